@@ -1,0 +1,41 @@
+"""Packaging, read from settings.ini (the file nbdev keeps the project's metadata in)."""
+
+from configparser import ConfigParser
+from pathlib import Path
+import shlex
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+config = ConfigParser(delimiters=["="])
+config.read(ROOT / "settings.ini", encoding="utf-8")
+cfg = config["DEFAULT"]
+
+
+def words(key: str) -> list[str]:
+    """The space- or newline-separated requirements under `key`; '' when the key is absent."""
+    return shlex.split(cfg.get(key, ""))
+
+
+extras = {key.removesuffix("_requirements"): words(key) for key in cfg if key.endswith("_requirements")}
+setup(
+    name=cfg["lib_name"],
+    version=cfg["version"],
+    description=cfg["description"],
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8") if (ROOT / "README.md").exists() else "",
+    long_description_content_type="text/markdown",
+    author=cfg["author"],
+    author_email=cfg["author_email"],
+    url=cfg["git_url"],
+    keywords=cfg["keywords"].split(),
+    license="Apache-2.0",
+    packages=find_packages(include=[cfg["lib_path"], cfg["lib_path"] + ".*"]),
+    include_package_data=True,
+    python_requires=">=" + cfg["min_python"],
+    install_requires=words("requirements"),
+    extras_require=extras,
+    entry_points={
+        "console_scripts": words("console_scripts"),
+        "nbdev": [f"{cfg['lib_path']}={cfg['lib_path']}._modidx:d"],
+    },
+)
