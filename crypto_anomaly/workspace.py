@@ -4,7 +4,7 @@
 
 # %% ../nbs/00_workspace.ipynb #8bac50de
 from __future__ import annotations
-import json, logging, os, secrets, sys
+import json, logging, os, secrets, subprocess, sys
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from functools import cached_property
@@ -15,7 +15,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 # %% auto #0
 __all__ = ['WorkspaceError', 'Settings', 'load_settings', 'Workspace', 'write_atomic', 'open_workspace', 'claim', 'utcnow', 'iso',
-           'JsonFormatter', 'setup_logging']
+           'code_version', 'JsonFormatter', 'setup_logging']
 
 # %% ../nbs/00_workspace.ipynb #70306d9b
 class WorkspaceError(ValueError):
@@ -156,6 +156,14 @@ def utcnow()->datetime:
 def iso(t:datetime)->str:  # e.g. 2026-02-05T14:00:00.000000Z: text order is time order
     "`t` as ISO-8601 UTC with microseconds."
     return t.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+# %% ../nbs/00_workspace.ipynb #7086d598
+def code_version()->str:
+    "Commit of the checkout this runs from, or the package's version."
+    from crypto_anomaly import __version__
+    here = Path(sys.modules["crypto_anomaly"].__file__).parents[1]
+    r = subprocess.run(["git", "describe", "--always", "--dirty=+", "--exclude=*"], cwd=here, capture_output=True, text=True) if (here/".git").exists() else None
+    return f"{__version__}-{r.stdout.strip()}" if r and r.returncode == 0 else __version__
 
 # %% ../nbs/00_workspace.ipynb #8ec9c8a6
 _STANDARD = set(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
