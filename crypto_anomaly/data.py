@@ -16,9 +16,9 @@ from .simulate import Market, serve_market
 __all__ = ['log', 'ATTRIBUTION', 'KEYS', 'NUMBERS', 'TIMES', 'MARKS', 'SCHEMA', 'PLANS', 'USER_AGENT', 'DataError',
            'market_table', 'parse_markets', 'error_of', 'TokenBucket', 'CoinGecko', 'decide_source', 'coingecko',
            'open_source', 'fetch_market_data', 'get_top_movers', 'write_file', 'to_parquet', 'write_part', 'list_parts',
-           'read_parts', 'read_snapshots', 'newest_moment', 'write_snapshot', 'sparkline_history', 'chart_history',
-           'backfill', 'parse_import', 'import_file', 'dataset_versions', 'find_dataset', 'write_dataset',
-           'read_dataset', 'next_dataset_version']
+           'read_parts', 'read_snapshots', 'newest_moment', 'write_snapshot', 'sparkline_history', 'fetch_history',
+           'chart_history', 'backfill', 'parse_import', 'import_file', 'dataset_versions', 'find_dataset',
+           'write_dataset', 'read_dataset', 'next_dataset_version']
 
 # %% ../nbs/03_data.ipynb #677046d1
 log = logging.getLogger(__name__)
@@ -325,6 +325,13 @@ def sparkline_history(
     return market_table(f.assign(approximate=True, source=source, run_id=run_id))
 
 # %% ../nbs/03_data.ipynb #fa2cccf9
+def fetch_history(ws:Workspace, *, num_coins:int=250)->pd.DataFrame: # market table: approximate hours, then now
+    "The market right now with its past week out of the sparklines; stores nothing."
+    with open_source(ws) as c:
+        rows, now = c.markets(num_coins), pd.Timestamp(utcnow())
+    return pd.concat([sparkline_history(rows, now, source=c.source), parse_markets(rows, now, source=c.source)], ignore_index=True)
+
+# %% ../nbs/03_data.ipynb #9aafc8e9
 def chart_history(
     chart:dict, row:dict, *, source:str="coingecko", run_id:str=""
 )->pd.DataFrame:            # market table: price, market cap, volume

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 import numpy as np, pandas as pd
 from numba import njit
-from .workspace import Workspace, code_version
+from .workspace import code_version
 from .data import _fs, write_file
 from .features import DESCRIPTIONS, get_feature_columns
 from .plots import percent
@@ -258,17 +258,20 @@ def from_bytes(data:bytes, name:str="artifact")->Model:
 # %% ../nbs/05_model.ipynb #bc8b25a8
 def artifact_path(sha:str)->str: return f"{sha[:2]}/{sha}.npz"
 
-def save_artifact(ws:Workspace, model:Model)->str: # sha-256, the name to find it by
+def save_artifact(
+    url:str,      # folder of artifacts, any fsspec URL
+    model:Model
+)->str:           # SHA-256, the name to find it by
     "Store the artifact under its hash; storing it again changes nothing."
     data = to_bytes(model)
-    sha, (fs, root) = hashlib.sha256(data).hexdigest(), _fs(ws.artifacts_url)
+    sha, (fs, root) = hashlib.sha256(data).hexdigest(), _fs(url)
     path = f"{root}/{artifact_path(sha)}"
     if not fs.exists(path): write_file(fs, path, data)
     return sha
 
-def load_artifact(ws:Workspace, sha:str)->Model:
+def load_artifact(url:str, sha:str)->Model:
     "The model stored as `sha`, verified byte for byte."
-    fs, root = _fs(ws.artifacts_url)
+    fs, root = _fs(url)
     path = f"{root}/{artifact_path(sha)}"
     try: data = fs.cat_file(path)
     except FileNotFoundError: raise ModelError(f"artifact {path} is gone; restore it from a backup or train again.") from None

@@ -299,10 +299,10 @@ def market_chart(
 class Clock:
     "A wall clock that can be moved and sped up."
     def __init__(self): self.set(None)
-    def set(self, now:pd.Timestamp|None, rate:float=1.)->None:
+    def set(self, now:pd.Timestamp|str|None, rate:float=1.)->None:
         "Jump to `now` (None: the true time) and go on at `rate` seconds per second."
         self._t0, self._rate = time.monotonic(), rate
-        self._now = pd.Timestamp(now) if now is not None else pd.Timestamp.now("UTC")
+        self._now = pd.Timestamp.now("UTC") if now is None else pd.to_datetime(now, utc=True)
     def now(self)->pd.Timestamp: return self._now + pd.Timedelta(seconds=(time.monotonic() - self._t0)*self._rate)
 
 # %% ../nbs/01_simulate.ipynb #06844506
@@ -341,7 +341,7 @@ def _query(q)->dict:
 async def _bad(kind:str, seconds:float, body:str):
     "The bad answer `kind` in place of `body`."
     from starlette.responses import Response
-    if kind == "drop": raise ConnectionResetError("the simulator drops this connection")
+    if kind == "drop": return Response(body[:9], headers={"content-length": str(len(body))})   # the server closes a connection that breaks off
     if kind == "stall": await asyncio.sleep(seconds); return Response(body, media_type="application/json")
     if kind == "truncated": return Response(body[:len(body)//2], media_type="application/json")
     if kind == "short": return Response(json.dumps(json.loads(body)[:1]), media_type="application/json")
