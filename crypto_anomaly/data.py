@@ -15,10 +15,10 @@ from .simulate import Market, serve_market
 # %% auto #0
 __all__ = ['log', 'ATTRIBUTION', 'KEYS', 'NUMBERS', 'TIMES', 'MARKS', 'SCHEMA', 'PLANS', 'USER_AGENT', 'DataError',
            'market_table', 'parse_markets', 'error_of', 'TokenBucket', 'CoinGecko', 'decide_source', 'coingecko',
-           'open_source', 'fetch_market_data', 'get_top_movers', 'write_file', 'to_parquet', 'write_part', 'list_parts',
-           'read_parts', 'read_snapshots', 'newest_moment', 'write_snapshot', 'sparkline_history', 'fetch_history',
-           'chart_history', 'backfill', 'parse_import', 'import_file', 'dataset_versions', 'find_dataset',
-           'write_dataset', 'read_dataset', 'next_dataset_version']
+           'open_source', 'hold_source', 'fetch_market_data', 'get_top_movers', 'write_file', 'to_parquet',
+           'write_part', 'list_parts', 'read_parts', 'read_snapshots', 'newest_moment', 'write_snapshot',
+           'sparkline_history', 'fetch_history', 'chart_history', 'backfill', 'parse_import', 'import_file',
+           'dataset_versions', 'find_dataset', 'write_dataset', 'read_dataset', 'next_dataset_version']
 
 # %% ../nbs/03_data.ipynb #677046d1
 log = logging.getLogger(__name__)
@@ -176,22 +176,29 @@ def coingecko(settings:Settings, **kw)->CoinGecko:
 # %% ../nbs/03_data.ipynb #fbd28671
 @contextmanager
 def open_source(
-    ws:Workspace
+    ws:Workspace,
+    *, tries:int=3       # per request
 )->Iterator[CoinGecko]:  # a client of the market of this workspace
     "The market that `ws` reads: CoinGecko, or the simulated one on a loopback socket."
     source = ws.source or decide_source(ws.settings)[0]
-    if source == "coingecko" or ws.settings.coingecko_url: yield coingecko(ws.settings, source=source); return
-    with serve_market(Market(seed=ws.settings.seed)) as (url, _): yield CoinGecko(url, source=source)
+    if source == "coingecko" or ws.settings.coingecko_url: yield coingecko(ws.settings, source=source, tries=tries); return
+    with serve_market(Market(seed=ws.settings.seed)) as (url, _): yield CoinGecko(url, source=source, tries=tries)
+
+@contextmanager
+def hold_source(ws:Workspace)->Iterator[Workspace]:  # `ws`, reading one running market
+    "Keep the simulated market of `ws` running, for a process that asks it again and again."
+    if ws.source != "simulated" or ws.settings.coingecko_url: yield ws; return
+    with serve_market(Market(seed=ws.settings.seed)) as (url, _): yield Workspace(ws.settings.model_copy(update=dict(coingecko_url=url)), ws.name)
 
 # %% ../nbs/03_data.ipynb #91bc9689
 def fetch_market_data(
     ws:Workspace|None=None,  # None = the active workspace
     *, num_coins:int=100,    # biggest coins to fetch
-    run_id:str="",
+    run_id:str="", tries:int=3,
     as_of:pd.Timestamp|None=None # moment to stamp the rows with; None = now
 )->pd.DataFrame:             # market table, one row per coin
     "The market right now; stores nothing."
-    with open_source(ws or open_workspace()) as c:
+    with open_source(ws or open_workspace(), tries=tries) as c:
         rows = c.markets(num_coins)
         return parse_markets(rows, as_of or utcnow(), source=c.source, run_id=run_id)
 

@@ -31,9 +31,9 @@ class PipelineError(RuntimeError):
     "A stage that could not be run, or that failed; the message says why."
 
 # %% ../nbs/11_pipeline.ipynb #83f2906b
-def ingest(ws:Workspace, *, num_coins:int=100, run_id:str="", as_of:pd.Timestamp|None=None)->tuple[pd.DataFrame, dict]: # the snapshot, facts
+def ingest(ws:Workspace, *, num_coins:int=100, run_id:str="", as_of:pd.Timestamp|None=None, tries:int=3)->tuple[pd.DataFrame, dict]: # the snapshot, facts
     "Fetch the market and store it; a snapshot that could not be stored is a failure."
-    table = fetch_market_data(ws, num_coins=num_coins, run_id=run_id, as_of=as_of)
+    table = fetch_market_data(ws, num_coins=num_coins, run_id=run_id, as_of=as_of, tries=tries)
     path = write_snapshot(ws, table)
     facts = dict(coins=len(table), ts=iso(table.ts[0]), source=table.source[0], stored=path is not None, parquet_path=path)
     if path: open_registry(ws).publish("snapshot_ingested", actor=run_id, ingest_flow="ingest", ingest_run_id=run_id, **facts)
