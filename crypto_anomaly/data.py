@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Callable, Iterator
 import fsspec, numpy as np, pandas as pd, pyarrow as pa, pyarrow.parquet as pq, requests
-from .workspace import Settings, Workspace, claim, iso, load_settings, open_workspace, utcnow
+from .workspace import CryptoAnomalyError, Settings, Workspace, WorkspaceError, claim, iso, load_settings, open_workspace, utcnow
 from .simulate import Market, serve_market
 
 # %% auto #0
@@ -24,7 +24,7 @@ __all__ = ['log', 'ATTRIBUTION', 'KEYS', 'NUMBERS', 'TIMES', 'MARKS', 'SCHEMA', 
 log = logging.getLogger(__name__)
 ATTRIBUTION = "Data provided by CoinGecko (https://www.coingecko.com)"
 
-class DataError(RuntimeError):
+class DataError(CryptoAnomalyError):
     "Market data that could not be had, read or trusted; the message says what to do."
 
 # %% ../nbs/03_data.ipynb #85509c28

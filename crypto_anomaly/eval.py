@@ -6,6 +6,7 @@
 from __future__ import annotations
 from dataclasses import asdict, dataclass
 import numpy as np, pandas as pd
+from .workspace import CryptoAnomalyError
 from .model import Model
 
 # %% auto #0
@@ -13,7 +14,7 @@ __all__ = ['EvalError', 'GateConfig', 'gate_config', 'scaled', 'silhouette', 'sc
            'evaluate', 'compare', 'gate_summary']
 
 # %% ../nbs/06_eval.ipynb #84fc09d1
-class EvalError(ValueError):
+class EvalError(CryptoAnomalyError):
     "An evaluation that would not mean anything; the message says why."
 
 # %% ../nbs/06_eval.ipynb #06daebe7

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 import numpy as np, pandas as pd
 from numba import njit
-from .workspace import code_version
+from .workspace import CryptoAnomalyError, code_version
 from .data import _fs, write_file
 from .features import DESCRIPTIONS, get_feature_columns
 from .plots import percent
@@ -20,7 +20,7 @@ __all__ = ['PRESETS', 'ModelError', 'model_config', 'forest_arrays', 'forest_sco
            'reason', 'to_bytes', 'from_bytes', 'artifact_path', 'save_artifact', 'load_artifact']
 
 # %% ../nbs/05_model.ipynb #20d34d92
-class ModelError(ValueError):
+class ModelError(CryptoAnomalyError):
     "A model that cannot be trained, read or trusted; the message says why and what to do."
 
 # %% ../nbs/05_model.ipynb #ac032908

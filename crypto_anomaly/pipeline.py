@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Callable, Iterator
 import pandas as pd
-from .workspace import Workspace, code_version, iso, utcnow, write_atomic
+from .workspace import CryptoAnomalyError, Workspace, code_version, iso, utcnow, write_atomic
 from .data import ATTRIBUTION, DataError, fetch_history, fetch_market_data, list_parts, read_dataset, read_snapshots, write_snapshot
 from .features import LOOKBACK_HOURS, build_datasets, featurize, get_feature_columns
 from .model import model_config, save_artifact, train
@@ -19,7 +19,7 @@ from .scan import Scan, load_served, scan_all
 from .plots import figure_html, plotly_script
 
 # %% auto #0
-__all__ = ['log', 'STATIC', 'CHAIN', 'SCHEDULE', 'PipelineError', 'ingest', 'build_dataset', 'train_candidate',
+__all__ = ['log', 'STATIC', 'CHAIN', 'SCHEDULE', 'COMMAND', 'PipelineError', 'ingest', 'build_dataset', 'train_candidate',
            'evaluate_candidate', 'promote_version', 'scheduled_folder', 'stages', 'stage_parameters',
            'check_parameters', 'notebook_body', 'site_assets', 'page', 'write_report', 'stage_result', 'run_stage',
            'chain', 'run_child', 'tick', 'start_scheduler']
@@ -27,7 +27,7 @@ __all__ = ['log', 'STATIC', 'CHAIN', 'SCHEDULE', 'PipelineError', 'ingest', 'bui
 # %% ../nbs/11_pipeline.ipynb #f2ade6f4
 log = logging.getLogger(__name__)
 
-class PipelineError(RuntimeError):
+class PipelineError(CryptoAnomalyError):
     "A stage that could not be run, or that failed; the message says why."
 
 # %% ../nbs/11_pipeline.ipynb #83f2906b
@@ -249,9 +249,11 @@ def chain(
 # %% ../nbs/11_pipeline.ipynb #4226ff9c
 SCHEDULE = {"hourly": (dict(minute=1), ["ingest", "scan"]), "daily": (dict(hour=0, minute=20), ["build_dataset", "train", "evaluate"])}
 
+COMMAND = [sys.executable, "-c", "from crypto_anomaly.cli import main; main()"]   # `crypto-anomaly` of this very environment
+
 def run_child(ws:Workspace, stage:str)->int: # exit code
     "Run a stage in a process of its own."
-    return subprocess.run([sys.executable, "-m", "crypto_anomaly.cli", "run", stage], env=os.environ | _environment(ws), stdin=subprocess.DEVNULL).returncode
+    return subprocess.run([*COMMAND, "run", stage], env=os.environ | _environment(ws), stdin=subprocess.DEVNULL).returncode
 
 def tick(ws:Workspace, kind:str, slot:str)->list[tuple[str, int]]: # (stage, exit code) of what was run
     "Run the stages of one slot, unless somebody else has claimed it; stop at the first failure."

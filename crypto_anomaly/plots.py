@@ -5,7 +5,8 @@
 # %% ../nbs/02_plots.ipynb #f4f440ef
 from __future__ import annotations
 import numpy as np, pandas as pd
-import plotly.graph_objects as go, plotly.io as pio
+import json, sys
+import plotly.graph_objects as go
 
 # %% auto #0
 __all__ = ['LIGHT', 'DARK', 'COLORS', 'TEMPLATE', 'money', 'percent', 'once_in', 'score_distribution', 'feature_histograms',
@@ -25,9 +26,15 @@ def _template(c:dict)->go.layout.Template:
         colorway=[COLORS[k] for k in ("normal", "anomaly", "champion", "challenger", "warning")], hoverlabel=dict(bgcolor=c["panel"], font_color=c["ink"]), legend=dict(orientation="h", y=1.02, yanchor="bottom")))
 
 TEMPLATE = {"light": _template(LIGHT), "dark": _template(DARK)}
-pio.templates["crypto"] = TEMPLATE["light"]
-pio.templates.default = "crypto"
-pio.renderers.default = "plotly_mimetype"
+
+def _display(fig:go.Figure)->None:
+    "Show a figure as plain JSON; Plotly's own way loads validators for seconds in every kernel."
+    from IPython.display import display
+    display({"application/vnd.plotly.v1+json": json.loads(fig.to_json()), "text/plain": f"Figure: {fig.layout.title.text}"}, raw=True)
+
+if "IPython" in sys.modules and (ip := sys.modules["IPython"].get_ipython()): ip.display_formatter.ipython_display_formatter.for_type(go.Figure, _display)
+
+def _figure(*traces)->go.Figure: return go.Figure(traces, layout=dict(template=TEMPLATE["light"]))
 
 # %% ../nbs/02_plots.ipynb #b4b8c601
 def money(x:float)->str:  # '–' for a missing value
@@ -53,7 +60,7 @@ def score_distribution(
 )->go.Figure:
     "Histogram of scores, flagged and not flagged, with the threshold."
     bins = dict(start=float(np.min(score)), end=float(np.max(score)) + 1e-9, size=max(float(np.ptp(score))/30, 1e-9))
-    f = go.Figure()
+    f = _figure()
     for name, mask in (("normal", ~is_anomaly), ("anomaly", is_anomaly)):
         f.add_histogram(x=score[mask], xbins=bins, name=f"{name} ({int(mask.sum()):,})", marker_color=COLORS[name])
     f.add_vline(x=threshold, line_dash="dot", annotation_text="threshold")
@@ -70,7 +77,7 @@ def feature_histograms(
     from plotly.subplots import make_subplots
     missing = frame[features].isna().mean()
     names = [f"{f}<br><sup>{missing[f]:.0%} missing</sup>" if missing[f] else f for f in features]
-    f = make_subplots(-(-len(features)//cols), cols, subplot_titles=names, vertical_spacing=.18)
+    f = make_subplots(-(-len(features)//cols), cols, subplot_titles=names, vertical_spacing=.18, figure=_figure())
     for i, c in enumerate(features): f.add_histogram(x=frame[c].dropna(), nbinsx=15, marker_color=COLORS["normal"], row=i//cols + 1, col=i % cols + 1)
     return f.update_layout(title=title, showlegend=False, height=220*-(-len(features)//cols) + 60).update_annotations(font_size=12)
 
@@ -87,7 +94,7 @@ def price_change_heatmap(
     z = coins.head(top)[columns]
     text = z.map(percent)
     label = [c.rsplit("_", 1)[-1] for c in columns]
-    f = go.Figure(go.Heatmap(z=z.T.values, x=coins.head(top).symbol.str.upper() + "<br>" + (z.index + 1).astype(str), y=label, text=text.T.values, texttemplate="%{text}", textfont_size=10,
+    f = _figure(go.Heatmap(z=z.T.values, x=coins.head(top).symbol.str.upper() + "<br>" + (z.index + 1).astype(str), y=label, text=text.T.values, texttemplate="%{text}", textfont_size=10,
                              colorscale=_DIVERGING, zmin=-limit, zmax=limit, zmid=0, colorbar=dict(title="%", thickness=10), xgap=2, ygap=2))
     return f.update_layout(title=title, height=260)
 
@@ -98,7 +105,7 @@ def market_map(
     title:str="Which coins behave strangely now?"
 )->go.Figure:
     "24 h change against strangeness, one dot per coin."
-    f = go.Figure()
+    f = _figure()
     for name, part in (("normal", scan[~scan.is_anomaly]), ("anomaly", scan[scan.is_anomaly].sort_values("p_value"))):
         text = part.symbol.str.upper().where(np.arange(len(part)) < label, "") if name == "anomaly" else None
         f.add_scatter(x=part.price_change_pct_24h, y=-np.log10(part.p_value), mode="markers+text", text=text, textposition="top center", name=f"{name} ({len(part)})",
@@ -114,7 +121,7 @@ def contributions(
 )->go.Figure:
     "Bars of what made a row strange, the strongest on top."
     r = reasons.sort_values("share")
-    f = go.Figure(go.Bar(x=100*r.share, y=r.feature, orientation="h", marker_color=COLORS["anomaly"], text=[f"{s:.0%}" for s in r.share], textposition="outside", cliponaxis=False))
+    f = _figure(go.Bar(x=100*r.share, y=r.feature, orientation="h", marker_color=COLORS["anomaly"], text=[f"{s:.0%}" for s in r.share], textposition="outside", cliponaxis=False))
     return f.update_layout(title=title, xaxis_title="share of its strangeness, %", height=120 + 34*len(r))
 
 # %% ../nbs/02_plots.ipynb #5d452eba
@@ -124,7 +131,7 @@ def coin_history(
     *, title:str="What has it been doing?"
 )->go.Figure:
     "Price of one coin with its flagged moments as diamonds."
-    f = go.Figure(go.Scatter(x=history.ts, y=history.current_price, mode="lines", line=dict(color=COLORS["normal"], width=2), name="price"))
+    f = _figure(go.Scatter(x=history.ts, y=history.current_price, mode="lines", line=dict(color=COLORS["normal"], width=2), name="price"))
     hit = history[history.ts.isin(flagged)]
     f.add_scatter(x=hit.ts, y=hit.current_price, mode="markers", marker=dict(color=COLORS["anomaly"], symbol="diamond", size=9), name="flagged")
     return f.update_layout(title=title, yaxis_title="USD", xaxis_title="UTC", height=300, showlegend=False)
@@ -140,6 +147,7 @@ def gates_table(
 # %% ../nbs/02_plots.ipynb #b89ef8d8
 def figure_html(fig:go.Figure|dict)->str:
     "A `<div>` with the figure; the page must have loaded Plotly's script."
+    import plotly.io as pio
     return pio.to_html(fig, include_plotlyjs=False, full_html=False, validate=False, config=dict(displaylogo=False, responsive=True), default_width="100%")
 
 def plotly_script()->str:

@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Callable, Iterator
 import sqlalchemy as sa
-from .workspace import Workspace, iso, utcnow
+from .workspace import CryptoAnomalyError, Workspace, iso, utcnow
 
 # %% auto #0
 __all__ = ['TRANSITIONS', 'model_t', 'version_t', 'evaluation_t', 'approval_t', 'event_t', 'run_t', 'trigger_t', 'alias_t',
@@ -22,7 +22,7 @@ __all__ = ['TRANSITIONS', 'model_t', 'version_t', 'evaluation_t', 'approval_t', 
            'compare_models', 'start_run', 'finish_run', 'list_runs', 'claim']
 
 # %% ../nbs/07_registry.ipynb #c41dec5e
-class RegistryError(RuntimeError):
+class RegistryError(CryptoAnomalyError):
     "A change of the registry that is not allowed, or something that is not there; the message says what to do."
 
 class ModelStatus(StrEnum):

@@ -16,7 +16,7 @@ from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
 from jinja2 import Environment, PackageLoader
 from pydantic import BaseModel
-from .workspace import Settings, Workspace, load_settings, open_workspace, utcnow
+from .workspace import CryptoAnomalyError, Settings, Workspace, load_settings, open_workspace, utcnow
 from .data import ATTRIBUTION, DataError, hold_source, newest_moment
 from .registry import RegistryError, open_registry
 from .scan import Scan, market_overview, predictions, load_served, moment_features
@@ -190,7 +190,7 @@ def health(state:State)->Health:
         elif fallback: problems.append("no champion: approve and promote a version")
         v = load_served(state.ws, registry=state.registry).version if v else None
         t = state.newest()
-    except (RegistryError, DataError, ValueError, OSError, sa.exc.SQLAlchemyError) as e: problems.append(str(e).splitlines()[0]); v = None
+    except (CryptoAnomalyError, OSError, sa.exc.SQLAlchemyError) as e: problems.append(str(e).splitlines()[0]); v = None
     age = (utcnow() - t).total_seconds() if t is not None else None
     if t is None: problems.append("no snapshot: run crypto-anomaly run ingest")
     elif age > 2*3600: problems.append(f"the newest snapshot is {age/3600:.0f} h old: is the scheduler running?")
@@ -241,6 +241,8 @@ def _handlers(app:FastAPI)->None:
     async def registry(_, e): return problem(503 if "no model yet" in str(e) else 404, "not there", str(e))
     @app.exception_handler(DataError)
     async def data(_, e): return problem(503, "no data", str(e))
+    @app.exception_handler(CryptoAnomalyError)
+    async def known(_, e): return problem(503, "cannot be served", str(e))
     @app.exception_handler(Exception)
     async def other(_, e): return problem(500, "internal error", "the error is in the log of the server")
 
@@ -289,7 +291,7 @@ def _routes(app:FastAPI)->None:
     @app.post("/model/reload", tags=["model"], dependencies=[Depends(_may_change)])
     def reload()->Reloaded:
         try: v = load_served(it().ws, registry=it().registry).version
-        except (RegistryError, ValueError) as e: raise HTTPException(503, str(e)) from None
+        except CryptoAnomalyError as e: raise HTTPException(503, str(e)) from None
         return Reloaded(version=v["version"], model_status=v["status"])
 
     @app.get("/versions", tags=["model"])

@@ -14,11 +14,14 @@ from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 # %% auto #0
-__all__ = ['WorkspaceError', 'Settings', 'load_settings', 'Workspace', 'write_atomic', 'open_workspace', 'claim', 'utcnow', 'iso',
-           'code_version', 'JsonFormatter', 'setup_logging']
+__all__ = ['CryptoAnomalyError', 'WorkspaceError', 'Settings', 'load_settings', 'Workspace', 'write_atomic', 'open_workspace',
+           'claim', 'utcnow', 'iso', 'code_version', 'JsonFormatter', 'setup_logging']
 
 # %% ../nbs/00_workspace.ipynb #70306d9b
-class WorkspaceError(ValueError):
+class CryptoAnomalyError(Exception):
+    "An error whose message is meant for the user: the offending value and what to do."
+
+class WorkspaceError(CryptoAnomalyError):
     "A setting or a workspace that cannot be used; the message says what to change."
 
 # %% ../nbs/00_workspace.ipynb #4c0b2388
