@@ -6,7 +6,7 @@
 from __future__ import annotations
 import os, signal, socket, subprocess, sys
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any
 import typer
 
 # %% auto #0
@@ -21,7 +21,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Ref = Annotated[str, typer.Argument(help="v5, 5, latest, latest-1, champion, challenger, an alias, or a training run id.")]
 By = Annotated[str, typer.Option(help="Who decides.")]
 Reason = Annotated[str, typer.Option(help="Why.")]
-At = Annotated[Optional[str], typer.Option(help="Moment, ISO-8601 UTC; the newest snapshot at or before it.")]
+At = Annotated[str | None, typer.Option(help="Moment, ISO-8601 UTC; the newest snapshot at or before it.")]
 
 def say(text:str)->None:
     "A line for the person at the terminal (stderr)."
@@ -97,8 +97,8 @@ def _cycle(ws)->int: # exit code
 @app.command()
 def up(
     once:Annotated[bool, typer.Option("--once", help="Stop after the first cycle.")] = False,
-    source:Annotated[Optional[str], typer.Option(help="auto, coingecko or simulated.")] = None,
-    home:Annotated[Optional[Path], typer.Option(help="Root of all state.")] = None,
+    source:Annotated[str | None, typer.Option(help="auto, coingecko or simulated.")] = None,
+    home:Annotated[Path | None, typer.Option(help="Root of all state.")] = None,
     host:Annotated[str, typer.Option(help="Address to serve on.")] = "127.0.0.1",
     port:Annotated[int, typer.Option(help="Port to serve on.")] = 8000,
 ):
@@ -163,7 +163,7 @@ def _told(run:dict)->None:
 @app.command(context_settings=dict(allow_extra_args=True, ignore_unknown_options=True), epilog="Parameters: -p NAME VALUE, as often as needed.")
 def run(
     ctx:typer.Context, stage:Annotated[str, typer.Argument(help="A notebook of scheduled/, e.g. ingest, train.")],
-    model_config:Annotated[Optional[str], typer.Option(help="For train: preset, JSON file or JSON.")] = None,
+    model_config:Annotated[str | None, typer.Option(help="For train: preset, JSON file or JSON.")] = None,
     fresh_data:Annotated[bool, typer.Option("--fresh-data", "--fresh_data", help="For train: fetch instead of reading a dataset.")] = False,
     as_json:Json = False,
 ):
@@ -188,7 +188,7 @@ def pipeline(start:Annotated[str, typer.Option("--from", help="Stage to begin wi
 
 # %% ../nbs/14_cli.ipynb #f3b3b7e7
 @app.command()
-def scan(top:Annotated[int, typer.Option(help="How many anomalies to show.")] = 10, at:At = None, ref:Annotated[Optional[str], typer.Option("--model-ref", help="Model to scan with.")] = None, as_json:Json = False):
+def scan(top:Annotated[int, typer.Option(help="How many anomalies to show.")] = 10, at:At = None, ref:Annotated[str | None, typer.Option("--model-ref", help="Model to scan with.")] = None, as_json:Json = False):
     "Which coins behave strangely, how strange, and why."
     from crypto_anomaly.plots import money, once_in, percent
     from crypto_anomaly.scan import scan as scan_
@@ -199,7 +199,7 @@ def scan(top:Annotated[int, typer.Option(help="How many anomalies to show.")] = 
     show_table([dict(coin=a["symbol"].upper(), name=a["name"], price=money(a["current_price"]), change_24h=percent(a["price_change_pct_24h"]), rare=once_in(a["p_value"]), why=a["reason"]) for a in s.anomalies.head(top).to_dict("records")], empty="no coin is flagged")
 
 @app.command()
-def why(coin:Annotated[str, typer.Argument(help="An id, or a symbol that is unique.")], at:At = None, ref:Annotated[Optional[str], typer.Option("--model-ref")] = None, as_json:Json = False):
+def why(coin:Annotated[str, typer.Argument(help="An id, or a symbol that is unique.")], at:At = None, ref:Annotated[str | None, typer.Option("--model-ref")] = None, as_json:Json = False):
     "Why a coin is, or is not, strange."
     from crypto_anomaly.plots import once_in
     from crypto_anomaly.scan import why as why_
@@ -265,13 +265,13 @@ def champion(at:At = None, as_json:Json = False):
     _show(r.lineage(v), as_json)
 
 @app.command()
-def events(limit:int = 50, kind:Optional[str] = None, as_json:Json = False):
+def events(limit:int = 50, kind:str | None = None, as_json:Json = False):
     "The log of all that happened, newest first."
     e = registry().events(limit=limit, kind=kind)
     show_json(e) if as_json else show_table(e, ["id", "at", "kind", "version", "actor"])
 
 @app.command()
-def runs(limit:int = 20, stage:Optional[str] = None, as_json:Json = False):
+def runs(limit:int = 20, stage:str | None = None, as_json:Json = False):
     "Executed notebooks, newest first."
     r = registry().list_runs(limit, stage)
     show_json(r) if as_json else show_table(r, ["id", "status", "started_at", "finished_at", "report", "error"])
@@ -320,8 +320,8 @@ def challenge(ref:Ref, by:By = "cli"):
     say(f"v{registry().challenge(ref, by=by)['version']} is challenger")
 
 @app.command()
-def promote(ref:Annotated[Optional[str], typer.Argument(help="Version, or training run id.")] = None, alias:str = "champion", by:By = "cli", version:Annotated[Optional[str], typer.Option()] = None,
-            run_id:Annotated[Optional[str], typer.Option("--run-id", "--run_id", help="Training run.")] = None, as_json:Json = False):
+def promote(ref:Annotated[str | None, typer.Argument(help="Version, or training run id.")] = None, alias:str = "champion", by:By = "cli", version:Annotated[str | None, typer.Option()] = None,
+            run_id:Annotated[str | None, typer.Option("--run-id", "--run_id", help="Training run.")] = None, as_json:Json = False):
     "Make an approved version champion, or give a version a custom alias."
     from crypto_anomaly.registry import RegistryError
     if not (what := ref or version or run_id): raise RegistryError("say what to promote: a version (v5, latest), or --run-id of its training.")
@@ -329,7 +329,7 @@ def promote(ref:Annotated[Optional[str], typer.Argument(help="Version, or traini
     show_json(done) if as_json else say(f"v{done['version']} is {alias}" + (f"; it replaces v{done['previous_holder']}" if done["previous_holder"] else ""))
 
 @app.command()
-def rollback(reason:Reason = "", by:By = "cli", to:Annotated[Optional[str], typer.Option(help="A former champion; default the one before.")] = None):
+def rollback(reason:Reason = "", by:By = "cli", to:Annotated[str | None, typer.Option(help="A former champion; default the one before.")] = None):
     "Bring the previous champion back."
     done = registry().rollback(reason=reason, by=by, to=to)
     say(f"v{done['version']} is champion again; v{done['previous_holder']} is retired")
@@ -355,7 +355,7 @@ def _checks()->list[tuple[str, Any]]:
     import shutil
     from crypto_anomaly.workspace import WorkspaceError, load_settings, open_workspace
     def python():
-        if sys.version_info < (3, 11): raise WorkspaceError(f"Python {sys.version.split()[0]} is too old; install 3.11 to 3.13.")
+        if sys.version_info >= (3, 14): raise WorkspaceError(f"Python {sys.version.split()[0]} is newer than what is tested; use 3.11 to 3.13.")
         return sys.version.split()[0]
     def kernel():
         from jupyter_client.kernelspec import KernelSpecManager

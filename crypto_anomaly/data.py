@@ -7,7 +7,7 @@ from __future__ import annotations
 import hashlib, io, json, logging, random, re, time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Callable, Iterator
+from collections.abc import Callable, Iterator
 import fsspec, numpy as np, pandas as pd, pyarrow as pa, pyarrow.parquet as pq, requests
 from .workspace import CryptoAnomalyError, Settings, Workspace, WorkspaceError, claim, iso, load_settings, open_workspace, utcnow
 from .simulate import Market, serve_market

@@ -7,15 +7,16 @@ from __future__ import annotations
 import json, logging, os, re, secrets, subprocess, sys, time
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Callable, Iterator
+from typing import Any
+from collections.abc import Callable, Iterator
 import pandas as pd
 from .workspace import CryptoAnomalyError, Workspace, code_version, iso, utcnow, write_atomic
 from .data import ATTRIBUTION, DataError, fetch_history, fetch_market_data, list_parts, read_dataset, read_snapshots, write_snapshot
-from .features import LOOKBACK_HOURS, build_datasets, featurize, get_feature_columns
+from .features import LOOKBACK_HOURS, build_datasets, featurize
 from .model import model_config, save_artifact, train
 from .eval import EvalError, compare, evaluate, gate_config
 from .registry import RegistryError, open_registry
-from .scan import Scan, load_served, scan_all
+from .scan import load_served
 from .plots import figure_html, plotly_script
 
 # %% auto #0

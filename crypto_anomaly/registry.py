@@ -10,7 +10,7 @@ from datetime import datetime
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
-from typing import Callable, Iterator
+from collections.abc import Callable, Iterator
 import sqlalchemy as sa
 from .workspace import CryptoAnomalyError, Workspace, iso, utcnow
 

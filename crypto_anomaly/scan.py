@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 import numpy as np, pandas as pd
 from .workspace import Workspace
-from .data import DataError, get_top_movers, list_parts, newest_moment, read_parts, read_snapshots, write_part
+from .data import DataError, newest_moment, read_parts, read_snapshots, write_part
 from .features import LOOKBACK_HOURS, featurize
 from .model import Model, explain, load_artifact, reason
 from .registry import Registry, RegistryError, open_registry

@@ -8,8 +8,7 @@ import asyncio, json, threading, time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import count
-from typing import Iterator
+from collections.abc import Iterator
 import numpy as np, pandas as pd
 
 # %% auto #0

@@ -6,12 +6,12 @@
 from __future__ import annotations
 import json, logging, os, secrets, subprocess, sys
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
+from datetime import datetime, UTC
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
 from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic_settings import BaseSettings, SettingsConfigDict, TomlConfigSettingsSource
 
 # %% auto #0
 __all__ = ['CryptoAnomalyError', 'WorkspaceError', 'Settings', 'load_settings', 'Workspace', 'write_atomic', 'open_workspace',
@@ -153,12 +153,12 @@ def claim(
 # %% ../nbs/00_workspace.ipynb #61f7479a
 def utcnow()->datetime:
     "Now, tz-aware UTC."
-    return datetime.now(timezone.utc)
+    return datetime.now(UTC)
 
 # %% ../nbs/00_workspace.ipynb #286f664a
 def iso(t:datetime)->str:  # e.g. 2026-02-05T14:00:00.000000Z: text order is time order
     "`t` as ISO-8601 UTC with microseconds."
-    return t.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return t.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 # %% ../nbs/00_workspace.ipynb #7086d598
 def code_version()->str:
@@ -174,7 +174,7 @@ _STANDARD = set(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskN
 class JsonFormatter(logging.Formatter):
     "One JSON object per record: `ts, level, logger, message, exc_info` and every extra field."
     def format(self, record):
-        out = {"ts": iso(datetime.fromtimestamp(record.created, timezone.utc)), "level": record.levelname, "logger": record.name, "message": record.getMessage()}
+        out = {"ts": iso(datetime.fromtimestamp(record.created, UTC)), "level": record.levelname, "logger": record.name, "message": record.getMessage()}
         out |= {k: v for k, v in vars(record).items() if k not in _STANDARD}
         if record.exc_info: out["exc_info"] = self.formatException(record.exc_info)
         return json.dumps(out, default=str)
