@@ -3,6 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 UV := $(or $(shell command -v uv),$(BIN)/uv)
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
+unexport PYTHONDONTWRITEBYTECODE  # without cached bytecode every kernel compiles pandas anew
 .PHONY: help setup run test check docs bench prepare lock
 
 help:  ## this list

@@ -65,11 +65,12 @@ def parse_markets(
 )->pd.DataFrame:         # market table, one row per coin
     "Read an answer of `/coins/markets`; a coin on two pages counts once, an unusable answer is an error."
     if not isinstance(rows, list) or not rows: raise DataError(f"/coins/markets answered {str(rows)[:80]!r} instead of a list of coins; nothing was stored.")
-    f = pd.DataFrame(rows)
-    if "id" not in f or f.id.isna().any(): raise DataError(f"/coins/markets sent a coin without an id: {rows[0]!r:.120}; nothing was stored.")
-    f["sparkline_volatility"] = [_sparkline_volatility((r.get("sparkline_in_7d") or {}).get("price") or []) for r in rows]
-    f = f.rename(columns={"id": "coin_id"}).drop_duplicates("coin_id")
-    return market_table(f.assign(ts=pd.Timestamp(ts), approximate=False, source=source, run_id=run_id))
+    if bad := [r for r in rows if not (isinstance(r, dict) and isinstance(r.get("id"), str))]: raise DataError(f"/coins/markets sent a coin without an id: {bad[0]!r:.120}; nothing was stored.")
+    f = pd.DataFrame(rows).rename(columns={"id": "coin_id"})
+    try:
+        f["sparkline_volatility"] = [_sparkline_volatility((r.get("sparkline_in_7d") or {}).get("price") or []) for r in rows]
+        return market_table(f.drop_duplicates("coin_id").assign(ts=pd.Timestamp(ts), approximate=False, source=source, run_id=run_id))
+    except (ValueError, TypeError, AttributeError) as e: raise DataError(f"/coins/markets sent a value of the wrong type ({str(e)[:100]}); nothing was stored.") from None
 
 # %% ../nbs/03_data.ipynb #d82dcaef
 PLANS = {"keyless": ("https://api.coingecko.com/api/v3", None, 5), "demo": ("https://api.coingecko.com/api/v3", "x-cg-demo-api-key", 25),

@@ -247,7 +247,7 @@ def _enough(moments:pd.Series, holdout_hours:float, min_snapshots:int)->None:
     train = int((moments <= cut).sum())
     if train > min_snapshots: return
     need = min_snapshots + 1 - train
-    wait = need + max(0., holdout_hours - (moments.max() - moments.min())/pd.Timedelta("1h")) if train == 0 else need
+    wait = need if train else need - 1 + max(0., holdout_hours - (moments.max() - moments.min())/pd.Timedelta("1h"))
     raise DataError(f"too little history to train: {len(moments)} snapshots are stored, {train} of them before the {holdout_hours:g} h holdout, and {min_snapshots + 1} are needed there. "
                     f"Wait about {wait:.0f} hours of hourly ingests, fill the past with 'crypto-anomaly run backfill', or ask for a shorter holdout (-p holdout_hours 1).")
 

@@ -20,8 +20,8 @@ from .scan import load_served
 from .plots import figure_html, plotly_script
 
 # %% auto #0
-__all__ = ['log', 'STATIC', 'CHAIN', 'SCHEDULE', 'COMMAND', 'PipelineError', 'ingest', 'build_dataset', 'train_candidate',
-           'evaluate_candidate', 'promote_version', 'scheduled_folder', 'stages', 'stage_parameters',
+__all__ = ['log', 'STATIC', 'SIMULATED', 'CHAIN', 'SCHEDULE', 'COMMAND', 'PipelineError', 'ingest', 'build_dataset',
+           'train_candidate', 'evaluate_candidate', 'promote_version', 'scheduled_folder', 'stages', 'stage_parameters',
            'check_parameters', 'notebook_body', 'site_assets', 'page', 'write_report', 'stage_result', 'run_stage',
            'chain', 'run_child', 'tick', 'start_scheduler']
 
@@ -173,17 +173,19 @@ def site_assets(folder:Path)->None:
     write_atomic(folder/"style.css", (STATIC/"style.css").read_text() + HtmlFormatter(style="default").get_style_defs(".highlight"))
     if not (folder/"plotly.min.js").exists(): write_atomic(folder/"plotly.min.js", plotly_script())
 
-def page(title:str, body:str, *, note:str="", up:str="..")->str:
+SIMULATED = "Simulated market: every coin and price here is invented."
+
+def page(title:str, body:str, *, simulated:bool, up:str="..")->str:
     "A whole HTML page in the project's style."
+    note = f'<div class="banner">{SIMULATED}</div>' if simulated else ""
     return (f'<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1"><title>{title}</title><link rel="stylesheet" href="{up}/style.css">'
-            f'<script src="{up}/plotly.min.js"></script></head><body>{note}<main>{body}</main><footer>{ATTRIBUTION}</footer></body></html>')
+            f'<script src="{up}/plotly.min.js"></script></head><body>{note}<main>{body}</main><footer>{SIMULATED if simulated else ATTRIBUTION}</footer></body></html>')
 
 def write_report(ws:Workspace, notebook:Path, title:str)->Path:
     "Write the HTML page of an executed notebook beside it."
     import nbformat
     if not (ws.runs/"style.css").exists(): site_assets(ws.runs)
-    note = '<div class="banner">Simulated market: every coin and price here is invented.</div>' if ws.simulated else ""
-    return write_atomic(notebook.with_suffix(".html"), page(title, notebook_body(nbformat.read(notebook, 4)), note=note))
+    return write_atomic(notebook.with_suffix(".html"), page(title, notebook_body(nbformat.read(notebook, 4)), simulated=ws.simulated))
 
 # %% ../nbs/11_pipeline.ipynb #0378296c
 def _environment(ws:Workspace)->dict[str, str]:

@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from collections.abc import Callable, Iterator
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 from .workspace import CryptoAnomalyError, Workspace, iso, utcnow
 
 # %% auto #0
@@ -136,8 +137,10 @@ class Registry:
         "One write transaction; writers of one model wait for each other."
         try:
             with self.engine.connect().execution_options(write=True) as c, c.begin():
-                if not c.execute(sa.select(model_t.c.name).where(model_t.c.name == self.model).with_for_update()).first():
-                    c.execute(sa.insert(model_t).values(name=self.model, description=f"{self.model}: unsupervised detector of market anomalies", created_at=self.now))
+                if not c.execute(mine := sa.select(model_t.c.name).where(model_t.c.name == self.model).with_for_update()).first():
+                    insert = postgresql.insert if self.engine.dialect.name == "postgresql" else sqlite.insert
+                    c.execute(insert(model_t).values(name=self.model, description=f"{self.model}: unsupervised detector of market anomalies", created_at=self.now).on_conflict_do_nothing())
+                    c.execute(mine)
                 yield c
         except sa.exc.IntegrityError as e: raise RegistryError(f"the database refused: {str(e.orig).splitlines()[0]}") from None
 

@@ -96,6 +96,7 @@ class Anomaly(BaseModel):
     reason:str
 
 class ScanAnswer(Named):
+    "Answer of `POST /scan`."
     status:str = "completed"
     timestamp:str
     coins_scanned:int
@@ -104,6 +105,7 @@ class ScanAnswer(Named):
     top_anomalies:list[Anomaly]
 
 class Anomalies(Named):
+    "Answer of `GET /anomalies`."
     status:str
     anomalies:list[Anomaly]
     count:int
@@ -111,12 +113,14 @@ class Anomalies(Named):
     message:str = ""
 
 class Mover(BaseModel):
+    "A winner or loser of the day."
     coin_id:str
     symbol:str
     name:str
     price_change_24h:float
 
 class MarketAnswer(Named):
+    "Answer of `GET /market`."
     status:str
     timestamp:str
     coins_tracked:int
@@ -129,6 +133,7 @@ class MarketAnswer(Named):
     anomalies_count:int
 
 class ModelInfo(BaseModel):
+    "Answer of `GET /model/info`."
     version:int
     status:str
     algorithm:str
@@ -144,11 +149,13 @@ class ModelInfo(BaseModel):
     note:str
 
 class Versions(BaseModel):
+    "Answer of `GET /versions`."
     model:str
     versions:list[dict]
     count:int
 
 class Health(BaseModel):
+    "Answer of `GET /health`."
     status:str
     model_loaded:bool
     model_version:int|None
@@ -161,6 +168,7 @@ class Health(BaseModel):
     problems:list[str]
 
 class Reloaded(BaseModel):
+    "Answer of `POST /model/reload`."
     status:str = "reloaded"
     version:int
     model_status:str

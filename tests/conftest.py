@@ -1,0 +1,134 @@
+"""Shared tools of the tests: the command line as a user calls it, private PostgreSQL, headless Chromium."""
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+COMMAND = [sys.executable, "-c", "from crypto_anomaly.cli import main; main()"]
+DATA = ROOT.parent / "shared" / "data"
+
+
+def need(found, what: str) -> None:
+    """Skip without a system package, or fail where CI says that it must be there."""
+    if found:
+        return
+    message = f"{what} is not installed on this machine"
+    if os.environ.get("CRYPTO_ANOMALY_REQUIRE_SERVICES"):
+        pytest.fail(message)
+    pytest.skip(message)
+
+
+def free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+class Cli:
+    """`crypto-anomaly` in a home of its own."""
+
+    def __init__(self, home: Path, **settings):
+        self.home = home
+        clean = {k: v for k, v in os.environ.items() if not k.startswith("CRYPTO_ANOMALY_") and k != "PYTHONDONTWRITEBYTECODE"}
+        self.env = clean | {"CRYPTO_ANOMALY_HOME": str(home)} | {f"CRYPTO_ANOMALY_{k.upper()}": str(v) for k, v in settings.items()}
+
+    def __call__(self, *args: str, ok: bool = True, **settings) -> subprocess.CompletedProcess:
+        env = self.env | {f"CRYPTO_ANOMALY_{k.upper()}": str(v) for k, v in settings.items()}
+        r = subprocess.run([*COMMAND, *args], env=env, cwd=self.home.parent, capture_output=True, text=True, timeout=300)
+        assert (r.returncode == 0) == ok, f"{args}: exit {r.returncode}\n{r.stdout[-2000:]}\n{r.stderr[-3000:]}"
+        return r
+
+    def json(self, *args: str):
+        import json
+
+        return json.loads(self(*args, "--json").stdout)
+
+    def error(self, *args: str, **settings) -> str:
+        """The one line of an error."""
+        r = self(*args, ok=False, **settings)
+        assert "Traceback" not in r.stderr, r.stderr
+        return next(line for line in r.stderr.splitlines() if line.startswith("error: "))
+
+    def start(self, *args: str) -> subprocess.Popen:
+        return subprocess.Popen([*COMMAND, *args], env=self.env, cwd=self.home.parent, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def wait_for(url: str, seconds: float = 60) -> bytes:
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            return urllib.request.urlopen(url, timeout=2).read()
+        except OSError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.2)
+
+
+@pytest.fixture(scope="session")
+def postgres():
+    """The URL of a private PostgreSQL server, stopped and removed afterwards."""
+    binaries = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    need(binaries, "PostgreSQL")
+    folder, port = Path(tempfile.mkdtemp(prefix="pg")), free_port()
+    folder.chmod(0o777)
+    asuser = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+    tool = lambda name, *args: subprocess.run([*asuser, str(binaries[-1].with_name(name)), "-D", str(folder / "db"), *args], check=True, stdout=subprocess.DEVNULL, cwd="/")
+    tool("initdb", "-A", "trust", "-U", "postgres")
+    tool("pg_ctl", "-o", f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder} -c fsync=off", "-l", str(folder / "log"), "-w", "start")
+    try:
+        yield f"postgresql+psycopg://postgres@127.0.0.1:{port}"
+    finally:
+        tool("pg_ctl", "-m", "immediate", "stop")
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def db_url(request, tmp_path):
+    """A fresh database of each kind."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/registry.db"
+    import sqlalchemy as sa
+
+    server = request.getfixturevalue("postgres")
+    name = f"t{time.monotonic_ns()}"
+    admin = sa.create_engine(f"{server}/postgres", isolation_level="AUTOCOMMIT")
+    with admin.connect() as c:
+        c.execute(sa.text(f"CREATE DATABASE {name}"))
+    admin.dispose()
+    return f"{server}/{name}"
+
+
+@pytest.fixture(scope="session")
+def cycle(tmp_path_factory):
+    """A home in which `up --once` has run on the simulated market, once for all workers; read it, copy it to change it."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base) / "cycle"
+    cli, told = Cli(folder / "home"), folder / "told.txt"
+    try:
+        folder.mkdir()
+    except FileExistsError:  # another worker is at it
+        for _ in range(3000):
+            if told.exists():
+                break
+            time.sleep(0.1)
+    else:
+        text = cli("up", "--once", "--source", "simulated", "--home", str(cli.home)).stderr
+        (folder / "told.tmp").write_text(text)
+        (folder / "told.tmp").rename(told)
+    cli.told = told.read_text()
+    return cli
+
+
+@pytest.fixture
+def home(cycle, tmp_path):
+    """A private copy of that home."""
+    shutil.copytree(cycle.home, tmp_path / "home")
+    return Cli(tmp_path / "home")

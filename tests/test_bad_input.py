@@ -1,0 +1,81 @@
+"""What the market sends on a bad day, and what people bring: one clear error, nothing half written."""
+import pytest
+import requests
+from conftest import Cli
+
+from crypto_anomaly.simulate import Market, serve_market
+
+
+@pytest.fixture(scope="module")
+def market():
+    with serve_market(Market(120)) as (url, server):
+        yield url, server
+
+
+@pytest.mark.parametrize("fault, times, says", [("429", 3, "Rate Limit"), ("truncated", 3, "broken JSON"), ("10002", 1, "COINGECKO_API_KEY"), ("short", 3, "1 coins where 100")])
+def test_a_market_that_does_not_answer_well(market, tmp_path, fault, times, says):
+    url, server = market
+    cli = Cli(tmp_path / "home", source="simulated", coingecko_url=url)
+    server._faults.clear()
+    requests.post(url.replace("/api/v3", "/_control/fault"), json=dict(kind=fault, times=times, seconds=0.1))
+    message = cli.error("run", "ingest")
+    assert says in message and "stage ingest failed" in message
+    assert not list(cli.home.rglob("*.parquet")) and not [e for e in cli.json("events") if e["kind"] == "snapshot_ingested"]
+    server._faults.clear()
+    cli("run", "ingest")  # the next one is fine
+    assert len(list(cli.home.rglob("snapshots/**/*.parquet"))) == 1
+
+
+def test_a_passing_fault_is_survived(market, tmp_path):
+    url, server = market
+    server._faults.clear()
+    server.fault("503", 2)
+    cli = Cli(tmp_path / "home", source="simulated", coingecko_url=url)
+    cli("run", "ingest")
+    assert cli.json("runs")[0]["result"]["coins"] == 100
+
+
+HEAD = "fetched_at_utc,name,symbol,current_price,market_cap\n"
+
+
+@pytest.mark.parametrize("text, says", [("time,price\n1,2\n", "lacks ts, coin_id, current_price"), (HEAD + "2026-02-02T10:00,Solana,sol,cheap,1\n", "current_price is 'cheap', not a number"), (HEAD + "soon,Solana,sol,1,1\n", "'soon' is not a time"),
+                                        (HEAD + "2026-02-02T10:00,Solana,sol,1,1\n2026-02-02T10:00,Solana,sol,2,1\n", "two different rows"), ("fetched_at_utc,symbol,current_price\n2026-02-02,sol,1\n", "a symbol is not unique")])
+def test_a_bad_import_is_one_error(tmp_path, text, says):
+    cli, file = Cli(tmp_path / "home"), tmp_path / "recorded.csv"
+    file.write_text(text)
+    assert says in cli.error("import", str(file)) and not list(tmp_path.rglob("*.parquet"))
+
+
+def test_a_good_import_of_untidy_rows(tmp_path):
+    cli, file = Cli(tmp_path / "home"), tmp_path / "recorded.csv"
+    row = "2026-02-02T{}:00,{},sol,{},1\n".format
+    file.write_text(HEAD + row(11, "Solana", 2) + row(10, "Solana", 1) + row(10, "Wrapped SOL", 1) + row(10, "Solana", 1))
+    report = cli.json("import", str(file))
+    assert (report["rows"], report["duplicates"], report["coins"], report["stored"]) == (4, 1, 2, 3)
+    assert cli.json("import", str(file))["stored"] == 0
+
+
+def test_a_simulated_workspace_takes_no_real_rows(home, tmp_path):
+    file = tmp_path / "recorded.csv"
+    file.write_text(HEAD + "2026-02-02T10:00,Solana,sol,1,1\n")
+    assert "holds a simulated market" in home.error("import", str(file), workspace="simulated")
+    home("import", str(file))  # left to itself it goes to a workspace of its own
+    assert (home.home / "coingecko/lake").is_dir() and home.json("status")["workspace"] == "coingecko"
+
+
+def test_unreachable_is_simulated_and_said(tmp_path):
+    cli = Cli(tmp_path / "home", coingecko_url="http://127.0.0.1:9")
+    assert "simulated – CoinGecko did not answer" in cli("doctor").stderr
+
+
+def test_settings_and_addresses_that_cannot_work(tmp_path):
+    cli = Cli(tmp_path / "home")
+    assert "CRYPTO_ANOMALY_SOURCE is 'binance'" in cli.error("up", "--once", "--source", "binance")
+    assert "start with 'crypto-anomaly up'" in cli.error("versions")
+    assert "needs a token of your own" in cli.error("up", "--source", "simulated", "--host", "0.0.0.0")
+    import socket
+
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        s.listen()
+        assert "choose another with --port" in cli.error("up", "--source", "simulated", "--port", str(s.getsockname()[1]))

@@ -1,0 +1,30 @@
+"""Each notebook's lessons, run against the exported module.
+
+nbdev_test runs the cells of a notebook, definitions included, so it never imports the .py that users get. Here
+the export cells are left out and the rest runs in the module's namespace.
+"""
+import ast
+import importlib
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+from IPython.core.inputtransformer2 import TransformerManager
+
+ROOT = Path(__file__).resolve().parent.parent
+NOTEBOOKS = sorted((ROOT / "nbs").glob("[0-9]*.ipynb"))
+LEFT_OUT = {"export", "exporti", "default_exp", "slow", "network"}
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_lessons_hold_for_the_exported_module(path, monkeypatch):
+    cells = [(i, c.source) for i, c in enumerate(nbformat.read(path, 4).cells) if c.cell_type == "code"]
+    name = next(m[1] for _, s in cells if (m := re.search(r"^#\|\s*default_exp\s+(\S+)", s, re.M)))
+    monkeypatch.chdir(path.parent)
+    ns = dict(vars(importlib.import_module(f"crypto_anomaly.{name}")))
+    for i, src in cells:
+        if set(re.findall(r"^#\|\s*([\w-]+)", src, re.M)) & LEFT_OUT or "nbdev_export(" in src:
+            continue
+        code = TransformerManager().transform_cell(src)
+        exec(compile(code, f"{path.name}[cell {i}]", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT), ns)
