@@ -203,7 +203,7 @@ def _history(r:_Rows, x:dict)->dict[str, np.ndarray]:
         for f in _ROLLED: out[f"{f}_rolling_mean_{h}h"], out[f"{f}_rolling_std_{h}h"] = _rolling(x[f], w)
     since = np.where(np.arange(len(r.t)) == r.first, np.nan, np.diff(r.t, prepend=r.t[:1])/_HOUR)
     ts = r.f.ts.dt
-    out |= dict(hour_of_day=ts.hour.values, day_of_week=ts.dayofweek.values, hours_since_last=since)
+    out |= dict(hour_of_day=ts.hour.values, day_of_week=ts.day_of_week.values, hours_since_last=since)
     gaps, _ = _rolling((since > c.max_gap_hours).astype(float), r.window(max(c.lag_hours)))
     return out | dict(has_gap_in_history=(gaps > 0).astype(float))
 

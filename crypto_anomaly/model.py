@@ -230,8 +230,9 @@ def explain(
                               cross_z=z(names[i], "cross"), sentence=_sentence(names[i], row, moment)) for i in order], columns=["feature", "group", "share", "value", "own_z", "cross_z", "sentence"])
 
 def reason(explanation:pd.DataFrame, top:int=2)->str:
-    "The first sentences of an explanation as one line."
-    return "; ".join(explanation.sentence.head(top)) or "nothing in particular: many small deviations together"
+    "What stands out most, as one line: the strongest contributions that are far from their week or from the other coins."
+    far = explanation[(explanation.own_z.abs() >= 2) | (explanation.cross_z.abs() >= 2)]
+    return "; ".join((far if len(far) else explanation.head(1)).sentence.head(top)) or "nothing in particular: many small deviations together"
 
 # %% ../nbs/05_model.ipynb #739fd093
 def to_bytes(model:Model)->bytes:

@@ -23,7 +23,7 @@ def _template(c:dict)->go.layout.Template:
     axis = dict(gridcolor=c["line"], zerolinecolor=c["line"], linecolor=c["line"], tickcolor=c["line"], automargin=True)
     return go.layout.Template(layout=dict(font=dict(family="system-ui, sans-serif", size=13, color=c["ink"]), paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)",
         title=dict(font=dict(size=16), x=0, xanchor="left", xref="paper"), margin=dict(l=8, r=16, t=56, b=8), xaxis=axis, yaxis=axis, height=320,
-        colorway=[COLORS[k] for k in ("normal", "anomaly", "champion", "challenger", "warning")], hoverlabel=dict(bgcolor=c["panel"], font_color=c["ink"]), legend=dict(orientation="h", y=1.02, yanchor="bottom")))
+        colorway=[COLORS[k] for k in ("normal", "anomaly", "champion", "challenger", "warning")], hoverlabel=dict(bgcolor=c["panel"], font_color=c["ink"]), legend=dict(orientation="h", y=1.01, yanchor="bottom", x=1, xanchor="right")))
 
 TEMPLATE = {"light": _template(LIGHT), "dark": _template(DARK)}
 
@@ -45,13 +45,18 @@ def money(x:float)->str:  # '–' for a missing value
     if x == 0 or abs(x) >= 1000: return f"${x:,.0f}"
     return f"${x:,.2f}" if abs(x) >= 1 else f"${x:.{2 - int(np.floor(np.log10(abs(x))))}f}"
 
-def percent(x:float)->str: return "–" if not np.isfinite(x) else f"{x:+,.1f} %"
+def percent(x:float)->str: return "–" if not np.isfinite(x) else f"{round(x, 1) + 0.:+,.1f}\u00a0%"   # no break before the sign, no -0.0
 
 def once_in(p:float, unit:str="coin-hours")->str:
     "A p-value as a frequency: 1 in 2,400 coin-hours."
     return "–" if not np.isfinite(p) else f"1 in {1/max(p, 1e-12):,.0f} {unit}"
 
 # %% ../nbs/02_plots.ipynb #698ec6ff
+def _histogram(f:go.Figure, x:np.ndarray, edges:np.ndarray|int, color:str, *, name:str="", **where)->None:
+    "Bars of counts: a figure carries its bins, not a million rows."
+    n, edges = np.histogram(x, edges)
+    f.add_bar(x=(edges[1:] + edges[:-1])/2, y=n, width=np.diff(edges), marker=dict(color=color, line_width=0), name=name, **where)
+
 def score_distribution(
     score:np.ndarray,       # (n,) higher is stranger
     is_anomaly:np.ndarray,  # (n,) bool
@@ -59,10 +64,10 @@ def score_distribution(
     *, title:str="How far do the flagged rows stand apart?"
 )->go.Figure:
     "Histogram of scores, flagged and not flagged, with the threshold."
-    bins = dict(start=float(np.min(score)), end=float(np.max(score)) + 1e-9, size=max(float(np.ptp(score))/30, 1e-9))
+    edges = np.histogram_bin_edges(score, 30)
     f = _figure()
     for name, mask in (("normal", ~is_anomaly), ("anomaly", is_anomaly)):
-        f.add_histogram(x=score[mask], xbins=bins, name=f"{name} ({int(mask.sum()):,})", marker_color=COLORS[name])
+        _histogram(f, score[mask], edges, COLORS[name], name=f"{name} ({int(mask.sum()):,})")
     f.add_vline(x=threshold, line_dash="dot", annotation_text="threshold")
     return f.update_layout(title=title, barmode="overlay", xaxis_title="score, higher is stranger", yaxis_title="rows").update_yaxes(type="log")
 
@@ -78,7 +83,7 @@ def feature_histograms(
     missing = frame[features].isna().mean()
     names = [f"{f}<br><sup>{missing[f]:.0%} missing</sup>" if missing[f] else f for f in features]
     f = make_subplots(-(-len(features)//cols), cols, subplot_titles=names, vertical_spacing=.18, figure=_figure())
-    for i, c in enumerate(features): f.add_histogram(x=frame[c].dropna(), nbinsx=15, marker_color=COLORS["normal"], row=i//cols + 1, col=i % cols + 1)
+    for i, c in enumerate(features): _histogram(f, frame[c].dropna().to_numpy(float), 15, COLORS["normal"], row=i//cols + 1, col=i % cols + 1)
     return f.update_layout(title=title, showlegend=False, height=220*-(-len(features)//cols) + 60).update_annotations(font_size=12)
 
 # %% ../nbs/02_plots.ipynb #b9dee2c7
