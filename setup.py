@@ -3,8 +3,10 @@
 from configparser import ConfigParser
 from pathlib import Path
 import shlex
+from shutil import copytree
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent
 config = ConfigParser(delimiters=["="])
@@ -15,6 +17,15 @@ cfg = config["DEFAULT"]
 def words(key: str) -> list[str]:
     """The space- or newline-separated requirements under `key`; '' when the key is absent."""
     return shlex.split(cfg.get(key, ""))
+
+
+class BuildWithStages(build_py):
+    """A wheel carries the scheduled notebooks inside the package; a checkout has them beside it."""
+
+    def run(self):
+        super().run()
+        if not self.editable_mode:
+            copytree(ROOT / "scheduled", Path(self.build_lib) / cfg["lib_path"] / "scheduled", dirs_exist_ok=True)
 
 
 extras = {key.removesuffix("_requirements"): words(key) for key in cfg if key.endswith("_requirements")}
@@ -34,6 +45,7 @@ setup(
     python_requires=">=" + cfg["min_python"],
     install_requires=words("requirements"),
     extras_require=extras,
+    cmdclass={"build_py": BuildWithStages},
     entry_points={
         "console_scripts": words("console_scripts"),
         "nbdev": [f"{cfg['lib_path']}={cfg['lib_path']}._modidx:d"],

@@ -4,7 +4,7 @@
 
 # %% ../nbs/14_cli.ipynb #77646280
 from __future__ import annotations
-import os, signal, socket, subprocess, sys
+import signal, socket, sys
 from pathlib import Path
 from typing import Annotated, Any
 import typer
@@ -89,10 +89,10 @@ def _free(host:str, port:int)->None:
         try: s.bind((host, port))
         except OSError as e: raise WorkspaceError(f"cannot listen on {host}:{port} ({e.strerror}); choose another with --port.") from None
 
-def _cycle(ws)->int: # exit code
-    "The first cycle in a process of its own: notebooks need more memory than a server should keep."
-    from crypto_anomaly.pipeline import COMMAND, _environment
-    return subprocess.run([*COMMAND, "pipeline"], env=os.environ | _environment(ws)).returncode
+def _address(ws, host:str, port:int)->None:
+    "Say where the page is, and make the token that changing requests from elsewhere need."
+    where = "the one you set" if ws.settings.api_token else f"in {ws.root/'api_token'}" if ws.api_token else ""
+    say(f"Serving on http://{host}:{port} (token for changing requests: {where}) – Ctrl-C stops.")
 
 @app.command()
 def up(
@@ -104,21 +104,21 @@ def up(
 ):
     "The main job: backfill, ingest, build, train, evaluate, scan; then schedule and serve until Ctrl-C."
     from crypto_anomaly.data import hold_source
+    from crypto_anomaly.pipeline import run_child, start_scheduler
     from crypto_anomaly.registry import open_registry
     from crypto_anomaly.serve import check_bind, run_server
     ws = fetching(source=source, home=home)
     if not once: check_bind(ws.settings, host); _free(host, port)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))   # leave through the `with` blocks
     with hold_source(ws) as held:
-        code = _cycle(held)
+        code = run_child(held)
         v, fallback = open_registry(held).load_champion_or_latest()
         if code and (once or v is None): raise typer.Exit(code)
         if fallback: say(f"No champion yet: v{v['version']} ({v['status']}) stands in. Decide with: crypto-anomaly approve v{v['version']} --by NAME --reason WHY && crypto-anomaly promote v{v['version']}")
         if home: say(f"(other commands see this workspace with CRYPTO_ANOMALY_HOME={home})")
         if once: return
-        from crypto_anomaly.pipeline import start_scheduler
         clock = start_scheduler(held)
-        say(f"Serving on http://{host}:{port} – Ctrl-C stops.")
+        _address(held, host, port)
         try: run_server(held.settings.model_copy(update=dict(workspace=held.name)), host, port)
         finally: clock.shutdown(wait=False)
 
@@ -128,7 +128,7 @@ def serve(host:str = "127.0.0.1", port:int = 8000):
     from crypto_anomaly.serve import check_bind, run_server
     ws = reading()
     check_bind(ws.settings, host); _free(host, port)
-    say(f"Serving on http://{host}:{port} – Ctrl-C stops.")
+    _address(ws, host, port)
     run_server(ws.settings.model_copy(update=dict(workspace=ws.name)), host, port)
 
 @app.command()
@@ -139,19 +139,20 @@ def schedule():
     from crypto_anomaly.pipeline import SCHEDULE, start_scheduler
     with hold_source(fetching()) as ws:
         clock = start_scheduler(ws)
-        for kind, (_, stages) in SCHEDULE.items(): say(f"{kind}: {', '.join(stages)}; next at {clock.get_job(kind).next_run_time:%Y-%m-%d %H:%M} UTC")
+        for kind, (_, stages) in SCHEDULE.items(): say(f"{kind}: {' … '.join(stages)}; next at {clock.get_job(kind).next_run_time:%Y-%m-%d %H:%M} UTC")
         try:
             while True: time.sleep(3600)
         finally: clock.shutdown(wait=False)
 
 # %% ../nbs/14_cli.ipynb #84e6aac0
 def _parameters(args:list[str])->dict[str, str]:
-    "`-p name value` pairs."
+    "`-p name value` pairs; `--name value` means the same."
     from crypto_anomaly.workspace import WorkspaceError
-    out, rest = {}, list(args)
+    out, rest = {}, [x for a in args for x in (a.split("=", 1) if a.startswith("--") else [a])]
     while rest:
-        if rest[0] != "-p" or len(rest) < 3: raise WorkspaceError(f"cannot read {' '.join(rest)!r}; parameters are given as: -p NAME VALUE")
-        out[rest[1]], rest = rest[2], rest[3:]
+        if rest[0] == "-p" and len(rest) > 2: out[rest[1]], rest = rest[2], rest[3:]
+        elif rest[0].startswith("--") and len(rest) > 1: out[rest[0][2:].replace("-", "_")], rest = rest[1], rest[2:]
+        else: raise WorkspaceError(f"cannot read {' '.join(rest)!r}; parameters are given as: -p NAME VALUE (or --name VALUE)")
     return out
 
 def _told(run:dict)->None:
@@ -179,11 +180,11 @@ def run(
     show_json(done) if as_json else _told(done)
 
 @app.command()
-def pipeline(start:Annotated[str, typer.Option("--from", help="Stage to begin with.")] = "ingest", as_json:Json = False):
+def pipeline(start:Annotated[str, typer.Option("--from", help="Stage to begin with.")] = "ingest", stop:Annotated[str, typer.Option("--to", help="Last stage.")] = "evaluate", as_json:Json = False):
     "The chain of stages: ingest, scan, build_dataset, train, evaluate (and backfill when the lake is empty)."
     from crypto_anomaly.data import hold_source
     from crypto_anomaly.pipeline import chain
-    with hold_source(fetching() if start == "ingest" else reading()) as ws: runs = chain(ws, start=start, begin=lambda s: say(f"▸ {s} …"), done=_told)
+    with hold_source(fetching() if start == "ingest" else reading()) as ws: runs = chain(ws, start=start, stop=stop, begin=lambda s: say(f"▸ {s} …"), done=_told)
     if as_json: show_json(runs)
 
 # %% ../nbs/14_cli.ipynb #f3b3b7e7
@@ -386,9 +387,19 @@ def doctor():
     raise typer.Exit(1 if bad else 0)
 
 # %% ../nbs/14_cli.ipynb #a42fc568
+def _expected()->tuple:
+    "Errors that are the world's, not ours: one line instead of a trace."
+    from crypto_anomaly.workspace import CryptoAnomalyError
+    database = sys.modules.get("sqlalchemy")
+    return CryptoAnomalyError, OSError, ImportError, *([database.exc.SQLAlchemyError] if database else [])
+
+def _hint(e:Exception)->str:
+    "What to do about an expected error that does not say it itself."
+    if isinstance(e, ImportError): return f" – install the extra that brings it, e.g. pip install 'crypto_anomaly[{dict(psycopg='postgres', s3fs='s3').get(e.name or '', 'dev')}]'"
+    return " – check CRYPTO_ANOMALY_DB_URL and whether the database runs" if type(e).__module__.startswith("sqlalchemy") else ""
+
 def main()->None:
     "Entry point: an error that is meant for the user is one line."
-    from crypto_anomaly.workspace import CryptoAnomalyError
     try: app()
-    except CryptoAnomalyError as e: say(f"error: {e}"); sys.exit(1)
+    except _expected() as e: say(f"error: {str(e).splitlines()[0] if str(e) else type(e).__name__}{_hint(e)}"); sys.exit(1)
     except KeyboardInterrupt: sys.exit(130)

@@ -4,12 +4,12 @@
 
 # %% ../nbs/03_data.ipynb #8d967f83
 from __future__ import annotations
-import hashlib, io, json, logging, random, re, time
+import hashlib, io, json, logging, random, re, secrets, time, zlib
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from collections.abc import Callable, Iterator
 import fsspec, numpy as np, pandas as pd, pyarrow as pa, pyarrow.parquet as pq, requests
-from .workspace import CryptoAnomalyError, Settings, Workspace, WorkspaceError, claim, iso, load_settings, open_workspace, utcnow
+from .workspace import CryptoAnomalyError, Settings, Workspace, WorkspaceError, claim, iso, jsonable, load_settings, open_workspace, utcnow
 from .simulate import Market, serve_market
 
 # %% auto #0
@@ -108,6 +108,13 @@ class TokenBucket:
         return wait
 
 # %% ../nbs/03_data.ipynb #64db5c2c
+def _retry_after(header:str|None)->float: # seconds, at most 120; 0 when it says nothing usable
+    "The wait that a `Retry-After` header asks for, in either of its two forms."
+    if not header: return 0.
+    if header.strip().replace(".", "", 1).isdigit(): return min(float(header), 120.)
+    at = pd.to_datetime(header, utc=True, errors="coerce")
+    return 0. if pd.isna(at) else min(max((at - utcnow()).total_seconds(), 0.), 120.)
+
 @dataclass
 class CoinGecko:
     "A client of CoinGecko's REST API."
@@ -134,7 +141,7 @@ class CoinGecko:
         if (err := error_of(r.status_code, r.text)) is None: return r.json(), None, 0
         code, message = err
         if code in _SETTING or r.status_code in (400, 401, 403, 404, 422): raise DataError(f"CoinGecko refused {path} ({r.status_code}, code {code}): {message} – {_SETTING.get(code, 'check the request')}.")
-        wait = min(float(r.headers.get("Retry-After") or 0), 120) or (30 if r.status_code == 429 else 2)
+        wait = _retry_after(r.headers.get("Retry-After")) or (30 if r.status_code == 429 else 2)
         return None, f"{r.status_code}, {message}", wait
 
     def get(self, path:str, timeout:tuple[float, float]=(5, 30), **params):
@@ -155,12 +162,14 @@ class CoinGecko:
             if not isinstance(got, list): raise DataError(f"/coins/markets answered {str(got)[:80]!r} instead of a list of coins; nothing was stored.")
             rows |= {r["id"]: r for r in got if isinstance(r, dict) and "id" in r}
             if len(got) < min(num_coins, 250): break
-        if len(rows) < .9*min(num_coins, 250): raise DataError(f"/coins/markets sent {len(rows)} coins where {num_coins} were asked for; nothing was stored. Try again later.")
+        if len(rows) < .9*num_coins: raise DataError(f"/coins/markets sent {len(rows)} coins where {num_coins} were asked for; nothing was stored. Try again later.")
         return list(rows.values())[:num_coins]
 
     def chart(self, coin_id:str, days:int)->dict:
         "`/coins/{id}/market_chart`: prices, market caps and volumes of the last `days` days."
-        return self.get(f"/coins/{coin_id}/market_chart", vs_currency="usd", days=days)
+        c = self.get(f"/coins/{coin_id}/market_chart", vs_currency="usd", days=days)
+        if not isinstance(c, dict) or not {"prices", "market_caps", "total_volumes"} <= set(c): raise DataError(f"the chart of {coin_id!r} came as {str(c)[:80]!r}; nothing was stored.")
+        return c
 
 # %% ../nbs/03_data.ipynb #87e6e623
 def decide_source(settings:Settings)->tuple[str, str]: # ('coingecko' or 'simulated', why)
@@ -238,13 +247,15 @@ def write_part(
     ws:Workspace,
     kind:str,               # 'snapshots', 'predictions', 'outcomes'
     frame:pd.DataFrame,     # with a `ts` column, not empty
-    *, tag:str,             # ends the file name; one tag and time range is one file
+    *, tag:str,             # ends the file name
+    replace:bool=False,     # the same tag and time range is the same file; else every call makes a file of its own
     schema:pa.Schema|None=None
 )->str:                     # path of the new file
     "Append `frame` to the lake as one file."
+    tag = tag or "x" if replace else f"{tag or 'x'}-{secrets.token_hex(3)}"
     first, last = frame.ts.min(), frame.ts.max()
     fs, root = _fs(ws.lake_url)
-    path = f"{root}/{kind}/dt={first:%Y-%m-%d}/{first.strftime(_STAMP)}_{last.strftime(_STAMP)}_{tag or 'x'}.parquet"
+    path = f"{root}/{kind}/dt={first:%Y-%m-%d}/{first.strftime(_STAMP)}_{last.strftime(_STAMP)}_{tag}.parquet"
     write_file(fs, path, to_parquet(frame, schema))
     return path
 
@@ -292,9 +303,10 @@ def read_snapshots(
     ws:Workspace, *, start:pd.Timestamp|None=None, end:pd.Timestamp|None=None, columns:list[str]|None=None
 )->pd.DataFrame:         # market table sorted by ts, one row per coin and moment
     "Stored snapshots within [start, end]."
-    want = None if columns is None else ["coin_id", "ts", "approximate", *columns]
+    want = None if columns is None else [*dict.fromkeys(["coin_id", "ts", "approximate", "market_cap", *columns])]
     f = read_parts(ws, start=start, end=end, columns=want)
-    return f.sort_values(["ts", "approximate"], kind="stable").drop_duplicates(["coin_id", "ts"]).reset_index(drop=True)
+    f["_bare"] = f.market_cap.isna() if "market_cap" in f else False    # a chart knows more than a sparkline
+    return f.sort_values(["ts", "approximate", "_bare"], kind="stable").drop_duplicates(["coin_id", "ts"]).drop(columns="_bare").reset_index(drop=True)
 
 def newest_moment(ws:Workspace, *, end:pd.Timestamp|None=None)->pd.Timestamp|None:
     "The time of the newest stored snapshot (at or before `end`), None when there is none."
@@ -350,6 +362,11 @@ def chart_history(
     return market_table(f.drop_duplicates("ts").assign(coin_id=row["id"], symbol=row["symbol"], name=row["name"], approximate=True, source=source, run_id=run_id))
 
 # %% ../nbs/03_data.ipynb #fc410903
+def _not_in(new:pd.DataFrame, have:pd.DataFrame, key:Callable=lambda x: x)->pd.DataFrame:
+    "The rows of `new` whose (coin_id, ts), as `key` makes them, are not in `have`."
+    seen = key(have)[["coin_id", "ts"]].drop_duplicates().assign(_seen=True)
+    return new[key(new)[["coin_id", "ts"]].merge(seen, on=["coin_id", "ts"], how="left")._seen.isna().values]
+
 def backfill(
     ws:Workspace,
     *, num_coins:int=250, days:int=7,
@@ -357,13 +374,15 @@ def backfill(
     run_id:str="", as_of:pd.Timestamp|None=None,
     progress:Callable=lambda it, **kw: it # e.g. tqdm
 )->pd.DataFrame:             # the rows that were added
-    "Give a young lake a past; hours from the first stored snapshot on are left as they are."
+    "Give a young lake a past; what is stored already is left as it is (a deep backfill adds to hours that have a price only)."
     with open_source(ws) as c:
         rows, now = c.markets(num_coins), pd.Timestamp(as_of or utcnow())
         if not deep: f = sparkline_history(rows, now, days=days, source=c.source, run_id=run_id)
         else: f = pd.concat([chart_history(c.chart(r["id"], days), r, source=c.source, run_id=run_id) for r in progress(rows, desc="charts", unit="coin")], ignore_index=True)
-    parts = list_parts(ws)
-    if len(parts): f = f[f.ts < parts["first"].min()]
+    if f.empty: return f
+    have = read_snapshots(ws, start=f.ts.min() - pd.Timedelta("1h"), columns=["market_cap"])
+    if deep: have = have[have.market_cap.notna()]
+    f = _not_in(f, have, lambda x: x.assign(ts=x.ts.dt.floor("h")))
     for _, day in f.groupby(f.ts.dt.date): write_part(ws, "snapshots", day, tag=run_id or "backfill", schema=SCHEMA)
     return f.reset_index(drop=True)
 
@@ -375,13 +394,13 @@ def _read_import(path:str)->pd.DataFrame:
     "The raw table of an import file, everything as text for CSV."
     try: return pd.read_parquet(path) if str(path).endswith(".parquet") else pd.read_csv(path, dtype=str)
     except FileNotFoundError: raise DataError(f"{path} does not exist.") from None
-    except (ValueError, OSError, UnicodeDecodeError, EOFError) as e: raise DataError(f"{path} is neither CSV nor Parquet that can be read ({str(e)[:80]}).") from None
+    except (ValueError, OSError, UnicodeDecodeError, EOFError, zlib.error) as e: raise DataError(f"{path} is neither CSV nor Parquet that can be read ({str(e)[:80]}).") from None
 
 def _numeric(f:pd.DataFrame, path:str)->pd.DataFrame:
     "Columns of numbers as floats; the first value that is no number is an error with its row."
     for c in [c for c in NUMBERS if c in f]:
         x = pd.to_numeric(f[c], errors="coerce")
-        bad = f.index[x.isna() & f[c].notna()]
+        bad = f.index[(x.isna() & f[c].notna()) | np.isinf(x)]
         if len(bad): raise DataError(f"{path}, row {bad[0] + 2}: {c} is {f[c][bad[0]]!r}, not a number; correct it or leave it empty. Nothing was imported.")
         f[c] = x.astype("float64").where(~((c in _ZERO_IS_MISSING) & x.eq(0)))
     return f
@@ -394,10 +413,13 @@ def parse_import(
     "Read and check a table of recorded snapshots; nothing is stored."
     f = _read_import(path)
     f = f.rename(columns={k: v for k, v in _ALIASES.items() if v not in f})
+    f = f.astype({c: "string" for c in ("coin_id", "symbol", "name") if c in f})
     if "coin_id" not in f and "name" in f: f["coin_id"] = f.name.str.strip().str.lower().str.replace(r"\s+", "-", regex=True)
     lacks = [c for c in ("ts", "coin_id", "current_price") if c not in f]
     if lacks: raise DataError(f"{path} lacks {', '.join(lacks)}; needed are a time (fetched_at_utc or ts), id or name (a symbol is not unique), and current_price. It has {', '.join(map(str, f.columns[:12]))}. Nothing was imported.")
-    ts = pd.to_datetime(f.ts, utc=True, errors="coerce", format="ISO8601" if f.ts.dtype != "int64" else None)
+    if len(bad := f.index[f.coin_id.isna()]): raise DataError(f"{path}, row {bad[0] + 2}: the coin has neither id nor name. Nothing was imported.")
+    if pd.api.types.is_numeric_dtype(f.ts): raise DataError(f"{path}: times are numbers ({f.ts.iloc[0]}); use ISO-8601 text or timestamps in UTC. Nothing was imported.")
+    ts = pd.to_datetime(f.ts, utc=True, errors="coerce", format="ISO8601")
     if ts.isna().any(): raise DataError(f"{path}, row {ts.index[ts.isna()][0] + 2}: {f.ts[ts.isna()].iloc[0]!r} is not a time; use ISO-8601 in UTC. Nothing was imported.")
     f = market_table(_numeric(f.assign(ts=ts), path).assign(source="import", run_id=run_id, approximate=False, symbol=f.get("symbol", f.coin_id).str.lower(), name=f.get("name", f.coin_id)))
     n = len(f)
@@ -413,9 +435,7 @@ def import_file(
     "Bring recorded snapshots into the lake of a real workspace; rows that are there already are not stored twice."
     f, report = parse_import(path, run_id=run_id)
     claim(ws, "coingecko")
-    have = read_snapshots(ws, start=report["first"], end=report["last"], columns=[])[["coin_id", "ts"]]
-    new = f.merge(have.assign(_seen=True), on=["coin_id", "ts"], how="left")
-    new = f[new._seen.isna().values]
+    new = _not_in(f, read_snapshots(ws, start=report["first"], end=report["last"], columns=[]))
     for _, day in new.groupby(new.ts.dt.date): write_part(ws, "snapshots", day, tag=run_id, schema=SCHEMA)
     return report | {"stored": len(new)}
 
@@ -447,13 +467,14 @@ def write_dataset(
     "Write one version of a dataset; refuses to overwrite."
     fs, root = _fs(ws.datasets_url)
     folder = f"{root}/{name}/v_{version}"
-    if fs.exists(f"{folder}/_metadata.json"): raise DataError(f"{name} v{version} exists; datasets are never overwritten.")
+    try: fs.makedirs(folder, exist_ok=False)
+    except FileExistsError: raise DataError(f"{name} v{version} exists or is being written by another build; datasets are never overwritten.") from None
     parts = [to_parquet(frame.iloc[i:i + part_rows]) for i in range(0, max(len(frame), 1), part_rows)]
     for i, data in enumerate(parts): write_file(fs, f"{folder}/part-{i:04}.parquet", data)
     meta = dict(name=name, version=version, created_at=iso(now), total_samples=len(frame), snapshot_count=int(frame.ts.nunique()),
                 snapshot_range=[iso(frame.ts.min()), iso(frame.ts.max())] if len(frame) else None, content_hash=hashlib.sha256(b"".join(parts)).hexdigest(),
                 paths=[f"{folder}/part-{i:04}.parquet" for i in range(len(parts))]) | meta
-    write_file(fs, f"{folder}/_metadata.json", json.dumps(meta, indent=1, default=str).encode())
+    write_file(fs, f"{folder}/_metadata.json", json.dumps(jsonable(meta), indent=1).encode())
     return meta
 
 def read_dataset(
@@ -468,4 +489,6 @@ def read_dataset(
 
 def next_dataset_version(ws:Workspace, *names:str)->int:
     "A version number that none of `names` has used."
-    return 1 + max((d["version"] for n in names for d in dataset_versions(ws, n)), default=0)
+    fs, root = _fs(ws.datasets_url)
+    folders = [f for n in names if fs.exists(f"{root}/{n}") for f in fs.ls(f"{root}/{n}", detail=False)]
+    return 1 + max((int(m[1]) for f in folders if (m := re.search(r"/v_(\d+)$", f))), default=0)

@@ -284,7 +284,8 @@ def build_datasets(
                 config=dict(max_history_hours=max_history_hours, holdout_hours=holdout_hours, min_snapshots_per_coin=min_snapshots_per_coin, add_targets=targets), temporal_features=True, deduplicated=False)
     v = next_dataset_version(ws, "training_dataset", "eval_holdout")
     save = lambda name, part: write_dataset(ws, name, part.reset_index(drop=True), version=v, now=now, **meta)
-    return dict(training=save("training_dataset", train), holdout=save("eval_holdout", holdout), report=report | dict(lag_missing=f.filter(like="_lag_").isna().mean().round(3).to_dict()))
+    kept = save("eval_holdout", holdout)     # first: the training dataset is what a train looks for
+    return dict(training=save("training_dataset", train), holdout=kept, report=report | dict(lag_missing=f.filter(like="_lag_").isna().mean().round(3).to_dict()))
 
 # %% ../nbs/04_features.ipynb #1041d112
 def get_feature_stats(

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from collections.abc import Callable, Iterator
 import pandas as pd
-from .workspace import CryptoAnomalyError, Workspace, code_version, iso, utcnow, write_atomic
+from .workspace import CryptoAnomalyError, Workspace, code_version, iso, jsonable, utcnow, write_atomic
 from .data import ATTRIBUTION, DataError, fetch_history, fetch_market_data, list_parts, read_dataset, read_snapshots, write_snapshot
 from .features import LOOKBACK_HOURS, build_datasets, featurize
 from .model import model_config, save_artifact, train
@@ -104,7 +104,7 @@ def evaluate_candidate(
     comparison = compare(e["predictions"], load_served(ws, other["version"], registry=r).model.predict(rows)) if other else None
     r.record_evaluation(v["version"], passed=e["passed"], gates=e["gates"], metrics=e["metrics"] | dict(comparison=comparison), dataset=ref, dataset_hash=digest, artifact_sha256=v["artifact_sha256"],
                         compared_to=other["version"] if other else None, run_id=run_id)
-    return e | dict(version=v["version"], served=served, rows=rows, eval_data_ref=ref, compared_to=other["version"] if other else None, comparison=comparison, approval=_ask(ws, r, v["version"], e, run_id))
+    return e | dict(version=v["version"], served=served, rows=rows, eval_data_ref=ref, compared_to=other["version"] if other else None, comparison=comparison, approval=(said := _ask(ws, r, v["version"], e, run_id)), auto_approved="automatically" in said)
 
 def _ask(ws:Workspace, registry, version:int, e:dict, run_id:str)->str:
     "What follows an evaluation: a request, an automatic approval, or nothing; in words."
@@ -125,10 +125,11 @@ def promote_version(ws:Workspace, *, version:str|None=None, run_id:str|None=None
 
 # %% ../nbs/11_pipeline.ipynb #ddeabb16
 def scheduled_folder()->Path:
-    "Where the scheduled notebooks are: beside the package, or below the current folder."
-    for p in (Path(sys.modules["crypto_anomaly"].__file__).parents[1]/"scheduled", Path.cwd()/"scheduled"):
+    "Where the scheduled notebooks are."
+    package = Path(sys.modules["crypto_anomaly"].__file__).parent
+    for p in (package.parent/"scheduled", package/"scheduled", Path.cwd()/"scheduled"):   # a checkout, an installed wheel, here
         if p.is_dir(): return p
-    raise PipelineError("no folder 'scheduled' beside the package or here; run from a checkout of the project.")
+    raise PipelineError("the folder 'scheduled' is missing; install the package again, or run from a checkout of the project.")
 
 def stages()->dict[str, Path]: # name -> notebook, in file order
     "The stages of the pipeline."
@@ -167,10 +168,14 @@ def notebook_body(nb)->str:
             if fig := o.get("data", {}).pop("application/vnd.plotly.v1+json", None): o["data"] = {"text/html": figure_html(dict(data=fig["data"], layout=fig["layout"]))}
     return HTMLExporter(template_name="basic", exclude_input_prompt=True, exclude_output_prompt=True).from_notebook_node(nb)[0]
 
+def _code_style(name:str)->str:
+    "Pygments style `name` as CSS, on the background of the page."
+    from pygments.formatters import HtmlFormatter
+    return HtmlFormatter(style=name, nobackground=True).get_style_defs(".highlight")
+
 def site_assets(folder:Path)->None:
     "Put the style sheet and Plotly's script into `folder`, once."
-    from pygments.formatters import HtmlFormatter
-    write_atomic(folder/"style.css", (STATIC/"style.css").read_text() + HtmlFormatter(style="default").get_style_defs(".highlight"))
+    write_atomic(folder/"style.css", f"{(STATIC/'style.css').read_text()}{_code_style('default')}\n@media (prefers-color-scheme:dark){{{_code_style('github-dark')}}}\n.highlight,.highlight pre{{background:var(--panel)!important}}")
     if not (folder/"plotly.min.js").exists(): write_atomic(folder/"plotly.min.js", plotly_script())
 
 SIMULATED = "Simulated market: every coin and price here is invented."
@@ -202,7 +207,7 @@ def _environ(extra:dict[str, str])->Iterator[None]:
 
 def stage_result(ws:Workspace, run_id:str, **facts)->dict:
     "The last cell of a scheduled notebook: show what came out, and leave it for the run's row."
-    facts = json.loads(json.dumps(facts, default=str))
+    facts = jsonable(facts)
     if run_id: write_atomic(ws.runs/run_id/"run.json", json.dumps(facts, indent=1))
     return facts
 
@@ -221,7 +226,7 @@ def run_stage(
     r.start_run(run_id, stage, given, code_version())
     error = None
     with _environ(_environment(ws) | {"PYDEVD_DISABLE_FILE_VALIDATION": "1"}):
-        try: pm.execute_notebook(str(stages()[stage]), str(nb), given | dict(run_id=run_id), kernel_name="python3", cwd=str(nb.parent), progress_bar=False, log_output=False, request_save_on_cell_execute=False, start_timeout=120, execution_timeout=timeout)
+        try: pm.execute_notebook(str(stages()[stage]), str(nb), given | dict(run_id=run_id), kernel_name="python3", cwd=os.getcwd(), progress_bar=False, log_output=False, request_save_on_cell_execute=False, start_timeout=120, execution_timeout=timeout)
         except pm.PapermillExecutionError as e: error = f"{e.ename}: {e.evalue}"
         except (RuntimeError, TimeoutError) as e: error = f"{type(e).__name__}: {str(e).splitlines()[0] if str(e) else 'the kernel died'}"
     out = nb.with_name("run.json")
@@ -235,37 +240,37 @@ def run_stage(
 CHAIN = ["ingest", "scan", "build_dataset", "train", "evaluate"]
 
 def chain(
-    ws:Workspace, *, start:str="ingest",
+    ws:Workspace, *, start:str="ingest", stop:str="evaluate", # first and last stage
     done:Callable[[dict], None]=lambda run: None,    # called after each stage
     begin:Callable[[str], None]=lambda stage: None   # called before each stage
 )->list[dict]:                                       # the runs
-    "Fill an empty lake, then run the chain from `start`; a scan that had no model yet comes last."
-    if start not in CHAIN: raise PipelineError(f"the pipeline has no stage {start!r}; it runs {', '.join(CHAIN)}.")
-    todo = CHAIN[CHAIN.index(start):]
+    "Fill an empty lake, then run the chain; a scan that had no model yet comes last, and what was approved automatically is promoted."
+    for s in (start, stop):
+        if s not in CHAIN: raise PipelineError(f"the pipeline has no stage {s!r}; it runs {', '.join(CHAIN)}.")
+    todo = CHAIN[CHAIN.index(start):CHAIN.index(stop) + 1]
     if start == "ingest" and list_parts(ws).empty: todo = ["backfill", *todo]
     if "scan" in todo and not open_registry(ws).list_model_versions(1): todo.remove("scan"); todo.append("scan")
     runs = []
-    for stage in todo:
-        begin(stage); runs.append(run_stage(ws, stage)); done(runs[-1])
+    while todo:
+        stage = todo.pop(0)
+        begin(stage); runs.append(run_stage(ws, stage, dict(version=f"v{runs[-1]['result']['version']}") if stage == "promote" else None)); done(runs[-1])
+        if stage == "evaluate" and runs[-1]["result"]["auto_approved"]: todo.insert(0, "promote")
     return runs
 
 # %% ../nbs/11_pipeline.ipynb #4226ff9c
-SCHEDULE = {"hourly": (dict(minute=1), ["ingest", "scan"]), "daily": (dict(hour=0, minute=20), ["build_dataset", "train", "evaluate"])}
+SCHEDULE = {"hourly": (dict(minute=1), ("ingest", "scan")), "daily": (dict(hour=0, minute=20), ("build_dataset", "evaluate"))}   # when; first and last stage of the chain
 
 COMMAND = [sys.executable, "-c", "from crypto_anomaly.cli import main; main()"]   # `crypto-anomaly` of this very environment
 
-def run_child(ws:Workspace, stage:str)->int: # exit code
-    "Run a stage in a process of its own."
-    return subprocess.run([*COMMAND, "run", stage], env=os.environ | _environment(ws), stdin=subprocess.DEVNULL).returncode
+def run_child(ws:Workspace, start:str="ingest", stop:str="evaluate")->int: # exit code
+    "Run the chain in a process of its own: notebooks need more memory than a server should keep."
+    return subprocess.run([*COMMAND, "pipeline", "--from", start, "--to", stop], env=os.environ | _environment(ws), stdin=subprocess.DEVNULL).returncode
 
-def tick(ws:Workspace, kind:str, slot:str)->list[tuple[str, int]]: # (stage, exit code) of what was run
-    "Run the stages of one slot, unless somebody else has claimed it; stop at the first failure."
-    if not open_registry(ws).claim(kind, slot, f"pid {os.getpid()}"): return []
-    done = []
-    for stage in SCHEDULE[kind][1]:
-        done.append((stage, run_child(ws, stage)))
-        if done[-1][1]: log.error("scheduled stage %s failed; its report is below %s", stage, ws.runs); break
-    return done
+def tick(ws:Workspace, kind:str, slot:str)->int|None: # exit code; None when somebody else has claimed the slot
+    "Run the stages of one slot, once among all schedulers."
+    if not open_registry(ws).claim(kind, slot, f"pid {os.getpid()}"): return None
+    if code := run_child(ws, *SCHEDULE[kind][1]): log.error("the %s run of %s failed; see crypto-anomaly runs", kind, slot)
+    return code
 
 def start_scheduler(ws:Workspace):
     "Start the clock in the background; stop it with `.shutdown()`."

@@ -13,7 +13,7 @@ from pathlib import Path
 from collections.abc import Callable, Iterator
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
-from .workspace import CryptoAnomalyError, Workspace, iso, utcnow
+from .workspace import CryptoAnomalyError, Workspace, iso, jsonable, utcnow
 
 # %% auto #0
 __all__ = ['TRANSITIONS', 'model_t', 'version_t', 'evaluation_t', 'approval_t', 'event_t', 'run_t', 'trigger_t', 'alias_t',
@@ -40,7 +40,7 @@ _meta = sa.MetaData()
 _id = lambda: sa.Column("id", sa.Integer, primary_key=True, autoincrement=True)
 _text = lambda name, **kw: sa.Column(name, sa.Text, **kw)
 
-model_t = sa.Table("model", _meta, _text("name", primary_key=True), _text("description", nullable=False), _text("created_at", nullable=False))
+model_t = sa.Table("model", _meta, _text("name", primary_key=True), _text("workspace", nullable=False), _text("description", nullable=False), _text("created_at", nullable=False))
 version_t = sa.Table("model_version", _meta, _id(), _text("model", nullable=False), sa.Column("version", sa.Integer, nullable=False), _text("status", nullable=False), _text("artifact_sha256", nullable=False),
     _text("run_id", nullable=False), _text("created_at", nullable=False), sa.Column("facts", sa.JSON, nullable=False), sa.UniqueConstraint("model", "version"), sa.ForeignKeyConstraint(["model"], ["model.name"]),
     sa.CheckConstraint(f"status IN ({', '.join(repr(s.value) for s in ModelStatus)})", name="legal_status"),
@@ -94,10 +94,11 @@ def open_engine(
     url:str     # SQLAlchemy URL; SQLite and PostgreSQL are tested
 )->sa.Engine:   # one per process and URL
     "The database, its schema created on first use."
-    u = sa.make_url(url)
+    try: u = sa.make_url(url)
+    except sa.exc.ArgumentError: raise RegistryError(f"CRYPTO_ANOMALY_DB_URL is {url!r}; use an SQLAlchemy URL, e.g. sqlite:///registry.db or postgresql://user@host/name.") from None
     if u.drivername == "postgresql": u = u.set(drivername="postgresql+psycopg")
     if u.drivername == "sqlite" and u.database: Path(u.database).parent.mkdir(parents=True, exist_ok=True)
-    engine = sa.create_engine(u, json_serializer=lambda x: json.dumps(x, default=str, sort_keys=True))
+    engine = sa.create_engine(u, json_serializer=lambda x: json.dumps(jsonable(x), allow_nan=False, sort_keys=True))
     if u.get_backend_name() == "sqlite": _sqlite(engine)
     _create(engine)
     return engine
@@ -125,10 +126,13 @@ class Registry:
     def __init__(self,
         url:str,                                   # database
         *, model:str="anomaly_detector",
+        workspace:str="",                          # whose models these are; another workspace is refused
         four_eyes:bool=False,                      # requester and decider must differ
         clock:Callable[[], datetime]=utcnow
     ):
-        self.engine, self.model, self.four_eyes, self._clock = open_engine(url), model, four_eyes, clock
+        self.engine, self.model, self.workspace, self.four_eyes, self._clock = open_engine(url), model, workspace, four_eyes, clock
+        for owner, in self._read(sa.select(model_t.c.workspace).where(model_t.c.name == model)):
+            if workspace and owner and owner != workspace: raise RegistryError(f"this database keeps the {model} of workspace {owner!r}, not of {workspace!r}; give each workspace a database of its own (CRYPTO_ANOMALY_DB_URL).")
     @property
     def now(self)->str: return iso(self._clock())
 
@@ -139,7 +143,7 @@ class Registry:
             with self.engine.connect().execution_options(write=True) as c, c.begin():
                 if not c.execute(mine := sa.select(model_t.c.name).where(model_t.c.name == self.model).with_for_update()).first():
                     insert = postgresql.insert if self.engine.dialect.name == "postgresql" else sqlite.insert
-                    c.execute(insert(model_t).values(name=self.model, description=f"{self.model}: unsupervised detector of market anomalies", created_at=self.now).on_conflict_do_nothing())
+                    c.execute(insert(model_t).values(name=self.model, workspace=self.workspace, description=f"{self.model}: unsupervised detector of market anomalies", created_at=self.now).on_conflict_do_nothing())
                     c.execute(mine)
                 yield c
         except sa.exc.IntegrityError as e: raise RegistryError(f"the database refused: {str(e.orig).splitlines()[0]}") from None
@@ -158,13 +162,13 @@ class Registry:
 # %% ../nbs/07_registry.ipynb #be9c56ce
 def open_registry(ws:Workspace, model:str="anomaly_detector")->Registry:
     "The registry of a workspace."
-    return Registry(ws.db_url, model=model, four_eyes=ws.settings.four_eyes)
+    return Registry(ws.db_url, model=model, workspace=ws.name, four_eyes=ws.settings.four_eyes)
 
 # %% ../nbs/07_registry.ipynb #f028a42d
 def _resolve(self:Registry, c:sa.Connection, ref:str|int)->sa.Row:
     "The version row that `ref` means, within a transaction."
     r, q = str(ref).removeprefix(f"{self.model}:"), self._versions()
-    if m := re.fullmatch(r"latest(?:-(\d+))?", r): hit = c.execute(q.limit(1).offset(int(m[1] or 0))).first()
+    if m := re.fullmatch(r"latest(?:-(\d{1,9}))?", r): hit = c.execute(q.limit(1).offset(int(m[1] or 0))).first()
     elif m := re.fullmatch(r"v?(\d{1,9})", r): hit = c.execute(q.where(version_t.c.version == int(m[1]))).first()
     elif r in ("champion", "challenger"): hit = c.execute(q.where(version_t.c.status == r).limit(1)).first()
     else: hit = c.execute(q.join(alias_t, alias_t.c.version_id == version_t.c.id).where(alias_t.c.name == r)).first() or c.execute(q.where(version_t.c.run_id == r).limit(1)).first()
@@ -248,7 +252,7 @@ def request_approval(self:Registry, ref:str|int, *, by:str, notes:str="")->int: 
     with self._write() as c:
         v = _resolve(self, c, ref)
         e, champ = _latest_evaluation(c, v), _champion_row(self, c)
-        if v.status not in ("evaluated", "challenger") or not e.passed:
+        if v.status not in ("evaluated", "challenger", "retired") or e is None or not e.passed:
             raise RegistryError(f"v{v.version} is {v.status}{' and its last evaluation failed' if e and not e.passed else ''}; approval needs a passed evaluation: crypto-anomaly run evaluate -p candidate_version v{v.version}")
         a = c.execute(sa.select(approval_t).where(approval_t.c.version_id == v.id, approval_t.c.decision.is_(None))).first()
         if a and not _stale(self, c, a, v): return a.id
@@ -302,8 +306,8 @@ def promote(self:Registry, ref:str|int, *, by:str="", run_id:str="", alias:str="
         v = _resolve(self, c, ref)
         if alias != "champion": return _set_alias(self, c, v, alias, by or run_id)
         if v.status == "champion": raise RegistryError(f"v{v.version} is champion already.")
-        a = c.execute(sa.select(approval_t).where(approval_t.c.version_id == v.id, approval_t.c.decision == "approved", approval_t.c.used_at.is_(None)).order_by(approval_t.c.id.desc())).first()
-        if a is None: raise RegistryError(f"v{v.version} ({v.status}) has no approval to use; ask with 'crypto-anomaly request-approval v{v.version}', then 'crypto-anomaly approve v{v.version} --by WHO --reason WHY'.")
+        a = c.execute(sa.select(approval_t).where(approval_t.c.version_id == v.id, approval_t.c.decision.in_(("approved", "rejected"))).order_by(approval_t.c.id.desc()).limit(1)).first()   # the last word counts
+        if a is None or a.decision != "approved" or a.used_at: raise RegistryError(f"v{v.version} ({v.status}) has no approval to use; ask with 'crypto-anomaly request-approval v{v.version}', then 'crypto-anomaly approve v{v.version} --by WHO --reason WHY'.")
         if why := _stale(self, c, a, v): raise RegistryError(f"the approval of v{v.version} is stale: {why}. Ask anew: crypto-anomaly request-approval v{v.version}")
         c.execute(sa.update(approval_t).where(approval_t.c.id == a.id).values(used_at=self.now))
         old = _crown(self, c, v, "model_promoted", by or run_id or a.decided_by, approval_id=a.id, approved_by=a.decided_by, promoted_by_run_id=run_id, anomaly_rate=v.facts.get("anomaly_rate"), algorithm=v.facts.get("algorithm"))
@@ -311,7 +315,7 @@ def promote(self:Registry, ref:str|int, *, by:str="", run_id:str="", alias:str="
 
 def _set_alias(self:Registry, c:sa.Connection, v:sa.Row, alias:str, by:str)->dict:
     "Point a custom alias at `v`."
-    if not re.fullmatch(r"[a-z][a-z0-9_-]{0,40}", alias) or alias in ("challenger", "latest") or re.fullmatch(r"v\d+", alias): raise RegistryError(f"{alias!r} cannot be an alias; use lower-case letters, digits, - and _, other than champion, challenger, latest and vN.")
+    if not re.fullmatch(r"[a-z][a-z0-9_-]{0,40}", alias) or re.fullmatch(r"v\d+|challenger|latest(-\d+)?", alias): raise RegistryError(f"{alias!r} cannot be an alias; use lower-case letters, digits, - and _, other than champion, challenger, latest and vN.")
     if v.status == "candidate": raise RegistryError(f"v{v.version} is a candidate; only an evaluated version may get the alias {alias!r}: crypto-anomaly run evaluate")
     at = (alias_t.c.model == self.model) & (alias_t.c.name == alias)
     old = c.execute(sa.select(version_t.c.version).join(alias_t, alias_t.c.version_id == version_t.c.id).where(at)).scalar()
@@ -386,9 +390,9 @@ def compare_models(self:Registry, a:str|int, b:str|int)->dict: # {v1, v2, differ
     "Two versions side by side, with their newest evaluation."
     def facts(ref):
         v = self.lineage(ref); e = (v["evaluations"] or [{}])[-1]; m = e.get("metrics", {})
-        return {k: v.get(k) for k in ("version", "status", "algorithm", "hyperparameters", "training_run_id", "data_source", "training_samples", "anomaly_rate")} | {f"eval_{k}" if k == "anomaly_rate" else k: m.get(k) for k in ("anomaly_rate", "silhouette", "score_gap")} | dict(eval_dataset=e.get("dataset"))
+        return {k: v.get(k) for k in ("version", "status", "algorithm", "hyperparameters", "training_run_id", "data_source", "training_samples", "anomaly_rate")} | {f"eval_{k}" if k == "anomaly_rate" else k: m.get(k) for k in ("anomaly_rate", "score_gap")} | dict(silhouette_score=m.get("silhouette"), eval_dataset=e.get("dataset"))
     x, y = facts(a), facts(b)
-    return dict(v1=x, v2=y, differences={f"{k}_diff": y[k] - x[k] for k in ("anomaly_rate", "eval_anomaly_rate", "silhouette", "score_gap") if isinstance(x[k], (int, float)) and isinstance(y[k], (int, float))})
+    return dict(v1=x, v2=y, differences={f"{k}_diff": y[k] - x[k] for k in ("anomaly_rate", "eval_anomaly_rate", "silhouette_score", "score_gap") if isinstance(x[k], (int, float)) and isinstance(y[k], (int, float))})
 
 for f in (events, champion_at, lineage, open_requests, compare_models): setattr(Registry, f.__name__, f)
 

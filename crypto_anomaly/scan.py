@@ -114,7 +114,7 @@ def scan(
 # %% ../nbs/08_scan.ipynb #9ae3a980
 def log_predictions(ws:Workspace, p:pd.DataFrame)->str: # path
     "Keep the predictions of one moment and version in the lake; logging them again replaces them by the same."
-    return write_part(ws, "predictions", p, tag=f"v{p.model_version.iloc[0]}")
+    return write_part(ws, "predictions", p, tag=f"v{p.model_version.iloc[0]}", replace=True)
 
 def scan_all(
     ws:Workspace, ref:str|int|None=None, *, at:pd.Timestamp|None=None, run_id:str=""

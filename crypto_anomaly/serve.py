@@ -4,7 +4,7 @@
 
 # %% ../nbs/13_serve.ipynb #7ad2f039
 from __future__ import annotations
-import ipaddress, logging, threading, time
+import ipaddress, logging, secrets, threading, time
 from contextlib import ExitStack, asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -15,6 +15,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
 from jinja2 import Environment, PackageLoader
+from starlette.exceptions import HTTPException as StarletteHTTPException
 from pydantic import BaseModel
 from .workspace import CryptoAnomalyError, Settings, Workspace, load_settings, open_workspace, utcnow
 from .data import ATTRIBUTION, DataError, hold_source, newest_moment
@@ -191,18 +192,19 @@ def model_info(state:State)->ModelInfo:
 # %% ../nbs/13_serve.ipynb #d230311f
 def health(state:State)->Health:
     "Whether the app can do its work, and what stands in the way."
-    problems, v, t = [], None, None
+    problems, v, t, champion = [], None, None, None
+    expected = (CryptoAnomalyError, OSError, sa.exc.SQLAlchemyError)
     try:
-        v, fallback = state.registry.load_champion_or_latest()
-        if v is None: problems.append("no model: run crypto-anomaly pipeline")
-        elif fallback: problems.append("no champion: approve and promote a version")
-        v = load_served(state.ws, registry=state.registry).version if v else None
-        t = state.newest()
-    except (CryptoAnomalyError, OSError, sa.exc.SQLAlchemyError) as e: problems.append(str(e).splitlines()[0]); v = None
+        champion = state.registry.champion()
+        v = load_served(state.ws, registry=state.registry).version
+        if champion is None: problems.append("no champion: approve and promote a version")
+    except expected as e: problems.append(str(e).splitlines()[0])
+    try: t = state.newest()
+    except expected as e: problems.append(str(e).splitlines()[0])
     age = (utcnow() - t).total_seconds() if t is not None else None
     if t is None: problems.append("no snapshot: run crypto-anomaly run ingest")
     elif age > 2*3600: problems.append(f"the newest snapshot is {age/3600:.0f} h old: is the scheduler running?")
-    return Health(status="unhealthy" if v is None else "degraded" if problems else "healthy", model_loaded=v is not None, model_version=v and v["version"], model_status=v and v["status"], champion=v["version"] if v and v["status"] == "champion" else None,
+    return Health(status="unhealthy" if v is None else "degraded" if problems else "healthy", model_loaded=v is not None, model_version=v and v["version"], model_status=v and v["status"], champion=champion and champion["version"],
                   last_scan=t.isoformat() if t is not None else None, snapshot_age_seconds=age, source=state.ws.source, workspace=state.ws.name, problems=problems)
 
 # %% ../nbs/13_serve.ipynb #cac8bb30
@@ -218,7 +220,9 @@ def overview(state:State)->str:
     "The page: what is strange, who says so, what awaits a decision."
     runs, requests = state.registry.list_runs(8), state.registry.open_requests()
     try: s = state.scan()
-    except (DataError, RegistryError) as e: return _pages.get_template("overview.html").render(ws=state.ws, state="None/None/None", problem=str(e), n_anomalies="No", runs=runs)
+    except CryptoAnomalyError as e:
+        h = health(state)
+        return _pages.get_template("overview.html").render(ws=state.ws, state="/".join(str(x or "null") for x in (h.last_scan, h.model_version, h.model_status)), problem=str(e), n_anomalies="No", runs=runs)
     v, top = s.served.version, s.features.sort_values("market_cap", ascending=False, na_position="last", ignore_index=True)
     figures = dict(map=market_map(s.table).to_json(), heat=price_change_heatmap(top, ["price_change_pct_1h", "price_change_pct_24h", "price_change_pct_7d"]).to_json())
     evaluations = state.registry.lineage(v["version"])["evaluations"]
@@ -231,17 +235,17 @@ def problem(status:int, title:str, detail:str)->JSONResponse: return JSONRespons
 
 def _loopback(host:str|None)->bool:
     try: return ipaddress.ip_address(host or "").is_loopback
-    except ValueError: return host in ("localhost", "testclient")
+    except ValueError: return host == "localhost"
 
 def _may_change(request:Request)->None:
     "Loopback may ask for a scan; anybody else needs the token."
-    token = request.app.state.it.ws.api_token
-    if not _loopback(request.client and request.client.host) and request.headers.get("authorization") != f"Bearer {token}": raise HTTPException(401, "this request needs the header 'Authorization: Bearer <token>' (crypto-anomaly status shows where it is)")
+    given = request.headers.get("authorization", "").encode()
+    if not _loopback(request.client and request.client.host) and not secrets.compare_digest(given, f"Bearer {request.app.state.it.ws.api_token}".encode()): raise HTTPException(401, "this request needs the header 'Authorization: Bearer <token>' (crypto-anomaly status shows where it is)")
 
 # %% ../nbs/13_serve.ipynb #387e3622
 def _handlers(app:FastAPI)->None:
     "Every error leaves as problem+json, without a stack trace."
-    @app.exception_handler(HTTPException)
+    @app.exception_handler(StarletteHTTPException)   # FastAPI's own is one of these
     async def http(_, e): return problem(e.status_code, "request refused", e.detail)
     @app.exception_handler(RequestValidationError)
     async def invalid(_, e): return problem(422, "wrong input", "; ".join(f"{'.'.join(map(str, x['loc'][1:]))}: {x['msg']}" for x in e.errors()))

@@ -4,7 +4,7 @@
 
 # %% ../nbs/00_workspace.ipynb #8bac50de
 from __future__ import annotations
-import json, logging, os, secrets, subprocess, sys
+import json, logging, math, os, secrets, subprocess, sys, tomllib
 from dataclasses import dataclass, replace
 from datetime import datetime, UTC
 from functools import cached_property
@@ -15,7 +15,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict, TomlConfigSettin
 
 # %% auto #0
 __all__ = ['CryptoAnomalyError', 'WorkspaceError', 'Settings', 'load_settings', 'Workspace', 'write_atomic', 'open_workspace',
-           'claim', 'utcnow', 'iso', 'code_version', 'JsonFormatter', 'setup_logging']
+           'claim', 'utcnow', 'iso', 'jsonable', 'code_version', 'JsonFormatter', 'setup_logging']
 
 # %% ../nbs/00_workspace.ipynb #70306d9b
 class CryptoAnomalyError(Exception):
@@ -69,6 +69,7 @@ def load_settings(
 )->Settings:               # checked settings
     "Read the settings; a wrong value is one clear error."
     try: return Settings(**{k: v for k, v in overrides.items() if v is not None})
+    except tomllib.TOMLDecodeError as e: raise WorkspaceError(f"crypto_anomaly.toml cannot be read: {e}.") from None
     except ValidationError as e:
         bad = e.errors()[0]
         name = "CRYPTO_ANOMALY_" + "_".join(str(p) for p in bad["loc"]).upper()
@@ -84,11 +85,14 @@ class Workspace:
     @property
     def root(self)->Path: return (self.settings.home/self.name).absolute()
     @property
-    def lake_url(self)->str: return self.settings.lake_url or str(self.root/"lake")
+    def lake_url(self)->str: return self._below(self.settings.lake_url, "lake")
     @property
-    def datasets_url(self)->str: return f"{self.settings.lake_url.rstrip('/')}/datasets" if self.settings.lake_url else str(self.root/"datasets")
+    def datasets_url(self)->str: return f"{self.lake_url}/datasets" if self.settings.lake_url else str(self.root/"datasets")
     @property
-    def artifacts_url(self)->str: return self.settings.artifacts_url or str(self.root/"artifacts")
+    def artifacts_url(self)->str: return self._below(self.settings.artifacts_url, "artifacts")
+    def _below(self, url:str|None, folder:str)->str:
+        "This workspace's part of a shared `url`, else its own folder."
+        return f"{url.rstrip('/')}/{self.name}" if url else str(self.root/folder)
     @property
     def db_url(self)->str: return self.settings.db_url or f"sqlite:///{self.root/'registry.db'}"
     @property
@@ -159,6 +163,15 @@ def utcnow()->datetime:
 def iso(t:datetime)->str:  # e.g. 2026-02-05T14:00:00.000000Z: text order is time order
     "`t` as ISO-8601 UTC with microseconds."
     return t.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+# %% ../nbs/00_workspace.ipynb #e1d7d833
+def jsonable(x):
+    "`x` in plain JSON types: NaN and infinity are None, what JSON does not know is text."
+    if isinstance(x, dict): return {str(k): jsonable(v) for k, v in x.items()}
+    if isinstance(x, (list, tuple)): return [jsonable(v) for v in x]
+    if hasattr(x, "item") and not hasattr(x, "__len__"): x = x.item()     # numpy scalars
+    if isinstance(x, float): return x if math.isfinite(x) else None
+    return x if x is None or isinstance(x, (bool, int, str)) else str(x)
 
 # %% ../nbs/00_workspace.ipynb #7086d598
 def code_version()->str:

@@ -80,7 +80,10 @@ def postgres():
     folder, port = Path(tempfile.mkdtemp(prefix="pg")), free_port()
     folder.chmod(0o777)
     asuser = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
-    tool = lambda name, *args: subprocess.run([*asuser, str(binaries[-1].with_name(name)), "-D", str(folder / "db"), *args], check=True, stdout=subprocess.DEVNULL, cwd="/")
+
+    def tool(name, *args):
+        subprocess.run([*asuser, str(binaries[-1].with_name(name)), "-D", str(folder / "db"), *args], check=True, stdout=subprocess.DEVNULL, cwd="/")
+
     tool("initdb", "-A", "trust", "-U", "postgres")
     tool("pg_ctl", "-o", f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder} -c fsync=off", "-l", str(folder / "log"), "-w", "start")
     try:

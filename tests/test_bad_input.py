@@ -68,6 +68,19 @@ def test_unreachable_is_simulated_and_said(tmp_path):
     assert "simulated – CoinGecko did not answer" in cli("doctor").stderr
 
 
+def test_two_imports_of_the_same_hours_both_stay(tmp_path):
+    cli = Cli(tmp_path / "home")
+    for coin in ("Bitcoin", "Ethereum"):
+        (tmp_path / f"{coin}.csv").write_text(HEAD + "".join(f"2026-02-02T{h:02}:00,{coin},x,{h + 1},1\n" for h in range(24)))
+        assert cli.json("import", str(tmp_path / f"{coin}.csv"))["stored"] == 24
+    assert cli.json("import", str(tmp_path / "Bitcoin.csv"))["stored"] == 0
+
+
+def test_a_database_that_is_not_there_is_one_line(home):
+    assert "CRYPTO_ANOMALY_DB_URL" in home.error("versions", db_url="postgresql+psycopg://postgres@127.0.0.1:9/none")
+    assert "use an SQLAlchemy URL" in home.error("versions", db_url="nonsense")
+
+
 def test_settings_and_addresses_that_cannot_work(tmp_path):
     cli = Cli(tmp_path / "home")
     assert "CRYPTO_ANOMALY_SOURCE is 'binance'" in cli.error("up", "--once", "--source", "binance")

@@ -100,6 +100,14 @@ def test_failures_are_one_line_and_leave_their_page(home):
     assert [v["status"] for v in home.json("versions")] == ["evaluated"]
 
 
+def test_automatic_approval_runs_through_to_a_champion(home):
+    r = home("pipeline", "--from", "train", auto_approve="on_pass")
+    assert "approved automatically" in r.stderr and home.json("champion")["version"] == 2
+    assert home.json("show", "v2")["approvals"][0]["decided_by"] == "auto_approve"
+    home("run", "backfill", "--num_coins", "100")  # again: nothing to add, nothing lost
+    assert home.json("runs")[0]["result"]["rows"] == 0
+
+
 def test_a_young_lake_says_how_long_to_wait(tmp_path):
     cli = Cli(tmp_path / "home", source="simulated")
     cli("run", "ingest")

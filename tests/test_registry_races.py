@@ -152,6 +152,19 @@ def test_the_database_itself_refuses(db_url):
     assert r.champion()["version"] == 1
 
 
+def test_what_is_not_a_number_is_null(db_url):
+    r = Registry(db_url)
+    r.register(SHA, dict(anomaly_rate=float("nan")))
+    r.record_evaluation("v1", passed=False, gates=[dict(name="silhouette", value=float("nan"))], metrics=dict(silhouette=float("nan")), dataset="d")
+    assert r.lineage("v1")["evaluations"][0]["metrics"] == {"silhouette": None}
+
+
+def test_one_database_serves_one_workspace(db_url):
+    Registry(db_url, workspace="simulated").register(SHA, {})
+    with pytest.raises(RegistryError, match="of workspace 'simulated', not of 'coingecko'"):
+        Registry(db_url, workspace="coingecko")
+
+
 def test_kill_while_promoting_on_the_command_line(home):
     """The verb as a user runs it, killed at random moments."""
     home("approve", "v1", "--by", "ada", "--reason", "gates pass")
