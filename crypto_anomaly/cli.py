@@ -72,6 +72,7 @@ def fetching(**overrides):
     if s.source == "auto" and ws.source and (s.workspace or ws.source == "coingecko"): return claim(ws, ws.source)
     source, why = decide_source(s)
     ws = claim(open_workspace(s.model_copy(update=dict(source=source))), source)
+    if s.coingecko_url and source == s.source: return ws    # a running market was handed over: whoever started it has said so
     if source == "simulated": say(f"SIMULATED MARKET ({why}): every coin and price is invented. Workspace {ws.root}")
     else: say(f"Market data from CoinGecko ({why}). Workspace {ws.root}")
     return ws

@@ -19,15 +19,15 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from pydantic import BaseModel
 from .workspace import CryptoAnomalyError, Settings, Workspace, load_settings, open_workspace, utcnow
 from .data import ATTRIBUTION, DataError, hold_source, newest_moment
-from .registry import RegistryError, open_registry
+from .registry import Registry, RegistryError, open_registry
 from .scan import Scan, market_overview, predictions, load_served, moment_features
 from .plots import market_map, money, once_in, percent, price_change_heatmap
 from .pipeline import STATIC, ingest
 
 # %% auto #0
 __all__ = ['log', 'CACHE_SECONDS', 'State', 'Named', 'Anomaly', 'ScanAnswer', 'Anomalies', 'Mover', 'MarketAnswer', 'ModelInfo',
-           'Versions', 'Health', 'Reloaded', 'model_info', 'health', 'ago', 'overview', 'problem', 'create_app',
-           'check_bind', 'run_server']
+           'Versions', 'Health', 'Asked', 'Promotion', 'Decided', 'Reloaded', 'model_info', 'health', 'ago', 'overview',
+           'problem', 'create_app', 'check_bind', 'run_server']
 
 # %% ../nbs/13_serve.ipynb #c3e411e5
 log = logging.getLogger(__name__)
@@ -168,6 +168,25 @@ class Health(BaseModel):
     workspace:str
     problems:list[str]
 
+class Asked(BaseModel):
+    "Body of a request for approval."
+    version:str
+    requester:str
+    notes:str = ""
+
+class Promotion(BaseModel):
+    "Body of a promotion."
+    version:str
+    triggered_by:str
+    alias:str = "champion"
+
+class Decided(BaseModel):
+    "Answer of the lifecycle verbs."
+    model:str
+    version:int
+    model_status:str
+    event:str
+
 class Reloaded(BaseModel):
     "Answer of `POST /model/reload`."
     status:str = "reloaded"
@@ -237,10 +256,14 @@ def _loopback(host:str|None)->bool:
     try: return ipaddress.ip_address(host or "").is_loopback
     except ValueError: return host == "localhost"
 
+def _may_scan(request:Request)->None:
+    "Loopback may ask for a scan, which changes nothing but what is cached; anybody else needs the token."
+    if not _loopback(request.client and request.client.host): _may_change(request)
+
 def _may_change(request:Request)->None:
-    "Loopback may ask for a scan; anybody else needs the token."
+    "A changing request needs the token, from everywhere."
     given = request.headers.get("authorization", "").encode()
-    if not _loopback(request.client and request.client.host) and not secrets.compare_digest(given, f"Bearer {request.app.state.it.ws.api_token}".encode()): raise HTTPException(401, "this request needs the header 'Authorization: Bearer <token>' (crypto-anomaly status shows where it is)")
+    if not secrets.compare_digest(given, f"Bearer {request.app.state.it.ws.api_token}".encode()): raise HTTPException(401, "this request needs the header 'Authorization: Bearer <token>' (crypto-anomaly status shows where it is)")
 
 # %% ../nbs/13_serve.ipynb #387e3622
 def _handlers(app:FastAPI)->None:
@@ -250,7 +273,7 @@ def _handlers(app:FastAPI)->None:
     @app.exception_handler(RequestValidationError)
     async def invalid(_, e): return problem(422, "wrong input", "; ".join(f"{'.'.join(map(str, x['loc'][1:]))}: {x['msg']}" for x in e.errors()))
     @app.exception_handler(RegistryError)
-    async def registry(_, e): return problem(503 if "no model yet" in str(e) else 404, "not there", str(e))
+    async def registry(request, e): return problem(409, "not allowed now", str(e)) if request.method == "POST" and "/scan" not in request.url.path else problem(503 if "no model yet" in str(e) else 404, "not there", str(e))
     @app.exception_handler(DataError)
     async def data(_, e): return problem(503, "no data", str(e))
     @app.exception_handler(CryptoAnomalyError)
@@ -273,8 +296,8 @@ def _routes(app:FastAPI)->None:
         h = health(it())
         return h if h.status != "unhealthy" else JSONResponse(h.model_dump(), 503)
 
-    @app.post("/scan", tags=["inference"], dependencies=[Depends(_may_change)])
-    @app.post("/inference/scan", tags=["inference"], include_in_schema=False, dependencies=[Depends(_may_change)])
+    @app.post("/scan", tags=["inference"], dependencies=[Depends(_may_scan)])
+    @app.post("/inference/scan", tags=["inference"], include_in_schema=False, dependencies=[Depends(_may_scan)])
     def post_scan(num_coins:Annotated[int, Query(ge=10, le=250)] = 100)->ScanAnswer:
         load_served(it().ws, registry=it().registry)
         note, s = it().refresh(num_coins), it().scan()
@@ -300,11 +323,31 @@ def _routes(app:FastAPI)->None:
         if not it().registry.list_model_versions(1): raise HTTPException(404, "no model has been trained yet; run: crypto-anomaly pipeline")
         return model_info(it())
 
-    @app.post("/model/reload", tags=["model"], dependencies=[Depends(_may_change)])
+    @app.post("/model/reload", tags=["model"], dependencies=[Depends(_may_scan)])
     def reload()->Reloaded:
         try: v = load_served(it().ws, registry=it().registry).version
         except CryptoAnomalyError as e: raise HTTPException(503, str(e)) from None
         return Reloaded(version=v["version"], model_status=v["status"])
+
+    def decided(r, ref, event)->Decided: v = r.resolve(ref); return Decided(model=r.model, version=v["version"], model_status=v["status"], event=event)
+    def named(name)->Registry:
+        if name != it().registry.model: raise HTTPException(404, f"there is no model {name!r}; there is {it().registry.model!r}")
+        return it().registry
+
+    @app.post("/approve", tags=["lifecycle"], dependencies=[Depends(_may_change)])
+    def post_approve(version:str, by:str, reason:str)->Decided:
+        r = it().registry; r.approve(version, by=by, reason=reason)
+        return decided(r, version, "model_approved")
+
+    @app.post("/models/assets/{name}/request-approval", tags=["lifecycle"], dependencies=[Depends(_may_change)])
+    def post_request(name:str, body:Asked)->Decided:
+        r = named(name); r.request_approval(body.version, by=body.requester, notes=body.notes)
+        return decided(r, body.version, "approval_requested")
+
+    @app.post("/models/assets/{name}/promote", tags=["lifecycle"], dependencies=[Depends(_may_change)])
+    def post_promote(name:str, body:Promotion)->Decided:
+        r = named(name); r.promote(body.version, by=body.triggered_by, alias=body.alias)
+        return decided(r, body.version, "model_promoted" if body.alias == "champion" else "alias_moved")
 
     @app.get("/versions", tags=["model"])
     def get_versions(limit:Annotated[int, Query(ge=1, le=50)] = 10)->Versions:
