@@ -27,13 +27,13 @@ test: setup check  ## all tests; what needs a missing system package is skipped 
 
 check: setup  ## notebooks clean, package and README in sync, lint
 	tools/check_sync.sh
-	ruff check crypto_anomaly nbs scheduled tests tools
+	ruff check crypto_anomaly nbs scheduled tests tools benchmarks
 
 docs: setup  ## the documentation site, into _docs/
 	python tools/build_docs.py
 
-bench: setup  ## the numbers in the documentation, measured here
-	@echo "no benchmark yet: they come with the modules they measure"
+bench: setup  ## the bars that exist so far, measured here: make bench [ONLY="P3 P9"]
+	python benchmarks/bench.py $(ONLY)
 
 prepare: setup  ## after editing notebooks: export, clean, README
 	nbdev_export && nbdev_clean && nbdev_clean --fname scheduled && python tools/build_readme.py

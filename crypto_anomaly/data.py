@@ -8,7 +8,7 @@ import hashlib, io, json, logging, random, re, secrets, time, zlib
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from collections.abc import Callable, Iterator
-import fsspec, numpy as np, pandas as pd, pyarrow as pa, pyarrow.parquet as pq, requests
+import fsspec, numpy as np, pandas as pd, pyarrow as pa, pyarrow.dataset as ds, pyarrow.parquet as pq, requests
 from .workspace import CryptoAnomalyError, Settings, Workspace, WorkspaceError, claim, iso, jsonable, load_settings, open_workspace, utcnow
 from .simulate import Market, serve_market
 
@@ -16,7 +16,7 @@ from .simulate import Market, serve_market
 __all__ = ['log', 'ATTRIBUTION', 'KEYS', 'NUMBERS', 'TIMES', 'MARKS', 'SCHEMA', 'PLANS', 'USER_AGENT', 'DataError',
            'market_table', 'parse_markets', 'error_of', 'TokenBucket', 'CoinGecko', 'decide_source', 'coingecko',
            'open_source', 'hold_source', 'fetch_market_data', 'get_top_movers', 'write_file', 'to_parquet',
-           'write_part', 'list_parts', 'read_parts', 'read_snapshots', 'newest_moment', 'write_snapshot',
+           'write_part', 'list_parts', 'read_parts', 'read_snapshots', 'newest_moment', 'write_snapshot', 'compact',
            'sparkline_history', 'fetch_history', 'chart_history', 'backfill', 'parse_import', 'import_file',
            'dataset_versions', 'find_dataset', 'write_dataset', 'read_dataset', 'next_dataset_version']
 
@@ -238,7 +238,7 @@ def write_file(fs:fsspec.AbstractFileSystem, path:str, data:bytes)->None:
 def to_parquet(frame:pd.DataFrame, schema:pa.Schema|None=None)->bytes:
     "`frame` as Parquet bytes."
     buf = io.BytesIO()
-    pq.write_table(pa.Table.from_pandas(frame, schema=schema, preserve_index=False), buf, compression="zstd")
+    pq.write_table(pa.Table.from_pandas(frame, schema=schema, preserve_index=False), buf, compression="lz4")   # reads three times faster than zstd, at 1.2 times the size
     return buf.getvalue()
 
 _STAMP = "%Y%m%dT%H%M%S.%fZ"
@@ -278,11 +278,16 @@ def list_parts(
     return parts[keep].sort_values("first", ignore_index=True)
 
 # %% ../nbs/03_data.ipynb #9a91ee75
-def _read_file(fs, path:str, columns:list[str]|None)->pa.Table:
-    "One Parquet file; a broken one is an error that names it."
-    try: return pq.read_table(io.BytesIO(fs.cat_file(path)), columns=columns)
+def _read_files(fs, paths:list[str], columns:list[str]|None)->pa.Table:
+    "Parquet files of one kind, side by side on all cores; a broken one is an error that names it."
+    local = isinstance(fs, fsspec.implementations.local.LocalFileSystem)
+    try: return ds.dataset(paths, format="parquet", filesystem=None if local else fs).to_table(columns=columns)
+    except FileNotFoundError: raise
     except (pa.ArrowException, OSError, EOFError) as e:
-        raise DataError(f"{path} cannot be read as Parquet ({str(e)[:80]}); move it out of the lake, the rest is intact.") from e
+        for p in paths:
+            try: pq.read_table(io.BytesIO(fs.cat_file(p)))
+            except (pa.ArrowException, OSError, EOFError) as bad: raise DataError(f"{p} cannot be read as Parquet ({str(bad)[:80]}); move it out of the lake, the rest is intact.") from e
+        raise
 
 def read_parts(
     ws:Workspace, kind:str="snapshots",
@@ -291,9 +296,10 @@ def read_parts(
 )->pd.DataFrame:                 # rows in time order; empty when there are none
     "Rows of the lake within [start, end]."
     fs, _ = _fs(ws.reads.lake_url)
-    tables = [_read_file(fs, p, columns and list(dict.fromkeys(columns))) for p in list_parts(ws, kind, start=start, end=end).path]
-    if not tables: return SCHEMA.empty_table().to_pandas() if kind == "snapshots" else pd.DataFrame()
-    f = pa.concat_tables(tables, promote_options="permissive").to_pandas()
+    paths = list(list_parts(ws, kind, start=start, end=end).path)
+    if not paths: return SCHEMA.empty_table().to_pandas() if kind == "snapshots" else pd.DataFrame()
+    try: f = _read_files(fs, paths, columns).to_pandas()
+    except FileNotFoundError: return read_parts(ws, kind, start=start, end=end, columns=columns)   # compacted meanwhile: list again
     if start is not None: f = f[f.ts >= start]
     if end is not None: f = f[f.ts <= end]
     return f.reset_index(drop=True)
@@ -327,6 +333,22 @@ def write_snapshot(
         seen = table.merge(last[["coin_id", "last_updated"]].dropna(), on=["coin_id", "last_updated"])
         if len(seen) == len(table): log.info("CoinGecko has not updated since %s; nothing to store", parts["last"].max()); return None
     return write_part(ws, "snapshots", table, tag=table.run_id[0], schema=SCHEMA)
+
+# %% ../nbs/03_data.ipynb #999190b2
+def compact(
+    ws:Workspace,
+    *, before:pd.Timestamp   # only days that ended by then
+)->int:                      # files that were replaced
+    "Make one file of each finished day of snapshots."
+    fs, gone = _fs(ws.lake_url)[0], 0
+    if ws.settings.read_from: return 0           # that lake is somebody else's
+    parts = list_parts(ws, end=before)
+    for _, day in parts[parts["last"] < before.floor("D")].groupby(parts["first"].dt.date):
+        if len(day) < 2: continue
+        rows = _read_files(fs, list(day.path), None).to_pandas().drop_duplicates(["coin_id", "ts", "approximate", "market_cap"])
+        write_part(ws, "snapshots", rows.sort_values(["ts", "market_cap_rank", "coin_id"]), tag="day", schema=SCHEMA)
+        for path in day.path: fs.rm_file(path); gone += 1
+    return gone
 
 # %% ../nbs/03_data.ipynb #215c4530
 def sparkline_history(

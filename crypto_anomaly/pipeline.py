@@ -11,7 +11,7 @@ from typing import Any
 from collections.abc import Callable, Iterator
 import pandas as pd
 from .workspace import CryptoAnomalyError, Workspace, code_version, iso, jsonable, utcnow, write_atomic
-from .data import ATTRIBUTION, DataError, fetch_history, fetch_market_data, list_parts, read_dataset, read_snapshots, write_snapshot
+from .data import ATTRIBUTION, DataError, compact, fetch_history, fetch_market_data, list_parts, read_dataset, read_snapshots, write_snapshot
 from .features import LOOKBACK_HOURS, build_datasets, featurize
 from .model import model_config, save_artifact, train
 from .eval import EvalError, compare, evaluate, gate_config
@@ -42,7 +42,8 @@ def ingest(ws:Workspace, *, num_coins:int=100, run_id:str="", as_of:pd.Timestamp
 
 # %% ../nbs/11_pipeline.ipynb #08da93c6
 def build_dataset(ws:Workspace, *, run_id:str="", as_of:pd.Timestamp|None=None, **config)->dict: # see `features.build_datasets`
-    "Build training data and holdout from stored snapshots."
+    "Build training data and holdout from stored snapshots; finished days of the lake are compacted on the way."
+    if n := compact(ws, before=pd.Timestamp(utcnow())): log.info("%d hourly files became daily ones", n)
     built = build_datasets(ws, run_id=run_id, now=utcnow(), as_of=as_of, **config)
     t, h = built["training"], built["holdout"]
     if t["total_samples"] < 100: log.warning("only %d training rows; the model will know little", t["total_samples"])
