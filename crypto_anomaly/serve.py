@@ -14,6 +14,7 @@ from fastapi import Depends, FastAPI, HTTPException, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
+from fastapi_offline import FastAPIOffline   # /docs without a CDN
 from jinja2 import Environment, PackageLoader
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from pydantic import BaseModel
@@ -368,7 +369,7 @@ def create_app(
         app.mount("/runs", StaticFiles(directory=app.state.it.ws.runs, check_dir=False), name="runs")
         yield
         app.state.it.close()
-    app = FastAPI(title="crypto_anomaly", version="0.1.0", description=f"Anomalies of the crypto market, explained. {ATTRIBUTION}.", lifespan=life)
+    app = FastAPIOffline(title="crypto_anomaly", version="0.1.0", description=f"Anomalies of the crypto market, explained. {ATTRIBUTION}.", lifespan=life)
     import plotly
     @app.get("/static/plotly.min.js", include_in_schema=False)
     async def script(): return FileResponse(Path(plotly.__file__).parent/"package_data"/"plotly.min.js", headers={"Cache-Control": "max-age=86400"})

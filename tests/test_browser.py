@@ -50,6 +50,8 @@ def test_overview_shows_anomalies_and_follows_a_promotion(home, page, tmp_path):
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth + 1"), "the page is wider than a phone"
         page.get_by_role("link", name="executed notebook").first.click()
         expect(page.locator("main")).to_contain_text("crypto_anomaly")
+        page.goto(f"http://127.0.0.1:{port}/docs")
+        expect(page.get_by_text("/anomalies", exact=True).first).to_be_visible(timeout=20_000)  # no CDN: nothing may leave loopback
         assert not page.errors, page.errors
     finally:
         server.terminate()
