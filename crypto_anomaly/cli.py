@@ -366,7 +366,7 @@ def _checks()->list[tuple[str, Any]]:
     def disk():
         home = load_settings().home.absolute()
         free = shutil.disk_usage(next(p for p in [home, *home.parents] if p.exists())).free/1e9
-        if free < 1: raise WorkspaceError(f"only {free:.1f} GB are free below {home}; a year of hourly snapshots takes about 1 GB.")
+        if free < 1: raise WorkspaceError(f"only {free:.1f} GB are free below {home}; make room, or set CRYPTO_ANOMALY_HOME to another disk.")
         return f"{free:.0f} GB free"
     def database():
         from crypto_anomaly.registry import open_registry

@@ -238,7 +238,7 @@ def write_file(fs:fsspec.AbstractFileSystem, path:str, data:bytes)->None:
 def to_parquet(frame:pd.DataFrame, schema:pa.Schema|None=None)->bytes:
     "`frame` as Parquet bytes."
     buf = io.BytesIO()
-    pq.write_table(pa.Table.from_pandas(frame, schema=schema, preserve_index=False), buf, compression="lz4")   # reads three times faster than zstd, at 1.2 times the size
+    pq.write_table(pa.Table.from_pandas(frame, schema=schema, preserve_index=False), buf, compression="lz4")
     return buf.getvalue()
 
 _STAMP = "%Y%m%dT%H%M%S.%fZ"

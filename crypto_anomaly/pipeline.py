@@ -83,7 +83,7 @@ def _holdout(ws:Workspace, source:str, version:str)->tuple[pd.DataFrame, str, st
     f = featurize(pd.concat([past, now], ignore_index=True))
     return f[f.ts == now.ts[0]].reset_index(drop=True), f"{now.source[0]}_live:{iso(now.ts[0])}", ""
 
-def _other(ws:Workspace, registry, ref:str, candidate:int)->dict|None:
+def _other(registry, ref:str, candidate:int)->dict|None:
     "The version to compare with; none there is not an error, an unknown one is."
     if ref in (None, "", "none"): return None
     if ref == "champion": return registry.champion()
@@ -101,7 +101,7 @@ def evaluate_candidate(
     v = served.version
     rows, ref, digest = _holdout(ws, eval_data_source, eval_data_version)
     e = evaluate(served.model, rows, gate_config(**gates))
-    other = _other(ws, r, compare_to, v["version"])
+    other = _other(r, compare_to, v["version"])
     comparison = compare(e["predictions"], load_served(ws, other["version"], registry=r).model.predict(rows)) if other else None
     r.record_evaluation(v["version"], passed=e["passed"], gates=e["gates"], metrics=e["metrics"] | dict(comparison=comparison), dataset=ref, dataset_hash=digest, artifact_sha256=v["artifact_sha256"],
                         compared_to=other["version"] if other else None, run_id=run_id)

@@ -102,13 +102,11 @@ def scan(
     ws:Workspace,
     ref:str|int|None=None,       # None = MODEL_REF
     *, at:pd.Timestamp|None=None,# None = the newest stored moment
-    top:int|None=None,           # only the biggest `top` coins
     run_id:str="",
     registry:Registry|None=None
 )->Scan:
     "Score one stored moment with one model."
     served, f = load_served(ws, ref, registry=registry), moment_features(ws, at)
-    if top: f = f.sort_values("market_cap", ascending=False, na_position="last").head(top).reset_index(drop=True)
     return Scan(served, f, predictions(served, f, run_id=run_id))
 
 # %% ../nbs/08_scan.ipynb #9ae3a980

@@ -369,7 +369,7 @@ def create_app(
         app.mount("/runs", StaticFiles(directory=app.state.it.ws.runs, check_dir=False), name="runs")
         yield
         app.state.it.close()
-    app = FastAPIOffline(title="crypto_anomaly", version="0.1.0", description=f"Anomalies of the crypto market, explained. {ATTRIBUTION}.", lifespan=life)
+    app = FastAPIOffline(title="crypto_anomaly", version="0.1.0", description="Anomalies of the crypto market, explained. Market data: CoinGecko, or simulated where an answer says so.", lifespan=life)
     import plotly
     @app.get("/static/plotly.min.js", include_in_schema=False)
     async def script(): return FileResponse(Path(plotly.__file__).parent/"package_data"/"plotly.min.js", headers={"Cache-Control": "max-age=86400"})

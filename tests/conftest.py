@@ -1,4 +1,5 @@
 """Shared tools of the tests: the command line as a user calls it, private PostgreSQL, headless Chromium."""
+import json
 import os
 import shutil
 import socket
@@ -47,8 +48,6 @@ class Cli:
         return r
 
     def json(self, *args: str):
-        import json
-
         return json.loads(self(*args, "--json").stdout)
 
     def error(self, *args: str, **settings) -> str:
