@@ -18,13 +18,14 @@ import pandas as pd
 
 HERE = Path(__file__).resolve().parent
 ROWS: list[dict] = []
+COINS = int(os.environ.get("BENCH_COINS", 1000))  # of P1 and P2
 
 
 def row(id_, what, value, unit, bar, equal=None):
     """Keep one figure; a ratio or a limit, whichever `unit` says."""
     ok = value >= bar if unit == "x" else value <= bar
     ROWS.append(dict(id=id_, what=what, value=round(float(value), 4), unit=unit, bar=bar, ok=bool(ok), equal=equal))
-    print(f"{id_:4} {what:58} {value:10.3f} {unit:3} (bar {bar:g}) {'ok' if ok else 'MISSED'}{'' if equal is None else ', outputs equal' if equal else ', OUTPUTS DIFFER'}", flush=True)
+    print(f"{id_:4} {what:74} {value:10.3f} {unit:3} (bar {bar:g}) {'ok' if ok else 'MISSED'}{'' if equal is None else ', outputs equal' if equal else ', OUTPUTS DIFFER'}", flush=True)
 
 
 def cpu(f, times=1):
@@ -44,6 +45,151 @@ def interleaved(a, b, rounds=3):
         t, y = cpu(b)
         tb.append(t)
     return float(np.median(ta)), float(np.median(tb)), x, y
+
+
+def synthetic(coins, hours, seed=0):
+    """A gap-free market table of heavy-tailed walks, every field that CoinGecko sends and features read."""
+    rng = np.random.default_rng(seed)
+    price = 10 * np.exp(np.cumsum(rng.standard_t(4, (coins, hours)) * 0.006, axis=1))
+    n = coins * hours
+    f = pd.DataFrame(dict(coin_id=np.repeat([f"coin{i:05}" for i in range(coins)], hours), ts=np.tile(pd.date_range("2026-01-01", periods=hours, freq="h", tz="UTC", unit="us"), coins)))
+    f["symbol"] = f["name"] = f.coin_id
+    f["current_price"], f["market_cap"], f["total_volume"] = price.ravel(), (price * 1e7).ravel(), rng.lognormal(15, 0.4, n)
+    f["market_cap_rank"], f["ath_change_percentage"], f["sparkline_volatility"] = 1.0, -np.abs(rng.normal(50, 10, n)), rng.uniform(0.01, 0.1, n)
+    for h, name in ((1, "price_change_percentage_1h_in_currency"), (24, "price_change_percentage_24h"), (168, "price_change_percentage_7d_in_currency"), (720, "price_change_percentage_30d_in_currency")):
+        change = np.full((coins, hours), np.nan)
+        if hours > h:
+            change[:, h:] = 100 * (price[:, h:] / price[:, :-h] - 1)
+        f[name] = change.ravel()
+    return f.assign(approximate=False, source="bench", run_id="b", last_updated=f.ts)
+
+
+def lake_of(home, table, *, daily=False, **settings):
+    """A workspace with `table` in hourly files, or daily ones."""
+    from crypto_anomaly.data import SCHEMA, market_table, write_part
+    from crypto_anomaly.workspace import Settings, claim, open_workspace
+
+    ws = claim(open_workspace(Settings(home=home, source="simulated", **settings)), "simulated")
+    for _, part in market_table(table).groupby(table.sort_values(["ts", "coin_id"], ignore_index=True).ts.dt.floor("D" if daily else "h")):
+        write_part(ws, "snapshots", part, tag="b", schema=SCHEMA)
+    return ws
+
+
+def equal(a, b, columns, rtol=1e-4):
+    """The same features up to float32."""
+    return all(np.allclose(a[c].to_numpy(float), b[c].to_numpy(float), rtol=rtol, atol=1e-5, equal_nan=True) for c in columns)
+
+
+def wrong_hours(featurize):
+    """Of a market in which one hour in eight is missing: 1 h lags that are not what they should be (the value of that hour, or missing), by the kernel and by a row shift."""
+    f = synthetic(50, 500).assign(price_change_percentage_24h=lambda d: (d.ts.astype("int64") // 3_600_000_000).astype(float))  # the value says its own hour
+    f = f[~f.ts.isin(np.random.default_rng(1).choice(f.ts.unique(), 62, replace=False))]
+    x = featurize(f).astype({"price_change_pct_24h": float, "price_change_pct_24h_lag_1h": float})
+    there = set(zip(x.coin_id, x.price_change_pct_24h))
+    right = pd.Series([h - 1 if (c, h - 1) in there else np.nan for c, h in zip(x.coin_id, x.price_change_pct_24h)])
+    off = lambda lag: int((lag.reset_index(drop=True) != right).sum() - (lag.reset_index(drop=True).isna() & right.isna()).sum())  # noqa: E731
+    return off(x.price_change_pct_24h_lag_1h), off(x.groupby("coin_id").price_change_pct_24h.shift(1)), len(x)
+
+
+def p1():
+    """Files to features: 1000 coins x 2160 h against textbook pandas, once each (ten minutes; BENCH_COINS=200 for a look)."""
+    import plain
+
+    from crypto_anomaly.data import list_parts, read_snapshots
+    from crypto_anomaly.features import INPUT, FeatureConfig, _base, _history, _Rows, featurize, get_feature_columns
+
+    featurize(synthetic(12, 300))  # compiled code is loaded
+    with tempfile.TemporaryDirectory() as home:
+        ws = lake_of(home, synthetic(COINS, 2160))
+        files = list(list_parts(ws).path)
+        ours_read, table = cpu(lambda: read_snapshots(ws, columns=INPUT))
+        ours, x = cpu(lambda: featurize(table))
+        plain_read, raw = cpu(lambda: pd.concat([pd.read_parquet(p, columns=INPUT) for p in files], ignore_index=True))
+        temporal, _ = cpu(lambda: plain.features(raw, robust_z=False))
+        whole, y = cpu(lambda: plain.features(raw))
+        same = equal(x, y, get_feature_columns())
+    what = f"{COINS} coins x 2160 h"
+    row("P1", f"files to features, {what}", (plain_read + whole) / (ours_read + ours), "x", 15, same)
+    row("P1", f"features only, {what} ({ours:.1f} s against {whole:.0f} s)", whole / ours, "x", 20, same)
+    r = _Rows(table, FeatureConfig(), None)
+    row("P1", "lags, windows and calendar alone (no robust z)", temporal / cpu(lambda: dict(_history(r, _base(r))))[0], "x", 1)
+    few, changes = _Rows(synthetic(50, 2160), FeatureConfig(), None), synthetic(50, 2160).price_change_percentage_24h.to_numpy()
+    theirs, z = cpu(lambda: np.concatenate([plain.sliding_mad_z(x, 0.2) for x in changes.reshape(50, -1)]))
+    mine, (own, _) = cpu(lambda: few.own(changes, 0.2))
+    row("P1", "own-week robust z alone, against numpy's sorted sliding windows", theirs / mine, "x", 5, bool(np.allclose(own, z, equal_nan=True)))
+    wrong, shifted, rows = wrong_hours(featurize)
+    row("P1", f"wrong-hour lags with gaps (a row shift has {shifted / rows:.0%})", wrong, "", 0)
+    for name, value, bar in memory():
+        row("P1", name, value, "x" if bar < 10 else "MB", bar)
+    for n, seconds in curve(featurize):
+        row("P1", f"cost curve: {n:>9,} rows", 1e6 * seconds / n, "us", 8)
+
+
+def curve(featurize):
+    """CPU seconds of 10^4 to 2*10^6 rows of 250 coins."""
+    for n in (10_000, 100_000, 1_000_000, 2_000_000):
+        f = synthetic(250, n // 250)
+        yield n, min(cpu(lambda f=f: featurize(f))[0] for _ in range(3 if n < 1e6 else 1))
+
+
+def peak(code):
+    """Peak MB of a process that runs `code` with this folder on its path."""
+    code = f"import sys; sys.path.insert(0, {str(HERE)!r}); import bench\n{code}\nprint(next(int(x.split()[1]) for x in open('/proc/self/status') if x.startswith('VmHWM')) / 1024)"
+    return float(subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.PIPE, text=True).stdout.split()[-1])
+
+
+def memory():
+    """Peak memory of a dataset build from files, ours and plain (its robust z left empty: it would only add), and of ten million rows."""
+    build = "import pandas as pd; from crypto_anomaly.features import build_datasets; from crypto_anomaly.workspace import Settings, open_workspace\nbuild_datasets(open_workspace(Settings(home={home!r}, source='simulated', jobs=1)), max_history_hours=9999, now=pd.Timestamp('2026-04-01', tz='UTC'))"
+    with tempfile.TemporaryDirectory() as home:
+        ws = lake_of(home, synthetic(COINS, 2160), daily=True)
+        ours = peak(build.format(home=home))
+        theirs = peak(f"import glob, pandas as pd, plain; from crypto_anomaly.features import INPUT, META, get_feature_columns\nx = plain.features(pd.concat([pd.read_parquet(p, columns=INPUT) for p in sorted(glob.glob('{ws.root}/lake/snapshots/*/*.parquet'))], ignore_index=True), robust_z=False).reindex(columns=[*META, *get_feature_columns()])\nx.to_parquet('{home}/x.parquet')")
+        yield f"peak memory of plain over ours ({theirs:,.0f} against {ours:,.0f} MB), dataset written", theirs / ours, 3
+    with tempfile.TemporaryDirectory() as home:
+        subprocess.run([sys.executable, "-c", f"import sys; sys.path.insert(0, {str(HERE)!r}); import bench; bench.ten_million({home!r})"], check=True)
+        t = time.perf_counter()
+        used = peak(build.format(home=home))
+        yield f"dataset of 10,000,000 rows, peak ({time.perf_counter() - t:.0f} s wall)", used, 4096
+
+
+def ten_million(home):
+    """A lake of 5,000 coins x 2,000 h, ten days at a time."""
+    for k in range(9):
+        f = synthetic(5000, min(240, 2000 - 240 * k), seed=k)
+        lake_of(home, f.assign(ts=f.ts + pd.Timedelta(days=10 * k)), daily=True)
+
+
+def p2():
+    """Append the newest hour of 1000 coins: store it, read what it needs, compute its features; against a full plain rebuild (reading measured whole, features on a tenth of the coins and multiplied)."""
+    import plain
+
+    from crypto_anomaly.data import SCHEMA, compact, list_parts, market_table, read_snapshots, write_part
+    from crypto_anomaly.features import INPUT, featurize, get_feature_columns
+    from crypto_anomaly.scan import moment_features
+
+    cols, seconds = get_feature_columns(), {}
+    for hours in (720, 2160):
+        with tempfile.TemporaryDirectory() as home:
+            table = market_table(synthetic(COINS, hours))
+            newest = table[table.ts == table.ts.max()]
+            ws = lake_of(home, table[table.ts < table.ts.max()])
+            files = list(list_parts(ws).path)
+            plain_read = cpu(lambda files=files: pd.concat([pd.read_parquet(p, columns=INPUT) for p in files]))[0] if hours == 2160 else 0.0
+            compact(ws, before=table.ts.max())
+            moment_features(ws)
+
+            def append(ws=ws, newest=newest):
+                write_part(ws, "snapshots", newest, tag="new", schema=SCHEMA)
+                return moment_features(ws)
+
+            seconds[hours], x = min((cpu(append) for _ in range(3)), key=lambda r: r[0])
+            whole = featurize(read_snapshots(ws, columns=INPUT))
+            same = x[cols].equals(whole[whole.ts == x.ts.max()].reset_index(drop=True)[cols])
+    sample = synthetic(COINS // 10, 2160)
+    rebuild = plain_read + 10 * cpu(lambda: plain.features(sample))[0]
+    row("P2", f"append the newest hour, {COINS} coins ({1e3 * seconds[2160]:.0f} ms), equal to the batch to the bit; rebuild from a tenth x 10", rebuild / seconds[2160], "x", 500, same)
+    row("P2", "cost with 2160 h of history over cost with 720 h", seconds[2160] / seconds[720], "", 1.25)
 
 
 def p3():
@@ -137,7 +283,7 @@ def p10():
         row("P10", "up --once on a warm install, wall", time.perf_counter() - t, "s", 60)
 
 
-BENCHES = dict(P3=p3, P9=p9, P10=p10)
+BENCHES = dict(P1=p1, P2=p2, P3=p3, P9=p9, P10=p10)
 
 if __name__ == "__main__":
     for name in sys.argv[1:] or BENCHES:

@@ -10,13 +10,14 @@ from typing import Annotated, Any
 import typer
 
 # %% auto #0
-__all__ = ['app', 'Json', 'Ref', 'By', 'Reason', 'At', 'say', 'show_json', 'show_table', 'reading', 'fetching', 'registry', 'up',
-           'serve', 'schedule', 'run', 'pipeline', 'scan', 'why', 'movers', 'import_', 'versions', 'show', 'compare',
-           'champion', 'events', 'runs', 'datasets', 'status', 'request_approval', 'approve', 'reject', 'challenge',
-           'promote', 'rollback', 'retire', 'simulate', 'doctor', 'main']
+__all__ = ['app', 'Dask', 'Json', 'Ref', 'By', 'Reason', 'At', 'say', 'show_json', 'show_table', 'reading', 'working', 'fetching',
+           'registry', 'up', 'serve', 'schedule', 'run', 'pipeline', 'scan', 'why', 'movers', 'import_', 'versions',
+           'show', 'compare', 'champion', 'events', 'runs', 'datasets', 'prune', 'status', 'request_approval',
+           'approve', 'reject', 'challenge', 'promote', 'rollback', 'retire', 'simulate', 'doctor', 'main']
 
 # %% ../nbs/14_cli.ipynb #df7831b3
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, help="Watches the crypto market for anomalies and runs the whole life of the models that do it.")
+Dask = Annotated[str | None, typer.Option("--dask", help="Dask scheduler that takes the heavy work, e.g. tcp://host:8786.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Ref = Annotated[str, typer.Argument(help="v5, 5, latest, latest-1, champion, challenger, an alias, or a training run id.")]
 By = Annotated[str, typer.Option(help="Who decides.")]
@@ -53,14 +54,20 @@ def _time(at:str|None):
     return t + pd.Timedelta("1D") - pd.Timedelta("1us") if len(at.strip()) == 10 else t   # a date means its whole day
 
 # %% ../nbs/14_cli.ipynb #9b67eec7
-def reading():
+def reading(**overrides):
     "The workspace of the settings; it must be there."
     from crypto_anomaly.workspace import WorkspaceError, load_settings, open_workspace, setup_logging
-    s = load_settings()
+    s = load_settings(**overrides)
     setup_logging(s)
     ws = open_workspace(s)
-    if ws.source is None: raise WorkspaceError(f"there is no workspace {ws.name!r} in {s.home.absolute()}; start with 'crypto-anomaly up', or set CRYPTO_ANOMALY_HOME and CRYPTO_ANOMALY_WORKSPACE.")
+    if ws.source is None and not (s.read_from and ws.reads.source): raise WorkspaceError(f"there is no workspace {ws.reads.name!r} in {s.home.absolute()}; start with 'crypto-anomaly up', or set CRYPTO_ANOMALY_HOME and CRYPTO_ANOMALY_WORKSPACE.")
     return ws
+
+def working(**overrides):
+    "The same for what writes: a branch that reads from another workspace begins with its first run."
+    from crypto_anomaly.workspace import claim
+    ws = reading(**overrides)
+    return claim(ws, ws.reads.source) if ws.source is None else ws
 
 def fetching(**overrides):
     "The workspace of the settings, its source decided and said."
@@ -167,6 +174,7 @@ def run(
     ctx:typer.Context, stage:Annotated[str, typer.Argument(help="A notebook of scheduled/, e.g. ingest, train.")],
     model_config:Annotated[str | None, typer.Option(help="For train: preset, JSON file or JSON.")] = None,
     fresh_data:Annotated[bool, typer.Option("--fresh-data", "--fresh_data", help="For train: fetch instead of reading a dataset.")] = False,
+    dask:Dask = None,
     as_json:Json = False,
 ):
     "Run one scheduled notebook."
@@ -176,16 +184,16 @@ def run(
     if fresh_data: given["fresh_data"] = "true"
     if stage == "promote" and "run_id" in given: given["run_id_trained"] = given.pop("run_id")
     check_parameters(stage, given)
-    ws = fetching() if stage in ("backfill", "ingest") or given.get("fresh_data") == "true" or given.get("eval_data_source") == "fresh" else reading()
+    ws = fetching() if stage in ("backfill", "ingest") or given.get("fresh_data") == "true" or given.get("eval_data_source") == "fresh" else working(dask_url=dask)
     done = run_stage(ws, stage, given)
     show_json(done) if as_json else _told(done)
 
 @app.command()
-def pipeline(start:Annotated[str, typer.Option("--from", help="Stage to begin with.")] = "ingest", stop:Annotated[str, typer.Option("--to", help="Last stage.")] = "evaluate", as_json:Json = False):
+def pipeline(start:Annotated[str, typer.Option("--from", help="Stage to begin with.")] = "ingest", stop:Annotated[str, typer.Option("--to", help="Last stage.")] = "evaluate", dask:Dask = None, as_json:Json = False):
     "The chain of stages: ingest, scan, build_dataset, train, evaluate (and backfill when the lake is empty)."
     from crypto_anomaly.data import hold_source
     from crypto_anomaly.pipeline import chain
-    with hold_source(fetching() if start == "ingest" else reading()) as ws: runs = chain(ws, start=start, stop=stop, begin=lambda s: say(f"▸ {s} …"), done=_told)
+    with hold_source(fetching(dask_url=dask) if start == "ingest" else working(dask_url=dask)) as ws: runs = chain(ws, start=start, stop=stop, begin=lambda s: say(f"▸ {s} …"), done=_told)
     if as_json: show_json(runs)
 
 # %% ../nbs/14_cli.ipynb #f3b3b7e7
@@ -213,10 +221,11 @@ def why(coin:Annotated[str, typer.Argument(help="An id, or a symbol that is uniq
 @app.command()
 def movers(n:Annotated[int, typer.Option("-n", help="How many.")] = 5, as_json:Json = False):
     "The largest 24 h moves of the newest snapshot."
+    import pandas as pd
     from crypto_anomaly.data import DataError, get_top_movers, newest_moment, read_snapshots
     ws = reading()
     if (t := newest_moment(ws)) is None: raise DataError("there is no snapshot yet; run: crypto-anomaly run ingest")
-    rows = get_top_movers(read_snapshots(ws, start=t), n).to_dict("records")
+    rows = get_top_movers(read_snapshots(ws, start=t - pd.Timedelta("30min")), n).to_dict("records")
     show_json(rows) if as_json else show_table(rows, empty="the newest snapshot carries no 24 h changes")
 
 @app.command("import")
@@ -279,22 +288,40 @@ def runs(limit:int = 20, stage:str | None = None, as_json:Json = False):
     show_json(r) if as_json else show_table(r, ["id", "status", "started_at", "finished_at", "report", "error"])
 
 @app.command()
-def datasets(as_json:Json = False):
+def datasets(dataset:Annotated[str | None, typer.Option("--dataset", help="Only this one, training_dataset or eval_holdout.")] = None, detailed:Annotated[bool, typer.Option(help="Open the newest version: columns, memory, coins, rows per coin.")] = False,
+             compare:Annotated[tuple[str, str] | None, typer.Option(help="Two workspaces whose newest versions to compare.")] = None, as_json:Json = False):
     "Versions of training data and holdouts."
-    from crypto_anomaly.data import dataset_versions
-    d = [m for n in ("training_dataset", "eval_holdout") for m in dataset_versions(reading(), n)[::-1]]
-    show_json(d) if as_json else show_table([m | dict(range=" … ".join(t[:16] for t in m["snapshot_range"] or [])) for m in d], ["name", "version", "total_samples", "snapshot_count", "range", "builder_run_id"], "no dataset yet; run: crypto-anomaly run build_dataset")
+    from crypto_anomaly.data import DATASETS, DataError, compare_datasets, dataset_versions, inspect_dataset
+    from crypto_anomaly.workspace import Workspace, load_settings
+    if dataset and dataset not in DATASETS: raise DataError(f"there is no dataset {dataset!r}; there are {', '.join(DATASETS)}.")
+    names = [dataset] if dataset else DATASETS
+    if compare: d = [dict(dataset=n) | r for n in names for r in compare_datasets(*(Workspace(load_settings().model_copy(update=dict(read_from=None)), w) for w in compare), n).to_dict("records")]
+    elif detailed: d = [inspect_dataset(reading(), n, detailed=True) for n in names]
+    else: ws = reading(); d = [m for n in names for m in dataset_versions(ws, n)[::-1]]
+    if as_json: show_json(d)
+    elif detailed and not compare: [show_table([dict(fact=k, value=f"{len(v)}: {', '.join(v[:8])} …" if k == "column_names" else v) for k, v in x.items()]) for x in d]
+    else: show_table([m if compare else {k: v for k, v in m.items() if k != "parts"} | dict(range=" … ".join(t[:16] for t in m["snapshot_range"] or [])) for m in d], list(d[0]) if compare and d else ["name", "version", "total_samples", "snapshot_count", "range", "builder_run_id"], "no dataset yet; run: crypto-anomaly run build_dataset")
+
+@app.command()
+def prune(days:Annotated[int | None, typer.Option(help="Delete files of the lake older than this; default KEEP_DAYS.")] = None, datasets:Annotated[int | None, typer.Option(help="Dataset versions to keep besides those models refer to; default KEEP_DATASETS.")] = None,
+          yes:Annotated[bool, typer.Option("--yes", help="Delete; without it only say what would go.")] = False, as_json:Json = False):
+    "Delete old snapshots, predictions and dataset versions."
+    from crypto_anomaly.pipeline import prune as prune_
+    gone = prune_(reading(), days=days, datasets=datasets, dry_run=not yes)
+    if as_json: show_json(gone); return
+    show_table([dict(path=p) for p in gone[:20]], empty="nothing is old enough")
+    if gone: say(f"{len(gone)} {'are gone' if yes else 'would go; say --yes to delete them'}")
 
 @app.command()
 def status(as_json:Json = False):
     "Where things stand: data, models, what awaits a decision."
-    from crypto_anomaly.data import dataset_versions, list_parts
+    from crypto_anomaly.data import Credits, dataset_versions, list_parts
     from crypto_anomaly.registry import open_registry
     ws = reading()
     r, parts = open_registry(ws), list_parts(ws)
     c, last = r.champion(), r.list_runs(1)
     s = dict(workspace=ws.name, home=str(ws.settings.home.absolute()), source=ws.source, simulated=ws.simulated, snapshot_files=len(parts), newest_snapshot=parts["last"].max().isoformat() if len(parts) else None,
-             datasets=len(dataset_versions(ws, "training_dataset")), versions=len(r.list_model_versions(1000)), champion=c and c["version"], open_requests=[dict(version=q["version"], requested_by=q["requested_by"], requested_at=q["requested_at"], stale=q["stale"]) for q in r.open_requests()],
+             store=ws.store, credits=Credits(ws).forecast()["text"], datasets=len(dataset_versions(ws, "training_dataset")), versions=len(r.list_model_versions(1000)), champion=c and c["version"], open_requests=[dict(version=q["version"], requested_by=q["requested_by"], requested_at=q["requested_at"], stale=q["stale"]) for q in r.open_requests()],
              last_run=last and {k: last[0][k] for k in ("id", "stage", "status", "error")} or None, token_file=str(ws.root/"api_token"))
     show_json(s) if as_json else show_table([dict(what=k, value=v) for k, v in s.items()])
 
@@ -375,28 +402,38 @@ def _checks()->list[tuple[str, Any]]:
     def reach():
         from crypto_anomaly.data import decide_source
         return " – ".join(decide_source(load_settings()))
-    return [("python", python), ("kernel", kernel), ("config", config), ("disk", disk), ("database", database), ("market", reach)]
+    def store():
+        from crypto_anomaly.data import list_parts
+        ws = open_workspace(load_settings())
+        return f"{ws.store}, {len(list_parts(ws))} files of snapshots at {ws.lake_url}"
+    def credits():
+        from crypto_anomaly.data import Credits, coingecko
+        s = load_settings()
+        f = Credits(open_workspace(s)).forecast(account=coingecko(s, tries=1).account() if s.coingecko_plan == "pro" else None)
+        if not f["fits"]: raise WorkspaceError(f["text"])
+        return f["text"]
+    return [("python", python), ("kernel", kernel), ("config", config), ("disk", disk), ("store", store), ("database", database), ("market", reach), ("credits", credits)]
 
 @app.command()
 def doctor():
     "Check what the project needs, and say what to do."
-    from crypto_anomaly.workspace import CryptoAnomalyError
     bad = 0
     for name, check in _checks():
         try: say(f"✓ {name:9} {check()}")
-        except (CryptoAnomalyError, OSError, KeyError, ImportError) as e: bad += 1; say(f"✗ {name:9} {e}")
+        except (*_expected(), KeyError) as e: bad += 1; say(f"✗ {name:9} {e}{_hint(e)}")
     raise typer.Exit(1 if bad else 0)
 
 # %% ../nbs/14_cli.ipynb #a42fc568
 def _expected()->tuple:
     "Errors that are the world's, not ours: one line instead of a trace."
     from crypto_anomaly.workspace import CryptoAnomalyError
-    database = sys.modules.get("sqlalchemy")
-    return CryptoAnomalyError, OSError, ImportError, *([database.exc.SQLAlchemyError] if database else [])
+    database, bucket = sys.modules.get("sqlalchemy"), sys.modules.get("botocore.exceptions")
+    return CryptoAnomalyError, OSError, ImportError, *([database.exc.SQLAlchemyError] if database else []), *([bucket.BotoCoreError] if bucket else [])
 
 def _hint(e:Exception)->str:
     "What to do about an expected error that does not say it itself."
     if isinstance(e, ImportError): return f" – install the extra that brings it, e.g. pip install 'crypto_anomaly[{dict(psycopg='postgres', s3fs='s3').get(e.name or '', 'dev')}]'"
+    if type(e).__module__.startswith("botocore"): return " – check CRYPTO_ANOMALY_LAKE_URL, AWS_ENDPOINT_URL and whether the store answers"
     return " – check CRYPTO_ANOMALY_DB_URL and whether the database runs" if type(e).__module__.startswith("sqlalchemy") else ""
 
 def main()->None:

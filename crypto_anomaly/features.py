@@ -4,14 +4,18 @@
 
 # %% ../nbs/04_features.ipynb #03c6cffb
 from __future__ import annotations
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, fields
+from itertools import chain
 import numpy as np, pandas as pd
 from numba import njit
-from .workspace import Workspace, code_version
-from .data import DataError, newest_moment, next_dataset_version, read_snapshots, write_dataset
+from .workspace import Workspace, code_version, run_tasks
+from .data import DATASETS, DataError, count_rows, finish_dataset, new_dataset, newest_moment, read_snapshots, write_dataset_part
 
 # %% auto #0
-__all__ = ['BASE', 'LOOKBACK_HOURS', 'DESCRIPTIONS', 'FeatureConfig', 'get_feature_columns', 'featurize', 'add_targets',
+__all__ = ['BASE', 'DESCRIPTIONS', 'LOOKBACK_HOURS', 'MASKED', 'META', 'INPUT', 'SPAN_ROWS', 'FeatureConfig',
+           'get_feature_columns', 'feature_schema', 'featurize', 'add_targets', 'feature_stats', 'merge_stats',
            'build_datasets', 'get_feature_stats']
 
 # %% ../nbs/04_features.ipynb #51b0f86b
@@ -46,6 +50,18 @@ def _window_starts(t, first, width):
         out[i] = j
     return out
 
+# %% ../nbs/04_features.ipynb #2e8d1c30
+@njit(cache=True)
+def _last_before(t, first, lag, most):
+    "For every row the newest row of its own coin at or before t - lag, at most `most` older than that; -1 when there is none."
+    out = np.full(len(t), -1, np.int64)
+    j = 0
+    for i in range(len(t)):
+        j = max(j, first[i])
+        while j + 1 < i and t[j + 1] <= t[i] - lag: j += 1
+        if j < i and 0 <= t[i] - lag - t[j] <= most: out[i] = j
+    return out
+
 # %% ../nbs/04_features.ipynb #663db242
 def _past(x:np.ndarray, rows:np.ndarray)->np.ndarray:
     "Values of `x` at `rows`, NaN where there is no such row."
@@ -53,17 +69,21 @@ def _past(x:np.ndarray, rows:np.ndarray)->np.ndarray:
 
 # %% ../nbs/04_features.ipynb #b582092a
 @njit(cache=True)
-def _rolling(x, start):
-    "Mean (from 1 value) and sample standard deviation (from 2) over rows start[i]..i; NaN values are left out."
-    mean, std = np.full(len(x), np.nan), np.full(len(x), np.nan)
-    for i in range(len(x)):
-        n, s, q = 0, 0., 0.
+def _rolling(
+    x,      # (n,) values, NaN = missing
+    start,  # (n,) first row of each window
+    rows    # (m,) rows that are wanted
+):          # mean (from 1 value) and sample standard deviation (from 2), (m,) each
+    "Mean and standard deviation over rows start[i]..i, for every wanted row; NaN values are left out."
+    mean, std = np.full(len(rows), np.nan), np.full(len(rows), np.nan)
+    for j in range(len(rows)):
+        i, n, s, q = rows[j], 0, 0., 0.
         for k in range(start[i], i + 1):
             if not np.isnan(x[k]): n += 1; s += x[k]
-        if n: mean[i] = s/n
+        if n: mean[j] = s/n
         for k in range(start[i], i + 1):
             if not np.isnan(x[k]): q += (x[k] - s/n)**2
-        if n > 1: std[i] = np.sqrt(q/(n - 1))
+        if n > 1: std[j] = np.sqrt(q/(n - 1))
     return mean, std
 
 # %% ../nbs/04_features.ipynb #a80b02fe
@@ -73,76 +93,139 @@ def _median(s, n):
     return s[n//2] if n % 2 else .5*(s[n//2 - 1] + s[n//2])
 
 @njit(cache=True)
+def _place(s, n, v):
+    "Where `v` belongs in the sorted s[:n]."
+    lo, hi = 0, n
+    while lo < hi:
+        k = (lo + hi)//2
+        if s[k] < v: lo = k + 1
+        else: hi = k
+    return lo
+
+@njit(cache=True)
 def _mad(s, n, m):
-    "Median absolute deviation from `m` of the sorted s[:n]: merge outwards from `m` until the middle."
-    r = np.searchsorted(s[:n], m)
-    l, last, prev = r - 1, 0., 0.
-    for _ in range(n//2 + 1):
-        prev = last
-        if l < 0 or (r < n and s[r] - m < m - s[l]): last = s[r] - m; r += 1
-        else: last = m - s[l]; l -= 1
-    return last if n % 2 else .5*(prev + last)
+    "Median absolute deviation from `m` of the sorted s[:n]."
+    r, k = _place(s, n, m), n//2                 # s[:r] is below m, the rest is not; k deviations are smaller than the middle one
+    lo, hi = max(0, k - n + r), min(k, r)
+    while lo < hi:                               # `a` of the k smallest deviations lie below m
+        a = (lo + hi)//2
+        if m - s[r - 1 - a] < s[r + k - a - 1] - m: lo = a + 1
+        else: hi = a
+    below, above = r - 1 - lo, r + k - lo        # the next deviation on either side
+    middle = min(m - s[below] if below >= 0 else np.inf, s[above] - m if above < n else np.inf)
+    if n % 2: return middle
+    return .5*(middle + max(m - s[below + 1] if lo else -np.inf, s[above - 1] - m if k > lo else -np.inf))
+
+@njit(cache=True)
+def _slide(s, n, old, new):
+    "Take `old` out of the sorted s[:n] and put `new` in, moving only what lies between; NaN is nothing. Returns the new length."
+    p = n if np.isnan(old) else _place(s, n, old)    # the place that is free
+    if np.isnan(old): n += 1
+    if np.isnan(new):
+        for k in range(p, n - 1): s[k] = s[k + 1]
+        return n - 1
+    while p + 1 < n and s[p + 1] < new: s[p] = s[p + 1]; p += 1
+    while p > 0 and s[p - 1] > new: s[p] = s[p - 1]; p -= 1
+    s[p] = new
+    return n
 
 # %% ../nbs/04_features.ipynb #ced36001
 @njit(cache=True)
 def _own_z(
     x,          # (n,) values, NaN = missing
-    first,      # (n,) index of the coin's first row
-    start,      # (n,) first row of the window
+    start,      # (n,) first row of each window, within the row's coin
+    rows,       # (m,) rows that are wanted, in order
     floor,      # least scale
     least       # values a baseline needs
-):              # z against the own past, and the median it is measured from; NaN without a baseline
-    "Robust z of every value against its own coin's earlier values in the window."
-    z, med = np.full(len(x), np.nan), np.full(len(x), np.nan)
-    s, n, lo = np.empty(4096), 0, 0
-    for i in range(len(x)):
-        if first[i] == i: n, lo = 0, i
-        while lo < start[i]:
-            if not np.isnan(x[lo]):
-                k = np.searchsorted(s[:n], x[lo]); s[k:n - 1] = s[k + 1:n].copy(); n -= 1
-            lo += 1
-        if n >= least:
-            med[i] = _median(s, n)
-            z[i] = (x[i] - med[i])/max(1.4826*_mad(s, n, med[i]), floor)
-        if not np.isnan(x[i]):
+):              # z against the own past, and the median it is measured from; (m,) each, NaN without a baseline
+    "Robust z of every wanted value against its own coin's earlier values in the window."
+    z, med = np.full(len(rows), np.nan), np.full(len(rows), np.nan)
+    s, n, lo, hi = np.empty(4096), 0, 0, 0       # s[:n] holds the values of rows lo..hi-1, sorted
+    for j in range(len(rows)):
+        i = rows[j]
+        if start[i] >= hi: n, lo, hi = 0, start[i], start[i]
+        while lo < start[i] or hi < i:
             if n == len(s): s = np.concatenate((s, np.empty(n)))
-            k = np.searchsorted(s[:n], x[i]); s[k + 1:n + 1] = s[k:n].copy(); s[k] = x[i]; n += 1
+            n = _slide(s, n, x[lo] if lo < start[i] else np.nan, x[hi] if hi < i else np.nan)
+            lo += lo < start[i]; hi += hi < i
+        if n >= least:
+            med[j] = _median(s, n)
+            z[j] = (x[i] - med[j])/max(1.4826*_mad(s, n, med[j]), floor)
     return z, med
 
 # %% ../nbs/04_features.ipynb #5ee68a1e
 @njit(cache=True)
-def _cross_z(x, by_time, bounds, floor, least):
-    "Robust z of every value within its moment; `by_time` sorts rows by time, `bounds` are where a new moment begins."
-    z = np.full(len(x), np.nan)
-    for b in range(len(bounds) - 1):
-        rows = by_time[bounds[b]:bounds[b + 1]]
-        s = np.sort(x[rows]); n = np.searchsorted(s, np.inf, side="right")   # NaN sorts behind infinity
-        if n < least: continue
-        m = _median(s, n); scale = max(1.4826*_mad(s, n, m), floor)
-        for i in rows: z[i] = (x[i] - m)/scale
+def _cross_z(
+    x,        # (n,) values, NaN = missing
+    t, coin,  # (n,) time in microseconds and number of the coin
+    by_time,  # rows sorted by time
+    since,    # moments from here on are wanted
+    floor,    # least scale
+    least     # coins a cross-section needs
+):            # (n,) NaN where there is no cross-section
+    "Robust z of every value within the market of its moment."
+    k = coin.max() + 1 if len(coin) else 0
+    z, newest, values, b = np.full(len(x), np.nan), np.full(k, -1, np.int64), np.empty(k), 0
+    while b < len(by_time):
+        now, e = t[by_time[b]], b
+        while e < len(by_time) and t[by_time[e]] == now: newest[coin[by_time[e]]] = by_time[e]; e += 1
+        if now >= since:
+            n = 0
+            for i in newest:
+                if i >= 0 and t[i] > now - 30*_MINUTE and not np.isnan(x[i]): values[n] = x[i]; n += 1
+            if n >= least:
+                s = np.sort(values[:n])
+                m = _median(s, n); scale = max(1.4826*_mad(s, n, m), floor)
+                for i in by_time[b:e]: z[i] = (x[i] - m)/scale
+        b = e
     return z
 
 # %% ../nbs/04_features.ipynb #ff8463c0
 BASE = ["price_change_pct_1h", "price_change_pct_24h", "price_change_pct_7d", "market_cap_to_volume", "ath_change_pct", "sparkline_volatility"]
 _SENT = dict(price_change_pct_1h="price_change_percentage_1h_in_currency", price_change_pct_24h="price_change_percentage_24h", price_change_pct_7d="price_change_percentage_7d_in_currency")
 _CHANGE_HOURS = dict(price_change_pct_1h=1, price_change_pct_24h=24, price_change_pct_7d=168)
-LOOKBACK_HOURS = 2*168 + 1    # a week of baseline of features that look back a week
 DESCRIPTIONS = dict(price_change_pct_1h="1 h change", price_change_pct_24h="24 h change", price_change_pct_7d="7 d change", price_change_pct_30d="30 d change", market_cap_to_volume="market cap / volume",
                     ath_change_pct="distance from the all-time high", sparkline_volatility="7 d volatility", volume_surge="volume against its own week", hours_since_last="time since the row before",
-                    has_gap_in_history="a gap in the last day", hour_of_day="hour of the day", day_of_week="day of the week", missing_fields="missing fields")
+                    has_gap_in_history="a gap in the last day", hour_of_day="hour of the day", day_of_week="day of the week", missing_fields="missing fields", current_price_missing="no price was sent", market_cap_missing="no market cap was sent",
+                    total_volume_missing="no volume was sent", price_change_percentage_24h_missing="no 24 h change was sent", ath_change_percentage_missing="no distance from the all-time high was sent")
+_FORMS = {r"_lag_(\d+)h": ", {} h before", r"_rolling_(mean|std)_(\d+)h": ", {} of the last {} h", "_log": ", logarithm", "_own_z": ", robust z against the coin's own week", "_cross_z": ", robust z across all coins"}
 
 # %% ../nbs/04_features.ipynb #f2cf452e
 @dataclass(frozen=True)
 class FeatureConfig:
-    "What is computed; the defaults are what models are trained on."
+    "What is computed. It travels in the dataset and in the model, so that serving computes the same."
     lag_hours:tuple[int, ...] = (1, 6, 24)
     rolling_hours:tuple[int, ...] = (6, 24)
     baseline_hours:int = 168     # own baseline
     least_baseline:int = 24      # values a baseline needs
     least_coins:int = 10         # coins a cross-section needs
     max_gap_hours:float = 1.5    # a longer silence is a gap
+    impute_lag_hours:float = 0.  # where no row is near t - lag, take the newest one at most this much older; 0 = leave it missing
+
+    @property
+    def span(self)->float:
+        "Hours that the features of one row reach back, given the base features."
+        return max(*self.lag_hours, *self.rolling_hours, self.baseline_hours) + .5 + self.impute_lag_hours
+    @property
+    def lookback(self)->float:
+        "Hours that everything reaches back: base features look back a week themselves."
+        return self.span + 168.5
+
+    @classmethod
+    def of(cls, changes:dict|None)->FeatureConfig:
+        "The defaults with `changes`; an unknown name is an error that lists what there is."
+        if unknown := set(changes or {}) - {f.name for f in fields(cls)}: raise DataError(f"unknown feature setting {sorted(unknown)[0]!r}; there are {', '.join(f.name for f in fields(cls))}.")
+        made = cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in (changes or {}).items()})
+        for f in fields(cls):
+            given = getattr(made, f.name)
+            numbers = given if isinstance(f.default, tuple) and isinstance(given, tuple) else (given,) if not isinstance(f.default, tuple) else ()
+            if not numbers or any(not isinstance(n, (int, float)) or n < 0 or (n == 0 and f.name != "impute_lag_hours") for n in numbers): raise DataError(f"feature setting {f.name} is {given!r}; use {'a list of positive numbers' if isinstance(f.default, tuple) else 'a positive number'}.")
+        return made
+
+LOOKBACK_HOURS = FeatureConfig().lookback   # 337
 
 # %% ../nbs/04_features.ipynb #baeab25e
+MASKED = ["current_price", "market_cap", "total_volume", "price_change_percentage_24h", "ath_change_percentage"]   # counted in missing_fields
 _LAGGED = [f for f in BASE if f != "ath_change_pct"]
 _ROLLED = ["price_change_pct_24h", "sparkline_volatility"]
 _OWN = {"price_change_pct_1h": .05, "price_change_pct_24h": .2, "price_change_pct_7d": .5, "market_cap_to_volume_log": .02, "sparkline_volatility": .001, "volume_surge": .02}   # least scale: what rounding alone can make
@@ -154,85 +237,118 @@ def get_feature_columns(
     "The names of all features that `featurize` makes; models get all of them."
     return [*BASE, "price_change_pct_30d", "volume_surge", "market_cap_to_volume_log", *(f"{f}_lag_{h}h" for f in _LAGGED for h in config.lag_hours),
             *(f"{f}_rolling_{s}_{h}h" for f in _ROLLED for h in config.rolling_hours for s in ("mean", "std")), *(f"{f}_own_z" for f in _OWN), *(f"{f}_cross_z" for f in _CROSS),
-            "hour_of_day", "day_of_week", "hours_since_last", "has_gap_in_history", "missing_fields"]
+            "hour_of_day", "day_of_week", "hours_since_last", "has_gap_in_history", *(f"{f}_missing" for f in MASKED), "missing_fields"]
+
+# %% ../nbs/04_features.ipynb #c6b18f20
+def feature_schema(config:FeatureConfig=FeatureConfig())->pd.DataFrame: # feature, meaning
+    "Every feature in words."
+    def meaning(name:str)->str:
+        base = max((b for b in DESCRIPTIONS if name.startswith(b)), key=len)
+        form = next((f.format(*m.groups()) for p, f in _FORMS.items() if (m := re.search(p + "$", name))), "")
+        return DESCRIPTIONS[base] + form.replace("std", "standard deviation")
+    return pd.DataFrame([dict(feature=c, meaning=meaning(c)) for c in get_feature_columns(config)])
 
 # %% ../nbs/04_features.ipynb #161cdddf
 class _Rows:
-    "A market table sorted by coin and time, with the index arrays that all features share."
-    def __init__(self, table:pd.DataFrame, config:FeatureConfig):
-        self.f = table.sort_values(["coin_id", "ts"], ignore_index=True)
-        self.t = self.f.ts.values.astype("datetime64[us]").astype(np.int64)
-        code = pd.factorize(self.f.coin_id)[0]
-        starts = np.flatnonzero(np.r_[True, code[1:] != code[:-1]]) if len(code) else np.zeros(0, int)
-        self.first = starts[code]
-        self.by_time = np.argsort(self.t, kind="stable")
-        self.moments = np.r_[np.flatnonzero(np.r_[True, np.diff(self.t[self.by_time]) > 0]), len(code)]
-        self.config = config
+    "A market table by coin and time: the index arrays that all features share. `rows` are the ones whose features are wanted."
+    def __init__(self, table:pd.DataFrame, config:FeatureConfig, since:pd.Timestamp|None):
+        self.table, self.config = table, config
+        code, t = pd.factorize(table.coin_id, sort=True)[0], table.ts.values.astype("datetime64[us]").astype(np.int64)
+        order = np.lexsort((t, code))
+        again = np.r_[False, (np.diff(code[order]) == 0) & (np.diff(t[order]) == 0)][:len(order)]   # a row that is there twice counts once
+        self.order = order[~again]
+        code, self.t = code[self.order], t[self.order]
+        self.first = np.flatnonzero(np.diff(code, prepend=-1))[code]
+        self.now = -1 if since is None else since.value//1000
+        self.rows = np.flatnonzero(self.t >= self.now)
+        self.coin = code
+        self.recent = np.argsort(self.t, kind="stable")
+        self.recent = self.recent[np.searchsorted(self.t[self.recent], self.now - 30*_MINUTE):]
 
-    def column(self, name:str)->np.ndarray: return self.f[name].values.astype(float) if name in self.f else np.full(len(self.f), np.nan)
-    def lag(self, x:np.ndarray, hours:float)->np.ndarray: return _past(x, _rows_before(self.t, self.first, int(hours*_HOUR), 30*_MINUTE))
+    def column(self, name:str)->np.ndarray:
+        "A column as floats; NaN throughout where the table lacks it."
+        return self.table[name].to_numpy(float)[self.order] if name in self.table else np.full(len(self.order), np.nan)
+    def lag(self, x:np.ndarray, hours:float, impute:float=0.)->np.ndarray:
+        "`x` that many hours earlier: the row nearest to it within 30 min, else the newest of the `impute` hours before it."
+        rows = _rows_before(self.t, self.first, int(hours*_HOUR), 30*_MINUTE)
+        if impute: rows = np.where(rows >= 0, rows, _last_before(self.t, self.first, int(hours*_HOUR), int(impute*_HOUR)))
+        return _past(x, rows)
     def window(self, hours:float)->np.ndarray: return _window_starts(self.t, self.first, int(hours*_HOUR))
-    def own(self, x, floor): return _own_z(x, self.first, self.window(self.config.baseline_hours), floor, self.config.least_baseline)
-    def cross(self, x, floor): return _cross_z(x, self.by_time, self.moments, floor, self.config.least_coins)
+    def own(self, x, floor): return _own_z(x, self.window(self.config.baseline_hours), self.rows, floor, self.config.least_baseline)
+    def cross(self, x, floor): return _cross_z(x, self.t, self.coin, self.recent, self.now, floor, self.config.least_coins)
 
 # %% ../nbs/04_features.ipynb #39f9cbbf
-def _base(r:_Rows)->dict[str, np.ndarray]:
-    "The six base features, 30 d change and the count of missing fields."
+def _base(r:_Rows)->dict[str, np.ndarray]: # (n,) each: all rows, because history is made of them
+    "The base features and the 30 d change; what the source did not send is computed from stored prices."
     price, out = r.column("current_price"), {}
+    price[price <= 0] = np.nan
     for f, hours in _CHANGE_HOURS.items():
         sent = r.column(_SENT[f])
-        out[f] = np.where(np.isnan(sent), 100*(price/r.lag(price, hours) - 1), sent)
+        out[f] = np.where(np.isnan(sent), 100*(price/r.lag(price, hours) - 1), sent) if np.isnan(sent).any() else sent
     volume, cap = r.column("total_volume"), r.column("market_cap")
     out["market_cap_to_volume"] = np.divide(cap, volume, out=np.full(len(cap), np.nan), where=volume > 0)
     out["ath_change_pct"] = r.column("ath_change_percentage")
-    mean, std = _rolling(price, r.window(168))
-    sent = r.column("sparkline_volatility")
-    out["sparkline_volatility"] = np.where(np.isnan(sent), std/mean, sent)
+    out["sparkline_volatility"] = v = r.column("sparkline_volatility")
+    unsent = np.flatnonzero(np.isnan(v) & (r.t > r.now - int(r.config.span*_HOUR)))
+    mean, std = _rolling(price, r.window(168), unsent)
+    v[unsent] = std/mean
     out["price_change_pct_30d"] = r.column("price_change_percentage_30d_in_currency")
-    out["missing_fields"] = sum(np.isnan(r.column(c)).astype(float) for c in ("current_price", "market_cap", "total_volume", "price_change_percentage_24h", "ath_change_percentage"))
     return out
 
 # %% ../nbs/04_features.ipynb #4a797d14
-def _history(r:_Rows, x:dict)->dict[str, np.ndarray]:
-    "Lags and rolling windows of the base features, calendar and gaps."
-    c, out = r.config, {}
+def _history(r:_Rows, x:dict)->Iterator[tuple[str, np.ndarray]]: # name and (m,) values
+    "Lags and rolling windows of the base features, calendar, gaps and missing fields, for the wanted rows."
+    c = r.config
     for f in _LAGGED:
-        for h in c.lag_hours: out[f"{f}_lag_{h}h"] = r.lag(x[f], h)
+        for h in c.lag_hours: yield f"{f}_lag_{h}h", r.lag(x[f], h, c.impute_lag_hours)[r.rows]
     for h in c.rolling_hours:
         w = r.window(h)
-        for f in _ROLLED: out[f"{f}_rolling_mean_{h}h"], out[f"{f}_rolling_std_{h}h"] = _rolling(x[f], w)
-    since = np.where(np.arange(len(r.t)) == r.first, np.nan, np.diff(r.t, prepend=r.t[:1])/_HOUR)
-    ts = r.f.ts.dt
-    out |= dict(hour_of_day=ts.hour.values, day_of_week=ts.day_of_week.values, hours_since_last=since)
-    gaps, _ = _rolling((since > c.max_gap_hours).astype(float), r.window(max(c.lag_hours)))
-    return out | dict(has_gap_in_history=(gaps > 0).astype(float))
+        for f in _ROLLED: yield from zip((f"{f}_rolling_mean_{h}h", f"{f}_rolling_std_{h}h"), _rolling(x[f], w, r.rows))
+    t, since = r.t[r.rows], np.where(np.arange(len(r.t)) == r.first, np.nan, np.diff(r.t, prepend=r.t[:1])/_HOUR)
+    since[since > 168] = np.nan                   # a coin away for more than a week is a new one
+    masks = [np.isnan(r.column(f)[r.rows]) for f in MASKED]
+    yield from zip((*(f"{f}_missing" for f in MASKED), "missing_fields"), (*masks, sum(m.astype(np.float32) for m in masks)))
+    yield "hour_of_day", t//_HOUR % 24
+    yield "day_of_week", (t//(24*_HOUR) + 3) % 7  # 1970-01-01 was a Thursday; Monday is 0
+    yield "hours_since_last", since[r.rows]
+    yield "has_gap_in_history", _rolling((since > c.max_gap_hours).astype(float), r.window(max(c.lag_hours)), r.rows)[0] > 0
+
+# %% ../nbs/04_features.ipynb #8b1f6a20
+def _normalised(r:_Rows, x:dict)->Iterator[tuple[str, np.ndarray]]: # name and (m,) values
+    "Distance from the coin's own week and from all coins of the moment."
+    volume = r.column("total_volume")
+    volume = np.log(np.where(volume > 0, volume, np.nan))
+    z, median = r.own(volume, _OWN["volume_surge"])
+    yield from (("volume_surge", volume[r.rows] - median), ("volume_surge_own_z", z))
+    for f, floor in _OWN.items():
+        if f != "volume_surge": yield f"{f}_own_z", r.own(x[f], floor)[0]
+    for f, floor in _CROSS.items(): yield f"{f}_cross_z", r.cross(x[f], floor)[r.rows]
 
 # %% ../nbs/04_features.ipynb #665a8783
+META = ["coin_id", "symbol", "name", "ts", "current_price", "market_cap", "source"]   # what a feature frame says of a row besides its features
+
 def featurize(
     table:pd.DataFrame,                # market table, any order
-    config:FeatureConfig=FeatureConfig()
-)->pd.DataFrame:                       # coin_id, symbol, name, ts, current_price, market_cap, source and float32 features; sorted by coin and time
+    config:FeatureConfig=FeatureConfig(),
+    *, since:pd.Timestamp|None=None    # features of rows at or after this; the rest is history. None = all
+)->pd.DataFrame:                       # the columns of META and float32 features; sorted by coin and time
     "The feature frame of a market table; every value from rows at or before its own moment."
-    r = _Rows(table, config)
+    r, names = _Rows(table, config, since), get_feature_columns(config)
     x = _base(r)
-    x |= _history(r, x)
-    x["market_cap_to_volume_log"] = np.log1p(x["market_cap_to_volume"])
-    volume = np.log(np.where(r.column("total_volume") > 0, r.column("total_volume"), np.nan))
-    z, median = r.own(volume, _OWN["volume_surge"])
-    x |= {"volume_surge": volume - median, "volume_surge_own_z": z}
-    for f, floor in _OWN.items():
-        if f != "volume_surge": x[f"{f}_own_z"] = r.own(x[f], floor)[0]
-    for f, floor in _CROSS.items(): x[f"{f}_cross_z"] = r.cross(x[f], floor)
-    meta = r.f.reindex(columns=["coin_id", "symbol", "name", "ts", "current_price", "market_cap", "source"])
-    return pd.concat([meta, pd.DataFrame({c: x[c].astype(np.float32) for c in get_feature_columns(config)})], axis=1)
+    x["market_cap_to_volume_log"] = np.sign(x["market_cap_to_volume"])*np.log1p(np.abs(x["market_cap_to_volume"]))
+    out = np.empty((len(names), len(r.rows)), np.float32)
+    for name, values in chain(((f, v[r.rows]) for f, v in x.items()), _history(r, x), _normalised(r, x)): out[names.index(name)] = values
+    meta = table.reindex(columns=META).take(r.order[r.rows]).reset_index(drop=True)
+    return pd.concat([meta, pd.DataFrame(out.T, columns=names, copy=False)], axis=1)
 
 # %% ../nbs/04_features.ipynb #35d8f68f
 def add_targets(
     frame:pd.DataFrame,    # with coin_id, ts, current_price
-    *, hours:int=24, crash_pct:float=-15., pump_pct:float=15.
+    *, hours:int=24, crash_pct:float=-15., pump_pct:float=15.,
+    prices:pd.DataFrame|None=None # where to look the future up; None = the frame itself
 )->pd.DataFrame:           # plus future_price, future_price_change_pct, future_crash, future_pump; an unknown future is missing
     "What happened `hours` later, by time; for evaluation only, a feature made of this would be a leak."
-    later = frame[["coin_id", "ts", "current_price"]].rename(columns={"current_price": "future_price"}).sort_values("ts")
+    later = (frame if prices is None else prices)[["coin_id", "ts", "current_price"]].rename(columns={"current_price": "future_price"}).sort_values("ts")
     want = frame[["coin_id", "ts"]].assign(row=np.arange(len(frame)), ts=frame.ts + pd.Timedelta(hours=hours)).sort_values("ts")
     hit = pd.merge_asof(want, later, on="ts", by="coin_id", direction="nearest", tolerance=pd.Timedelta("30min")).sort_values("row")
     f = frame.assign(future_price=hit.future_price.values)
@@ -252,12 +368,83 @@ def _enough(moments:pd.Series, holdout_hours:float, min_snapshots:int)->None:
                     f"Wait about {wait:.0f} hours of hourly ingests, fill the past with 'crypto-anomaly run backfill', or ask for a shorter holdout (-p holdout_hours 1).")
 
 # %% ../nbs/04_features.ipynb #86c40bb0
-def _eligible(f:pd.DataFrame, n:int)->tuple[pd.DataFrame, dict]:
-    "Rows that have a history: no coin with fewer than `n` rows, and not the first `n`-1 rows of a coin; with a report."
-    seen, total = f.groupby("coin_id").cumcount(), f.groupby("coin_id").coin_id.transform("size")
-    gone = sorted(f.coin_id[total < n].unique())
-    kept = f[(total >= n) & (seen >= n - 1)]
-    return kept, dict(initial_rows=len(f), initial_coins=f.coin_id.nunique(), removed_coins=gone, removed_coins_count=len(gone), early_obs_removed=int(((total >= n) & (seen < n - 1)).sum()), final_rows=len(kept))
+INPUT = [*META, *_SENT.values(), "total_volume", "ath_change_percentage", "sparkline_volatility", "price_change_percentage_30d_in_currency"]   # columns of the market table that features read
+SPAN_ROWS = 250_000   # a few hundred MB while they are built
+_TICK = pd.Timedelta("1us")
+_EMBARGO = pd.Timedelta("24.5h")    # how far the targets of a row may look ahead
+
+def _spans(ws:Workspace, start:pd.Timestamp, end:pd.Timestamp)->list[tuple[pd.Timestamp, pd.Timestamp]]: # [first, last] moment of each
+    "Stretches that end with the file that brings them to `SPAN_ROWS` rows, but none shorter than a week: the look-back would cost more than it."
+    edges, rows = [start], 0
+    for part in count_rows(ws, start=start, end=end).itertuples():
+        if rows >= SPAN_ROWS and part.first - edges[-1] >= pd.Timedelta("7D"): edges.append(part.first); rows = 0
+        rows += part.rows
+    return list(zip(edges, [*(e - _TICK for e in edges[1:]), end]))
+
+# %% ../nbs/04_features.ipynb #4d1b8a72
+@dataclass
+class _Seen:
+    "What a first look at the stored rows tells: moments, rows of each coin, and when a coin has enough of them."
+    moments:pd.DatetimeIndex
+    rows:pd.Series
+    ready:pd.Series          # coin -> moment of its n-th row
+
+def _look(ws:Workspace, spans:list[tuple], n:int)->_Seen:
+    "Count the rows of every coin, span by span."
+    rows, ready, moments = pd.Series(dtype="int64"), [], []
+    for a, b in spans:
+        f = read_snapshots(ws, start=a, end=b, columns=[])
+        nth = f.groupby("coin_id").cumcount() + rows.reindex(f.coin_id, fill_value=0).to_numpy() == n - 1
+        ready.append(f[nth].set_index("coin_id").ts)
+        rows = rows.add(f.coin_id.value_counts(), fill_value=0).astype("int64")
+        moments.append(pd.DatetimeIndex(f.ts.unique()))
+    return _Seen(moments[0].append(moments[1:]), rows, pd.concat(ready))
+
+def _removed(seen:_Seen, n:int)->dict:
+    "The report of what a minimum of `n` rows per coin leaves out."
+    few = seen.rows[seen.rows < n]
+    return dict(initial_rows=int(seen.rows.sum()), initial_coins=len(seen.rows), removed_coins=sorted(few.index), removed_coins_count=len(few), early_obs_removed=(n - 1)*len(seen.ready), final_rows=int(seen.rows.sum() - few.sum()) - (n - 1)*len(seen.ready))
+
+# %% ../nbs/04_features.ipynb #9ce20f6b
+def feature_stats(frame:pd.DataFrame, features:list[str])->pd.DataFrame: # index feature; n, mean, m2 (sum of squared deviations), min, max, rows
+    "Sums that `merge_stats` puts together, so that statistics of many spans need no second pass."
+    def of(x:np.ndarray)->tuple:
+        x = x[~np.isnan(x)].astype(np.float64)
+        return (len(x), x.mean(), ((x - x.mean())**2).sum(), x.min(), x.max()) if len(x) else (0, np.nan, 0., np.nan, np.nan)
+    return pd.DataFrame([of(frame[f].to_numpy()) for f in features], index=features, columns=["n", "mean", "m2", "min", "max"]).assign(rows=len(frame))
+
+def merge_stats(parts:list[pd.DataFrame])->pd.DataFrame: # mean, std, min, max, missing (share), clip_low, clip_high
+    "Statistics of all rows from those of its parts (Chan, Golub and LeVeque 1979)."
+    n, rows = sum(p.n for p in parts), sum(p.rows for p in parts)
+    mean = sum((p.n*p["mean"]).fillna(0) for p in parts)/n.where(n > 0)
+    std = (sum(p.m2 + (p.n*(p["mean"] - mean)**2).fillna(0) for p in parts)/(n - 1).where(n > 1))**.5
+    ends = pd.concat(parts).groupby(level=0, sort=False)
+    return pd.DataFrame(dict(mean=mean, std=std, min=ends["min"].min(), max=ends["max"].max(), missing=1 - n/rows, clip_low=mean - 5*std, clip_high=mean + 5*std))
+
+# %% ../nbs/04_features.ipynb #2a8f94c3
+@dataclass(frozen=True)
+class _Build:
+    "What every span of one build needs to know."
+    ws:Workspace
+    config:FeatureConfig
+    cut:pd.Timestamp         # training up to here, holdout after it
+    end:pd.Timestamp         # nothing later is looked at, not even for targets
+    ready:pd.Series          # see `_Seen`
+    version:int
+    targets:bool
+
+def _rows_of(b:_Build, start:pd.Timestamp, end:pd.Timestamp)->pd.DataFrame:
+    "The feature rows of one span that have a history, in time order."
+    f = featurize(read_snapshots(b.ws, start=start - pd.Timedelta(hours=b.config.lookback), end=end, columns=INPUT), b.config, since=start)
+    f = f[f.ts >= f.coin_id.map(b.ready)].sort_values(["ts", "coin_id"], kind="stable", ignore_index=True)
+    return add_targets(f, prices=read_snapshots(b.ws, start=start, end=min(end + pd.Timedelta("25h"), b.end), columns=["current_price"])) if b.targets else f
+
+def _build_span(b:_Build, number:int, start:pd.Timestamp, end:pd.Timestamp)->dict: # per dataset: parts, rows, snapshots, first, last, stats, gaps
+    "Build and write one span; the caller makes the parts a dataset."
+    f, out = _rows_of(b, start, end), {}
+    for name, rows in (("training_dataset", f[f.ts <= b.cut - int(b.targets)*_EMBARGO]), ("eval_holdout", f[f.ts > b.cut])):
+        out[name] = dict(parts=write_dataset_part(b.ws, name, b.version, 1000*number, rows), rows=len(rows), snapshots=rows.ts.nunique(), first=rows.ts.min(), last=rows.ts.max(), stats=feature_stats(rows, get_feature_columns(b.config)), gaps=int(rows.has_gap_in_history.sum()))
+    return out
 
 # %% ../nbs/04_features.ipynb #b5083a39
 def build_datasets(
@@ -266,26 +453,34 @@ def build_datasets(
     targets:bool=False,                # add what happened 24 h later
     config:FeatureConfig=FeatureConfig(),
     run_id:str="", now:pd.Timestamp,   # creation time of the datasets
-    as_of:pd.Timestamp|None=None       # pretend that nothing later is stored
+    as_of:pd.Timestamp|None=None,      # pretend that nothing later is stored
+    progress:Callable=lambda it, **kw: it # e.g. tqdm
 )->dict:                               # {training, holdout: metadata, report}
     "Build a `training_dataset` and an `eval_holdout` of the newest history, with one version number."
+    for name, n in dict(max_history_hours=max_history_hours, holdout_hours=holdout_hours, min_snapshots_per_coin=min_snapshots_per_coin).items():
+        if not n > 0: raise DataError(f"{name} is {n}; it must be above 0.")
     end = newest_moment(ws, end=as_of)
     if end is None: raise DataError(f"workspace {ws.reads.name!r} holds no snapshots{f' before {as_of}' if as_of is not None else ''}; run 'crypto-anomaly run backfill' and 'crypto-anomaly run ingest', or 'crypto-anomaly import FILE'.")
-    start = end - pd.Timedelta(hours=max_history_hours)
-    table = read_snapshots(ws, start=start - pd.Timedelta(hours=LOOKBACK_HOURS), end=end)
-    _enough(pd.Series(table.ts[table.ts >= start].unique()), holdout_hours, min_snapshots_per_coin)
-    f, report = _eligible(featurize(table, config).loc[lambda f: f.ts >= start], min_snapshots_per_coin)
-    cut = end - pd.Timedelta(hours=holdout_hours)
-    if targets: f = add_targets(f)
-    train, holdout = f[f.ts <= cut - pd.Timedelta(hours=24*targets)], f[f.ts > cut]
-    if train.empty: raise DataError(f"no training rows are left: all coins have fewer than {min_snapshots_per_coin} rows, or history ({max_history_hours:g} h) is not longer than holdout ({holdout_hours:g} h)"
-                                    f"{', or the embargo of the targets took them' if targets else ''}; raise max_history_hours or lower the other two.")
-    meta = dict(feature_names=get_feature_columns(config), n_features=len(get_feature_columns(config)), builder_flow="build_dataset", builder_run_id=run_id, code_version=code_version(), source=ws.reads.source,
-                config=dict(max_history_hours=max_history_hours, holdout_hours=holdout_hours, min_snapshots_per_coin=min_snapshots_per_coin, add_targets=targets), temporal_features=True, deduplicated=False)
-    v = next_dataset_version(ws, "training_dataset", "eval_holdout")
-    save = lambda name, part: write_dataset(ws, name, part.reset_index(drop=True), version=v, now=now, **meta)
-    kept = save("eval_holdout", holdout)     # first: the training dataset is what a train looks for
-    return dict(training=save("training_dataset", train), holdout=kept, report=report | dict(lag_missing=f.filter(like="_lag_").isna().mean().round(3).to_dict()))
+    spans = _spans(ws, end - pd.Timedelta(hours=max_history_hours), end)
+    seen, cut = _look(ws, spans, min_snapshots_per_coin), end - pd.Timedelta(hours=holdout_hours)
+    _enough(pd.Series(seen.moments), holdout_hours, min_snapshots_per_coin)
+    b = _Build(ws, config, cut, end, seen.ready, new_dataset(ws, *DATASETS), targets)
+    done = run_tasks(ws.settings, _build_span, [(b, i, *span) for i, span in enumerate(spans)], progress=progress)
+    if not sum(d["training_dataset"]["rows"] for d in done):
+        raise DataError(f"no training rows are left: all coins have fewer than {min_snapshots_per_coin} rows, or history ({max_history_hours:g} h) is not longer than holdout ({holdout_hours:g} h)"
+                        f"{', or the embargo of the targets took them' if targets else ''}; raise max_history_hours or lower the other two.")
+    settings = dict(max_history_hours=max_history_hours, holdout_hours=holdout_hours, min_snapshots_per_coin=min_snapshots_per_coin, add_targets=targets, features=asdict(config))
+    kept = _finish(b, "eval_holdout", done, settings, now, run_id)     # first: the training dataset is what a train looks for
+    train = _finish(b, "training_dataset", done, settings, now, run_id)
+    stats = pd.DataFrame(train["feature_stats"]).T
+    return dict(training=train, holdout=kept, report=_removed(seen, min_snapshots_per_coin) | dict(config=settings, rows_with_gaps=sum(d[n]["gaps"] for d in done for n in DATASETS), log_columns=[c for c in stats.index if c.endswith("_log")], lag_missing=stats.missing.filter(like="_lag_").round(3).to_dict()))
+
+def _finish(b:_Build, name:str, done:list[dict], settings:dict, now:pd.Timestamp, run_id:str)->dict: # metadata
+    "Make the parts of all spans one dataset."
+    spans, names = [d[name] for d in done if d[name]["rows"]], get_feature_columns(b.config)
+    stats = merge_stats([s["stats"] for s in spans]).T.to_dict() if spans else {}
+    return finish_dataset(b.ws, name, b.version, [p for s in spans for p in s["parts"]], now=now, snapshots=sum(s["snapshots"] for s in spans), first=min((s["first"] for s in spans), default=None), last=max((s["last"] for s in spans), default=None),
+                          feature_names=names, n_features=len(names), feature_stats=stats, builder_flow="build_dataset", builder_run_id=run_id, code_version=code_version(), source=b.ws.reads.source, config=settings, temporal_features=True, deduplicated=False)
 
 # %% ../nbs/04_features.ipynb #1041d112
 def get_feature_stats(
@@ -293,4 +488,4 @@ def get_feature_stats(
     features:list[str]=tuple(BASE)
 )->pd.DataFrame:                     # mean, std, min, max, missing (share) per feature
     "Summary of each feature."
-    return frame[list(features)].astype(float).agg(["mean", "std", "min", "max"]).T.assign(missing=frame[list(features)].isna().mean())
+    return merge_stats([feature_stats(frame, list(features))])[["mean", "std", "min", "max", "missing"]]

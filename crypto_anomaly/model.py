@@ -185,6 +185,7 @@ def _group(feature:str)->str:
 
 def _in_words(group:str, x:float)->str:
     "The value of a base feature for people."
+    if group.endswith("_missing"): return ""
     if not np.isfinite(x): return "missing"
     if group.startswith("price_change") or group == "ath_change_pct": return percent(x)
     if group == "volume_surge": return f"{np.exp(x):.1f} times the usual"
@@ -210,7 +211,7 @@ def _sentence(group:str, row:pd.Series, moment:pd.DataFrame)->str:
     facts = [_place(row.get(f"{stem}_cross_z", np.nan), f"the median of {len(moment)} coins"), _place(row.get(f"{stem}_own_z", np.nan), "its own week"),
              _rank(x, moment[group].to_numpy(float)) if group in moment and len(moment) > 1 else None]
     said = ", ".join(f for f in facts if f)
-    return f"{DESCRIPTIONS.get(group, group)} {_in_words(group, x)}" + (f", {said}" if said else "")
+    return f"{DESCRIPTIONS.get(group, group)} {_in_words(group, x)}".strip() + (f", {said}" if said else "")
 
 # %% ../nbs/05_model.ipynb #11e81be8
 def explain(

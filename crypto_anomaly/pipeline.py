@@ -11,8 +11,8 @@ from typing import Any
 from collections.abc import Callable, Iterator
 import pandas as pd
 from .workspace import CryptoAnomalyError, Workspace, code_version, iso, jsonable, utcnow, write_atomic
-from .data import ATTRIBUTION, DataError, compact, fetch_history, fetch_market_data, list_parts, read_dataset, read_snapshots, write_snapshot
-from .features import LOOKBACK_HOURS, build_datasets, featurize
+from .data import ATTRIBUTION, DataError, compact, expired, fetch_history, fetch_market_data, list_parts, read_dataset, read_snapshots, remove, write_snapshot
+from .features import FeatureConfig, build_datasets, featurize, get_feature_columns
 from .model import model_config, save_artifact, train
 from .eval import EvalError, compare, evaluate, gate_config
 from .registry import RegistryError, open_registry
@@ -20,7 +20,7 @@ from .scan import load_served
 from .plots import figure_html, plotly_script
 
 # %% auto #0
-__all__ = ['log', 'STATIC', 'SIMULATED', 'CHAIN', 'SCHEDULE', 'COMMAND', 'PipelineError', 'ingest', 'build_dataset',
+__all__ = ['log', 'STATIC', 'SIMULATED', 'CHAIN', 'SCHEDULE', 'COMMAND', 'PipelineError', 'ingest', 'prune', 'build_dataset',
            'train_candidate', 'evaluate_candidate', 'promote_version', 'scheduled_folder', 'stages', 'stage_parameters',
            'check_parameters', 'notebook_body', 'site_assets', 'page', 'write_report', 'stage_result', 'run_stage',
            'chain', 'run_child', 'tick', 'start_scheduler']
@@ -41,9 +41,19 @@ def ingest(ws:Workspace, *, num_coins:int=100, run_id:str="", as_of:pd.Timestamp
     return table, facts
 
 # %% ../nbs/11_pipeline.ipynb #08da93c6
+def prune(
+    ws:Workspace, *, days:int|None=None, datasets:int|None=None, # None = KEEP_DAYS and KEEP_DATASETS of the settings
+    dry_run:bool=False        # only say what would go
+)->list[str]:                 # what is gone
+    "Delete what is older than it need be; data that a version was trained or evaluated on stays."
+    gone = expired(ws, now=pd.Timestamp(utcnow()), days=ws.settings.keep_days if days is None else days, datasets=ws.settings.keep_datasets if datasets is None else datasets, keep=open_registry(ws).references())
+    if not dry_run: remove(ws, gone)
+    return gone
+
 def build_dataset(ws:Workspace, *, run_id:str="", as_of:pd.Timestamp|None=None, **config)->dict: # see `features.build_datasets`
     "Build training data and holdout from stored snapshots; finished days of the lake are compacted on the way."
     if n := compact(ws, before=pd.Timestamp(utcnow())): log.info("%d hourly files became daily ones", n)
+    if gone := prune(ws): log.info("%d files and datasets were older than KEEP_DAYS or beyond KEEP_DATASETS and are gone", len(gone))
     built = build_datasets(ws, run_id=run_id, now=utcnow(), as_of=as_of, **config)
     t, h = built["training"], built["holdout"]
     if t["total_samples"] < 100: log.warning("only %d training rows; the model will know little", t["total_samples"])
@@ -56,7 +66,7 @@ def _training_data(ws:Workspace, version:str, fresh:bool)->tuple[pd.DataFrame, d
     if not fresh:
         f, meta = read_dataset(ws, "training_dataset", version)
         a, b = meta["snapshot_range"]
-        return f, dict(data_source=f"training_dataset:v{meta['version']}", dataset_hash=meta["content_hash"], data_snapshot_start=a, data_snapshot_end=b, data_snapshot_count=meta["snapshot_count"], source=meta["source"])
+        return f, dict(data_source=f"training_dataset:v{meta['version']}", dataset_hash=meta["content_hash"], data_snapshot_start=a, data_snapshot_end=b, data_snapshot_count=meta["snapshot_count"], data_workspace=ws.reads.name, source=meta["source"], feature_config=meta["config"].get("features"))
     f = featurize(fetch_history(ws))
     return f, dict(data_source=f"{f.source.iloc[0]}_live:{iso(f.ts.max())}", dataset_hash="", data_snapshot_start=iso(f.ts.min()), data_snapshot_end=iso(f.ts.max()), data_snapshot_count=int(f.ts.nunique()), source=str(f.source.iloc[0]))
 
@@ -66,22 +76,22 @@ def train_candidate(
     "Train, store the artifact, register a candidate."
     c = model_config(config, contamination=contamination)
     frame, lineage = _training_data(ws, data_version, fresh_data)
-    m = train(frame, c, training_run_id=run_id, **lineage)
+    m = train(frame, c, features=get_feature_columns(FeatureConfig.of(lineage.get("feature_config"))), training_run_id=run_id, **lineage)
     facts = {k: m.meta[k] for k in ("algorithm", "hyperparameters", "anomaly_rate", "anomalies_detected", "training_samples", "n_features")} | lineage
     facts |= dict(framework="scikit-learn", training_flow="train", training_timestamp=iso(utcnow()), feature_names=m.features[:20], description=m.description, code_version=m.meta["versions"]["code"])
     return open_registry(ws, model_name).register(save_artifact(ws.artifacts_url, m), facts, run_id=run_id), m, frame
 
 # %% ../nbs/11_pipeline.ipynb #a330925d
-def _holdout(ws:Workspace, source:str, version:str)->tuple[pd.DataFrame, str, str]:
+def _holdout(ws:Workspace, source:str, version:str, config:FeatureConfig)->tuple[pd.DataFrame, str, str]:
     "Rows to evaluate on, their reference, their hash; a missing holdout is an error unless `fresh` was asked for."
     if source == "eval_holdout":
         f, meta = read_dataset(ws, "eval_holdout", version)
+        if FeatureConfig.of(meta["config"].get("features")) != config: raise EvalError(f"eval_holdout v{meta['version']} was computed with other feature settings than the model; build a dataset with those of the model, or train on this one.")
         return f, f"eval_holdout:v{meta['version']}", meta["content_hash"]
     if source != "fresh": raise EvalError(f"eval_data_source is {source!r}; use eval_holdout or fresh.")
     now = fetch_market_data(ws)
-    past = read_snapshots(ws, start=now.ts[0] - pd.Timedelta(hours=LOOKBACK_HOURS))
-    f = featurize(pd.concat([past, now], ignore_index=True))
-    return f[f.ts == now.ts[0]].reset_index(drop=True), f"{now.source[0]}_live:{iso(now.ts[0])}", ""
+    past = read_snapshots(ws, start=now.ts[0] - pd.Timedelta(hours=config.lookback))
+    return featurize(pd.concat([past, now], ignore_index=True), config, since=now.ts[0]), f"{now.source[0]}_live:{iso(now.ts[0])}", ""
 
 def _other(registry, ref:str, candidate:int)->dict|None:
     "The version to compare with; none there is not an error, an unknown one is."
@@ -99,10 +109,12 @@ def evaluate_candidate(
     r = open_registry(ws, model_name)
     served = load_served(ws, candidate_version, registry=r)
     v = served.version
-    rows, ref, digest = _holdout(ws, eval_data_source, eval_data_version)
+    rows, ref, digest = _holdout(ws, eval_data_source, eval_data_version, served.config)
     e = evaluate(served.model, rows, gate_config(**gates))
     other = _other(r, compare_to, v["version"])
-    comparison = compare(e["predictions"], load_served(ws, other["version"], registry=r).model.predict(rows)) if other else None
+    rival = load_served(ws, other["version"], registry=r) if other else None
+    if rival and rival.config != served.config: log.warning("v%d computes its features differently and is not compared on these rows", other["version"]); rival = None
+    comparison = compare(e["predictions"], rival.model.predict(rows)) if rival else None
     r.record_evaluation(v["version"], passed=e["passed"], gates=e["gates"], metrics=e["metrics"] | dict(comparison=comparison), dataset=ref, dataset_hash=digest, artifact_sha256=v["artifact_sha256"],
                         compared_to=other["version"] if other else None, run_id=run_id)
     return e | dict(version=v["version"], served=served, rows=rows, eval_data_ref=ref, compared_to=other["version"] if other else None, comparison=comparison, approval=(said := _ask(ws, r, v["version"], e, run_id)), auto_approved="automatically" in said)
@@ -167,7 +179,9 @@ def notebook_body(nb)->str:
     for c in nb.cells:
         for o in c.get("outputs", []):
             if fig := o.get("data", {}).pop("application/vnd.plotly.v1+json", None): o["data"] = {"text/html": figure_html(dict(data=fig["data"], layout=fig["layout"]))}
-    return HTMLExporter(template_name="basic", exclude_input_prompt=True, exclude_output_prompt=True).from_notebook_node(nb)[0]
+    html = HTMLExporter(template_name="basic", exclude_input_prompt=True, exclude_output_prompt=True)
+    html.register_preprocessor("nbconvert.preprocessors.CoalesceStreamsPreprocessor", enabled=True)    # of a progress bar its last state
+    return html.from_notebook_node(nb)[0]
 
 def _code_style(name:str)->str:
     "Pygments style `name` as CSS, on the background of the page."
@@ -216,7 +230,7 @@ def stage_result(ws:Workspace, run_id:str, **facts)->dict:
 def run_stage(
     ws:Workspace, stage:str,
     parameters:dict|None=None,   # names as in the notebook
-    *, timeout:int=1800          # seconds per cell
+    *, timeout:int|None=None     # seconds per cell; None = half an hour, or a day for a backfill
 )->dict:                         # run_id, stage, status, result, notebook, report, seconds
     "Execute one scheduled notebook and record the run."
     import papermill as pm
@@ -227,7 +241,8 @@ def run_stage(
     r.start_run(run_id, stage, given, code_version())
     error = None
     with _environ(_environment(ws) | {"PYDEVD_DISABLE_FILE_VALIDATION": "1"}):
-        try: pm.execute_notebook(str(stages()[stage]), str(nb), given | dict(run_id=run_id), kernel_name="python3", cwd=os.getcwd(), progress_bar=False, log_output=False, request_save_on_cell_execute=False, start_timeout=120, execution_timeout=timeout)
+        try: pm.execute_notebook(str(stages()[stage]), str(nb), given | dict(run_id=run_id), kernel_name="python3", cwd=os.getcwd(), progress_bar=False, log_output=False, request_save_on_cell_execute=False, start_timeout=120,
+                                      execution_timeout=timeout or (86400 if stage == "backfill" else 1800), stderr_file=sys.stderr if sys.stderr.isatty() else None)   # progress bars reach the terminal
         except pm.PapermillExecutionError as e: error = f"{e.ename}: {e.evalue}"
         except (RuntimeError, TimeoutError) as e: error = f"{type(e).__name__}: {str(e).splitlines()[0] if str(e) else 'the kernel died'}"
     out = nb.with_name("run.json")

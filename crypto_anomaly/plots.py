@@ -9,9 +9,9 @@ import json, sys
 import plotly.graph_objects as go
 
 # %% auto #0
-__all__ = ['LIGHT', 'DARK', 'COLORS', 'TEMPLATE', 'money', 'percent', 'once_in', 'score_distribution', 'feature_histograms',
-           'price_change_heatmap', 'market_map', 'contributions', 'coin_history', 'gates_table', 'figure_html',
-           'plotly_script']
+__all__ = ['LIGHT', 'DARK', 'COLORS', 'TEMPLATE', 'money', 'percent', 'once_in', 'score_distribution', 'quality_report',
+           'feature_histograms', 'price_change_heatmap', 'market_map', 'contributions', 'coin_history', 'gates_table',
+           'figure_html', 'plotly_script']
 
 # %% ../nbs/02_plots.ipynb #55d0ca7a
 LIGHT = dict(ink="#1b2430", muted="#5d6b7a", line="#e3e8ee", panel="#f6f8fa", paper="#ffffff", link="#2563eb")
@@ -70,6 +70,43 @@ def score_distribution(
         _histogram(f, score[mask], edges, COLORS[name], name=f"{name} ({int(mask.sum()):,})")
     f.add_vline(x=threshold, line_dash="dot", annotation_text="threshold")
     return f.update_layout(title=title, barmode="overlay", xaxis_title="score, higher is stranger", yaxis_title="rows").update_yaxes(type="log")
+
+# %% ../nbs/02_plots.ipynb #a1e64f07
+def quality_report(
+    q,                   # a `data.Quality`
+    *, top:int=12
+)->go.Figure:
+    "Coins over time with the gaps, the fields that miss most, and the coins that are late, gone or new."
+    from plotly.subplots import make_subplots
+    word = lambda text, color: f'<span style="color:{COLORS[color]}">{text}</span>'
+    m, unit = _regular(q.moments)
+    never, odd = q.nulls[q.nulls == 1], _odd_coins(q)
+    f = make_subplots(2, 2, specs=[[dict(colspan=2), None], [{}, {}]], row_heights=[.42, .58], vertical_spacing=.2, horizontal_spacing=.24,
+                      subplot_titles=(f"coins per {unit}: {word('complete', 'champion')}, {word('price only', 'normal')}, {word('gap', 'warning')}", f"missing values by field{f' ({len(never)} more never sent)' if len(never) else ''}", f"coins late, gone or new ({len(odd)})"))
+    f.update_layout(_figure().layout)
+    for share, color in ((1 - m.approximate, "champion"), (m.approximate, "normal")): f.add_bar(x=m.index, y=m.coins*share, marker=dict(color=COLORS[color], line_width=0), row=1, col=1)
+    for g in q.gaps.nlargest(30, "hours").itertuples(): f.add_vrect(x0=g.start, x1=g.end, fillcolor=COLORS["warning"], opacity=.5, line_width=0, row=1, col=1)
+    _bars(f, (100*q.nulls[(q.nulls > 0) & (q.nulls < 1)].head(top)).round(2), "nothing else is missing" if len(never) else "nothing is missing", 1)
+    _bars(f, odd.head(top), "all coins are there, on time", 2)
+    f.update_xaxes(title_text="% of rows", row=2, col=1).update_xaxes(title_text="hours", row=2, col=2).update_yaxes(dtick=1, tickfont_size=11, row=2)
+    return f.update_layout(title=f"Is the market all there?<br><sup>{q.text}</sup>", barmode="stack", bargap=.08, height=600, margin_t=96, showlegend=False)
+
+def _regular(moments:pd.DataFrame)->tuple[pd.DataFrame, str]:
+    "Moments on a grid of hours, an empty one 0; the mean of days where hours would be too many to see."
+    m = moments.groupby(moments.index.floor("h")).max()
+    m = m.reindex(pd.date_range(m.index[0], m.index[-1], freq="h"), fill_value=0.)
+    return (m, "hour") if len(m) <= 24*60 else (m.resample("D").mean(), "hour (mean of a day)")
+
+def _odd_coins(q)->pd.Series:
+    "Hours by coin: late behind the poll, gone since, or there only from then on."
+    end, start, hour = q.moments.index[-1], q.moments.index[0], pd.Timedelta("1h")
+    late, gone, new = q.late.late, (end - q.coins["last"])/hour, (q.coins["first"] - start)/hour
+    return pd.concat([s[s > least].rename(lambda c, w=word: f"{c[:24]} ({w})").sort_values(ascending=False) for word, s, least in (("late", late, 1), ("gone", gone, 6), ("new", new, 6))]).round(1)
+
+def _bars(f:go.Figure, x:pd.Series, empty:str, col:int)->None:
+    "Horizontal bars with their numbers, the first on top; a sentence when there are none."
+    if x.empty: f.add_annotation(text=empty, showarrow=False, xref="x domain", yref="y domain", x=.5, y=.5, row=2, col=col)
+    f.add_bar(x=x.values[::-1], y=x.index[::-1].astype(str), orientation="h", text=[f"{v:,.4g}" for v in x.values[::-1]], textposition="auto", marker=dict(color=COLORS["warning"], line_width=0), row=2, col=col)
 
 # %% ../nbs/02_plots.ipynb #a854fe5d
 def feature_histograms(

@@ -19,8 +19,8 @@ from .workspace import CryptoAnomalyError, Workspace, iso, jsonable, utcnow
 __all__ = ['TRANSITIONS', 'model_t', 'version_t', 'evaluation_t', 'approval_t', 'event_t', 'run_t', 'trigger_t', 'alias_t',
            'RegistryError', 'ModelStatus', 'open_engine', 'Registry', 'open_registry', 'resolve', 'list_model_versions',
            'champion', 'load_champion_or_latest', 'register', 'record_evaluation', 'request_approval', 'approve',
-           'reject', 'promote', 'rollback', 'challenge', 'retire', 'events', 'champion_at', 'lineage', 'open_requests',
-           'compare_models', 'start_run', 'finish_run', 'list_runs', 'claim']
+           'reject', 'promote', 'rollback', 'challenge', 'retire', 'events', 'champion_at', 'lineage', 'references',
+           'open_requests', 'compare_models', 'start_run', 'finish_run', 'list_runs', 'claim']
 
 # %% ../nbs/07_registry.ipynb #c41dec5e
 class RegistryError(CryptoAnomalyError):
@@ -380,6 +380,12 @@ def lineage(self:Registry, ref:str|int)->dict: # the version with evaluations, a
         names = [x.name for x in c.execute(sa.select(alias_t.c.name).where(alias_t.c.version_id == v.id))]
         return _version_dict(v) | dict(evaluations=rows(evaluation_t), approvals=rows(approval_t), events=ev, aliases=names, run=_plain(run) if run else None)
 
+def references(self:Registry)->set[str]: # e.g. {'training_dataset:v3', 'eval_holdout:v3'}
+    "The data that any version was trained or evaluated on: it must stay."
+    q = [sa.select(version_t.c.facts), sa.select(evaluation_t.c.dataset)]
+    with self.engine.connect() as c: facts, seen = ([x[0] for x in c.execute(s)] for s in q)
+    return {f["data_source"] for f in facts if f.get("data_source")} | set(seen)
+
 def open_requests(self:Registry)->list[dict]: # version, evaluation, gates, metrics, stale (why, or None); oldest first
     "The approvals that wait for a decision."
     with self.engine.connect() as c:
@@ -394,7 +400,7 @@ def compare_models(self:Registry, a:str|int, b:str|int)->dict: # {v1, v2, differ
     x, y = facts(a), facts(b)
     return dict(v1=x, v2=y, differences={f"{k}_diff": y[k] - x[k] for k in ("anomaly_rate", "eval_anomaly_rate", "silhouette_score", "score_gap") if isinstance(x[k], (int, float)) and isinstance(y[k], (int, float))})
 
-for f in (events, champion_at, lineage, open_requests, compare_models): setattr(Registry, f.__name__, f)
+for f in (events, champion_at, lineage, references, open_requests, compare_models): setattr(Registry, f.__name__, f)
 
 # %% ../nbs/07_registry.ipynb #b73f1338
 def start_run(self:Registry, id_:str, stage:str, parameters:dict, code_version:str="")->None:

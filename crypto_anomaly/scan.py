@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 import numpy as np, pandas as pd
 from .workspace import Workspace
-from .data import DataError, newest_moment, read_parts, read_snapshots, write_part
-from .features import LOOKBACK_HOURS, featurize
+from .data import DataError, newest_moment, newest_rows, read_parts, read_snapshots, write_part
+from .features import INPUT, FeatureConfig, featurize
 from .model import Model, explain, load_artifact, reason
 from .registry import Registry, RegistryError, open_registry
 
 # %% auto #0
-__all__ = ['PREDICTION', 'Served', 'load_served', 'moment_features', 'predictions', 'Scan', 'scan', 'log_predictions', 'scan_all',
-           'find_coin', 'why', 'market_overview']
+__all__ = ['PREDICTION', 'Served', 'load_served', 'moment_features', 'predictions', 'Scan', 'scan', 'of_features',
+           'log_predictions', 'read_predictions', 'scan_all', 'find_coin', 'why', 'market_overview']
 
 # %% ../nbs/08_scan.ipynb #5660408d
 @dataclass(frozen=True)
@@ -25,6 +25,10 @@ class Served:
     model:Model
     note:str = ""    # what the reader must know, e.g. that this is a fallback
 
+    @property
+    def config(self)->FeatureConfig:
+        "What the model's features were computed with."
+        return FeatureConfig.of(self.model.meta.get("feature_config"))
     @property
     def role(self)->str: return self.version["status"] if self.version["status"] in ("champion", "challenger") else "candidate"
 
@@ -47,13 +51,14 @@ def load_served(
 # %% ../nbs/08_scan.ipynb #580a88f5
 def moment_features(
     ws:Workspace,
-    at:pd.Timestamp|None=None   # newest stored moment at or before this; None = the newest
-)->pd.DataFrame:                # feature frame of that one moment; empty coins do not appear
+    at:pd.Timestamp|None=None,  # newest stored moment at or before this; None = the newest
+    config:FeatureConfig=FeatureConfig()
+)->pd.DataFrame:                # feature frame of that moment: of each coin the newest row of the half hour before it
     "Features of all coins at one stored moment, from stored history."
     ts = newest_moment(ws, end=at)
     if ts is None: raise DataError(f"workspace {ws.reads.name!r} holds no snapshot{f' at or before {at}' if at is not None else ''}; run: crypto-anomaly run ingest")
-    f = featurize(read_snapshots(ws, start=ts - pd.Timedelta(hours=LOOKBACK_HOURS), end=ts))
-    return f[f.ts == ts].reset_index(drop=True)
+    since = ts - pd.Timedelta("30min")
+    return newest_rows(featurize(read_snapshots(ws, start=since - pd.Timedelta(hours=config.lookback), end=ts, columns=INPUT), config, since=since))
 
 # %% ../nbs/08_scan.ipynb #510804c6
 PREDICTION = ["coin_id", "symbol", "name", "ts", "current_price", "score", "p_value", "severity", "is_anomaly", "model_version", "role", "run_id", "source"]
@@ -77,7 +82,7 @@ class Scan:
     predictions:pd.DataFrame   # strangest first
 
     @property
-    def as_of(self)->pd.Timestamp: return self.features.ts.iloc[0]
+    def as_of(self)->pd.Timestamp: return self.features.ts.max()
     @property
     def source(self)->str: return str(self.features.source.iloc[0])
     def explain(self, coin_id:str, top:int=5)->pd.DataFrame:
@@ -106,13 +111,22 @@ def scan(
     registry:Registry|None=None
 )->Scan:
     "Score one stored moment with one model."
-    served, f = load_served(ws, ref, registry=registry), moment_features(ws, at)
-    return Scan(served, f, predictions(served, f, run_id=run_id))
+    served = load_served(ws, ref, registry=registry)
+    return of_features(served, moment_features(ws, at, served.config), run_id=run_id)
+
+def of_features(served:Served, features:pd.DataFrame, *, run_id:str="")->Scan:
+    "A scan of features that are at hand."
+    return Scan(served, features, predictions(served, features, run_id=run_id).sort_values("score", ascending=False, kind="stable", ignore_index=True))
 
 # %% ../nbs/08_scan.ipynb #9ae3a980
 def log_predictions(ws:Workspace, p:pd.DataFrame)->str: # path
     "Keep the predictions of one moment and version in the lake; logging them again replaces them by the same."
     return write_part(ws, "predictions", p, tag=f"v{p.model_version.iloc[0]}", replace=True)
+
+def read_predictions(ws:Workspace, *, start:pd.Timestamp|None=None, end:pd.Timestamp|None=None)->pd.DataFrame: # see `PREDICTION`; one row per coin, moment and version
+    "The predictions that were logged for moments within [start, end]."
+    p = read_parts(ws, "predictions", start=start, end=end)
+    return p.drop_duplicates(["coin_id", "ts", "model_version"], keep="last", ignore_index=True) if len(p) else pd.DataFrame(columns=PREDICTION)
 
 def scan_all(
     ws:Workspace, ref:str|int|None=None, *, at:pd.Timestamp|None=None, run_id:str=""
@@ -121,7 +135,7 @@ def scan_all(
     r = open_registry(ws)
     first = scan(ws, ref, at=at, run_id=run_id, registry=r)
     trial = [v for v in r.list_model_versions(100) if v["status"] == "challenger" and v["version"] != first.served.version["version"]][:1]
-    more = [Scan(s := load_served(ws, v["version"], registry=r), first.features, predictions(s, first.features, run_id=run_id)) for v in trial]
+    more = [scan(ws, v["version"], at=first.as_of, run_id=run_id, registry=r) for v in trial]
     for s in (first, *more): log_predictions(ws, s.predictions)
     return [first, *more]
 

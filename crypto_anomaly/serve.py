@@ -21,7 +21,8 @@ from pydantic import BaseModel
 from .workspace import CryptoAnomalyError, Settings, Workspace, load_settings, open_workspace, utcnow
 from .data import ATTRIBUTION, DataError, hold_source, newest_moment
 from .registry import Registry, RegistryError, open_registry
-from .scan import Scan, market_overview, predictions, load_served, moment_features
+from .features import FeatureConfig
+from .scan import Scan, load_served, market_overview, moment_features, of_features
 from .plots import market_map, money, once_in, percent, price_change_heatmap
 from .pipeline import STATIC, ingest
 
@@ -40,6 +41,7 @@ class State:
     def __init__(self, ws:Workspace):
         self.ws, self.registry, self._lock, self._stack = ws, open_registry(ws), threading.RLock(), ExitStack()
         self._features:pd.DataFrame|None = None
+        self._config:FeatureConfig|None = None
         self._scan:Scan|None = None
         self._newest:tuple[float, pd.Timestamp|None] = (-1e9, None)
 
@@ -52,10 +54,10 @@ class State:
         "The newest snapshot, scored by the current model; computed once per snapshot and version."
         served = load_served(self.ws, registry=self.registry)
         with self._lock:
-            if self._features is None or self._features.ts.iloc[0] != self.newest(): self._features = moment_features(self.ws)
+            if self._features is None or self._features.ts.max() != self.newest() or served.config != self._config: self._features, self._config = moment_features(self.ws, config=served.config), served.config
             key = lambda s: (s.served.version["version"], s.served.version["status"], s.served.note, s.as_of)
             fresh = Scan(served, self._features, pd.DataFrame())
-            if self._scan is None or key(self._scan) != key(fresh): self._scan = Scan(served, self._features, predictions(served, self._features))
+            if self._scan is None or key(self._scan) != key(fresh): self._scan = of_features(served, self._features)
             return self._scan
 
     def refresh(self, num_coins:int)->str:

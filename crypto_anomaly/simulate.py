@@ -368,11 +368,19 @@ def market_app(
     async def chart(r):
         c = await run_in_threadpool(market_chart, server.market, r.path_params["id"], server.clock.now(), days=float(r.query_params.get("days", 1).replace("max", "365")))
         return await answer(r, lambda: c) if c else JSONResponse({"error": "coin not found"}, 404)
+    async def chart_range(r):
+        a, b = (pd.Timestamp(float(r.query_params[k]), unit="s", tz="UTC") for k in ("from", "to"))
+        c = await run_in_threadpool(market_chart, server.market, r.path_params["id"], min(b, server.clock.now()), days=(b - a)/pd.Timedelta("1D"))
+        return await answer(r, lambda: c) if c else JSONResponse({"error": "coin not found"}, 404)
+    async def key(r):
+        if not r.headers.get("x-cg-pro-api-key"): return JSONResponse({"status": {"error_code": 10002, "error_message": "API Key Missing"}}, 401)
+        return await answer(r, lambda: dict(plan="Basic", rate_limit_request_per_minute=250, monthly_call_credit=100_000, current_total_monthly_calls=server.requests, current_remaining_monthly_calls=100_000 - server.requests))
     async def ping(r): return await answer(r, lambda: {"gecko_says": "(V3) To the Moon!"})
     async def clock(r): b = await r.json(); server.clock.set(b.get("now"), b.get("rate", 1.)); return JSONResponse({"now": str(server.clock.now())})
     async def fault(r): server.fault(**await r.json()); return JSONResponse({"waiting": len(server._faults)})
     api = "/api/v3"
     return Starlette(routes=[Route(f"{api}/ping", ping), Route(f"{api}/coins/markets", coins_markets), Route(f"{api}/coins/{{id}}/market_chart", chart),
+                             Route(f"{api}/coins/{{id}}/market_chart/range", chart_range), Route(f"{api}/key", key),
                              Route("/_control/clock", clock, methods=["POST"]), Route("/_control/fault", fault, methods=["POST"])])
 
 # %% ../nbs/01_simulate.ipynb #c4777a6a

@@ -5,17 +5,19 @@
 # %% ../nbs/00_workspace.ipynb #8bac50de
 from __future__ import annotations
 import json, logging, math, os, secrets, subprocess, sys, tomllib
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, UTC
 from functools import cached_property
+from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict, TomlConfigSettingsSource
 
 # %% auto #0
 __all__ = ['CryptoAnomalyError', 'WorkspaceError', 'Settings', 'load_settings', 'Workspace', 'write_atomic', 'open_workspace',
-           'claim', 'utcnow', 'iso', 'jsonable', 'code_version', 'JsonFormatter', 'setup_logging']
+           'claim', 'utcnow', 'iso', 'jsonable', 'code_version', 'JsonFormatter', 'setup_logging', 'run_tasks']
 
 # %% ../nbs/00_workspace.ipynb #70306d9b
 class CryptoAnomalyError(Exception):
@@ -50,6 +52,10 @@ class Settings(BaseSettings):
     db_url: str | None = None                                    # any SQLAlchemy URL; None = registry.db of the workspace
     lake_url: str | None = None                                  # any fsspec URL; None = folders of the workspace
     artifacts_url: str | None = None                             # any fsspec URL; None = folder of the workspace
+    keep_days: int | None = None                                 # files of the lake older than this are deleted; None = never
+    keep_datasets: int | None = Field(None, ge=1)                # newest dataset versions to keep, besides those that models refer to; None = all
+    jobs: int = Field(0, ge=0)                                   # processes for heavy work; 0 = one per core
+    dask_url: str | None = None                                  # address of a Dask scheduler that takes heavy work instead
     model_ref: str = "champion"                                  # what serving and scanning load
     api_token: str | None = None                                 # needed for changing requests; None = made per workspace
     four_eyes: bool = False                                      # requester and decider of an approval must differ
@@ -90,6 +96,10 @@ class Workspace:
     def datasets_url(self)->str: return f"{self.lake_url}/datasets" if self.settings.lake_url else str(self.root/"datasets")
     @property
     def artifacts_url(self)->str: return self._below(self.settings.artifacts_url, "artifacts")
+    @property
+    def store(self)->str:
+        "What kind of store holds the lake: `local`, `s3`, `gs`, `abfs`, `memory` …"
+        return self.lake_url.split("://")[0].removeprefix("simplecache::") if "://" in self.lake_url else "local"
     def _below(self, url:str|None, folder:str)->str:
         "This workspace's part of a shared `url`, else its own folder."
         return f"{url.rstrip('/')}/{self.name}" if url else str(self.root/folder)
@@ -146,12 +156,12 @@ def open_workspace(
 def claim(
     ws:Workspace,
     source:str    # 'coingecko' or 'simulated'
-)->Workspace:     # the same workspace, now on disk and active
+)->Workspace:     # the same workspace, now on disk and, unless it is a branch, active
     "Say which market lives in `ws`; refuses to mix a simulated one with a real one."
     if ws.source not in (None, source):
         raise WorkspaceError(f"workspace {ws.name!r} in {ws.settings.home} holds a {ws.source} market, not {source}; set CRYPTO_ANOMALY_WORKSPACE to another name.")
     if ws.source is None: write_atomic(ws.root/"workspace.json", json.dumps({"source": source}))
-    write_atomic(ws.settings.home/"active", ws.name)
+    if not ws.settings.read_from: write_atomic(ws.settings.home/"active", ws.name)     # a branch is named each time
     return ws
 
 # %% ../nbs/00_workspace.ipynb #61f7479a
@@ -199,3 +209,26 @@ def setup_logging(settings:Settings)->None:
     h.setFormatter(JsonFormatter() if settings.log_format == "json" else logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S"))
     logging.basicConfig(level=settings.log_level, handlers=[h], force=True)
     for noisy in ("papermill", "apscheduler", "httpx", "urllib3", "traitlets"): logging.getLogger(noisy).setLevel("WARNING")
+
+# %% ../nbs/00_workspace.ipynb #6f2a90be
+def run_tasks(
+    settings:Settings,
+    function:Callable,         # importable by the workers
+    tasks:list[tuple],         # arguments of each call
+    *, progress:Callable=lambda it, **kw: it # e.g. tqdm
+)->list[Any]:                  # results in the order of the tasks
+    "Call `function` for every task, side by side."
+    if not settings.dask_url and (settings.jobs == 1 or len(tasks) < 2): return [function(*t) for t in progress(tasks, desc="tasks")]
+    from joblib import Parallel, delayed
+    with _backend(settings.dask_url): return list(progress(Parallel(n_jobs=settings.jobs or -1, return_as="generator")(delayed(function)(*t) for t in tasks), total=len(tasks), desc="tasks"))
+
+@contextmanager
+def _backend(dask_url:str|None):
+    "joblib's own processes, or those of a Dask cluster."
+    if not dask_url: yield; return
+    try: from dask.distributed import Client
+    except ImportError: raise WorkspaceError("work on a Dask cluster needs one more package: pip install 'crypto_anomaly[dask]'.") from None
+    from joblib import parallel_config
+    try: client = Client(dask_url, timeout="10s", set_as_default=False)
+    except (OSError, ValueError) as e: raise WorkspaceError(f"no Dask scheduler answers at {dask_url} ({str(e)[:80]}); start one, or leave CRYPTO_ANOMALY_DASK_URL empty.") from None
+    with client, parallel_config("dask", client=client): yield

@@ -92,3 +92,54 @@ def test_settings_and_addresses_that_cannot_work(tmp_path):
         s.bind(("127.0.0.1", 0))
         s.listen()
         assert "choose another with --port" in cli.error("up", "--source", "simulated", "--port", str(s.getsockname()[1]))
+
+
+def test_a_day_of_faults_loses_nothing_and_stores_nothing_twice(tmp_path):
+    """24 hourly polls, two of three answered badly: each is stored whole or fails in bounded time, and the next one is fine."""
+    import random
+    import time
+
+    import pandas as pd
+
+    from crypto_anomaly.data import CoinGecko, DataError, claim, parse_markets, read_snapshots, write_snapshot
+    from crypto_anomaly.workspace import Settings, open_workspace
+
+    ws, waits, rng = claim(open_workspace(Settings(home=tmp_path, source="simulated")), "simulated"), [], random.Random(7)
+    stored, failed, slept = [], 0, time.monotonic()
+    with serve_market(Market(30)) as (url, server):
+        for at in pd.date_range("2026-03-01", periods=24, freq="h", tz="UTC"):
+            server._faults.clear()
+            server.clock.set(at, rate=0)
+            if rng.random() < 0.67:
+                server.fault(rng.choice(["429", "503", "cloudflare", "truncated", "nested", "1015", "drop", "stall", "short", "empty"]), rng.choice([1, 2, 3]), seconds=0.6)
+            c = CoinGecko(url, source="simulated", sleep=waits.append, timeout=(1, 0.5))
+            try:
+                table = parse_markets(c.markets(25), at, source=c.source, run_id=str(at))
+            except DataError as e:
+                failed += 1
+                assert "nothing was stored" in str(e)
+                continue
+            assert write_snapshot(ws, table) and write_snapshot(ws, table.assign(ts=at + pd.Timedelta("10s"))) is None
+            stored.append(at)
+    rows = read_snapshots(ws)
+    assert failed >= 2 and sorted(rows.ts.unique()) == stored and (rows.groupby("ts").size() == 25).all()
+    assert not rows.duplicated(["coin_id", "last_updated"]).any()
+    assert time.monotonic() - slept < 60
+
+
+def test_a_server_that_asks_for_hours_is_not_obeyed(tmp_path):
+    from crypto_anomaly.data import CoinGecko, DataError
+
+    waits = []
+    with serve_market(Market(20)) as (url, server):
+        server.fault("429", 3, seconds=7200)
+        with pytest.raises(DataError, match="failed 3 times"):
+            CoinGecko(url, source="simulated", sleep=waits.append).markets(10)
+    assert len(waits) == 2 and max(waits) <= 120 * 1.2
+
+
+@pytest.mark.parametrize("given, says", [(("max_history_hours", "-5"), "max_history_hours is -5"), (("min_snapshots_per_coin", "0"), "min_snapshots_per_coin is 0"), (("holdout_hours", "0"), "holdout_hours is 0"),
+                                         (("feature_config", '{"lags": [1]}'), "unknown feature setting 'lags'"), (("feature_config", '{"lag_hours": []}'), "lag_hours is ()"), (("feature_config", '{"rolling_hours": [0]}'), "rolling_hours is (0,)")])
+def test_a_build_that_cannot_be_says_why(home, given, says):
+    assert says in home.error("run", "build_dataset", "-p", *given)
+

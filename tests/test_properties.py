@@ -1,14 +1,20 @@
 """Invariants that hold for any market, not only for the examples of the notebooks."""
 import json
+import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from crypto_anomaly.data import DataError, error_of, parse_markets
-from crypto_anomaly.features import LOOKBACK_HOURS, featurize
-from crypto_anomaly.model import ModelError, conformal_p, from_bytes
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
+import bench  # noqa: E402
+import plain  # noqa: E402
+
+from crypto_anomaly.data import DataError, error_of, parse_markets  # noqa: E402
+from crypto_anomaly.features import LOOKBACK_HOURS, FeatureConfig, featurize, get_feature_columns  # noqa: E402
+from crypto_anomaly.model import ModelError, conformal_p, from_bytes  # noqa: E402
 
 slow = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 START = pd.Timestamp("2026-01-05", tz="UTC")
@@ -54,17 +60,77 @@ def test_order_does_not_matter_and_the_newest_hour_equals_the_batch(f, seed):
 
 
 @slow
-@given(market())
-def test_no_lag_is_of_the_wrong_hour(f):
+@given(market(), st.integers(0, 25))
+def test_any_stretch_computed_alone_equals_the_batch(f, k):
+    since = np.sort(f.ts.unique())[k]
+    recent = f[f.ts >= since - pd.Timedelta(hours=LOOKBACK_HOURS)]
+    a, b = featurize(f), featurize(recent, since=pd.Timestamp(since))
+    same(a[a.ts >= since], b)
+
+
+@slow
+@given(market(), st.integers(0, 99))
+def test_rows_that_are_there_twice_change_nothing(f, seed):
+    same(featurize(f), featurize(pd.concat([f, f.sample(frac=0.3, random_state=seed)]).sample(frac=1, random_state=seed)))
+
+
+def by_hand(rows: pd.DataFrame, i: int) -> dict:
+    """Some features of row `i` of one coin, straight from their definition, with times instead of pointers."""
+    past, t = rows.iloc[: i + 1], rows.ts.iloc[i]
+    x = {}
+    for h in (1, 24):
+        off = (past.ts.iloc[:-1] - (t - pd.Timedelta(hours=h))).abs()
+        x[f"price_change_pct_24h_lag_{h}h"] = past.price_change_pct_24h[off.idxmin()] if len(off) and off.min() <= pd.Timedelta("30min") else np.nan
+    window = past[past.ts > t - pd.Timedelta("6h")].price_change_pct_24h
+    x["price_change_pct_24h_rolling_mean_6h"], x["price_change_pct_24h_rolling_std_6h"] = window.mean(), window.std()
+    base = past.iloc[:-1][past.ts.iloc[:-1] > t - pd.Timedelta("168h")].price_change_pct_24h.dropna()
+    median = base.median()
+    x["price_change_pct_24h_own_z"] = (rows.price_change_pct_24h.iloc[i] - median) / max(1.4826 * (base - median).abs().median(), 0.2) if len(base) >= 24 else np.nan
+    day = past[past.ts > t - pd.Timedelta("24h")]
+    x["has_gap_in_history"] = float((rows.ts.diff()[day.index] > pd.Timedelta("1.5h")).any())
+    return x
+
+
+@slow
+@given(market(), st.integers(0, 99))
+def test_irregular_hours_follow_the_definition(f, seed):
     a = featurize(f)
+    rng = np.random.default_rng(seed)
+    for _, rows in a.groupby("coin_id"):
+        rows = rows.reset_index(drop=True)
+        for i in rng.integers(0, len(rows), 3):
+            for name, value in by_hand(rows, i).items():
+                np.testing.assert_allclose(rows[name].iloc[i], value, rtol=1e-4, atol=1e-5, err_msg=name)
+
+
+def test_a_coin_that_moved_alone_is_measured_against_the_market():
+    """Of a second poll only what moved is stored; its cross-section is the market as it is known."""
+    f = pd.concat([pd.DataFrame(dict(coin_id=list("abcdefghijkl"), ts=START + pd.Timedelta(hours=h), current_price=np.arange(1.0, 13), price_change_percentage_24h=np.linspace(-2, 2, 12))) for h in range(3)])
+    moved = pd.DataFrame(dict(coin_id=["a"], ts=[START + pd.Timedelta("125min")], current_price=[1.6], price_change_percentage_24h=[60.0]))
+    x = featurize(pd.concat([f, moved]))
+    assert x.price_change_pct_24h_cross_z[x.ts == moved.ts[0]].item() > 30
+
+
+@slow
+@given(market())
+def test_an_imputed_lag_is_the_newest_of_the_hours_before(f):
+    bare, filled = featurize(f), featurize(f, FeatureConfig(impute_lag_hours=3))
     for h in (1, 6, 24):
-        for coin, rows in a.groupby("coin_id"):
-            ts = rows.ts.values
-            off = np.abs(ts[None, :] - (ts - np.timedelta64(h, "h"))[:, None]) <= np.timedelta64(30, "m")
-            off &= ts[None, :] < ts[:, None]
-            values = rows.price_change_pct_24h.to_numpy()
-            for i, lag in enumerate(rows[f"price_change_pct_24h_lag_{h}h"]):
-                assert np.isnan(lag) or lag in values[off[i]], (coin, h, i)
+        name = f"price_change_pct_24h_lag_{h}h"
+        known = bare[name].notna()
+        assert (bare[name][known] == filled[name][known]).all()
+        for _, rows in filled[~known & filled[name].notna()].iterrows():
+            own = bare[(bare.coin_id == rows.coin_id) & (bare.ts <= rows.ts - pd.Timedelta(hours=h)) & (bare.ts >= rows.ts - pd.Timedelta(hours=h + 3))]
+            assert own.price_change_pct_24h.iloc[-1] == rows[name]
+
+
+@settings(max_examples=3, deadline=None)
+@given(st.integers(0, 9), st.booleans())
+def test_gap_free_hours_equal_the_textbook(seed, sent):
+    f = bench.synthetic(12, 400, seed)
+    if not sent:  # a recording without changes and volatility: they are derived
+        f = f.assign(**dict.fromkeys(["price_change_percentage_1h_in_currency", "price_change_percentage_7d_in_currency", "sparkline_volatility"], np.nan))
+    assert bench.equal(featurize(f), plain.features(f), get_feature_columns())
 
 
 json_values = st.recursive(st.none() | st.booleans() | st.floats(allow_nan=False) | st.text(max_size=8), lambda x: st.lists(x, max_size=3) | st.dictionaries(st.text(max_size=8), x, max_size=3), max_leaves=8)
