@@ -47,7 +47,7 @@ def test_overview_shows_anomalies_and_follows_a_promotion(home, page, tmp_path):
         home("promote", "v1")
         expect(page.locator(".pill.champion")).to_be_visible(timeout=40_000)  # the page looks every 15 s and reloads itself
         page.set_viewport_size(dict(width=390, height=844))
-        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth + 1"), "the page is wider than a phone"
+        page.wait_for_function("document.documentElement.scrollWidth <= innerWidth + 1", timeout=10_000)  # not wider than a phone, once the figure has followed
         page.get_by_role("link", name="executed notebook").first.click()
         expect(page.locator("main")).to_contain_text("crypto_anomaly")
         page.goto(f"http://127.0.0.1:{port}/docs")
