@@ -214,9 +214,11 @@ def why(coin:Annotated[str, typer.Argument(help="An id, or a symbol that is uniq
     from crypto_anomaly.plots import once_in
     from crypto_anomaly.scan import why as why_
     row, e, s = why_(reading(), coin, at=_time(at), ref=ref)
-    if as_json: show_json(row.to_dict() | dict(as_of=s.as_of.isoformat(), reasons=e.to_dict("records"))); return
+    unless, like = s.counterfactual(row.coin_id), s.nearest_normal(row.coin_id)
+    if as_json: show_json(row.to_dict() | dict(as_of=s.as_of.isoformat(), reasons=e.to_dict("records"), counterfactual=unless, nearest_normal=like.to_dict("records"))); return
     say(f"{row['name']} at {s.as_of:%Y-%m-%d %H:%M} UTC: {'ANOMALY' if row.is_anomaly else 'normal'}, seen {once_in(row.p_value)} (score {row.score:.3f}, model v{row.model_version})")
     show_table([dict(share=f"{r['share']:.0%}", what=r["sentence"]) for r in e.to_dict("records")], empty="nothing stands out")
+    say("; ".join(t for t in (unless, f"most like it and normal: {', '.join(like.coin_id)}" if len(like) else None) if t))
 
 @app.command()
 def movers(n:Annotated[int, typer.Option("-n", help="How many.")] = 5, as_json:Json = False):

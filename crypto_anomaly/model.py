@@ -7,17 +7,18 @@ from __future__ import annotations
 import hashlib, io, json, platform, zipfile
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.metadata import version
 from pathlib import Path
 import numpy as np, pandas as pd
-from numba import njit
 from .workspace import CryptoAnomalyError, code_version
 from .data import _fs, write_file
+from .detectors import DETECTORS, Detector, DetectorError, Foreign
 from .features import DESCRIPTIONS, get_feature_columns
 from .plots import percent
 
 # %% auto #0
-__all__ = ['PRESETS', 'ModelError', 'model_config', 'forest_arrays', 'forest_score', 'conformal_p', 'Model', 'train', 'explain',
-           'reason', 'to_bytes', 'from_bytes', 'artifact_path', 'save_artifact', 'load_artifact']
+__all__ = ['PRESETS', 'ModelError', 'model_config', 'conformal_p', 'Model', 'train', 'explain', 'reason', 'counterfactual',
+           'nearest_normal', 'to_bytes', 'from_bytes', 'artifact_path', 'save_artifact', 'load_artifact']
 
 # %% ../nbs/05_model.ipynb #20d34d92
 class ModelError(CryptoAnomalyError):
@@ -28,8 +29,13 @@ PRESETS = {
     "isolation_forest": dict(algorithm="isolation_forest", n_estimators=100, contamination=.05, random_state=42),
     "aggressive":       dict(algorithm="isolation_forest", n_estimators=200, contamination=.15, random_state=42),
     "conservative":     dict(algorithm="isolation_forest", n_estimators=50, contamination=.02, random_state=42),
+    "lof":              dict(algorithm="sklearn.neighbors.LocalOutlierFactor", n_neighbors=20, contamination=.05, max_samples=5000),
+    "robust_z":         dict(algorithm="robust_z", contamination=.05),
+    "mahalanobis":      dict(algorithm="mahalanobis", contamination=.05),
+    "max_p":            dict(algorithm="max_p", contamination=.05, random_state=42),
 }
 PRESETS["default"] = PRESETS["isolation_forest"]
+_SPELLINGS = {"isolationforest": "isolation_forest", "localoutlierfactor": "sklearn.neighbors.LocalOutlierFactor", "local_outlier_factor": "sklearn.neighbors.LocalOutlierFactor", "lof": "sklearn.neighbors.LocalOutlierFactor"}
 
 # %% ../nbs/05_model.ipynb #abd46125
 def _config_source(spec:str|dict|None)->dict:
@@ -41,61 +47,30 @@ def _config_source(spec:str|dict|None)->dict:
     try: return dict(json.loads(text))
     except (ValueError, TypeError) as e: raise ModelError(f"model config {spec!r:.60} is not a JSON object: {e}.") from None
 
+def _detector(c:dict)->Detector:
+    "The unfitted detector of a configuration; parameters it does not have are an error that lists those it has."
+    given = {k: v for k, v in c.items() if k != "algorithm"}
+    if "." in c["algorithm"]:
+        own = {k: given.pop(k) for k in list(given) if k in Foreign._names() and k != "params"}
+        return Foreign(estimator=c["algorithm"], params=given, **own)
+    if c["algorithm"] not in DETECTORS or c["algorithm"] == "foreign": raise ModelError(f"unknown algorithm {c['algorithm']!r}; supported: {', '.join(d for d in DETECTORS if d != 'foreign')}, or an import path like sklearn.svm.OneClassSVM.")
+    cls = DETECTORS[c["algorithm"]]
+    if unknown := set(given) - set(cls._names()): raise ModelError(f"unknown model parameter {sorted(unknown)[0]!r}; {c['algorithm']} has {', '.join(cls._names())}.")
+    return cls(**given)
+
 def model_config(
     spec:str|dict|None=None,   # preset, JSON file, JSON text or dict; None = default
     **changes                  # parameters that win; None = not given
 )->dict:                       # complete and checked
     "The configuration that `spec` and `changes` mean."
-    given = _config_source(spec) | {k: v for k, v in changes.items() if v is not None}
-    base = PRESETS["default"]
-    if unknown := set(given) - set(base): raise ModelError(f"unknown model parameter {sorted(unknown)[0]!r}; there are {', '.join(base)}.")
-    c = base | given
-    if c["algorithm"] != "isolation_forest": raise ModelError(f"unknown algorithm {c['algorithm']!r}; supported: isolation_forest.")
-    if not 0 < c["contamination"] <= .5: raise ModelError(f"contamination is {c['contamination']}; it must be above 0 and at most 0.5.")
-    if int(c["n_estimators"]) < 1: raise ModelError(f"n_estimators is {c['n_estimators']}; it must be at least 1.")
+    c = _config_source(spec) | {k: v for k, v in changes.items() if v is not None}
+    name = str(c.get("algorithm", PRESETS["default"]["algorithm"]))
+    c["algorithm"] = _SPELLINGS.get(name.lower(), name)
+    d = _detector(c)
+    c = c | (d.get_params() if "." not in c["algorithm"] else {k: v for k, v in d.get_params().items() if k not in ("estimator", "params")})
+    if not isinstance(c["contamination"], (int, float)) or not 0 < c["contamination"] <= .5: raise ModelError(f"contamination is {c['contamination']}; it must be above 0 and at most 0.5.")
+    if int(c.get("n_estimators", 1)) < 1: raise ModelError(f"n_estimators is {c['n_estimators']}; it must be at least 1.")
     return c
-
-# %% ../nbs/05_model.ipynb #cdc4f800
-def _path_length(n:np.ndarray)->np.ndarray:
-    "Average path length of an isolation tree over `n` rows (Liu et al. 2008, eq. 1), as scikit-learn computes it."
-    n = np.asarray(n, float)
-    safe = np.maximum(n, 3)
-    return np.where(n <= 1, 0., np.where(n == 2, 1., 2.*(np.log(safe - 1.) + np.euler_gamma) - 2.*(safe - 1.)/safe))
-
-def forest_arrays(
-    forest      # a fitted sklearn IsolationForest
-)->dict[str, np.ndarray]:
-    "The trees of `forest` as flat arrays."
-    trees = [e.tree_ for e in forest.estimators_]
-    size = np.array([t.node_count for t in trees])
-    root = np.r_[0, np.cumsum(size)[:-1]]
-    cat = lambda get: np.concatenate([get(t) for t in trees])
-    child = lambda get: np.concatenate([np.where(get(t) >= 0, get(t) + r, -1) for t, r in zip(trees, root)]).astype(np.int32)
-    return dict(root=root.astype(np.int32), left=child(lambda t: t.children_left), right=child(lambda t: t.children_right), feature=cat(lambda t: t.feature).astype(np.int32), threshold=cat(lambda t: t.threshold),
-                nan_left=cat(lambda t: t.__getstate__()["nodes"]["missing_go_to_left"]).astype(np.uint8), depth=cat(lambda t: t.compute_node_depths() + _path_length(t.n_node_samples) - 1.),
-                unit=np.array(len(trees)*_path_length(forest.max_samples_)))
-
-# %% ../nbs/05_model.ipynb #46ebe583
-@njit(cache=True)
-def _depths(X, root, left, right, feature, threshold, nan_left, depth):
-    "Summed path length of every row of the float32 matrix `X`."
-    out = np.zeros(len(X))
-    for k in range(len(root)):
-        for i in range(len(X)):
-            n = root[k]
-            while left[n] >= 0:
-                v = X[i, feature[n]]
-                n = left[n] if (nan_left[n] if np.isnan(v) else v <= threshold[n]) else right[n]
-            out[i] += depth[n]
-    return out
-
-def forest_score(
-    a:dict[str, np.ndarray],  # from `forest_arrays`
-    X:np.ndarray              # (n, d) float32, NaN allowed
-)->np.ndarray:                # (n,) in (0, 1), higher is stranger
-    "Isolation forest score 2^(-E[h]/c)."
-    d = _depths(np.ascontiguousarray(X, np.float32), a["root"], a["left"], a["right"], a["feature"], a["threshold"], a["nan_left"], a["depth"])
-    return 2**(-d/a["unit"])
 
 # %% ../nbs/05_model.ipynb #3860849b
 def conformal_p(
@@ -115,7 +90,7 @@ def _threshold(calibration:np.ndarray, rate:float)->float:
 class Model:
     "A fitted, calibrated detector: arrays and facts. Scoring never changes it."
     meta:dict                    # algorithm, hyperparameters, features, contamination, training facts, lineage
-    arrays:dict[str, np.ndarray] # forest, `calibration` (sorted scores), `typical` and `spread` per feature
+    arrays:dict[str, np.ndarray] # `calibration` (sorted scores), `typical` and `spread` per feature, and those of the detector, `d_…`
 
     @property
     def features(self)->list[str]: return self.meta["features"]
@@ -131,7 +106,12 @@ class Model:
         "The features of this model as a float32 matrix; a frame without one of them is an error."
         if lacks := [f for f in self.features if f not in frame]: raise ModelError(f"the data lack {len(lacks)} features of this model: {', '.join(lacks[:5])}; build the dataset with this version of the code.")
         return frame[self.features].to_numpy(np.float32)
-    def score(self, X:np.ndarray)->np.ndarray: return forest_score(self.arrays, X)
+    @cached_property
+    def detector(self)->Detector:
+        "The detector, put together from its arrays."
+        try: return type(_detector(dict(algorithm=self.meta["algorithm"], **self.meta["hyperparameters"]))).from_arrays({}, {k[2:]: a for k, a in self.arrays.items() if k.startswith("d_")})
+        except DetectorError as e: raise ModelError(str(e)) from None
+    def score(self, X:np.ndarray)->np.ndarray: return self.detector.strangeness(X)   # float32 rows, higher is stranger
     def predict(self,
         frame:pd.DataFrame   # feature frame, n rows
     )->pd.DataFrame:         # (n,) score, p_value, severity (percentile 0..100), is_anomaly; index of `frame`
@@ -160,21 +140,24 @@ def train(
     **lineage                         # goes into the metadata: dataset, run …
 )->Model:
     "Fit and calibrate a detector on time-ordered rows."
-    from sklearn import __version__ as sklearn_version
-    from sklearn.ensemble import IsolationForest
     c, features = model_config(config), list(features or get_feature_columns())
     fit = _split_by_time(frame.ts, calibration_share)
     _check_enough(fit, c["contamination"])
-    X = frame[features].to_numpy(np.float32)
-    a = forest_arrays(IsolationForest(n_estimators=int(c["n_estimators"]), random_state=c["random_state"]).fit(X[fit]))
-    seen = pd.DataFrame(X[fit], columns=features)
-    typical = seen.median()
-    a |= dict(calibration=np.sort(forest_score(a, X[~fit])), typical=typical.to_numpy(np.float32), spread=((seen - typical).abs().median()*1.4826).to_numpy(np.float32))
-    meta = dict(format=1, algorithm=c["algorithm"], hyperparameters={k: v for k, v in c.items() if k != "algorithm"}, features=features, n_features=len(features), training_samples=len(frame), calibration_samples=int((~fit).sum()),
-                training_range=[str(frame.ts.min()), str(frame.ts.max())], versions=dict(python=platform.python_version(), numpy=np.__version__, sklearn=sklearn_version, code=code_version())) | lineage
-    m = Model(meta, a)
-    flagged = m.predict(frame).is_anomaly
-    return Model(meta | dict(anomaly_rate=float(flagged.mean()), anomalies_detected=int(flagged.sum())), a)
+    X, detector = frame[features].to_numpy(np.float32), _detector(c)
+    try: detector._fit(X[fit])
+    except (DetectorError, ValueError) as e: raise ModelError(f"{c['algorithm']} cannot be trained: {e}") from None
+    score = detector.strangeness(X)
+    a = {f"d_{k}": v for k, v in detector.arrays().items()} | _typical(X[fit]) | dict(calibration=np.sort(score[~fit]))
+    flagged = conformal_p(score, a["calibration"]) <= c["contamination"]
+    meta = dict(format=2, algorithm=c["algorithm"], hyperparameters={k: v for k, v in c.items() if k != "algorithm"}, features=features, n_features=len(features), training_samples=len(frame), calibration_samples=int((~fit).sum()),
+                training_range=[str(frame.ts.min()), str(frame.ts.max())], versions=dict(python=platform.python_version(), numpy=np.__version__, sklearn=version("scikit-learn"), code=code_version()),
+                anomaly_rate=float(flagged.mean()), anomalies_detected=int(flagged.sum()))
+    return Model(meta | lineage, a)
+
+def _typical(X:np.ndarray, most:int=100_000)->dict[str, np.ndarray]: # typical, spread: (d,) float32
+    "Median and scaled median absolute deviation of every feature, of every n-th row where there are more than `most`."
+    X = pd.DataFrame(X[::-(-len(X)//most)])
+    return dict(typical=X.median().to_numpy(np.float32), spread=((X - X.median()).abs().median()*1.4826).to_numpy(np.float32))
 
 # %% ../nbs/05_model.ipynb #3fe3c9d1
 _GROUPS = sorted(DESCRIPTIONS, key=len, reverse=True)
@@ -213,6 +196,12 @@ def _sentence(group:str, row:pd.Series, moment:pd.DataFrame)->str:
     said = ", ".join(f for f in facts if f)
     return f"{DESCRIPTIONS.get(group, group)} {_in_words(group, x)}".strip() + (f", {said}" if said else "")
 
+# %% ../nbs/05_model.ipynb #2c8e5b90
+def _far(model:Model, x:np.ndarray)->np.ndarray: # (d,) 0..10
+    "How many robust standard deviations each value of a row is from typical; 0 where it is missing or never varies."
+    spread = np.where(model.arrays["spread"] > 0, model.arrays["spread"], np.inf)
+    return np.nan_to_num(np.minimum(np.abs((x - model.arrays["typical"])/spread), 10))
+
 # %% ../nbs/05_model.ipynb #11e81be8
 def explain(
     model:Model,
@@ -223,8 +212,10 @@ def explain(
     "What makes `row` strange to `model`, ranked."
     x, groups = model.matrix(row.to_frame().T)[0], np.array([_group(f) for f in model.features])
     names = list(dict.fromkeys(groups))
-    without = np.where(groups == np.array(names)[:, None], model.arrays["typical"], x)
-    loss = np.maximum(0, model.score(x[None]) - model.score(without))
+    mine, typical = groups == np.array(names)[:, None], model.arrays["typical"]
+    score = model.score(np.vstack([x, typical, np.where(mine, typical, x), np.where(mine, x, typical)]))     # the row, a typical one, the row without each group, a typical one with each
+    loss = np.maximum(0, score[0] - score[2:2 + len(names)]) + np.maximum(0, score[2 + len(names):] - score[1])
+    loss *= [_far(model, x)[groups == g].max() for g in names]
     order = [i for i in np.argsort(-loss)[:top] if loss[i] > 0]
     z = lambda g, kind: float(row.get(f"{g}{'_log' if g == 'market_cap_to_volume' else ''}_{kind}_z", np.nan))
     return pd.DataFrame([dict(feature=DESCRIPTIONS.get(names[i], names[i]), group=names[i], share=float(loss[i]/loss.sum()), value=float(row.get(names[i], np.nan)), own_z=z(names[i], "own"),
@@ -234,6 +225,34 @@ def reason(explanation:pd.DataFrame, top:int=2)->str:
     "What stands out most, as one line: the strongest contributions that are far from their week or from the other coins."
     far = explanation[(explanation.own_z.abs() >= 2) | (explanation.cross_z.abs() >= 2)]
     return "; ".join((far if len(far) else explanation.head(1)).sentence.head(top)) or "nothing in particular: many small deviations together"
+
+# %% ../nbs/05_model.ipynb #0b7d42f9
+def counterfactual(
+    model:Model, row:pd.Series,
+    group:str,               # e.g. the first of `explain`
+)->str|None:                 # None when the row is not flagged, or would be whatever this group said
+    "The least change of one group of features after which `row` is not flagged, as a sentence."
+    x, mine = model.matrix(row.to_frame().T)[0], np.array([_group(f) == group for f in model.features])
+    typical = np.where(np.isnan(model.arrays["typical"]), x, model.arrays["typical"])
+    share = np.linspace(0, 1, 101)[:, None].astype(np.float32)
+    path = np.where(mine, np.where(np.isnan(x), typical, x + share*(typical - x)), x).astype(np.float32)
+    calm = model.score(path) < model.threshold
+    if calm[0] or not calm.any(): return None
+    start, end = float(row.get(group, np.nan)), float(path[int(np.argmax(calm)), model.features.index(group)]) if group in model.features else np.nan
+    if not (np.isfinite(start) and np.isfinite(end)): return f"not flagged if {DESCRIPTIONS.get(group, group)} were as usual"
+    return f"not flagged if {DESCRIPTIONS.get(group, group)} were {'below' if end < start else 'above'} {_in_words(group, end)}"
+
+def nearest_normal(
+    model:Model, row:pd.Series,
+    moment:pd.DataFrame,     # all rows of the same moment
+    n:int=3
+)->pd.DataFrame:             # coin_id, distance (root mean square difference in robust z), nearest first
+    "The unflagged coins that are most like `row`."
+    spread = np.where(model.arrays["spread"] > 0, model.arrays["spread"], np.inf)
+    z = lambda f: np.nan_to_num(np.clip((model.matrix(f) - model.arrays["typical"])/spread, -10, 10))
+    others = moment[(moment.coin_id != row.coin_id) & ~model.predict(moment).is_anomaly]
+    distance = np.sqrt(((z(others) - z(row.to_frame().T))**2).mean(1))
+    return others[["coin_id"]].assign(distance=distance).nsmallest(n, "distance").reset_index(drop=True)
 
 # %% ../nbs/05_model.ipynb #739fd093
 def to_bytes(model:Model)->bytes:
@@ -246,7 +265,7 @@ def to_bytes(model:Model)->bytes:
     return buf.getvalue()
 
 # %% ../nbs/05_model.ipynb #ac12b4bd
-_ARRAYS = {"root", "left", "right", "feature", "threshold", "nan_left", "depth", "unit", "calibration", "typical", "spread"}
+_ARRAYS = {"calibration", "typical", "spread"}
 
 def from_bytes(data:bytes, name:str="artifact")->Model:
     "Read an artifact; anything else is refused by name."
@@ -254,8 +273,11 @@ def from_bytes(data:bytes, name:str="artifact")->Model:
         with np.load(io.BytesIO(data), allow_pickle=False) as z: a = {k: z[k] for k in z.files}
         meta = json.loads(a.pop("meta").tobytes())
     except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile, NotImplementedError) as e: raise ModelError(f"{name} is not a model of crypto_anomaly ({type(e).__name__}: {str(e)[:80]}); restore it from a backup or train again.") from None
-    if lacks := _ARRAYS - set(a): raise ModelError(f"{name} lacks {', '.join(sorted(lacks))}; it was not written by this project.")
-    return Model(meta, a)
+    if lacks := _ARRAYS - set(a): raise ModelError(f"{name} lacks {', '.join(sorted(lacks))}; it was not written by this project, or by an older version of it: train again.")
+    m = Model(meta, a)
+    try: getattr(m.detector, "_read", lambda: None)()      # a file without its detector is refused here, not at the first score
+    except (CryptoAnomalyError, KeyError, TypeError, AttributeError) as e: raise ModelError(f"{name} holds no detector to trust ({str(e)[:200]}); train again.") from None
+    return m
 
 # %% ../nbs/05_model.ipynb #bc8b25a8
 def artifact_path(sha:str)->str: return f"{sha[:2]}/{sha}.npz"

@@ -10,7 +10,7 @@ import numpy as np, pandas as pd
 from .workspace import Workspace
 from .data import DataError, newest_moment, newest_rows, read_parts, read_snapshots, write_part
 from .features import INPUT, FeatureConfig, featurize
-from .model import Model, explain, load_artifact, reason
+from .model import Model, counterfactual, explain, load_artifact, nearest_normal, reason
 from .registry import Registry, RegistryError, open_registry
 
 # %% auto #0
@@ -87,7 +87,15 @@ class Scan:
     def source(self)->str: return str(self.features.source.iloc[0])
     def explain(self, coin_id:str, top:int=5)->pd.DataFrame:
         "Why a coin is strange, see `model.explain`."
-        return explain(self.served.model, self.features[self.features.coin_id == coin_id].iloc[0], self.features, top=top)
+        return explain(self.served.model, self._row(coin_id), self.features, top=top)
+    def _row(self, coin_id:str)->pd.Series: return self.features[self.features.coin_id == coin_id].iloc[0]
+    def counterfactual(self, coin_id:str)->str|None:
+        "The least change after which a flagged coin would not be, see `model.counterfactual`."
+        e = self.explain(coin_id, 1)
+        return counterfactual(self.served.model, self._row(coin_id), e.group.iloc[0]) if len(e) else None
+    def nearest_normal(self, coin_id:str, n:int=3)->pd.DataFrame:
+        "The unflagged coins most like this one, see `model.nearest_normal`."
+        return nearest_normal(self.served.model, self._row(coin_id), self.features, n)
     @cached_property
     def table(self)->pd.DataFrame:
         "Predictions beside the numbers people look at: changes and market cap."

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-MODULES = {m[2]: int(m[1]) for p in (ROOT / "nbs").glob("*.ipynb") if (m := re.fullmatch(r"(\d+)_(\w+)\.ipynb", p.name))}
+MODULES = {m[1]: i for i, p in enumerate(sorted((ROOT / "nbs").glob("*.ipynb"))) if (m := re.fullmatch(r"\d+_(\w+)\.ipynb", p.name))}  # in the order of the files
 SCHEDULED = sorted((ROOT / "scheduled").glob("*.ipynb"))
 
 
