@@ -118,6 +118,21 @@ def _step(W, i, shift, word, j):
     return _U(2)*j + _U(1) + _U(_L(W[_U(word >> _L(32) << shift) + i]) > (word & _L(0xffffffff)))
 
 @njit(cache=True)
+def _row_sum(W, i, shift, node, value, depth):
+    "Summed path length of one row of the block, four trees at a time."
+    leaf, trees, total = _U(node.shape[1]), len(node), 0.
+    for k in range(0, trees - 3, 4):
+        a = c = d = e = _U(0)
+        for _ in range(depth):
+            a = _step(W, i, shift, node[k, a], a); c = _step(W, i, shift, node[k + 1, c], c); d = _step(W, i, shift, node[k + 2, d], d); e = _step(W, i, shift, node[k + 3, e], e)
+        total += value[k, a - leaf]; total += value[k + 1, c - leaf]; total += value[k + 2, d - leaf]; total += value[k + 3, e - leaf]
+    for k in range(trees//4*4, trees):
+        a = _U(0)
+        for _ in range(depth): a = _step(W, i, shift, node[k, a], a)
+        total += value[k, a - leaf]
+    return total
+
+@njit(cache=True)
 def _path_sums(
     X,      # (n, d) float32, NaN allowed
     node,   # (trees, 2^depth - 1) words of `_perfect`
@@ -143,10 +158,7 @@ def _path_sums(
                         g = _step(W, i + _U(4), shift, f[g], g); h = _step(W, i + _U(5), shift, f[h], h); p = _step(W, i + _U(6), shift, f[p], p); q = _step(W, i + _U(7), shift, f[q], q)
                 r += b
                 out[r] += v[a - leaf]; out[r + 1] += v[c - leaf]; out[r + 2] += v[d - leaf]; out[r + 3] += v[e - leaf]; out[r + 4] += v[g - leaf]; out[r + 5] += v[h - leaf]; out[r + 6] += v[p - leaf]; out[r + 7] += v[q - leaf]
-            for r in range(m//8*8, m):
-                j = _U(0)
-                for _ in range(depth): j = _step(W, _U(r), shift, f[j], j)
-                out[b + r] += v[j - leaf]
+        for r in range(m//8*8, m): out[b + r] = _row_sum(W, _U(r), shift, node, value, depth)
     return out
 
 # %% ../nbs/05_detectors.ipynb #dee18e51
