@@ -32,7 +32,7 @@ check: setup  ## notebooks clean, package and README in sync, lint
 docs: setup  ## the documentation site, into _docs/
 	python tools/build_docs.py
 
-bench: setup  ## the bars that exist so far, measured here: make bench [ONLY="P3 P9"]
+bench: setup  ## the bars that exist so far, measured here: make bench [ONLY="P3 P9"]; P1 takes ten minutes, BENCH_COINS=200 for a look
 	python benchmarks/bench.py $(ONLY)
 
 prepare: setup  ## after editing notebooks: export, clean, README

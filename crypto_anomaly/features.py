@@ -26,7 +26,8 @@ def _rows_before(
     t,      # (n,) int64 microseconds, sorted within each coin
     first,  # (n,) index of the coin's first row
     lag,    # microseconds to look back
-    tol     # microseconds the found row may be off
+    tol,    # microseconds the found row may be off
+    older   # where none is that near: microseconds that the newest one before t - lag may be older
 ):          # (n,) index of the row nearest to t - lag, -1 when none is near enough
     "For every row the row of its own coin that is `lag` older."
     out = np.full(len(t), -1, np.int64)
@@ -36,6 +37,7 @@ def _rows_before(
         while j + 1 < i and t[j + 1] <= t[i] - lag: j += 1
         k = j + 1 if j + 1 < i and abs(t[j + 1] - t[i] + lag) < abs(t[j] - t[i] + lag) else j
         if k < i and abs(t[k] - t[i] + lag) <= tol: out[i] = k
+        elif j < i and 0 <= t[i] - lag - t[j] <= older: out[i] = j
     return out
 
 # %% ../nbs/04_features.ipynb #d48624c9
@@ -48,18 +50,6 @@ def _window_starts(t, first, width):
         j = max(j, first[i])
         while t[j] <= t[i] - width: j += 1
         out[i] = j
-    return out
-
-# %% ../nbs/04_features.ipynb #2e8d1c30
-@njit(cache=True)
-def _last_before(t, first, lag, most):
-    "For every row the newest row of its own coin at or before t - lag, at most `most` older than that; -1 when there is none."
-    out = np.full(len(t), -1, np.int64)
-    j = 0
-    for i in range(len(t)):
-        j = max(j, first[i])
-        while j + 1 < i and t[j + 1] <= t[i] - lag: j += 1
-        if j < i and 0 <= t[i] - lag - t[j] <= most: out[i] = j
     return out
 
 # %% ../nbs/04_features.ipynb #663db242
@@ -270,9 +260,7 @@ class _Rows:
         return self.table[name].to_numpy(float)[self.order] if name in self.table else np.full(len(self.order), np.nan)
     def lag(self, x:np.ndarray, hours:float, impute:float=0.)->np.ndarray:
         "`x` that many hours earlier: the row nearest to it within 30 min, else the newest of the `impute` hours before it."
-        rows = _rows_before(self.t, self.first, int(hours*_HOUR), 30*_MINUTE)
-        if impute: rows = np.where(rows >= 0, rows, _last_before(self.t, self.first, int(hours*_HOUR), int(impute*_HOUR)))
-        return _past(x, rows)
+        return _past(x, _rows_before(self.t, self.first, int(hours*_HOUR), 30*_MINUTE, int(impute*_HOUR)))
     def window(self, hours:float)->np.ndarray: return _window_starts(self.t, self.first, int(hours*_HOUR))
     def own(self, x, floor): return _own_z(x, self.window(self.config.baseline_hours), self.rows, floor, self.config.least_baseline)
     def cross(self, x, floor): return _cross_z(x, self.t, self.coin, self.recent, self.now, floor, self.config.least_coins)
