@@ -771,7 +771,7 @@ def expired(
     keep:Iterable[str]=()      # references that stay whatever their age, e.g. 'training_dataset:v3'
 )->list[str]:                  # files and folders
     "What may go."
-    if days is not None and days < 22: raise DataError(f"keeping {days} days is too few: a week of features looks back two weeks; keep at least 22.")
+    if days is not None and days < 24: raise DataError(f"keeping {days} days is too few: a week of features looks back 17 days; keep at least 24.")
     if datasets is not None and datasets < 1: raise DataError(f"keeping {datasets} dataset versions is too few; keep at least 1.")
     fs, root = _fs(ws.datasets_url)
     own = replace(ws, settings=ws.settings.model_copy(update=dict(read_from=None)))     # never somebody else's

@@ -9,166 +9,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, fields
 from itertools import chain
 import numpy as np, pandas as pd
-from numba import njit
 from .workspace import Workspace, code_version, run_tasks
+from .windows import HOUR, Rows, baseline, rolling
 from .data import DATASETS, DataError, count_rows, finish_dataset, new_dataset, newest_moment, read_snapshots, write_dataset_part
+from .families import FAMILIES, MASKED, REACH, SURPRISES, History, surprises
 
 # %% auto #0
-__all__ = ['BASE', 'DESCRIPTIONS', 'LOOKBACK_HOURS', 'MASKED', 'META', 'INPUT', 'SPAN_ROWS', 'FeatureConfig',
-           'get_feature_columns', 'feature_schema', 'featurize', 'add_targets', 'feature_stats', 'merge_stats',
-           'build_datasets', 'get_feature_stats']
-
-# %% ../nbs/04_features.ipynb #51b0f86b
-_MINUTE, _HOUR = 60*10**6, 3600*10**6   # microseconds, the unit of ts
-
-@njit(cache=True)
-def _rows_before(
-    t,      # (n,) int64 microseconds, sorted within each coin
-    first,  # (n,) index of the coin's first row
-    lag,    # microseconds to look back
-    tol,    # microseconds the found row may be off
-    older   # where none is that near: microseconds that the newest one before t - lag may be older
-):          # (n,) index of the row nearest to t - lag, -1 when none is near enough
-    "For every row the row of its own coin that is `lag` older."
-    out = np.full(len(t), -1, np.int64)
-    j = 0
-    for i in range(len(t)):
-        j = max(j, first[i])
-        while j + 1 < i and t[j + 1] <= t[i] - lag: j += 1
-        k = j + 1 if j + 1 < i and abs(t[j + 1] - t[i] + lag) < abs(t[j] - t[i] + lag) else j
-        if k < i and abs(t[k] - t[i] + lag) <= tol: out[i] = k
-        elif j < i and 0 <= t[i] - lag - t[j] <= older: out[i] = j
-    return out
-
-# %% ../nbs/04_features.ipynb #d48624c9
-@njit(cache=True)
-def _window_starts(t, first, width):
-    "For every row the first row of its coin younger than `width`: the window is (t - width, t]."
-    out = np.empty(len(t), np.int64)
-    j = 0
-    for i in range(len(t)):
-        j = max(j, first[i])
-        while t[j] <= t[i] - width: j += 1
-        out[i] = j
-    return out
-
-# %% ../nbs/04_features.ipynb #663db242
-def _past(x:np.ndarray, rows:np.ndarray)->np.ndarray:
-    "Values of `x` at `rows`, NaN where there is no such row."
-    return np.where(rows >= 0, x[rows], np.nan)
-
-# %% ../nbs/04_features.ipynb #b582092a
-@njit(cache=True)
-def _rolling(
-    x,      # (n,) values, NaN = missing
-    start,  # (n,) first row of each window
-    rows    # (m,) rows that are wanted
-):          # mean (from 1 value) and sample standard deviation (from 2), (m,) each
-    "Mean and standard deviation over rows start[i]..i, for every wanted row; NaN values are left out."
-    mean, std = np.full(len(rows), np.nan), np.full(len(rows), np.nan)
-    for j in range(len(rows)):
-        i, n, s, q = rows[j], 0, 0., 0.
-        for k in range(start[i], i + 1):
-            if not np.isnan(x[k]): n += 1; s += x[k]
-        if n: mean[j] = s/n
-        for k in range(start[i], i + 1):
-            if not np.isnan(x[k]): q += (x[k] - s/n)**2
-        if n > 1: std[j] = np.sqrt(q/(n - 1))
-    return mean, std
-
-# %% ../nbs/04_features.ipynb #a80b02fe
-@njit(cache=True)
-def _median(s, n):
-    "Median of the sorted s[:n]."
-    return s[n//2] if n % 2 else .5*(s[n//2 - 1] + s[n//2])
-
-@njit(cache=True)
-def _place(s, n, v):
-    "Where `v` belongs in the sorted s[:n]."
-    lo, hi = 0, n
-    while lo < hi:
-        k = (lo + hi)//2
-        if s[k] < v: lo = k + 1
-        else: hi = k
-    return lo
-
-@njit(cache=True)
-def _mad(s, n, m):
-    "Median absolute deviation from `m` of the sorted s[:n]."
-    r, k = _place(s, n, m), n//2                 # s[:r] is below m, the rest is not; k deviations are smaller than the middle one
-    lo, hi = max(0, k - n + r), min(k, r)
-    while lo < hi:                               # `a` of the k smallest deviations lie below m
-        a = (lo + hi)//2
-        if m - s[r - 1 - a] < s[r + k - a - 1] - m: lo = a + 1
-        else: hi = a
-    below, above = r - 1 - lo, r + k - lo        # the next deviation on either side
-    middle = min(m - s[below] if below >= 0 else np.inf, s[above] - m if above < n else np.inf)
-    if n % 2: return middle
-    return .5*(middle + max(m - s[below + 1] if lo else -np.inf, s[above - 1] - m if k > lo else -np.inf))
-
-@njit(cache=True)
-def _slide(s, n, old, new):
-    "Take `old` out of the sorted s[:n] and put `new` in, moving only what lies between; NaN is nothing. Returns the new length."
-    p = n if np.isnan(old) else _place(s, n, old)    # the place that is free
-    if np.isnan(old): n += 1
-    if np.isnan(new):
-        for k in range(p, n - 1): s[k] = s[k + 1]
-        return n - 1
-    while p + 1 < n and s[p + 1] < new: s[p] = s[p + 1]; p += 1
-    while p > 0 and s[p - 1] > new: s[p] = s[p - 1]; p -= 1
-    s[p] = new
-    return n
-
-# %% ../nbs/04_features.ipynb #ced36001
-@njit(cache=True)
-def _own_z(
-    x,          # (n,) values, NaN = missing
-    start,      # (n,) first row of each window, within the row's coin
-    rows,       # (m,) rows that are wanted, in order
-    floor,      # least scale
-    least       # values a baseline needs
-):              # z against the own past, and the median it is measured from; (m,) each, NaN without a baseline
-    "Robust z of every wanted value against its own coin's earlier values in the window."
-    z, med = np.full(len(rows), np.nan), np.full(len(rows), np.nan)
-    s, n, lo, hi = np.empty(4096), 0, 0, 0       # s[:n] holds the values of rows lo..hi-1, sorted
-    for j in range(len(rows)):
-        i = rows[j]
-        if start[i] >= hi: n, lo, hi = 0, start[i], start[i]
-        while lo < start[i] or hi < i:
-            if n == len(s): s = np.concatenate((s, np.empty(n)))
-            n = _slide(s, n, x[lo] if lo < start[i] else np.nan, x[hi] if hi < i else np.nan)
-            lo += lo < start[i]; hi += hi < i
-        if n >= least:
-            med[j] = _median(s, n)
-            z[j] = (x[i] - med[j])/max(1.4826*_mad(s, n, med[j]), floor)
-    return z, med
-
-# %% ../nbs/04_features.ipynb #5ee68a1e
-@njit(cache=True)
-def _cross_z(
-    x,        # (n,) values, NaN = missing
-    t, coin,  # (n,) time in microseconds and number of the coin
-    by_time,  # rows sorted by time
-    since,    # moments from here on are wanted
-    floor,    # least scale
-    least     # coins a cross-section needs
-):            # (n,) NaN where there is no cross-section
-    "Robust z of every value within the market of its moment."
-    k = coin.max() + 1 if len(coin) else 0
-    z, newest, values, b = np.full(len(x), np.nan), np.full(k, -1, np.int64), np.empty(k), 0
-    while b < len(by_time):
-        now, e = t[by_time[b]], b
-        while e < len(by_time) and t[by_time[e]] == now: newest[coin[by_time[e]]] = by_time[e]; e += 1
-        if now >= since:
-            n = 0
-            for i in newest:
-                if i >= 0 and t[i] > now - 30*_MINUTE and not np.isnan(x[i]): values[n] = x[i]; n += 1
-            if n >= least:
-                s = np.sort(values[:n])
-                m = _median(s, n); scale = max(1.4826*_mad(s, n, m), floor)
-                for i in by_time[b:e]: z[i] = (x[i] - m)/scale
-        b = e
-    return z
+__all__ = ['BASE', 'DESCRIPTIONS', 'LOOKBACK_HOURS', 'META', 'INPUT', 'SPAN_ROWS', 'FeatureConfig', 'get_feature_columns',
+           'feature_schema', 'featurize', 'add_targets', 'feature_stats', 'merge_stats', 'build_datasets',
+           'get_feature_stats']
 
 # %% ../nbs/04_features.ipynb #ff8463c0
 BASE = ["price_change_pct_1h", "price_change_pct_24h", "price_change_pct_7d", "market_cap_to_volume", "ath_change_pct", "sparkline_volatility"]
@@ -177,7 +26,7 @@ _CHANGE_HOURS = dict(price_change_pct_1h=1, price_change_pct_24h=24, price_chang
 DESCRIPTIONS = dict(price_change_pct_1h="1 h change", price_change_pct_24h="24 h change", price_change_pct_7d="7 d change", price_change_pct_30d="30 d change", market_cap_to_volume="market cap / volume",
                     ath_change_pct="distance from the all-time high", sparkline_volatility="7 d volatility", volume_surge="volume against its own week", hours_since_last="time since the row before",
                     has_gap_in_history="a gap in the last day", hour_of_day="hour of the day", day_of_week="day of the week", missing_fields="missing fields", current_price_missing="no price was sent", market_cap_missing="no market cap was sent",
-                    total_volume_missing="no volume was sent", price_change_percentage_24h_missing="no 24 h change was sent", ath_change_percentage_missing="no distance from the all-time high was sent")
+                    total_volume_missing="no volume was sent", price_change_percentage_24h_missing="no 24 h change was sent", ath_change_percentage_missing="no distance from the all-time high was sent", **{f"{k}_surprise": f.meaning for k, f in FAMILIES.items()})
 _FORMS = {r"_lag_(\d+)h": ", {} h before", r"_rolling_(mean|std)_(\d+)h": ", {} of the last {} h", "_log": ", logarithm", "_own_z": ", robust z against the coin's own week", "_cross_z": ", robust z across all coins"}
 
 # %% ../nbs/04_features.ipynb #f2cf452e
@@ -198,8 +47,8 @@ class FeatureConfig:
         return max(*self.lag_hours, *self.rolling_hours, self.baseline_hours) + .5 + self.impute_lag_hours
     @property
     def lookback(self)->float:
-        "Hours that everything reaches back: base features look back a week themselves."
-        return self.span + 168.5
+        "Hours that everything reaches back: base features look back a week themselves, surprises further."
+        return max(self.span + 168.5, REACH)
 
     @classmethod
     def of(cls, changes:dict|None)->FeatureConfig:
@@ -212,10 +61,9 @@ class FeatureConfig:
             if not numbers or any(not isinstance(n, (int, float)) or n < 0 or (n == 0 and f.name != "impute_lag_hours") for n in numbers): raise DataError(f"feature setting {f.name} is {given!r}; use {'a list of positive numbers' if isinstance(f.default, tuple) else 'a positive number'}.")
         return made
 
-LOOKBACK_HOURS = FeatureConfig().lookback   # 337
+LOOKBACK_HOURS = FeatureConfig().lookback   # 405
 
 # %% ../nbs/04_features.ipynb #baeab25e
-MASKED = ["current_price", "market_cap", "total_volume", "price_change_percentage_24h", "ath_change_percentage"]   # counted in missing_fields
 _LAGGED = [f for f in BASE if f != "ath_change_pct"]
 _ROLLED = ["price_change_pct_24h", "sparkline_volatility"]
 _OWN = {"price_change_pct_1h": .05, "price_change_pct_24h": .2, "price_change_pct_7d": .5, "market_cap_to_volume_log": .02, "sparkline_volatility": .001, "volume_surge": .02}   # least scale: what rounding alone can make
@@ -227,7 +75,7 @@ def get_feature_columns(
     "The names of all features that `featurize` makes; models get all of them."
     return [*BASE, "price_change_pct_30d", "volume_surge", "market_cap_to_volume_log", *(f"{f}_lag_{h}h" for f in _LAGGED for h in config.lag_hours),
             *(f"{f}_rolling_{s}_{h}h" for f in _ROLLED for h in config.rolling_hours for s in ("mean", "std")), *(f"{f}_own_z" for f in _OWN), *(f"{f}_cross_z" for f in _CROSS),
-            "hour_of_day", "day_of_week", "hours_since_last", "has_gap_in_history", *(f"{f}_missing" for f in MASKED), "missing_fields"]
+            "hour_of_day", "day_of_week", "hours_since_last", "has_gap_in_history", *(f"{f}_missing" for f in MASKED), "missing_fields", *SURPRISES]
 
 # %% ../nbs/04_features.ipynb #c6b18f20
 def feature_schema(config:FeatureConfig=FeatureConfig())->pd.DataFrame: # feature, meaning
@@ -238,35 +86,8 @@ def feature_schema(config:FeatureConfig=FeatureConfig())->pd.DataFrame: # featur
         return DESCRIPTIONS[base] + form.replace("std", "standard deviation")
     return pd.DataFrame([dict(feature=c, meaning=meaning(c)) for c in get_feature_columns(config)])
 
-# %% ../nbs/04_features.ipynb #161cdddf
-class _Rows:
-    "A market table by coin and time: the index arrays that all features share. `rows` are the ones whose features are wanted."
-    def __init__(self, table:pd.DataFrame, config:FeatureConfig, since:pd.Timestamp|None):
-        self.table, self.config = table, config
-        code, t = pd.factorize(table.coin_id, sort=True)[0], table.ts.values.astype("datetime64[us]").astype(np.int64)
-        order = np.lexsort((t, code))
-        again = np.r_[False, (np.diff(code[order]) == 0) & (np.diff(t[order]) == 0)][:len(order)]   # a row that is there twice counts once
-        self.order = order[~again]
-        code, self.t = code[self.order], t[self.order]
-        self.first = np.flatnonzero(np.diff(code, prepend=-1))[code]
-        self.now = -1 if since is None else since.value//1000
-        self.rows = np.flatnonzero(self.t >= self.now)
-        self.coin = code
-        self.recent = np.argsort(self.t, kind="stable")
-        self.recent = self.recent[np.searchsorted(self.t[self.recent], self.now - 30*_MINUTE):]
-
-    def column(self, name:str)->np.ndarray:
-        "A column as floats; NaN throughout where the table lacks it."
-        return self.table[name].to_numpy(float)[self.order] if name in self.table else np.full(len(self.order), np.nan)
-    def lag(self, x:np.ndarray, hours:float, impute:float=0.)->np.ndarray:
-        "`x` that many hours earlier: the row nearest to it within 30 min, else the newest of the `impute` hours before it."
-        return _past(x, _rows_before(self.t, self.first, int(hours*_HOUR), 30*_MINUTE, int(impute*_HOUR)))
-    def window(self, hours:float)->np.ndarray: return _window_starts(self.t, self.first, int(hours*_HOUR))
-    def own(self, x, floor): return _own_z(x, self.window(self.config.baseline_hours), self.rows, floor, self.config.least_baseline)
-    def cross(self, x, floor): return _cross_z(x, self.t, self.coin, self.recent, self.now, floor, self.config.least_coins)
-
 # %% ../nbs/04_features.ipynb #39f9cbbf
-def _base(r:_Rows)->dict[str, np.ndarray]: # (n,) each: all rows, because history is made of them
+def _base(r:Rows, c:FeatureConfig)->dict[str, np.ndarray]: # (n,) each: all rows, because history is made of them
     "The base features and the 30 d change; what the source did not send is computed from stored prices."
     price, out = r.column("current_price"), {}
     price[price <= 0] = np.nan
@@ -277,40 +98,41 @@ def _base(r:_Rows)->dict[str, np.ndarray]: # (n,) each: all rows, because histor
     out["market_cap_to_volume"] = np.divide(cap, volume, out=np.full(len(cap), np.nan), where=volume > 0)
     out["ath_change_pct"] = r.column("ath_change_percentage")
     out["sparkline_volatility"] = v = r.column("sparkline_volatility")
-    unsent = np.flatnonzero(np.isnan(v) & (r.t > r.now - int(r.config.span*_HOUR)))
-    mean, std = _rolling(price, r.window(168), unsent)
+    unsent = np.flatnonzero(np.isnan(v) & (r.t > r.now - int(c.span*HOUR)))
+    mean, std = rolling(price, r.window(168), unsent)
     v[unsent] = std/mean
     out["price_change_pct_30d"] = r.column("price_change_percentage_30d_in_currency")
     return out
 
 # %% ../nbs/04_features.ipynb #4a797d14
-def _history(r:_Rows, x:dict)->Iterator[tuple[str, np.ndarray]]: # name and (m,) values
+def _history(r:Rows, x:dict, c:FeatureConfig)->Iterator[tuple[str, np.ndarray]]: # name and (m,) values
     "Lags and rolling windows of the base features, calendar, gaps and missing fields, for the wanted rows."
-    c = r.config
     for f in _LAGGED:
         for h in c.lag_hours: yield f"{f}_lag_{h}h", r.lag(x[f], h, c.impute_lag_hours)[r.rows]
     for h in c.rolling_hours:
         w = r.window(h)
-        for f in _ROLLED: yield from zip((f"{f}_rolling_mean_{h}h", f"{f}_rolling_std_{h}h"), _rolling(x[f], w, r.rows))
-    t, since = r.t[r.rows], np.where(np.arange(len(r.t)) == r.first, np.nan, np.diff(r.t, prepend=r.t[:1])/_HOUR)
+        for f in _ROLLED: yield from zip((f"{f}_rolling_mean_{h}h", f"{f}_rolling_std_{h}h"), rolling(x[f], w, r.rows))
+    t, since = r.t[r.rows], np.where(np.arange(len(r.t)) == r.first, np.nan, np.diff(r.t, prepend=r.t[:1])/HOUR)
     since[since > 168] = np.nan                   # a coin away for more than a week is a new one
     masks = [np.isnan(r.column(f)[r.rows]) for f in MASKED]
     yield from zip((*(f"{f}_missing" for f in MASKED), "missing_fields"), (*masks, sum(m.astype(np.float32) for m in masks)))
-    yield "hour_of_day", t//_HOUR % 24
-    yield "day_of_week", (t//(24*_HOUR) + 3) % 7  # 1970-01-01 was a Thursday; Monday is 0
+    yield "hour_of_day", t//HOUR % 24
+    yield "day_of_week", (t//(24*HOUR) + 3) % 7  # 1970-01-01 was a Thursday; Monday is 0
     yield "hours_since_last", since[r.rows]
-    yield "has_gap_in_history", _rolling((since > c.max_gap_hours).astype(float), r.window(max(c.lag_hours)), r.rows)[0] > 0
+    yield "has_gap_in_history", rolling((since > c.max_gap_hours).astype(float), r.window(max(c.lag_hours)), r.rows)[0] > 0
 
 # %% ../nbs/04_features.ipynb #8b1f6a20
-def _normalised(r:_Rows, x:dict)->Iterator[tuple[str, np.ndarray]]: # name and (m,) values
+def _normalised(r:Rows, x:dict, c:FeatureConfig)->Iterator[tuple[str, np.ndarray]]: # name and (m,) values
     "Distance from the coin's own week and from all coins of the moment."
     volume = r.column("total_volume")
     volume = np.log(np.where(volume > 0, volume, np.nan))
-    z, median = r.own(volume, _OWN["volume_surge"])
-    yield from (("volume_surge", volume[r.rows] - median), ("volume_surge_own_z", z))
     for f, floor in _OWN.items():
-        if f != "volume_surge": yield f"{f}_own_z", r.own(x[f], floor)[0]
-    for f, floor in _CROSS.items(): yield f"{f}_cross_z", r.cross(x[f], floor)[r.rows]
+        median, mad = baseline(v := volume if f == "volume_surge" else x[f], r.window(c.baseline_hours), r.rows, c.least_baseline)
+        if f == "volume_surge": yield f, v[r.rows] - median
+        yield f"{f}_own_z", (v[r.rows] - median)/np.maximum(1.4826*mad, floor)
+    for f, floor in _CROSS.items():
+        median, mad = r.market(x[f], c.least_coins)
+        yield f"{f}_cross_z", ((x[f] - median)/np.maximum(1.4826*mad, floor))[r.rows]
 
 # %% ../nbs/04_features.ipynb #665a8783
 META = ["coin_id", "symbol", "name", "ts", "current_price", "market_cap", "source"]   # what a feature frame says of a row besides its features
@@ -321,11 +143,11 @@ def featurize(
     *, since:pd.Timestamp|None=None    # features of rows at or after this; the rest is history. None = all
 )->pd.DataFrame:                       # the columns of META and float32 features; sorted by coin and time
     "The feature frame of a market table; every value from rows at or before its own moment."
-    r, names = _Rows(table, config, since), get_feature_columns(config)
-    x = _base(r)
+    r, names = History(table, since), get_feature_columns(config)
+    x = _base(r, config)
     x["market_cap_to_volume_log"] = np.sign(x["market_cap_to_volume"])*np.log1p(np.abs(x["market_cap_to_volume"]))
     out = np.empty((len(names), len(r.rows)), np.float32)
-    for name, values in chain(((f, v[r.rows]) for f, v in x.items()), _history(r, x), _normalised(r, x)): out[names.index(name)] = values
+    for name, values in chain(((f, v[r.rows]) for f, v in x.items()), _history(r, x, config), _normalised(r, x, config), surprises(r, least_coins=config.least_coins).items()): out[names.index(name)] = values
     meta = table.reindex(columns=META).take(r.order[r.rows]).reset_index(drop=True)
     return pd.concat([meta, pd.DataFrame(out.T, columns=names, copy=False)], axis=1)
 
@@ -356,7 +178,7 @@ def _enough(moments:pd.Series, holdout_hours:float, min_snapshots:int)->None:
                     f"Wait about {wait:.0f} hours of hourly ingests, fill the past with 'crypto-anomaly run backfill', or ask for a shorter holdout (-p holdout_hours 1).")
 
 # %% ../nbs/04_features.ipynb #86c40bb0
-INPUT = [*META, *_SENT.values(), "total_volume", "ath_change_percentage", "sparkline_volatility", "price_change_percentage_30d_in_currency"]   # columns of the market table that features read
+INPUT = [*META, *_SENT.values(), "total_volume", "circulating_supply", "ath_change_percentage", "sparkline_volatility", "price_change_percentage_30d_in_currency"]   # columns of the market table that features read
 SPAN_ROWS = 250_000   # a few hundred MB while they are built
 _TICK = pd.Timedelta("1us")
 _EMBARGO = pd.Timedelta("24.5h")    # how far the targets of a row may look ahead

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np, pandas as pd
 from .workspace import CryptoAnomalyError, code_version
 from .data import _fs, write_file
+from .families import MASKED, MOST, SURPRISES
 from .detectors import DETECTORS, Detector, DetectorError, Foreign
 from .features import DESCRIPTIONS, get_feature_columns
 from .plots import percent
@@ -26,6 +27,7 @@ class ModelError(CryptoAnomalyError):
 
 # %% ../nbs/05_model.ipynb #ac032908
 PRESETS = {
+    "families":         dict(algorithm="families", contamination=.05),
     "isolation_forest": dict(algorithm="isolation_forest", n_estimators=100, contamination=.05, random_state=42),
     "aggressive":       dict(algorithm="isolation_forest", n_estimators=200, contamination=.15, random_state=42),
     "conservative":     dict(algorithm="isolation_forest", n_estimators=50, contamination=.02, random_state=42),
@@ -34,7 +36,7 @@ PRESETS = {
     "mahalanobis":      dict(algorithm="mahalanobis", contamination=.05),
     "max_p":            dict(algorithm="max_p", contamination=.05, random_state=42),
 }
-PRESETS["default"] = PRESETS["isolation_forest"]
+PRESETS["default"] = PRESETS["families"]
 _SPELLINGS = {"isolationforest": "isolation_forest", "localoutlierfactor": "sklearn.neighbors.LocalOutlierFactor", "local_outlier_factor": "sklearn.neighbors.LocalOutlierFactor", "lof": "sklearn.neighbors.LocalOutlierFactor"}
 
 # %% ../nbs/05_model.ipynb #abd46125
@@ -64,7 +66,7 @@ def model_config(
 )->dict:                       # complete and checked
     "The configuration that `spec` and `changes` mean."
     c = _config_source(spec) | {k: v for k, v in changes.items() if v is not None}
-    name = str(c.get("algorithm", PRESETS["default"]["algorithm"]))
+    name = str(c.get("algorithm", "isolation_forest"))
     c["algorithm"] = _SPELLINGS.get(name.lower(), name)
     d = _detector(c)
     c = c | (d.get_params() if "." not in c["algorithm"] else {k: v for k, v in d.get_params().items() if k not in ("estimator", "params")})
@@ -135,12 +137,13 @@ def _check_enough(fit:np.ndarray, rate:float)->None:
 def train(
     frame:pd.DataFrame,        # feature frame, training time only
     config:dict|str|None=None, # see `model_config`
-    *, features:list[str]|None=None,  # None = all
+    *, features:list[str]|None=None,  # None = those that the detector is made for: the surprises for `families`, all others for the rest
     calibration_share:float=.25,      # last part of the moments, held back
     **lineage                         # goes into the metadata: dataset, run …
 )->Model:
     "Fit and calibrate a detector on time-ordered rows."
-    c, features = model_config(config), list(features or get_feature_columns())
+    c = model_config(config)
+    features = list(features or _detector(c).features or (f for f in get_feature_columns() if f not in SURPRISES))
     fit = _split_by_time(frame.ts, calibration_share)
     _check_enough(fit, c["contamination"])
     X, detector = frame[features].to_numpy(np.float32), _detector(c)
@@ -155,9 +158,10 @@ def train(
     return Model(meta | lineage, a)
 
 def _typical(X:np.ndarray, most:int=100_000)->dict[str, np.ndarray]: # typical, spread: (d,) float32
-    "Median and scaled median absolute deviation of every feature, of every n-th row where there are more than `most`."
+    "Median and scaled median absolute deviation of every feature – where that is 0, the standard deviation –, of every n-th row where there are more than `most`."
     X = pd.DataFrame(X[::-(-len(X)//most)])
-    return dict(typical=X.median().to_numpy(np.float32), spread=((X - X.median()).abs().median()*1.4826).to_numpy(np.float32))
+    mad = (X - X.median()).abs().median()*1.4826
+    return dict(typical=X.median().to_numpy(np.float32), spread=mad.where(mad > 0, X.std()).to_numpy(np.float32))
 
 # %% ../nbs/05_model.ipynb #3fe3c9d1
 _GROUPS = sorted(DESCRIPTIONS, key=len, reverse=True)
@@ -170,6 +174,7 @@ def _in_words(group:str, x:float)->str:
     "The value of a base feature for people."
     if group.endswith("_missing"): return ""
     if not np.isfinite(x): return "missing"
+    if group in SURPRISES: return f"once in about {float(f'{np.exp(x):.1g}'):,.0f} snapshots" if x < MOST else "rarer than once in 100,000 snapshots"
     if group.startswith("price_change") or group == "ath_change_pct": return percent(x)
     if group == "volume_surge": return f"{np.exp(x):.1f} times the usual"
     if group == "sparkline_volatility": return f"{100*x:.1f} %"
@@ -187,8 +192,17 @@ def _rank(x:float, among:np.ndarray)->str|None:
     return "highest of all" if x >= a.max() and (a >= x).sum() == 1 else "lowest of all" if x <= a.min() and (a <= x).sum() == 1 else None
 
 # %% ../nbs/05_model.ipynb #fe90fd1a
+_SHOWN = dict(price_surprise="price_change_pct_1h", drift_surprise="price_change_pct_24h", volume_surprise="volume_surge")   # the number behind a surprise
+
+def _surprise_sentence(group:str, row:pd.Series, moment:pd.DataFrame)->str:
+    "How rarely the coin does this, and the number behind it."
+    lacks = [DESCRIPTIONS[f"{c}_missing"] for c in MASKED if row.get(f"{c}_missing", 0) > 0]
+    shown = _sentence(_SHOWN[group], row, moment) if group in _SHOWN else ", ".join(lacks) if group == "missing_surprise" else f"price {row.get('current_price', np.nan):,.6g}"
+    return f"{DESCRIPTIONS[group]}, {_in_words(group, float(row.get(group, np.nan)))} of this coin: {shown}"
+
 def _sentence(group:str, row:pd.Series, moment:pd.DataFrame)->str:
     "What a person would say about `group` of `row`, one of the coins of `moment`."
+    if group in SURPRISES: return _surprise_sentence(group, row, moment)
     stem = group + ("_log" if group == "market_cap_to_volume" else "")
     x = float(row.get(group, np.nan))
     facts = [_place(row.get(f"{stem}_cross_z", np.nan), f"the median of {len(moment)} coins"), _place(row.get(f"{stem}_own_z", np.nan), "its own week"),
@@ -217,13 +231,13 @@ def explain(
     loss = np.maximum(0, score[0] - score[2:2 + len(names)]) + np.maximum(0, score[2 + len(names):] - score[1])
     loss *= [_far(model, x)[groups == g].max() for g in names]
     order = [i for i in np.argsort(-loss)[:top] if loss[i] > 0]
-    z = lambda g, kind: float(row.get(f"{g}{'_log' if g == 'market_cap_to_volume' else ''}_{kind}_z", np.nan))
+    z = lambda g, kind: float(row.get(f"{_SHOWN.get(g, g)}{'_log' if g == 'market_cap_to_volume' else ''}_{kind}_z", np.nan))
     return pd.DataFrame([dict(feature=DESCRIPTIONS.get(names[i], names[i]), group=names[i], share=float(loss[i]/loss.sum()), value=float(row.get(names[i], np.nan)), own_z=z(names[i], "own"),
                               cross_z=z(names[i], "cross"), sentence=_sentence(names[i], row, moment)) for i in order], columns=["feature", "group", "share", "value", "own_z", "cross_z", "sentence"])
 
 def reason(explanation:pd.DataFrame, top:int=2)->str:
     "What stands out most, as one line: the strongest contributions that are far from their week or from the other coins."
-    far = explanation[(explanation.own_z.abs() >= 2) | (explanation.cross_z.abs() >= 2)]
+    far = explanation[(explanation.own_z.abs() >= 2) | (explanation.cross_z.abs() >= 2) | explanation.group.isin(SURPRISES) & (explanation.value >= 3)]
     return "; ".join((far if len(far) else explanation.head(1)).sentence.head(top)) or "nothing in particular: many small deviations together"
 
 # %% ../nbs/05_model.ipynb #0b7d42f9
@@ -240,6 +254,7 @@ def counterfactual(
     if calm[0] or not calm.any(): return None
     start, end = float(row.get(group, np.nan)), float(path[int(np.argmax(calm)), model.features.index(group)]) if group in model.features else np.nan
     if not (np.isfinite(start) and np.isfinite(end)): return f"not flagged if {DESCRIPTIONS.get(group, group)} were as usual"
+    if group in SURPRISES: return f"not flagged if its {DESCRIPTIONS[group]} were what it does {_in_words(group, end)}"
     return f"not flagged if {DESCRIPTIONS.get(group, group)} were {'below' if end < start else 'above'} {_in_words(group, end)}"
 
 def nearest_normal(
@@ -248,8 +263,8 @@ def nearest_normal(
     n:int=3
 )->pd.DataFrame:             # coin_id, distance (root mean square difference in robust z), nearest first
     "The unflagged coins that are most like `row`."
-    spread = np.where(model.arrays["spread"] > 0, model.arrays["spread"], np.inf)
-    z = lambda f: np.nan_to_num(np.clip((model.matrix(f) - model.arrays["typical"])/spread, -10, 10))
+    columns = [c for c in moment if c.endswith(("_own_z", "_cross_z"))]
+    z = lambda f: np.nan_to_num(np.clip(f[columns].to_numpy(float), -10, 10))
     others = moment[(moment.coin_id != row.coin_id) & ~model.predict(moment).is_anomaly]
     distance = np.sqrt(((z(others) - z(row.to_frame().T))**2).mean(1))
     return others[["coin_id"]].assign(distance=distance).nsmallest(n, "distance").reset_index(drop=True)
