@@ -10,10 +10,11 @@ from typing import Annotated, Any
 import typer
 
 # %% auto #0
-__all__ = ['app', 'Dask', 'Json', 'Ref', 'By', 'Reason', 'At', 'say', 'show_json', 'show_table', 'reading', 'working', 'fetching',
-           'registry', 'up', 'serve', 'schedule', 'run', 'pipeline', 'scan', 'why', 'movers', 'import_', 'versions',
-           'show', 'compare', 'champion', 'events', 'runs', 'datasets', 'prune', 'status', 'request_approval',
-           'approve', 'reject', 'challenge', 'promote', 'rollback', 'retire', 'simulate', 'doctor', 'main']
+__all__ = ['app', 'Dask', 'Json', 'Ref', 'By', 'Reason', 'At', 'bench', 'say', 'show_json', 'show_table', 'reading', 'working',
+           'fetching', 'registry', 'up', 'serve', 'schedule', 'run', 'pipeline', 'scan', 'why', 'movers', 'import_',
+           'bench_market', 'versions', 'show', 'compare', 'champion', 'events', 'runs', 'datasets', 'prune', 'status',
+           'request_approval', 'approve', 'reject', 'challenge', 'promote', 'rollback', 'retire', 'simulate', 'doctor',
+           'main']
 
 # %% ../nbs/14_cli.ipynb #df7831b3
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, help="Watches the crypto market for anomalies and runs the whole life of the models that do it.")
@@ -242,6 +243,24 @@ def import_(file:Annotated[str, typer.Argument(help="CSV or Parquet table of sna
     report = import_file(ws, file)
     say(f"{report['stored']:,} rows stored in {ws.root}: {report['coins']} coins, {report['snapshots']:,} snapshots, {report['first']:%Y-%m-%d %H:%M} … {report['last']:%Y-%m-%d %H:%M} UTC; {report['duplicates']:,} duplicate rows left out, {report['rows'] - report['duplicates'] - report['stored']:,} known already")
     if as_json: show_json(report)
+
+# %% ../nbs/14_cli.ipynb #eaab53c3
+bench = typer.Typer(no_args_is_help=True, help="Benchmarks on recorded markets.")
+app.add_typer(bench, name="bench")
+
+@bench.command("market")
+def bench_market(folder:Annotated[str, typer.Argument(help="Folder with tables of hourly snapshots, as 'import' takes them.")], model_config:Annotated[str | None, typer.Option(help="Preset, JSON file or JSON; default: the default detector.")] = None,
+                 seeds:Annotated[int, typer.Option(help="How many times events are planted.")] = 3, per_kind:Annotated[int, typer.Option(help="Events of each kind and size in each planting.")] = 25, as_json:Json = False):
+    "Plant events into the last part of a recorded market and count what is found."
+    from crypto_anomaly.bench import market_benchmark, read_market
+    from tqdm import tqdm
+    r = market_benchmark(read_market(folder), model_config, seeds=seeds, per_kind=per_kind, progress=lambda it, **kw: tqdm(it, file=sys.stderr, **kw))
+    if as_json: show_json(r); return
+    words = lambda f: f"{f['value']:.3f} [{f['low']:.3f}, {f['high']:.3f}]"
+    rows = {"all kinds": r["metrics"], **r["by_kind"], **{f"size {s}": f for s, f in r["by_size"].items()}, **{f"{b} (baseline)": f for b, f in r["baseline"].items()}}
+    show_table([dict(events=name, **{k: words(f[k]) for k in ("recall_at_0.001", "recall_at_0.005", "ap")}) for name, f in rows.items()])
+    flagged = r["metrics"]["clean_flag_rate"]
+    say(f"{r['model']}: {r['events']} events, {r['clean_cells']:,} clean cells from {r['test_from'][:16]} on; flagged {flagged['value']:.4f} [{flagged['low']:.4f}, {flagged['high']:.4f}] of clean time at a stated {flagged['stated']:g}; at most {r['crash']['greatest_share']:.0%} of coins at once on {r['crash']['day']}; the right reason first in {r['named_first']['all']['value']:.0%}")
 
 # %% ../nbs/14_cli.ipynb #407f1f55
 @app.command()

@@ -10,8 +10,8 @@ import plotly.graph_objects as go
 
 # %% auto #0
 __all__ = ['LIGHT', 'DARK', 'COLORS', 'TEMPLATE', 'money', 'percent', 'once_in', 'score_distribution', 'quality_report',
-           'feature_histograms', 'price_change_heatmap', 'market_map', 'contributions', 'coin_history', 'gates_table',
-           'figure_html', 'plotly_script']
+           'feature_histograms', 'price_change_heatmap', 'market_map', 'contributions', 'coin_history',
+           'recall_heatmap', 'calibration_plot', 'gates_table', 'figure_html', 'plotly_script']
 
 # %% ../nbs/02_plots.ipynb #55d0ca7a
 LIGHT = dict(ink="#1b2430", muted="#5d6b7a", line="#e3e8ee", panel="#f6f8fa", paper="#ffffff", link="#2563eb")
@@ -177,6 +177,27 @@ def coin_history(
     hit = history[history.ts.isin(flagged)]
     f.add_scatter(x=hit.ts, y=hit.current_price, mode="markers", marker=dict(color=COLORS["anomaly"], symbol="diamond", size=9), name="flagged")
     return f.update_layout(title=title, yaxis_title="USD", xaxis_title="UTC", height=300, showlegend=False)
+
+# %% ../nbs/02_plots.ipynb #6105aae7
+def recall_heatmap(
+    recall:dict[str, dict[str, float]],   # detector -> kind -> share of events caught
+    *, title:str="Which detector sees which kind of event?"
+)->go.Figure:
+    "Share of events caught, detectors beside kinds; the best mean on top."
+    f = pd.DataFrame(recall).T
+    f = f.loc[f.mean(axis=1).sort_values().index, f.mean().sort_values(ascending=False).index]
+    heat = go.Heatmap(z=f.to_numpy(), x=f.columns.tolist(), y=f.index.tolist(), zmin=0, zmax=1, colorscale=[[0, "rgba(138,160,180,.12)"], [1, COLORS["champion"]]], text=f.map("{:.0%}".format).to_numpy(), texttemplate="%{text}", showscale=False, hovertemplate="%{y} catches %{text} of %{x}<extra></extra>")
+    return _figure(heat).update_layout(title=title, height=120 + 34*len(f), xaxis_side="bottom")
+
+def calibration_plot(
+    flagged:dict[str, list[float]],       # detector -> share of clean test time flagged at each of the stated rates
+    stated:list[float],
+    *, title:str="Does it alarm as often as it says?"
+)->go.Figure:
+    "Flagged share of clean time over the stated alert rate, both logarithmic; the band is ±30 %."
+    band = _figure(go.Scatter(x=[*stated, *stated[::-1]], y=[*(1.3*s for s in stated), *(.7*s for s in stated[::-1])], fill="toself", fillcolor="rgba(138,160,180,.2)", line_width=0, hoverinfo="skip", name="±30 %"))
+    for name, y in flagged.items(): band.add_scatter(x=stated, y=y, mode="lines+markers", name=name)
+    return band.update_layout(title=title, xaxis=dict(title="stated alert rate", type="log", tickformat=".1%"), yaxis=dict(title="flagged", type="log", tickformat=".1%"), height=360)
 
 # %% ../nbs/02_plots.ipynb #51271998
 def gates_table(
