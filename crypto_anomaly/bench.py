@@ -12,7 +12,7 @@ from .data import parse_import
 from .features import featurize
 from .inject import KINDS, inject
 from .model import Model, conformal_p, explain, train
-from .detection import RATES, Detection, event_scores, interval
+from .detection import Detection, event_scores, interval
 
 # %% auto #0
 __all__ = ['WARM', 'TRAINED', 'SIZES', 'MAIN', 'BASELINE', 'PROTOCOL', 'CULPRITS', 'BenchError', 'read_market', 'MarketBench',

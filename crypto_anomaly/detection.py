@@ -48,16 +48,19 @@ class Detection:
         found:pd.DataFrame,  # kind, size, first, score of each event
         cells:pd.DataFrame,  # kind, size, ts, score of each snapshot within a window
         clean:pd.DataFrame,  # ts, score of the cells without events
-        *, samples:int=300, seed:int=0
+        *, rates:tuple[float, ...]=RATES, # alert rates
+        samples:int=300, seed:int=0
     ):
-        date = lambda ts: pd.DatetimeIndex(ts).floor("D")
+        self.rates = rates
+        block = "D" if clean.ts.max() - clean.ts.min() >= pd.Timedelta("7D") else "h"
+        date = lambda ts: pd.DatetimeIndex(ts).floor(block)
         days = date(clean.ts).unique().sort_values()
         self.weight, down = _resample(days, samples, seed), lambda f: f.sort_values("score", ascending=False, kind="stable")
         self.found, self.cells, clean = down(found), down(cells), down(clean)
         self.found_day, self.cells_day, self.clean_day = (days.get_indexer(date(t)) for t in (self.found["first"], self.cells.ts, clean.ts))
         self.clean = clean.score.to_numpy()
         self.kinds, self.sizes = sorted(found.kind.unique()), sorted(found["size"].unique())
-        self.threshold = {q: np.array([_thresholds(self.clean, w[self.clean_day], q) for w in self.weight]) for q in RATES}
+        self.threshold = {q: np.array([_thresholds(self.clean, w[self.clean_day], q) for w in self.weight]) for q in rates}
 
     def recall(self, rate:float, kinds=None, sizes=None)->np.ndarray: # (samples + 1,) the first of the data as they are
         "Share of events caught, averaged over kinds."
@@ -73,7 +76,7 @@ class Detection:
         return np.array([_average_precision(f.score.to_numpy()[mine], w[day[mine]], self.clean, w[self.clean_day]) for w in self.weight])
     def figures(self, kinds=None, sizes=None)->dict[str, dict]: # name -> value, low, high
         "Recall at every alert rate and average precision, with intervals."
-        return {f"recall_at_{q:g}": interval(self.recall(q, kinds, sizes)) for q in RATES} | dict(ap=interval(self.average_precision(kinds, sizes)))
+        return {f"recall_at_{q:g}": interval(self.recall(q, kinds, sizes)) for q in self.rates} | dict(ap=interval(self.average_precision(kinds, sizes)))
 
 def interval(x:np.ndarray)->dict: # value, low, high: the data as they are, and the middle 95 % of the resampled
     "A resampled figure as value and interval."

@@ -8,7 +8,6 @@ import importlib, inspect
 import numpy as np
 from numba import njit
 from .workspace import CryptoAnomalyError
-from .families import SURPRISES
 
 # %% auto #0
 __all__ = ['TRUSTED', 'DETECTORS', 'DetectorError', 'Detector', 'Forest', 'RobustZ', 'Mahalanobis', 'Foreign', 'Families', 'MaxP']
@@ -20,7 +19,7 @@ class DetectorError(CryptoAnomalyError):
 class Detector:
     "An outlier detector with scikit-learn's interface; a subclass brings `_fit`, `_score` and the names of its `learned` arrays."
     learned:tuple[str, ...] = ()
-    features:tuple[str, ...] = ()      # the features it is made for; none = any
+    features:str = "normalised"        # the set of features it is made for, see `model.FEATURE_SETS`
     contamination:float
 
     @classmethod
@@ -290,7 +289,7 @@ def _rarities(scores, known:np.ndarray, size:np.ndarray, least:float=1e-12)->np.
 # %% ../nbs/05_detectors.ipynb #b2c657a1
 class Families(Detector):
     "The rarest surprise of a row, each column measured against its own values in training; missing is no surprise."
-    learned, features = ("known", "size"), tuple(SURPRISES)
+    learned, features = ("known", "size"), "surprises"
     def __init__(self, *, contamination:float=.05): self.contamination = contamination
     def _fit(self, X:np.ndarray)->None: self.known_, self.size_ = _tails(X.T)
     def rarities(self, X:np.ndarray)->np.ndarray: return _rarities(X.T, self.known_, self.size_, .5)   # (n, d) nats; surprises are nats themselves, and a nat more is never worth more than two

@@ -7,11 +7,15 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 import numpy as np, pandas as pd
 from .workspace import CryptoAnomalyError
+from .features import FeatureConfig, featurize
+from .inject import InjectError, inject
 from .model import Model
+from .detection import Detection, event_scores, interval
 
 # %% auto #0
-__all__ = ['EvalError', 'GateConfig', 'gate_config', 'scaled', 'silhouette', 'score_metrics', 'sanity_gates', 'passes',
-           'evaluate', 'compare', 'gate_summary']
+__all__ = ['EvalError', 'GateConfig', 'gate_config', 'scaled', 'silhouette', 'score_metrics', 'sanity_gates', 'passes', 'drift',
+           'persistence', 'plant', 'largest_z', 'detection', 'planted_metrics', 'planted_gates', 'evaluate', 'compare',
+           'compare_planted', 'gate_summary']
 
 # %% ../nbs/06_eval.ipynb #84fc09d1
 class EvalError(CryptoAnomalyError):
@@ -20,12 +24,14 @@ class EvalError(CryptoAnomalyError):
 # %% ../nbs/06_eval.ipynb #06daebe7
 @dataclass(frozen=True)
 class GateConfig:
-    "Thresholds of the sanity gates."
+    "Thresholds of all gates."
     max_anomaly_rate:float = .20  # share of holdout rows flagged
     min_anomaly_rate:float = .02
     max_rate_diff:float = .25     # |holdout rate - training rate|
     min_silhouette:float = 0.     # of flagged against normal rows, on the scaled features the model sees
     min_score_gap:float = .05     # mean score of flagged rows less mean score of normal rows
+    min_win_rate:float = .6       # planted events that score higher than the same hours without them; chance is a half
+    min_recall_gain:float = 0.    # share of planted events found at the model's own alert rate, less that of a robust z
 
 def gate_config(**changes)->GateConfig:
     "The defaults with `changes`; None means not given."
@@ -88,11 +94,83 @@ def passes(gates:list[dict])->bool:
     "True when no hard gate has failed or is undefined."
     return all(g["passed"] is True for g in gates if g["hard"])
 
+# %% ../nbs/06_eval.ipynb #06834fcf
+def drift(
+    model:Model,
+    frame:pd.DataFrame   # feature frame
+)->pd.DataFrame:         # index feature; psi, missing (share now), most changed first; NaN where nothing is known
+    "How far each input has moved from the training time."
+    X, edges = model.matrix(frame), model.arrays["deciles"]
+    def psi(x, e):
+        x = x[~np.isnan(x)]
+        if not len(x) or np.isnan(e).any(): return np.nan
+        e, share = np.unique(e, return_counts=True)                     # equal deciles are one edge
+        q = np.diff(np.r_[0, np.cumsum(share)/10, 1])
+        p = np.bincount(np.searchsorted(e, x, side="left"), minlength=len(e) + 1)/len(x)
+        p, q = (np.maximum(v, 1e-3) for v in (p, q))
+        return float(((p - q)*np.log(p/q)).sum())
+    return pd.DataFrame(dict(psi=[psi(x, e) for x, e in zip(X.T, edges.T)], missing=np.isnan(X).mean(0)), index=model.features).sort_values("psi", ascending=False)
+
+def persistence(
+    rows:pd.DataFrame,   # coin_id, ts
+    flagged:np.ndarray   # (n,) bool
+)->dict[str, float]:     # persistence, by_chance; NaN when nothing is flagged
+    "How many alarms were alarms in the coin's snapshot before."
+    f = rows[["coin_id", "ts"]].assign(hit=np.asarray(flagged, bool)).sort_values(["coin_id", "ts"])
+    before = f.groupby("coin_id").hit.shift().astype("boolean")
+    both = f.hit & before.notna()
+    return dict(persistence=float(before[both].mean()) if both.any() else np.nan, by_chance=float(f.hit.mean()) if len(f) else np.nan)
+
+# %% ../nbs/06_eval.ipynb #3481fcc0
+def plant(
+    table:pd.DataFrame,           # raw snapshots of the holdout and of the look-back before it
+    start:pd.Timestamp,           # begin of the holdout
+    config:FeatureConfig=FeatureConfig(), # as the model's features are computed
+    *, plantings:int=3, per_kind:int=6, sizes:tuple[float, ...]=(8., 15.)
+)->list[tuple[pd.DataFrame, pd.DataFrame]]: # feature frame of the holdout with events, and the events; empty when there is no room for any
+    "Holdouts with known events."
+    def once(seed:int): f, e = inject(table, start=start, sizes=sizes, per_kind=per_kind, seed=seed); return featurize(f, config, since=start), e
+    try: return [once(seed) for seed in range(plantings)]
+    except InjectError: return []
+
+def largest_z(
+    frame:pd.DataFrame   # feature frame
+)->np.ndarray:           # (n,)
+    "The baseline: the largest robust z of each row, against its own week or all coins."
+    return frame[[c for c in frame if c.endswith(("_own_z", "_cross_z"))]].abs().max(axis=1).fillna(0).to_numpy(float)
+
+def detection(score, holdout:pd.DataFrame, planted:list[tuple], rate:float)->tuple[Detection, float]: # and the win rate
+    "How a scoring function of feature frames tells planted events from the untouched holdout."
+    of = lambda f: f[["coin_id", "ts"]].assign(score=score(f))
+    clean = of(holdout)
+    found, cells = (pd.concat(x, ignore_index=True) for x in zip(*[event_scores(e, of(f), clean) for f, e in planted]))
+    return Detection(found, cells, clean, rates=(.005, rate)), float((found.score > found.clean_score).mean())
+
+# %% ../nbs/06_eval.ipynb #91c5c587
+def planted_metrics(
+    model:Model, holdout:pd.DataFrame, planted:list[tuple] # of `plant`
+)->dict:                 # win_rate, recall, baseline_recall, recall_gain with low and high, by_kind, events; NaN without events
+    "How many of the planted events the untouched model finds at its own alert rate, beside the baseline."
+    if not planted: return dict(win_rate=np.nan, recall=np.nan, baseline_recall=np.nan, recall_gain=np.nan, planted_events=0)
+    rate = model.contamination
+    d, won = detection(lambda f: model.predict(f).score.to_numpy(), holdout, planted, rate)
+    base, _ = detection(largest_z, holdout, planted, rate)
+    gain = interval(d.recall(rate) - base.recall(rate))
+    table = {k: dict(events=int((d.found.kind == k).sum()), found=float(d.recall(rate, [k])[0]), baseline=float(base.recall(rate, [k])[0]), strict=float(d.recall(.005, [k])[0])) for k in d.kinds}
+    return dict(win_rate=won, recall=float(d.recall(rate)[0]), baseline_recall=float(base.recall(rate)[0]), recall_gain=gain["value"], recall_gain_low=gain["low"], recall_gain_high=gain["high"], recall_strict=float(d.recall(.005)[0]), planted_events=len(d.found), by_kind=table)
+
+def planted_gates(m:dict, c:GateConfig=GateConfig())->list[dict]:
+    "The two gates of planted events; hard where there are any."
+    hard = m["planted_events"] > 0
+    return [_gate("win_rate", m["win_rate"], "≥", c.min_win_rate, hard, "a planted event scores higher than the same hours without it"),
+            _gate("beats_baseline", m["recall_gain"], "≥", c.min_recall_gain, hard, "finds at least as many planted events as a robust z")]
+
 # %% ../nbs/06_eval.ipynb #b60be527
 def evaluate(
     model:Model,          # the artifact as it is
     holdout:pd.DataFrame, # feature frame, later than the training time of `model`
-    config:GateConfig=GateConfig()
+    config:GateConfig=GateConfig(),
+    planted:list[tuple]=() # of `plant`; none = sanity gates only
 )->dict:                  # passed, gates, metrics, predictions (frame)
     "Score the untouched holdout with the unmodified model and judge it."
     if holdout.empty: raise EvalError("the holdout has no rows; build a dataset with a longer holdout.")
@@ -101,7 +179,9 @@ def evaluate(
     pred = model.predict(holdout)
     metrics = score_metrics(pred, model.meta["anomaly_rate"])
     metrics["silhouette"] = silhouette(scaled(model, holdout), pred.is_anomaly.values)
-    gates = sanity_gates(metrics, config)
+    moved = drift(model, holdout)
+    metrics |= persistence(holdout, pred.is_anomaly) | dict(psi_median=float(moved.psi.median()), psi_max=float(moved.psi.max()), most_drifted=str(moved.index[0])) | planted_metrics(model, holdout, list(planted))
+    gates = sanity_gates(metrics, config) + planted_gates(metrics, config)
     counts = dict(gates_passed=sum(g["passed"] is True for g in gates), gates_failed=sum(g["passed"] is False for g in gates))
     return dict(passed=passes(gates), gates=gates, metrics=metrics | counts, predictions=pred)
 
@@ -114,6 +194,18 @@ def compare(
     either, both = (a.is_anomaly | b.is_anomaly).sum(), (a.is_anomaly & b.is_anomaly).sum()
     return dict(anomaly_rate=float(a.is_anomaly.mean()), compared_anomaly_rate=float(b.is_anomaly.mean()), anomaly_rate_diff=float(a.is_anomaly.mean() - b.is_anomaly.mean()), agreement=float((a.is_anomaly == b.is_anomaly).mean()),
                 overlap=float(both/either) if either else np.nan, rank_correlation=float(a.score.rank().corr(b.score.rank())), score_gap_diff=score_metrics(a, 0)["score_gap"] - score_metrics(b, 0)["score_gap"])
+
+# %% ../nbs/06_eval.ipynb #9076ee57
+def compare_planted(
+    a:Model, b:Model, holdout:pd.DataFrame, planted:list[tuple], *, margin:float=.05 # loss of recall that would not matter
+)->dict:                 # verdict; recall_gain, low, high of `a` over `b` at the alert rate of `a`; None without events
+    "Does `a` find more planted events than `b`?"
+    if not planted: return dict(verdict="undecided", recall_gain=None, recall_gain_low=None, recall_gain_high=None)
+    rate = a.contamination
+    one, two = (detection(lambda f, m=m: m.predict(f).score.to_numpy(), holdout, planted, rate)[0] for m in (a, b))
+    g = interval(one.recall(rate) - two.recall(rate))
+    verdict = "better" if g["low"] > 0 else "worse" if g["high"] < 0 else "not worse" if g["value"] > 0 and g["low"] > -margin else "undecided"
+    return dict(verdict=verdict, recall_gain=g["value"], recall_gain_low=g["low"], recall_gain_high=g["high"])
 
 # %% ../nbs/06_eval.ipynb #26172546
 def gate_summary(gates:list[dict])->str:

@@ -158,7 +158,7 @@ def _surprise(h:History, s:np.ndarray, f:Family)->np.ndarray:
     n, k = sums(over, w, rows)
     beyond = sums(np.round(1000*np.where(over == 1, np.minimum(excess, 3), over)), w, rows)[1]/1000      # in whole thousandths, see `sums`
     rate, mean = np.maximum((k + _PRIOR)/(n + _PRIOR/f.rate), f.rate), np.maximum((beyond + _PRIOR)/(k + _PRIOR), 1)
-    return h.at(rows, np.minimum(np.where(over[rows] == 0, -np.log(rate)*s[rows]/f.start, -np.log(rate) + excess[rows]/mean), MOST))
+    return h.at(rows, np.minimum(np.round(np.where(over[rows] == 0, -np.log(rate)*s[rows]/f.start, -np.log(rate) + excess[rows]/mean), 3), MOST))
 
 # %% ../nbs/04_families.ipynb #b68d00a8
 @njit(cache=True)

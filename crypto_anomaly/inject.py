@@ -64,7 +64,7 @@ def _plant(g:_Ground, kind:str, size:float, i:int, rng:np.random.Generator)->int
     if kind in ("pump", "crash", "glitch", "decouple", "depeg"):
         path, window = _path(kind, rng)
         g.move[rows] += size*g.price_sd[i]*path
-        if kind in ("pump", "crash"): f["total_volume"][rows] *= np.exp(min(1.5, size*g.volume_sd[i]/2))
+        if kind in ("pump", "crash"): f["total_volume"][rows] *= np.exp(np.nan_to_num(min(1.5, size*g.volume_sd[i]/2)))
         return window
     if kind == "volume": f["total_volume"][rows] *= np.exp(size*g.volume_sd[i])
     elif kind == "relation": f["market_cap"][rows] *= np.exp(rng.choice([-1, 1])*size*g.price_sd[i])
@@ -72,7 +72,8 @@ def _plant(g:_Ground, kind:str, size:float, i:int, rng:np.random.Generator)->int
         rows = rows[:min(12, round(size))]
         for x in f.values(): x[rows] = x[i - 1]
     else:
-        for c in rng.permutation(_FIELDS[1:])[:int(np.clip(np.ceil(size/4), 1, 4))]: f[c][rows] = np.nan
+        known = [c for c in _FIELDS[1:] if not np.isnan(f[c][i])]
+        for c in rng.permutation(known)[:int(np.clip(np.ceil(size/4), 1, 4))]: f[c][rows] = np.nan
     return len(rows)
 
 # %% ../nbs/05_inject.ipynb #37aff161
@@ -89,7 +90,13 @@ def _room(g:_Ground, start:pd.Timestamp)->np.ndarray:
     n, t, longest = len(g.r.t), g.r.t, max(_LENGTH.values())
     end = np.minimum(np.arange(n) + longest, n - 1)
     whole = (g.r.coin[end] == g.r.coin) & (np.arange(n) + longest < n) & (t[end] - t <= 2*longest*3600*10**6)
-    return np.flatnonzero(whole & (t >= start.value//1000) & ~np.isnan(g.price_sd) & ~np.isnan(g.volume_sd))
+    return np.flatnonzero(whole & (t >= start.value//1000) & ~np.isnan(g.price_sd))
+
+def _may(g:_Ground)->dict[str, np.ndarray]: # kind -> (n,) bool
+    "Rows that can carry each kind: a peg to lose, a volume to rise, a field to miss."
+    pegged, knows = g.price_sd < .0015, {c: ~np.isnan(g.fields[c]) for c in _FIELDS if c in g.fields}
+    may = {k: ~pegged for k in KINDS} | dict(depeg=pegged)
+    return may | dict(volume=may["volume"] & ~np.isnan(g.volume_sd), relation=may["relation"] & knows["market_cap"], missing=may["missing"] & np.any([knows[c] for c in _FIELDS[1:]], axis=0))
 
 # %% ../nbs/05_inject.ipynb #100b6cee
 def inject(
@@ -106,9 +113,9 @@ def inject(
     free = np.zeros(len(g.r.t), bool)
     free[_room(g, start)] = True
     todo = [(k, s) for _ in range(per_kind) for k in kinds for s in sizes]
-    pegged = g.price_sd < .0015
+    may = _may(g)
     for kind, size in todo:
-        here = np.flatnonzero(free & (pegged if kind == "depeg" else ~pegged))
+        here = np.flatnonzero(free & may[kind])
         if not len(here): continue
         i = rng.choice(here)
         window = _plant(g, kind, size, i, rng)

@@ -14,12 +14,13 @@ from .workspace import CryptoAnomalyError, code_version
 from .data import _fs, write_file
 from .families import MASKED, MOST, SURPRISES
 from .detectors import DETECTORS, Detector, DetectorError, Foreign
-from .features import DESCRIPTIONS, get_feature_columns
+from .features import DESCRIPTIONS, FeatureConfig, get_feature_columns
 from .plots import percent
 
 # %% auto #0
-__all__ = ['PRESETS', 'ModelError', 'model_config', 'conformal_p', 'Model', 'train', 'explain', 'reason', 'counterfactual',
-           'nearest_normal', 'to_bytes', 'from_bytes', 'artifact_path', 'save_artifact', 'load_artifact']
+__all__ = ['PRESETS', 'FEATURE_SETS', 'ModelError', 'model_config', 'conformal_p', 'Model', 'train', 'explain', 'reason',
+           'counterfactual', 'nearest_normal', 'to_bytes', 'from_bytes', 'artifact_path', 'save_artifact',
+           'load_artifact']
 
 # %% ../nbs/05_model.ipynb #20d34d92
 class ModelError(CryptoAnomalyError):
@@ -51,7 +52,7 @@ def _config_source(spec:str|dict|None)->dict:
 
 def _detector(c:dict)->Detector:
     "The unfitted detector of a configuration; parameters it does not have are an error that lists those it has."
-    given = {k: v for k, v in c.items() if k != "algorithm"}
+    given = {k: v for k, v in c.items() if k not in ("algorithm", "features")}
     if "." in c["algorithm"]:
         own = {k: given.pop(k) for k in list(given) if k in Foreign._names() and k != "params"}
         return Foreign(estimator=c["algorithm"], params=given, **own)
@@ -74,6 +75,17 @@ def model_config(
     if int(c.get("n_estimators", 1)) < 1: raise ModelError(f"n_estimators is {c['n_estimators']}; it must be at least 1.")
     return c
 
+# %% ../nbs/05_model.ipynb #cd6d6fef
+FEATURE_SETS = dict(surprises=list(SURPRISES), normalised=[c for c in get_feature_columns() if c.endswith(("_own_z", "_cross_z"))] + SURPRISES, all=get_feature_columns())
+
+def _feature_names(c:dict, config:FeatureConfig=FeatureConfig())->list[str]:
+    "The features that a configuration means, of those that a dataset with `config` has: a set by name, or a list."
+    chosen, there = c.get("features") or _detector(c).features, get_feature_columns(config)
+    if isinstance(chosen, str) and chosen not in FEATURE_SETS: raise ModelError(f"unknown feature set {chosen!r}; there are {', '.join(FEATURE_SETS)}, or a list of names.")
+    names = there if chosen == "all" else FEATURE_SETS[chosen] if isinstance(chosen, str) else list(chosen)
+    if unknown := [f for f in names if f not in there]: raise ModelError(f"unknown feature {unknown[0]!r}; features.feature_schema() lists them all.")
+    return names
+
 # %% ../nbs/05_model.ipynb #3860849b
 def conformal_p(
     score:np.ndarray,       # (n,)
@@ -92,7 +104,7 @@ def _threshold(calibration:np.ndarray, rate:float)->float:
 class Model:
     "A fitted, calibrated detector: arrays and facts. Scoring never changes it."
     meta:dict                    # algorithm, hyperparameters, features, contamination, training facts, lineage
-    arrays:dict[str, np.ndarray] # `calibration` (sorted scores), `typical` and `spread` per feature, and those of the detector, `d_…`
+    arrays:dict[str, np.ndarray] # `calibration` (sorted scores), `typical`, `spread` and `deciles` per feature, and those of the detector, `d_…`
 
     @property
     def features(self)->list[str]: return self.meta["features"]
@@ -137,13 +149,13 @@ def _check_enough(fit:np.ndarray, rate:float)->None:
 def train(
     frame:pd.DataFrame,        # feature frame, training time only
     config:dict|str|None=None, # see `model_config`
-    *, features:list[str]|None=None,  # None = those that the detector is made for: the surprises for `families`, all others for the rest
+    *, features:list[str]|None=None,  # None = those that the configuration means
     calibration_share:float=.25,      # last part of the moments, held back
     **lineage                         # goes into the metadata: dataset, run …
 )->Model:
     "Fit and calibrate a detector on time-ordered rows."
     c = model_config(config)
-    features = list(features or _detector(c).features or (f for f in get_feature_columns() if f not in SURPRISES))
+    features = list(features or _feature_names(c, FeatureConfig.of(lineage.get("feature_config"))))
     fit = _split_by_time(frame.ts, calibration_share)
     _check_enough(fit, c["contamination"])
     X, detector = frame[features].to_numpy(np.float32), _detector(c)
@@ -152,16 +164,16 @@ def train(
     score = detector.strangeness(X)
     a = {f"d_{k}": v for k, v in detector.arrays().items()} | _typical(X[fit]) | dict(calibration=np.sort(score[~fit]))
     flagged = conformal_p(score, a["calibration"]) <= c["contamination"]
-    meta = dict(format=2, algorithm=c["algorithm"], hyperparameters={k: v for k, v in c.items() if k != "algorithm"}, features=features, n_features=len(features), training_samples=len(frame), calibration_samples=int((~fit).sum()),
+    meta = dict(format=2, algorithm=c["algorithm"], hyperparameters={k: v for k, v in c.items() if k not in ("algorithm", "features")}, features=features, n_features=len(features), training_samples=len(frame), calibration_samples=int((~fit).sum()),
                 training_range=[str(frame.ts.min()), str(frame.ts.max())], versions=dict(python=platform.python_version(), numpy=np.__version__, sklearn=version("scikit-learn"), code=code_version()),
                 anomaly_rate=float(flagged.mean()), anomalies_detected=int(flagged.sum()))
     return Model(meta | lineage, a)
 
-def _typical(X:np.ndarray, most:int=100_000)->dict[str, np.ndarray]: # typical, spread: (d,) float32
-    "Median and scaled median absolute deviation of every feature – where that is 0, the standard deviation –, of every n-th row where there are more than `most`."
+def _typical(X:np.ndarray, most:int=100_000)->dict[str, np.ndarray]: # typical, spread: (d,) float32; deciles (9, d)
+    "Deciles, median and scaled median absolute deviation of every feature – where that is 0, the standard deviation –, of every n-th row where there are more than `most`."
     X = pd.DataFrame(X[::-(-len(X)//most)])
     mad = (X - X.median()).abs().median()*1.4826
-    return dict(typical=X.median().to_numpy(np.float32), spread=mad.where(mad > 0, X.std()).to_numpy(np.float32))
+    return dict(deciles=X.quantile(np.arange(1, 10)/10).to_numpy(np.float32), typical=X.median().to_numpy(np.float32), spread=mad.where(mad > 0, X.std()).to_numpy(np.float32))
 
 # %% ../nbs/05_model.ipynb #3fe3c9d1
 _GROUPS = sorted(DESCRIPTIONS, key=len, reverse=True)
@@ -280,7 +292,7 @@ def to_bytes(model:Model)->bytes:
     return buf.getvalue()
 
 # %% ../nbs/05_model.ipynb #ac12b4bd
-_ARRAYS = {"calibration", "typical", "spread"}
+_ARRAYS = {"calibration", "typical", "spread", "deciles"}
 
 def from_bytes(data:bytes, name:str="artifact")->Model:
     "Read an artifact; anything else is refused by name."

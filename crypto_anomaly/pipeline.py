@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator
 import pandas as pd
 from .workspace import CryptoAnomalyError, Workspace, code_version, iso, jsonable, utcnow, write_atomic
 from .data import ATTRIBUTION, DataError, compact, expired, fetch_history, fetch_market_data, list_parts, read_dataset, read_snapshots, remove, write_snapshot
-from .features import FeatureConfig, build_datasets, featurize, get_feature_columns
+from .features import INPUT, FeatureConfig, build_datasets, featurize
 from .model import model_config, save_artifact, train
-from .eval import EvalError, compare, evaluate, gate_config
+from .eval import EvalError, compare, compare_planted, evaluate, gate_config, plant
 from .registry import RegistryError, open_registry
 from .scan import load_served
 from .plots import figure_html, plotly_script
@@ -76,7 +76,7 @@ def train_candidate(
     "Train, store the artifact, register a candidate."
     c = model_config(config, contamination=contamination)
     frame, lineage = _training_data(ws, data_version, fresh_data)
-    m = train(frame, c, features=get_feature_columns(FeatureConfig.of(lineage.get("feature_config"))), training_run_id=run_id, **lineage)
+    m = train(frame, c, training_run_id=run_id, **lineage)
     facts = {k: m.meta[k] for k in ("algorithm", "hyperparameters", "anomaly_rate", "anomalies_detected", "training_samples", "n_features")} | lineage
     facts |= dict(framework="scikit-learn", training_flow="train", training_timestamp=iso(utcnow()), feature_names=m.features[:20], description=m.description, code_version=m.meta["versions"]["code"])
     return open_registry(ws, model_name).register(save_artifact(ws.artifacts_url, m), facts, run_id=run_id), m, frame
@@ -92,6 +92,11 @@ def _holdout(ws:Workspace, source:str, version:str, config:FeatureConfig)->tuple
     now = fetch_market_data(ws)
     past = read_snapshots(ws, start=now.ts[0] - pd.Timedelta(hours=config.lookback))
     return featurize(pd.concat([past, now], ignore_index=True), config, since=now.ts[0]), f"{now.source[0]}_live:{iso(now.ts[0])}", ""
+
+def _planted(ws:Workspace, rows:pd.DataFrame, config:FeatureConfig)->list[tuple]:
+    "Events planted into the stored snapshots of the holdout, see `eval.plant`."
+    table = read_snapshots(ws, start=rows.ts.min() - pd.Timedelta(hours=config.lookback), end=rows.ts.max(), columns=INPUT)
+    return plant(table[table.coin_id.isin(rows.coin_id)], rows.ts.min(), config)
 
 def _other(registry, ref:str, candidate:int)->dict|None:
     "The version to compare with; none there is not an error, an unknown one is."
@@ -110,11 +115,12 @@ def evaluate_candidate(
     served = load_served(ws, candidate_version, registry=r)
     v = served.version
     rows, ref, digest = _holdout(ws, eval_data_source, eval_data_version, served.config)
-    e = evaluate(served.model, rows, gate_config(**gates))
+    planted = _planted(ws, rows, served.config)
+    e = evaluate(served.model, rows, gate_config(**gates), planted)
     other = _other(r, compare_to, v["version"])
     rival = load_served(ws, other["version"], registry=r) if other else None
     if rival and rival.config != served.config: log.warning("v%d computes its features differently and is not compared on these rows", other["version"]); rival = None
-    comparison = compare(e["predictions"], rival.model.predict(rows)) if rival else None
+    comparison = compare(e["predictions"], rival.model.predict(rows)) | compare_planted(served.model, rival.model, rows, planted) if rival else None
     r.record_evaluation(v["version"], passed=e["passed"], gates=e["gates"], metrics=e["metrics"] | dict(comparison=comparison), dataset=ref, dataset_hash=digest, artifact_sha256=v["artifact_sha256"],
                         compared_to=other["version"] if other else None, run_id=run_id)
     return e | dict(version=v["version"], served=served, rows=rows, eval_data_ref=ref, compared_to=other["version"] if other else None, comparison=comparison, approval=(said := _ask(ws, r, v["version"], e, run_id)), auto_approved="automatically" in said)
