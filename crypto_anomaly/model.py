@@ -224,9 +224,8 @@ def _sentence(group:str, row:pd.Series, moment:pd.DataFrame)->str:
 
 # %% ../nbs/05_model.ipynb #2c8e5b90
 def _far(model:Model, x:np.ndarray)->np.ndarray: # (d,) 0..10
-    "How many robust standard deviations each value of a row is from typical; 0 where it is missing or never varies."
-    spread = np.where(model.arrays["spread"] > 0, model.arrays["spread"], np.inf)
-    return np.nan_to_num(np.minimum(np.abs((x - model.arrays["typical"])/spread), 10))
+    "How many robust standard deviations each value of a row is from typical; 0 where it is missing, 10 where training never saw it change and it did."
+    with np.errstate(all="ignore"): return np.nan_to_num(np.minimum(np.abs((x - model.arrays["typical"])/model.arrays["spread"]), 10))
 
 # %% ../nbs/05_model.ipynb #11e81be8
 def explain(
