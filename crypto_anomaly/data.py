@@ -19,12 +19,12 @@ from .simulate import Market, serve_market
 # %% auto #0
 __all__ = ['log', 'ATTRIBUTION', 'KEYS', 'NUMBERS', 'TIMES', 'MARKS', 'SCHEMA', 'PLANS', 'USER_AGENT', 'DATASETS', 'DataError',
            'NotFound', 'schema', 'market_table', 'parse_markets', 'error_of', 'RateLimit', 'CoinGecko', 'Credits',
-           'decide_source', 'coingecko', 'open_source', 'hold_source', 'fetch_market_data', 'newest_rows',
-           'get_top_movers', 'write_file', 'to_parquet', 'write_part', 'list_parts', 'read_parts', 'count_rows',
-           'read_snapshots', 'newest_moment', 'write_snapshot', 'compact', 'sparkline_history', 'fetch_history',
-           'chart_history', 'backfill', 'parse_import', 'import_file', 'dataset_versions', 'find_dataset',
-           'new_dataset', 'write_dataset_part', 'finish_dataset', 'write_dataset', 'read_dataset', 'inspect_dataset',
-           'compare_datasets', 'Quality', 'lake_quality', 'data_quality', 'expired', 'remove']
+           'decide_source', 'coingecko', 'open_source', 'hold_source', 'fetch_market_data', 'fetch_prices',
+           'newest_rows', 'get_top_movers', 'write_file', 'to_parquet', 'write_part', 'list_parts', 'read_parts',
+           'count_rows', 'read_snapshots', 'newest_moment', 'write_snapshot', 'compact', 'sparkline_history',
+           'fetch_history', 'chart_history', 'backfill', 'parse_import', 'import_file', 'dataset_versions',
+           'find_dataset', 'new_dataset', 'write_dataset_part', 'finish_dataset', 'write_dataset', 'read_dataset',
+           'inspect_dataset', 'compare_datasets', 'Quality', 'lake_quality', 'data_quality', 'expired', 'remove']
 
 # %% ../nbs/03_data.ipynb #677046d1
 log = logging.getLogger(__name__)
@@ -272,6 +272,19 @@ def fetch_market_data(
         return parse_markets(rows, as_of or utcnow(), source=c.source, run_id=run_id)
 
 # %% ../nbs/03_data.ipynb #001a0ea5
+def fetch_prices(
+    ws:Workspace,
+    coins:list[str],     # ids
+    *, days:int=3        # back from now
+)->pd.DataFrame:         # coin_id, ts, current_price, hourly; a coin that the source no longer knows is not in it
+    "Past prices of single coins by id, wherever they rank; stores nothing."
+    out = [pd.DataFrame(columns=["coin_id", "ts", "current_price"])]
+    with open_source(ws) as c:
+        for id_ in coins:
+            try: out.append(chart_history(c.chart(id_, days), dict(id=id_, symbol=id_, name=id_), source=c.source)[["coin_id", "ts", "current_price"]])
+            except NotFound as e: log.warning("%s It has no outcome.", e)
+    return pd.concat(out[1:] or out, ignore_index=True)
+
 def newest_rows(table:pd.DataFrame, within:str="30min")->pd.DataFrame:
     "The market as it stands: of each coin the newest row, none older than `within` before the newest of all."
     recent = table[table.ts >= table.ts.max() - pd.Timedelta(within)]

@@ -64,7 +64,9 @@ class Detection:
 
     def recall(self, rate:float, kinds=None, sizes=None)->np.ndarray: # (samples + 1,) the first of the data as they are
         "Share of events caught, averaged over kinds."
-        return np.nanmean([self._caught(rate, k, sizes or self.sizes) for k in kinds or self.kinds], axis=0)
+        x = np.array([self._caught(rate, k, sizes or self.sizes) for k in kinds or self.kinds])
+        n = np.isfinite(x).sum(0)               # a sample of days may hold no event of a kind
+        return np.where(n > 0, np.nansum(x, 0)/np.maximum(n, 1), np.nan)
     def _caught(self, rate:float, kind:str, sizes)->np.ndarray:
         mine = ((self.found.kind == kind) & self.found["size"].isin(sizes)).to_numpy()
         w = self.weight[:, self.found_day[mine]]

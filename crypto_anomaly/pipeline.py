@@ -11,19 +11,20 @@ from typing import Any
 from collections.abc import Callable, Iterator
 import pandas as pd
 from .workspace import CryptoAnomalyError, Workspace, code_version, iso, jsonable, utcnow, write_atomic
-from .data import ATTRIBUTION, DataError, compact, expired, fetch_history, fetch_market_data, list_parts, read_dataset, read_snapshots, remove, write_snapshot
+from .data import ATTRIBUTION, DataError, compact, expired, fetch_history, fetch_market_data, fetch_prices, list_parts, read_dataset, read_snapshots, remove, write_snapshot
 from .features import INPUT, FeatureConfig, build_datasets, featurize
 from .model import model_config, save_artifact, train
 from .eval import EvalError, compare, compare_planted, evaluate, gate_config, plant
+from .outcomes import outcome_metrics, outcomes
 from .registry import RegistryError, open_registry
-from .scan import load_served
+from .scan import load_served, read_predictions
 from .plots import figure_html, plotly_script
 
 # %% auto #0
 __all__ = ['log', 'STATIC', 'SIMULATED', 'CHAIN', 'SCHEDULE', 'COMMAND', 'PipelineError', 'ingest', 'prune', 'build_dataset',
-           'train_candidate', 'evaluate_candidate', 'promote_version', 'scheduled_folder', 'stages', 'stage_parameters',
-           'check_parameters', 'notebook_body', 'site_assets', 'page', 'write_report', 'stage_result', 'run_stage',
-           'chain', 'run_child', 'tick', 'start_scheduler']
+           'train_candidate', 'evaluate_candidate', 'validate_outcomes', 'promote_version', 'scheduled_folder',
+           'stages', 'stage_parameters', 'check_parameters', 'notebook_body', 'site_assets', 'page', 'write_report',
+           'stage_result', 'run_stage', 'chain', 'run_child', 'tick', 'start_scheduler']
 
 # %% ../nbs/11_pipeline.ipynb #f2ade6f4
 log = logging.getLogger(__name__)
@@ -135,6 +136,31 @@ def _ask(ws:Workspace, registry, version:int, e:dict, run_id:str)->str:
     if mode == "off": return f"passed: request {id_} awaits a decision"
     registry.approve(version, by="auto_approve", reason="AUTO_APPROVE=on_pass: all hard gates passed")
     return f"passed: approved automatically (AUTO_APPROVE=on_pass), request {id_}"
+
+# %% ../nbs/11_pipeline.ipynb #21813259
+def _prices_after(ws:Workspace, p:pd.DataFrame)->pd.DataFrame:
+    "Stored prices around a day after each prediction, and charts of coins that have none stored."
+    near = pd.Timedelta("2h")
+    stored = read_snapshots(ws, start=p.ts.min() + pd.Timedelta("24h") - near, end=p.ts.max() + pd.Timedelta("24h") + near, columns=["current_price"])
+    without = sorted(set(p.coin_id[outcomes(p, stored).change_pct.isna().to_numpy()]))
+    if not without: return stored
+    log.info("%d coins have no stored price a day later; asking for them by id", len(without))
+    return pd.concat([stored, fetch_prices(ws, without)], ignore_index=True)
+
+def validate_outcomes(
+    ws:Workspace, *, lookback_hours:float=24, max_age_hours:float=48, crash_threshold_pct:float=-15., now:pd.Timestamp|None=None, run_id:str="", model_name:str="anomaly_detector"
+)->dict: # message, metrics by version, rows (one outcome per prediction)
+    "What happened to coins that were scored between `max_age_hours` and `lookback_hours` ago."
+    if not 24 <= lookback_hours < max_age_hours: raise PipelineError(f"lookback_hours is {lookback_hours:g} and max_age_hours {max_age_hours:g}; an outcome takes 24 hours, so use 24 <= lookback_hours < max_age_hours.")
+    now = pd.Timestamp(now or utcnow())
+    p = read_predictions(ws, start=now - pd.Timedelta(hours=max_age_hours), end=now - pd.Timedelta(hours=lookback_hours))
+    p = p.astype(dict(ts="datetime64[us, UTC]", current_price=float, score=float, severity=float, is_anomaly=bool))      # an empty one has no types
+    o = outcomes(p, _prices_after(ws, p) if len(p) else p, crash_pct=crash_threshold_pct)
+    if not len(p): return dict(message=f"no predictions between {lookback_hours:g} and {max_age_hours:g} hours old; scan for a day, then this has something to judge", metrics={}, rows=o)
+    r, found = open_registry(ws, model_name), {int(v): outcome_metrics(part) for v, part in o.groupby("model_version")}
+    span = dict(first=iso(p.ts.min()), last=iso(p.ts.max()), crash_threshold_pct=crash_threshold_pct)
+    for v, m in found.items(): r.publish("outcomes_validated", v, run_id, **span, **m)
+    return dict(message="; ".join(f"v{v}: {m['message']}" for v, m in found.items()), metrics=found, rows=o)
 
 # %% ../nbs/11_pipeline.ipynb #f54b69f2
 def promote_version(ws:Workspace, *, version:str|None=None, run_id:str|None=None, alias:str="champion", model_name:str="anomaly_detector", promoted_by_run_id:str="")->dict: # version, alias, previous_holder

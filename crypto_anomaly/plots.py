@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 # %% auto #0
 __all__ = ['LIGHT', 'DARK', 'COLORS', 'TEMPLATE', 'money', 'percent', 'once_in', 'score_distribution', 'quality_report',
            'feature_histograms', 'price_change_heatmap', 'market_map', 'contributions', 'coin_history',
-           'recall_heatmap', 'calibration_plot', 'gates_table', 'figure_html', 'plotly_script']
+           'recall_heatmap', 'calibration_plot', 'outcome_map', 'gates_table', 'figure_html', 'plotly_script']
 
 # %% ../nbs/02_plots.ipynb #55d0ca7a
 LIGHT = dict(ink="#1b2430", muted="#5d6b7a", line="#e3e8ee", panel="#f6f8fa", paper="#ffffff", link="#2563eb")
@@ -198,6 +198,18 @@ def calibration_plot(
     band = _figure(go.Scatter(x=[*stated, *stated[::-1]], y=[*(1.3*s for s in stated), *(.7*s for s in stated[::-1])], fill="toself", fillcolor="rgba(138,160,180,.2)", line_width=0, hoverinfo="skip", name="±30 %"))
     for name, y in flagged.items(): band.add_scatter(x=stated, y=y, mode="lines+markers", name=name)
     return band.update_layout(title=title, xaxis=dict(title="stated alert rate", type="log", tickformat=".1%"), yaxis=dict(title="flagged", type="log", tickformat=".1%"), height=360)
+
+# %% ../nbs/02_plots.ipynb #071cd273
+def outcome_map(
+    rows:pd.DataFrame,    # severity (0..100), change_pct in the 24 h after, is_anomaly; optional name
+    *, title:str="What happened in the day after?"
+)->go.Figure:
+    "Change within a day over how strange the coin was; flagged rows stand out."
+    f = _figure()
+    for hit, name, color in ((False, "normal", "normal"), (True, "flagged", "anomaly")):
+        part = rows[rows.is_anomaly.astype(bool) == hit].dropna(subset="change_pct")
+        f.add_scattergl(x=part.severity, y=part.change_pct, mode="markers", name=name, marker=dict(color=COLORS[color], size=8 if hit else 5, opacity=.8 if hit else .4), text=part.get("name"), hovertemplate="%{text}: %{y:+.1f} %<extra></extra>")
+    return f.update_layout(title=title, xaxis_title="how strange (percentile)", yaxis_title="change within 24 h, %", height=340)
 
 # %% ../nbs/02_plots.ipynb #51271998
 def gates_table(

@@ -378,7 +378,8 @@ def lineage(self:Registry, ref:str|int)->dict: # the version with evaluations, a
         run = c.execute(sa.select(run_t).where(run_t.c.id == v.run_id)).first()
         ev = [_plain(x) for x in c.execute(sa.select(event_t).where(event_t.c.model == self.model, event_t.c.version == v.version).order_by(event_t.c.id))]
         names = [x.name for x in c.execute(sa.select(alias_t.c.name).where(alias_t.c.version_id == v.id))]
-        return _version_dict(v) | dict(evaluations=rows(evaluation_t), approvals=rows(approval_t), events=ev, aliases=names, run=_plain(run) if run else None)
+        seen = [e["payload"] for e in ev if e["kind"] == "outcomes_validated"]
+        return _version_dict(v) | dict(outcomes=seen, evaluations=rows(evaluation_t), approvals=rows(approval_t), events=ev, aliases=names, run=_plain(run) if run else None)
 
 def references(self:Registry)->set[str]: # e.g. {'training_dataset:v3', 'eval_holdout:v3'}
     "The data that any version was trained or evaluated on: it must stay."

@@ -23,7 +23,7 @@ def test_one_cycle_tells_its_story(cycle):
     status = cycle.json("status")
     assert status["simulated"] and status["champion"] is None and status["open_requests"][0]["version"] == 1
     v = cycle.json("show", "v1")
-    assert v["data_source"] == "training_dataset:v1" and v["evaluations"][0]["passed"] and len(v["evaluations"][0]["gates"]) == 5
+    assert v["data_source"] == "training_dataset:v1" and v["evaluations"][0]["passed"] and {"max_anomaly_rate", "win_rate", "beats_baseline"} < {g["name"] for g in v["evaluations"][0]["gates"]}
 
 
 def test_every_stage_left_a_notebook_and_a_page(cycle):
