@@ -285,7 +285,7 @@ def run_stage(
     return dict(run_id=run_id, stage=stage, status="succeeded", result=result, notebook=str(nb), report=str(report), seconds=round(time.monotonic() - t0, 1))
 
 # %% ../nbs/11_pipeline.ipynb #3ee5911d
-CHAIN = ["ingest", "scan", "build_dataset", "train", "evaluate"]
+CHAIN = ["ingest", "scan", "build_dataset", "train", "evaluate", "validate_outcomes"]
 
 def chain(
     ws:Workspace, *, start:str="ingest", stop:str="evaluate", # first and last stage
@@ -306,7 +306,7 @@ def chain(
     return runs
 
 # %% ../nbs/11_pipeline.ipynb #4226ff9c
-SCHEDULE = {"hourly": (dict(minute=1), ("ingest", "scan")), "daily": (dict(hour=0, minute=20), ("build_dataset", "evaluate"))}   # when; first and last stage of the chain
+SCHEDULE = {"hourly": (dict(minute=1), ("ingest", "scan")), "daily": (dict(hour=0, minute=20), ("build_dataset", "validate_outcomes"))}   # when; first and last stage of the chain: a day of predictions is judged once
 
 COMMAND = [sys.executable, "-c", "from crypto_anomaly.cli import main; main()"]   # `crypto-anomaly` of this very environment
 
