@@ -12,9 +12,9 @@ import typer
 # %% auto #0
 __all__ = ['app', 'Dask', 'Json', 'Ref', 'By', 'Reason', 'At', 'bench', 'say', 'show_json', 'show_table', 'reading', 'working',
            'fetching', 'registry', 'up', 'serve', 'schedule', 'run', 'pipeline', 'scan', 'why', 'movers', 'import_',
-           'bench_market', 'versions', 'show', 'compare', 'champion', 'events', 'runs', 'datasets', 'prune', 'status',
-           'request_approval', 'approve', 'reject', 'challenge', 'promote', 'rollback', 'retire', 'simulate', 'doctor',
-           'main']
+           'bench_market', 'backtest_', 'versions', 'show', 'compare', 'champion', 'events', 'runs', 'datasets',
+           'prune', 'status', 'request_approval', 'approve', 'reject', 'challenge', 'promote', 'rollback', 'retire',
+           'simulate', 'doctor', 'main']
 
 # %% ../nbs/14_cli.ipynb #df7831b3
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, help="Watches the crypto market for anomalies and runs the whole life of the models that do it.")
@@ -261,6 +261,28 @@ def bench_market(folder:Annotated[str, typer.Argument(help="Folder with tables o
     show_table([dict(events=name, **{k: words(f[k]) for k in ("recall_at_0.001", "recall_at_0.005", "ap")}) for name, f in rows.items()])
     flagged = r["metrics"]["clean_flag_rate"]
     say(f"{r['model']}: {r['events']} events, {r['clean_cells']:,} clean cells from {r['test_from'][:16]} on; flagged {flagged['value']:.4f} [{flagged['low']:.4f}, {flagged['high']:.4f}] of clean time at a stated {flagged['stated']:g}; at most {r['crash']['greatest_share']:.0%} of coins at once on {r['crash']['day']}; the right reason first in {r['named_first']['all']['value']:.0%}")
+
+# %% ../nbs/14_cli.ipynb #30ed801f
+@app.command("backtest")
+def backtest_(ref:Annotated[str | None, typer.Argument(help="Version to replay; default MODEL_REF.")] = None, start:Annotated[str | None, typer.Option(help="First moment, UTC; default the end of the training.")] = None, end:Annotated[str | None, typer.Option(help="Last moment, UTC.")] = None,
+              walk_forward:Annotated[str | None, typer.Option(help="Train this detector anew for every stretch instead: preset, JSON file or JSON.")] = None, train_days:Annotated[float, typer.Option(help="Days that walk-forward trains on.")] = 7, every_days:Annotated[float, typer.Option(help="Days of a stretch.")] = 1,
+              look:Annotated[bool, typer.Option("--lookahead", help="Also scan some moments with the future cut off and compare: fails when anything looks ahead.")] = False, report:Annotated[str | None, typer.Option(help="Write the figures to this HTML file.")] = None, as_json:Json = False):
+    "Replay stored snapshots through the live code."
+    import pandas as pd
+    from crypto_anomaly.backtest import BacktestError, backtest_report, lookahead, replay, write_report
+    from tqdm import tqdm
+    at = lambda t: None if t is None else pd.Timestamp(t, tz="UTC") if pd.Timestamp(t).tz is None else pd.Timestamp(t)
+    ws = working()
+    said = replay(ws, ref, start=at(start), end=at(end), walk_forward=walk_forward, train_days=train_days, every_days=every_days, progress=lambda it, **kw: tqdm(it, file=sys.stderr, **kw))
+    r = backtest_report(ws, said)
+    if report: say(f"report {write_report(r, report)}")
+    if look:
+        if walk_forward: raise BacktestError("--lookahead compares a version with live scans; leave --walk-forward out.")
+        seen = lookahead(ws, said, ref)
+        if seen.differing.sum(): raise BacktestError(f"{seen.differing.sum()} of {seen.coins.sum()} scores change when the future is cut off; something looks ahead.")
+        say(f"no look-ahead: {seen.coins.sum()} scores of {len(seen)} moments are the same without the future")
+    if as_json: show_json({k: v for k, v in r.items() if k != "figures"}); return
+    say(f"{r['moments']} moments from {r['first'][:16]} to {r['last'][:16]} UTC, {r['rows']:,} scores, {r['flag_rate']:.1%} flagged. {r['outcomes']['message']}")
 
 # %% ../nbs/14_cli.ipynb #407f1f55
 @app.command()

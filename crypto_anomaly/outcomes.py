@@ -54,5 +54,5 @@ def _message(shares:dict, ok:dict, n:int)->str:
     if not n: return "no prediction has an outcome yet"
     if shares["base_rate"]["k"] == 0: return f"not enough events: none of {n} predictions was followed by a crash, so recall is not defined"
     if shares["anomaly_precision"]["n"] == 0: return "nothing was flagged, so precision is not defined"
-    low = [f"{k.replace('_', ' ')} {shares[k]['value']:.2f} (target {TARGETS[k][0].replace('>=', '≥').replace('<=', '≤')} {TARGETS[k][1]:g})" for k, v in ok.items() if v is False]
+    low = [f"{k.replace('_', ' ')} {shares[k]['value']:.2f} of {shares[k]['n']} (target {TARGETS[k][0].replace('>=', '≥').replace('<=', '≤')} {TARGETS[k][1]:g})" for k, v in ok.items() if v is False]
     return "shows predictive value" if not low else "off target: " + ", ".join(low)

@@ -13,7 +13,7 @@ import pandas as pd
 from .workspace import CryptoAnomalyError, Workspace, code_version, iso, jsonable, utcnow, write_atomic
 from .data import ATTRIBUTION, DataError, compact, expired, fetch_history, fetch_market_data, fetch_prices, list_parts, read_dataset, read_snapshots, remove, write_snapshot
 from .features import INPUT, FeatureConfig, build_datasets, featurize
-from .model import model_config, save_artifact, train
+from .model import explain, model_config, reason, save_artifact, train
 from .eval import EvalError, compare, compare_planted, evaluate, gate_config, plant
 from .outcomes import outcome_metrics, outcomes
 from .registry import RegistryError, open_registry
@@ -22,9 +22,9 @@ from .plots import figure_html, plotly_script
 
 # %% auto #0
 __all__ = ['log', 'STATIC', 'SIMULATED', 'CHAIN', 'SCHEDULE', 'COMMAND', 'PipelineError', 'ingest', 'prune', 'build_dataset',
-           'train_candidate', 'evaluate_candidate', 'validate_outcomes', 'promote_version', 'scheduled_folder',
-           'stages', 'stage_parameters', 'check_parameters', 'notebook_body', 'site_assets', 'page', 'write_report',
-           'stage_result', 'run_stage', 'chain', 'run_child', 'tick', 'start_scheduler']
+           'train_candidate', 'evaluate_candidate', 'strangest', 'validate_outcomes', 'promote_version',
+           'scheduled_folder', 'stages', 'stage_parameters', 'check_parameters', 'notebook_body', 'site_assets', 'page',
+           'write_report', 'stage_result', 'run_stage', 'chain', 'run_child', 'tick', 'start_scheduler']
 
 # %% ../nbs/11_pipeline.ipynb #f2ade6f4
 log = logging.getLogger(__name__)
@@ -125,6 +125,12 @@ def evaluate_candidate(
     r.record_evaluation(v["version"], passed=e["passed"], gates=e["gates"], metrics=e["metrics"] | dict(comparison=comparison), dataset=ref, dataset_hash=digest, artifact_sha256=v["artifact_sha256"],
                         compared_to=other["version"] if other else None, run_id=run_id)
     return e | dict(version=v["version"], served=served, rows=rows, eval_data_ref=ref, compared_to=other["version"] if other else None, comparison=comparison, approval=(said := _ask(ws, r, v["version"], e, run_id)), auto_approved="automatically" in said)
+
+def strangest(e:dict, n:int=10)->pd.DataFrame: # of `evaluate_candidate`
+    "The strangest rows of a holdout, each with its reason."
+    model, rows = e["served"].model, e["rows"].join(e["predictions"]).nlargest(n, "score")
+    why = [reason(explain(model, row, e["rows"][e["rows"].ts == row.ts]), top=1) for _, row in rows.iterrows()]
+    return rows[["symbol", "current_price", "price_change_pct_24h", "score"]].round(4).assign(when=rows.ts.dt.strftime("%Y-%m-%d %H:%M"), reason=why).set_index("when")
 
 def _ask(ws:Workspace, registry, version:int, e:dict, run_id:str)->str:
     "What follows an evaluation: a request, an automatic approval, or nothing; in words."

@@ -11,7 +11,8 @@ import plotly.graph_objects as go
 # %% auto #0
 __all__ = ['LIGHT', 'DARK', 'COLORS', 'TEMPLATE', 'money', 'percent', 'once_in', 'score_distribution', 'quality_report',
            'feature_histograms', 'price_change_heatmap', 'market_map', 'contributions', 'coin_history',
-           'recall_heatmap', 'calibration_plot', 'outcome_map', 'gates_table', 'figure_html', 'plotly_script']
+           'recall_heatmap', 'calibration_plot', 'outcome_map', 'flag_rate_history', 'gates_table', 'figure_html',
+           'plotly_script']
 
 # %% ../nbs/02_plots.ipynb #55d0ca7a
 LIGHT = dict(ink="#1b2430", muted="#5d6b7a", line="#e3e8ee", panel="#f6f8fa", paper="#ffffff", link="#2563eb")
@@ -210,6 +211,15 @@ def outcome_map(
         part = rows[rows.is_anomaly.astype(bool) == hit].dropna(subset="change_pct")
         f.add_scattergl(x=part.severity, y=part.change_pct, mode="markers", name=name, marker=dict(color=COLORS[color], size=8 if hit else 5, opacity=.8 if hit else .4), text=part.get("name"), hovertemplate="%{text}: %{y:+.1f} %<extra></extra>")
     return f.update_layout(title=title, xaxis_title="how strange (percentile)", yaxis_title="change within 24 h, %", height=340)
+
+# %% ../nbs/02_plots.ipynb #1716e625
+def flag_rate_history(
+    by_day:pd.Series,     # share of rows flagged, index day
+    *, title:str="How steadily does it flag?"
+)->go.Figure:
+    "Flagged share of every day as bars, its mean as a line."
+    f = _figure(go.Bar(x=by_day.index, y=by_day.to_numpy(float), marker=dict(color=COLORS["normal"], line_width=0)))
+    return f.add_hline(y=float(by_day.mean()), line=dict(color=COLORS["anomaly"], dash="dot")).update_layout(title=title, yaxis=dict(title="flagged", tickformat=".1%"), height=280)
 
 # %% ../nbs/02_plots.ipynb #51271998
 def gates_table(
