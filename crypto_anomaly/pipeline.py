@@ -130,7 +130,7 @@ def strangest(e:dict, n:int=10)->pd.DataFrame: # of `evaluate_candidate`
     "The strangest rows of a holdout, each with its reason."
     model, rows = e["served"].model, e["rows"].join(e["predictions"]).nlargest(n, "score")
     why = [reason(explain(model, row, e["rows"][e["rows"].ts == row.ts]), top=1) for _, row in rows.iterrows()]
-    return rows[["symbol", "current_price", "price_change_pct_24h", "score"]].round(4).assign(when=rows.ts.dt.strftime("%Y-%m-%d %H:%M"), reason=why).set_index("when")
+    return rows.assign(when=rows.ts.dt.strftime("%Y-%m-%d %H:%M"), reason=why)[["when", "symbol", "current_price", "price_change_pct_24h", "score", "reason"]].reset_index(drop=True)
 
 def _ask(ws:Workspace, registry, version:int, e:dict, run_id:str)->str:
     "What follows an evaluation: a request, an automatic approval, or nothing; in words."
