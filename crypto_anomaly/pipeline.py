@@ -107,15 +107,23 @@ def _other(registry, ref:str, candidate:int)->dict|None:
     v = registry.resolve(ref)
     return v if v["version"] != candidate else None
 
+def _eval_settings(spec:str|dict|None, **given)->dict: # eval_data_source, eval_data_version and gate thresholds
+    "What was given wins over the configuration (JSON file or JSON), and that over the defaults."
+    text = Path(spec).read_text() if isinstance(spec, str) and Path(spec).is_file() else spec or "{}"
+    try: c = dict(text if isinstance(text, dict) else json.loads(text))
+    except (ValueError, TypeError) as e: raise EvalError(f"evaluation config {spec!r:.60} is neither a JSON file nor a JSON object: {e}.") from None
+    return dict(eval_data_source="eval_holdout", eval_data_version="latest") | c | {k: v for k, v in given.items() if v is not None}
+
 # %% ../nbs/11_pipeline.ipynb #baeaae61
 def evaluate_candidate(
-    ws:Workspace, *, candidate_version:str="latest", compare_to:str="champion", eval_data_source:str="eval_holdout", eval_data_version:str="latest", run_id:str="", model_name:str="anomaly_detector", **gates
+    ws:Workspace, *, candidate_version:str="latest", compare_to:str="champion", eval_config:str|dict|None=None, eval_data_source:str|None=None, eval_data_version:str|None=None, run_id:str="", model_name:str="anomaly_detector", **gates
 )->dict: # version, passed, gates, metrics, predictions, comparison, rows, served, approval
     "Judge the stored artifact on the holdout, record it, and ask for approval when it passed."
     r = open_registry(ws, model_name)
     served = load_served(ws, candidate_version, registry=r)
     v = served.version
-    rows, ref, digest = _holdout(ws, eval_data_source, eval_data_version, served.config)
+    gates = _eval_settings(eval_config, eval_data_source=eval_data_source, eval_data_version=eval_data_version, **gates)
+    rows, ref, digest = _holdout(ws, gates.pop("eval_data_source"), gates.pop("eval_data_version"), served.config)
     planted = _planted(ws, rows, served.config)
     e = evaluate(served.model, rows, gate_config(**gates), planted)
     other = _other(r, compare_to, v["version"])
