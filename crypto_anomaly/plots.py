@@ -11,8 +11,8 @@ import plotly.graph_objects as go
 # %% auto #0
 __all__ = ['LIGHT', 'DARK', 'COLORS', 'TEMPLATE', 'money', 'percent', 'once_in', 'score_distribution', 'quality_report',
            'feature_histograms', 'price_change_heatmap', 'market_map', 'contributions', 'coin_history',
-           'recall_heatmap', 'calibration_plot', 'outcome_map', 'flag_rate_history', 'gates_table', 'figure_html',
-           'plotly_script']
+           'recall_heatmap', 'calibration_plot', 'outcome_map', 'flag_rate_history', 'metrics_history', 'gates_table',
+           'figure_html', 'plotly_script']
 
 # %% ../nbs/02_plots.ipynb #55d0ca7a
 LIGHT = dict(ink="#1b2430", muted="#5d6b7a", line="#e3e8ee", panel="#f6f8fa", paper="#ffffff", link="#2563eb")
@@ -220,6 +220,16 @@ def flag_rate_history(
     "Flagged share of every day as bars, its mean as a line."
     f = _figure(go.Bar(x=by_day.index, y=by_day.to_numpy(float), marker=dict(color=COLORS["normal"], line_width=0)))
     return f.add_hline(y=float(by_day.mean()), line=dict(color=COLORS["anomaly"], dash="dot")).update_layout(title=title, yaxis=dict(title="flagged", tickformat=".1%"), height=280)
+
+# %% ../nbs/02_plots.ipynb #b5e5189d
+def metrics_history(
+    runs:pd.DataFrame,    # index time, oldest first; one column per metric; optional column `version`
+    *, title:str="How have the evaluations gone?"
+)->go.Figure:
+    "Metrics over the last runs, one line each, all on their own scale of 0 to 1 or above."
+    f = _figure()
+    for c in [c for c in runs if c != "version"]: f.add_scatter(x=[*range(1, len(runs) + 1)], y=runs[c], mode="lines+markers", name=c.replace("_", " "), text=[f"v{v}, {t}" for v, t in zip(runs.get("version", runs.index), runs.index)], hovertemplate="%{text}: %{y:.3f}<extra></extra>")
+    return f.update_layout(title=title, xaxis=dict(title="evaluation, newest on the right", dtick=max(1, len(runs)//10)), height=300)
 
 # %% ../nbs/02_plots.ipynb #51271998
 def gates_table(

@@ -19,8 +19,9 @@ from .workspace import CryptoAnomalyError, Workspace, iso, jsonable, utcnow
 __all__ = ['TRANSITIONS', 'model_t', 'version_t', 'evaluation_t', 'approval_t', 'event_t', 'run_t', 'trigger_t', 'alias_t',
            'RegistryError', 'ModelStatus', 'open_engine', 'Registry', 'open_registry', 'resolve', 'list_model_versions',
            'champion', 'load_champion_or_latest', 'register', 'record_evaluation', 'request_approval', 'approve',
-           'reject', 'promote', 'rollback', 'challenge', 'retire', 'events', 'champion_at', 'lineage', 'references',
-           'open_requests', 'compare_models', 'start_run', 'finish_run', 'list_runs', 'claim']
+           'reject', 'promote', 'rollback', 'challenge', 'retire', 'events', 'champion_at', 'lineage',
+           'list_evaluations', 'references', 'open_requests', 'compare_models', 'start_run', 'finish_run', 'list_runs',
+           'claim']
 
 # %% ../nbs/07_registry.ipynb #c41dec5e
 class RegistryError(CryptoAnomalyError):
@@ -381,6 +382,11 @@ def lineage(self:Registry, ref:str|int)->dict: # the version with evaluations, a
         seen = [e["payload"] for e in ev if e["kind"] == "outcomes_validated"]
         return _version_dict(v) | dict(outcomes=seen, evaluations=rows(evaluation_t), approvals=rows(approval_t), events=ev, aliases=names, run=_plain(run) if run else None)
 
+def list_evaluations(self:Registry, limit:int=20)->list[dict]: # version, passed, metrics, created_at; oldest first
+    "The last evaluations of any version."
+    q = sa.select(version_t.c.version, evaluation_t.c.passed, evaluation_t.c.metrics, evaluation_t.c.created_at).join(version_t, version_t.c.id == evaluation_t.c.version_id).where(version_t.c.model == self.model).order_by(evaluation_t.c.id.desc()).limit(limit)
+    return [_plain(r) for r in self._read(q)][::-1]
+
 def references(self:Registry)->set[str]: # e.g. {'training_dataset:v3', 'eval_holdout:v3'}
     "The data that any version was trained or evaluated on: it must stay."
     q = [sa.select(version_t.c.facts), sa.select(evaluation_t.c.dataset)]
@@ -401,7 +407,7 @@ def compare_models(self:Registry, a:str|int, b:str|int)->dict: # {v1, v2, differ
     x, y = facts(a), facts(b)
     return dict(v1=x, v2=y, differences={f"{k}_diff": y[k] - x[k] for k in ("anomaly_rate", "eval_anomaly_rate", "silhouette_score", "score_gap") if isinstance(x[k], (int, float)) and isinstance(y[k], (int, float))})
 
-for f in (events, champion_at, lineage, references, open_requests, compare_models): setattr(Registry, f.__name__, f)
+for f in (events, champion_at, lineage, list_evaluations, references, open_requests, compare_models): setattr(Registry, f.__name__, f)
 
 # %% ../nbs/07_registry.ipynb #b73f1338
 def start_run(self:Registry, id_:str, stage:str, parameters:dict, code_version:str="")->None:
