@@ -12,7 +12,8 @@ from .data import parse_import
 from .features import featurize
 from .inject import KINDS, inject
 from .model import Model, conformal_p, explain, train
-from .detection import Detection, event_scores, interval
+from .detection import RATES, Detection, interval, resample
+from .eval import detection
 
 # %% auto #0
 __all__ = ['WARM', 'TRAINED', 'SIZES', 'MAIN', 'BASELINE', 'PROTOCOL', 'CULPRITS', 'BenchError', 'read_market', 'MarketBench',
@@ -43,7 +44,7 @@ PROTOCOL = dict(
     recall="averaged over kinds", ap="average precision of events (greatest score of the window) against all clean cells", cell_ap="the same of every single snapshot within a window",
     interval="95 %, 300 bootstrap samples of whole days, clean cells and events together",
     clean_flag_rate="share of clean test cells whose p-value, from the model's own calibration before the test time, is at most the stated rate; by week below",
-    crash="greatest share of coins above the 0.5 % threshold in one snapshot of the day with the widest market move",
+    crash="greatest share of coins above the 0.5 % threshold in one snapshot of the day with the widest market move, which may lie in the training time (in_training)",
     kinds=KINDS)
 
 def _split(table:pd.DataFrame)->tuple[pd.Timestamp, pd.Timestamp]: # end of the warm-up, begin of the test
@@ -70,23 +71,20 @@ class MarketBench:
     def train(self, config:str|dict|None=None)->Model: return train(self.past, config)
     def detection(self, model:Model)->Detection:
         "How `model` scores events and clean cells."
-        score = lambda f: f[["coin_id", "ts"]].assign(score=model.predict(f).score)
-        clean = score(self.clean)
-        found, cells = zip(*[event_scores(events, score(f), clean) for f, events in self.plantings])
-        return Detection(pd.concat(found, ignore_index=True), pd.concat(cells, ignore_index=True), clean)
+        return detection(lambda f: model.predict(f).score.to_numpy(), self.clean, self.plantings, RATES)[0]
 
     def flag_rates(self, model:Model, rate:float)->dict: # value with interval, stated, by_week
         "How much of the clean test time is flagged at a stated rate."
         hit = pd.Series(conformal_p(model.predict(self.clean).score.to_numpy(), model.arrays["calibration"]) <= rate, index=pd.DatetimeIndex(self.clean.ts))
         days = hit.groupby(hit.index.floor("D")).agg(["sum", "count"])
-        w = np.vstack([np.ones(len(days)), np.random.default_rng(0).multinomial(len(days), np.full(len(days), 1/len(days)), size=300)])
+        w = resample(days.index, 300, 0)
         return interval((w @ days["sum"].to_numpy())/(w @ days["count"].to_numpy())) | dict(stated=rate, by_week={str(k.date()): float(v) for k, v in hit.groupby(hit.index[0].floor("D") + (hit.index - hit.index[0].floor("D"))//pd.Timedelta("7D")*pd.Timedelta("7D")).mean().items()})
-    def crash(self, detection:Detection, model:Model)->dict: # day, share
+    def crash(self, detection:Detection, model:Model)->dict: # day, in_training (whether the detector has seen it), greatest_share
         "How many coins are flagged together when the whole market moves."
         f = pd.concat([self.past, self.clean])
         wild = f.groupby("ts").price_change_pct_1h.median().abs().groupby(lambda t: t.floor("D")).max().idxmax()
         f = f[f.ts.dt.floor("D") == wild]
-        return dict(day=str(wild.date()), greatest_share=float((model.predict(f).score > detection.threshold[.005][0]).groupby(f.ts).mean().max()))
+        return dict(day=str(wild.date()), in_training=bool(wild < self.start), greatest_share=float((model.predict(f).score > detection.threshold[.005][0]).groupby(f.ts).mean().max()))
 
 # %% ../nbs/09_bench.ipynb #8f42478d
 _PRICE = {"price_surprise", "drift_surprise", "price_change_pct_1h", "price_change_pct_24h", "price_change_pct_7d", "sparkline_volatility"}

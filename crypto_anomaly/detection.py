@@ -7,7 +7,7 @@ from __future__ import annotations
 import numpy as np, pandas as pd
 
 # %% auto #0
-__all__ = ['RATES', 'event_scores', 'Detection', 'interval']
+__all__ = ['RATES', 'event_scores', 'resample', 'Detection', 'interval']
 
 # %% ../nbs/06_detection.ipynb #a0fa8364
 def event_scores(
@@ -25,7 +25,8 @@ def event_scores(
 # %% ../nbs/06_detection.ipynb #42759754
 RATES = (.001, .005)    # alert rates at which recall is told
 
-def _resample(days:pd.Index, samples:int, seed:int)->np.ndarray: # (samples + 1, days) how often each day counts
+def resample(days:pd.Index, samples:int, seed:int)->np.ndarray: # (samples + 1, days) how often each day counts
+    "Weights of days: the data as they are, then bootstrap samples."
     rng = np.random.default_rng(seed)
     return np.vstack([np.ones(len(days)), rng.multinomial(len(days), np.full(len(days), 1/len(days)), size=samples)])
 
@@ -55,7 +56,7 @@ class Detection:
         block = "D" if clean.ts.max() - clean.ts.min() >= pd.Timedelta("7D") else "h"
         date = lambda ts: pd.DatetimeIndex(ts).floor(block)
         days = date(clean.ts).unique().sort_values()
-        self.weight, down = _resample(days, samples, seed), lambda f: f.sort_values("score", ascending=False, kind="stable")
+        self.weight, down = resample(days, samples, seed), lambda f: f.sort_values("score", ascending=False, kind="stable")
         self.found, self.cells, clean = down(found), down(cells), down(clean)
         self.found_day, self.cells_day, self.clean_day = (days.get_indexer(date(t)) for t in (self.found["first"], self.cells.ts, clean.ts))
         self.clean = clean.score.to_numpy()

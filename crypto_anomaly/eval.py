@@ -139,12 +139,12 @@ def largest_z(
     "The baseline: the largest robust z of each row, against its own week or all coins."
     return frame[[c for c in frame if c.endswith(("_own_z", "_cross_z"))]].abs().max(axis=1).fillna(0).to_numpy(float)
 
-def detection(score, holdout:pd.DataFrame, planted:list[tuple], rate:float)->tuple[Detection, float]: # and the win rate
+def detection(score, holdout:pd.DataFrame, planted:list[tuple], rates:tuple[float, ...])->tuple[Detection, float]: # and the win rate
     "How a scoring function of feature frames tells planted events from the untouched holdout."
     of = lambda f: f[["coin_id", "ts"]].assign(score=score(f))
     clean = of(holdout)
     found, cells = (pd.concat(x, ignore_index=True) for x in zip(*[event_scores(e, of(f), clean) for f, e in planted]))
-    return Detection(found, cells, clean, rates=(.005, rate)), float((found.score > found.clean_score).mean())
+    return Detection(found, cells, clean, rates=rates), float((found.score > found.clean_score).mean())
 
 # %% ../nbs/06_eval.ipynb #91c5c587
 def planted_metrics(
@@ -153,8 +153,8 @@ def planted_metrics(
     "How many of the planted events the untouched model finds at its own alert rate, beside the baseline."
     if not planted: return dict(win_rate=np.nan, recall=np.nan, baseline_recall=np.nan, recall_gain=np.nan, recall_gain_low=np.nan, planted_events=0)
     rate = model.contamination
-    d, won = detection(lambda f: model.predict(f).score.to_numpy(), holdout, planted, rate)
-    base, _ = detection(largest_z, holdout, planted, rate)
+    d, won = detection(lambda f: model.predict(f).score.to_numpy(), holdout, planted, (.005, rate))
+    base, _ = detection(largest_z, holdout, planted, (rate,))
     gain = interval(d.recall(rate) - base.recall(rate))
     table = {k: dict(events=int((d.found.kind == k).sum()), found=float(d.recall(rate, [k])[0]), baseline=float(base.recall(rate, [k])[0]), strict=float(d.recall(.005, [k])[0])) for k in d.kinds}
     return dict(win_rate=won, recall=float(d.recall(rate)[0]), baseline_recall=float(base.recall(rate)[0]), recall_gain=gain["value"], recall_gain_low=gain["low"], recall_gain_high=gain["high"], recall_strict=float(d.recall(.005)[0]), planted_events=len(d.found), by_kind=table)
@@ -202,7 +202,7 @@ def compare_planted(
     "Does `a` find more planted events than `b`?"
     if not planted: return dict(verdict="undecided", recall_gain=None, recall_gain_low=None, recall_gain_high=None)
     rate = a.contamination
-    one, two = (detection(lambda f, m=m: m.predict(f).score.to_numpy(), holdout, planted, rate)[0] for m in (a, b))
+    one, two = (detection(lambda f, m=m: m.predict(f).score.to_numpy(), holdout, planted, (rate,))[0] for m in (a, b))
     g = interval(one.recall(rate) - two.recall(rate))
     verdict = "better" if g["low"] > 0 else "worse" if g["high"] < 0 else "not worse" if g["value"] > 0 and g["low"] > -margin else "undecided"
     return dict(verdict=verdict, recall_gain=g["value"], recall_gain_low=g["low"], recall_gain_high=g["high"])

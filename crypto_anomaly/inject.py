@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np, pandas as pd
 from .workspace import CryptoAnomalyError
 from .windows import Rows, baseline
+from .families import MASKED, PEGGED
 
 # %% auto #0
 __all__ = ['KINDS', 'InjectError', 'inject']
@@ -24,7 +25,6 @@ KINDS = dict(
     stale    = "all fields repeat the last snapshot, `size` times at most 12",
     missing  = "`size`/4 fields, 1 to 4 of them, are missing in two snapshots")
 _LENGTH = dict(pump=6, crash=6, glitch=1, decouple=10, volume=3, relation=4, depeg=8, stale=12, missing=2)
-_FIELDS = ["current_price", "market_cap", "total_volume", "price_change_percentage_24h", "ath_change_percentage"]
 _CHANGES = {"price_change_percentage_1h_in_currency": 1, "price_change_percentage_24h": 24, "price_change_percentage_7d_in_currency": 168}
 
 class InjectError(CryptoAnomalyError):
@@ -42,7 +42,7 @@ class _Ground:
 
 def _ground(table:pd.DataFrame)->_Ground:
     r = Rows(table, None)
-    f = {c: r.column(c) for c in {*_FIELDS, *_CHANGES} if c in table}
+    f = {c: r.column(c) for c in {*MASKED, *_CHANGES} if c in table}
     def sd(x, floor):
         step = np.abs(np.diff(np.log(np.where(x > 0, x, np.nan)), prepend=np.nan))
         step[r.first] = np.nan
@@ -72,7 +72,7 @@ def _plant(g:_Ground, kind:str, size:float, i:int, rng:np.random.Generator)->int
         rows = rows[:min(12, round(size))]
         for x in f.values(): x[rows] = x[i - 1]
     else:
-        known = [c for c in _FIELDS[1:] if not np.isnan(f[c][i])]
+        known = [c for c in MASKED[1:] if not np.isnan(f[c][i])]
         for c in rng.permutation(known)[:int(np.clip(np.ceil(size/4), 1, 4))]: f[c][rows] = np.nan
     return len(rows)
 
@@ -94,9 +94,9 @@ def _room(g:_Ground, start:pd.Timestamp)->np.ndarray:
 
 def _may(g:_Ground)->dict[str, np.ndarray]: # kind -> (n,) bool
     "Rows that can carry each kind: a peg to lose, a volume to rise, a field to miss."
-    pegged, knows = g.price_sd < .0015, {c: ~np.isnan(g.fields[c]) for c in _FIELDS if c in g.fields}
+    pegged, knows = g.price_sd < PEGGED, {c: ~np.isnan(g.fields[c]) for c in MASKED if c in g.fields}
     may = {k: ~pegged for k in KINDS} | dict(depeg=pegged)
-    return may | dict(volume=may["volume"] & ~np.isnan(g.volume_sd), relation=may["relation"] & knows["market_cap"], missing=may["missing"] & np.any([knows[c] for c in _FIELDS[1:]], axis=0))
+    return may | dict(volume=may["volume"] & ~np.isnan(g.volume_sd), relation=may["relation"] & knows["market_cap"], missing=may["missing"] & np.any([knows[c] for c in MASKED[1:]], axis=0))
 
 # %% ../nbs/05_inject.ipynb #100b6cee
 def inject(
