@@ -4,8 +4,8 @@
 
 # %% ../nbs/07_registry.ipynb #60b03fbe
 from __future__ import annotations
-import json, re
-from contextlib import contextmanager
+import json, os, re, secrets, sqlite3
+from contextlib import closing, contextmanager, suppress
 from datetime import datetime
 from enum import StrEnum
 from functools import cache
@@ -98,11 +98,20 @@ def open_engine(
     try: u = sa.make_url(url)
     except sa.exc.ArgumentError: raise RegistryError(f"CRYPTO_ANOMALY_DB_URL is {url!r}; use an SQLAlchemy URL, e.g. sqlite:///registry.db or postgresql://user@host/name.") from None
     if u.drivername == "postgresql": u = u.set(drivername="postgresql+psycopg")
-    if u.drivername == "sqlite" and u.database: Path(u.database).parent.mkdir(parents=True, exist_ok=True)
+    if u.get_backend_name() == "sqlite" and u.database not in (None, "", ":memory:"): _new_file(Path(u.database))
     engine = sa.create_engine(u, json_serializer=lambda x: json.dumps(jsonable(x), allow_nan=False, sort_keys=True))
     if u.get_backend_name() == "sqlite": _sqlite(engine)
     _create(engine)
     return engine
+
+def _new_file(path:Path)->None:
+    "An empty database in WAL mode, there at once: two openers that switch the mode of one file lock each other out, and SQLite does not wait then."
+    if path.exists(): return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    with closing(sqlite3.connect(draft)) as db: db.execute("PRAGMA journal_mode=WAL")
+    with suppress(FileExistsError): os.link(draft, path)    # another process was first
+    draft.unlink()
 
 def _sqlite(engine:sa.Engine)->None:
     "SQLite as a server would be: WAL, foreign keys, and writers that wait for each other from the start."
