@@ -12,9 +12,9 @@ import typer
 # %% auto #0
 __all__ = ['app', 'Dask', 'Json', 'Ref', 'By', 'Reason', 'At', 'bench', 'say', 'show_json', 'show_table', 'reading', 'working',
            'fetching', 'registry', 'up', 'serve', 'schedule', 'run', 'pipeline', 'scan', 'why', 'movers', 'import_',
-           'bench_market', 'backtest_', 'versions', 'show', 'compare', 'champion', 'events', 'runs', 'datasets',
-           'prune', 'status', 'request_approval', 'approve', 'reject', 'challenge', 'promote', 'rollback', 'retire',
-           'simulate', 'doctor', 'main']
+           'bench_market', 'backtest_', 'versions', 'show', 'compare', 'champion', 'assets', 'events', 'runs',
+           'datasets', 'prune', 'status', 'request_approval', 'approve', 'reject', 'challenge', 'end_trial', 'promote',
+           'rollback', 'retire', 'simulate', 'doctor', 'main']
 
 # %% ../nbs/14_cli.ipynb #df7831b3
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, help="Watches the crypto market for anomalies and runs the whole life of the models that do it.")
@@ -234,13 +234,13 @@ def movers(n:Annotated[int, typer.Option("-n", help="How many.")] = 5, as_json:J
 @app.command("import")
 def import_(file:Annotated[str, typer.Argument(help="CSV or Parquet table of snapshots with CoinGecko's column names.")], as_json:Json = False):
     "Bring recorded snapshots into the lake."
-    from crypto_anomaly.data import import_file
+    from crypto_anomaly.pipeline import import_snapshots
     from crypto_anomaly.workspace import load_settings, open_workspace, setup_logging
     s = load_settings()
     setup_logging(s)
     ws = open_workspace(s)
     if ws.simulated and not s.workspace and s.source == "auto": ws = open_workspace(s.model_copy(update=dict(workspace="coingecko")))   # recorded rows are real ones
-    report = import_file(ws, file)
+    report = import_snapshots(ws, file)
     say(f"{report['stored']:,} rows stored in {ws.root}: {report['coins']} coins, {report['snapshots']:,} snapshots, {report['first']:%Y-%m-%d %H:%M} … {report['last']:%Y-%m-%d %H:%M} UTC; {report['duplicates']:,} duplicate rows left out, {report['rows'] - report['duplicates'] - report['stored']:,} known already")
     if as_json: show_json(report)
 
@@ -319,6 +319,18 @@ def champion(at:At = None, as_json:Json = False):
     _show(r.lineage(v), as_json)
 
 @app.command()
+def assets(ref:Annotated[str | None, typer.Argument(help="market_snapshot, training_dataset, eval_holdout, evaluation_results; or one version: training_dataset:v3.")] = None, limit:int = 20, as_json:Json = False):
+    "Versions of data: what each was made from, and what was made from it."
+    from crypto_anomaly.registry import RegistryError, definitions
+    names = [k for k, d in definitions().items() if d["kind"] == "data"]
+    if ref and ":" in ref:
+        d = registry().asset(ref)
+        show_json(d) if as_json else show_table([dict(fact=k, value=f"{len(v)}: {v[0]} … {v[-1]}" if isinstance(v, list) and len(v) > 6 else v) for k, v in d.items()]); return
+    if ref and ref not in names: raise RegistryError(f"there is no data {ref!r}; there are {', '.join(names)}.")
+    found = registry().list_assets(ref, limit)
+    show_json(found) if as_json else show_table([a | dict(tags=", ".join(f"{k}={v}" for k, v in a["tags"].items())) for a in found], ["ref", "created_at", "run_id", "tags"], "no data yet; run: crypto-anomaly run ingest")
+
+@app.command()
 def events(limit:int = 50, kind:str | None = None, as_json:Json = False):
     "The log of all that happened, newest first."
     e = registry().events(limit=limit, kind=kind)
@@ -390,6 +402,11 @@ def reject(ref:Ref, by:By = "", reason:Reason = ""):
 def challenge(ref:Ref, by:By = "cli"):
     "Start the trial of a version beside the champion."
     say(f"v{registry().challenge(ref, by=by)['version']} is challenger")
+
+@app.command("end-trial")
+def end_trial(ref:Ref = "challenger", by:By = "cli", reason:Reason = ""):
+    "End the trial of a challenger without a promotion."
+    say(f"v{registry().end_trial(ref, by=by, reason=reason)['version']} is evaluated again, its trial has ended")
 
 @app.command()
 def promote(ref:Annotated[str | None, typer.Argument(help="Version, or training run id.")] = None, alias:str = "champion", by:By = "cli", version:Annotated[str | None, typer.Option()] = None,

@@ -606,13 +606,13 @@ def parse_import(
 # %% ../nbs/03_data.ipynb #06a4f945
 def import_file(
     ws:Workspace, path:str, *, run_id:str="import"
-)->dict:                 # the report of `parse_import` plus `stored`, rows that were new
+)->tuple[pd.DataFrame, dict]: # rows that were new, the report of `parse_import` plus `stored`
     "Bring recorded snapshots into the lake of a real workspace; rows that are there already are not stored twice."
     f, report = parse_import(path, run_id=run_id)
     claim(ws, "coingecko")
     new = _not_in(f, read_snapshots(ws, start=report["first"], end=report["last"], columns=[]), ["coin_id", "ts"])
     for _, day in new.groupby(new.ts.dt.date): write_part(ws, "snapshots", day, tag=run_id, schema=SCHEMA)
-    return report | {"stored": len(new)}
+    return new, report | {"stored": len(new)}
 
 # %% ../nbs/03_data.ipynb #10ba265c
 def dataset_versions(ws:Workspace, name:str)->list[dict]: # metadata, oldest first

@@ -20,7 +20,7 @@ from .plots import percent
 # %% auto #0
 __all__ = ['PRESETS', 'FEATURE_SETS', 'ModelError', 'model_config', 'conformal_p', 'Model', 'train', 'explain', 'reason',
            'counterfactual', 'nearest_normal', 'to_bytes', 'from_bytes', 'artifact_path', 'save_artifact',
-           'load_artifact']
+           'artifacts_before', 'remove_artifacts', 'load_artifact']
 
 # %% ../nbs/05_model.ipynb #20d34d92
 class ModelError(CryptoAnomalyError):
@@ -318,6 +318,17 @@ def save_artifact(
     path = f"{root}/{artifact_path(sha)}"
     if not fs.exists(path): write_file(fs, path, data)
     return sha
+
+def artifacts_before(url:str, t:pd.Timestamp)->list[str]: # SHA-256
+    "Artifacts that were stored before `t`."
+    fs, root = _fs(url)
+    files = [p for p in fs.find(root) if p.endswith(".npz")] if fs.exists(root) else []
+    return [p.rsplit("/", 1)[1].removesuffix(".npz") for p in files if pd.Timestamp(fs.modified(p)).tz_convert("UTC") < t]
+
+def remove_artifacts(url:str, shas:list[str])->None:
+    "Delete artifacts; which ones nobody needs is for the registry to say."
+    fs, root = _fs(url)
+    for sha in shas: fs.rm_file(f"{root}/{artifact_path(sha)}")
 
 def load_artifact(url:str, sha:str)->Model:
     "The model stored as `sha`, verified byte for byte."

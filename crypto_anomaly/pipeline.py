@@ -11,9 +11,9 @@ from typing import Any
 from collections.abc import Callable, Iterator
 import pandas as pd
 from .workspace import CryptoAnomalyError, Workspace, code_version, iso, jsonable, utcnow, write_atomic
-from .data import ATTRIBUTION, DataError, compact, expired, fetch_history, fetch_market_data, fetch_prices, list_parts, read_dataset, read_snapshots, remove, write_snapshot
+from .data import ATTRIBUTION, DataError, backfill, compact, expired, fetch_history, fetch_market_data, fetch_prices, import_file, list_parts, read_dataset, read_snapshots, remove, write_snapshot
 from .features import INPUT, FeatureConfig, build_datasets, featurize
-from .model import explain, model_config, reason, save_artifact, train
+from .model import artifact_path, artifacts_before, explain, model_config, reason, remove_artifacts, save_artifact, train
 from .eval import EvalError, compare, compare_planted, evaluate, gate_config, plant
 from .outcomes import outcome_metrics, outcomes
 from .registry import RegistryError, open_registry
@@ -21,10 +21,11 @@ from .scan import load_served, read_predictions
 from .plots import figure_html, plotly_script
 
 # %% auto #0
-__all__ = ['log', 'STATIC', 'SIMULATED', 'CHAIN', 'SCHEDULE', 'COMMAND', 'PipelineError', 'ingest', 'prune', 'build_dataset',
-           'train_candidate', 'evaluate_candidate', 'strangest', 'validate_outcomes', 'promote_version',
-           'scheduled_folder', 'stages', 'stage_parameters', 'check_parameters', 'notebook_body', 'site_assets', 'page',
-           'write_report', 'stage_result', 'run_stage', 'chain', 'run_child', 'tick', 'start_scheduler']
+__all__ = ['log', 'STATIC', 'SIMULATED', 'CHAIN', 'SCHEDULE', 'COMMAND', 'PipelineError', 'ingest', 'record_snapshots',
+           'backfill_lake', 'import_snapshots', 'prune', 'build_dataset', 'train_candidate', 'evaluate_candidate',
+           'strangest', 'validate_outcomes', 'promote_version', 'scheduled_folder', 'stages', 'stage_parameters',
+           'check_parameters', 'notebook_body', 'site_assets', 'page', 'write_report', 'stage_result', 'run_stage',
+           'chain', 'run_child', 'tick', 'start_scheduler']
 
 # %% ../nbs/11_pipeline.ipynb #f2ade6f4
 log = logging.getLogger(__name__)
@@ -38,18 +39,39 @@ def ingest(ws:Workspace, *, num_coins:int=100, run_id:str="", as_of:pd.Timestamp
     table = fetch_market_data(ws, num_coins=num_coins, run_id=run_id, as_of=as_of, tries=tries)
     path = write_snapshot(ws, table)
     facts = dict(coins=len(table), ts=iso(table.ts[0]), source=table.source[0], stored=path is not None, parquet_path=path)
-    if path: open_registry(ws).publish("snapshot_ingested", actor=run_id, ingest_flow="ingest", ingest_run_id=run_id, **facts)
+    if path: record_snapshots(ws, "snapshot_ingested", table, facts | dict(ingest_flow="ingest", ingest_run_id=run_id), run_id=run_id, parquet_path=path)
     return table, facts
+
+def record_snapshots(ws:Workspace, event:str, rows:pd.DataFrame, payload:dict, *, run_id:str="", **facts)->None:
+    "Rows that were stored become a version of `market_snapshot`, announced by `event`."
+    source = str(rows.source.iloc[0])
+    facts |= dict(first=iso(rows.ts.min()), last=iso(rows.ts.max()), snapshots=int(rows.ts.nunique()), n_samples=len(rows), n_features=rows.shape[1], feature_names=list(rows), data_source=source)
+    open_registry(ws).record_data(event, payload, dict(name="market_snapshot", facts=facts, tags=dict(data_source=source)), run_id=run_id)
+
+def backfill_lake(ws:Workspace, *, run_id:str="", **how)->tuple[pd.DataFrame, dict]: # rows that were added, facts; see `data.backfill`
+    "Give a young lake a past."
+    rows = backfill(ws, run_id=run_id, **how)
+    facts = dict(rows=len(rows), coins=rows.coin_id.nunique(), hours=rows.ts.nunique(), first=rows.ts.min(), last=rows.ts.max())
+    if len(rows): record_snapshots(ws, "history_ready", rows, facts, run_id=run_id, ingest_flow="backfill", ingest_run_id=run_id)
+    return rows, facts
+
+def import_snapshots(ws:Workspace, path:str)->dict: # see `data.import_file`
+    "Bring a recorded table into the lake."
+    rows, report = import_file(ws, path)
+    if len(rows): record_snapshots(ws, "history_ready", rows, report, ingest_flow="import", file=Path(path).name)
+    return report
 
 # %% ../nbs/11_pipeline.ipynb #08da93c6
 def prune(
     ws:Workspace, *, days:int|None=None, datasets:int|None=None, # None = KEEP_DAYS and KEEP_DATASETS of the settings
     dry_run:bool=False        # only say what would go
 )->list[str]:                 # what is gone
-    "Delete what is older than it need be; data that a version was trained or evaluated on stays."
-    gone = expired(ws, now=pd.Timestamp(utcnow()), days=ws.settings.keep_days if days is None else days, datasets=ws.settings.keep_datasets if datasets is None else datasets, keep=open_registry(ws).references())
+    "Delete what is older than it need be, and artifacts a day old that no version refers to; data that a version was trained or evaluated on stays."
+    now, r = pd.Timestamp(utcnow()), open_registry(ws)
+    gone = expired(ws, now=now, days=ws.settings.keep_days if days is None else days, datasets=ws.settings.keep_datasets if datasets is None else datasets, keep=r.references())
     if not dry_run: remove(ws, gone)
-    return gone
+    stray = r.collect(artifacts_before(ws.artifacts_url, now - pd.Timedelta("1D")), lambda found: None if dry_run else remove_artifacts(ws.artifacts_url, found))
+    return gone + [f"{ws.artifacts_url}/{artifact_path(sha)}" for sha in stray]
 
 def build_dataset(ws:Workspace, *, run_id:str="", as_of:pd.Timestamp|None=None, **config)->dict: # see `features.build_datasets`
     "Build training data and holdout from stored snapshots; finished days of the lake are compacted on the way."
@@ -58,8 +80,17 @@ def build_dataset(ws:Workspace, *, run_id:str="", as_of:pd.Timestamp|None=None, 
     built = build_datasets(ws, run_id=run_id, now=utcnow(), as_of=as_of, **config)
     t, h = built["training"], built["holdout"]
     if t["total_samples"] < 100: log.warning("only %d training rows; the model will know little", t["total_samples"])
-    open_registry(ws).publish("dataset_ready", actor=run_id, version=None, dataset_version=t["version"], training_samples=t["total_samples"], holdout_samples=h["total_samples"], n_features=t["n_features"], builder_run_id=run_id)
+    payload = dict(dataset_version=t["version"], training_samples=t["total_samples"], holdout_samples=h["total_samples"], n_features=t["n_features"], builder_run_id=run_id)
+    open_registry(ws).record_data("dataset_ready", payload, _data_asset(ws, t, "training"), _data_asset(ws, h, "eval_holdout"), run_id=run_id)
     return built
+
+def _data_asset(ws:Workspace, meta:dict, kind:str)->dict:
+    "A dataset as the registry keeps it, made from the snapshots of its time."
+    a, b = meta["snapshot_range"] or ("", "")
+    own = open_registry(ws).list_assets("market_snapshot", 1_000_000) if ws.reads.name == ws.name else []    # another workspace has a registry of its own
+    facts = {k: meta[k] for k in ("total_samples", "snapshot_count", "content_hash", "feature_names", "n_features", "temporal_features", "deduplicated", "builder_flow", "builder_run_id", "code_version", "config")}
+    return dict(name=meta["name"], version=meta["version"], facts=facts | dict(snapshot_range_start=a, snapshot_range_end=b, data_workspace=ws.reads.name), tags=dict(data_source=meta["source"], dataset_type=kind, has_temporal_features=meta["temporal_features"]),
+                made_from=[s["ref"] for s in own if s["first"] <= b and s["last"] >= a])
 
 # %% ../nbs/11_pipeline.ipynb #4cd476ac
 def _training_data(ws:Workspace, version:str, fresh:bool)->tuple[pd.DataFrame, dict]:
@@ -80,7 +111,9 @@ def train_candidate(
     m = train(frame, c, training_run_id=run_id, **lineage)
     facts = {k: m.meta[k] for k in ("algorithm", "hyperparameters", "anomaly_rate", "anomalies_detected", "training_samples", "n_features")} | lineage
     facts |= dict(framework="scikit-learn", training_flow="train", training_timestamp=iso(utcnow()), feature_names=m.features[:20], description=m.description, code_version=m.meta["versions"]["code"])
-    return open_registry(ws, model_name).register(save_artifact(ws.artifacts_url, m), facts, run_id=run_id), m, frame
+    version = open_registry(ws, model_name).register(save_artifact(ws.artifacts_url, m), facts, run_id=run_id)
+    save_artifact(ws.artifacts_url, m)       # again: whoever collected garbage just now met a file without a row
+    return version, m, frame
 
 # %% ../nbs/11_pipeline.ipynb #a330925d
 def _holdout(ws:Workspace, source:str, version:str, config:FeatureConfig)->tuple[pd.DataFrame, str, str]:

@@ -4,123 +4,29 @@
 
 # %% ../nbs/07_registry.ipynb #60b03fbe
 from __future__ import annotations
-import json, os, re, secrets, sqlite3
-from contextlib import closing, contextmanager, suppress
+import re, sys, tomllib
+from contextlib import contextmanager
 from datetime import datetime
-from enum import StrEnum
 from functools import cache
 from pathlib import Path
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
-from .workspace import CryptoAnomalyError, Workspace, iso, jsonable, utcnow
+from .workspace import Workspace, iso, jsonable, utcnow
+from .schema import TRANSITIONS, ModelStatus, RegistryError, alias_t, approval_t, asset_t, cursor_t, evaluation_t, event_t, link_t, model_t, open_engine, run_t, trigger_t, version_t
 
 # %% auto #0
-__all__ = ['TRANSITIONS', 'model_t', 'version_t', 'evaluation_t', 'approval_t', 'event_t', 'run_t', 'trigger_t', 'alias_t',
-           'RegistryError', 'ModelStatus', 'open_engine', 'Registry', 'open_registry', 'resolve', 'list_model_versions',
-           'champion', 'load_champion_or_latest', 'register', 'record_evaluation', 'request_approval', 'approve',
-           'reject', 'promote', 'rollback', 'challenge', 'retire', 'events', 'champion_at', 'lineage',
-           'list_evaluations', 'references', 'open_requests', 'compare_models', 'start_run', 'finish_run', 'list_runs',
-           'claim']
+__all__ = ['definitions', 'Registry', 'open_registry', 'resolve', 'list_model_versions', 'champion', 'load_champion_or_latest',
+           'register', 'record_data', 'list_assets', 'asset', 'used_by', 'record_evaluation', 'request_approval',
+           'approve', 'reject', 'promote', 'rollback', 'challenge', 'end_trial', 'retire', 'events', 'champion_at',
+           'lineage', 'list_evaluations', 'references', 'collect', 'open_requests', 'compare_models', 'start_run',
+           'finish_run', 'list_runs', 'claim', 'cursor', 'advance']
 
-# %% ../nbs/07_registry.ipynb #c41dec5e
-class RegistryError(CryptoAnomalyError):
-    "A change of the registry that is not allowed, or something that is not there; the message says what to do."
-
-class ModelStatus(StrEnum):
-    "The five statuses of a version; an unknown text is a candidate."
-    candidate = "candidate"; evaluated = "evaluated"; challenger = "challenger"; champion = "champion"; retired = "retired"
-    @classmethod
-    def _missing_(cls, value): return cls.candidate
-
-TRANSITIONS = {("candidate", "evaluated"), ("evaluated", "challenger"), ("evaluated", "champion"), ("challenger", "champion"), ("challenger", "evaluated"), ("champion", "retired"), ("retired", "champion"),
-               ("candidate", "retired"), ("evaluated", "retired"), ("challenger", "retired")}
-
-# %% ../nbs/07_registry.ipynb #e4556ee4
-_meta = sa.MetaData()
-_id = lambda: sa.Column("id", sa.Integer, primary_key=True, autoincrement=True)
-_text = lambda name, **kw: sa.Column(name, sa.Text, **kw)
-
-model_t = sa.Table("model", _meta, _text("name", primary_key=True), _text("workspace", nullable=False), _text("description", nullable=False), _text("created_at", nullable=False))
-version_t = sa.Table("model_version", _meta, _id(), _text("model", nullable=False), sa.Column("version", sa.Integer, nullable=False), _text("status", nullable=False), _text("artifact_sha256", nullable=False),
-    _text("run_id", nullable=False), _text("created_at", nullable=False), sa.Column("facts", sa.JSON, nullable=False), sa.UniqueConstraint("model", "version"), sa.ForeignKeyConstraint(["model"], ["model.name"]),
-    sa.CheckConstraint(f"status IN ({', '.join(repr(s.value) for s in ModelStatus)})", name="legal_status"),
-    sa.Index("one_champion", "model", unique=True, sqlite_where=sa.text("status = 'champion'"), postgresql_where=sa.text("status = 'champion'")), sqlite_autoincrement=True)
-evaluation_t = sa.Table("evaluation", _meta, _id(), sa.Column("version_id", sa.ForeignKey("model_version.id"), nullable=False), _text("artifact_sha256", nullable=False), sa.Column("passed", sa.Boolean, nullable=False),
-    _text("dataset", nullable=False), _text("dataset_hash", nullable=False), sa.Column("compared_to", sa.ForeignKey("model_version.id")), sa.Column("gates", sa.JSON, nullable=False), sa.Column("metrics", sa.JSON, nullable=False),
-    _text("run_id", nullable=False), _text("created_at", nullable=False))
-approval_t = sa.Table("approval", _meta, _id(), sa.Column("version_id", sa.ForeignKey("model_version.id"), nullable=False), sa.Column("evaluation_id", sa.ForeignKey("evaluation.id"), nullable=False),
-    sa.Column("champion_id", sa.ForeignKey("model_version.id")), _text("requested_by", nullable=False), _text("requested_at", nullable=False), _text("notes", nullable=False),
-    _text("decision"), _text("decided_by"), _text("decided_at"), _text("reason"), _text("used_at"),
-    sa.CheckConstraint("decision IN ('approved', 'rejected', 'stale')", name="legal_decision"), sa.CheckConstraint("used_at IS NULL OR decision = 'approved'", name="only_approved_is_used"),
-    sa.Index("one_open_request", "version_id", unique=True, sqlite_where=sa.text("decision IS NULL"), postgresql_where=sa.text("decision IS NULL")))
-event_t = sa.Table("event", _meta, _id(), _text("at", nullable=False), _text("kind", nullable=False), _text("model", nullable=False), sa.Column("version", sa.Integer), _text("actor", nullable=False),
-    sa.Column("payload", sa.JSON, nullable=False), sa.Index("event_kind", "kind", "id"), sqlite_autoincrement=True)
-run_t = sa.Table("run", _meta, _text("id", primary_key=True), _text("stage", nullable=False), _text("status", nullable=False), _text("started_at", nullable=False), _text("finished_at"),
-    sa.Column("parameters", sa.JSON, nullable=False), sa.Column("result", sa.JSON), _text("notebook"), _text("report"), _text("error"), _text("code_version", nullable=False),
-    sa.CheckConstraint("status IN ('running', 'succeeded', 'failed')", name="legal_run_status"))
-trigger_t = sa.Table("trigger", _meta, _id(), _text("stage", nullable=False), _text("event_key", nullable=False), _text("claimed_by", nullable=False), _text("claimed_at", nullable=False), sa.UniqueConstraint("stage", "event_key"))
-alias_t = sa.Table("alias", _meta, _text("model", primary_key=True), _text("name", primary_key=True), sa.Column("version_id", sa.ForeignKey("model_version.id"), nullable=False), _text("set_at", nullable=False))
-
-# %% ../nbs/07_registry.ipynb #f1421a96
-_LEGAL = ", ".join(f"'{a}>{b}'" for a, b in sorted(TRANSITIONS))
-_RULES = {  # name: (operation, table, condition under which it is refused, message)
-    "event_is_append_only_u": ("UPDATE", "event", "TRUE", "events are append-only"), "event_is_append_only_d": ("DELETE", "event", "TRUE", "events are append-only"),
-    "evaluation_is_final_u": ("UPDATE", "evaluation", "TRUE", "an evaluation is final"), "evaluation_is_final_d": ("DELETE", "evaluation", "TRUE", "an evaluation is final"),
-    "approval_is_kept": ("DELETE", "approval", "TRUE", "approvals are kept"), "version_is_kept": ("DELETE", "model_version", "TRUE", "versions are kept"),
-    "decision_is_final": ("UPDATE", "approval", "OLD.decision IS NOT NULL AND (NEW.decision <> OLD.decision OR NEW.version_id <> OLD.version_id OR NEW.evaluation_id <> OLD.evaluation_id OR OLD.used_at IS NOT NULL)", "a decision is final and used once"),
-    "version_is_immutable": ("UPDATE", "model_version", "NEW.id <> OLD.id OR NEW.model <> OLD.model OR NEW.version <> OLD.version OR NEW.artifact_sha256 <> OLD.artifact_sha256 OR NEW.run_id <> OLD.run_id OR NEW.created_at <> OLD.created_at OR CAST(NEW.facts AS TEXT) <> CAST(OLD.facts AS TEXT)", "a version is immutable, only its status moves"),
-    "legal_transition": ("UPDATE", "model_version", f"NEW.status <> OLD.status AND OLD.status || '>' || NEW.status NOT IN ({_LEGAL})", "this change of status is not allowed"),
-    "starts_as_candidate": ("INSERT", "model_version", "NEW.status <> 'candidate'", "a version starts as candidate"),
-    "evaluated_on_evidence": ("UPDATE", "model_version", "NEW.status = 'evaluated' AND OLD.status = 'candidate' AND NOT EXISTS (SELECT 1 FROM evaluation e WHERE e.version_id = NEW.id AND e.passed)", "evaluated needs a passed evaluation"),
-    "champion_is_approved": ("UPDATE", "model_version", "NEW.status = 'champion' AND OLD.status <> 'champion' AND NOT EXISTS (SELECT 1 FROM approval a WHERE a.version_id = NEW.id AND a.used_at IS NOT NULL)", "a champion needs an approval"),
-}
-_SQLITE_RULE = "CREATE TRIGGER {name} BEFORE {op} ON {table} WHEN {when} BEGIN SELECT RAISE(ABORT, '{message}'); END"
-_PG_RULE = ("CREATE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF {when} THEN RAISE EXCEPTION '{message}' USING ERRCODE = 'integrity_constraint_violation'; END IF; "
-            "IF TG_OP = 'DELETE' THEN RETURN OLD; END IF; RETURN NEW; END $$; CREATE TRIGGER {name} BEFORE {op} ON {table} FOR EACH ROW EXECUTE FUNCTION {name}()")
-
-# %% ../nbs/07_registry.ipynb #d434ce00
-def _create(engine:sa.Engine)->None:
-    "Create the schema if it is not there; the first openers of a new database wait for each other."
-    with engine.connect().execution_options(write=True) as c, c.begin():
-        if engine.dialect.name == "postgresql": c.execute(sa.text("SELECT pg_advisory_xact_lock(7246001)"))
-        if sa.inspect(c).has_table("model"): return
-        _meta.create_all(c)
-        rule = _PG_RULE if engine.dialect.name == "postgresql" else _SQLITE_RULE
-        for name, (op, table, when, message) in _RULES.items(): c.exec_driver_sql(rule.format(name=name, op=op, table=table, when=when, message=message))
-
-# %% ../nbs/07_registry.ipynb #16c08169
+# %% ../nbs/07_registry.ipynb #e3f0bf66
 @cache
-def open_engine(
-    url:str     # SQLAlchemy URL; SQLite and PostgreSQL are tested
-)->sa.Engine:   # one per process and URL
-    "The database, its schema created on first use."
-    try: u = sa.make_url(url)
-    except sa.exc.ArgumentError: raise RegistryError(f"CRYPTO_ANOMALY_DB_URL is {url!r}; use an SQLAlchemy URL, e.g. sqlite:///registry.db or postgresql://user@host/name.") from None
-    if u.drivername == "postgresql": u = u.set(drivername="postgresql+psycopg")
-    if u.get_backend_name() == "sqlite" and u.database not in (None, "", ":memory:"): _new_file(Path(u.database))
-    engine = sa.create_engine(u, json_serializer=lambda x: json.dumps(jsonable(x), allow_nan=False, sort_keys=True))
-    if u.get_backend_name() == "sqlite": _sqlite(engine)
-    _create(engine)
-    return engine
-
-def _new_file(path:Path)->None:
-    "An empty database in WAL mode, there at once: two openers that switch the mode of one file lock each other out, and SQLite does not wait then."
-    if path.exists(): return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    with closing(sqlite3.connect(draft)) as db: db.execute("PRAGMA journal_mode=WAL")
-    with suppress(FileExistsError): os.link(draft, path)    # another process was first
-    draft.unlink()
-
-def _sqlite(engine:sa.Engine)->None:
-    "SQLite as a server would be: WAL, foreign keys, and writers that wait for each other from the start."
-    @sa.event.listens_for(engine, "connect")
-    def connected(db, _):
-        db.isolation_level = None
-        for p in ("busy_timeout=30000", "journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"): db.execute(f"PRAGMA {p}")
-    @sa.event.listens_for(engine, "begin")
-    def begin(c): c.exec_driver_sql("BEGIN IMMEDIATE" if c.get_execution_options().get("write") else "BEGIN")
+def definitions()->dict[str, dict]: # name -> kind, description, …
+    "What the registry keeps versions of, from `assets.toml`."
+    return tomllib.loads((Path(sys.modules["crypto_anomaly"].__file__).parent/"assets.toml").read_text())
 
 # %% ../nbs/07_registry.ipynb #3a22c0ad
 def _plain(r)->dict: return dict(r._mapping)
@@ -153,7 +59,7 @@ class Registry:
             with self.engine.connect().execution_options(write=True) as c, c.begin():
                 if not c.execute(mine := sa.select(model_t.c.name).where(model_t.c.name == self.model).with_for_update()).first():
                     insert = postgresql.insert if self.engine.dialect.name == "postgresql" else sqlite.insert
-                    c.execute(insert(model_t).values(name=self.model, workspace=self.workspace, description=f"{self.model}: unsupervised detector of market anomalies", created_at=self.now).on_conflict_do_nothing())
+                    c.execute(insert(model_t).values(name=self.model, workspace=self.workspace, description=definitions().get(self.model, {}).get("description", ""), created_at=self.now).on_conflict_do_nothing())
                     c.execute(mine)
                 yield c
         except sa.exc.IntegrityError as e: raise RegistryError(f"the database refused: {str(e.orig).splitlines()[0]}") from None
@@ -208,10 +114,14 @@ def load_champion_or_latest(self:Registry)->tuple[dict|None, bool]: # version or
 Registry.resolve, Registry.list_model_versions, Registry.champion, Registry.load_champion_or_latest = resolve, list_model_versions, champion, load_champion_or_latest
 
 # %% ../nbs/07_registry.ipynb #0b77331b
+def _resolved(ref:str)->str:
+    "`ref` itself, unless it is an alias, which will mean something else tomorrow."
+    if re.search(r"\b(latest|champion|challenger)\b", ref): raise RegistryError(f"{ref!r} is not resolved; say which version it was, e.g. training_dataset:v7.")
+    return ref
+
 def register(self:Registry, artifact_sha256:str, facts:dict, *, run_id:str="")->int: # version number
     "Add a version as candidate; numbers only grow."
-    source = str(facts.get("data_source", ""))
-    if "latest" in source: raise RegistryError(f"data_source {source!r} is not resolved; say which version it was, e.g. training_dataset:v7.")
+    source = _resolved(str(facts.get("data_source", "")))
     if not re.fullmatch(r"[0-9a-f]{64}", artifact_sha256): raise RegistryError(f"artifact {artifact_sha256!r:.80} is not a SHA-256; store the artifact first.")
     with self._write() as c:
         v = 1 + (c.execute(sa.select(sa.func.max(version_t.c.version)).where(version_t.c.model == self.model)).scalar() or 0)
@@ -219,6 +129,49 @@ def register(self:Registry, artifact_sha256:str, facts:dict, *, run_id:str="")->
         self._event(c, "training_finished", v, run_id, run_id=run_id, data_source=source, anomaly_rate=facts.get("anomaly_rate"), algorithm=facts.get("algorithm"))
     return v
 Registry.register = register
+
+# %% ../nbs/07_registry.ipynb #b0d2b019
+def _asset(self:Registry, c:sa.Connection, name:str, facts:dict, *, version:int|None=None, tags:dict={}, made_from:Iterable[str]=(), run_id:str="")->str:
+    "Write a version of data with its links, in the transaction of its event."
+    if definitions().get(name, {}).get("kind") != "data": raise RegistryError(f"{name!r} is not declared as data in assets.toml; there are {', '.join(k for k, d in definitions().items() if d['kind'] == 'data')}.")
+    links = sorted({_resolved(m) for m in made_from if m})
+    version = version or 1 + (c.execute(sa.select(sa.func.max(asset_t.c.version)).where(asset_t.c.name == name)).scalar() or 0)
+    if known := c.execute(sa.select(asset_t).where(asset_t.c.name == name, asset_t.c.version == version)).first(): raise RegistryError(f"{name}:v{version} is known since {known.created_at} as something else; a lake that was emptied needs a registry that is new, too (move {self.engine.url.database} away).")
+    id_ = c.execute(sa.insert(asset_t).values(name=name, version=version, run_id=run_id, created_at=self.now, facts=facts, tags=tags)).inserted_primary_key[0]
+    if links: c.execute(sa.insert(link_t), [dict(asset_id=id_, made_from=m) for m in links])
+    return f"{name}:v{version}"
+
+def record_data(self:Registry, event:str, payload:dict, *assets:dict, run_id:str="")->list[str]: # references, e.g. 'training_dataset:v3'
+    "Write versions of data (`name`, `facts`, and maybe `version`, `tags`, `made_from`) and the event that announces them, in one transaction."
+    with self._write() as c:
+        refs = [_asset(self, c, **a, run_id=run_id) for a in assets]
+        self._event(c, event, None, run_id, assets=refs, **payload)
+    return refs
+
+# %% ../nbs/07_registry.ipynb #081ccbdc
+def _asset_dict(r)->dict: return {"ref": f"{r.name}:v{r.version}", "name": r.name, "version": r.version, "created_at": r.created_at, "run_id": r.run_id, "tags": r.tags} | r.facts
+
+def list_assets(self:Registry, name:str|None=None, limit:int=20)->list[dict]: # newest first
+    "Versions of data, without what they are made from."
+    q = sa.select(asset_t).order_by(asset_t.c.id.desc()).limit(limit)
+    return [_asset_dict(r) for r in self._read(q.where(asset_t.c.name == name) if name else q)]
+
+def asset(self:Registry, ref:str)->dict: # facts, tags, made_from, used_by
+    "One version of data (`training_dataset:v3`, `training_dataset:latest`), what it was made from, and what was made from it."
+    m = re.fullmatch(r"(\w+):(?:v?(\d{1,9})|latest)", ref)
+    q = sa.select(asset_t).where(asset_t.c.name == (m[1] if m else "")).order_by(asset_t.c.version.desc())
+    found = self._read(q.where(asset_t.c.version == int(m[2])) if m and m[2] else q.limit(1))
+    if not found: raise RegistryError(f"there is no data {ref!r}; see: crypto-anomaly assets")
+    d = _asset_dict(found[0])
+    return d | dict(made_from=[r.made_from for r in self._read(sa.select(link_t.c.made_from).where(link_t.c.asset_id == found[0].id).order_by(sa.func.length(link_t.c.made_from), link_t.c.made_from))], used_by=used_by(self, d["ref"]))
+
+def used_by(self:Registry, ref:str)->list[str]:
+    "Data and versions of this model that were made from `ref`."
+    data = self._read(sa.select(asset_t.c.name, asset_t.c.version).join(link_t, link_t.c.asset_id == asset_t.c.id).where(link_t.c.made_from == ref).order_by(asset_t.c.id))
+    models = self._read(sa.select(version_t.c.version).where(version_t.c.model == self.model, version_t.c.facts["data_source"].as_string() == ref).order_by(version_t.c.version))
+    return [f"{r.name}:v{r.version}" for r in data] + [f"{self.model}:v{r.version}" for r in models]
+
+for f in (record_data, list_assets, asset, used_by): setattr(Registry, f.__name__, f)
 
 # %% ../nbs/07_registry.ipynb #1dfb7f81
 def _move(self:Registry, c:sa.Connection, row:sa.Row, status:str)->None:
@@ -240,6 +193,9 @@ def record_evaluation(self:Registry, ref:str|int, *, passed:bool, gates:list[dic
         if passed and v.status == "candidate": _move(self, c, v, "evaluated")
         self._event(c, "evaluation_passed" if passed else "evaluation_failed", v.version, run_id, evaluation_id=id_, model_name=self.model, model_version=v.version, compared_to_version=other.version if other else None,
                     anomaly_rate=metrics.get("anomaly_rate"), evaluation_run_id=run_id, eval_data_ref=dataset)
+        name = lambda x: f"{self.model}:v{x.version}" if x else ""
+        _asset(self, c, "evaluation_results", dict(model_version=v.version, compared_to_version=other.version if other else None, evaluated_by_run_id=run_id, eval_dataset=dataset, gates_passed=sum(bool(g.get("passed")) for g in gates), gates=len(gates)), version=id_,
+               tags=dict(decision="passed" if passed else "failed"), made_from=[name(v), dataset, name(other)], run_id=run_id)
     return id_
 Registry.record_evaluation = record_evaluation
 
@@ -350,12 +306,23 @@ def rollback(self:Registry, *, reason:str, by:str="", to:str|int|None=None)->dic
 _CROWNED = ("model_promoted", "model_rolled_back")
 
 def challenge(self:Registry, ref:str|int, *, by:str="")->dict:
-    "Start the trial of an evaluated version beside the champion."
+    "Start the trial of an evaluated version beside the champion: scans score it in shadow from now on."
     with self._write() as c:
         v = _resolve(self, c, ref)
+        if (on := c.execute(self._versions().where(version_t.c.status == "challenger")).first()) and on.id != v.id: raise RegistryError(f"v{on.version} is on trial already; end that first: crypto-anomaly end-trial v{on.version} --reason WHY")
         _move(self, c, v, "challenger")
-        self._event(c, "model_challenged", v.version, by)
+        self._event(c, "model_challenged", v.version, by, champion=champ.version if (champ := _champion_row(self, c)) else None)
     return dict(version=v.version, status="challenger")
+
+def end_trial(self:Registry, ref:str|int="challenger", *, reason:str, by:str="")->dict:
+    "End a trial without a promotion: the challenger is an evaluated version again."
+    if not reason.strip(): raise RegistryError("ending a trial needs a reason (--reason WHY).")
+    with self._write() as c:
+        v = _resolve(self, c, ref)
+        if v.status != "challenger": raise RegistryError(f"v{v.version} is {v.status}, not on trial.")
+        _move(self, c, v, "evaluated")
+        self._event(c, "trial_ended", v.version, by, reason=reason)
+    return dict(version=v.version, status="evaluated")
 
 def retire(self:Registry, ref:str|int, *, reason:str, by:str="")->dict:
     "Take a version out of the running; the champion is replaced or rolled back instead."
@@ -366,7 +333,7 @@ def retire(self:Registry, ref:str|int, *, reason:str, by:str="")->dict:
         self._event(c, "model_retired", v.version, by, reason=reason)
     return dict(version=v.version, status="retired")
 
-Registry.promote, Registry.rollback, Registry.challenge, Registry.retire = promote, rollback, challenge, retire
+for f in (promote, rollback, challenge, end_trial, retire): setattr(Registry, f.__name__, f)
 
 # %% ../nbs/07_registry.ipynb #8aa36207
 def events(self:Registry, *, kind:str|None=None, limit:int=100, after:int=0)->list[dict]: # newest first
@@ -384,12 +351,18 @@ def lineage(self:Registry, ref:str|int)->dict: # the version with evaluations, a
     "Everything that is known of one version, in one call."
     with self.engine.connect() as c:
         v = _resolve(self, c, ref)
-        rows = lambda t: [_plain(x) for x in c.execute(sa.select(t).where(t.c.version_id == v.id).order_by(t.c.id))]
+        evaluations, approvals = ([_plain(x) for x in c.execute(sa.select(t).where(t.c.version_id == v.id).order_by(t.c.id))] for t in (evaluation_t, approval_t))
         run = c.execute(sa.select(run_t).where(run_t.c.id == v.run_id)).first()
         ev = [_plain(x) for x in c.execute(sa.select(event_t).where(event_t.c.model == self.model, event_t.c.version == v.version).order_by(event_t.c.id))]
         names = [x.name for x in c.execute(sa.select(alias_t.c.name).where(alias_t.c.version_id == v.id))]
         seen = [e["payload"] for e in ev if e["kind"] == "outcomes_validated"]
-        return _version_dict(v) | dict(outcomes=seen, evaluations=rows(evaluation_t), approvals=rows(approval_t), events=ev, aliases=names, run=_plain(run) if run else None)
+    return _version_dict(v) | _judged(evaluations, ev) | dict(outcomes=seen, evaluations=evaluations, approvals=approvals, events=ev, aliases=names, run=_plain(run) if run else None, used_by=used_by(self, f"{self.model}:v{v.version}"))
+
+def _judged(evaluations:list[dict], events:list[dict])->dict:
+    "The newest evaluation and promotion of a version, as annotations."
+    e, p = next(reversed(evaluations), None), next((x for x in reversed(events) if x["kind"] in _CROWNED), None)
+    return (dict(evaluated_by_flow="evaluate", evaluated_by_run_id=e["run_id"], eval_dataset=e["dataset"], eval_anomaly_rate=e["metrics"].get("anomaly_rate"), eval_timestamp=e["created_at"]) if e else {}) | (
+            dict(promotion_timestamp=p["at"], promotion_run_id=p["payload"].get("promoted_by_run_id"), approved_by=p["payload"].get("approved_by"), replaced_version=p["payload"]["previous_holder"]) if p else {})
 
 def list_evaluations(self:Registry, limit:int=20)->list[dict]: # version, passed, metrics, created_at; oldest first
     "The last evaluations of any version."
@@ -401,6 +374,14 @@ def references(self:Registry)->set[str]: # e.g. {'training_dataset:v3', 'eval_ho
     q = [sa.select(version_t.c.facts), sa.select(evaluation_t.c.dataset)]
     with self.engine.connect() as c: facts, seen = ([x[0] for x in c.execute(s)] for s in q)
     return {f["data_source"] for f in facts if f.get("data_source")} | set(seen)
+
+def collect(self:Registry, artifacts:Iterable[str], remove:Callable[[list[str]], None])->list[str]: # those that went
+    "Remove the artifacts that no version of any model refers to; nobody registers meanwhile."
+    with self._write() as c:
+        c.execute(sa.select(model_t.c.name).with_for_update())
+        gone = sorted(set(artifacts) - set(c.execute(sa.select(version_t.c.artifact_sha256)).scalars()))
+        remove(gone)
+    return gone
 
 def open_requests(self:Registry)->list[dict]: # version, evaluation, gates, metrics, stale (why, or None); oldest first
     "The approvals that wait for a decision."
@@ -416,7 +397,7 @@ def compare_models(self:Registry, a:str|int, b:str|int)->dict: # {v1, v2, differ
     x, y = facts(a), facts(b)
     return dict(v1=x, v2=y, differences={f"{k}_diff": y[k] - x[k] for k in ("anomaly_rate", "eval_anomaly_rate", "silhouette_score", "score_gap") if isinstance(x[k], (int, float)) and isinstance(y[k], (int, float))})
 
-for f in (events, champion_at, lineage, list_evaluations, references, open_requests, compare_models): setattr(Registry, f.__name__, f)
+for f in (events, champion_at, lineage, list_evaluations, references, collect, open_requests, compare_models): setattr(Registry, f.__name__, f)
 
 # %% ../nbs/07_registry.ipynb #b73f1338
 def start_run(self:Registry, id_:str, stage:str, parameters:dict, code_version:str="")->None:
@@ -436,4 +417,14 @@ def claim(self:Registry, stage:str, event_key:str, by:str)->bool:
     except RegistryError: return False
     return True
 
-for f in (start_run, finish_run, list_runs, claim): setattr(Registry, f.__name__, f)
+def cursor(self:Registry, consumer:str)->int:
+    "Id of the last event that a reader of the log has dealt with; 0 at first."
+    return next((x.event_id for x in self._read(sa.select(cursor_t.c.event_id).where(cursor_t.c.consumer == consumer))), 0)
+
+def advance(self:Registry, consumer:str, event_id:int)->None:
+    "Remember how far a reader of the log has come; it never goes back."
+    insert = postgresql.insert if self.engine.dialect.name == "postgresql" else sqlite.insert
+    q = insert(cursor_t).values(consumer=consumer, event_id=event_id)
+    with self._write() as c: c.execute(q.on_conflict_do_update(index_elements=["consumer"], set_=dict(event_id=event_id), where=cursor_t.c.event_id < event_id))
+
+for f in (start_run, finish_run, list_runs, claim, cursor, advance): setattr(Registry, f.__name__, f)

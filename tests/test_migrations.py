@@ -1,0 +1,71 @@
+"""A registry made by an older version is brought up to the tables of today, with all it knows."""
+import sqlite3
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+
+from crypto_anomaly import schema
+from crypto_anomaly.registry import Registry, RegistryError
+
+SHA = "ab" * 32
+PAST = """INSERT INTO model VALUES ('anomaly_detector', 'simulated', '', '2026-01-01');
+INSERT INTO model_version (model, version, status, artifact_sha256, run_id, created_at, facts) VALUES ('anomaly_detector', 1, 'candidate', '{sha}', 'r1', '2026-01-01', '{{}}'), ('anomaly_detector', 2, 'candidate', '{sha}', 'r2', '2026-01-01', '{{}}');
+INSERT INTO evaluation (version_id, artifact_sha256, passed, dataset, dataset_hash, gates, metrics, run_id, created_at) VALUES (1, '{sha}', TRUE, 'd', '', '[]', '{{}}', '', ''), (2, '{sha}', TRUE, 'd', '', '[]', '{{}}', '', '');
+UPDATE model_version SET status = 'evaluated';
+UPDATE model_version SET status = 'challenger'""".format(sha=SHA)
+
+
+def old_database(url):
+    """A database as `tests/schema_0001.*.sql` has it, with two challengers in it."""
+    u = sa.make_url(url)
+    script = (Path(__file__).parent / f"schema_0001.{u.get_backend_name()}.sql").read_text()
+    engine = sa.create_engine(u)
+    with engine.begin() as c:
+        for statement in script.split("\n-- next\n") + PAST.split(";\n"):
+            c.exec_driver_sql(statement)
+    engine.dispose()
+
+
+def rules(c):
+    table = "pg_trigger WHERE NOT tgisinternal" if c.dialect.name == "postgresql" else "sqlite_master WHERE type = 'trigger'"
+    return set(c.exec_driver_sql(f"SELECT {'tgname' if c.dialect.name == 'postgresql' else 'name'} FROM {table}").scalars())
+
+
+def test_an_old_database_becomes_what_a_new_one_is(db_url):
+    old_database(db_url)
+    r = Registry(db_url)
+    with r.engine.connect() as c:
+        assert compare_metadata(MigrationContext.configure(c), schema._meta) == []
+        assert rules(c) == set(schema._RULES)
+        assert {i["name"] for i in sa.inspect(c).get_indexes("model_version")} >= {"one_champion", "one_challenger"}
+    assert [(v["version"], v["status"]) for v in r.list_model_versions()] == [(2, "challenger"), (1, "evaluated")]  # the newer trial goes on
+    r.request_approval("v2", by="a")
+    r.approve("v2", by="b", reason="still here")
+    assert r.promote("v2")["version"] == 2
+    assert r.record_data("dataset_ready", {}, dict(name="training_dataset", facts={}, made_from=["market_snapshot:v1"])) == ["training_dataset:v1"]
+
+
+def test_a_step_that_fails_leaves_the_old_database(db_url, monkeypatch):
+    old_database(db_url)
+
+    def broken(op):
+        schema._0002(op)
+        op.execute("SELECT no_such_function()")
+
+    monkeypatch.setitem(schema._STEPS, "0002", broken)
+    with pytest.raises(sa.exc.DBAPIError):
+        schema.open_engine(db_url)
+    monkeypatch.setitem(schema._STEPS, "0002", schema._0002)
+    assert Registry(db_url).resolve("challenger")["version"] == 2
+
+
+def test_a_newer_database_is_refused(tmp_path):
+    Registry(url := f"sqlite:///{tmp_path}/r.db").register(SHA, {})
+    with sqlite3.connect(tmp_path / "r.db") as db:
+        db.execute("UPDATE alembic_version SET version_num = '9999'")
+    schema.open_engine.cache_clear()
+    with pytest.raises(RegistryError, match="newer version of crypto_anomaly"):
+        Registry(url)
