@@ -11,10 +11,10 @@ import typer
 
 # %% auto #0
 __all__ = ['app', 'Dask', 'Json', 'Ref', 'By', 'Reason', 'At', 'bench', 'say', 'show_json', 'show_table', 'reading', 'working',
-           'fetching', 'registry', 'up', 'serve', 'schedule', 'run', 'pipeline', 'scan', 'why', 'movers', 'import_',
-           'bench_market', 'backtest_', 'versions', 'show', 'compare', 'champion', 'assets', 'events', 'runs',
-           'datasets', 'prune', 'status', 'request_approval', 'approve', 'reject', 'challenge', 'end_trial', 'promote',
-           'rollback', 'retire', 'simulate', 'doctor', 'main']
+           'fetching', 'registry', 'up', 'serve', 'panel', 'schedule', 'run', 'pipeline', 'scan', 'why', 'movers',
+           'import_', 'bench_market', 'backtest_', 'versions', 'show', 'compare', 'champion', 'assets', 'events',
+           'runs', 'datasets', 'prune', 'status', 'request_approval', 'approve', 'reject', 'challenge', 'end_trial',
+           'promote', 'rollback', 'retire', 'simulate', 'doctor', 'main']
 
 # %% ../nbs/14_cli.ipynb #df7831b3
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, help="Watches the crypto market for anomalies and runs the whole life of the models that do it.")
@@ -139,6 +139,17 @@ def serve(host:str = "127.0.0.1", port:int = 8000):
     check_bind(ws.settings, host); _free(host, port)
     _address(ws, host, port)
     run_server(ws.settings.model_copy(update=dict(workspace=ws.name)), host, port)
+
+@app.command()
+def panel(host:str = "127.0.0.1", port:int = 8866):
+    "The promotion desk in the browser: approve, reject, try."
+    from crypto_anomaly.panel import run_desk
+    from crypto_anomaly.serve import check_bind
+    ws = reading()
+    check_bind(ws.settings, host); _free(host, port)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    say(f"Promotion desk on http://{host}:{port}/?token={ws.api_token} – Ctrl-C stops.")
+    raise typer.Exit(run_desk(ws, host, port))
 
 @app.command()
 def schedule():
@@ -492,7 +503,7 @@ def _expected()->tuple:
 
 def _hint(e:Exception)->str:
     "What to do about an expected error that does not say it itself."
-    if isinstance(e, ImportError): return f" – install the extra that brings it, e.g. pip install 'crypto_anomaly[{dict(psycopg='postgres', s3fs='s3').get(e.name or '', 'dev')}]'"
+    if isinstance(e, ImportError): return f" – install the extra that brings it, e.g. pip install 'crypto_anomaly[{dict(psycopg='postgres', s3fs='s3', voila='notebook', mlflow='mlflow').get(e.name or '', 'dev')}]'"
     if type(e).__module__.startswith("botocore"): return " – check CRYPTO_ANOMALY_LAKE_URL, AWS_ENDPOINT_URL and whether the store answers"
     return " – check CRYPTO_ANOMALY_DB_URL and whether the database runs" if type(e).__module__.startswith("sqlalchemy") else ""
 

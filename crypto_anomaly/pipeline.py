@@ -24,8 +24,8 @@ from .plots import figure_html, plotly_script
 __all__ = ['log', 'STATIC', 'SIMULATED', 'CHAIN', 'SCHEDULE', 'COMMAND', 'PipelineError', 'ingest', 'record_snapshots',
            'backfill_lake', 'import_snapshots', 'prune', 'build_dataset', 'train_candidate', 'evaluate_candidate',
            'strangest', 'validate_outcomes', 'promote_version', 'scheduled_folder', 'stages', 'stage_parameters',
-           'check_parameters', 'notebook_body', 'site_assets', 'page', 'write_report', 'stage_result', 'run_stage',
-           'chain', 'run_child', 'tick', 'start_scheduler']
+           'check_parameters', 'notebook_body', 'site_assets', 'page', 'write_report', 'environment', 'stage_result',
+           'run_stage', 'chain', 'run_child', 'tick', 'start_scheduler']
 
 # %% ../nbs/11_pipeline.ipynb #f2ade6f4
 log = logging.getLogger(__name__)
@@ -292,6 +292,10 @@ def _environment(ws:Workspace)->dict[str, str]:
     s = ws.settings.model_dump(exclude_none=True, exclude_defaults=True) | dict(home=ws.settings.home.absolute(), workspace=ws.name, source=ws.source or ws.settings.source)
     return {f"CRYPTO_ANOMALY_{k.upper()}": str(v) for k, v in s.items() if k != "environment"}
 
+def environment(ws:Workspace)->dict[str, str]:
+    "The environment of a process that works in `ws`."
+    return os.environ | _environment(ws)
+
 @contextmanager
 def _environ(extra:dict[str, str])->Iterator[None]:
     "`os.environ` with `extra` for a while."
@@ -359,7 +363,7 @@ COMMAND = [sys.executable, "-c", "from crypto_anomaly.cli import main; main()"] 
 
 def run_child(ws:Workspace, start:str="ingest", stop:str="evaluate")->int: # exit code
     "Run the chain in a process of its own: notebooks need more memory than a server should keep."
-    return subprocess.run([*COMMAND, "pipeline", "--from", start, "--to", stop], env=os.environ | _environment(ws), stdin=subprocess.DEVNULL).returncode
+    return subprocess.run([*COMMAND, "pipeline", "--from", start, "--to", stop], env=environment(ws), stdin=subprocess.DEVNULL).returncode
 
 def tick(ws:Workspace, kind:str, slot:str)->int|None: # exit code; None when somebody else has claimed the slot
     "Run the stages of one slot, once among all schedulers."

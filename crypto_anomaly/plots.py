@@ -9,10 +9,10 @@ import json, sys
 import plotly.graph_objects as go
 
 # %% auto #0
-__all__ = ['LIGHT', 'DARK', 'COLORS', 'TEMPLATE', 'money', 'percent', 'once_in', 'score_distribution', 'quality_report',
-           'feature_histograms', 'price_change_heatmap', 'market_map', 'contributions', 'coin_history',
-           'recall_heatmap', 'calibration_plot', 'outcome_map', 'flag_rate_history', 'metrics_history', 'gates_table',
-           'figure_html', 'plotly_script']
+__all__ = ['LIGHT', 'DARK', 'COLORS', 'TEMPLATE', 'money', 'percent', 'once_in', 'score_distribution', 'score_distributions',
+           'quality_report', 'feature_histograms', 'price_change_heatmap', 'market_map', 'contributions',
+           'coin_history', 'recall_heatmap', 'calibration_plot', 'outcome_map', 'flag_rate_history', 'metrics_history',
+           'foresight_history', 'gates_table', 'figure_html', 'plotly_script']
 
 # %% ../nbs/02_plots.ipynb #55d0ca7a
 LIGHT = dict(ink="#1b2430", muted="#5d6b7a", line="#e3e8ee", panel="#f6f8fa", paper="#ffffff", link="#2563eb")
@@ -71,6 +71,20 @@ def score_distribution(
         _histogram(f, score[mask], edges, COLORS[name], name=f"{name} ({int(mask.sum()):,})")
     f.add_vline(x=threshold, line_dash="dot", annotation_text="threshold")
     return f.update_layout(title=title, barmode="overlay", xaxis_title="score, higher is stranger", yaxis_title="rows").update_yaxes(type="log")
+
+# %% ../nbs/02_plots.ipynb #315cb302
+def score_distributions(
+    models:dict[str, tuple[np.ndarray, np.ndarray, float]],  # name -> (n,) score, (n,) bool flagged, threshold
+    *, title:str="How far do the flagged rows stand apart, side by side?"
+)->go.Figure:
+    "Score histograms of several models on the same rows, each on its own scale."
+    from plotly.subplots import make_subplots
+    f = make_subplots(1, len(models), subplot_titles=[f"{n}: {m[1].sum():,} of {len(m[1]):,} flagged" for n, m in models.items()], shared_yaxes=True, figure=_figure())
+    for i, (score, flagged, threshold) in enumerate(models.values(), 1):
+        edges = np.histogram_bin_edges(score, 30)
+        for name, mask in (("normal", ~flagged), ("anomaly", flagged)): _histogram(f, score[mask], edges, COLORS[name], name=name, row=1, col=i, showlegend=i == 1)
+        f.add_vline(x=threshold, line_dash="dot", row=1, col=i)
+    return f.update_layout(title=title, barmode="overlay", margin_t=88, legend=dict(y=-.25, yanchor="top")).update_yaxes(type="log").update_xaxes(title_text="score, higher is stranger")
 
 # %% ../nbs/02_plots.ipynb #a1e64f07
 def quality_report(
@@ -230,6 +244,16 @@ def metrics_history(
     f = _figure()
     for c in [c for c in runs if c != "version"]: f.add_scatter(x=[*range(1, len(runs) + 1)], y=runs[c], mode="lines+markers", name=c.replace("_", " "), text=[f"v{v}, {t}" for v, t in zip(runs.get("version", runs.index), runs.index)], hovertemplate="%{text}: %{y:.3f}<extra></extra>")
     return f.update_layout(title=title, xaxis=dict(title="evaluation, newest on the right", dtick=max(1, len(runs)//10)), height=300)
+
+# %% ../nbs/02_plots.ipynb #7655fbbb
+def foresight_history(
+    by_day:pd.DataFrame,  # index day; one column per model: Spearman's ρ of its scores with the moves of the day after
+    *, title:str="Whose scores foretell the moves of the next day?"
+)->go.Figure:
+    "ρ of every day, one line per model."
+    f = _figure()
+    for name, color in zip(by_day, (COLORS["challenger"], COLORS["champion"])): f.add_scatter(x=by_day.index, y=by_day[name], mode="lines+markers", name=name, line_color=color, marker_symbol="diamond" if color == COLORS["challenger"] else "circle")
+    return f.add_hline(y=0, line_dash="dot").update_layout(title=title, yaxis_title="ρ, 0 is chance", height=300)
 
 # %% ../nbs/02_plots.ipynb #51271998
 def gates_table(

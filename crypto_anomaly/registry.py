@@ -12,7 +12,7 @@ from pathlib import Path
 from collections.abc import Callable, Iterable, Iterator
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
-from .workspace import Workspace, iso, jsonable, utcnow
+from .workspace import Workspace, iso, utcnow
 from .schema import TRANSITIONS, ModelStatus, RegistryError, alias_t, approval_t, asset_t, cursor_t, evaluation_t, event_t, link_t, model_t, open_engine, run_t, trigger_t, version_t
 
 # %% auto #0
@@ -34,7 +34,7 @@ def _plain(r)->dict: return dict(r._mapping)
 def _version_dict(r)->dict:
     "A version as everybody shows it: its facts beside its columns."
     d = _plain(r)
-    return {"version": d["version"], "status": d["status"], "model": d["model"], "created_at": d["created_at"], "training_run_id": d["run_id"], "artifact_sha256": d["artifact_sha256"]} | d["facts"] | {"id": d["id"]}
+    return {"version": d["version"], "status": ModelStatus(d["status"]).value, "model": d["model"], "created_at": d["created_at"], "training_run_id": d["run_id"], "artifact_sha256": d["artifact_sha256"]} | d["facts"] | {"id": d["id"]}
 
 # %% ../nbs/07_registry.ipynb #32654774
 class Registry:
@@ -131,13 +131,13 @@ def register(self:Registry, artifact_sha256:str, facts:dict, *, run_id:str="")->
 Registry.register = register
 
 # %% ../nbs/07_registry.ipynb #b0d2b019
-def _asset(self:Registry, c:sa.Connection, name:str, facts:dict, *, version:int|None=None, tags:dict={}, made_from:Iterable[str]=(), run_id:str="")->str:
+def _asset(self:Registry, c:sa.Connection, name:str, facts:dict, *, version:int|None=None, tags:dict|None=None, made_from:Iterable[str]=(), run_id:str="")->str:
     "Write a version of data with its links, in the transaction of its event."
     if definitions().get(name, {}).get("kind") != "data": raise RegistryError(f"{name!r} is not declared as data in assets.toml; there are {', '.join(k for k, d in definitions().items() if d['kind'] == 'data')}.")
     links = sorted({_resolved(m) for m in made_from if m})
     version = version or 1 + (c.execute(sa.select(sa.func.max(asset_t.c.version)).where(asset_t.c.name == name)).scalar() or 0)
     if known := c.execute(sa.select(asset_t).where(asset_t.c.name == name, asset_t.c.version == version)).first(): raise RegistryError(f"{name}:v{version} is known since {known.created_at} as something else; a lake that was emptied needs a registry that is new, too (move {self.engine.url.database} away).")
-    id_ = c.execute(sa.insert(asset_t).values(name=name, version=version, run_id=run_id, created_at=self.now, facts=facts, tags=tags)).inserted_primary_key[0]
+    id_ = c.execute(sa.insert(asset_t).values(name=name, version=version, run_id=run_id, created_at=self.now, facts=facts, tags=tags or {})).inserted_primary_key[0]
     if links: c.execute(sa.insert(link_t), [dict(asset_id=id_, made_from=m) for m in links])
     return f"{name}:v{version}"
 
@@ -200,17 +200,23 @@ def record_evaluation(self:Registry, ref:str|int, *, passed:bool, gates:list[dic
 Registry.record_evaluation = record_evaluation
 
 # %% ../nbs/07_registry.ipynb #b73764da
+_CROWNED = ("model_promoted", "model_rolled_back")   # events that make a champion
+
 def _latest_evaluation(c:sa.Connection, v:sa.Row)->sa.Row|None:
     return c.execute(sa.select(evaluation_t).where(evaluation_t.c.version_id == v.id).order_by(evaluation_t.c.id.desc()).limit(1)).first()
 
 def _champion_row(self:Registry, c:sa.Connection)->sa.Row|None:
     return c.execute(self._versions().where(version_t.c.status == "champion")).first()
 
+def _crowned(self:Registry, c:sa.Connection)->sa.Row:
+    "The event that made the champion."
+    return c.execute(sa.select(event_t).where(event_t.c.model == self.model, event_t.c.kind.in_(_CROWNED)).order_by(event_t.c.id.desc()).limit(1)).first()
+
 def _stale(self:Registry, c:sa.Connection, a:sa.Row, v:sa.Row)->str|None:
     "Why an approval no longer stands, None when it does."
     e, champ = _latest_evaluation(c, v), _champion_row(self, c)
     if e is None or e.id != a.evaluation_id: return f"v{v.version} has been evaluated again since"
-    if (champ.id if champ else None) != a.champion_id: return f"the champion is now {f'v{champ.version}' if champ else 'nobody'}"
+    if (champ.id if champ else None) != a.champion_id: return f"the champion is now v{champ.version}, made so by {_crowned(self, c).actor or 'nobody named'}" if champ else "there is no champion any more"
     return None
 
 def request_approval(self:Registry, ref:str|int, *, by:str, notes:str="")->int: # id of the request; the open one when there is one already
@@ -238,12 +244,18 @@ def _decide(self:Registry, ref:str|int, decision:str, kind:str, by:str, reason:s
     with self._write() as c:
         v = _resolve(self, c, ref)
         a = c.execute(sa.select(approval_t).where(approval_t.c.version_id == v.id, approval_t.c.decision.is_(None))).first()
-        if a is None: raise RegistryError(f"nobody has asked for approval of v{v.version} ({v.status}); ask with: crypto-anomaly request-approval v{v.version}")
+        if a is None: raise RegistryError(_no_question(c, v))
         if decision == "approved" and (why := _stale(self, c, a, v)): raise RegistryError(f"the request for v{v.version} is stale: {why}. Look at the evidence again and ask anew: crypto-anomaly request-approval v{v.version}")
         if self.four_eyes and by == a.requested_by: raise RegistryError(f"{by!r} asked for this approval and FOUR_EYES is on: somebody else must decide.")
         _decide_row(c, a.id, decision=decision, decided_by=by, decided_at=self.now, reason=reason)
         self._event(c, kind, v.version, by, approval_id=a.id, evaluation_id=a.evaluation_id, reason=reason)
     return a.id
+
+def _no_question(c:sa.Connection, v:sa.Row)->str:
+    "Why there is nothing to decide: nobody asked, or somebody was faster."
+    last = c.execute(sa.select(approval_t).where(approval_t.c.version_id == v.id).order_by(approval_t.c.id.desc()).limit(1)).first()
+    if last is None or last.used_at and v.status != "champion": return f"nobody has asked for approval of v{v.version} ({v.status}); ask with: crypto-anomaly request-approval v{v.version}"
+    return f"v{v.version} ({v.status}) was {last.decision} by {last.decided_by or 'the registry'} at {last.decided_at[:19]} already ({last.reason}); another decision needs another request: crypto-anomaly request-approval v{v.version}"
 
 def approve(self:Registry, ref:str|int, *, by:str, reason:str)->int: # id of the approval
     "Approve the promotion of a version on the evidence that was requested."
@@ -303,7 +315,6 @@ def rollback(self:Registry, *, reason:str, by:str="", to:str|int|None=None)->dic
         self._event(c, "rollback_requested", target, by, reason=reason, from_version=now.version)
         old = _crown(self, c, _resolve(self, c, target), "model_rolled_back", by, reason=reason)
     return dict(version=target, alias="champion", previous_holder=old)
-_CROWNED = ("model_promoted", "model_rolled_back")
 
 def challenge(self:Registry, ref:str|int, *, by:str="")->dict:
     "Start the trial of an evaluated version beside the champion: scans score it in shadow from now on."
@@ -383,10 +394,12 @@ def collect(self:Registry, artifacts:Iterable[str], remove:Callable[[list[str]],
         remove(gone)
     return gone
 
-def open_requests(self:Registry)->list[dict]: # version, evaluation, gates, metrics, stale (why, or None); oldest first
-    "The approvals that wait for a decision."
+def open_requests(self:Registry, *, approved:bool=False)->list[dict]: # version, decision, evaluation, stale (why, or None); oldest first
+    "The approvals that wait for a decision; with `approved`, also those that were given and wait for their promotion."
+    last = sa.select(sa.func.max(approval_t.c.id)).group_by(approval_t.c.version_id)
+    waits = approval_t.c.decision.is_(None) | (sa.and_(approval_t.c.decision == "approved", approval_t.c.used_at.is_(None), approval_t.c.id.in_(last)) if approved else sa.false())
     with self.engine.connect() as c:
-        rows = c.execute(sa.select(approval_t, version_t.c.version).join(version_t, version_t.c.id == approval_t.c.version_id).where(version_t.c.model == self.model, approval_t.c.decision.is_(None)).order_by(approval_t.c.id)).all()
+        rows = c.execute(sa.select(approval_t, version_t.c.version).join(version_t, version_t.c.id == approval_t.c.version_id).where(version_t.c.model == self.model, waits).order_by(approval_t.c.id)).all()
         return [_plain(a) | dict(stale=_stale(self, c, a, _resolve(self, c, a.version)), evaluation=_plain(c.execute(sa.select(evaluation_t).where(evaluation_t.c.id == a.evaluation_id)).first())) for a in rows]
 
 def compare_models(self:Registry, a:str|int, b:str|int)->dict: # {v1, v2, differences}

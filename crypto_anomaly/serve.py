@@ -22,7 +22,7 @@ from .workspace import CryptoAnomalyError, Settings, Workspace, load_settings, o
 from .data import ATTRIBUTION, DataError, hold_source, newest_moment
 from .registry import Registry, RegistryError, open_registry
 from .features import FeatureConfig
-from .scan import Scan, load_served, market_overview, moment_features, of_features
+from .scan import Scan, load_served, market_overview, moment_features, of_features, scan_all
 from .plots import market_map, money, once_in, percent, price_change_heatmap
 from .pipeline import STATIC, ingest
 
@@ -61,7 +61,7 @@ class State:
             return self._scan
 
     def refresh(self, num_coins:int)->str:
-        "Fetch and store a snapshot unless the stored one is younger than the source's cache; returns a note when the source did not answer."
+        "Fetch, store and score a snapshot unless the stored one is younger than the source's cache; returns a note when the source did not answer."
         with self._lock:
             age = timedelta.max if (t := newest_moment(self.ws)) is None else utcnow() - t
             if age < timedelta(seconds=CACHE_SECONDS): return ""
@@ -71,6 +71,7 @@ class State:
                 if t is None: raise
                 log.warning("scan of the stored snapshot: %s", e); return f"the market could not be fetched ({str(e).split(';')[0]}); this is the stored snapshot of {t:%Y-%m-%d %H:%M} UTC"
             self._newest = (-1e9, None)
+            scan_all(self.ws, run_id="serve")        # logged, and a challenger beside it
             return ""
     def close(self)->None: self._stack.close()
 

@@ -71,6 +71,16 @@ def wait_for(url: str, seconds: float = 60) -> bytes:
             time.sleep(0.2)
 
 
+def wait_for_port(port: int, seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        with socket.socket() as s:
+            if s.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.1)
+    raise TimeoutError(f"nobody listens on {port}")
+
+
 @pytest.fixture(scope="session")
 def postgres():
     """The URL of a private PostgreSQL server, stopped and removed afterwards."""

@@ -1,0 +1,108 @@
+"""The promotion desk as two people use it: Voilà, a real kernel each, a real browser."""
+import re
+import urllib.request
+
+import pytest
+from conftest import free_port, wait_for_port
+from test_browser import page  # noqa: F401  a fixture
+
+from crypto_anomaly.pipeline import evaluate_candidate, train_candidate
+from crypto_anomaly.registry import open_registry
+from crypto_anomaly.workspace import Settings, open_workspace
+
+
+@pytest.fixture
+def desk(home):
+    """The address of the desk over a workspace in which v1 waits for a decision."""
+    port = free_port()
+    server = home.start("panel", "--port", str(port))
+    address = re.search(r"http\S+", server.stdout.readline())[0]
+    try:
+        wait_for_port(port)
+        yield address
+    finally:
+        server.terminate()
+        server.wait(20)
+
+
+def waiting(ws, n):
+    """`n` more candidates that passed their gates and wait."""
+    for i in range(n):
+        v = train_candidate(ws, contamination=0.03 + 0.01 * i)[0]
+        assert evaluate_candidate(ws, candidate_version=f"v{v}")["passed"]
+
+
+def test_two_people_at_the_desk(home, desk, page, tmp_path):  # noqa: F811
+    from playwright.sync_api import expect
+
+    ws = open_workspace(Settings(home=home.home, source="simulated"))
+    r = open_registry(ws)
+    ada, bob = page, page.context.browser.new_page(viewport=dict(width=1280, height=800))
+    assert "/login" in urllib.request.urlopen(desk.split("?")[0], timeout=10).url  # nothing without the token
+
+    def sign(who, name, why):
+        who.get_by_label("Name").fill(name)
+        who.get_by_label("Reason").fill(why)
+
+    def button(who, name):
+        return who.get_by_role("button", name=name)
+
+    for who in (ada, bob):
+        who.goto(desk)
+        expect(who.locator("option")).to_have_text([re.compile(r"v1\s·\swaiting")], timeout=60_000)
+    expect(ada.get_by_text("nobody yet")).to_be_visible()
+    expect(ada.get_by_text("v1 becomes champion; there was no champion before")).to_be_visible()
+    with ada.context.expect_page() as opened:
+        ada.get_by_role("link", name=re.compile("evaluate · ")).click()
+    expect(opened.value.locator(".js-plotly-plot").first).to_be_visible(timeout=20_000)  # the executed notebook
+
+    button(ada, "Approve and promote").click()
+    expect(ada.get_by_role("status")).to_contain_text("a decision needs a name and a reason")
+    sign(ada, "ada", "gates pass")
+    button(ada, "Approve and promote").click()
+    expect(ada.get_by_role("status")).to_have_text("v1 is champion")
+    expect(bob.locator(".pill.champion").first).to_be_visible(timeout=10_000)  # by itself
+    expect(bob.get_by_text("Nothing waits for a decision")).to_be_visible()
+    assert r.champion()["version"] == 1 and r.lineage("v1")["approvals"][0]["decided_by"] == "ada"
+
+    waiting(ws, 3)  # v2, v3, v4
+    expect(bob.locator("option")).to_have_count(3, timeout=20_000)
+    bob.locator("select").select_option(index=2)
+    sign(bob, "bob", "too few alarms")
+    button(bob, "Reject").click()
+    expect(bob.get_by_role("status")).to_have_text("v4 is rejected")
+    expect(ada.locator("option")).to_have_count(2, timeout=10_000)
+
+    ada.locator("select").select_option(index=0)
+    bob.locator("select").select_option(index=0)
+    for who, name in ((ada, "ada"), (bob, "bob")):  # both have v2 before them
+        expect(who.get_by_text("v2 becomes champion; v1")).to_be_visible()
+        who.get_by_role("tab", name="Scores").click()
+        expect(who.locator(".js-plotly-plot").first).to_be_visible(timeout=20_000)
+        sign(who, name, "fewer alarms")
+    page.screenshot(path=tmp_path / "desk.png", full_page=True)
+    for who in (ada, bob):
+        button(who, "Approve and promote").click(no_wait_after=True)
+    said = []
+    for who in (ada, bob):
+        expect(who.get_by_role("status")).to_contain_text("v2", timeout=10_000)
+        expect(who.get_by_role("status")).not_to_have_text("v4 is rejected")
+        said.append(who.get_by_role("status").inner_text())
+    winner = r.lineage("v2")["approvals"][-1]["decided_by"]
+    assert sorted("v1 has retired" in s for s in said) == [False, True], said
+    assert any(f"approved by {winner}" in s for s in said), said
+    assert [v["status"] for v in r.list_model_versions()] == ["evaluated", "evaluated", "champion", "retired"]
+    assert len(r.events(kind="model_promoted")) == 2
+
+    expect(ada.locator("option")).to_have_text([re.compile(r"v3\s·\sstale")], timeout=10_000)
+    expect(button(ada, "Approve and promote")).to_be_disabled()
+    button(ada, "Ask again").click()
+    expect(ada.locator("option")).to_have_text([re.compile(r"v3\s·\swaiting")])
+    button(ada, "Try it first").click()
+    expect(ada.get_by_role("status")).to_contain_text("v3 is on trial")
+    assert r.resolve("challenger")["version"] == 3
+    assert not [e for e in page.errors if "font" not in e.lower() and "ERR_FAILED" not in e], page.errors
+
+
+def test_an_open_address_needs_a_token_of_its_own(home):
+    assert "needs a token of your own" in home.error("panel", "--host", "0.0.0.0")
