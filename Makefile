@@ -14,7 +14,7 @@ setup: .venv/.done  ## create .venv and install everything (safe to repeat)
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14) and f"Python 3.11 to 3.13 is needed, $(PYTHON) is {sys.version.split()[0]}; run make PYTHON=python3.12 …")'
 	test -x $(BIN)/python || if command -v uv >/dev/null; then uv venv -q --python $(PYTHON) .venv; else $(PYTHON) -m venv .venv || { rm -rf .venv; exit 1; }; fi
 	command -v uv >/dev/null || $(BIN)/python -m pip install -q --disable-pip-version-check uv
-	VIRTUAL_ENV=$(CURDIR)/.venv $(UV) pip install -q --compile-bytecode -c requirements.lock -e '.[dev]'
+	VIRTUAL_ENV=$(CURDIR)/.venv $(UV) pip install -q -c requirements.lock -e '.[dev]'
 	$(BIN)/python tools/warm_up.py
 	touch $@
 

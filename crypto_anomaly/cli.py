@@ -14,7 +14,7 @@ __all__ = ['app', 'Dask', 'Json', 'Ref', 'By', 'Reason', 'At', 'bench', 'say', '
            'fetching', 'registry', 'up', 'serve', 'panel', 'schedule', 'run', 'pipeline', 'scan', 'why', 'movers',
            'import_', 'bench_market', 'backtest_', 'versions', 'show', 'compare', 'champion', 'assets', 'events',
            'runs', 'datasets', 'prune', 'status', 'request_approval', 'approve', 'reject', 'challenge', 'end_trial',
-           'promote', 'rollback', 'retire', 'simulate', 'doctor', 'main']
+           'promote', 'rollback', 'retire', 'mirror', 'simulate', 'doctor', 'main']
 
 # %% ../nbs/14_cli.ipynb #df7831b3
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, help="Watches the crypto market for anomalies and runs the whole life of the models that do it.")
@@ -440,6 +440,16 @@ def retire(ref:Ref, reason:Reason = "", by:By = "cli"):
     say(f"v{registry().retire(ref, reason=reason, by=by)['version']} is retired")
 
 # %% ../nbs/14_cli.ipynb #9c239108
+@app.command()
+def mirror(afresh:Annotated[bool, typer.Option(help="Tell everything again.")] = False, as_json:Json = False):
+    "Tell the MLflow at MLFLOW_TRACKING_URI what the registry knows; 'up' and 'schedule' do it by themselves."
+    from crypto_anomaly.mirror import MirrorError, mirror as mirror_
+    ws = reading()
+    if not ws.settings.mlflow_tracking_uri: raise MirrorError("there is no MLflow to tell: set CRYPTO_ANOMALY_MLFLOW_TRACKING_URI, e.g. to sqlite:///mlflow.db or http://127.0.0.1:5000.")
+    told = mirror_(registry(), ws.settings.mlflow_tracking_uri, ws.artifacts_url, afresh=afresh)
+    if as_json: show_json(told)
+    else: say(f"{told['events']} events about {', '.join(f'v{v}' for v in told['versions']) or 'nothing new'} are told")
+
 @app.command()
 def simulate(port:int = 8123, host:str = "127.0.0.1", seed:int = 42):
     "Serve the simulated market in CoinGecko's wire format."

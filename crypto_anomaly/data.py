@@ -14,17 +14,18 @@ from typing import Any
 from urllib.parse import quote
 import fsspec, numpy as np, pandas as pd, pyarrow as pa, pyarrow.dataset as ds, pyarrow.parquet as pq, requests
 from .workspace import CryptoAnomalyError, Settings, Workspace, WorkspaceError, claim, iso, jsonable, load_settings, open_workspace, utcnow
-from .simulate import Market, serve_market
+from .simulate import Market, markets, serve_market
 
 # %% auto #0
 __all__ = ['log', 'ATTRIBUTION', 'KEYS', 'NUMBERS', 'TIMES', 'MARKS', 'SCHEMA', 'PLANS', 'USER_AGENT', 'DATASETS', 'DataError',
-           'NotFound', 'schema', 'market_table', 'parse_markets', 'error_of', 'RateLimit', 'CoinGecko', 'Credits',
-           'decide_source', 'coingecko', 'open_source', 'hold_source', 'fetch_market_data', 'fetch_prices',
-           'newest_rows', 'get_top_movers', 'write_file', 'to_parquet', 'write_part', 'list_parts', 'read_parts',
-           'count_rows', 'read_snapshots', 'newest_moment', 'write_snapshot', 'compact', 'sparkline_history',
-           'fetch_history', 'chart_history', 'backfill', 'parse_import', 'import_file', 'dataset_versions',
-           'find_dataset', 'new_dataset', 'write_dataset_part', 'finish_dataset', 'write_dataset', 'read_dataset',
-           'inspect_dataset', 'compare_datasets', 'Quality', 'lake_quality', 'data_quality', 'expired', 'remove']
+           'NotFound', 'schema', 'market_table', 'parse_markets', 'simulated_table', 'error_of', 'RateLimit',
+           'CoinGecko', 'Credits', 'decide_source', 'coingecko', 'open_source', 'hold_source', 'fetch_market_data',
+           'fetch_prices', 'newest_rows', 'get_top_movers', 'write_file', 'to_parquet', 'write_part', 'list_parts',
+           'read_parts', 'count_rows', 'read_snapshots', 'newest_moment', 'write_snapshot', 'compact',
+           'sparkline_history', 'fetch_history', 'chart_history', 'backfill', 'parse_import', 'import_file',
+           'dataset_versions', 'find_dataset', 'new_dataset', 'write_dataset_part', 'finish_dataset', 'write_dataset',
+           'read_dataset', 'inspect_dataset', 'compare_datasets', 'Quality', 'lake_quality', 'data_quality', 'expired',
+           'remove']
 
 # %% ../nbs/03_data.ipynb #677046d1
 log = logging.getLogger(__name__)
@@ -90,6 +91,16 @@ def parse_markets(
         f["sparkline_volatility"] = [_sparkline_volatility((r.get("sparkline_in_7d") or {}).get("price") or []) for r in rows]
         return market_table(f.drop_duplicates("coin_id").assign(ts=pd.Timestamp(ts), approximate=False, source=source, run_id=run_id))
     except (ValueError, TypeError, AttributeError) as e: raise DataError(f"/coins/markets sent a value of the wrong type ({str(e)[:100]}); nothing was stored.") from None
+
+# %% ../nbs/03_data.ipynb #86db7838
+def simulated_table(
+    market:Market, hours:pd.DatetimeIndex, # moments of the polls
+    *, coins:int=100,                      # the biggest so many
+    windows:tuple[str, ...]=("1h", "24h", "7d")
+)->pd.DataFrame:                           # market table
+    "What polls of a simulated market would have stored, without the road over the wire."
+    rows = [r | dict(ts=t) for t in hours for r in markets(market, t, per_page=coins, windows=windows)]
+    return market_table(pd.DataFrame(rows).rename(columns={"id": "coin_id"}).assign(approximate=False, source="simulated", run_id=""))
 
 # %% ../nbs/03_data.ipynb #d82dcaef
 PLANS = {"keyless": ("https://api.coingecko.com/api/v3", None, 5, None), "demo": ("https://api.coingecko.com/api/v3", "x-cg-demo-api-key", 25, 10_000),

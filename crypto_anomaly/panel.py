@@ -13,59 +13,11 @@ from .data import read_dataset
 from .registry import RegistryError, open_registry
 from .scan import load_served
 from .trial import trial
-from .pipeline import PipelineError, environment, scheduled_folder
+from .pipeline import PipelineError, scheduled_folder, variables
+from .catalog import OUTCOMES, as_text, beside, changes, planted_found, verdicts
 
 # %% auto #0
-__all__ = ['FACTS', 'MEASURES', 'STYLE', 'DECISIONS', 'TABS', 'log', 'beside', 'changes', 'scored', 'planted_found', 'verdicts',
-           'PromotionPanel', 'desk_command', 'run_desk']
-
-# %% ../nbs/12_panel.ipynb #d747e14e
-FACTS = {"algorithm": "detector", "hyperparameters": "settings", "data_source": "trained on", "training_samples": "training rows", "data_snapshot_start": "from", "data_snapshot_end": "to", "anomaly_rate": "flagged in training", "eval_dataset": "judged on"}
-MEASURES = {"anomaly_rate": "flagged of the holdout", "recall": "planted events found", "baseline_recall": "… by a robust z", "win_rate": "scores the event higher than the calm", "score_gap": "score gap", "silhouette": "silhouette", "psi_max": "strongest drift of an input (PSI)"}
-
-def _number(x)->str:
-    "A fact as people read it."
-    if isinstance(x, dict): return ", ".join(f"{k} {v}" for k, v in x.items())
-    if isinstance(x, float): return f"{x:.3g}"
-    return "–" if x is None else f"{x:,}" if isinstance(x, int) else str(x)[:19] if str(x)[10:11] == "T" else str(x)
-
-def beside(stories:dict[str, dict])->pd.DataFrame: # one row per fact, one column per version
-    "Versions side by side, from their lineages."
-    def column(s): m = (s["evaluations"] or [dict(metrics={})])[-1]["metrics"]; return {t: s.get(k) for k, t in FACTS.items()} | {t: m.get(k) for k, t in MEASURES.items()}
-    return pd.DataFrame({name: column(s) for name, s in stories.items()}).map(_number)
-
-def changes(candidate:dict, champion:dict|None, approved:bool=False)->str:
-    "What exactly a promotion of `candidate` does."
-    who = f"v{champion['version']} (champion since {champion.get('promotion_timestamp', '')[:16].replace('T', ' ')}) retires" if champion else "there was no champion before, the newest version stood in"
-    trial_ = " Its trial ends." if candidate["status"] == "challenger" else ""
-    return f"v{candidate['version']} becomes champion; {who}.{trial_} Scans and servers that follow the champion use artifact {candidate['artifact_sha256'][:12]} from their next answer on. A rollback brings the old one back."
-
-# %% ../nbs/12_panel.ipynb #b89545a1
-def scored(ws:Workspace, version:int, dataset:str, model:str)->tuple[np.ndarray, np.ndarray, float]|None:
-    "Scores and flags of a version on a holdout, and its threshold; None when the holdout is not a stored one."
-    name, _, number = dataset.partition(":v")
-    if name != "eval_holdout": return None
-    s = load_served(ws, version, registry=open_registry(ws, model))
-    p = s.model.predict(read_dataset(ws, name, number)[0])
-    return p.score.to_numpy(), p.is_anomaly.to_numpy(bool), s.model.threshold
-
-def planted_found(stories:dict[str, dict])->dict[str, dict[str, float]]:
-    "Share of planted events that each version found in its newest evaluation, by kind; and what a robust z found in that of the first."
-    kinds = {name: s["evaluations"][-1]["metrics"].get("by_kind", {}) for name, s in stories.items() if s["evaluations"]}
-    first = next(iter(kinds.values()), {})
-    return {name: {k: v["found"] for k, v in by.items()} for name, by in kinds.items() if by} | ({"robust z": {k: v["baseline"] for k, v in first.items()}} if first else {})
-
-# %% ../nbs/12_panel.ipynb #6611e309
-def verdicts(candidate:dict)->list[tuple[str, str, str]]: # (what, value, detail)
-    "The evidence in a few words, for the top of the page."
-    e = candidate["evaluations"][-1]; m = e["metrics"]; c = m.get("comparison") or {}
-    failed = [g["name"] for g in e["gates"] if g["passed"] is False]
-    share = lambda x: "–" if x is None else f"{x:.0%}"
-    gain = f"recall {c['recall_gain']:+.2f} [{c['recall_gain_low']:+.2f}, {c['recall_gain_high']:+.2f}]" if c.get("recall_gain") is not None else "nothing to compare with"
-    return [("gates", f"{'✗' if failed else '✓'} {sum(g['passed'] is True for g in e['gates'])} of {len(e['gates'])}", f"failed: {', '.join(failed)}" if failed else f"on {e['dataset']}"),
-            ("planted events found", share(m.get("recall")), f"a robust z finds {share(m.get('baseline_recall'))}"),
-            ("against the champion", c.get("verdict", "–"), gain),
-            ("flagged of the holdout", share(m.get("anomaly_rate")), f"{share(m.get('training_rate'))} in training")]
+__all__ = ['STYLE', 'DECISIONS', 'TABS', 'log', 'scored', 'PromotionPanel', 'desk_command', 'run_desk']
 
 # %% ../nbs/12_panel.ipynb #f0ae4956
 STYLE = "<style>" + f".desk{{--champion:{COLORS['champion']};--challenger:{COLORS['challenger']};--anomaly:{COLORS['anomaly']};--warning:{COLORS['warning']}}}" + """
@@ -88,6 +40,25 @@ def _figure(f)->W.Output:
     return W.Output(outputs=({"output_type": "display_data", "metadata": {}, "data": data},))
 
 # %% ../nbs/12_panel.ipynb #4db8d52a
+def scored(ws:Workspace, version:int, dataset:str, model:str)->tuple[np.ndarray, np.ndarray, float]|None:
+    "Scores and flags of a version on a holdout, and its threshold; None when the holdout is not a stored one."
+    name, _, number = dataset.partition(":v")
+    if name != "eval_holdout": return None
+    s = load_served(ws, version, registry=open_registry(ws, model))
+    p = s.model.predict(read_dataset(ws, name, number)[0])
+    return p.score.to_numpy(), p.is_anomaly.to_numpy(bool), s.model.threshold
+
+def _tab_versions(p, s, champion)->list[W.Widget]:
+    names, known = {}, p.registry.list_model_versions(50)
+    for alias, v in p.registry.aliases().items(): names.setdefault(v, []).append(alias)
+    rows = [{"version": f"v{v['version']}", "status": v["status"], "aliases": ", ".join(names.get(v["version"], [])), "detector": v.get("algorithm"), "settings": as_text(v.get("hyperparameters")), "flagged": as_text(v.get("anomaly_rate")), "rows": as_text(v.get("training_samples")), "trained on": v.get("data_source"), "trained at": as_text(v["created_at"])} for v in known]
+    options = [f"v{v['version']}" for v in known]
+    a, b, seen = W.Dropdown(options=options, value=f"v{s['version']}", description="Compare"), W.Dropdown(options=options, value=f"v{(champion or s)['version']}", description="with"), _html()
+    def show(_=None): seen.value = _table(beside({x: p.registry.lineage(x) for x in dict.fromkeys((a.value, b.value))}))
+    for w in (a, b): w.observe(show, "value")
+    show()
+    return [_html(_table(pd.DataFrame(rows), index=False)), W.HBox([a, b]), seen]
+
 def _tab_beside(p, s, champion)->list[W.Widget]: return [_html(_table(beside(p.stories(s, champion))))]
 
 def _tab_gates(p, s, champion)->list[W.Widget]:
@@ -115,7 +86,7 @@ def _tab_trial(p, s, champion)->list[W.Widget]:
     return [_html(f"{how}<p><b>{escape(t['message'])}</b></p>{_table(pd.Series(shares).to_frame('so far'))}"), *([_figure(foresight_history(lines))] if len(lines) > 1 else [])]
 
 def _tab_outcomes(p, s, champion)->list[W.Widget]:
-    def row(x): o = x["outcomes"][-1]; return dict(predictions=o["predictions"], flagged=o["flagged"]) | {k.replace("_", " "): "not defined" if o[k]["value"] is None else f"{o[k]['value']:.2f} ({o[k]['k']} of {o[k]['n']})" for k in ("crash_recall", "anomaly_precision", "false_alarm_rate", "base_rate")} | {"in words": o["message"]}
+    def row(x): o = x["outcomes"][-1]; return dict(predictions=o["predictions"], flagged=o["flagged"]) | {k.replace("_", " "): "not defined" if o[k]["value"] is None else f"{o[k]['value']:.2f} ({o[k]['k']} of {o[k]['n']})" for k in (*OUTCOMES, "base_rate")} | {"in words": o["message"]}
     known = {name: row(x) for name, x in p.stories(s, champion).items() if x["outcomes"]}
     return [_html(_table(pd.DataFrame(known)) if known else "Not validated yet: a version gets outcomes a day after it has scored live snapshots (<code>crypto-anomaly run validate_outcomes</code>).")]
 
@@ -130,7 +101,7 @@ def _tab_history(p, s, _)->list[W.Widget]:
     return [_html(_table(pd.DataFrame(rows[:30]), index=False))]
 
 DECISIONS = {"approval_requested", "model_approved", "model_rejected", "model_promoted", "model_rolled_back", "model_retired", "model_challenged", "trial_ended", "rollback_requested", "alias_moved", "evaluation_passed", "evaluation_failed"}
-TABS = {"Side by side": _tab_beside, "Gates": _tab_gates, "Planted events": _tab_planted, "Scores": _tab_scores, "Trial": _tab_trial, "Outcomes": _tab_outcomes, "Lineage": _tab_lineage, "History": _tab_history}
+TABS = {"Side by side": _tab_beside, "Gates": _tab_gates, "Planted events": _tab_planted, "Scores": _tab_scores, "Trial": _tab_trial, "Outcomes": _tab_outcomes, "Lineage": _tab_lineage, "Versions": _tab_versions, "History": _tab_history}
 
 # %% ../nbs/12_panel.ipynb #12a36298
 log = logging.getLogger(__name__)
@@ -222,7 +193,7 @@ class PromotionPanel(W.VBox):
         if i in self._filled: return
         self._filled.add(i)
         name = list(TABS)[i]
-        if s is None or not s["evaluations"] and name not in ("Lineage", "History"): self.tabs.children[i].children = [_html("<p class='muted'>no evaluation yet</p>")]; return
+        if s is None or not s["evaluations"] and name not in ("Lineage", "Versions", "History"): self.tabs.children[i].children = [_html("<p class='muted'>no evaluation yet</p>")]; return
         try: self.tabs.children[i].children = TABS[name](self, s, self._champion)
         except (CryptoAnomalyError, OSError) as e: self.tabs.children[i].children = [_html(f"<p class='note'>{escape(str(e))}</p>")]
 
@@ -253,13 +224,13 @@ class PromotionPanel(W.VBox):
             except (CryptoAnomalyError, OSError, sa.exc.SQLAlchemyError) as e: self.message.value = f"<p class='said bad'>the registry does not answer, trying on: {escape(str(e).splitlines()[0])}</p>"
 
 # %% ../nbs/12_panel.ipynb #99e75760
-def desk_command(ws:Workspace, host:str="127.0.0.1", port:int=8866)->tuple[list[str], dict[str, str]]: # command, environment
+def desk_command(ws:Workspace, host:str="127.0.0.1", port:int=8866)->tuple[list[str], dict[str, str]]: # command, variables
     "How to start the desk: Voilà over `scheduled/promotion_desk.ipynb`, with the token of the workspace."
     source, desk = scheduled_folder()/"promotion_desk.ipynb", ws.runs/"promotion_desk.ipynb"     # beside the executed notebooks that it links to
     if not source.exists(): raise PipelineError(f"{source} is missing; install the package again.")
     write_atomic(desk, source.read_text())
     return [sys.executable, "-m", "voila", str(desk), "--no-browser", f"--port={port}", f"--Voila.ip={host}", f"--Voila.root_dir={ws.runs}", "--Voila.auto_token=True", "--Voila.log_level=WARN",
-            "--VoilaConfiguration.file_allowlist", r".*\.(html|css|js)"], environment(ws) | {"JUPYTER_TOKEN": ws.api_token, "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
+            "--VoilaConfiguration.file_allowlist", r".*\.(html|css|js)"], variables(ws) | {"JUPYTER_TOKEN": ws.api_token, "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
 
 def run_desk(ws:Workspace, host:str="127.0.0.1", port:int=8866)->int: # exit code
     "Serve the desk until stopped."

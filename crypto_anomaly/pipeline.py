@@ -24,7 +24,7 @@ from .plots import figure_html, plotly_script
 __all__ = ['log', 'STATIC', 'SIMULATED', 'CHAIN', 'SCHEDULE', 'COMMAND', 'PipelineError', 'ingest', 'record_snapshots',
            'backfill_lake', 'import_snapshots', 'prune', 'build_dataset', 'train_candidate', 'evaluate_candidate',
            'strangest', 'validate_outcomes', 'promote_version', 'scheduled_folder', 'stages', 'stage_parameters',
-           'check_parameters', 'notebook_body', 'site_assets', 'page', 'write_report', 'environment', 'stage_result',
+           'check_parameters', 'notebook_body', 'site_assets', 'page', 'write_report', 'variables', 'stage_result',
            'run_stage', 'chain', 'run_child', 'tick', 'start_scheduler']
 
 # %% ../nbs/11_pipeline.ipynb #f2ade6f4
@@ -39,7 +39,7 @@ def ingest(ws:Workspace, *, num_coins:int=100, run_id:str="", as_of:pd.Timestamp
     table = fetch_market_data(ws, num_coins=num_coins, run_id=run_id, as_of=as_of, tries=tries)
     path = write_snapshot(ws, table)
     facts = dict(coins=len(table), ts=iso(table.ts[0]), source=table.source[0], stored=path is not None, parquet_path=path)
-    if path: record_snapshots(ws, "snapshot_ingested", table, facts | dict(ingest_flow="ingest", ingest_run_id=run_id), run_id=run_id, parquet_path=path)
+    if path: record_snapshots(ws, "snapshot_ingested", table, facts | dict(ingest_flow="ingest", ingest_run_id=run_id), run_id=run_id, parquet_path=path, ingest_flow="ingest", ingest_run_id=run_id)
     return table, facts
 
 def record_snapshots(ws:Workspace, event:str, rows:pd.DataFrame, payload:dict, *, run_id:str="", **facts)->None:
@@ -292,8 +292,8 @@ def _environment(ws:Workspace)->dict[str, str]:
     s = ws.settings.model_dump(exclude_none=True, exclude_defaults=True) | dict(home=ws.settings.home.absolute(), workspace=ws.name, source=ws.source or ws.settings.source)
     return {f"CRYPTO_ANOMALY_{k.upper()}": str(v) for k, v in s.items() if k != "environment"}
 
-def environment(ws:Workspace)->dict[str, str]:
-    "The environment of a process that works in `ws`."
+def variables(ws:Workspace)->dict[str, str]:
+    "What a child process gets, so that it works in `ws`."
     return os.environ | _environment(ws)
 
 @contextmanager
@@ -363,7 +363,7 @@ COMMAND = [sys.executable, "-c", "from crypto_anomaly.cli import main; main()"] 
 
 def run_child(ws:Workspace, start:str="ingest", stop:str="evaluate")->int: # exit code
     "Run the chain in a process of its own: notebooks need more memory than a server should keep."
-    return subprocess.run([*COMMAND, "pipeline", "--from", start, "--to", stop], env=environment(ws), stdin=subprocess.DEVNULL).returncode
+    return subprocess.run([*COMMAND, "pipeline", "--from", start, "--to", stop], env=variables(ws), stdin=subprocess.DEVNULL).returncode
 
 def tick(ws:Workspace, kind:str, slot:str)->int|None: # exit code; None when somebody else has claimed the slot
     "Run the stages of one slot, once among all schedulers."
@@ -375,6 +375,7 @@ def start_scheduler(ws:Workspace):
     "Start the clock in the background; stop it with `.shutdown()`."
     from apscheduler.schedulers.background import BackgroundScheduler
     s = BackgroundScheduler(timezone="UTC", job_defaults=dict(coalesce=True, misfire_grace_time=3600, max_instances=1))
+    if ws.settings.mlflow_tracking_uri: s.add_job(lambda: subprocess.run([*COMMAND, "mirror"], env=variables(ws), stdin=subprocess.DEVNULL), "interval", minutes=1, id="mirror")    # a process of its own: MLflow is large, and may not answer
     for kind, (when, _) in SCHEDULE.items():
         s.add_job(lambda kind=kind: tick(ws, kind, utcnow().strftime("%Y-%m-%dT%H" if kind == "hourly" else "%Y-%m-%d")), "cron", id=kind, **when)
     s.start()

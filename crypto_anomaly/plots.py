@@ -11,8 +11,8 @@ import plotly.graph_objects as go
 # %% auto #0
 __all__ = ['LIGHT', 'DARK', 'COLORS', 'TEMPLATE', 'money', 'percent', 'once_in', 'score_distribution', 'score_distributions',
            'quality_report', 'feature_histograms', 'price_change_heatmap', 'market_map', 'contributions',
-           'coin_history', 'recall_heatmap', 'calibration_plot', 'outcome_map', 'flag_rate_history', 'metrics_history',
-           'foresight_history', 'gates_table', 'figure_html', 'plotly_script']
+           'coin_history', 'score_history', 'recall_heatmap', 'calibration_plot', 'outcome_map', 'flag_rate_history',
+           'metrics_history', 'foresight_history', 'gates_table', 'figure_html', 'plotly_script']
 
 # %% ../nbs/02_plots.ipynb #55d0ca7a
 LIGHT = dict(ink="#1b2430", muted="#5d6b7a", line="#e3e8ee", panel="#f6f8fa", paper="#ffffff", link="#2563eb")
@@ -192,6 +192,18 @@ def coin_history(
     hit = history[history.ts.isin(flagged)]
     f.add_scatter(x=hit.ts, y=hit.current_price, mode="markers", marker=dict(color=COLORS["anomaly"], symbol="diamond", size=9), name="flagged")
     return f.update_layout(title=title, yaxis_title="USD", xaxis_title="UTC", height=300, showlegend=False)
+
+# %% ../nbs/02_plots.ipynb #5066ea51
+def score_history(
+    said:pd.DataFrame,    # one coin: ts, score, is_anomaly
+    threshold:float,      # score from which it is flagged
+    *, title:str="How strange has it been?"
+)->go.Figure:
+    "Score of one coin over time with the threshold; flagged moments as diamonds."
+    f = _figure(go.Scatter(x=said.ts, y=said.score, mode="lines+markers", line=dict(color=COLORS["normal"]), marker_size=4, name="score"))
+    hit = said[said.is_anomaly.astype(bool)]
+    f.add_scatter(x=hit.ts, y=hit.score, mode="markers", marker=dict(color=COLORS["anomaly"], symbol="diamond", size=9), name="flagged")
+    return f.add_hline(y=threshold, line_dash="dot", annotation_text="threshold").update_layout(title=title, yaxis_title="score", xaxis_title="UTC", height=260, showlegend=False)
 
 # %% ../nbs/02_plots.ipynb #6105aae7
 def recall_heatmap(

@@ -19,8 +19,8 @@ from .schema import TRANSITIONS, ModelStatus, RegistryError, alias_t, approval_t
 __all__ = ['definitions', 'Registry', 'open_registry', 'resolve', 'list_model_versions', 'champion', 'load_champion_or_latest',
            'register', 'record_data', 'list_assets', 'asset', 'used_by', 'record_evaluation', 'request_approval',
            'approve', 'reject', 'promote', 'rollback', 'challenge', 'end_trial', 'retire', 'events', 'champion_at',
-           'lineage', 'list_evaluations', 'references', 'collect', 'open_requests', 'compare_models', 'start_run',
-           'finish_run', 'list_runs', 'claim', 'cursor', 'advance']
+           'lineage', 'aliases', 'list_evaluations', 'references', 'collect', 'open_requests', 'compare_models',
+           'start_run', 'finish_run', 'list_runs', 'claim', 'cursor', 'advance']
 
 # %% ../nbs/07_registry.ipynb #e3f0bf66
 @cache
@@ -69,8 +69,9 @@ class Registry:
 
     def _versions(self): return sa.select(version_t).where(version_t.c.model == self.model).order_by(version_t.c.version.desc())
     def _event(self, c:sa.Connection, kind:str, version:int|None=None, actor:str="", **payload)->int:
-        "Write an event in the transaction of its change."
-        return c.execute(sa.insert(event_t).values(at=self.now, kind=kind, model=self.model, version=version, actor=actor, payload=payload)).inserted_primary_key[0]
+        "Write an event in the transaction of its change; time never runs backwards in the log, whatever the clocks of its writers say."
+        last = c.execute(sa.select(event_t.c.at).order_by(event_t.c.id.desc()).limit(1)).scalar() or ""
+        return c.execute(sa.insert(event_t).values(at=max(self.now, last), kind=kind, model=self.model, version=version, actor=actor, payload=payload)).inserted_primary_key[0]
     def publish(self, kind:str, version:int|None=None, actor:str="", **payload)->int: # event id
         "Write an event of its own."
         with self._write() as c: return self._event(c, kind, version, actor, **payload)
@@ -83,11 +84,11 @@ def open_registry(ws:Workspace, model:str="anomaly_detector")->Registry:
 # %% ../nbs/07_registry.ipynb #f028a42d
 def _resolve(self:Registry, c:sa.Connection, ref:str|int)->sa.Row:
     "The version row that `ref` means, within a transaction."
-    r, q = str(ref).removeprefix(f"{self.model}:"), self._versions()
-    if m := re.fullmatch(r"latest(?:-(\d{1,9}))?", r): hit = c.execute(q.limit(1).offset(int(m[1] or 0))).first()
-    elif m := re.fullmatch(r"v?(\d{1,9})", r): hit = c.execute(q.where(version_t.c.version == int(m[1]))).first()
+    r, q = str(ref).strip().removeprefix(f"{self.model}:"), self._versions()
+    if m := re.fullmatch(r"latest(?:-([0-9]{1,9}))?", r): hit = c.execute(q.limit(1).offset(int(m[1] or 0))).first()
+    elif m := re.fullmatch(r"v?([0-9]{1,9})", r): hit = c.execute(q.where(version_t.c.version == int(m[1]))).first()
     elif r in ("champion", "challenger"): hit = c.execute(q.where(version_t.c.status == r).limit(1)).first()
-    else: hit = c.execute(q.join(alias_t, alias_t.c.version_id == version_t.c.id).where(alias_t.c.name == r)).first() or c.execute(q.where(version_t.c.run_id == r).limit(1)).first()
+    else: hit = c.execute(q.join(alias_t, alias_t.c.version_id == version_t.c.id).where(alias_t.c.name == r)).first() or c.execute(q.where(version_t.c.run_id == r, version_t.c.run_id != "").limit(1)).first()
     if hit: return hit
     have = [f"v{v.version} ({v.status})" for v in c.execute(q.limit(5))]
     raise RegistryError(f"there is no {self.model} {ref!r}; " + (f"there are {', '.join(have)}." if have else "no version exists yet – run: crypto-anomaly run train"))
@@ -216,11 +217,20 @@ def _stale(self:Registry, c:sa.Connection, a:sa.Row, v:sa.Row)->str|None:
     "Why an approval no longer stands, None when it does."
     e, champ = _latest_evaluation(c, v), _champion_row(self, c)
     if e is None or e.id != a.evaluation_id: return f"v{v.version} has been evaluated again since"
+    since = sa.select(sa.func.max(event_t.c.id)).where(event_t.c.kind == "approval_requested", event_t.c.payload["approval_id"].as_integer() == a.id).scalar_subquery()
+    moved = c.execute(sa.select(event_t.c.kind).where(event_t.c.id > since, event_t.c.model == self.model, event_t.c.version == v.version, event_t.c.kind.in_(("model_retired", "trial_ended"))).limit(1)).scalar()
+    if moved: return f"v{v.version} has {'been retired' if moved == 'model_retired' else 'ended its trial'} since"
     if (champ.id if champ else None) != a.champion_id: return f"the champion is now v{champ.version}, made so by {_crowned(self, c).actor or 'nobody named'}" if champ else "there is no champion any more"
     return None
 
+def _name(by:str)->str:
+    "Who does it, without the blanks that would make two people of one."
+    if not by.strip(): raise RegistryError("say who asks (--by WHO).")
+    return " ".join(by.split())
+
 def request_approval(self:Registry, ref:str|int, *, by:str, notes:str="")->int: # id of the request; the open one when there is one already
     "Ask for a decision on a version that has passed its evaluation."
+    by = _name(by)
     with self._write() as c:
         v = _resolve(self, c, ref)
         e, champ = _latest_evaluation(c, v), _champion_row(self, c)
@@ -241,12 +251,13 @@ def _decide_row(c:sa.Connection, id_:int, **values)->None:
 def _decide(self:Registry, ref:str|int, decision:str, kind:str, by:str, reason:str)->int:
     "Answer the open request of a version."
     if not by.strip() or not reason.strip(): raise RegistryError(f"a decision needs a name and a reason (--by WHO --reason WHY); got by={by!r}, reason={reason!r}.")
+    by = _name(by)
     with self._write() as c:
         v = _resolve(self, c, ref)
         a = c.execute(sa.select(approval_t).where(approval_t.c.version_id == v.id, approval_t.c.decision.is_(None))).first()
         if a is None: raise RegistryError(_no_question(c, v))
         if decision == "approved" and (why := _stale(self, c, a, v)): raise RegistryError(f"the request for v{v.version} is stale: {why}. Look at the evidence again and ask anew: crypto-anomaly request-approval v{v.version}")
-        if self.four_eyes and by == a.requested_by: raise RegistryError(f"{by!r} asked for this approval and FOUR_EYES is on: somebody else must decide.")
+        if self.four_eyes and by.casefold() == a.requested_by.casefold(): raise RegistryError(f"{by!r} asked for this approval and FOUR_EYES is on: somebody else must decide.")
         _decide_row(c, a.id, decision=decision, decided_by=by, decided_at=self.now, reason=reason)
         self._event(c, kind, v.version, by, approval_id=a.id, evaluation_id=a.evaluation_id, reason=reason)
     return a.id
@@ -294,7 +305,8 @@ def promote(self:Registry, ref:str|int, *, by:str="", run_id:str="", alias:str="
 def _set_alias(self:Registry, c:sa.Connection, v:sa.Row, alias:str, by:str)->dict:
     "Point a custom alias at `v`."
     if not re.fullmatch(r"[a-z][a-z0-9_-]{0,40}", alias) or re.fullmatch(r"v\d+|challenger|latest(-\d+)?", alias): raise RegistryError(f"{alias!r} cannot be an alias; use lower-case letters, digits, - and _, other than champion, challenger, latest and vN.")
-    if v.status == "candidate": raise RegistryError(f"v{v.version} is a candidate; only an evaluated version may get the alias {alias!r}: crypto-anomaly run evaluate")
+    e = _latest_evaluation(c, v)
+    if v.status == "candidate" or e is None or not e.passed: raise RegistryError(f"v{v.version} is a {v.status} version without a passed evaluation; only one that passed its last may get the alias {alias!r}: crypto-anomaly run evaluate -p candidate_version v{v.version}")
     at = (alias_t.c.model == self.model) & (alias_t.c.name == alias)
     old = c.execute(sa.select(version_t.c.version).join(alias_t, alias_t.c.version_id == version_t.c.id).where(at)).scalar()
     c.execute(sa.delete(alias_t).where(at))
@@ -309,18 +321,28 @@ def rollback(self:Registry, *, reason:str, by:str="", to:str|int|None=None)->dic
     with self._write() as c:
         now = _champion_row(self, c)
         if now is None: raise RegistryError("there is no champion to roll back from.")
-        crowned = [e.version for e in c.execute(sa.select(event_t.c.version).where(event_t.c.model == self.model, event_t.c.kind.in_(_CROWNED)).order_by(event_t.c.id.desc()))]
-        target = next((v for v in crowned if v != now.version), None) if to is None else _resolve(self, c, to).version
-        if target is None or target not in crowned: raise RegistryError(f"{'there is no earlier champion' if target is None else f'v{target} never was champion'}; v{now.version} stays.")
+        crowned = c.execute(sa.select(event_t.c.kind, event_t.c.version).where(event_t.c.model == self.model, event_t.c.kind.in_(_CROWNED)).order_by(event_t.c.id)).all()
+        target = _before(crowned) if to is None else _resolve(self, c, to).version
+        if target == now.version: raise RegistryError(f"v{target} is champion already.")
+        if target is None or target not in {e.version for e in crowned}: raise RegistryError(f"{'there is no earlier champion' if target is None else f'v{target} never was champion'}; v{now.version} stays.")
         self._event(c, "rollback_requested", target, by, reason=reason, from_version=now.version)
         old = _crown(self, c, _resolve(self, c, target), "model_rolled_back", by, reason=reason)
     return dict(version=target, alias="champion", previous_holder=old)
+
+def _before(crowned:list)->int|None:
+    "Who was champion before: a rollback undoes the promotions since, so that the next one goes further back."
+    line = []
+    for e in crowned:
+        if e.kind == "model_rolled_back" and e.version in line: line = line[:line.index(e.version)]
+        line.append(e.version)
+    return line[-2] if len(line) > 1 else None
 
 def challenge(self:Registry, ref:str|int, *, by:str="")->dict:
     "Start the trial of an evaluated version beside the champion: scans score it in shadow from now on."
     with self._write() as c:
         v = _resolve(self, c, ref)
         if (on := c.execute(self._versions().where(version_t.c.status == "challenger")).first()) and on.id != v.id: raise RegistryError(f"v{on.version} is on trial already; end that first: crypto-anomaly end-trial v{on.version} --reason WHY")
+        if (e := _latest_evaluation(c, v)) and not e.passed: raise RegistryError(f"the last evaluation of v{v.version} failed; only a version that passed can be tried: crypto-anomaly run evaluate -p candidate_version v{v.version}")
         _move(self, c, v, "challenger")
         self._event(c, "model_challenged", v.version, by, champion=champ.version if (champ := _champion_row(self, c)) else None)
     return dict(version=v.version, status="challenger")
@@ -337,6 +359,7 @@ def end_trial(self:Registry, ref:str|int="challenger", *, reason:str, by:str="")
 
 def retire(self:Registry, ref:str|int, *, reason:str, by:str="")->dict:
     "Take a version out of the running; the champion is replaced or rolled back instead."
+    if not reason.strip(): raise RegistryError("retiring a version needs a reason (--reason WHY).")
     with self._write() as c:
         v = _resolve(self, c, ref)
         if v.status == "champion": raise RegistryError(f"v{v.version} is champion: promote another version or roll back, so that there is never none.")
@@ -375,9 +398,16 @@ def _judged(evaluations:list[dict], events:list[dict])->dict:
     return (dict(evaluated_by_flow="evaluate", evaluated_by_run_id=e["run_id"], eval_dataset=e["dataset"], eval_anomaly_rate=e["metrics"].get("anomaly_rate"), eval_timestamp=e["created_at"]) if e else {}) | (
             dict(promotion_timestamp=p["at"], promotion_run_id=p["payload"].get("promoted_by_run_id"), approved_by=p["payload"].get("approved_by"), replaced_version=p["payload"]["previous_holder"]) if p else {})
 
-def list_evaluations(self:Registry, limit:int=20)->list[dict]: # version, passed, metrics, created_at; oldest first
+def aliases(self:Registry)->dict[str, int]: # e.g. {'champion': 7, 'challenger': 8, 'production': 5}
+    "Every name that means a version now; `latest` apart, which is the newest."
+    roles = sa.select(version_t.c.status.label("name"), version_t.c.version).where(version_t.c.model == self.model, version_t.c.status.in_(("champion", "challenger")))
+    custom = sa.select(alias_t.c.name, version_t.c.version).join(version_t, version_t.c.id == alias_t.c.version_id).where(alias_t.c.model == self.model)
+    return {r.name: r.version for r in self._read(sa.union_all(roles, custom))}
+
+def list_evaluations(self:Registry, limit:int=20)->list[dict]: # the evaluation, its version and compared_to_version; oldest first
     "The last evaluations of any version."
-    q = sa.select(version_t.c.version, evaluation_t.c.passed, evaluation_t.c.metrics, evaluation_t.c.created_at).join(version_t, version_t.c.id == evaluation_t.c.version_id).where(version_t.c.model == self.model).order_by(evaluation_t.c.id.desc()).limit(limit)
+    other = version_t.alias()
+    q = sa.select(evaluation_t, version_t.c.version, other.c.version.label("compared_to_version")).join(version_t, version_t.c.id == evaluation_t.c.version_id).outerjoin(other, other.c.id == evaluation_t.c.compared_to).where(version_t.c.model == self.model).order_by(evaluation_t.c.id.desc()).limit(limit)
     return [_plain(r) for r in self._read(q)][::-1]
 
 def references(self:Registry)->set[str]: # e.g. {'training_dataset:v3', 'eval_holdout:v3'}
@@ -410,7 +440,7 @@ def compare_models(self:Registry, a:str|int, b:str|int)->dict: # {v1, v2, differ
     x, y = facts(a), facts(b)
     return dict(v1=x, v2=y, differences={f"{k}_diff": y[k] - x[k] for k in ("anomaly_rate", "eval_anomaly_rate", "silhouette_score", "score_gap") if isinstance(x[k], (int, float)) and isinstance(y[k], (int, float))})
 
-for f in (events, champion_at, lineage, list_evaluations, references, collect, open_requests, compare_models): setattr(Registry, f.__name__, f)
+for f in (events, champion_at, lineage, aliases, list_evaluations, references, collect, open_requests, compare_models): setattr(Registry, f.__name__, f)
 
 # %% ../nbs/07_registry.ipynb #b73f1338
 def start_run(self:Registry, id_:str, stage:str, parameters:dict, code_version:str="")->None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 import numpy as np, pandas as pd
 from .workspace import Workspace
-from .data import DataError, newest_moment, newest_rows, read_parts, read_snapshots, write_part
+from .data import DataError, NotFound, newest_moment, newest_rows, read_parts, read_snapshots, write_part
 from .features import INPUT, FeatureConfig, featurize
 from .model import Model, counterfactual, explain, load_artifact, nearest_normal, reason
 from .registry import Registry, RegistryError, open_registry
@@ -154,9 +154,9 @@ def find_coin(coins:pd.DataFrame, name:str)->str:
     if (coins.coin_id == n).any(): return n
     hit = coins[coins.symbol.str.lower() == n].drop_duplicates("coin_id")
     if len(hit) == 1: return str(hit.coin_id.iloc[0])
-    if len(hit): raise DataError(f"symbol {name!r} is shared by {', '.join(hit.coin_id)}; use one of these ids.")
+    if len(hit): raise NotFound(f"symbol {name!r} is shared by {', '.join(hit.coin_id)}; use one of these ids.")
     near = coins[coins.coin_id.str.contains(n[:4], regex=False) | coins.symbol.str.contains(n[:2], regex=False)].coin_id.head(5)
-    raise DataError(f"no coin {name!r} in this snapshot; use an id" + (f", for example {', '.join(near)}." if len(near) else "."))
+    raise NotFound(f"no coin {name!r} in this snapshot; use an id" + (f", for example {', '.join(near)}." if len(near) else "."))
 
 def why(
     ws:Workspace, coin:str,

@@ -56,13 +56,15 @@ run_t = sa.Table("run", _meta, _text("id", primary_key=True), _text("stage", nul
 trigger_t = sa.Table("trigger", _meta, _id(), _text("stage", nullable=False), _text("event_key", nullable=False), _text("claimed_by", nullable=False), _text("claimed_at", nullable=False), sa.UniqueConstraint("stage", "event_key"))
 asset_t = sa.Table("asset", _meta, _id(), _text("name", nullable=False), sa.Column("version", sa.Integer, nullable=False), _text("run_id", nullable=False), _text("created_at", nullable=False), sa.Column("facts", sa.JSON, nullable=False),
     sa.Column("tags", sa.JSON, nullable=False), sa.UniqueConstraint("name", "version", name="asset_version"), sqlite_autoincrement=True)
-link_t = sa.Table("link", _meta, sa.Column("asset_id", sa.ForeignKey("asset.id"), primary_key=True), _text("made_from", primary_key=True), sa.CheckConstraint("made_from NOT LIKE '%:latest%' AND made_from NOT LIKE '%:champion%' AND made_from NOT LIKE '%:challenger%'", name="resolved"),
+link_t = sa.Table("link", _meta, sa.Column("asset_id", sa.ForeignKey("asset.id"), primary_key=True), _text("made_from", primary_key=True), sa.CheckConstraint("made_from NOT LIKE '%\\:latest%' AND made_from NOT LIKE '%\\:champion%' AND made_from NOT LIKE '%\\:challenger%'", name="resolved"),
     sa.Index("link_made_from", "made_from"))
 cursor_t = sa.Table("cursor", _meta, _text("consumer", primary_key=True), sa.Column("event_id", sa.Integer, nullable=False))
 alias_t = sa.Table("alias", _meta, _text("model", primary_key=True), _text("name", primary_key=True), sa.Column("version_id", sa.ForeignKey("model_version.id"), nullable=False), _text("set_at", nullable=False))
 
 # %% ../nbs/06_schema.ipynb #f1421a96
 _LEGAL = ", ".join(f"'{a}>{b}'" for a, b in sorted(TRANSITIONS))
+_changed = lambda *columns: " OR ".join(f"COALESCE(CAST(NEW.{c} AS TEXT), '') <> COALESCE(CAST(OLD.{c} AS TEXT), '')" for c in columns)   # NULL is a value here
+_HISTORY = ("event", "evaluation", "approval", "model_version", "asset", "link")
 _RULES = {  # name: (operation, table, condition under which it is refused, message)
     "event_is_append_only_u": ("UPDATE", "event", "TRUE", "events are append-only"), "event_is_append_only_d": ("DELETE", "event", "TRUE", "events are append-only"),
     "evaluation_is_final_u": ("UPDATE", "evaluation", "TRUE", "an evaluation is final"), "evaluation_is_final_d": ("DELETE", "evaluation", "TRUE", "an evaluation is final"),
@@ -70,16 +72,22 @@ _RULES = {  # name: (operation, table, condition under which it is refused, mess
     "asset_is_final_u": ("UPDATE", "asset", "TRUE", "an asset is final"), "asset_is_final_d": ("DELETE", "asset", "TRUE", "an asset is final"), "link_is_final_u": ("UPDATE", "link", "TRUE", "lineage is final"), "link_is_final_d": ("DELETE", "link", "TRUE", "lineage is final"),
     "approval_starts_open": ("INSERT", "approval", "NEW.decision IS NOT NULL OR NEW.used_at IS NOT NULL OR NOT EXISTS (SELECT 1 FROM evaluation e WHERE e.id = NEW.evaluation_id AND e.version_id = NEW.version_id)", "an approval starts as an open request on an evaluation of its version"),
     "decision_has_reason": ("UPDATE", "approval", "NEW.decision IN ('approved', 'rejected') AND (COALESCE(NEW.decided_by, '') = '' OR COALESCE(NEW.reason, '') = '')", "a decision needs a name and a reason"),
-    "decision_is_final": ("UPDATE", "approval", "OLD.decision IS NOT NULL AND (NEW.decision <> OLD.decision OR NEW.version_id <> OLD.version_id OR NEW.evaluation_id <> OLD.evaluation_id OR OLD.used_at IS NOT NULL)", "a decision is final and used once"),
+    "request_is_final": ("UPDATE", "approval", f"NEW.id <> OLD.id OR {_changed('version_id', 'evaluation_id', 'champion_id', 'requested_by', 'requested_at', 'notes')}", "a request is final"),
+    "decision_is_final": ("UPDATE", "approval", f"OLD.decision IS NOT NULL AND ({_changed('decision', 'decided_by', 'decided_at', 'reason')}) OR OLD.used_at IS NOT NULL", "a decision is final and used once"),
+    "only_approved_is_used": ("UPDATE", "approval", "NEW.used_at IS NOT NULL AND COALESCE(NEW.decision, '') <> 'approved'", "only an approval is used"),
     "version_is_immutable": ("UPDATE", "model_version", "NEW.id <> OLD.id OR NEW.model <> OLD.model OR NEW.version <> OLD.version OR NEW.artifact_sha256 <> OLD.artifact_sha256 OR NEW.run_id <> OLD.run_id OR NEW.created_at <> OLD.created_at OR CAST(NEW.facts AS TEXT) <> CAST(OLD.facts AS TEXT)", "a version is immutable, only its status moves"),
     "legal_transition": ("UPDATE", "model_version", f"NEW.status <> OLD.status AND OLD.status || '>' || NEW.status NOT IN ({_LEGAL})", "this change of status is not allowed"),
     "starts_as_candidate": ("INSERT", "model_version", "NEW.status <> 'candidate'", "a version starts as candidate"),
     "evaluated_on_evidence": ("UPDATE", "model_version", "NEW.status = 'evaluated' AND OLD.status = 'candidate' AND NOT EXISTS (SELECT 1 FROM evaluation e WHERE e.version_id = NEW.id AND e.passed)", "evaluated needs a passed evaluation"),
     "champion_is_approved": ("UPDATE", "model_version", "NEW.status = 'champion' AND OLD.status <> 'champion' AND NOT EXISTS (SELECT 1 FROM approval a WHERE a.version_id = NEW.id AND a.used_at IS NOT NULL)", "a champion needs an approval"),
+    **{f"{t}_is_new": ("INSERT", t, f"EXISTS (SELECT 1 FROM {t} o WHERE o.id = NEW.id)", f"this {t} is there already") for t in _HISTORY if t != "link"},   # SQLite's REPLACE would delete the old one without a trigger
+    "version_number_is_new": ("INSERT", "model_version", "EXISTS (SELECT 1 FROM model_version o WHERE o.model = NEW.model AND o.version = NEW.version)", "this version is there already"),
 }
 _SQLITE_RULE = "CREATE TRIGGER {name} BEFORE {op} ON {table} WHEN {when} BEGIN SELECT RAISE(ABORT, '{message}'); END"
 _PG_RULE = ("CREATE OR REPLACE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF {when} THEN RAISE EXCEPTION '{message}' USING ERRCODE = 'integrity_constraint_violation'; END IF; "
             "IF TG_OP = 'DELETE' THEN RETURN OLD; END IF; RETURN NEW; END $$; CREATE TRIGGER {name} BEFORE {op} ON {table} FOR EACH ROW EXECUTE FUNCTION {name}()")
+_PG_KEPT = ("CREATE OR REPLACE FUNCTION is_kept() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'history is kept' USING ERRCODE = 'integrity_constraint_violation'; END $$; "
+            "DROP TRIGGER IF EXISTS {table}_is_not_emptied ON {table}; CREATE TRIGGER {table}_is_not_emptied BEFORE TRUNCATE ON {table} FOR EACH STATEMENT EXECUTE FUNCTION is_kept()")
 
 def _rules(c:sa.Connection)->None:
     "Put the rules into the database; those of an older version of this code are replaced."
@@ -87,6 +95,7 @@ def _rules(c:sa.Connection)->None:
     for name, (op, table, when, message) in _RULES.items():
         c.exec_driver_sql(f"DROP TRIGGER IF EXISTS {name}" + (f" ON {table}" if postgres else ""))
         c.exec_driver_sql((_PG_RULE if postgres else _SQLITE_RULE).format(name=name, op=op, table=table, when=when, message=message))
+    for table in _HISTORY if postgres else (): c.exec_driver_sql(_PG_KEPT.format(table=table))      # TRUNCATE asks no trigger of a row
 
 # %% ../nbs/06_schema.ipynb #abb71d42
 def _0002(op)->None:
@@ -94,7 +103,7 @@ def _0002(op)->None:
     op.create_table("asset", sa.Column("id", sa.Integer, primary_key=True, autoincrement=True), sa.Column("name", sa.Text, nullable=False), sa.Column("version", sa.Integer, nullable=False), sa.Column("run_id", sa.Text, nullable=False), sa.Column("created_at", sa.Text, nullable=False),
                     sa.Column("facts", sa.JSON, nullable=False), sa.Column("tags", sa.JSON, nullable=False), sa.UniqueConstraint("name", "version", name="asset_version"), sqlite_autoincrement=True)
     op.create_table("link", sa.Column("asset_id", sa.Integer, sa.ForeignKey("asset.id"), primary_key=True), sa.Column("made_from", sa.Text, primary_key=True),
-                    sa.CheckConstraint("made_from NOT LIKE '%:latest%' AND made_from NOT LIKE '%:champion%' AND made_from NOT LIKE '%:challenger%'", name="resolved"))
+                    sa.CheckConstraint("made_from NOT LIKE '%\\:latest%' AND made_from NOT LIKE '%\\:champion%' AND made_from NOT LIKE '%\\:challenger%'", name="resolved"))
     op.create_index("link_made_from", "link", ["made_from"])
     op.create_table("cursor", sa.Column("consumer", sa.Text, primary_key=True), sa.Column("event_id", sa.Integer, nullable=False))
     op.execute("UPDATE model_version SET status = 'evaluated' WHERE status = 'challenger' AND id NOT IN (SELECT MAX(id) FROM model_version WHERE status = 'challenger' GROUP BY model)")

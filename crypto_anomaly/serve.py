@@ -4,32 +4,33 @@
 
 # %% ../nbs/13_serve.ipynb #7ad2f039
 from __future__ import annotations
-import ipaddress, logging, secrets, threading, time
+import hashlib, ipaddress, logging, os, secrets, shutil, threading, time
 from contextlib import ExitStack, asynccontextmanager
 from datetime import timedelta
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
-import pandas as pd, sqlalchemy as sa
+import pandas as pd, prometheus_client as prom, sqlalchemy as sa
 from fastapi import Depends, FastAPI, HTTPException, Query, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
 from fastapi.staticfiles import StaticFiles
 from fastapi_offline import FastAPIOffline   # /docs without a CDN
-from jinja2 import Environment, PackageLoader
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from pydantic import BaseModel
-from .workspace import CryptoAnomalyError, Settings, Workspace, load_settings, open_workspace, utcnow
-from .data import ATTRIBUTION, DataError, hold_source, newest_moment
+from .workspace import CryptoAnomalyError, Settings, Workspace, jsonable, load_settings, open_workspace, utcnow
+from .data import ATTRIBUTION, DataError, NotFound, hold_source, newest_moment
 from .registry import Registry, RegistryError, open_registry
 from .features import FeatureConfig
-from .scan import Scan, load_served, market_overview, moment_features, of_features, scan_all
-from .plots import market_map, money, once_in, percent, price_change_heatmap
-from .pipeline import STATIC, ingest
+from .scan import Scan, Served, find_coin, load_served, market_overview, moment_features, of_features, scan_all
+from .pipeline import STATIC, ingest, stages
+import crypto_anomaly.catalog as catalog, crypto_anomaly.pages as pages
 
 # %% auto #0
-__all__ = ['log', 'CACHE_SECONDS', 'State', 'Named', 'Anomaly', 'ScanAnswer', 'Anomalies', 'Mover', 'MarketAnswer', 'ModelInfo',
-           'Versions', 'Health', 'Asked', 'Promotion', 'Decided', 'Reloaded', 'model_info', 'health', 'ago', 'overview',
-           'problem', 'create_app', 'check_bind', 'run_server']
+__all__ = ['log', 'CACHE_SECONDS', 'Limit', 'Few', 'State', 'Named', 'Anomaly', 'ScanAnswer', 'Anomalies', 'Mover',
+           'MarketAnswer', 'ModelInfo', 'Versions', 'Health', 'Asked', 'Promotion', 'Why', 'Status', 'Decided',
+           'Message', 'Reloaded', 'model_info', 'health', 'problem', 'Metrics', 'Observed', 'create_app', 'check_bind',
+           'run_server']
 
 # %% ../nbs/13_serve.ipynb #c3e411e5
 log = logging.getLogger(__name__)
@@ -37,12 +38,11 @@ CACHE_SECONDS = 60    # CoinGecko's own cache: asking more often brings the same
 
 # %% ../nbs/13_serve.ipynb #51412f5e
 class State:
-    "The store behind the app, and a cache of the current scan."
+    "The store behind the app, and a cache of the current scans."
     def __init__(self, ws:Workspace):
         self.ws, self.registry, self._lock, self._stack = ws, open_registry(ws), threading.RLock(), ExitStack()
-        self._features:pd.DataFrame|None = None
-        self._config:FeatureConfig|None = None
-        self._scan:Scan|None = None
+        self._features:dict[FeatureConfig, pd.DataFrame] = {}
+        self._scans:dict[int, Scan] = {}
         self._newest:tuple[float, pd.Timestamp|None] = (-1e9, None)
 
     def newest(self)->pd.Timestamp|None:
@@ -50,21 +50,33 @@ class State:
         if time.monotonic() - self._newest[0] > 1: self._newest = time.monotonic(), newest_moment(self.ws)
         return self._newest[1]
 
-    def scan(self)->Scan:
-        "The newest snapshot, scored by the current model; computed once per snapshot and version."
-        served = load_served(self.ws, registry=self.registry)
+    def pulse(self)->str:
+        "Changes whenever a page would look different: another snapshot, another event."
+        return f"{self.newest()}/{(self.registry.events(limit=1) or [dict(id=0)])[0]['id']}"
+
+    def served(self, client:str="")->Served:
+        "Who answers a client: the model that MODEL_REF means, or, for CHALLENGER_SHARE of them and always the same ones, the challenger."
+        share = self.ws.settings.challenger_share
+        mine = int.from_bytes(hashlib.sha256(client.encode()).digest()[:4], "big")/2**32
+        return load_served(self.ws, "challenger" if mine < share and "challenger" in self.registry.aliases() else None, registry=self.registry)
+
+    def scan(self, client:str="")->Scan:
+        "The newest snapshot, scored by the model that answers `client`; computed once per snapshot and version."
+        served, newest = self.served(client), self.newest()
         with self._lock:
-            if self._features is None or self._features.ts.max() != self.newest() or served.config != self._config: self._features, self._config = moment_features(self.ws, config=served.config), served.config
-            key = lambda s: (s.served.version["version"], s.served.version["status"], s.served.note, s.as_of)
-            fresh = Scan(served, self._features, pd.DataFrame())
-            if self._scan is None or key(self._scan) != key(fresh): self._scan = of_features(served, self._features)
-            return self._scan
+            f = self._features.get(served.config)
+            if f is None or f.ts.max() != newest: self._features[served.config] = f = moment_features(self.ws, config=served.config)
+            key = lambda s: (s.served.version["status"], s.served.note, s.as_of)
+            s, fresh = self._scans.get(v := served.version["version"]), Scan(served, f, pd.DataFrame())
+            if s is None or key(s) != key(fresh): self._scans = {k: x for k, x in self._scans.items() if x.as_of == fresh.as_of} | {v: of_features(served, f)}
+            return self._scans[v]
 
     def refresh(self, num_coins:int)->str:
         "Fetch, store and score a snapshot unless the stored one is younger than the source's cache; returns a note when the source did not answer."
         with self._lock:
             age = timedelta.max if (t := newest_moment(self.ws)) is None else utcnow() - t
             if age < timedelta(seconds=CACHE_SECONDS): return ""
+            if not self.registry.claim("serve", f"fetch {int(time.time()//CACHE_SECONDS)}", f"pid {os.getpid()}"): return "another worker is fetching the market now; this is the newest stored snapshot"
             if self.ws.source == "simulated" and not self.ws.settings.coingecko_url: self.ws = self._stack.enter_context(hold_source(self.ws))
             try: ingest(self.ws, num_coins=max(100, num_coins), run_id="serve", tries=1)
             except DataError as e:
@@ -170,6 +182,9 @@ class Health(BaseModel):
     snapshot_age_seconds:float|None
     source:str|None
     workspace:str
+    database:bool
+    free_disk_gb:float
+    pulse:str|None
     problems:list[str]
 
 class Asked(BaseModel):
@@ -183,6 +198,26 @@ class Promotion(BaseModel):
     version:str
     triggered_by:str
     alias:str = "champion"
+    reason:str = ""
+
+class Why(Named):
+    "Answer of `GET /why/{coin}`."
+    coin_id:str
+    symbol:str
+    name:str
+    is_anomaly:bool
+    score:float
+    p_value:float
+    reasons:list[dict]
+    counterfactual:str|None
+    nearest_normal:list[str]
+
+class Status(BaseModel):
+    "Answer of `GET /pipeline/status`."
+    project:str = "crypto_anomaly"
+    branch:str
+    components:dict[str, dict]
+    overall_health:str
 
 class Decided(BaseModel):
     "Answer of the lifecycle verbs."
@@ -190,6 +225,10 @@ class Decided(BaseModel):
     version:int
     model_status:str
     event:str
+
+class Message(BaseModel):
+    "That there is nothing yet, and what to do."
+    message:str
 
 class Reloaded(BaseModel):
     "Answer of `POST /model/reload`."
@@ -213,6 +252,11 @@ def model_info(state:State)->ModelInfo:
                      training_anomaly_rate=s.model.meta["anomaly_rate"], training_timestamp=v.get("training_timestamp"), data_source=v.get("data_source", ""), features=s.model.features, artifact_sha256=v["artifact_sha256"], note=s.note)
 
 # %% ../nbs/13_serve.ipynb #d230311f
+def _answers(state:State)->tuple[bool, str|None]:
+    "Whether the registry answers, and the pulse of the pages."
+    try: return True, state.pulse()
+    except (OSError, sa.exc.SQLAlchemyError): return False, None
+
 def health(state:State)->Health:
     "Whether the app can do its work, and what stands in the way."
     problems, v, t, champion = [], None, None, None
@@ -224,34 +268,14 @@ def health(state:State)->Health:
     except expected as e: problems.append(str(e).splitlines()[0])
     try: t = state.newest()
     except expected as e: problems.append(str(e).splitlines()[0])
+    database, pulse = _answers(state)
+    if not database: problems.append("the registry's database does not answer")
+    if (free := shutil.disk_usage(state.ws.root).free/1e9) < 1: problems.append(f"only {free:.1f} GB are free on the disk of {state.ws.root}")
     age = (utcnow() - t).total_seconds() if t is not None else None
     if t is None: problems.append("no snapshot: run crypto-anomaly run ingest")
     elif age > 2*3600: problems.append(f"the newest snapshot is {age/3600:.0f} h old: is the scheduler running?")
     return Health(status="unhealthy" if v is None else "degraded" if problems else "healthy", model_loaded=v is not None, model_version=v and v["version"], model_status=v and v["status"], champion=champion and champion["version"],
-                  last_scan=t.isoformat() if t is not None else None, snapshot_age_seconds=age, source=state.ws.source, workspace=state.ws.name, problems=problems)
-
-# %% ../nbs/13_serve.ipynb #cac8bb30
-_pages = Environment(loader=PackageLoader("crypto_anomaly"), autoescape=True, trim_blocks=True, lstrip_blocks=True)
-_pages.globals.update(money=lambda x: money(x if x is not None else float("nan")), percent=percent, once_in=once_in)
-
-def ago(t:pd.Timestamp)->str:
-    "How long ago, for people."
-    m = (utcnow() - t).total_seconds()/60
-    return "just now" if m < 1 else f"{m:.0f} min ago" if m < 90 else f"{m/60:.0f} h ago" if m < 48*60 else f"{m/1440:.0f} days ago"
-
-def overview(state:State)->str:
-    "The page: what is strange, who says so, what awaits a decision."
-    runs, requests = state.registry.list_runs(8), state.registry.open_requests()
-    try: s = state.scan()
-    except CryptoAnomalyError as e:
-        h = health(state)
-        return _pages.get_template("overview.html").render(ws=state.ws, state="/".join(str(x or "null") for x in (h.last_scan, h.model_version, h.model_status)), problem=str(e), n_anomalies="No", runs=runs)
-    v, top = s.served.version, s.features.sort_values("market_cap", ascending=False, na_position="last", ignore_index=True)
-    figures = dict(map=market_map(s.table).to_json(), heat=price_change_heatmap(top, ["price_change_pct_1h", "price_change_pct_24h", "price_change_pct_7d"]).to_json())
-    evaluations = state.registry.lineage(v["version"])["evaluations"]
-    return _pages.get_template("overview.html").render(ws=state.ws, state=f"{s.as_of.isoformat()}/{v['version']}/{v['status']}", market=market_overview(s), n_anomalies=len(s.anomalies), rows=s.anomalies.head(10).to_dict("records"),
-        as_of=f"{s.as_of:%Y-%m-%d %H:%M}", age=ago(s.as_of), version=v, note=s.served.note, contamination=s.served.model.contamination, evaluation=evaluations[-1] if evaluations else None, requests=requests, runs=runs,
-        figures={k: f.replace("</", "<\\/") for k, f in figures.items()})
+                  last_scan=t.isoformat() if t is not None else None, snapshot_age_seconds=age, source=state.ws.source, workspace=state.ws.name, database=database, free_disk_gb=round(free, 1), pulse=pulse, problems=problems)
 
 # %% ../nbs/13_serve.ipynb #6bd3df29
 def problem(status:int, title:str, detail:str)->JSONResponse: return JSONResponse(dict(type="about:blank", title=title, status=status, detail=detail), status, media_type="application/problem+json")
@@ -261,8 +285,9 @@ def _loopback(host:str|None)->bool:
     except ValueError: return host == "localhost"
 
 def _may_scan(request:Request)->None:
-    "Loopback may ask for a scan, which changes nothing but what is cached; anybody else needs the token."
-    if not _loopback(request.client and request.client.host): _may_change(request)
+    "Loopback may ask for a scan, which changes nothing but what is cached; anybody else, and a page of another site in a browser here, needs the token."
+    asked, origin = request.headers.get("host", ""), request.headers.get("origin")
+    if not _loopback(request.client and request.client.host) or not _loopback(asked.rsplit(":", 1)[0].strip("[]")) and asked != "testserver" or origin and origin.split("://")[-1] != asked: _may_change(request)
 
 def _may_change(request:Request)->None:
     "A changing request needs the token, from everywhere."
@@ -278,6 +303,8 @@ def _handlers(app:FastAPI)->None:
     async def invalid(_, e): return problem(422, "wrong input", "; ".join(f"{'.'.join(map(str, x['loc'][1:]))}: {x['msg']}" for x in e.errors()))
     @app.exception_handler(RegistryError)
     async def registry(request, e): return problem(409, "not allowed now", str(e)) if request.method == "POST" and "/scan" not in request.url.path else problem(503 if "no model yet" in str(e) else 404, "not there", str(e))
+    @app.exception_handler(NotFound)
+    async def nothing(_, e): return problem(404, "not there", str(e))
     @app.exception_handler(DataError)
     async def data(_, e): return problem(503, "no data", str(e))
     @app.exception_handler(CryptoAnomalyError)
@@ -286,41 +313,40 @@ def _handlers(app:FastAPI)->None:
     async def other(_, e): return problem(500, "internal error", "the error is in the log of the server")
 
 # %% ../nbs/13_serve.ipynb #6009d000
-def _routes(app:FastAPI)->None:
-    "All routes; what blocks is a plain function, so it runs in the thread pool."
-    def it()->State: return app.state.it
+Limit = Annotated[int, Query(ge=1, le=100)]
+Few = Annotated[int, Query(ge=1, le=50)]
 
-    @app.get("/", include_in_schema=False)
-    def root(request:Request):
-        if "text/html" in request.headers.get("accept", ""): return HTMLResponse(overview(it()))
-        return dict(title=app.title, version=app.version, workspace=it().ws.name, source=it().ws.source, attribution=ATTRIBUTION, docs="/docs", endpoints=sorted({r.path for r in app.routes if getattr(r, "methods", None)}))
+def _client(request:Request)->str: return request.headers.get("x-client-id") or (request.client.host if request.client else "")
 
-    @app.get("/health", tags=["health"], responses={503: {"model": Health}})
-    def get_health()->Health:
-        h = health(it())
-        return h if h.status != "unhealthy" else JSONResponse(h.model_dump(), 503)
-
+def _inference(app:FastAPI, it:Callable[[], State])->None:
+    "What is strange, and who says so; what blocks is a plain function, so it runs in the thread pool."
     @app.post("/scan", tags=["inference"], dependencies=[Depends(_may_scan)])
     @app.post("/inference/scan", tags=["inference"], include_in_schema=False, dependencies=[Depends(_may_scan)])
-    def post_scan(num_coins:Annotated[int, Query(ge=10, le=250)] = 100)->ScanAnswer:
-        load_served(it().ws, registry=it().registry)
-        note, s = it().refresh(num_coins), it().scan()
+    def post_scan(request:Request, num_coins:Annotated[int, Query(ge=10, le=250)] = 100)->ScanAnswer:
+        it().served()
+        note, s = it().refresh(num_coins), it().scan(_client(request))
         p = s.predictions[s.predictions.coin_id.isin(s.features.sort_values("market_cap", ascending=False, na_position="last").coin_id.head(num_coins))]
         top = [a for a in _anomalies(s, len(s.anomalies)) if a.coin_id in set(p.coin_id)]
         return ScanAnswer(**_named(s) | dict(note="; ".join(x for x in (note, s.served.note) if x)), timestamp=s.as_of.isoformat(), coins_scanned=len(p), anomalies_detected=len(top), anomaly_rate=len(top)/len(p), top_anomalies=top[:5])
 
     @app.get("/anomalies", tags=["inference"])
     @app.get("/inference/anomalies", tags=["inference"], include_in_schema=False)
-    def get_anomalies(limit:Annotated[int, Query(ge=1, le=100)] = 20)->Anomalies:
-        s = it().scan(); found = _anomalies(s, limit)
+    def get_anomalies(request:Request, limit:Limit = 20)->Anomalies:
+        s = it().scan(_client(request)); found = _anomalies(s, limit)
         return Anomalies(**_named(s), status=s.served.version["status"], anomalies=found, count=len(s.anomalies), last_scan=s.as_of.isoformat(), message="" if found else "no coin is flagged in the newest snapshot; POST /scan looks again")
 
     @app.get("/market", tags=["inference"])
     @app.get("/inference/market", tags=["inference"], include_in_schema=False)
-    def get_market()->MarketAnswer:
+    def get_market(request:Request)->MarketAnswer:
         if it().newest() is None: raise HTTPException(404, "no snapshot has been stored yet; POST /scan, or run: crypto-anomaly run ingest")
-        s = it().scan()
+        s = it().scan(_client(request))
         return MarketAnswer(**_named(s) | market_overview(s), status=s.served.version["status"])
+
+    @app.get("/why/{coin}", tags=["inference"])
+    def get_why(request:Request, coin:str)->Why:
+        s = it().scan(_client(request)); id_ = find_coin(s.features, coin)
+        row = s.predictions[s.predictions.coin_id == id_].iloc[0]
+        return Why(**_named(s), **{k: row[k] for k in ("coin_id", "symbol", "name", "is_anomaly", "score", "p_value")}, reasons=jsonable(s.explain(id_).to_dict("records")), counterfactual=s.counterfactual(id_), nearest_normal=s.nearest_normal(id_).coin_id.tolist())
 
     @app.get("/model/info", tags=["model"])
     def get_model()->ModelInfo:
@@ -329,37 +355,160 @@ def _routes(app:FastAPI)->None:
 
     @app.post("/model/reload", tags=["model"], dependencies=[Depends(_may_scan)])
     def reload()->Reloaded:
-        try: v = load_served(it().ws, registry=it().registry).version
+        try: v = it().served().version
         except CryptoAnomalyError as e: raise HTTPException(503, str(e)) from None
         return Reloaded(version=v["version"], model_status=v["status"])
 
-    def decided(r, ref, event)->Decided: v = r.resolve(ref); return Decided(model=r.model, version=v["version"], model_status=v["status"], event=event)
-    def named(name)->Registry:
-        if name != it().registry.model: raise HTTPException(404, f"there is no model {name!r}; there is {it().registry.model!r}")
-        return it().registry
+# %% ../nbs/13_serve.ipynb #edf069b8
+def _catalog(app:FastAPI, it:Callable[[], State])->None:
+    "What the store and the registry know."
+    @app.get("/data/assets", tags=["data"])
+    def data_assets()->catalog.DataAssets: return catalog.data_assets(it().registry)
+    @app.get("/data/assets/{name}", tags=["data"])
+    def data_asset(name:str, version:str = "latest")->catalog.DataDetail: return catalog.data_asset(it().registry, name, version)
+    @app.get("/data/assets/{name}/versions", tags=["data"])
+    def data_versions(name:str, limit:Limit = 10)->catalog.DataVersions: return catalog.data_versions(it().registry, name, limit)
+    @app.get("/data/snapshots", tags=["data"])
+    def snapshots(limit:Limit = 24)->catalog.Snapshots: return catalog.snapshots(it().ws, limit)
+    @app.get("/data/snapshots/stats", tags=["data"])
+    def snapshot_stats()->catalog.SnapshotStats: return catalog.snapshot_stats(it().ws)
+    @app.get("/data/datasets", tags=["data"])
+    def datasets()->catalog.Datasets: return catalog.datasets(it().ws)
+    @app.get("/data/schema", tags=["data"])
+    def columns()->catalog.Columns: return catalog.columns()
 
-    @app.post("/approve", tags=["lifecycle"], dependencies=[Depends(_may_change)])
-    def post_approve(version:str, by:str, reason:str)->Decided:
-        r = it().registry; r.approve(version, by=by, reason=reason)
-        return decided(r, version, "model_approved")
-
-    @app.post("/models/assets/{name}/request-approval", tags=["lifecycle"], dependencies=[Depends(_may_change)])
-    def post_request(name:str, body:Asked)->Decided:
-        r = named(name); r.request_approval(body.version, by=body.requester, notes=body.notes)
-        return decided(r, body.version, "approval_requested")
-
-    @app.post("/models/assets/{name}/promote", tags=["lifecycle"], dependencies=[Depends(_may_change)])
-    def post_promote(name:str, body:Promotion)->Decided:
-        r = named(name); r.promote(body.version, by=body.triggered_by, alias=body.alias)
-        return decided(r, body.version, "model_promoted" if body.alias == "champion" else "alias_moved")
-
+    def registry(name:str)->Registry: return _named_model(it(), name)
+    @app.get("/models/assets", tags=["model"])
+    def model_assets()->catalog.ModelAssets: return catalog.model_assets(it().registry)
+    @app.get("/models/assets/{name}", tags=["model"])
+    def model_asset(name:str, version:str = "latest")->catalog.ModelDetail: return catalog.model_detail(registry(name), version)
+    @app.get("/models/assets/{name}/versions", tags=["model"])
+    def model_versions(name:str, limit:Few = 10)->catalog.ModelVersions: return catalog.model_versions(registry(name), limit)
+    @app.get("/models/assets/{name}/champion", tags=["model"])
+    def model_champion(name:str)->catalog.ModelDetail|Message:
+        r = registry(name)
+        return catalog.model_detail(r, "champion") if r.champion() else Message(message="there is no champion yet; approve and promote a version")
+    @app.get("/models/assets/{name}/compare", tags=["model"])
+    def model_compare(name:str, version_a:str, version_b:str)->catalog.Comparison: return catalog.compare(registry(name), version_a, version_b)
+    @app.get("/api/models/compare", tags=["model"])
+    def api_compare(v1:str, v2:str)->catalog.Comparison: return catalog.compare(it().registry, v1, v2)
     @app.get("/versions", tags=["model"])
-    def get_versions(limit:Annotated[int, Query(ge=1, le=50)] = 10)->Versions:
-        v = it().registry.list_model_versions(limit)
-        return Versions(model=it().registry.model, versions=v, count=len(v))
-
+    def get_versions(limit:Few = 10)->Versions: v = it().registry.list_model_versions(limit); return Versions(model=it().registry.model, versions=v, count=len(v))
     @app.get("/versions/{version}", tags=["model"])
     def get_version(version:str)->dict: return it().registry.lineage(version)
+
+    @app.get("/eval/latest", tags=["evaluation"])
+    def eval_latest()->catalog.Evaluation|Message: e = catalog.evaluations(it().registry, 1).evaluations; return e[0] if e else Message(message="nothing has been evaluated yet; run: crypto-anomaly run evaluate")
+    @app.get("/eval/history", tags=["evaluation"])
+    def eval_history(limit:Few = 10)->catalog.Evaluations: return catalog.evaluations(it().registry, limit)
+    @app.get("/eval/gates", tags=["evaluation"])
+    def eval_gates()->list[catalog.Gate]: return catalog.gates()
+    @app.get("/eval/metrics", tags=["evaluation"])
+    def eval_metrics()->dict[str, str]: return catalog.METRICS
+
+    @app.get("/pipeline/status", tags=["pipeline"])
+    def pipeline_status()->Status:
+        h = health(it())
+        model = dict(loaded=h.model_loaded, version=h.model_version, status=h.model_status, champion=h.champion)
+        return Status(branch=it().ws.name, components=dict(model=model, data=dict(last_snapshot=h.last_scan, age_seconds=h.snapshot_age_seconds, source=h.source), serving=dict(problems=h.problems)), overall_health=h.status)
+    @app.get("/pipeline/flows", tags=["pipeline"])
+    def pipeline_flows(limit:Limit = 10)->catalog.Flows: return catalog.flows(it().ws, it().registry, limit)
+    @app.get("/pipeline/schedule", tags=["pipeline"])
+    def pipeline_schedule()->catalog.Schedules: return catalog.schedules()
+
+# %% ../nbs/13_serve.ipynb #5753d551
+def _named_model(it:State, name:str)->Registry:
+    if name != it.registry.model: raise HTTPException(404, f"there is no model {name!r}; there is {it.registry.model!r}")
+    return it.registry
+
+def _lifecycle(app:FastAPI, it:Callable[[], State])->None:
+    "The verbs of the registry; each needs the token."
+    def decided(r, ref, event)->Decided: v = r.resolve(ref); return Decided(model=r.model, version=v["version"], model_status=v["status"], event=event)
+    token = dict(tags=["lifecycle"], dependencies=[Depends(_may_change)])
+
+    @app.post("/approve", **token)
+    def post_approve(version:str, by:str, reason:str)->Decided:
+        it().registry.approve(version, by=by, reason=reason)
+        return decided(it().registry, version, "model_approved")
+    @app.post("/reject", **token)
+    def post_reject(version:str, by:str, reason:str)->Decided:
+        it().registry.reject(version, by=by, reason=reason)
+        return decided(it().registry, version, "model_rejected")
+    @app.post("/models/assets/{name}/request-approval", **token)
+    def post_request(name:str, body:Asked)->Decided:
+        r = _named_model(it(), name); r.request_approval(body.version, by=body.requester, notes=body.notes)
+        return decided(r, body.version, "approval_requested")
+    @app.post("/models/assets/{name}/promote", **token)
+    def post_promote(name:str, body:Promotion)->Decided:
+        r = _named_model(it(), name); r.promote(body.version, by=body.triggered_by, alias=body.alias)
+        return decided(r, body.version, "model_promoted" if body.alias == "champion" else "alias_moved")
+    @app.post("/api/models/promote", **token)
+    def api_promote(version:str, alias:str = "champion", by:str = "api")->Decided:
+        it().registry.promote(version, by=by, alias=alias)
+        return decided(it().registry, version, "model_promoted" if alias == "champion" else "alias_moved")
+
+# %% ../nbs/13_serve.ipynb #1646924a
+def _pages(app:FastAPI, it:Callable[[], State])->None:
+    "What people look at."
+    page = dict(include_in_schema=False, response_class=HTMLResponse)
+    @app.get("/", include_in_schema=False)
+    def root(request:Request):
+        if "text/html" in request.headers.get("accept", ""): return HTMLResponse(pages.overview(it()))
+        return dict(title=app.title, version=app.version, project="crypto_anomaly", branch=it().ws.name, workspace=it().ws.name, source=it().ws.source, attribution=ATTRIBUTION, docs="/docs", endpoints=sorted({r.path for r in app.routes if getattr(r, "methods", None)}))
+    @app.get("/coins", **page)
+    def coins(): return pages.coins_page(it())
+    @app.get("/coins/{coin}", **page)
+    def coin(coin:str): return pages.coin_page(it(), coin)
+    @app.get("/models", **page)
+    def models(a:str = "", b:str = ""): return pages.models_page(it(), a, b)
+    @app.get("/data", **page)
+    def data(): return pages.data_page(it())
+    @app.get("/live", **page)
+    def live(): return pages.live_page(it())
+    @app.get("/cards", **page)
+    def cards(left:str = "", right:str = ""): return pages.cards_page(it(), left, right)
+    @app.get("/cards/{stage}/{run_id}", tags=["pipeline"], response_class=HTMLResponse)
+    def card(stage:str, run_id:str):
+        if stage not in stages(): raise HTTPException(404, f"there is no stage {stage!r}; there are {', '.join(stages())}")
+        known = [r for r in it().registry.list_runs(1000, stage) if run_id in ("latest", r["id"])]
+        path = known and it().ws.runs/known[0]["id"]/f"{stage}.html"
+        if not path or not path.exists(): raise HTTPException(404, f"there is no executed notebook of {stage} {run_id!r}; run: crypto-anomaly run {stage}")
+        return RedirectResponse(f"/runs/{known[0]['id']}/{stage}.html")
+
+# %% ../nbs/13_serve.ipynb #5b00cbed
+class Metrics:
+    "Counters of one process, and what the store says when somebody looks."
+    def __init__(self):
+        self.registry = prom.CollectorRegistry()
+        make = lambda kind, name, text, labels=(): kind(f"crypto_anomaly_{name}", text, labels, registry=self.registry)
+        self.requests, self.seconds = make(prom.Counter, "requests", "requests answered", ("method", "path", "status")), make(prom.Histogram, "request_seconds", "time to answer", ("path",))
+        self.version, self.champion, self.age = make(prom.Gauge, "model_version", "version that answers"), make(prom.Gauge, "champion_version", "champion, 0 without one"), make(prom.Gauge, "snapshot_age_seconds", "age of the newest snapshot")
+        self.anomalies, self.waiting = make(prom.Gauge, "anomalies", "coins flagged in the newest snapshot"), make(prom.Gauge, "open_approval_requests", "requests that wait for a decision")
+    def text(self, it:State)->bytes:
+        "All of it in Prometheus' format."
+        h = health(it)
+        for gauge, x in ((self.version, h.model_version), (self.champion, h.champion), (self.age, h.snapshot_age_seconds)): gauge.set(x or 0)
+        if h.database: self.waiting.set(len(it.registry.open_requests()))
+        if h.model_loaded and h.last_scan: self.anomalies.set(len(it.scan().anomalies))
+        return prom.generate_latest(self.registry)
+
+class Observed:
+    "Middleware: counts, times and logs each request."
+    def __init__(self, app, metrics:Metrics): self.app, self.metrics = app, metrics
+    async def __call__(self, scope, receive, send):
+        if scope["type"] != "http": return await self.app(scope, receive, send)
+        start, seen = time.perf_counter(), dict(status=500)
+        id_ = next((v.decode("latin-1")[:64] for k, v in scope["headers"] if k == b"x-request-id" and v.isascii() and v.decode("latin-1").isprintable()), secrets.token_hex(8))
+        async def tell(message):
+            if message["type"] == "http.response.start": seen["status"] = message["status"]; message["headers"] = [*message["headers"], (b"x-request-id", id_.encode())]
+            await send(message)
+        try: await self.app(scope, receive, tell)
+        finally: self._note(scope, id_, seen["status"], time.perf_counter() - start)
+    def _note(self, scope, id_:str, status:int, seconds:float)->None:
+        path = getattr(scope.get("route"), "path", "other")
+        self.metrics.requests.labels(scope["method"], path, status).inc()
+        self.metrics.seconds.labels(path).observe(seconds)
+        log.log(logging.DEBUG if path in ("/health", "/metrics", "other") and status < 500 else logging.INFO, "%s %s %d in %.1f ms", scope["method"], scope["path"], status, 1e3*seconds, extra=dict(request_id=id_, method=scope["method"], path=scope["path"], status=status, milliseconds=round(1e3*seconds, 2)))
 
 # %% ../nbs/13_serve.ipynb #22298493
 def create_app(
@@ -377,7 +526,18 @@ def create_app(
     @app.get("/static/plotly.min.js", include_in_schema=False)
     async def script(): return FileResponse(Path(plotly.__file__).parent/"package_data"/"plotly.min.js", headers={"Cache-Control": "max-age=86400"})
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
-    _handlers(app); _routes(app)
+    it, metrics = lambda: app.state.it, Metrics()
+    @app.get("/health", tags=["health"], responses={503: {"model": Health}})
+    def get_health()->Health:
+        h = health(it())
+        return h if h.status != "unhealthy" else JSONResponse(h.model_dump(), 503)
+    @app.get("/health/live", tags=["health"])
+    async def live()->dict[str, str]: return dict(status="alive")
+    @app.get("/metrics", tags=["health"], response_class=PlainTextResponse)
+    def get_metrics(): return Response(metrics.text(it()), media_type=prom.CONTENT_TYPE_LATEST)
+    _handlers(app)
+    for routes in (_inference, _catalog, _lifecycle, _pages): routes(app, it)
+    app.add_middleware(Observed, metrics=metrics)
     return app
 
 # %% ../nbs/13_serve.ipynb #6b5de778

@@ -254,7 +254,8 @@ def _missing_now(m:Market, h:float)->list[str]:
 
 def _rows(f:pd.DataFrame)->list[dict]:
     "Records with None for NaN, as JSON wants them."
-    return f.astype(object).where(f.notna(), None).to_dict("records")
+    columns = [[None if x is None or x != x else x for x in f[c].tolist()] for c in f]
+    return [dict(zip(f.columns, values)) for values in zip(*columns)]
 
 # %% ../nbs/01_simulate.ipynb #282aec75
 def markets(

@@ -5,7 +5,6 @@
 # %% ../nbs/09_trial.ipynb #d21591a7
 from __future__ import annotations
 import numpy as np, pandas as pd
-from scipy.stats import t as student
 from .workspace import Workspace
 from .data import read_snapshots
 from .eval import compare
@@ -47,6 +46,7 @@ def foresight(
     by_day = per.groupby(days).mean()
     gain, seen = by_day.score - by_day.score_b, dict(days=len(by_day), moments=len(per), by_day=by_day)
     if len(gain) < DAYS: return dict(verdict="undecided", gain=dict(value=None, low=None, high=None), rho=None, rho_b=None) | seen
+    from scipy.stats import t as student     # slow to import, and rarely needed
     half = student.ppf(.975, len(gain) - 1)*gain.std()/np.sqrt(len(gain))
     gain = dict(value=float(gain.mean()), low=float(gain.mean() - half), high=float(gain.mean() + half))
     verdict = "better" if gain["low"] > 0 else "worse" if gain["high"] < 0 else "not worse" if gain["low"] > -MARGIN else "undecided"

@@ -56,7 +56,9 @@ class Settings(BaseSettings):
     keep_datasets: int | None = Field(None, ge=1)                # newest dataset versions to keep, besides those that models refer to; None = all
     jobs: int = Field(0, ge=0)                                   # processes for heavy work; 0 = one per core
     dask_url: str | None = None                                  # address of a Dask scheduler that takes heavy work instead
+    mlflow_tracking_uri: str | None = None                       # an MLflow that is told what the registry knows; None = nobody
     model_ref: str = "champion"                                  # what serving and scanning load
+    challenger_share: float = Field(0, ge=0, le=1)               # share of clients that the challenger answers; 0 = it only scores in shadow
     api_token: str | None = None                                 # needed for changing requests; None = made per workspace
     four_eyes: bool = False                                      # requester and decider of an approval must differ
     auto_approve: Literal["off", "on_pass", "manual"] = "off"    # who answers an approval request
@@ -208,7 +210,7 @@ def setup_logging(settings:Settings)->None:
     h = logging.StreamHandler(sys.stderr)
     h.setFormatter(JsonFormatter() if settings.log_format == "json" else logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S"))
     logging.basicConfig(level=settings.log_level, handlers=[h], force=True)
-    for noisy in ("papermill", "apscheduler", "httpx", "urllib3", "traitlets"): logging.getLogger(noisy).setLevel("WARNING")
+    for noisy in ("papermill", "apscheduler", "httpx", "urllib3", "traitlets", "alembic", "mlflow"): logging.getLogger(noisy).setLevel("WARNING")
 
 # %% ../nbs/00_workspace.ipynb #6f2a90be
 def run_tasks(

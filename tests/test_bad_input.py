@@ -138,8 +138,19 @@ def test_a_server_that_asks_for_hours_is_not_obeyed(tmp_path):
     assert len(waits) == 2 and max(waits) <= 120 * 1.2
 
 
-@pytest.mark.parametrize("given, says", [(("max_history_hours", "-5"), "max_history_hours is -5"), (("min_snapshots_per_coin", "0"), "min_snapshots_per_coin is 0"), (("holdout_hours", "0"), "holdout_hours is 0"),
-                                         (("feature_config", '{"lags": [1]}'), "unknown feature setting 'lags'"), (("feature_config", '{"lag_hours": []}'), "lag_hours is ()"), (("feature_config", '{"rolling_hours": [0]}'), "rolling_hours is (0,)")])
-def test_a_build_that_cannot_be_says_why(home, given, says):
-    assert says in home.error("run", "build_dataset", "-p", *given)
+def test_a_build_that_cannot_be_says_why(home):
+    import json
 
+    from crypto_anomaly.data import DataError
+    from crypto_anomaly.features import FeatureConfig
+    from crypto_anomaly.pipeline import build_dataset
+    from crypto_anomaly.workspace import Settings, open_workspace
+
+    ws = open_workspace(Settings(home=home.home, source="simulated"))
+    for name, value, says in (("max_history_hours", -5, "max_history_hours is -5"), ("min_snapshots_per_coin", 0, "min_snapshots_per_coin is 0"), ("holdout_hours", 0, "holdout_hours is 0")):
+        with pytest.raises(DataError, match=says):
+            build_dataset(ws, **{name: value})
+    for given, says in (('{"lag_hours": []}', r"lag_hours is \(\)"), ('{"rolling_hours": [0]}', r"rolling_hours is \(0,\)")):
+        with pytest.raises(DataError, match=says):
+            build_dataset(ws, config=FeatureConfig.of(json.loads(given)))
+    assert "unknown feature setting 'lags'" in home.error("run", "build_dataset", "-p", "feature_config", '{"lags": [1]}')

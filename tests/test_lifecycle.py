@@ -72,6 +72,15 @@ def test_a_second_champion_and_a_rollback(home):
     assert json.loads(home("run", "train", "--model-config", "conservative", "-p", "contamination", "0.05", "--json").stdout)["result"]["version"] == 2
     result = json.loads(home("run", "evaluate", "--json").stdout)["result"]
     assert result["compared_to"] == 1 and result["passed"]
+    home("challenge", "v2")
+    home("run", "scan")
+    assert home.json("show", "challenger")["version"] == 2 and home.json("runs")[0]["result"]["challengers"] == [2]
+    home("end-trial", "--reason", "the evidence is enough")
+    data = home.json("assets", home.json("show", "v2")["data_source"])
+    assert data["used_by"] == ["anomaly_detector:v1", "anomaly_detector:v2"] and data["made_from"] == ["market_snapshot:v1"]
+    assert home.json("assets", "evaluation_results:v2")["made_from"] == ["eval_holdout:v1", "anomaly_detector:v1", "anomaly_detector:v2"]
+    assert "has ended its trial since" in home.error("approve", "v2", "--by", "bob", "--reason", "smaller")
+    home("request-approval", "v2")
     home("approve", "v2", "--by", "bob", "--reason", "smaller")
     between = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     time.sleep(1.1)

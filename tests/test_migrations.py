@@ -46,6 +46,9 @@ def test_an_old_database_becomes_what_a_new_one_is(db_url):
     r.approve("v2", by="b", reason="still here")
     assert r.promote("v2")["version"] == 2
     assert r.record_data("dataset_ready", {}, dict(name="training_dataset", facts={}, made_from=["market_snapshot:v1"])) == ["training_dataset:v1"]
+    for sql in ("INSERT INTO link VALUES (1, 'market_snapshot:latest')", "UPDATE asset SET version = 7", "DELETE FROM link"):
+        with pytest.raises(sa.exc.IntegrityError), r.engine.connect().execution_options(write=True) as c, c.begin():
+            c.exec_driver_sql(sql)
 
 
 def test_a_step_that_fails_leaves_the_old_database(db_url, monkeypatch):
