@@ -39,7 +39,7 @@ def test_an_old_database_becomes_what_a_new_one_is(db_url):
     r = Registry(db_url)
     with r.engine.connect() as c:
         assert compare_metadata(MigrationContext.configure(c), schema._meta) == []
-        assert rules(c) == set(schema._RULES)
+        assert rules(c) == set(schema._RULES) | ({f"{t}_is_not_emptied" for t in schema._HISTORY} if "postgresql" in db_url else set())
         assert {i["name"] for i in sa.inspect(c).get_indexes("model_version")} >= {"one_champion", "one_challenger"}
     assert [(v["version"], v["status"]) for v in r.list_model_versions()] == [(2, "challenger"), (1, "evaluated")]  # the newer trial goes on
     r.request_approval("v2", by="a")
