@@ -100,8 +100,8 @@ def _free(host:str, port:int)->None:
 
 def _address(ws, host:str, port:int)->None:
     "Say where the page is, and make the token that changing requests from elsewhere need."
-    where = "the one you set" if ws.settings.api_token else f"in {ws.root/'api_token'}" if ws.api_token else ""
-    say(f"Serving on http://{host}:{port} (token for changing requests: {where}) – Ctrl-C stops.")
+    token = "" if ws.settings.api_token else f"#token={ws.api_token}"      # a fragment stays in the browser; one that you set is not printed
+    say(f"Serving on http://{host}:{port} – decide on http://{host}:{port}/models{token} – Ctrl-C stops.")
 
 @app.command()
 def up(
@@ -132,13 +132,13 @@ def up(
         finally: clock.shutdown(wait=False)
 
 @app.command()
-def serve(host:str = "127.0.0.1", port:int = 8000):
+def serve(host:str = "127.0.0.1", port:int = 8000, workers:Annotated[int, typer.Option(min=1, help="Processes that answer.")] = 1):
     "The server only."
     from crypto_anomaly.serve import check_bind, run_server
     ws = reading()
     check_bind(ws.settings, host); _free(host, port)
     _address(ws, host, port)
-    run_server(ws.settings.model_copy(update=dict(workspace=ws.name)), host, port)
+    run_server(ws.settings.model_copy(update=dict(workspace=ws.name)), host, port, workers)
 
 @app.command()
 def panel(host:str = "127.0.0.1", port:int = 8866):

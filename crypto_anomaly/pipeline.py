@@ -24,8 +24,8 @@ from .plots import figure_html, plotly_script
 __all__ = ['log', 'STATIC', 'SIMULATED', 'CHAIN', 'SCHEDULE', 'COMMAND', 'PipelineError', 'ingest', 'record_snapshots',
            'backfill_lake', 'import_snapshots', 'prune', 'build_dataset', 'train_candidate', 'evaluate_candidate',
            'strangest', 'validate_outcomes', 'promote_version', 'scheduled_folder', 'stages', 'stage_parameters',
-           'check_parameters', 'notebook_body', 'site_assets', 'page', 'write_report', 'variables', 'stage_result',
-           'run_stage', 'chain', 'run_child', 'tick', 'start_scheduler']
+           'check_parameters', 'notebook_body', 'site_assets', 'page', 'write_report', 'variables', 'inside',
+           'stage_result', 'run_stage', 'chain', 'run_child', 'tick', 'start_scheduler']
 
 # %% ../nbs/11_pipeline.ipynb #f2ade6f4
 log = logging.getLogger(__name__)
@@ -303,6 +303,10 @@ def _environ(extra:dict[str, str])->Iterator[None]:
     try: yield
     finally: os.environ.clear(); os.environ.update(before)
 
+def inside(ws:Workspace):
+    "For a while, this process and its children work in `ws`."
+    return _environ(_environment(ws))
+
 def stage_result(ws:Workspace, run_id:str, **facts)->dict:
     "The last cell of a scheduled notebook: show what came out, and leave it for the run's row."
     facts = jsonable(facts)
@@ -323,7 +327,7 @@ def run_stage(
     nb = ws.runs/run_id/f"{stage}.ipynb"; nb.parent.mkdir(parents=True)
     r.start_run(run_id, stage, given, code_version())
     error = None
-    with _environ(_environment(ws) | {"PYDEVD_DISABLE_FILE_VALIDATION": "1"}):
+    with inside(ws), _environ({"PYDEVD_DISABLE_FILE_VALIDATION": "1"}):
         try: pm.execute_notebook(str(stages()[stage]), str(nb), given | dict(run_id=run_id), kernel_name="python3", cwd=os.getcwd(), progress_bar=False, log_output=False, request_save_on_cell_execute=False, start_timeout=120,
                                       execution_timeout=timeout or (86400 if stage == "backfill" else 1800), stderr_file=sys.stderr if sys.stderr.isatty() else None)   # progress bars reach the terminal
         except pm.PapermillExecutionError as e: error = f"{e.ename}: {e.evalue}"

@@ -16,6 +16,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
 from fastapi.staticfiles import StaticFiles
 from fastapi_offline import FastAPIOffline   # /docs without a CDN
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from pydantic import BaseModel
 from .workspace import CryptoAnomalyError, Settings, Workspace, jsonable, load_settings, open_workspace, utcnow
@@ -23,7 +24,7 @@ from .data import ATTRIBUTION, DataError, NotFound, hold_source, newest_moment
 from .registry import Registry, RegistryError, open_registry
 from .features import FeatureConfig
 from .scan import Scan, Served, find_coin, load_served, market_overview, moment_features, of_features, scan_all
-from .pipeline import STATIC, ingest, stages
+from .pipeline import STATIC, ingest, inside, stages
 import crypto_anomaly.catalog as catalog, crypto_anomaly.pages as pages
 
 # %% auto #0
@@ -44,6 +45,8 @@ class State:
         self._features:dict[FeatureConfig, pd.DataFrame] = {}
         self._scans:dict[int, Scan] = {}
         self._newest:tuple[float, pd.Timestamp|None] = (-1e9, None)
+        self._answers:dict[tuple, tuple[tuple, bytes]] = {}
+        self._files = [Path(f"{f}{x}") for f in (self.registry.engine.url.database,) for x in ("", "-wal")] if self.registry.engine.dialect.name == "sqlite" else []
 
     def newest(self)->pd.Timestamp|None:
         "Time of the newest stored snapshot; the lake is listed at most once a second."
@@ -54,11 +57,13 @@ class State:
         "Changes whenever a page would look different: another snapshot, another event."
         return f"{self.newest()}/{(self.registry.events(limit=1) or [dict(id=0)])[0]['id']}"
 
+    def challenged(self, client:str)->bool:
+        "Whether the challenger answers this client: CHALLENGER_SHARE of them, and always the same ones."
+        return int.from_bytes(hashlib.sha256(client.encode()).digest()[:4], "big")/2**32 < self.ws.settings.challenger_share
+
     def served(self, client:str="")->Served:
-        "Who answers a client: the model that MODEL_REF means, or, for CHALLENGER_SHARE of them and always the same ones, the challenger."
-        share = self.ws.settings.challenger_share
-        mine = int.from_bytes(hashlib.sha256(client.encode()).digest()[:4], "big")/2**32
-        return load_served(self.ws, "challenger" if mine < share and "challenger" in self.registry.aliases() else None, registry=self.registry)
+        "Who answers a client: the model that MODEL_REF means, or the challenger."
+        return load_served(self.ws, "challenger" if self.challenged(client) and "challenger" in self.registry.aliases() else None, registry=self.registry)
 
     def scan(self, client:str="")->Scan:
         "The newest snapshot, scored by the model that answers `client`; computed once per snapshot and version."
@@ -85,7 +90,26 @@ class State:
             self._newest = (-1e9, None)
             scan_all(self.ws, run_id="serve")        # logged, and a challenger beside it
             return ""
+    def version(self)->tuple:
+        "Changes with the store, and costs next to nothing: the newest moment, and the registry's files or, of a server, the quarter of a second."
+        stamps = tuple((s.st_mtime_ns, s.st_size) for f in self._files if (s := _stat(f))) or int(4*time.monotonic())
+        return self._newest[1], self._newest[1] is not None and (utcnow() - self._newest[1]).total_seconds() < CACHE_SECONDS, stamps
+
+    async def answer(self, key:tuple, make:Callable[[], BaseModel])->Response:
+        "The answer `key`: the same bytes as long as the store has not changed, else made anew in the thread pool."
+        if time.monotonic() - self._newest[0] > 1: await run_in_threadpool(self.newest)
+        have = self._answers.get(key)
+        if have is None or have[0] != self.version():
+            before = self.version()       # what changes while it is made makes it anew the next time
+            body = (await run_in_threadpool(make)).model_dump_json().encode()
+            if len(self._answers) > 1000: self._answers.clear()
+            self._answers[key] = have = before, body
+        return Response(have[1], media_type="application/json")
     def close(self)->None: self._stack.close()
+
+def _stat(path:Path)->os.stat_result|None:
+    try: return os.stat(path)
+    except FileNotFoundError: return None      # no -wal while nobody writes
 
 # %% ../nbs/13_serve.ipynb #1e99ee54
 class Named(BaseModel):
@@ -322,24 +346,30 @@ def _inference(app:FastAPI, it:Callable[[], State])->None:
     "What is strange, and who says so; what blocks is a plain function, so it runs in the thread pool."
     @app.post("/scan", tags=["inference"], dependencies=[Depends(_may_scan)])
     @app.post("/inference/scan", tags=["inference"], include_in_schema=False, dependencies=[Depends(_may_scan)])
-    def post_scan(request:Request, num_coins:Annotated[int, Query(ge=10, le=250)] = 100)->ScanAnswer:
+    async def post_scan(request:Request, num_coins:Annotated[int, Query(ge=10, le=250)] = 100)->ScanAnswer:
+        return await it().answer(("scan", num_coins, it().challenged(_client(request))), lambda: scanned(_client(request), num_coins))
+    def scanned(client:str, num_coins:int)->ScanAnswer:
         it().served()
-        note, s = it().refresh(num_coins), it().scan(_client(request))
+        note, s = it().refresh(num_coins), it().scan(client)
         p = s.predictions[s.predictions.coin_id.isin(s.features.sort_values("market_cap", ascending=False, na_position="last").coin_id.head(num_coins))]
         top = [a for a in _anomalies(s, len(s.anomalies)) if a.coin_id in set(p.coin_id)]
         return ScanAnswer(**_named(s) | dict(note="; ".join(x for x in (note, s.served.note) if x)), timestamp=s.as_of.isoformat(), coins_scanned=len(p), anomalies_detected=len(top), anomaly_rate=len(top)/len(p), top_anomalies=top[:5])
 
     @app.get("/anomalies", tags=["inference"])
     @app.get("/inference/anomalies", tags=["inference"], include_in_schema=False)
-    def get_anomalies(request:Request, limit:Limit = 20)->Anomalies:
-        s = it().scan(_client(request)); found = _anomalies(s, limit)
+    async def get_anomalies(request:Request, limit:Limit = 20)->Anomalies:
+        return await it().answer(("anomalies", limit, it().challenged(_client(request))), lambda: anomalies(_client(request), limit))
+    def anomalies(client:str, limit:int)->Anomalies:
+        s = it().scan(client); found = _anomalies(s, limit)
         return Anomalies(**_named(s), status=s.served.version["status"], anomalies=found, count=len(s.anomalies), last_scan=s.as_of.isoformat(), message="" if found else "no coin is flagged in the newest snapshot; POST /scan looks again")
 
     @app.get("/market", tags=["inference"])
     @app.get("/inference/market", tags=["inference"], include_in_schema=False)
-    def get_market(request:Request)->MarketAnswer:
+    async def get_market(request:Request)->MarketAnswer:
+        return await it().answer(("market", it().challenged(_client(request))), lambda: market(_client(request)))
+    def market(client:str)->MarketAnswer:
         if it().newest() is None: raise HTTPException(404, "no snapshot has been stored yet; POST /scan, or run: crypto-anomaly run ingest")
-        s = it().scan(_client(request))
+        s = it().scan(client)
         return MarketAnswer(**_named(s) | market_overview(s), status=s.served.version["status"])
 
     @app.get("/why/{coin}", tags=["inference"])
@@ -349,7 +379,8 @@ def _inference(app:FastAPI, it:Callable[[], State])->None:
         return Why(**_named(s), **{k: row[k] for k in ("coin_id", "symbol", "name", "is_anomaly", "score", "p_value")}, reasons=jsonable(s.explain(id_).to_dict("records")), counterfactual=s.counterfactual(id_), nearest_normal=s.nearest_normal(id_).coin_id.tolist())
 
     @app.get("/model/info", tags=["model"])
-    def get_model()->ModelInfo:
+    async def get_model()->ModelInfo: return await it().answer(("model",), info)
+    def info()->ModelInfo:
         if not it().registry.list_model_versions(1): raise HTTPException(404, "no model has been trained yet; run: crypto-anomaly pipeline")
         return model_info(it())
 
@@ -545,8 +576,12 @@ def check_bind(settings:Settings, host:str)->None:
     "Refuse to listen beyond loopback without a token of one's own."
     if not _loopback(host) and not settings.api_token: raise RegistryError(f"listening on {host} needs a token of your own: set CRYPTO_ANOMALY_API_TOKEN, or listen on 127.0.0.1.")
 
-def run_server(settings:Settings, host:str="127.0.0.1", port:int=8000)->None:
+def run_server(
+    settings:Settings, host:str="127.0.0.1", port:int=8000,
+    workers:int=1   # processes that share the port; what they know is in the store
+)->None:
     "Serve until stopped."
     import uvicorn
     check_bind(settings, host)
-    uvicorn.run(create_app(settings), host=host, port=port, log_level="warning")
+    if workers == 1: uvicorn.run(create_app(settings), host=host, port=port, log_level="warning"); return
+    with inside(open_workspace(settings)): uvicorn.run("crypto_anomaly.serve:create_app", factory=True, host=host, port=port, workers=workers, log_level="warning")

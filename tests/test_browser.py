@@ -56,3 +56,49 @@ def test_overview_shows_anomalies_and_follows_a_promotion(home, page, tmp_path):
     finally:
         server.terminate()
         server.wait(20)
+
+
+def test_every_page_and_a_decision(home, page, tmp_path):
+    from playwright.sync_api import expect
+
+    home("run", "scan")  # a second point in the history of every coin
+    port = free_port()
+    at = f"http://127.0.0.1:{port}"
+    server = home.start("serve", "--port", str(port))
+    try:
+        line = server.stdout.readline()
+        wait_for(f"{at}/health")
+        page.goto(line.split("decide on ")[1].split()[0])  # /models#token=…
+        assert "token" not in page.url
+        expect(page.get_by_role("heading", level=1)).to_have_text("There is no champion")
+        page.get_by_label("Name").fill("ada")
+        page.get_by_label("Reason").fill("seen on the page")
+        expect(page.get_by_label("Token")).to_be_hidden()
+        page.get_by_role("button", name="Approve and promote").click()
+        expect(page.get_by_role("heading", level=1)).to_contain_text("v1 is champion", timeout=20_000)
+        assert json.load(urllib.request.urlopen(f"{at}/anomalies"))["model_status"] == "champion"  # the server has not been restarted
+
+        page.get_by_role("link", name="Market").click()
+        expect(page.locator("#heat .heatmaplayer")).to_be_visible(timeout=20_000)
+        coins = page.locator("#coins tbody tr")
+        page.get_by_role("button", name="24 h").click()
+        moves = [float(v) for v in coins.locator("td:nth-child(4)").evaluate_all("c => c.map(x => x.dataset.value).filter(x => x !== 'None')")]
+        assert moves == sorted(moves, reverse=True)
+        name = coins.first.locator("b").inner_text()
+        page.get_by_label("Find a coin").fill(name)
+        expect(coins.filter(visible=True).first).to_contain_text(name)
+        coins.filter(visible=True).first.get_by_role("link").click()
+        expect(page.get_by_role("heading", level=1)).to_contain_text(f"({name})")
+        expect(page.locator("#price .scatterlayer")).to_be_visible(timeout=20_000)
+        for path, says in (("/data", "files of snapshots"), ("/cards", "The last run of"), ("/live", "No trades"), ("/models?a=v1&b=latest", "v1 is")):
+            page.goto(at + path)
+            expect(page.get_by_role("heading", level=1)).to_contain_text(says)
+            expect(page.get_by_text("Simulated market.")).to_be_visible()
+        page.set_viewport_size(dict(width=390, height=844))
+        for path in ("/coins", "/models", "/data", "/cards"):
+            page.goto(at + path)
+            page.wait_for_function("document.documentElement.scrollWidth <= innerWidth + 1", timeout=10_000)
+        assert not page.errors, page.errors
+    finally:
+        server.terminate()
+        server.wait(20)
