@@ -347,15 +347,15 @@ def requests_per_cpu_second(command, env, asks, seconds):
                 time.sleep(0.05)
         rates = {}
         for method, path in asks:
-            c, n = http.client.HTTPConnection("127.0.0.1", port), 0
-            for warm in (True, False):
-                start, cpu = time.perf_counter(), cpu_of(server.pid)
-                while time.perf_counter() - start < (0.5 if warm else seconds) or n == 0:
+            c = http.client.HTTPConnection("127.0.0.1", port)
+            for length in (0.5, seconds):  # the first is warm-up
+                start, cpu, n = time.perf_counter(), cpu_of(server.pid), 0
+                while time.perf_counter() - start < length or n == 0:
                     c.request(method, path)
                     answer = c.getresponse()
                     body = answer.read()
                     assert answer.status == 200, body
-                    n = 0 if warm and time.perf_counter() - start >= 0.5 else n + 1
+                    n += 1
             rates[path] = n / max(cpu_of(server.pid) - cpu, 0.01)
         return rates
     finally:

@@ -16,7 +16,6 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
 from fastapi.staticfiles import StaticFiles
 from fastapi_offline import FastAPIOffline   # /docs without a CDN
-from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from pydantic import BaseModel
 from .workspace import CryptoAnomalyError, Settings, Workspace, jsonable, load_settings, open_workspace, utcnow
@@ -30,8 +29,8 @@ import crypto_anomaly.catalog as catalog, crypto_anomaly.pages as pages
 # %% auto #0
 __all__ = ['log', 'CACHE_SECONDS', 'Limit', 'Few', 'State', 'Named', 'Anomaly', 'ScanAnswer', 'Anomalies', 'Mover',
            'MarketAnswer', 'ModelInfo', 'Versions', 'Health', 'Asked', 'Promotion', 'Why', 'Status', 'Decided',
-           'Message', 'Reloaded', 'model_info', 'health', 'problem', 'Metrics', 'Observed', 'create_app', 'check_bind',
-           'run_server']
+           'Message', 'Reloaded', 'model_info', 'health', 'problem', 'client_of', 'Metrics', 'Hot', 'Observed',
+           'create_app', 'check_bind', 'run_server']
 
 # %% ../nbs/13_serve.ipynb #c3e411e5
 log = logging.getLogger(__name__)
@@ -45,7 +44,6 @@ class State:
         self._features:dict[FeatureConfig, pd.DataFrame] = {}
         self._scans:dict[int, Scan] = {}
         self._newest:tuple[float, pd.Timestamp|None] = (-1e9, None)
-        self._answers:dict[tuple, tuple[tuple, bytes]] = {}
         self._files = [Path(f"{f}{x}") for f in (self.registry.engine.url.database,) for x in ("", "-wal")] if self.registry.engine.dialect.name == "sqlite" else []
 
     def newest(self)->pd.Timestamp|None:
@@ -91,20 +89,10 @@ class State:
             scan_all(self.ws, run_id="serve")        # logged, and a challenger beside it
             return ""
     def version(self)->tuple:
-        "Changes with the store, and costs next to nothing: the newest moment, and the registry's files or, of a server, the quarter of a second."
+        "Changes with the store, and costs next to nothing: second of the last look at the lake, newest moment, and the registry's files or, of a database server, the quarter of a second."
         stamps = tuple((s.st_mtime_ns, s.st_size) for f in self._files if (s := _stat(f))) or int(4*time.monotonic())
-        return self._newest[1], self._newest[1] is not None and (utcnow() - self._newest[1]).total_seconds() < CACHE_SECONDS, stamps
+        return int(time.monotonic()), self._newest[1], stamps
 
-    async def answer(self, key:tuple, make:Callable[[], BaseModel])->Response:
-        "The answer `key`: the same bytes as long as the store has not changed, else made anew in the thread pool."
-        if time.monotonic() - self._newest[0] > 1: await run_in_threadpool(self.newest)
-        have = self._answers.get(key)
-        if have is None or have[0] != self.version():
-            before = self.version()       # what changes while it is made makes it anew the next time
-            body = (await run_in_threadpool(make)).model_dump_json().encode()
-            if len(self._answers) > 1000: self._answers.clear()
-            self._answers[key] = have = before, body
-        return Response(have[1], media_type="application/json")
     def close(self)->None: self._stack.close()
 
 def _stat(path:Path)->os.stat_result|None:
@@ -340,47 +328,42 @@ def _handlers(app:FastAPI)->None:
 Limit = Annotated[int, Query(ge=1, le=100)]
 Few = Annotated[int, Query(ge=1, le=50)]
 
-def _client(request:Request)->str: return request.headers.get("x-client-id") or (request.client.host if request.client else "")
+def client_of(scope)->str:
+    "Who asks: the id that the client gives itself, else its address."
+    return next((v.decode("latin-1") for k, v in scope["headers"] if k == b"x-client-id"), "") or (scope["client"][0] if scope.get("client") else "")
 
 def _inference(app:FastAPI, it:Callable[[], State])->None:
     "What is strange, and who says so; what blocks is a plain function, so it runs in the thread pool."
     @app.post("/scan", tags=["inference"], dependencies=[Depends(_may_scan)])
     @app.post("/inference/scan", tags=["inference"], include_in_schema=False, dependencies=[Depends(_may_scan)])
-    async def post_scan(request:Request, num_coins:Annotated[int, Query(ge=10, le=250)] = 100)->ScanAnswer:
-        return await it().answer(("scan", num_coins, it().challenged(_client(request))), lambda: scanned(_client(request), num_coins))
-    def scanned(client:str, num_coins:int)->ScanAnswer:
+    def post_scan(request:Request, num_coins:Annotated[int, Query(ge=10, le=250)] = 100)->ScanAnswer:
         it().served()
-        note, s = it().refresh(num_coins), it().scan(client)
+        note, s = it().refresh(num_coins), it().scan(client_of(request.scope))
         p = s.predictions[s.predictions.coin_id.isin(s.features.sort_values("market_cap", ascending=False, na_position="last").coin_id.head(num_coins))]
         top = [a for a in _anomalies(s, len(s.anomalies)) if a.coin_id in set(p.coin_id)]
         return ScanAnswer(**_named(s) | dict(note="; ".join(x for x in (note, s.served.note) if x)), timestamp=s.as_of.isoformat(), coins_scanned=len(p), anomalies_detected=len(top), anomaly_rate=len(top)/len(p), top_anomalies=top[:5])
 
     @app.get("/anomalies", tags=["inference"])
     @app.get("/inference/anomalies", tags=["inference"], include_in_schema=False)
-    async def get_anomalies(request:Request, limit:Limit = 20)->Anomalies:
-        return await it().answer(("anomalies", limit, it().challenged(_client(request))), lambda: anomalies(_client(request), limit))
-    def anomalies(client:str, limit:int)->Anomalies:
-        s = it().scan(client); found = _anomalies(s, limit)
+    def get_anomalies(request:Request, limit:Limit = 20)->Anomalies:
+        s = it().scan(client_of(request.scope)); found = _anomalies(s, limit)
         return Anomalies(**_named(s), status=s.served.version["status"], anomalies=found, count=len(s.anomalies), last_scan=s.as_of.isoformat(), message="" if found else "no coin is flagged in the newest snapshot; POST /scan looks again")
 
     @app.get("/market", tags=["inference"])
     @app.get("/inference/market", tags=["inference"], include_in_schema=False)
-    async def get_market(request:Request)->MarketAnswer:
-        return await it().answer(("market", it().challenged(_client(request))), lambda: market(_client(request)))
-    def market(client:str)->MarketAnswer:
+    def get_market(request:Request)->MarketAnswer:
         if it().newest() is None: raise HTTPException(404, "no snapshot has been stored yet; POST /scan, or run: crypto-anomaly run ingest")
-        s = it().scan(client)
+        s = it().scan(client_of(request.scope))
         return MarketAnswer(**_named(s) | market_overview(s), status=s.served.version["status"])
 
     @app.get("/why/{coin}", tags=["inference"])
     def get_why(request:Request, coin:str)->Why:
-        s = it().scan(_client(request)); id_ = find_coin(s.features, coin)
+        s = it().scan(client_of(request.scope)); id_ = find_coin(s.features, coin)
         row = s.predictions[s.predictions.coin_id == id_].iloc[0]
         return Why(**_named(s), **{k: row[k] for k in ("coin_id", "symbol", "name", "is_anomaly", "score", "p_value")}, reasons=jsonable(s.explain(id_).to_dict("records")), counterfactual=s.counterfactual(id_), nearest_normal=s.nearest_normal(id_).coin_id.tolist())
 
     @app.get("/model/info", tags=["model"])
-    async def get_model()->ModelInfo: return await it().answer(("model",), info)
-    def info()->ModelInfo:
+    def get_model()->ModelInfo:
         if not it().registry.list_model_versions(1): raise HTTPException(404, "no model has been trained yet; run: crypto-anomaly pipeline")
         return model_info(it())
 
@@ -523,6 +506,27 @@ class Metrics:
         if h.model_loaded and h.last_scan: self.anomalies.set(len(it.scan().anomalies))
         return prom.generate_latest(self.registry)
 
+class Hot:
+    "Middleware: the same answer to the same question, as bytes, as long as the store has not changed."
+    PATHS = {f"{p}{q}" for p in ("", "/inference") for q in ("/scan", "/anomalies", "/market")} | {"/model/info"}
+    def __init__(self, app, it:Callable[[], State]): self.app, self.it, self.answers = app, it, {}
+    async def __call__(self, scope, receive, send):
+        if scope["type"] != "http" or scope["path"] not in self.PATHS: return await self.app(scope, receive, send)
+        key, now = self._key(scope), self.it().version()
+        have = self.answers.get(key)
+        if have and have[0] == now:
+            for message in have[1]: await send(dict(message))
+            return
+        said = []
+        async def keep(message): said.append(dict(message)); await send(message)
+        await self.app(scope, receive, keep)
+        if len(self.answers) > 1000: self.answers.clear()
+        if said and said[0].get("status") == 200: self.answers[key] = now, said     # what changed meanwhile asks anew the next time
+    def _key(self, scope)->tuple:
+        "All that an answer depends on; who may scan, too."
+        may = () if scope["method"] == "GET" else (scope["client"] and scope["client"][0], *(x for x in scope["headers"] if x[0] in (b"host", b"origin", b"authorization")))
+        return scope["method"], scope["path"], scope["query_string"], may, self.it().ws.settings.challenger_share > 0 and self.it().challenged(client_of(scope))
+
 class Observed:
     "Middleware: counts, times and logs each request."
     def __init__(self, app, metrics:Metrics): self.app, self.metrics = app, metrics
@@ -536,7 +540,7 @@ class Observed:
         try: await self.app(scope, receive, tell)
         finally: self._note(scope, id_, seen["status"], time.perf_counter() - start)
     def _note(self, scope, id_:str, status:int, seconds:float)->None:
-        path = getattr(scope.get("route"), "path", "other")
+        path = getattr(scope.get("route"), "path", None) or (scope["path"] if scope["path"] in Hot.PATHS else "other")
         self.metrics.requests.labels(scope["method"], path, status).inc()
         self.metrics.seconds.labels(path).observe(seconds)
         log.log(logging.DEBUG if path in ("/health", "/metrics", "other") and status < 500 else logging.INFO, "%s %s %d in %.1f ms", scope["method"], scope["path"], status, 1e3*seconds, extra=dict(request_id=id_, method=scope["method"], path=scope["path"], status=status, milliseconds=round(1e3*seconds, 2)))
@@ -568,6 +572,7 @@ def create_app(
     def get_metrics(): return Response(metrics.text(it()), media_type=prom.CONTENT_TYPE_LATEST)
     _handlers(app)
     for routes in (_inference, _catalog, _lifecycle, _pages): routes(app, it)
+    app.add_middleware(Hot, it=it)
     app.add_middleware(Observed, metrics=metrics)
     return app
 
