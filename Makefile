@@ -23,7 +23,7 @@ run: setup  ## watch the market: backfill, train, evaluate, then serve on http:/
 
 test: setup check  ## all tests; what needs a missing system package is skipped with a reason
 	nbdev_test --n_workers 2 --timing
-	pytest -q -n 2 -rs --durations=6
+	pytest -q -n 3 -rs --durations=6
 
 check: setup  ## notebooks clean, package and README in sync, lint
 	tools/check_sync.sh

@@ -8,6 +8,9 @@ import nbformat
 import pytest
 from conftest import DATA, Cli, free_port, wait_for
 
+from crypto_anomaly.scan import scan_all
+from crypto_anomaly.workspace import Settings, open_workspace
+
 STAGES = ["backfill", "ingest", "build_dataset", "train", "evaluate", "scan"]
 
 
@@ -73,8 +76,8 @@ def test_a_second_champion_and_a_rollback(home):
     result = json.loads(home("run", "evaluate", "--json").stdout)["result"]
     assert result["compared_to"] == 1 and result["passed"]
     home("challenge", "v2")
-    home("run", "scan")
-    assert home.json("show", "challenger")["version"] == 2 and home.json("runs")[0]["result"]["challengers"] == [2]
+    assert home.json("show", "challenger")["version"] == 2
+    assert [s.served.role for s in scan_all(open_workspace(Settings(home=home.home, source="simulated")))] == ["champion", "challenger"]
     home("end-trial", "--reason", "the evidence is enough")
     data = home.json("assets", home.json("show", "v2")["data_source"])
     assert data["used_by"] == ["anomaly_detector:v1", "anomaly_detector:v2"] and data["made_from"] == ["market_snapshot:v1"]
