@@ -97,7 +97,9 @@ def test_every_page_and_a_decision(home, page, tmp_path):
         page.set_viewport_size(dict(width=390, height=844))
         for path in ("/coins", "/models", "/data", "/cards"):
             page.goto(at + path)
-            page.wait_for_function("document.documentElement.scrollWidth <= innerWidth + 1", timeout=10_000)
+            page.wait_for_load_state("networkidle")
+            too_wide = page.evaluate("[...document.querySelectorAll('main > *, main table')].filter(e => !e.closest('.scroll') && e.scrollWidth > innerWidth + 1).map(e => `${e.tagName}#${e.id} ${e.scrollWidth}`)")
+            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth + 1"), (path, too_wide)
         assert not page.errors, page.errors
     finally:
         server.terminate()
