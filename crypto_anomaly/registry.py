@@ -217,9 +217,10 @@ def _stale(self:Registry, c:sa.Connection, a:sa.Row, v:sa.Row)->str|None:
     "Why an approval no longer stands, None when it does."
     e, champ = _latest_evaluation(c, v), _champion_row(self, c)
     if e is None or e.id != a.evaluation_id: return f"v{v.version} has been evaluated again since"
-    since = sa.select(sa.func.max(event_t.c.id)).where(event_t.c.kind == "approval_requested", event_t.c.payload["approval_id"].as_integer() == a.id).scalar_subquery()
-    moved = c.execute(sa.select(event_t.c.kind).where(event_t.c.id > since, event_t.c.model == self.model, event_t.c.version == v.version, event_t.c.kind.in_(("model_retired", "trial_ended"))).limit(1)).scalar()
-    if moved: return f"v{v.version} has {'been retired' if moved == 'model_retired' else 'ended its trial'} since"
+    mine = sa.select(event_t.c.id, event_t.c.kind, event_t.c.payload).where(event_t.c.model == self.model, event_t.c.version == v.version, event_t.c.kind.in_(("approval_requested", "model_retired", "trial_ended"))).order_by(event_t.c.id)
+    seen = c.execute(mine).all()
+    asked = next((e.id for e in seen if e.kind == "approval_requested" and e.payload["approval_id"] == a.id), 0)
+    if moved := next((e.kind for e in seen if e.id > asked and e.kind != "approval_requested"), None): return f"v{v.version} has {'been retired' if moved == 'model_retired' else 'ended its trial'} since"
     if (champ.id if champ else None) != a.champion_id: return f"the champion is now v{champ.version}, made so by {_crowned(self, c).actor or 'nobody named'}" if champ else "there is no champion any more"
     return None
 
