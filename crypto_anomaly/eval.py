@@ -148,13 +148,14 @@ def detection(score, holdout:pd.DataFrame, planted:list[tuple], rates:tuple[floa
 
 # %% ../nbs/06_eval.ipynb #91c5c587
 def planted_metrics(
-    model:Model, holdout:pd.DataFrame, planted:list[tuple] # of `plant`
+    model:Model, holdout:pd.DataFrame, planted:list[tuple], # of `plant`
+    baseline=largest_z   # scores feature frames; what any detector should beat
 )->dict:                 # win_rate, recall, baseline_recall, recall_gain with low and high, by_kind, events; NaN without events
     "How many of the planted events the untouched model finds at its own alert rate, beside the baseline."
     if not planted: return dict(win_rate=np.nan, recall=np.nan, baseline_recall=np.nan, recall_gain=np.nan, recall_gain_low=np.nan, planted_events=0)
     rate = model.contamination
     d, won = detection(lambda f: model.predict(f).score.to_numpy(), holdout, planted, (.005, rate))
-    base, _ = detection(largest_z, holdout, planted, (rate,))
+    base, _ = detection(baseline, holdout, planted, (rate,))
     gain = interval(d.recall(rate) - base.recall(rate))
     table = {k: dict(events=int((d.found.kind == k).sum()), found=float(d.recall(rate, [k])[0]), baseline=float(base.recall(rate, [k])[0]), strict=float(d.recall(.005, [k])[0])) for k in d.kinds}
     return dict(win_rate=won, recall=float(d.recall(rate)[0]), baseline_recall=float(base.recall(rate)[0]), recall_gain=gain["value"], recall_gain_low=gain["low"], recall_gain_high=gain["high"], recall_strict=float(d.recall(.005)[0]), planted_events=len(d.found), by_kind=table)
@@ -170,7 +171,8 @@ def evaluate(
     model:Model,          # the artifact as it is
     holdout:pd.DataFrame, # feature frame, later than the training time of `model`
     config:GateConfig=GateConfig(),
-    planted:list[tuple]=() # of `plant`; none = sanity gates only
+    planted:list[tuple]=(),# of `plant`; without any, the gates of planted events are not defined, and not passed
+    *, baseline=largest_z  # see `planted_metrics`
 )->dict:                  # passed, gates, metrics, predictions (frame)
     "Score the untouched holdout with the unmodified model and judge it."
     if holdout.empty: raise EvalError("the holdout has no rows; build a dataset with a longer holdout.")
@@ -180,7 +182,7 @@ def evaluate(
     metrics = score_metrics(pred, model.meta["anomaly_rate"])
     metrics["silhouette"] = silhouette(scaled(model, holdout), pred.is_anomaly.values)
     moved = drift(model, holdout)
-    metrics |= persistence(holdout, pred.is_anomaly) | dict(psi_median=float(moved.psi.median()), psi_max=float(moved.psi.max()), most_drifted=str(moved.index[0])) | planted_metrics(model, holdout, list(planted))
+    metrics |= persistence(holdout, pred.is_anomaly) | dict(psi_median=float(moved.psi.median()), psi_max=float(moved.psi.max()), most_drifted=str(moved.index[0])) | planted_metrics(model, holdout, list(planted), baseline)
     gates = sanity_gates(metrics, config) + planted_gates(metrics, config)
     counts = dict(gates_passed=sum(g["passed"] is True for g in gates), gates_failed=sum(g["passed"] is False for g in gates))
     return dict(passed=passes(gates), gates=gates, metrics=metrics | counts, predictions=pred)

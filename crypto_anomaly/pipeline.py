@@ -4,7 +4,7 @@
 
 # %% ../nbs/11_pipeline.ipynb #5f8a9be7
 from __future__ import annotations
-import json, logging, os, re, secrets, subprocess, sys, time
+import hashlib, json, logging, os, re, secrets, subprocess, sys, time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,14 +18,18 @@ from .eval import EvalError, compare, compare_planted, evaluate, gate_config, pl
 from .outcomes import outcome_metrics, outcomes
 from .registry import RegistryError, open_registry
 from .scan import load_served, read_predictions
+from .trades import TradeError, open_store
+from .trade_detector import CONFIG, TRAINABLE, evaluate_trades, train_trades
+from .bench_trades import read_recordings, trade_benchmark
 from .plots import figure_html, plotly_script
 
 # %% auto #0
 __all__ = ['log', 'STATIC', 'SIMULATED', 'CHAIN', 'SCHEDULE', 'COMMAND', 'PipelineError', 'ingest', 'record_snapshots',
            'backfill_lake', 'import_snapshots', 'prune', 'build_dataset', 'train_candidate', 'evaluate_candidate',
-           'strangest', 'validate_outcomes', 'promote_version', 'scheduled_folder', 'stages', 'stage_parameters',
-           'check_parameters', 'notebook_body', 'site_assets', 'page', 'write_report', 'variables', 'inside',
-           'stage_result', 'run_stage', 'chain', 'run_child', 'tick', 'start_scheduler']
+           'strangest', 'validate_outcomes', 'promote_version', 'train_trade_candidate', 'evaluate_trade_candidate',
+           'scheduled_folder', 'stages', 'stage_parameters', 'check_parameters', 'notebook_body', 'site_assets', 'page',
+           'write_report', 'variables', 'inside', 'stage_result', 'run_stage', 'chain', 'run_child', 'tick',
+           'start_scheduler']
 
 # %% ../nbs/11_pipeline.ipynb #f2ade6f4
 log = logging.getLogger(__name__)
@@ -158,14 +162,18 @@ def evaluate_candidate(
     gates = _eval_settings(eval_config, eval_data_source=eval_data_source, eval_data_version=eval_data_version, **gates)
     rows, ref, digest = _holdout(ws, gates.pop("eval_data_source"), gates.pop("eval_data_version"), served.config)
     planted = _planted(ws, rows, served.config)
-    e = evaluate(served.model, rows, gate_config(**gates), planted)
+    return _recorded(ws, r, served, evaluate(served.model, rows, gate_config(**gates), planted) | dict(rows=rows), planted, ref, digest, compare_to, run_id)
+
+def _recorded(ws:Workspace, r, served, e:dict, planted:list[tuple], ref:str, digest:str, compare_to:str, run_id:str)->dict:
+    "Compare with another version, write the evaluation down, and ask for approval when it passed."
+    v, rows = served.version, e["rows"]
     other = _other(r, compare_to, v["version"])
     rival = load_served(ws, other["version"], registry=r) if other else None
     if rival and rival.config != served.config: log.warning("v%d computes its features differently and is not compared on these rows", other["version"]); rival = None
     comparison = compare(e["predictions"], rival.model.predict(rows)) | compare_planted(served.model, rival.model, rows, planted) if rival else None
     r.record_evaluation(v["version"], passed=e["passed"], gates=e["gates"], metrics=e["metrics"] | dict(comparison=comparison), dataset=ref, dataset_hash=digest, artifact_sha256=v["artifact_sha256"],
                         compared_to=other["version"] if other else None, run_id=run_id)
-    return e | dict(version=v["version"], served=served, rows=rows, eval_data_ref=ref, compared_to=other["version"] if other else None, comparison=comparison, approval=(said := _ask(ws, r, v["version"], e, run_id)), auto_approved="automatically" in said)
+    return e | dict(version=v["version"], served=served, eval_data_ref=ref, compared_to=other["version"] if other else None, comparison=comparison, approval=(said := _ask(ws, r, v["version"], e, run_id)), auto_approved="automatically" in said)
 
 def strangest(e:dict, n:int=10)->pd.DataFrame: # of `evaluate_candidate`
     "The strangest rows of a holdout, each with its reason."
@@ -214,6 +222,47 @@ def promote_version(ws:Workspace, *, version:str|None=None, run_id:str|None=None
     "Promote by version or by training run; the registry re-checks the approval."
     if not (version or run_id): raise RegistryError("say what to promote: a version (v5, latest) or a training run id.")
     return open_registry(ws, model_name).promote(version or run_id, run_id=promoted_by_run_id, alias=alias)
+
+# %% ../nbs/11_pipeline.ipynb #a6b4da48
+def _stored_trades(ws:Workspace, start:pd.Timestamp|None, end:pd.Timestamp|None)->tuple[pd.DataFrame, str, str]: # trade table, its reference, its hash
+    "The stored trades of the workspace's products."
+    store = open_store(ws)
+    f = pd.concat([store.read(p, start=start, end=end) for p in ws.products], ignore_index=True)
+    if f.empty: raise TradeError(f"there are no stored trades of {', '.join(ws.products)}{f' since {start:%Y-%m-%d %H:%M}' if start is not None else ''}; run: crypto-anomaly stream")
+    named = ",".join(f"{p}:{g.trade_id.min()}-{g.trade_id.max()}" for p, g in f.groupby("product_id"))
+    return f, f"trades:{named}", hashlib.sha256(pd.util.hash_pandas_object(f[["trade_id", "ts", "price", "size"]], index=False).to_numpy().tobytes()).hexdigest()
+
+def _newest_trade(ws:Workspace)->pd.Timestamp:
+    last = [open_store(ws).completeness(p)["last_ts"] for p in ws.products]
+    if not any(last): raise TradeError(f"there are no stored trades of {', '.join(ws.products)}; run: crypto-anomaly stream")
+    return max(pd.Timestamp(t) for t in last if t)
+
+def train_trade_candidate(
+    ws:Workspace, *, hours:float=12, holdout_minutes:float=20, # of stored trades to train on, and left for the evaluation
+    config:Any=None, as_of:pd.Timestamp|None=None, run_id:str=""
+)->tuple[int, Any, pd.DataFrame]: # version, model, rows
+    "Train the detector of trades, store the artifact, register a candidate."
+    end = (as_of or _newest_trade(ws)) - pd.Timedelta(minutes=holdout_minutes)
+    f, ref, digest = _stored_trades(ws, end - pd.Timedelta(hours=hours), end)
+    m, rows = train_trades(f, config, training_run_id=run_id, data_source=ref, dataset_hash=digest, source=ws.source)
+    facts = {k: m.meta[k] for k in ("algorithm", "hyperparameters", "anomaly_rate", "anomalies_detected", "training_samples", "n_features")} | dict(data_source=ref, dataset_hash=digest, trades=len(f), data_snapshot_start=iso(f.ts.min()), data_snapshot_end=iso(f.ts.max()))
+    facts |= dict(framework="scikit-learn", training_flow="train_trades", training_timestamp=iso(utcnow()), feature_names=m.features, description=m.description, code_version=m.meta["versions"]["code"])
+    version = open_registry(ws, ws.settings.trade_model).register(save_artifact(ws.artifacts_url, m), facts, run_id=run_id)
+    save_artifact(ws.artifacts_url, m)
+    return version, m, rows
+
+def evaluate_trade_candidate(
+    ws:Workspace, *, candidate_version:str="latest", compare_to:str="champion", as_of:pd.Timestamp|None=None, benchmark:str|None=None, # a folder of labelled recordings, see `bench_trades`
+    run_id:str="", **gates
+)->dict:                    # as `evaluate_candidate`
+    "Judge the stored artifact on trades after its training, record it, and ask for approval when it passed."
+    r = open_registry(ws, ws.settings.trade_model)
+    served = load_served(ws, candidate_version, registry=r)
+    trained = pd.Timestamp(served.model.meta["training_range"][1])
+    f, ref, digest = _stored_trades(ws, trained - pd.Timedelta("1h"), as_of)
+    e = evaluate_trades(served.model, f, trained + pd.Timedelta("1s"), **gates)
+    if benchmark: e["metrics"]["benchmark"] = trade_benchmark(read_recordings(benchmark))["metrics"]
+    return _recorded(ws, r, served, e, e["planted"], ref, digest, compare_to, run_id)
 
 # %% ../nbs/11_pipeline.ipynb #ddeabb16
 def scheduled_folder()->Path:

@@ -37,6 +37,21 @@ class _Toml(TomlConfigSettingsSource):
             raise WorkspaceError(f"CRYPTO_ANOMALY_ENVIRONMENT is {name!r}, but crypto_anomaly.toml has only {sorted(tables)}; add [environments.{name}].")
         self.init_kwargs.update(tables.get(name, {}))
 
+# %% ../nbs/00_workspace.ipynb #5a72bc3a
+_THEIRS = dict(PAIR="products", PG_DSN="trades_url", MODEL_NAME="trade_model", MLFLOW_TRACKING_URI="mlflow_tracking_uri", LOG_LEVEL="log_level", LOG_FORMAT="log_format")
+
+def _reference_names(env:dict[str, str])->dict[str, str]:
+    "Settings by the names of the reference's live detector; none unless `PAIR` is among them."
+    if not env.get("PAIR"): return {}
+    out = {ours: env[theirs] for theirs, ours in _THEIRS.items() if env.get(theirs)}
+    if "log_level" in out: out["log_level"] = out["log_level"].upper()
+    if host := env.get("REDIS_HOST"): out["redis_url"] = f"redis://{host}:6379/0"
+    if env.get("INGEST_MODE") == "sample": out |= dict(replay=env.get("SAMPLE_SOURCE", ""), replay_pace=_their_pace(env.get("SAMPLE_PACING", "realtime")))
+    columns = dict(ts=env.get("TS_COLUMN"), price=env.get("PRICE_COLUMN"), size=env.get("SIZE_COLUMN") or env.get("SIZE_DEFAULT"))
+    return out | (dict(replay_columns=named) if (named := ",".join(f"{k}={v}" for k, v in columns.items() if v)) else {})
+
+def _their_pace(text:str)->str: return "real" if text == "realtime" else text.removeprefix("speed=") if text.startswith("speed=") else "max"
+
 # %% ../nbs/00_workspace.ipynb #25d3be98
 class Settings(BaseSettings):
     "All settings of the project; the only place that reads the environment."
@@ -50,6 +65,15 @@ class Settings(BaseSettings):
     coingecko_api_key: str | None = None
     coingecko_plan: Literal["keyless", "demo", "pro"] = "keyless"
     db_url: str | None = None                                    # any SQLAlchemy URL; None = registry.db of the workspace
+    trades_url: str | None = None                                # the same for live trades; None = trades.db of the workspace
+    coinbase_ws_url: str = "wss://ws-feed.exchange.coinbase.com" # the feed of trades; an address with 'advanced' in it speaks Advanced Trade
+    coinbase_rest_url: str = "https://api.exchange.coinbase.com" # where missed trades are fetched
+    products: str = "BTC-USD"                                    # products to stream, with commas
+    trade_model: str = "trade_detector"                          # name of the model of trades in the registry
+    replay: str | None = None                                    # a file of recorded trades to stream instead of the feed
+    replay_pace: str = "real"                                    # real, max, or 10x
+    replay_columns: str = ""                                     # e.g. ts=timestamp,price=price; '' = the usual names
+    redis_url: str | None = None                                 # latest features, shared between hosts; None = through the store
     lake_url: str | None = None                                  # any fsspec URL; None = folders of the workspace
     artifacts_url: str | None = None                             # any fsspec URL; None = folder of the workspace
     keep_days: int | None = None                                 # files of the lake older than this are deleted; None = never
@@ -69,7 +93,7 @@ class Settings(BaseSettings):
     @classmethod
     def settings_customise_sources(cls, settings_cls, init_settings, env_settings, dotenv_settings, file_secret_settings):
         "Arguments, then environment, then `crypto_anomaly.toml`."
-        return init_settings, env_settings, _Toml(settings_cls)
+        return init_settings, env_settings, _Toml(settings_cls), lambda: _reference_names(os.environ)
 
 # %% ../nbs/00_workspace.ipynb #19dab292
 def load_settings(
@@ -107,6 +131,10 @@ class Workspace:
         return f"{url.rstrip('/')}/{self.name}" if url else str(self.root/folder)
     @property
     def db_url(self)->str: return self.settings.db_url or f"sqlite:///{self.root/'registry.db'}"
+    @property
+    def trades_url(self)->str: return self.settings.trades_url or f"sqlite:///{self.root/'trades.db'}"
+    @property
+    def products(self)->list[str]: return [p.strip() for p in self.settings.products.split(",") if p.strip()]
     @property
     def runs(self)->Path: return self.root/"runs"
     @property
@@ -200,7 +228,7 @@ class JsonFormatter(logging.Formatter):
     "One JSON object per record: `ts, level, logger, message, exc_info` and every extra field."
     def format(self, record):
         out = {"ts": iso(datetime.fromtimestamp(record.created, UTC)), "level": record.levelname, "logger": record.name, "message": record.getMessage()}
-        out |= {k: v for k, v in vars(record).items() if k not in _STANDARD}
+        out |= {k: v for k, v in vars(record).items() if k not in _STANDARD} | ({"service": name} if (name := os.environ.get("SERVICE_NAME")) else {})
         if record.exc_info: out["exc_info"] = self.formatException(record.exc_info)
         return json.dumps(out, default=str)
 
