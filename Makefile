@@ -22,6 +22,7 @@ run: setup  ## watch the market: backfill, train, evaluate, then serve on http:/
 	crypto-anomaly up $(ARGS)
 
 test: setup check  ## all tests; what needs a missing system package is skipped with a reason
+	rm -rf $(HOME)/.cache/ipython/numba_cache  # numba keeps kernels of notebook cells by the text of their own cell, and misses that one they call has changed
 	nbdev_test --n_workers 2 --timing
 	pytest -q -n 3 -rs --durations=6
 
@@ -36,6 +37,7 @@ bench: setup  ## the bars that exist so far, measured here: make bench [ONLY="P3
 	python benchmarks/bench.py $(ONLY)
 
 prepare: setup  ## after editing notebooks: export, clean, README
+	rm -f crypto_anomaly/__pycache__/*.nb?  # kernels of other modules that were compiled in
 	nbdev_export && nbdev_clean && nbdev_clean --fname scheduled && python tools/build_readme.py
 
 lock: setup  ## renew requirements.lock

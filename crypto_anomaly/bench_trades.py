@@ -18,7 +18,7 @@ __all__ = ['BUDGET', 'BEFORE', 'AFTER', 'MASK', 'BLOCK', 'SOON', 'PROTOCOL', 'Tr
            'read_recordings', 'scores', 'alarms', 'Scored', 'threshold_for', 'average_precision', 'block_ap', 'bin_ap',
            'transferred', 'at_threshold', 'second_pump', 'fainter', 'started', 'trade_benchmark']
 
-# %% ../nbs/10_bench_trades.ipynb #827481b8
+# %% ../nbs/10_bench_trades.ipynb #196d2af6
 BUDGET, BEFORE, AFTER, MASK, BLOCK, SOON = .25, 120., 300., 3600., 1800., 10.   # false alarms per coin and day; seconds
 PROTOCOL = dict(
     score="pump score of every trade (or, with bins, at the end of every bin that has a trade), each file replayed from a state that has seen nothing",
@@ -27,7 +27,7 @@ PROTOCOL = dict(
     background="all time outside of that; false alarms are alarms there, per coin and day of background",
     threshold=f"the least at which the background has at most {BUDGET:g} false alarms per coin and day; transferred: of the other coins' background only",
     block_ap=f"average precision over blocks of {BLOCK/60:g} minutes, greatest score in each; one positive an event, the hit window",
-    bin_ap="the same over bins of 5 s that have a trade; every such bin of a hit window from the onset on is a positive",
+    bin_ap="the same over bins of 5 s that have a trade: one positive an event, its strongest bin of the hit window, against every bin of the background",
     cold_start="only what is at least 24 h into a file counts as background, so that the product's own first day is all that was known; beside it, a stream that began 24 h, 1 h or 10 min before the onset",
     second_pump="the trades of an event, from 2 min before to 10 min after its onset, are pasted again 0.5, 1, 3, 6 and 12 hours later, at the price of then; found within 10 s at the overall threshold",
     harder="every move of the price since the file began multiplied by f, every order kept with probability f",
@@ -66,8 +66,8 @@ _PUMP = FEATURES.index("pump_score")
 
 def scores(f:pd.DataFrame, bin:float|None=None)->tuple[np.ndarray, np.ndarray]: # (n,) seconds, (n,) nats
     "The pump score of a trade table, at every trade or at the end of every bin with a trade."
-    t, order, buy, x = kernel_input(f)
-    q = ticks(new_state(), t, order, buy, x)[0][:, _PUMP].astype(float)
+    t, order, buy, price = kernel_input(f)
+    q = ticks(new_state(), t, order, buy, price)[0][:, _PUMP].astype(float)
     if not bin: return t, q
     b = np.floor(t/bin)
     last = np.r_[np.flatnonzero(np.diff(b)), len(b) - 1]
@@ -108,7 +108,7 @@ def threshold_for(scored:list[Scored], rate:float=BUDGET)->float: # nats
         else: a = m + 1
     return float(np.nextafter(levels[a], np.inf))
 
-# %% ../nbs/10_bench_trades.ipynb #fb77638d
+# %% ../nbs/10_bench_trades.ipynb #dffd57fb
 def average_precision(hits:np.ndarray, background:np.ndarray)->float:
     "Average precision of scores of positives against those of the background; a tie counts against the detector."
     if not len(hits): return np.nan
@@ -127,8 +127,8 @@ def block_ap(s:list[Scored], width:float=BLOCK)->dict:
     return _resampled(lambda i: average_precision(best[i], np.concatenate([peaks[j] for j in i])), len(s))
 
 def bin_ap(s:list[Scored])->dict: # of `scores` with bins
-    hits, rest = [x.q[x.hit & (x.t >= x.onset)] for x in s], [x.q[x.rest] for x in s]
-    return _resampled(lambda i: average_precision(np.concatenate([hits[j] for j in i]), np.concatenate([rest[j] for j in i])), len(s))
+    rest, best = [x.q[x.rest] for x in s], np.array([x.best for x in s])
+    return _resampled(lambda i: average_precision(best[i], np.concatenate([rest[j] for j in i])), len(s))
 
 def transferred(s:list[Scored], rate:float=BUDGET)->np.ndarray: # a threshold for each recording, from the other coins
     return np.array([{c: threshold_for([x for x in s if x.coin != c], rate) for c in {x.coin for x in s}}[x.coin] for x in s]) if len({x.coin for x in s}) > 1 else np.full(len(s), threshold_for(s, rate))

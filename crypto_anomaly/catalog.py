@@ -11,7 +11,7 @@ from .data import DATASETS, SCHEMA, dataset_versions, list_parts
 from .features import feature_schema
 from .eval import GateConfig, planted_gates, sanity_gates
 from .registry import Registry, RegistryError, definitions, open_registry
-from .pipeline import CHAIN, SCHEDULE
+from .pipeline import CHAIN, SCHEDULE, stages
 
 # %% auto #0
 __all__ = ['META', 'LINEAGE', 'FACTS', 'MEASURES', 'OUTCOMES', 'METRICS', 'Lineage', 'DataVersion', 'DataAsset', 'DataAssets',
@@ -20,7 +20,7 @@ __all__ = ['META', 'LINEAGE', 'FACTS', 'MEASURES', 'OUTCOMES', 'METRICS', 'Linea
            'ModelAsset', 'ModelAssets', 'ModelVersion', 'ModelVersions', 'ModelDetail', 'Comparison', 'model_assets',
            'model_versions', 'model_detail', 'compare', 'as_text', 'beside', 'changes', 'planted_found', 'verdicts',
            'Evaluation', 'Evaluations', 'Gate', 'Flow', 'Flows', 'Schedules', 'gates', 'evaluations', 'report_path',
-           'flows', 'schedules']
+           'flows', 'workflow', 'schedules']
 
 # %% ../nbs/12_catalog.ipynb #85c0e76c
 class Lineage(BaseModel):
@@ -188,6 +188,7 @@ class ModelVersion(BaseModel):
     status:str
     aliases:list[str]
     algorithm:str|None
+    contamination:float|None = None
     anomaly_rate:float|None
     training_samples:int|None
     training_timestamp:str|None
@@ -224,15 +225,18 @@ LINEAGE = ("training_run_id", "training_flow", "data_source", "dataset_hash", "d
 
 def _listed(v:dict, names:dict[str, int], metrics:dict)->dict:
     "The columns of a version in a list."
-    return dict(version=v["version"], status=v["status"], aliases=[a for a, n in names.items() if n == v["version"]], eval_metrics=metrics) | {k: v.get(k) for k in ("algorithm", "anomaly_rate", "training_samples", "training_timestamp", "data_source")}
+    return dict(version=v["version"], status=v["status"], aliases=[a for a, n in names.items() if n == v["version"]], eval_metrics=metrics, contamination=(v.get("hyperparameters") or {}).get("contamination")) | {k: v.get(k) for k in ("algorithm", "anomaly_rate", "training_samples", "training_timestamp", "data_source")}
 
 def _flat(metrics:dict)->dict: return {k: v for k, v in metrics.items() if not isinstance(v, dict)}
 
-def model_assets(r:Registry)->ModelAssets:
-    "The registered model."
+def model_assets(*registries:Registry)->ModelAssets:
+    "The registered models."
+    found = [_model_asset(r) for r in registries]
+    return ModelAssets(assets=found, count=len(found))
+
+def _model_asset(r:Registry)->ModelAsset:
     last, champion = next(iter(r.list_model_versions(1)), {}), r.champion() or {}
-    a = ModelAsset(name=r.model, description=definitions().get(r.model, {}).get("description", ""), latest_version=last.get("version"), latest_status=last.get("status"), champion_version=champion.get("version"), algorithm=(champion or last).get("algorithm"))
-    return ModelAssets(assets=[a], count=1)
+    return ModelAsset(name=r.model, description=definitions().get(r.model, {}).get("description", ""), latest_version=last.get("version"), latest_status=last.get("status"), champion_version=champion.get("version"), algorithm=(champion or last).get("algorithm"))
 
 def model_versions(r:Registry, limit:int=10)->ModelVersions:
     "The newest versions, newest first."
@@ -374,6 +378,13 @@ def flows(ws:Workspace, r:Registry, limit:int=10, stage:str|None=None)->Flows:
     "Runs of stages, newest first."
     found = [Flow(flow=x["stage"], run_id=x["id"], timestamp=x["started_at"], finished=x["finished_at"], type="notebook", status=x["status"], output=x["result"], error=x["error"], report=report_path(ws, x["id"], x["stage"])) for x in r.list_runs(limit, stage)]
     return Flows(flows=found, count=len(found))
+
+def workflow()->list[dict]: # stage, when, what, command
+    "Every stage: when it runs and what it is for, in the words of its notebook."
+    import nbformat
+    when = {s: w["at"] for w in schedules().schedules for s in w["stages"]} | {t["starts"].split()[0]: f"on {t['event']}" for t in schedules().event_triggers}
+    def what(path): return next(line[2:] for c in nbformat.read(path, 4).cells if c.cell_type == "markdown" for line in c.source.splitlines() if line.startswith("> "))
+    return [dict(stage=s, when=when.get(s, "when asked"), what=what(p), command=f"crypto-anomaly run {s}" + (" -p version latest" if s == "promote" else "")) for s, p in stages().items()]
 
 def schedules()->Schedules:
     "When stages run, and what follows what."

@@ -10,17 +10,19 @@ from typing import Annotated, Any
 import typer
 
 # %% auto #0
-__all__ = ['app', 'Dask', 'Json', 'Ref', 'By', 'Reason', 'At', 'bench', 'say', 'show_json', 'show_table', 'reading', 'working',
-           'fetching', 'registry', 'up', 'serve', 'panel', 'schedule', 'run', 'pipeline', 'scan', 'why', 'movers',
-           'import_', 'bench_market', 'backtest_', 'versions', 'show', 'compare', 'champion', 'assets', 'events',
-           'runs', 'datasets', 'prune', 'status', 'request_approval', 'approve', 'reject', 'challenge', 'end_trial',
-           'promote', 'rollback', 'retire', 'mirror', 'simulate', 'doctor', 'main']
+__all__ = ['app', 'Dask', 'Json', 'Ref', 'Model', 'By', 'Reason', 'At', 'bench', 'say', 'show_json', 'show_table', 'reading',
+           'working', 'fetching', 'registry', 'up', 'serve', 'panel', 'schedule', 'stream', 'trades', 'run', 'pipeline',
+           'scan', 'why', 'movers', 'import_', 'bench_market', 'bench_trades', 'backtest_', 'versions', 'show',
+           'compare', 'champion', 'assets', 'events', 'runs', 'datasets', 'prune', 'status', 'request_approval',
+           'approve', 'reject', 'challenge', 'end_trial', 'promote', 'rollback', 'retire', 'mirror', 'simulate',
+           'doctor', 'main']
 
 # %% ../nbs/14_cli.ipynb #df7831b3
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, help="Watches the crypto market for anomalies and runs the whole life of the models that do it.")
 Dask = Annotated[str | None, typer.Option("--dask", help="Dask scheduler that takes the heavy work, e.g. tcp://host:8786.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Ref = Annotated[str, typer.Argument(help="v5, 5, latest, latest-1, champion, challenger, an alias, or a training run id.")]
+Model = Annotated[str, typer.Option("--model", help="Which model: anomaly_detector, or trade_detector.")]
 By = Annotated[str, typer.Option(help="Who decides.")]
 Reason = Annotated[str, typer.Option(help="Why.")]
 At = Annotated[str | None, typer.Option(help="Moment, ISO-8601 UTC; the newest snapshot at or before it.")]
@@ -85,9 +87,12 @@ def fetching(**overrides):
     else: say(f"Market data from CoinGecko ({why}). Workspace {ws.root}")
     return ws
 
-def registry():
-    from crypto_anomaly.registry import open_registry
-    return open_registry(reading())
+def registry(model:str="anomaly_detector"):
+    from crypto_anomaly.registry import RegistryError, definitions, open_registry
+    ws = reading()
+    known = [k for k, d in definitions().items() if d["kind"] == "model"] + [ws.settings.trade_model]
+    if model not in known: raise RegistryError(f"there is no model {model!r}; there are {', '.join(dict.fromkeys(known))}.")
+    return open_registry(ws, model)
 
 # %% ../nbs/14_cli.ipynb #6dd89a67
 def _free(host:str, port:int)->None:
@@ -163,6 +168,82 @@ def schedule():
         try:
             while True: time.sleep(3600)
         finally: clock.shutdown(wait=False)
+
+# %% ../nbs/14_cli.ipynb #ef5eda72
+def _reachable(url:str)->bool:
+    "Whether a feed answers within five seconds."
+    from websockets.exceptions import WebSocketException
+    from websockets.sync.client import connect
+    try:
+        with connect(url, open_timeout=5): return True
+    except (OSError, TimeoutError, WebSocketException): return False
+
+def _streaming(source:str|None, recorded:bool):
+    "The workspace to stream into, its source decided and said."
+    from crypto_anomaly.workspace import Settings, WorkspaceError, claim, load_settings, open_workspace, setup_logging
+    s = load_settings(source=source)
+    setup_logging(s)
+    ws = open_workspace(s)
+    known = ws.source if s.source == "auto" else s.source
+    if recorded: return claim(ws if ws.source else open_workspace(s.model_copy(update=dict(workspace=s.workspace or "replay"))), ws.source or "coingecko")
+    found = known or ("coingecko" if _reachable(s.coinbase_ws_url) else "simulated")
+    if found == "simulated" and s.coinbase_ws_url == Settings.model_fields["coinbase_ws_url"].default: say("SIMULATED TRADES" + ("" if known else f" ({s.coinbase_ws_url} does not answer)") + ": every trade is invented.")
+    elif found == "coingecko" and not _reachable(s.coinbase_ws_url): raise WorkspaceError(f"the feed {s.coinbase_ws_url} does not answer; check the network and CRYPTO_ANOMALY_COINBASE_WS_URL, or stream invented trades with --source simulated.")
+    return claim(open_workspace(s.model_copy(update=dict(source=found))), found)
+
+def _tape(ws):
+    "The feed of a workspace: its URLs, of a tape of our own where it is simulated and no other feed was named."
+    from contextlib import nullcontext
+    from crypto_anomaly.simulate_trades import Tape, serve_trades
+    from crypto_anomaly.workspace import Settings
+    own = ws.simulated and ws.settings.coinbase_ws_url == Settings.model_fields["coinbase_ws_url"].default
+    return serve_trades(Tape(tuple(ws.products), seed=ws.settings.seed)) if own else nullcontext((ws.settings.coinbase_ws_url, ws.settings.coinbase_rest_url, None))
+
+@app.command()
+def stream(source:Annotated[str | None, typer.Option(help="auto, coingecko (real trades of Coinbase) or simulated.")] = None, products:Annotated[str | None, typer.Option(help="Products, with commas; default PRODUCTS.")] = None,
+           replay:Annotated[str | None, typer.Option(help="Replay this file instead: JSON lines of feed messages, CSV, Parquet or Feather.")] = None, pace:Annotated[str | None, typer.Option(help="Of a replay: real, max, or 10x.")] = None,
+           columns:Annotated[str | None, typer.Option(help="Of a replay: ts=timestamp,price=px,… where names are unusual.")] = None, once:Annotated[bool, typer.Option("--once", help="Of a replay: stop at its end.")] = False,
+           seconds:Annotated[float | None, typer.Option(help="Stop after so many seconds.")] = None, as_json:Json = False):
+    "Keep and score live trades until Ctrl-C."
+    import asyncio
+    from crypto_anomaly.feed import Stream, follow, replay as replay_
+    from crypto_anomaly.trades import TradeError, read_trades
+    from crypto_anomaly.workspace import load_settings
+    s = load_settings()
+    file, pace, columns = replay or s.replay, pace or s.replay_pace, columns or s.replay_columns
+    ws = _streaming(source, bool(file))
+    if products: ws.settings.products = products
+    if file:
+        if bad := [c for c in columns.split(",") if c and "=" not in c]: raise TradeError(f"--columns has {bad[0]!r}; write ours=theirs, e.g. ts=timestamp,price=px.")
+        f = read_trades(file, dict(c.split("=", 1) for c in columns.split(",") if c), product=ws.products[0])
+        say(f"{len(f):,} trades of {', '.join(sorted(f.product_id.unique()))} from {f.ts.min():%Y-%m-%d %H:%M} to {f.ts.max():%Y-%m-%d %H:%M} UTC, pace {pace}")
+        done = replay_(ws, f, pace=pace, once=once)
+    else:
+        with _tape(ws) as (url, rest, _):
+            say(f"Streaming {', '.join(ws.products)} from {url} into {ws.trades_url.split('@')[-1]}. Ctrl-C stops.")
+            done = Stream(ws, rest_url=rest)
+            async def until():
+                stop, loop = asyncio.Event(), asyncio.get_running_loop()
+                for sign in (signal.SIGINT, signal.SIGTERM): loop.add_signal_handler(sign, stop.set)
+                if seconds: loop.call_later(seconds, stop.set)
+                await follow(done, url, stop)
+            asyncio.run(until())
+    rows = [done.store.completeness(p) for p in done.products]
+    if as_json: show_json(dict(products=rows, stats=done.stats, alarms=len(done.store.alarms(limit=10_000))))
+    else: show_table(rows)
+
+@app.command()
+def trades(product:Annotated[str | None, typer.Argument(help="Only this product.")] = None, limit:int = 20, as_json:Json = False):
+    "What is stored of live trades: completeness, gaps, the last alarms."
+    from crypto_anomaly.feed import Latest
+    from crypto_anomaly.trades import open_store
+    ws = reading(); store = open_store(ws)
+    products = [product] if product else Latest(ws).products()
+    d = dict(products=[store.completeness(p) for p in products], gaps=store.gaps(limit=limit), alarms=store.alarms(product, limit=limit).assign(ts=lambda f: f.ts.astype(str)).drop(columns="evidence").to_dict("records"))
+    if as_json: show_json(d); return
+    show_table(d["products"], empty="no trades yet; run: crypto-anomaly stream")
+    show_table(d["gaps"], ["product_id", "missing", "filled", "cause", "found_at", "closed_at"], "no gap so far")
+    show_table(d["alarms"], ["product_id", "ts", "kind", "score", "reason"], "no alarm so far")
 
 # %% ../nbs/14_cli.ipynb #84e6aac0
 def _parameters(args:list[str])->dict[str, str]:
@@ -261,7 +342,7 @@ app.add_typer(bench, name="bench")
 
 @bench.command("market")
 def bench_market(folder:Annotated[str, typer.Argument(help="Folder with tables of hourly snapshots, as 'import' takes them.")], model_config:Annotated[str | None, typer.Option(help="Preset, JSON file or JSON; default: the default detector.")] = None,
-                 seeds:Annotated[int, typer.Option(help="How many times events are planted.")] = 3, per_kind:Annotated[int, typer.Option(help="Events of each kind and size in each planting.")] = 25, as_json:Json = False):
+                 seeds:Annotated[int, typer.Option(min=1, help="How many times events are planted.")] = 3, per_kind:Annotated[int, typer.Option(min=1, help="Events of each kind and size in each planting.")] = 25, as_json:Json = False):
     "Plant events into the last part of a recorded market and count what is found."
     from crypto_anomaly.bench import market_benchmark, read_market
     from tqdm import tqdm
@@ -273,22 +354,41 @@ def bench_market(folder:Annotated[str, typer.Argument(help="Folder with tables o
     flagged = r["metrics"]["clean_flag_rate"]
     say(f"{r['model']}: {r['events']} events, {r['clean_cells']:,} clean cells from {r['test_from'][:16]} on; flagged {flagged['value']:.4f} [{flagged['low']:.4f}, {flagged['high']:.4f}] of clean time at a stated {flagged['stated']:g}; at most {r['crash']['greatest_share']:.0%} of coins at once on {r['crash']['day']}; the right reason first in {r['named_first']['all']['value']:.0%}")
 
+@bench.command("trades")
+def bench_trades(folder:Annotated[str, typer.Argument(help="Folder of *.csv.gz recordings and events.csv.")], bin:Annotated[float | None, typer.Option(help="Score only at the end of bins of so many seconds; default at every trade.")] = None,
+                 liquid:Annotated[str | None, typer.Option(help="Recorded trades of a liquid product without events, as 'stream --replay' takes them.")] = None, as_json:Json = False):
+    "Replay recorded pumps and count what is found, how soon, at how many false alarms."
+    from crypto_anomaly.bench_trades import read_recordings, trade_benchmark
+    from crypto_anomaly.trades import read_trades
+    from tqdm import tqdm
+    r = trade_benchmark(read_recordings(folder), bin=bin, liquid=read_trades(liquid) if liquid else None, progress=lambda it, **kw: tqdm(it, file=sys.stderr, **kw))
+    if as_json: show_json(r); return
+    words = lambda f: f"{f['value']:.3f} [{f['low']:.3f}, {f['high']:.3f}]"
+    found = {"a stream that began 24 h before": "24 h", "… 1 h before": "1 h", "… 10 min before": "10 min"}
+    show_table([dict(figure=k.replace("_", " "), value=words(v)) for k, v in r["metrics"].items()] + [dict(figure=f"found within 10 s, {k}", value=words(r["found_within_10s_of_a_stream_that_began"][v])) for k, v in found.items()]
+               + [dict(figure=f"second pump {k} later, within 10 s", value=words(v)) for k, v in r["second_pump"].items()] + [dict(figure=f"block ap of events of {float(k):.0%}", value=words(v["block_ap"])) for k, v in r["harder"].items()])
+    show_table([{k: e[k] for k in ("coin", "onset", "best", "delay_s", "false_alarms")} for e in r["per_event"]])
+    say(f"{r['events']} events of {r['coins']} coins, {r['coin_days']:.0f} coin-days of background; threshold {r['threshold']:.2f} nats" + (f"; liquid stream: {r['liquid']['alarms']} alarms in {r['liquid']['days']:.1f} days" if r["liquid"] else ""))
+
 # %% ../nbs/14_cli.ipynb #30ed801f
 @app.command("backtest")
-def backtest_(ref:Annotated[str | None, typer.Argument(help="Version to replay; default MODEL_REF.")] = None, start:Annotated[str | None, typer.Option(help="First moment, UTC; default the end of the training.")] = None, end:Annotated[str | None, typer.Option(help="Last moment, UTC.")] = None,
-              walk_forward:Annotated[str | None, typer.Option(help="Train this detector anew for every stretch instead: preset, JSON file or JSON.")] = None, train_days:Annotated[float, typer.Option(help="Days that walk-forward trains on.")] = 7, every_days:Annotated[float, typer.Option(help="Days of a stretch.")] = 1,
+def backtest_(ref:Annotated[str | None, typer.Argument(help="Version to replay; default MODEL_REF.")] = None, start:Annotated[str | None, typer.Option("--from", "--start", help="First moment, UTC; default the end of the training.")] = None, end:Annotated[str | None, typer.Option("--to", "--end", help="Last moment, UTC.")] = None,
+              model_ref:Annotated[str | None, typer.Option(help="The same as the argument.")] = None, out:Annotated[Path | None, typer.Option(help="Write the replayed predictions to this Parquet file.")] = None,
+              walk_forward:Annotated[str | None, typer.Option(help="Train this detector anew for every stretch instead: preset, JSON file or JSON.")] = None, train_days:Annotated[float, typer.Option(min=.1, help="Days that walk-forward trains on.")] = 7, every_days:Annotated[float, typer.Option(min=.04, help="Days of a stretch.")] = 1,
               look:Annotated[bool, typer.Option("--lookahead", help="Also scan some moments with the future cut off and compare: fails when anything looks ahead.")] = False, report:Annotated[str | None, typer.Option(help="Write the figures to this HTML file.")] = None, as_json:Json = False):
     "Replay stored snapshots through the live code."
-    import pandas as pd
     from crypto_anomaly.backtest import BacktestError, backtest_report, lookahead, replay, write_report
+    from crypto_anomaly.model import model_config
     from tqdm import tqdm
-    at = lambda t: None if t is None else pd.Timestamp(t, tz="UTC") if pd.Timestamp(t).tz is None else pd.Timestamp(t)
+    ref = ref or model_ref
+    if walk_forward and (ref or look): raise BacktestError("--walk-forward trains detectors of its own: leave the version and --lookahead out.")
+    if walk_forward: model_config(walk_forward)
     ws = working()
-    said = replay(ws, ref, start=at(start), end=at(end), walk_forward=walk_forward, train_days=train_days, every_days=every_days, progress=lambda it, **kw: tqdm(it, file=sys.stderr, **kw))
+    said = replay(ws, ref, start=_time(start), end=_time(end), walk_forward=walk_forward, train_days=train_days, every_days=every_days, progress=lambda it, **kw: tqdm(it, file=sys.stderr, **kw))
     r = backtest_report(ws, said)
+    if out: said.to_parquet(out, index=False); say(f"predictions {out}")
     if report: say(f"report {write_report(r, report)}")
     if look:
-        if walk_forward: raise BacktestError("--lookahead compares a version with live scans; leave --walk-forward out.")
         seen = lookahead(ws, said, ref)
         if seen.differing.sum(): raise BacktestError(f"{seen.differing.sum()} of {seen.coins.sum()} scores change when the future is cut off; something looks ahead.")
         say(f"no look-ahead: {seen.coins.sum()} scores of {len(seen)} moments are the same without the future")
@@ -297,9 +397,9 @@ def backtest_(ref:Annotated[str | None, typer.Argument(help="Version to replay; 
 
 # %% ../nbs/14_cli.ipynb #407f1f55
 @app.command()
-def versions(limit:int = 20, as_json:Json = False):
+def versions(limit:int = 20, model:Model = "anomaly_detector", as_json:Json = False):
     "The versions, newest first."
-    v = registry().list_model_versions(limit)
+    v = registry(model).list_model_versions(limit)
     show_json(v) if as_json else show_table(v, ["version", "status", "algorithm", "anomaly_rate", "training_samples", "data_source", "created_at"], "no version yet; run: crypto-anomaly pipeline")
 
 def _show(story:dict, as_json:bool)->None:
@@ -310,21 +410,21 @@ def _show(story:dict, as_json:bool)->None:
     show_table([{k: e[k] for k in ("at", "kind", "actor")} for e in story["events"]])
 
 @app.command()
-def show(ref:Ref, as_json:Json = False):
+def show(ref:Ref, model:Model = "anomaly_detector", as_json:Json = False):
     "Everything known of one version: lineage, evaluations, approvals, events."
-    _show(registry().lineage(ref), as_json)
+    _show(registry(model).lineage(ref), as_json)
 
 @app.command()
-def compare(a:Ref, b:Ref, as_json:Json = False):
+def compare(a:Ref, b:Ref, model:Model = "anomaly_detector", as_json:Json = False):
     "Two versions side by side."
-    c = registry().compare_models(a, b)
+    c = registry(model).compare_models(a, b)
     show_json(c) if as_json else show_table([dict(fact=k, v1=c["v1"][k], v2=c["v2"][k]) for k in c["v1"]])
 
 @app.command()
-def champion(at:At = None, as_json:Json = False):
+def champion(at:At = None, model:Model = "anomaly_detector", as_json:Json = False):
     "The champion, now or at a moment."
     from crypto_anomaly.registry import RegistryError
-    r = registry()
+    r = registry(model)
     v = r.champion_at(_time(at).to_pydatetime()) if at else (r.champion() or {}).get("version")
     if v is None: raise RegistryError(f"there {'was no champion at ' + at if at else 'is no champion yet; approve and promote a version'}.")
     _show(r.lineage(v), as_json)
@@ -393,51 +493,51 @@ def status(as_json:Json = False):
 
 # %% ../nbs/14_cli.ipynb #c73458a0
 @app.command("request-approval")
-def request_approval(ref:Ref, by:By = "cli", notes:str = ""):
+def request_approval(ref:Ref, by:By = "cli", notes:str = "", model:Model = "anomaly_detector"):
     "Ask for a decision on an evaluated version."
-    say(f"request {registry().request_approval(ref, by=by, notes=notes)} awaits a decision")
+    say(f"request {registry(model).request_approval(ref, by=by, notes=notes)} awaits a decision")
 
 @app.command()
-def approve(ref:Ref, by:By = "", reason:Reason = ""):
+def approve(ref:Ref, by:By = "", reason:Reason = "", model:Model = "anomaly_detector"):
     "Approve the promotion of a version."
-    r = registry(); v = r.resolve(ref)["version"]
+    r = registry(model); v = r.resolve(ref)["version"]
     say(f"v{v} is approved (approval {r.approve(v, by=by, reason=reason)}); make it champion with: crypto-anomaly promote v{v}")
 
 @app.command()
-def reject(ref:Ref, by:By = "", reason:Reason = ""):
+def reject(ref:Ref, by:By = "", reason:Reason = "", model:Model = "anomaly_detector"):
     "Reject the promotion of a version."
-    r = registry(); v = r.resolve(ref)["version"]
+    r = registry(model); v = r.resolve(ref)["version"]
     say(f"v{v} is rejected (request {r.reject(v, by=by, reason=reason)})")
 
 @app.command()
-def challenge(ref:Ref, by:By = "cli"):
+def challenge(ref:Ref, by:By = "cli", model:Model = "anomaly_detector"):
     "Start the trial of a version beside the champion."
-    say(f"v{registry().challenge(ref, by=by)['version']} is challenger")
+    say(f"v{registry(model).challenge(ref, by=by)['version']} is challenger")
 
 @app.command("end-trial")
-def end_trial(ref:Ref = "challenger", by:By = "cli", reason:Reason = ""):
+def end_trial(ref:Ref = "challenger", by:By = "cli", reason:Reason = "", model:Model = "anomaly_detector"):
     "End the trial of a challenger without a promotion."
-    say(f"v{registry().end_trial(ref, by=by, reason=reason)['version']} is evaluated again, its trial has ended")
+    say(f"v{registry(model).end_trial(ref, by=by, reason=reason)['version']} is evaluated again, its trial has ended")
 
 @app.command()
-def promote(ref:Annotated[str | None, typer.Argument(help="Version, or training run id.")] = None, alias:str = "champion", by:By = "cli", version:Annotated[str | None, typer.Option()] = None,
-            run_id:Annotated[str | None, typer.Option("--run-id", "--run_id", help="Training run.")] = None, as_json:Json = False):
+def promote(ref:Annotated[str | None, typer.Argument(help="Version, or training run id.")] = None, alias:str = "champion", by:By = "cli", reason:Reason = "", version:Annotated[str | None, typer.Option()] = None,
+            run_id:Annotated[str | None, typer.Option("--run-id", "--run_id", help="Training run.")] = None, model:Model = "anomaly_detector", as_json:Json = False):
     "Make an approved version champion, or give a version a custom alias."
     from crypto_anomaly.registry import RegistryError
     if not (what := ref or version or run_id): raise RegistryError("say what to promote: a version (v5, latest), or --run-id of its training.")
-    done = registry().promote(what, by=by, alias=alias)
+    done = registry(model).promote(what, by=by, alias=alias, reason=reason)
     show_json(done) if as_json else say(f"v{done['version']} is {alias}" + (f"; it replaces v{done['previous_holder']}" if done["previous_holder"] else ""))
 
 @app.command()
-def rollback(reason:Reason = "", by:By = "cli", to:Annotated[str | None, typer.Option(help="A former champion; default the one before.")] = None):
+def rollback(reason:Reason = "", by:By = "cli", to:Annotated[str | None, typer.Option(help="A former champion; default the one before.")] = None, model:Model = "anomaly_detector"):
     "Bring the previous champion back."
-    done = registry().rollback(reason=reason, by=by, to=to)
+    done = registry(model).rollback(reason=reason, by=by, to=to)
     say(f"v{done['version']} is champion again; v{done['previous_holder']} is retired")
 
 @app.command()
-def retire(ref:Ref, reason:Reason = "", by:By = "cli"):
+def retire(ref:Ref, reason:Reason = "", by:By = "cli", model:Model = "anomaly_detector"):
     "Take a version out of the running."
-    say(f"v{registry().retire(ref, reason=reason, by=by)['version']} is retired")
+    say(f"v{registry(model).retire(ref, reason=reason, by=by)['version']} is retired")
 
 # %% ../nbs/14_cli.ipynb #9c239108
 @app.command()
@@ -451,13 +551,15 @@ def mirror(afresh:Annotated[bool, typer.Option(help="Tell everything again.")] =
     else: say(f"{told['events']} events about {', '.join(f'v{v}' for v in told['versions']) or 'nothing new'} are told")
 
 @app.command()
-def simulate(port:int = 8123, host:str = "127.0.0.1", seed:int = 42):
-    "Serve the simulated market in CoinGecko's wire format."
+def simulate(port:int = 8123, host:str = "127.0.0.1", seed:int = 42, trades_port:Annotated[int, typer.Option(help="Port of the trade feed.")] = 8124, products:Annotated[str, typer.Option(help="Products of the feed, with commas.")] = "BTC-USD,ETH-USD"):
+    "Serve the simulated market and the simulated trades, in CoinGecko's and Coinbase's wire formats."
     import time
     from crypto_anomaly.simulate import Market, serve_market
-    _free(host, port)
-    with serve_market(Market(seed=seed), host=host, port=port) as (url, _):
-        say(f"Simulated market on {url}\nUse it with CRYPTO_ANOMALY_SOURCE=simulated CRYPTO_ANOMALY_COINGECKO_URL={url}; POST /_control/clock and /_control/fault move its clock and break its answers. Ctrl-C stops.")
+    from crypto_anomaly.simulate_trades import Tape, serve_trades
+    _free(host, port); _free(host, trades_port)
+    with serve_market(Market(seed=seed), host=host, port=port) as (url, _), serve_trades(Tape(tuple(products.split(",")), seed=seed), host=host, port=trades_port) as (ws_url, rest, _):
+        say(f"Simulated market on {url}, trades on {ws_url}\nUse them with CRYPTO_ANOMALY_SOURCE=simulated CRYPTO_ANOMALY_COINGECKO_URL={url} CRYPTO_ANOMALY_COINBASE_WS_URL={ws_url} CRYPTO_ANOMALY_COINBASE_REST_URL={rest}\n"
+            f"POST /_control/clock and /_control/fault (of the market), /_trades/clock and /_trades/fault (of the trades) move their clocks and break their answers. Ctrl-C stops.")
         while True: time.sleep(3600)
 
 def _checks()->list[tuple[str, Any]]:

@@ -128,10 +128,10 @@ def _relation(h:History, m:_Moves)->np.ndarray:
     return np.where(np.sign(z) == np.sign(before), np.fmin(np.abs(z), np.abs(before)), np.where(np.isnan(z), np.nan, 0))
 
 def _stale(h:History, m:_Moves)->np.ndarray:
-    worst = np.full(len(h.t), np.nan)
+    worst, soon = np.full(len(h.t), np.nan), h.t - h.before(h.t.astype(float)) < .75*HOUR
     for name, counts in (("current_price", m.risky), ("market_cap", True), ("total_volume", True)):
         x = h.column(name)
-        same = np.where(np.isnan(x), np.nan, x == h.before(x))
+        same = np.where(np.isnan(x), np.nan, x == np.where(soon, h.lag(x, 1), h.before(x)))      # of two polls within minutes, the second is not the next hour
         same[h.middle(same, 1, _SCALED) > .5] = 0
         worst = np.fmax(worst, np.where(counts, -run_length(same == 1, h.window(24))*np.log(h.share(same, .01, .995)), np.nan))
     return worst

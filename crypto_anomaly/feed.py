@@ -73,7 +73,7 @@ class Stream:
             for live in self.lives.values(): live.use(*self._model())
     def _model(self): return (self._served.model, self._served.version["version"]) if self._served else (None, None)
 
-# %% ../nbs/11_feed.ipynb #5ee8e6e5
+# %% ../nbs/11_feed.ipynb #a247d896
 def take(self:Stream, heard:list[Heard])->None:
     "Deal with what was heard."
     self.model()
@@ -100,7 +100,7 @@ def _settle(self:Stream, p:str)->None:
     while (hole := s.hole):
         if s.since is None: s.since = self._clock()
         if self._clock() - s.since < GRACE: return
-        self._fill(p, *hole, "reconnect" if s.since < 0 else "lost"); self._keep(p, s.ready())
+        self._fill(p, *hole, ("reconnect" if self.lives[p].seen else "history") if s.since < 0 else "lost"); self._keep(p, s.ready())
     s.since = None
     if (beat := self.beats.get(p)) and beat[0] < (s.next or 0): del self.beats[p]
     elif beat and s.next and self._clock() - beat[1] > GRACE: del self.beats[p]; self._fill(p, s.next, beat[0], "heartbeat")

@@ -9,22 +9,24 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader
 from .workspace import CryptoAnomalyError, Workspace, utcnow
 from .data import DataError, lake_quality, read_snapshots
-from .plots import coin_history, contributions, foresight_history, market_map, money, once_in, percent, price_change_heatmap, quality_report, score_history
+from .plots import coin_history, contributions, foresight_history, live_prices, market_map, money, once_in, percent, price_change_heatmap, quality_report, score_history
 from .registry import Registry
 from .scan import Scan, find_coin, market_overview, read_predictions
 from .trial import exclusive, trial
 from .pipeline import stages
-from .catalog import beside, changes, columns, data_assets, datasets, flows, model_detail, model_versions, report_path, snapshot_stats
+from .live import Trades, coin_trades, demo_data
+from .catalog import beside, changes, columns, data_assets, datasets, flows, model_detail, model_versions, report_path, snapshot_stats, workflow
 
 # %% auto #0
-__all__ = ['Source', 'ago', 'render', 'overview', 'coins_page', 'coin_page', 'models_page', 'data_page', 'cards_page',
-           'live_page']
+__all__ = ['Source', 'ago', 'render', 'overview', 'coins_page', 'coin_page', 'models_page', 'version_page', 'error_page',
+           'data_page', 'cards_page', 'live_page']
 
 # %% ../nbs/13_pages.ipynb #5fe30cd6
 class Source(Protocol):
     "What a page needs to know of the app."
     ws:Workspace
     registry:Registry
+    trades:Trades
     def scan(self)->Scan: ...
     def pulse(self)->str: ...
 
@@ -51,7 +53,7 @@ _CHANGES = ["price_change_pct_1h", "price_change_pct_24h", "price_change_pct_7d"
 
 def overview(it:Source)->str:
     "Is anything strange, who says so, what awaits a decision?"
-    known = dict(runs=flows(it.ws, it.registry, 8).flows, requests=it.registry.open_requests())
+    known = dict(workflow=workflow(), runs=flows(it.ws, it.registry, 8).flows, requests=it.registry.open_requests())
     try: s = it.scan()
     except CryptoAnomalyError as e: return render(it, "overview.html", "/", problem=str(e), n_anomalies="No", **known)
     v, top = s.served.version, s.features.sort_values("market_cap", ascending=False, na_position="last", ignore_index=True)
@@ -78,16 +80,16 @@ def coin_page(it:Source, coin:str, days:float=7)->str:
     said = read_predictions(it.ws, start=since).query("coin_id == @id_ and model_version == @s.served.version['version']").sort_values("ts")
     flagged = said.ts[said.is_anomaly.astype(bool)]
     figures = dict(price=coin_history(prices, flagged), scores=score_history(said, s.served.model.threshold) if len(said) > 1 else None, why=contributions(why, title="Share of its strangeness") if len(why) else None)
-    return render(it, "coin.html", "/coins", **_seen(s), coin=row.to_dict(), threshold=s.served.model.threshold, market_move=s.market_move, reasons=why.to_dict("records"), counterfactual=s.counterfactual(id_), nearest=like.coin_id.tolist(), figures=figures)
+    return render(it, "coin.html", "/coins", **_seen(s), coin=row.to_dict(), threshold=s.served.model.threshold, market_move=s.market_move, reasons=why.to_dict("records"), counterfactual=s.counterfactual(id_), nearest=like.coin_id.tolist(), live=coin_trades(it.trades, row.symbol), figures=figures)
 
 # %% ../nbs/13_pages.ipynb #0ff95188
-def _queue(it:Source)->list[dict]:
-    "Requests with what a person needs to decide."
-    champion = it.registry.champion() and it.registry.lineage("champion")
+def _queue(it:Source, r:Registry)->list[dict]:
+    "Requests for one model with what a person needs to decide."
+    champion = r.champion() and r.lineage("champion")
     def one(q:dict)->dict:
-        v, e = it.registry.resolve(q["version"]), q["evaluation"]
-        return q | dict(status=v["status"], change=changes(v, champion), gates=e["gates"], metrics=e["metrics"], comparison=e["metrics"].get("comparison"), report=report_path(it.ws, e["run_id"], "evaluate"))
-    return [one(q) for q in it.registry.open_requests(approved=True)]
+        v, e = r.resolve(q["version"]), q["evaluation"]
+        return q | dict(model=r.model, status=v["status"], change=changes(v, champion), gates=e["gates"], metrics=e["metrics"], comparison=e["metrics"].get("comparison"), report=report_path(it.ws, e["run_id"], "evaluate" if r is it.registry else "evaluate_trades"))
+    return [one(q) for q in r.open_requests(approved=True)]
 
 def _trial(it:Source)->dict:
     "What the trial has shown so far, when there is one."
@@ -105,11 +107,22 @@ def models_page(it:Source, a:str="", b:str="")->str:
     if a and b:
         two = {f"v{s['version']}": s for s in (r.lineage(a), r.lineage(b))}
         a, b, table = *(list(two)*2)[:2], beside(two)
-        shown = dict(a=a, b=b, compared=[(k, x.iloc[0], x.iloc[1 if len(two) > 1 else 0]) for k, x in table.iterrows()])
+        shown = dict(a=a, b=b, compared=[(k, x.iloc[0], x.iloc[1 if len(two) > 1 else 0], x.get("difference", "=")) for k, x in table.iterrows()])
     champion = model_detail(r, "champion") if r.champion() else None
     born = pd.Timestamp(champion.training_timestamp or r.champion()["created_at"]) if champion else None
-    tried = _trial(it)
-    return render(it, "models.html", "/models", champion=champion, days=(utcnow() - born).days if champion else 0, model=r.model, versions=versions, queue=_queue(it), figures=dict(trial=tried.pop("figure", None)), **tried, **shown)
+    tried, seen = _trial(it), r.lineage("champion")["outcomes"] if champion else []
+    return render(it, "models.html", "/models", champion=champion, outcomes=seen[-1] if seen else None, days=(utcnow() - born).days if champion else 0, model=r.model, versions=versions, queue=_queue(it, r) + _queue(it, it.trades.registry), trade_versions=model_versions(it.trades.registry, 10).versions, trade_model=it.trades.registry.model, figures=dict(trial=tried.pop("figure", None)), **tried, **shown)
+
+def version_page(it:Source, ref:str, model:str|None=None)->str:
+    "Everything known of one version."
+    r = it.trades.registry if model == it.trades.registry.model else it.registry
+    v = r.lineage(ref)
+    known = {k: v.get(k) for k in ("data_source", "training_samples", "data_snapshot_start", "data_snapshot_end", "data_snapshot_count", "dataset_hash", "anomaly_rate", "hyperparameters", "code_version", "artifact_sha256", "training_run_id", "promotion_timestamp", "approved_by", "replaced_version", "used_by")}
+    return render(it, "version.html", "/models", v=v, lineage=known, report=report_path(it.ws, v["training_run_id"], "train" if r is it.registry else "train_trades"))
+
+def error_page(it:Source, title:str, detail:str)->str:
+    "What went wrong, for a browser."
+    return render(it, "base.html", "", problem=detail, problem_title=title)
 
 # %% ../nbs/13_pages.ipynb #a252a5dd
 def data_page(it:Source)->str:
@@ -126,6 +139,7 @@ def cards_page(it:Source, left:str="", right:str="")->str:
     pick = {r.run_id: r for r in reports}
     return render(it, "cards.html", "/cards", runs=runs[:20], newest=newest, reports=reports, left=left, right=right, shown=[pick[x] for x in (left, right) if x in pick])
 
-def live_page(it:Source)->str:
-    "The trades; not yet."
-    return render(it, "live.html", "/live")
+def live_page(it:Source, product:str|None=None)->str:
+    "Is a crowd pushing a price now? The page keeps itself up to date."
+    d = demo_data(it.trades, product)
+    return render(it, "live.html", "/live", d=d, gaps=it.trades.store.gaps(limit=8), figures=dict(live=live_prices(d.times, d.prices, d.alarms, d.product or "")) if d.product else {})

@@ -352,9 +352,9 @@ def _environ(extra:dict[str, str])->Iterator[None]:
     try: yield
     finally: os.environ.clear(); os.environ.update(before)
 
-def inside(ws:Workspace):
-    "For a while, this process and its children work in `ws`."
-    return _environ(_environment(ws))
+def inside(ws:Workspace, **more:str):
+    "For a while, this process and its children work in `ws`, with `more` in their environment."
+    return _environ(_environment(ws) | more)
 
 def stage_result(ws:Workspace, run_id:str, **facts)->dict:
     "The last cell of a scheduled notebook: show what came out, and leave it for the run's row."

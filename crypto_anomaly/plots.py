@@ -11,8 +11,8 @@ import plotly.graph_objects as go
 # %% auto #0
 __all__ = ['LIGHT', 'DARK', 'COLORS', 'TEMPLATE', 'money', 'percent', 'once_in', 'score_distribution', 'score_distributions',
            'quality_report', 'feature_histograms', 'price_change_heatmap', 'market_map', 'contributions',
-           'coin_history', 'score_history', 'recall_heatmap', 'calibration_plot', 'outcome_map', 'flag_rate_history',
-           'metrics_history', 'foresight_history', 'gates_table', 'figure_html', 'plotly_script']
+           'coin_history', 'live_prices', 'score_history', 'recall_heatmap', 'calibration_plot', 'outcome_map',
+           'flag_rate_history', 'metrics_history', 'foresight_history', 'gates_table', 'figure_html', 'plotly_script']
 
 # %% ../nbs/02_plots.ipynb #55d0ca7a
 LIGHT = dict(ink="#1b2430", muted="#5d6b7a", line="#e3e8ee", panel="#f6f8fa", paper="#ffffff", link="#2563eb")
@@ -192,6 +192,21 @@ def coin_history(
     hit = history[history.ts.isin(flagged)]
     f.add_scatter(x=hit.ts, y=hit.current_price, mode="markers", marker=dict(color=COLORS["anomaly"], symbol="diamond", size=9), name="flagged")
     return f.update_layout(title=title, yaxis_title="USD", xaxis_title="UTC", height=300, showlegend=False)
+
+# %% ../nbs/02_plots.ipynb #7d3ab0b4
+_ALARM = dict(pump="triangle-up", dump="triangle-down", strange="diamond")
+
+def live_prices(
+    times:list[str],          # ISO, UTC
+    prices:list[float],
+    alarms:list[dict],        # ts, price, kind
+    product:str=""
+)->go.Figure:
+    "The price of the last minutes and the alarms in them."
+    f = _figure(go.Scatter(x=times, y=prices, mode="lines", line=dict(color=COLORS["normal"], width=2, shape="hv"), name="price"))
+    seen = [a for a in alarms if times and a["ts"] >= times[0]]
+    f.add_scatter(x=[a["ts"] for a in seen], y=[a["price"] for a in seen], mode="markers+text", text=[a["kind"] for a in seen], textposition="top center", marker=dict(color=COLORS["anomaly"], size=12, symbol=[_ALARM.get(a["kind"], "diamond") for a in seen]), name="alarms")
+    return f.update_layout(title=f"Is a crowd pushing {product}?", yaxis_title="price", xaxis_title="UTC", height=340, showlegend=False)
 
 # %% ../nbs/02_plots.ipynb #5066ea51
 def score_history(

@@ -8,15 +8,16 @@ import numpy as np
 from numba import njit
 
 # %% auto #0
-__all__ = ['BIN', 'RING', 'TAU', 'PRIOR', 'PRIOR_ORDERS', 'PRIOR_BURST', 'PRIOR_SD', 'BURST_WEIGHT', 'NU', 'HOLD', 'HOLD_BINS',
-           'ALARM', 'QUIET', 'SIDE', 'EVIDENCE', 'count_evidence', 'advance', 'score', 'step', 'unseen', 'pump_scores',
-           'evidence_sentence', 'pump_counterfactual']
+__all__ = ['BIN', 'RING', 'TAU', 'PRIOR', 'PRIOR_ORDERS', 'PRIOR_BURST', 'PRIOR_SD', 'BURST_WEIGHT', 'MOST_COUNT', 'NU', 'HOLD',
+           'HOLD_BINS', 'ALARM', 'QUIET', 'SIDE', 'EVIDENCE', 'count_evidence', 'advance', 'score', 'step', 'unseen',
+           'pump_scores', 'evidence_sentence', 'pump_counterfactual']
 
-# %% ../nbs/08_pump.ipynb #554cbe21
+# %% ../nbs/08_pump.ipynb #8f320545
 BIN, RING = 5., 12                    # seconds; bins of a minute
 TAU = 4320.                           # memory of the baseline: bins of 6 h
 PRIOR, PRIOR_ORDERS, PRIOR_BURST, PRIOR_SD = 720., .02, 2., .004   # the prior is worth one hour of bins with .02 orders each, variance twice the mean, 40 bp a minute
 BURST_WEIGHT = 20.                    # orders that the prior of the burstiness is worth
+MOST_COUNT = 20.                      # nats of count evidence that count: more orders make no pump of a price that rests
 NU = 3.                               # degrees of freedom of the minute's return: Student's tail
 HOLD, HOLD_BINS = 6., 360.            # from this score on, the baseline stops learning for half an hour, and then learns for half an hour
 ALARM, QUIET = 8.75, 30*60.           # nats: about one false alarm in four days of a product; seconds between two alarms
@@ -67,7 +68,7 @@ def advance(s, b):
         s[_W] = s[_W]*d + (1 - d)/(1 - _DECAY)
         s[_BIN] = b
 
-# %% ../nbs/08_pump.ipynb #c7b62dba
+# %% ../nbs/08_pump.ipynb #2921dd7e
 @njit(cache=True)
 def score(s, out):
     "Score of one side now, in nats; the evidence behind it goes to `out`, see `EVIDENCE`."
@@ -80,7 +81,7 @@ def score(s, out):
     out[0] = max(count_evidence(s[_N], mean, burst), count_evidence(s[_N] + s[_BEFORE], 2*mean, burst))
     out[1] = (NU + 1)/2*np.log1p(z*z/NU)
     out[2], out[3], out[4], out[5], out[6], out[7] = s[_N], s[_N] + s[_BEFORE], mean, burst, r, sd
-    q = np.sqrt(out[0]*out[1])
+    q = np.sqrt(min(out[0], MOST_COUNT)*out[1])
     if q >= HOLD and s[_BIN] >= s[_HELD] + HOLD_BINS: s[_HELD] = s[_BIN] + RING + HOLD_BINS
     return q
 
@@ -117,7 +118,7 @@ def pump_scores(
     for i in range(len(t)): q[i] = step(s, t[i], order[i], buy[i], x[i], out)
     return q
 
-# %% ../nbs/08_pump.ipynb #5b300811
+# %% ../nbs/08_pump.ipynb #7b4a1e60
 def evidence_sentence(e:dict[str, float], side:str="buy")->str: # e: see `EVIDENCE`
     "What a person would say about the evidence."
     verb, way = ("buyers pay", "more") if side == "buy" else ("sellers take", "less")
@@ -127,5 +128,5 @@ def evidence_sentence(e:dict[str, float], side:str="buy")->str: # e: see `EVIDEN
 
 def pump_counterfactual(e:dict[str, float], threshold:float=ALARM)->str:
     "What would have had to be different for no alarm: the return at which the score is the threshold."
-    z2 = NU*np.expm1(2/(NU + 1)*threshold**2/max(e["orders_evidence"], 1e-9))
+    z2 = NU*np.expm1(2/(NU + 1)*threshold**2/max(min(e["orders_evidence"], MOST_COUNT), 1e-9))
     return f"no alarm if the price had moved by less than {100*np.expm1(np.sqrt(z2)*e['usual_return']):.2g} % in that minute"

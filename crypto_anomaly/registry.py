@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from .workspace import Workspace, iso, utcnow
-from .schema import TRANSITIONS, ModelStatus, RegistryError, alias_t, approval_t, asset_t, cursor_t, evaluation_t, event_t, link_t, model_t, open_engine, run_t, trigger_t, version_t
+from .schema import TRANSITIONS, ModelStatus, NotThere, RegistryError, alias_t, approval_t, asset_t, cursor_t, evaluation_t, event_t, link_t, model_t, open_engine, run_t, trigger_t, version_t
 
 # %% auto #0
 __all__ = ['definitions', 'Registry', 'open_registry', 'resolve', 'list_model_versions', 'champion', 'load_champion_or_latest',
@@ -71,7 +71,7 @@ class Registry:
     def _event(self, c:sa.Connection, kind:str, version:int|None=None, actor:str="", **payload)->int:
         "Write an event in the transaction of its change; time never runs backwards in the log, whatever the clocks of its writers say."
         last = c.execute(sa.select(event_t.c.at).order_by(event_t.c.id.desc()).limit(1)).scalar() or ""
-        return c.execute(sa.insert(event_t).values(at=max(self.now, last), kind=kind, model=self.model, version=version, actor=actor, payload=payload)).inserted_primary_key[0]
+        return c.execute(sa.insert(event_t).values(at=max(self.now, last), kind=kind, model=self.model, version=version, actor=actor, payload=(dict(model_name=self.model, model_version=version) if version is not None else {}) | payload)).inserted_primary_key[0]
     def publish(self, kind:str, version:int|None=None, actor:str="", **payload)->int: # event id
         "Write an event of its own."
         with self._write() as c: return self._event(c, kind, version, actor, **payload)
@@ -91,7 +91,7 @@ def _resolve(self:Registry, c:sa.Connection, ref:str|int)->sa.Row:
     else: hit = c.execute(q.join(alias_t, alias_t.c.version_id == version_t.c.id).where(alias_t.c.name == r)).first() or c.execute(q.where(version_t.c.run_id == r, version_t.c.run_id != "").limit(1)).first()
     if hit: return hit
     have = [f"v{v.version} ({v.status})" for v in c.execute(q.limit(5))]
-    raise RegistryError(f"there is no {self.model} {ref!r}; " + (f"there are {', '.join(have)}." if have else "no version exists yet – run: crypto-anomaly run train"))
+    raise NotThere(f"there is no {self.model} {ref!r}; " + (f"there are {', '.join(have)}." if have else "no version exists yet – run: crypto-anomaly run train"))
 
 def resolve(self:Registry, ref:str|int)->dict:
     "The version that `ref` means; an unknown one is an error that lists what there is."
@@ -162,7 +162,7 @@ def asset(self:Registry, ref:str)->dict: # facts, tags, made_from, used_by
     m = re.fullmatch(r"(\w+):(?:v?(\d{1,9})|latest)", ref)
     q = sa.select(asset_t).where(asset_t.c.name == (m[1] if m else "")).order_by(asset_t.c.version.desc())
     found = self._read(q.where(asset_t.c.version == int(m[2])) if m and m[2] else q.limit(1))
-    if not found: raise RegistryError(f"there is no data {ref!r}; see: crypto-anomaly assets")
+    if not found: raise NotThere(f"there is no data {ref!r}; see: crypto-anomaly assets")
     d = _asset_dict(found[0])
     return d | dict(made_from=[r.made_from for r in self._read(sa.select(link_t.c.made_from).where(link_t.c.asset_id == found[0].id).order_by(sa.func.length(link_t.c.made_from), link_t.c.made_from))], used_by=used_by(self, d["ref"]))
 
@@ -290,7 +290,7 @@ def _crown(self:Registry, c:sa.Connection, v:sa.Row, kind:str, actor:str, **payl
     self._event(c, kind, v.version, actor, model_name=self.model, model_version=v.version, previous_holder=old.version if old else None, alias="champion", **payload)
     return old.version if old else None
 
-def promote(self:Registry, ref:str|int, *, by:str="", run_id:str="", alias:str="champion")->dict: # version, alias, previous_holder
+def promote(self:Registry, ref:str|int, *, by:str="", run_id:str="", alias:str="champion", reason:str="")->dict: # version, alias, previous_holder
     "Make an approved version champion (or give it a custom alias)."
     with self._write() as c:
         v = _resolve(self, c, ref)
@@ -300,7 +300,7 @@ def promote(self:Registry, ref:str|int, *, by:str="", run_id:str="", alias:str="
         if a is None or a.decision != "approved" or a.used_at: raise RegistryError(f"v{v.version} ({v.status}) has no approval to use; ask with 'crypto-anomaly request-approval v{v.version}', then 'crypto-anomaly approve v{v.version} --by WHO --reason WHY'.")
         if why := _stale(self, c, a, v): raise RegistryError(f"the approval of v{v.version} is stale: {why}. Ask anew: crypto-anomaly request-approval v{v.version}")
         c.execute(sa.update(approval_t).where(approval_t.c.id == a.id).values(used_at=self.now))
-        old = _crown(self, c, v, "model_promoted", by or run_id or a.decided_by, approval_id=a.id, approved_by=a.decided_by, promoted_by_run_id=run_id, anomaly_rate=v.facts.get("anomaly_rate"), algorithm=v.facts.get("algorithm"))
+        old = _crown(self, c, v, "model_promoted", by or run_id or a.decided_by, approval_id=a.id, approved_by=a.decided_by, promoted_by_run_id=run_id, anomaly_rate=v.facts.get("anomaly_rate"), algorithm=v.facts.get("algorithm"), reason=reason or a.reason)
     return dict(version=v.version, alias="champion", previous_holder=old)
 
 def _set_alias(self:Registry, c:sa.Connection, v:sa.Row, alias:str, by:str)->dict:
@@ -391,13 +391,14 @@ def lineage(self:Registry, ref:str|int)->dict: # the version with evaluations, a
         ev = [_plain(x) for x in c.execute(sa.select(event_t).where(event_t.c.model == self.model, event_t.c.version == v.version).order_by(event_t.c.id))]
         names = [x.name for x in c.execute(sa.select(alias_t.c.name).where(alias_t.c.version_id == v.id))]
         seen = [e["payload"] for e in ev if e["kind"] == "outcomes_validated"]
-    return _version_dict(v) | _judged(evaluations, ev) | dict(outcomes=seen, evaluations=evaluations, approvals=approvals, events=ev, aliases=names, run=_plain(run) if run else None, used_by=used_by(self, f"{self.model}:v{v.version}"))
+    return _version_dict(v) | _judged(evaluations, ev, approvals) | dict(outcomes=seen, evaluations=evaluations, approvals=approvals, events=ev, aliases=names, run=_plain(run) if run else None, used_by=used_by(self, f"{self.model}:v{v.version}"))
 
-def _judged(evaluations:list[dict], events:list[dict])->dict:
+def _judged(evaluations:list[dict], events:list[dict], approvals:list[dict])->dict:
     "The newest evaluation and promotion of a version, as annotations."
     e, p = next(reversed(evaluations), None), next((x for x in reversed(events) if x["kind"] in _CROWNED), None)
+    used = next((a for a in reversed(approvals) if a["used_at"]), {})
     return (dict(evaluated_by_flow="evaluate", evaluated_by_run_id=e["run_id"], eval_dataset=e["dataset"], eval_anomaly_rate=e["metrics"].get("anomaly_rate"), eval_timestamp=e["created_at"]) if e else {}) | (
-            dict(promotion_timestamp=p["at"], promotion_run_id=p["payload"].get("promoted_by_run_id"), approved_by=p["payload"].get("approved_by"), replaced_version=p["payload"]["previous_holder"]) if p else {})
+            dict(promotion_timestamp=p["at"], promotion_run_id=p["payload"].get("promoted_by_run_id"), approved_by=p["payload"].get("approved_by") or used.get("decided_by"), crowned_by=p["actor"], reason=p["payload"].get("reason"), replaced_version=p["payload"]["previous_holder"]) if p else {})
 
 def aliases(self:Registry)->dict[str, int]: # e.g. {'champion': 7, 'challenger': 8, 'production': 5}
     "Every name that means a version now; `latest` apart, which is the newest."

@@ -11,7 +11,7 @@ from .workspace import Workspace
 from .data import DataError, NotFound, newest_moment, newest_rows, read_parts, read_snapshots, write_part
 from .features import INPUT, FeatureConfig, featurize
 from .model import Model, counterfactual, explain, load_artifact, nearest_normal, reason
-from .registry import Registry, RegistryError, open_registry
+from .registry import NotThere, Registry, RegistryError, open_registry
 
 # %% auto #0
 __all__ = ['PREDICTION', 'Served', 'load_served', 'moment_features', 'predictions', 'Scan', 'scan', 'of_features',
@@ -44,7 +44,7 @@ def load_served(
     if ref != "champion": v, note = r.resolve(ref), ""
     else:
         v, fallback = r.load_champion_or_latest()
-        if v is None: raise RegistryError(f"workspace {ws.name!r} has no model yet; run: crypto-anomaly run build_dataset && crypto-anomaly run train")
+        if v is None: raise NotThere(f"workspace {ws.name!r} has no model yet; run: crypto-anomaly run build_dataset && crypto-anomaly run train")
         note = f"there is no champion; v{v['version']} ({v['status']}) is the newest version and stands in" if fallback else ""
     return Served(v, _artifact(ws.artifacts_url, v["artifact_sha256"]), note)
 

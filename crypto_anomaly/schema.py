@@ -14,11 +14,14 @@ from .workspace import CryptoAnomalyError, jsonable
 
 # %% auto #0
 __all__ = ['TRANSITIONS', 'model_t', 'version_t', 'evaluation_t', 'approval_t', 'event_t', 'run_t', 'trigger_t', 'asset_t',
-           'link_t', 'cursor_t', 'alias_t', 'REVISION', 'RegistryError', 'ModelStatus', 'open_engine']
+           'link_t', 'cursor_t', 'alias_t', 'REVISION', 'RegistryError', 'NotThere', 'ModelStatus', 'open_engine']
 
 # %% ../nbs/06_schema.ipynb #c41dec5e
 class RegistryError(CryptoAnomalyError):
     "A change of the registry that is not allowed, or something that is not there; the message says what to do."
+
+class NotThere(RegistryError):
+    "A version, an alias or data that does not exist."
 
 class ModelStatus(StrEnum):
     "The five statuses of a version; an unknown text is a candidate."

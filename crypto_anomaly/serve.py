@@ -18,16 +18,17 @@ from fastapi.staticfiles import StaticFiles
 from fastapi_offline import FastAPIOffline   # /docs without a CDN
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from pydantic import BaseModel
-from .workspace import CryptoAnomalyError, Settings, Workspace, jsonable, load_settings, open_workspace, utcnow
+from .workspace import CryptoAnomalyError, Settings, Workspace, jsonable, load_settings, open_workspace, setup_logging, utcnow
 from .data import ATTRIBUTION, DataError, NotFound, hold_source, newest_moment
-from .registry import Registry, RegistryError, open_registry
+from .registry import NotThere, Registry, RegistryError, open_registry
 from .features import FeatureConfig
 from .scan import Scan, Served, find_coin, load_served, market_overview, moment_features, of_features, scan_all
-from .pipeline import STATIC, ingest, inside, stages
+from .pipeline import STATIC, SIMULATED, ingest, inside, stages
+from .live import DemoData, Healthz, NotReady, Score, Trades, coin_trades, demo_data, healthz, score
 import crypto_anomaly.catalog as catalog, crypto_anomaly.pages as pages
 
 # %% auto #0
-__all__ = ['log', 'CACHE_SECONDS', 'Limit', 'Few', 'State', 'Named', 'Anomaly', 'ScanAnswer', 'Anomalies', 'Mover',
+__all__ = ['log', 'CACHE_SECONDS', 'Limit', 'Few', 'Unserved', 'State', 'Named', 'Anomaly', 'ScanAnswer', 'Anomalies', 'Mover',
            'MarketAnswer', 'ModelInfo', 'Versions', 'Health', 'Asked', 'Promotion', 'Why', 'Status', 'Decided',
            'Message', 'Reloaded', 'model_info', 'health', 'problem', 'client_of', 'Metrics', 'Hot', 'Observed',
            'create_app', 'check_bind', 'run_server']
@@ -37,6 +38,9 @@ log = logging.getLogger(__name__)
 CACHE_SECONDS = 60    # CoinGecko's own cache: asking more often brings the same rows
 
 # %% ../nbs/13_serve.ipynb #51412f5e
+class Unserved(CryptoAnomalyError):
+    "There is no model that could answer; the message says which was meant."
+
 class State:
     "The store behind the app, and a cache of the current scans."
     def __init__(self, ws:Workspace):
@@ -44,7 +48,8 @@ class State:
         self._features:dict[FeatureConfig, pd.DataFrame] = {}
         self._scans:dict[int, Scan] = {}
         self._newest:tuple[float, pd.Timestamp|None] = (-1e9, None)
-        self._files = [Path(f"{f}{x}") for f in (self.registry.engine.url.database,) for x in ("", "-wal")] if self.registry.engine.dialect.name == "sqlite" else []
+        self.trades, self._fetching = Trades(ws), threading.Lock()
+        self._files, self._trade_files = _files(self.registry.engine), [] if ws.settings.redis_url else _files(self.trades.store.engine)
 
     def newest(self)->pd.Timestamp|None:
         "Time of the newest stored snapshot; the lake is listed at most once a second."
@@ -61,7 +66,8 @@ class State:
 
     def served(self, client:str="")->Served:
         "Who answers a client: the model that MODEL_REF means, or the challenger."
-        return load_served(self.ws, "challenger" if self.challenged(client) and "challenger" in self.registry.aliases() else None, registry=self.registry)
+        try: return load_served(self.ws, "challenger" if self.challenged(client) and "challenger" in self.registry.aliases() else None, registry=self.registry)
+        except NotThere as e: raise Unserved(f"MODEL_REF is {self.ws.settings.model_ref!r}, and {e}") from None
 
     def scan(self, client:str="")->Scan:
         "The newest snapshot, scored by the model that answers `client`; computed once per snapshot and version."
@@ -76,7 +82,7 @@ class State:
 
     def refresh(self, num_coins:int)->str:
         "Fetch, store and score a snapshot unless the stored one is younger than the source's cache; returns a note when the source did not answer."
-        with self._lock:
+        with self._fetching:        # reading goes on meanwhile
             age = timedelta.max if (t := newest_moment(self.ws)) is None else utcnow() - t
             if age < timedelta(seconds=CACHE_SECONDS): return ""
             if not self.registry.claim("serve", f"fetch {int(time.time()//CACHE_SECONDS)}", f"pid {os.getpid()}"): return "another worker is fetching the market now; this is the newest stored snapshot"
@@ -88,12 +94,18 @@ class State:
             self._newest = (-1e9, None)
             scan_all(self.ws, run_id="serve")        # logged, and a challenger beside it
             return ""
+
     def version(self)->tuple:
         "Changes with the store, and costs next to nothing: second of the last look at the lake, newest moment, and the registry's files or, of a database server, the quarter of a second."
-        stamps = tuple((s.st_mtime_ns, s.st_size) for f in self._files if (s := _stat(f))) or int(4*time.monotonic())
-        return int(time.monotonic()), self._newest[1], stamps
+        return int(time.monotonic()), self._newest[1], _stamps(self._files)
+    def trades_version(self)->tuple:
+        "The same for what is said of trades."
+        return int(time.monotonic()), _stamps(self._files), _stamps(self._trade_files)
 
     def close(self)->None: self._stack.close()
+
+def _files(engine)->list[Path]: return [Path(f"{engine.url.database}{x}") for x in ("", "-wal")] if engine.dialect.name == "sqlite" else []
+def _stamps(files:list[Path]): return tuple((s.st_mtime_ns, s.st_size) for f in files if (s := _stat(f))) or int(4*time.monotonic())
 
 def _stat(path:Path)->os.stat_result|None:
     try: return os.stat(path)
@@ -197,6 +209,7 @@ class Health(BaseModel):
     database:bool
     free_disk_gb:float
     pulse:str|None
+    trades:list[dict] = []
     problems:list[str]
 
 class Asked(BaseModel):
@@ -208,7 +221,7 @@ class Asked(BaseModel):
 class Promotion(BaseModel):
     "Body of a promotion."
     version:str
-    triggered_by:str
+    triggered_by:str = "api"
     alias:str = "champion"
     reason:str = ""
 
@@ -258,7 +271,7 @@ def _anomalies(s:Scan, limit:int)->list[Anomaly]:
 
 def model_info(state:State)->ModelInfo:
     "What is known of the current model."
-    s = load_served(state.ws, registry=state.registry)
+    s = state.served()
     v, h = s.version, s.model.meta["hyperparameters"]
     return ModelInfo(version=v["version"], status=v["status"], algorithm=s.model.meta["algorithm"], n_estimators=h.get("n_estimators"), contamination=h["contamination"], threshold=s.model.threshold, training_samples=s.model.meta["training_samples"],
                      training_anomaly_rate=s.model.meta["anomaly_rate"], training_timestamp=v.get("training_timestamp"), data_source=v.get("data_source", ""), features=s.model.features, artifact_sha256=v["artifact_sha256"], note=s.note)
@@ -287,7 +300,7 @@ def health(state:State)->Health:
     if t is None: problems.append("no snapshot: run crypto-anomaly run ingest")
     elif age > 2*3600: problems.append(f"the newest snapshot is {age/3600:.0f} h old: is the scheduler running?")
     return Health(status="unhealthy" if v is None else "degraded" if problems else "healthy", model_loaded=v is not None, model_version=v and v["version"], model_status=v and v["status"], champion=champion and champion["version"],
-                  last_scan=t.isoformat() if t is not None else None, snapshot_age_seconds=age, source=state.ws.source, workspace=state.ws.name, database=database, free_disk_gb=round(free, 1), pulse=pulse, problems=problems)
+                  last_scan=t.isoformat() if t is not None else None, snapshot_age_seconds=age, source=state.ws.source, workspace=state.ws.name, database=database, trades=state.trades.completeness(), free_disk_gb=round(free, 1), pulse=pulse, problems=problems)
 
 # %% ../nbs/13_serve.ipynb #6bd3df29
 def problem(status:int, title:str, detail:str)->JSONResponse: return JSONResponse(dict(type="about:blank", title=title, status=status, detail=detail), status, media_type="application/problem+json")
@@ -307,20 +320,27 @@ def _may_change(request:Request)->None:
     if not secrets.compare_digest(given, f"Bearer {request.app.state.it.ws.api_token}".encode()): raise HTTPException(401, "this request needs the header 'Authorization: Bearer <token>' (crypto-anomaly status shows where it is)")
 
 # %% ../nbs/13_serve.ipynb #387e3622
+def _said(request:Request, status:int, title:str, detail:str)->Response:
+    "An error as a page for a browser, as problem+json for everybody else."
+    if "text/html" in request.headers.get("accept", "") and request.method == "GET": return HTMLResponse(pages.error_page(request.app.state.it, title, detail), status)
+    return problem(status, title, detail)
+
 def _handlers(app:FastAPI)->None:
     "Every error leaves as problem+json, without a stack trace."
     @app.exception_handler(StarletteHTTPException)   # FastAPI's own is one of these
-    async def http(_, e): return problem(e.status_code, "request refused", e.detail)
+    async def http(request, e): return _said(request, e.status_code, "request refused", e.detail)
     @app.exception_handler(RequestValidationError)
-    async def invalid(_, e): return problem(422, "wrong input", "; ".join(f"{'.'.join(map(str, x['loc'][1:]))}: {x['msg']}" for x in e.errors()))
+    async def invalid(request, e): return _said(request, 422, "wrong input", "; ".join(f"{'.'.join(map(str, x['loc'][1:]))}: {x['msg']}" for x in e.errors()))
     @app.exception_handler(RegistryError)
-    async def registry(request, e): return problem(409, "not allowed now", str(e)) if request.method == "POST" and "/scan" not in request.url.path else problem(503 if "no model yet" in str(e) else 404, "not there", str(e))
+    async def registry(request, e): return problem(409, "not allowed now", str(e)) if request.method == "POST" and "/scan" not in request.url.path else _said(request, 503, "no model", str(e))
+    @app.exception_handler(NotThere)
+    async def unknown(request, e): return _said(request, 503 if "no model yet" in str(e) else 404, "not there", str(e))
     @app.exception_handler(NotFound)
-    async def nothing(_, e): return problem(404, "not there", str(e))
+    async def nothing(request, e): return _said(request, 404, "not there", str(e))
     @app.exception_handler(DataError)
-    async def data(_, e): return problem(503, "no data", str(e))
+    async def data(request, e): return _said(request, 503, "no data", str(e))
     @app.exception_handler(CryptoAnomalyError)
-    async def known(_, e): return problem(503, "cannot be served", str(e))
+    async def known(request, e): return _said(request, 503, "cannot be served", str(e))
     @app.exception_handler(Exception)
     async def other(_, e): return problem(500, "internal error", "the error is in the log of the server")
 
@@ -341,7 +361,8 @@ def _inference(app:FastAPI, it:Callable[[], State])->None:
         note, s = it().refresh(num_coins), it().scan(client_of(request.scope))
         p = s.predictions[s.predictions.coin_id.isin(s.features.sort_values("market_cap", ascending=False, na_position="last").coin_id.head(num_coins))]
         top = [a for a in _anomalies(s, len(s.anomalies)) if a.coin_id in set(p.coin_id)]
-        return ScanAnswer(**_named(s) | dict(note="; ".join(x for x in (note, s.served.note) if x)), timestamp=s.as_of.isoformat(), coins_scanned=len(p), anomalies_detected=len(top), anomaly_rate=len(top)/len(p), top_anomalies=top[:5])
+        few = f"only {len(s.predictions)} coins are stored; the next hourly ingest decides how many" if len(s.predictions) < num_coins else ""
+        return ScanAnswer(**_named(s) | dict(note="; ".join(x for x in (note, few, s.served.note) if x)), timestamp=s.as_of.isoformat(), coins_scanned=len(p), anomalies_detected=len(top), anomaly_rate=len(top)/len(p), top_anomalies=top[:5])
 
     @app.get("/anomalies", tags=["inference"])
     @app.get("/inference/anomalies", tags=["inference"], include_in_schema=False)
@@ -393,7 +414,7 @@ def _catalog(app:FastAPI, it:Callable[[], State])->None:
 
     def registry(name:str)->Registry: return _named_model(it(), name)
     @app.get("/models/assets", tags=["model"])
-    def model_assets()->catalog.ModelAssets: return catalog.model_assets(it().registry)
+    def model_assets()->catalog.ModelAssets: return catalog.model_assets(it().registry, it().trades.registry)
     @app.get("/models/assets/{name}", tags=["model"])
     def model_asset(name:str, version:str = "latest")->catalog.ModelDetail: return catalog.model_detail(registry(name), version)
     @app.get("/models/assets/{name}/versions", tags=["model"])
@@ -432,8 +453,9 @@ def _catalog(app:FastAPI, it:Callable[[], State])->None:
 
 # %% ../nbs/13_serve.ipynb #5753d551
 def _named_model(it:State, name:str)->Registry:
-    if name != it.registry.model: raise HTTPException(404, f"there is no model {name!r}; there is {it.registry.model!r}")
-    return it.registry
+    both = {r.model: r for r in (it.registry, it.trades.registry)}
+    if name not in both: raise HTTPException(404, f"there is no model {name!r}; there are {', '.join(both)}")
+    return both[name]
 
 def _lifecycle(app:FastAPI, it:Callable[[], State])->None:
     "The verbs of the registry; each needs the token."
@@ -441,20 +463,20 @@ def _lifecycle(app:FastAPI, it:Callable[[], State])->None:
     token = dict(tags=["lifecycle"], dependencies=[Depends(_may_change)])
 
     @app.post("/approve", **token)
-    def post_approve(version:str, by:str, reason:str)->Decided:
-        it().registry.approve(version, by=by, reason=reason)
-        return decided(it().registry, version, "model_approved")
+    def post_approve(version:str, by:str, reason:str, model:str = "anomaly_detector")->Decided:
+        r = _named_model(it(), model); r.approve(version, by=by, reason=reason)
+        return decided(r, version, "model_approved")
     @app.post("/reject", **token)
-    def post_reject(version:str, by:str, reason:str)->Decided:
-        it().registry.reject(version, by=by, reason=reason)
-        return decided(it().registry, version, "model_rejected")
+    def post_reject(version:str, by:str, reason:str, model:str = "anomaly_detector")->Decided:
+        r = _named_model(it(), model); r.reject(version, by=by, reason=reason)
+        return decided(r, version, "model_rejected")
     @app.post("/models/assets/{name}/request-approval", **token)
     def post_request(name:str, body:Asked)->Decided:
         r = _named_model(it(), name); r.request_approval(body.version, by=body.requester, notes=body.notes)
         return decided(r, body.version, "approval_requested")
     @app.post("/models/assets/{name}/promote", **token)
     def post_promote(name:str, body:Promotion)->Decided:
-        r = _named_model(it(), name); r.promote(body.version, by=body.triggered_by, alias=body.alias)
+        r = _named_model(it(), name); r.promote(body.version, by=body.triggered_by, alias=body.alias, reason=body.reason)
         return decided(r, body.version, "model_promoted" if body.alias == "champion" else "alias_moved")
     @app.post("/api/models/promote", **token)
     def api_promote(version:str, alias:str = "champion", by:str = "api")->Decided:
@@ -468,17 +490,20 @@ def _pages(app:FastAPI, it:Callable[[], State])->None:
     @app.get("/", include_in_schema=False)
     def root(request:Request):
         if "text/html" in request.headers.get("accept", ""): return HTMLResponse(pages.overview(it()))
-        return dict(title=app.title, version=app.version, project="crypto_anomaly", branch=it().ws.name, workspace=it().ws.name, source=it().ws.source, attribution=ATTRIBUTION, docs="/docs", endpoints=sorted({r.path for r in app.routes if getattr(r, "methods", None)}))
+        return dict(title=app.title, version=app.version, project="crypto_anomaly", branch=it().ws.name, workspace=it().ws.name, source=it().ws.source, attribution=SIMULATED if it().ws.simulated else ATTRIBUTION, docs="/docs", endpoints=sorted({r.path for r in app.routes if getattr(r, "methods", None)}))
     @app.get("/coins", **page)
     def coins(): return pages.coins_page(it())
     @app.get("/coins/{coin}", **page)
     def coin(coin:str): return pages.coin_page(it(), coin)
     @app.get("/models", **page)
     def models(a:str = "", b:str = ""): return pages.models_page(it(), a, b)
+    @app.get("/models/v{number}", **page)
+    def version(number:int, model:str = ""): return pages.version_page(it(), f"v{number}", model)
     @app.get("/data", **page)
     def data(): return pages.data_page(it())
     @app.get("/live", **page)
-    def live(): return pages.live_page(it())
+    @app.get("/demo", **page)
+    def live(product:str = ""): return pages.live_page(it(), product or None)
     @app.get("/cards", **page)
     def cards(left:str = "", right:str = ""): return pages.cards_page(it(), left, right)
     @app.get("/cards/{stage}/{run_id}", tags=["pipeline"], response_class=HTMLResponse)
@@ -494,9 +519,12 @@ class Metrics:
     "Counters of one process, and what the store says when somebody looks."
     def __init__(self):
         self.registry = prom.CollectorRegistry()
-        make = lambda kind, name, text, labels=(): kind(f"crypto_anomaly_{name}", text, labels, registry=self.registry)
+        make = lambda kind, name, text, labels=(): kind(f"crypto_anomaly_{name}", text, labels, registry=self.registry, **(dict(multiprocess_mode="mostrecent") if kind is prom.Gauge else {}))
         self.requests, self.seconds = make(prom.Counter, "requests", "requests answered", ("method", "path", "status")), make(prom.Histogram, "request_seconds", "time to answer", ("path",))
         self.version, self.champion, self.age = make(prom.Gauge, "model_version", "version that answers"), make(prom.Gauge, "champion_version", "champion, 0 without one"), make(prom.Gauge, "snapshot_age_seconds", "age of the newest snapshot")
+        self.predictions, self.predict_seconds = prom.Counter("blink_predictions", "scores of trades computed", registry=self.registry), prom.Histogram("blink_predict_latency_seconds", "time to compute one", registry=self.registry)      # the names that dashboards of the reference ask for
+        self.scores = make(prom.Counter, "scores", "rows of the market scored, by version", ("version",))
+        self.trade_age, self.trade_alarms, self.missing = make(prom.Gauge, "trade_age_seconds", "age of the newest trade", ("product",)), make(prom.Gauge, "trade_alarms", "alarms kept", ("product",)), make(prom.Gauge, "trades_missing", "ids that are missing", ("product",))
         self.anomalies, self.waiting = make(prom.Gauge, "anomalies", "coins flagged in the newest snapshot"), make(prom.Gauge, "open_approval_requests", "requests that wait for a decision")
     def text(self, it:State)->bytes:
         "All of it in Prometheus' format."
@@ -504,15 +532,26 @@ class Metrics:
         for gauge, x in ((self.version, h.model_version), (self.champion, h.champion), (self.age, h.snapshot_age_seconds)): gauge.set(x or 0)
         if h.database: self.waiting.set(len(it.registry.open_requests()))
         if h.model_loaded and h.last_scan: self.anomalies.set(len(it.scan().anomalies))
-        return prom.generate_latest(self.registry)
+        self._trades(it.trades)
+        return prom.generate_latest(self._everybody())
+    def _everybody(self):
+        "The counters of all workers, where there are several."
+        if prom.values.ValueClass is prom.values.MutexValue: return self.registry
+        from prometheus_client.multiprocess import MultiProcessCollector
+        both = prom.CollectorRegistry(); MultiProcessCollector(both)
+        return both
+    def _trades(self, t:Trades)->None:
+        for r in t.completeness():
+            self.missing.labels(r["product_id"]).set(r["missing"]); self.trade_alarms.labels(r["product_id"]).set(len(t.store.alarms(r["product_id"], limit=10_000)))
+            if r["last_ts"]: self.trade_age.labels(r["product_id"]).set((utcnow() - pd.Timestamp(r["last_ts"])).total_seconds())
 
 class Hot:
     "Middleware: the same answer to the same question, as bytes, as long as the store has not changed."
-    PATHS = {f"{p}{q}" for p in ("", "/inference") for q in ("/scan", "/anomalies", "/market")} | {"/model/info"}
+    PATHS = {f"{p}{q}" for p in ("", "/inference") for q in ("/scan", "/anomalies", "/market")} | {"/model/info", "/score"}
     def __init__(self, app, it:Callable[[], State]): self.app, self.it, self.answers = app, it, {}
     async def __call__(self, scope, receive, send):
         if scope["type"] != "http" or scope["path"] not in self.PATHS: return await self.app(scope, receive, send)
-        key, now = self._key(scope), self.it().version()
+        key, now = self._key(scope), self.it().trades_version() if scope["path"] == "/score" else self.it().version()
         have = self.answers.get(key)
         if have and have[0] == now:
             for message in have[1]: await send(dict(message))
@@ -545,6 +584,23 @@ class Observed:
         self.metrics.seconds.labels(path).observe(seconds)
         log.log(logging.DEBUG if path in ("/health", "/metrics", "other") and status < 500 else logging.INFO, "%s %s %d in %.1f ms", scope["method"], scope["path"], status, 1e3*seconds, extra=dict(request_id=id_, method=scope["method"], path=scope["path"], status=status, milliseconds=round(1e3*seconds, 2)))
 
+# %% ../nbs/13_serve.ipynb #a10ae418
+def _trades(app:FastAPI, it:Callable[[], State], metrics:Metrics)->None:
+    "What live trades look like, see `live`."
+    @app.get("/healthz", tags=["trades"], responses={503: {"model": Healthz}})
+    def get_healthz()->Healthz:
+        h = healthz(it().trades)
+        return h if h.ok else JSONResponse(h.model_dump(), 503)
+    @app.get("/score", tags=["trades"])
+    def get_score(product:str|None = None)->Score|NotReady:
+        "The score of now; before there is one, what is missing."
+        start = time.perf_counter()
+        s = score(it().trades, product)
+        if isinstance(s, Score): metrics.predictions.inc(); metrics.predict_seconds.observe(time.perf_counter() - start)
+        return s
+    @app.get("/demo/data", tags=["trades"])
+    def get_demo(product:str|None = None, minutes:Annotated[float, Query(gt=0, le=60)] = 5)->DemoData: return demo_data(it().trades, product, minutes)
+
 # %% ../nbs/13_serve.ipynb #22298493
 def create_app(
     settings:Settings|None=None  # None = read them at start
@@ -552,7 +608,9 @@ def create_app(
     "The serving app of one workspace; nothing is opened before it starts."
     @asynccontextmanager
     async def life(app):
-        app.state.it = State(open_workspace(settings or load_settings()))
+        s = settings or load_settings()
+        if not logging.getLogger().handlers: setup_logging(s)      # a worker of several
+        app.state.it = State(open_workspace(s))
         app.mount("/runs", StaticFiles(directory=app.state.it.ws.runs, check_dir=False), name="runs")
         yield
         app.state.it.close()
@@ -572,6 +630,7 @@ def create_app(
     def get_metrics(): return Response(metrics.text(it()), media_type=prom.CONTENT_TYPE_LATEST)
     _handlers(app)
     for routes in (_inference, _catalog, _lifecycle, _pages): routes(app, it)
+    _trades(app, it, metrics)
     app.add_middleware(Hot, it=it)
     app.add_middleware(Observed, metrics=metrics)
     return app
@@ -589,4 +648,6 @@ def run_server(
     import uvicorn
     check_bind(settings, host)
     if workers == 1: uvicorn.run(create_app(settings), host=host, port=port, log_level="warning"); return
-    with inside(open_workspace(settings)): uvicorn.run("crypto_anomaly.serve:create_app", factory=True, host=host, port=port, workers=workers, log_level="warning")
+    counters = open_workspace(settings).root/"metrics"
+    shutil.rmtree(counters, ignore_errors=True); counters.mkdir(parents=True)
+    with inside(open_workspace(settings), PROMETHEUS_MULTIPROC_DIR=str(counters)): uvicorn.run("crypto_anomaly.serve:create_app", factory=True, host=host, port=port, workers=workers, log_level="warning")

@@ -25,9 +25,9 @@ def epoch_seconds(ts:pd.Series)->np.ndarray: # (n,) float64
     "Seconds since 1970, with microseconds."
     return pd.DatetimeIndex(ts).as_unit("us").asi8/1e6
 
-def kernel_input(f:pd.DataFrame)->tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]: # t, order, buy, x: see `ticks`
+def kernel_input(f:pd.DataFrame)->tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]: # t, order, buy, price: see `ticks`
     "The trades of one product as arrays."
-    return epoch_seconds(f.ts), order_keys(f), (f.taker_side == "buy").to_numpy(), np.log(f.price.to_numpy(float))
+    return epoch_seconds(f.ts), order_keys(f), (f.taker_side == "buy").to_numpy(), f.price.to_numpy(float)
 
 # %% ../nbs/08_ticks.ipynb #f371f1db
 FEATURES = ["ret_1s", "ret_5s", "ret_30s", "ewma_30s", "vol_60s", "z_30s", "order_surprise", "move_surprise", "pump_score", "dump_score"]
@@ -95,7 +95,7 @@ def ticks(
     t,      # (n,) seconds since 1970, in the order of the trade ids
     order,  # (n,) see `order_keys`
     buy,    # (n,) bool, the taker bought
-    x       # (n,) log-price
+    price   # (n,)
 ):          # (n, features) float32, see `FEATURES`; (n, 8) evidence, see `pump.EVIDENCE`; (n,) bool, whose: the buyers'
     "Features at every trade of one product."
     n = len(t)
@@ -103,14 +103,15 @@ def ticks(
     row, other = np.empty(10), np.zeros(8)
     for i in range(n):
         other[:] = 0
-        up[i] = _tick(state, t[i], order[i], buy[i], x[i], row, E[i], other)
+        up[i] = _tick(state, t[i], order[i], buy[i], np.log(price[i]), row, E[i], other)      # one logarithm for all: vectors have another last bit
         X[i] = row
     return X, E, up
 
 @njit(cache=True)
-def skip(state, t, x):
-    "Trades may be missing until second `t`; what needs the last minute begins anew at log-price `x`, see `pump.unseen`."
+def skip(state, t, price):
+    "Trades may be missing until second `t`; what needs the last minute begins anew at `price`, see `pump.unseen`."
     if state[_SEEN] == 0: return
+    x = np.log(price)
     state[_SECOND] = state[_FIRST] = np.floor(t)
     state[_X] = state[_MEAN] = x; state[_T] = t
     if state[_BUY + 9]: unseen(state[_BUY:_SELL], t, x)

@@ -122,6 +122,7 @@ class Live:
     "One product as its trades come in."
     def __init__(self, product:str, model:Model|None=None, version:int|None=None):
         self.product, self.state, self.seen, self.quiet, self.last = product, new_state(), 0, {}, None
+        self._one = np.empty(1), np.empty(1), np.empty(1, bool), np.empty(1)
         self.use(model, version)
     def use(self, model:Model|None, version:int|None)->None:
         "Score with this model from now on."
@@ -132,19 +133,21 @@ class Live:
         if len(f): X, _, _ = ticks(self.state, *kernel_input(f)); self.seen += len(f); self.last = X[-1]
     def skip(self, trade:Trade)->None:
         "Trades are missing before this one, and will not come in time."
-        skip(self.state, trade.ts/1e6, float(np.log(trade.price)))
+        skip(self.state, trade.ts/1e6, trade.price)
 
     def step(self, trade:Trade)->tuple[float, float, float, float]: # score (NaN without a model or before 90 trades), p_value, pump score, dump score
         "One trade in, its scores out: the fast way."
-        X, self._evidence, self._up = ticks(self.state, np.array((trade.ts/1e6,)), np.array((_key(trade),)), np.array((trade.taker_side == "buy",)), np.array((np.log(trade.price),)))
+        a = self._one                     # the same four arrays again and again: making them costs more than the features
+        a[0][0], a[1][0], a[2][0], a[3][0] = trade.ts/1e6, _key(trade), trade.taker_side == "buy", trade.price
+        X, self._evidence, self._up = ticks(self.state, *a)
         self.seen += 1; self.last = X[0]
         score = float(self._strange(X)[0]) if self._strange and self.seen >= READY else np.nan
         return score, self._p(score), float(X[0, 8]), float(X[0, 9])
     def _p(self, score:float)->float: return (1 + len(self._calibration) - bisect_left(self._calibration, score))/(len(self._calibration) + 1) if score == score else np.nan
     def score(self, batch:list[Trade])->list[dict]: # alarms
         "Trades in the order of their ids; what is known after them is in `now`."
-        t, x = np.array([b.ts for b in batch])/1e6, np.log([b.price for b in batch])
-        X, E, up = ticks(self.state, t, np.array([_key(b) for b in batch]), np.array([b.taker_side == "buy" for b in batch]), x)
+        t, price = np.array([b.ts for b in batch])/1e6, np.array([b.price for b in batch])
+        X, E, up = ticks(self.state, t, np.array([_key(b) for b in batch]), np.array([b.taker_side == "buy" for b in batch]), price)
         S = self._strange(X) if self._strange else np.full(len(X), np.nan)
         S[:max(0, READY - 1 - self.seen)] = np.nan
         self.seen += len(batch); self.last, self._score, self._at = X[-1], float(S[-1]), batch[-1]

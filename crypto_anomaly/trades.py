@@ -76,13 +76,20 @@ _meta = sa.MetaData()
 _c = lambda name, kind=sa.Text, **kw: sa.Column(name, kind, **kw)
 _real = sa.Double
 trades_t = sa.Table("trades", _meta, _c("product_id", primary_key=True), _c("trade_id", sa.BigInteger, primary_key=True, autoincrement=False), _c("ts", sa.BigInteger, nullable=False), _c("price", _real, nullable=False), _c("size", _real, nullable=False),
-    _c("taker_side", nullable=False), _c("maker_order_id"), _c("taker_order_id"), _c("source", nullable=False), sa.Index("trades_ts", "product_id", "ts"), sqlite_with_rowid=False)
+    _c("taker_side", nullable=False), _c("maker_order_id"), _c("taker_order_id"), _c("source", nullable=False), sa.Index("trades_ts", "product_id", "ts", postgresql_using="brin"), sqlite_with_rowid=False)
 gaps_t = sa.Table("ingest_gaps", _meta, _c("id", sa.Integer, primary_key=True), _c("product_id", nullable=False), _c("from_id", sa.BigInteger, nullable=False), _c("to_id", sa.BigInteger, nullable=False), _c("missing", sa.BigInteger, nullable=False), _c("filled", sa.BigInteger, nullable=False),
     _c("pages", sa.Integer, nullable=False), _c("seconds", _real, nullable=False), _c("cause", nullable=False), _c("found_at", nullable=False), _c("closed_at"))
 alarms_t = sa.Table("trade_alarm", _meta, _c("product_id", primary_key=True), _c("trade_id", sa.BigInteger, primary_key=True, autoincrement=False), _c("kind", primary_key=True), _c("ts", sa.BigInteger, nullable=False), _c("price", _real, nullable=False), _c("score", _real, nullable=False),
     _c("model_version", sa.Integer), _c("reason", nullable=False), _c("evidence", sa.JSON, nullable=False))
 latest_t = sa.Table("latest", _meta, _c("product_id", primary_key=True), _c("at", _real, nullable=False), _c("payload", sa.JSON, nullable=False))
 _COLUMNS = list(Trade._fields)
+_said = lambda x: "\\N" if x is None else x if x.isprintable() and "\\" not in x else x.replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n").replace("\r", "\\r")
+
+def _copy(cur, table:str, batch:list[Trade])->None:
+    "Send a batch as the text that COPY reads."
+    with cur.copy(f"COPY {table} FROM STDIN") as copy:
+        copy.write("".join(f"{_said(t[0])}\t{t[1]}\t{t[2]}\t{t[3]!r}\t{t[4]!r}\t{t[5]}\t{_said(t[6])}\t{_said(t[7])}\t{t[8]}\n" for t in batch))
+
 _TEMP = "CREATE TEMP TABLE IF NOT EXISTS new_trades (LIKE trades) ON COMMIT DELETE ROWS"
 
 @cache
@@ -116,11 +123,14 @@ class TradeStore:
         with self._write() as c:
             raw = c.connection.driver_connection
             if self.engine.dialect.name == "sqlite": raw.executemany(f"INSERT OR IGNORE INTO trades VALUES ({','.join('?'*len(_COLUMNS))})", batch); return
+            import psycopg
             with raw.cursor() as cur:
-                cur.execute(_TEMP)
-                with cur.copy("COPY new_trades FROM STDIN") as copy:
-                    for t in batch: copy.write_row(t)
-                cur.execute("INSERT INTO trades SELECT * FROM new_trades ON CONFLICT DO NOTHING")
+                cur.execute("SAVEPOINT batch")
+                try: _copy(cur, "trades", batch)
+                except psycopg.errors.UniqueViolation:           # some of them are there already
+                    cur.execute("ROLLBACK TO SAVEPOINT batch"); cur.execute(_TEMP)
+                    _copy(cur, "new_trades", batch)
+                    cur.execute("INSERT INTO trades SELECT * FROM new_trades ON CONFLICT DO NOTHING")
 
     def last_id(self, product:str)->int|None: return self._read(sa.select(sa.func.max(trades_t.c.trade_id)).where(trades_t.c.product_id == product))[0][0]
     def products(self)->list[str]: return [r[0] for r in self._read(sa.select(latest_t.c.product_id).order_by(latest_t.c.product_id))]

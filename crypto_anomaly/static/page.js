@@ -45,11 +45,61 @@ addEventListener("submit", async e => {
     if (r.status === 401) { sessionStorage.removeItem("token"); form.querySelector("[name=token]").closest("label").hidden = false; }
     throw (await r.json()).detail;
   };
-  const q = new URLSearchParams({version: form.dataset.decide, by: f.get("by"), reason: f.get("reason")});
+  const q = new URLSearchParams({version: form.dataset.decide, model: form.dataset.model, by: f.get("by"), reason: f.get("reason")});
   try {
     const reject = f.get("decision") === "reject";
     if (reject || !form.dataset.approved) await send(`/${reject ? "reject" : "approve"}?${q}`);
     if (!reject) await send(`/models/assets/${form.dataset.model}/promote`, JSON.stringify({version: form.dataset.decide, triggered_by: f.get("by"), reason: f.get("reason")}));
     location.reload();
   } catch (detail) { out.textContent = detail; out.className = "failed"; }
+});
+
+// Live trades: the numbers, the figure and the alarms follow every two seconds.
+addEventListener("DOMContentLoaded", () => {
+  const live = document.getElementById("live");
+  if (!live) return;
+  const at = k => live.querySelector(`[data-live=${k}]`), put = (k, v) => { if (at(k).textContent !== v) at(k).textContent = v; };
+  const digits = (x, n) => x == null ? "–" : x.toFixed(n), cell = (row, text, kind) => { const td = row.insertCell(); td.className = kind ?? ""; td.textContent = text; return td; };
+  const symbol = {pump: "triangle-up", dump: "triangle-down"};
+  setInterval(async () => {
+    if (document.hidden) return;
+    let d;
+    try { d = await (await fetch(`/demo/data?product=${encodeURIComponent(live.dataset.product)}`)).json(); } catch { return; }   // the server is away for a moment
+    if (!d.prices) return;
+    put("state", d.state); at("state").className = `pill ${{Anomaly: "anomaly", Normal: "champion"}[d.state] ?? "warning"}`;
+    put("reason", d.reason); put("as_of", (d.as_of ?? "").slice(0, 19).replace("T", " ")); put("model", d.model ?? "no model yet: crypto-anomaly run train_trades");
+    const last = d.prices.at(-1); put("price", last == null ? "–" : `$${last.toLocaleString("en", {maximumSignificantDigits: 8})}`);
+    put("score", digits(d.score, 3)); put("p_value", digits(d.p_value, 4)); put("pump", digits(d.pump, 1)); put("dump", digits(d.dump, 1));
+    const seen = d.alarms.filter(a => a.ts >= (d.times[0] ?? "")), figure = document.querySelector("[id=live] .js-plotly-plot");
+    if (figure) Plotly.update(figure, {x: [d.times, seen.map(a => a.ts)], y: [d.prices, seen.map(a => a.price)], text: [undefined, seen.map(a => a.kind)], "marker.symbol": [undefined, seen.map(a => symbol[a.kind] ?? "diamond")]});
+    at("alarms").replaceChildren(...d.alarms.map(a => {
+      const row = document.createElement("tr");
+      cell(row, a.ts.slice(0, 19)); const pill = document.createElement("span"); pill.className = "pill anomaly"; pill.textContent = a.kind; cell(row, "").append(pill);
+      cell(row, a.score.toFixed(2), "num"); cell(row, a.reason); return row;
+    }));
+  }, 2000);
+});
+
+// A page that reloads comes back as it was: sorted, filtered, unfolded, at the same place.
+const KEY = `place:${location.pathname}`;
+addEventListener("pagehide", () => {
+  const heads = [...document.querySelectorAll("th[aria-sort]")].map(th => [[...document.querySelectorAll("th")].indexOf(th), th.getAttribute("aria-sort")]);
+  const filters = [...document.querySelectorAll("[data-filter]")].map(i => i.value), open = [...document.querySelectorAll("details")].map(x => x.open);
+  sessionStorage.setItem(KEY, JSON.stringify({heads, filters, open, y: scrollY, search: location.search}));
+});
+addEventListener("load", () => {
+  const s = JSON.parse(sessionStorage.getItem(KEY) ?? "null");
+  if (!s || s.search !== location.search || performance.getEntriesByType("navigation")[0]?.type !== "reload") return;
+  document.querySelectorAll("details").forEach((x, i) => { x.open = s.open[i] ?? x.open; });
+  s.heads.forEach(([i, way]) => { const th = document.querySelectorAll("th")[i], b = th?.querySelector("button"); for (let k = 0; b && k < 2 && th.getAttribute("aria-sort") !== way; k++) b.click(); });
+  document.querySelectorAll("[data-filter]").forEach((x, i) => { if (s.filters[i]) { x.value = s.filters[i]; x.dispatchEvent(new Event("input", {bubbles: true})); } });
+  scrollTo(0, s.y);
+});
+
+// Commands are copied with a click.
+addEventListener("click", async e => {
+  const b = e.target.closest("button[data-copy]");
+  if (!b) return;
+  await navigator.clipboard?.writeText(b.dataset.copy);
+  const was = b.textContent; b.textContent = "copied"; setTimeout(() => { b.textContent = was; }, 1200);
 });
