@@ -3,7 +3,7 @@
 from configparser import ConfigParser
 from pathlib import Path
 import shlex
-from shutil import copytree
+from shutil import copytree, ignore_patterns
 
 from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
@@ -20,12 +20,13 @@ def words(key: str) -> list[str]:
 
 
 class BuildWithStages(build_py):
-    """A wheel carries the scheduled notebooks inside the package; a checkout has them beside it."""
+    """A wheel carries the scheduled notebooks and the compose project inside the package; a checkout has them beside it."""
 
     def run(self):
         super().run()
         if not self.editable_mode:
-            copytree(ROOT / "scheduled", Path(self.build_lib) / cfg["lib_path"] / "scheduled", dirs_exist_ok=True)
+            for folder in ("scheduled", "deploy"):
+                copytree(ROOT / folder, Path(self.build_lib) / cfg["lib_path"] / folder, dirs_exist_ok=True, ignore=ignore_patterns("Dockerfile", ".env"))
 
 
 extras = {key.removesuffix("_requirements"): words(key) for key in cfg if key.endswith("_requirements")}

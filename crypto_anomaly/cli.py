@@ -10,12 +10,12 @@ from typing import Annotated, Any
 import typer
 
 # %% auto #0
-__all__ = ['app', 'Dask', 'Json', 'Ref', 'Model', 'By', 'Reason', 'At', 'bench', 'say', 'show_json', 'show_table', 'reading',
-           'working', 'fetching', 'registry', 'up', 'serve', 'panel', 'schedule', 'stream', 'trades', 'run', 'pipeline',
-           'scan', 'why', 'movers', 'import_', 'bench_market', 'bench_trades', 'backtest_', 'versions', 'show',
-           'compare', 'champion', 'assets', 'events', 'runs', 'datasets', 'prune', 'status', 'request_approval',
-           'approve', 'reject', 'challenge', 'end_trial', 'promote', 'rollback', 'retire', 'mirror', 'simulate',
-           'doctor', 'main']
+__all__ = ['app', 'Dask', 'Json', 'Ref', 'Model', 'By', 'Reason', 'At', 'bench', 'deploy', 'Image', 'Out', 'say', 'show_json',
+           'show_table', 'reading', 'working', 'fetching', 'registry', 'up', 'serve', 'panel', 'schedule', 'stream',
+           'trades', 'run', 'pipeline', 'scan', 'why', 'movers', 'import_', 'bench_market', 'bench_trades', 'backtest_',
+           'versions', 'show', 'compare', 'champion', 'assets', 'events', 'runs', 'datasets', 'prune', 'status',
+           'request_approval', 'approve', 'reject', 'challenge', 'end_trial', 'promote', 'rollback', 'retire',
+           'deploy_argo', 'deploy_compose', 'mirror', 'simulate', 'doctor', 'main']
 
 # %% ../nbs/14_cli.ipynb #df7831b3
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, help="Watches the crypto market for anomalies and runs the whole life of the models that do it.")
@@ -538,6 +538,48 @@ def rollback(reason:Reason = "", by:By = "cli", to:Annotated[str | None, typer.O
 def retire(ref:Ref, reason:Reason = "", by:By = "cli", model:Model = "anomaly_detector"):
     "Take a version out of the running."
     say(f"v{registry(model).retire(ref, reason=reason, by=by)['version']} is retired")
+
+# %% ../nbs/14_cli.ipynb #c1d0e7a2
+deploy = typer.Typer(no_args_is_help=True, help="Manifests for a cluster, files for compose.")
+app.add_typer(deploy, name="deploy")
+Image = Annotated[str, typer.Option(help="Image to run.")]
+Out = Annotated[Path | None, typer.Option(help="Folder to write to; default: print.")]
+
+def _put(out:Path|None, files:dict[str, str])->None:
+    "Write files into a folder and say so, or print them as one YAML document after the other."
+    from crypto_anomaly.deploy import write_files
+    if out: say(f"written: {', '.join(map(str, write_files(out, files)))}")
+    else: typer.echo("---\n".join(text for n, text in files.items() if n.endswith((".yaml", ".yml"))), nl=False)
+
+def _given(pairs:list[str])->tuple[dict, dict]: # parameters by stage, settings
+    "What `--set` says: `stage.parameter=value`, or `setting=value`."
+    from crypto_anomaly.deploy import DeployError
+    parameters, settings = {}, {}
+    for name, eq, value in (p.partition("=") for p in pairs):
+        if not eq: raise DeployError(f"cannot read --set {name!r}; use stage.parameter=value or setting=value, e.g. ingest.num_coins=250.")
+        stage, dot, key = name.partition(".")
+        (parameters.setdefault(stage, {}) if dot else settings)[key or name] = value
+    return parameters, settings
+
+@deploy.command("argo")
+def deploy_argo(
+    out:Out = None, namespace:str = "crypto-anomaly", image:Image = "crypto-anomaly:local",
+    given:Annotated[list[str] | None, typer.Option("--set", help="stage.parameter=value or setting=value, as often as needed.")] = None,
+    secret:Annotated[str | None, typer.Option(help="A Secret that is there already; default: a form to fill in.")] = None, claim:Annotated[str | None, typer.Option(help="A PersistentVolumeClaim that is there already; default: one is made.")] = None,
+    size:Annotated[str, typer.Option(help="Of the volume.")] = "20Gi", access:Annotated[str, typer.Option(help="ReadWriteMany, or ReadWriteOnce on one node.")] = "ReadWriteMany", storage_class:Annotated[str | None, typer.Option(help="Of the volume; default: the cluster's.")] = None,
+):
+    "Manifests for Argo Workflows: schedules, stages, events, accounts, settings, volume."
+    from crypto_anomaly.deploy import Cluster, argo_files, argo_manifests
+    parameters, settings = _given(given or [])
+    on = Cluster(namespace, image, secret, claim, size, access, storage_class)
+    _put(out, argo_files(argo_manifests(on, parameters=parameters, settings=settings)))
+    if out: say(("" if secret else f"Fill in secret.yaml.example and apply it once: kubectl apply -f {out}/secret.yaml.example\nThen: ") + f"kubectl apply -f {out}")
+
+@deploy.command("compose")
+def deploy_compose(out:Out = None, image:Annotated[str | None, typer.Option(help="Image to run; default: built from this checkout.")] = None):
+    "The files of a compose project: services, proxy, forms to copy to .env."
+    from crypto_anomaly.deploy import compose_files
+    _put(out, compose_files(image))
 
 # %% ../nbs/14_cli.ipynb #9c239108
 @app.command()
