@@ -142,4 +142,4 @@ def cards_page(it:Source, left:str="", right:str="")->str:
 def live_page(it:Source, product:str|None=None)->str:
     "Is a crowd pushing a price now? The page keeps itself up to date."
     d = demo_data(it.trades, product)
-    return render(it, "live.html", "/live", d=d, gaps=it.trades.store.gaps(limit=8), figures=dict(live=live_prices(d.times, d.prices, d.alarms, d.product or "")) if d.product else {})
+    return render(it, "live.html", "/live", d=d, gaps=it.trades.store.gaps(limit=8), figures=dict(prices=live_prices(d.times, d.prices, d.alarms, d.product or "")) if d.product else {})

@@ -64,11 +64,15 @@ def parse_message(text:str|bytes)->Heard:
     "What a message says; one that is no JSON, or a trade that cannot be, is an error."
     try: m = json.loads(text)
     except ValueError: raise TradeError(f"not JSON: {str(text)[:100]!r}") from None
-    kind = m.get("type") if isinstance(m, dict) else None
+    try: return _heard(m) if isinstance(m, dict) else Heard()
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as e: raise TradeError(f"not a message of a feed ({type(e).__name__}: {e}): {str(m)[:200]}") from None
+
+def _heard(m:dict)->Heard:
+    kind = m.get("type")
     if kind in ("match", "last_match"): return Heard([trade_of(m)], first=kind == "last_match")
     if kind == "heartbeat": return Heard(beat={m["product_id"]: int(m["last_trade_id"])} if m.get("last_trade_id") else {})     # 0 was seen: unknown
     if kind == "error": return Heard(error=f"{m.get('message', '')}: {m.get('reason', '')}")
-    if isinstance(m, dict) and m.get("channel") == "market_trades": return Heard(sorted((trade_of(t) for e in m.get("events", []) for t in e.get("trades", [])), key=lambda t: t.trade_id))
+    if m.get("channel") == "market_trades": return Heard(sorted((trade_of(t) for e in m.get("events", []) for t in e.get("trades", [])), key=lambda t: t.trade_id))
     return Heard()
 
 # %% ../nbs/09_trades.ipynb #113f69db
@@ -122,7 +126,7 @@ class TradeStore:
         if not (batch := list(batch)): return
         with self._write() as c:
             raw = c.connection.driver_connection
-            if self.engine.dialect.name == "sqlite": raw.executemany(f"INSERT OR IGNORE INTO trades VALUES ({','.join('?'*len(_COLUMNS))})", batch); return
+            if self.engine.dialect.name == "sqlite": raw.executemany(f"INSERT INTO trades VALUES ({','.join('?'*len(_COLUMNS))}) ON CONFLICT (product_id, trade_id) DO NOTHING", batch); return
             import psycopg
             with raw.cursor() as cur:
                 cur.execute("SAVEPOINT batch")

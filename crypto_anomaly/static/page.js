@@ -70,7 +70,7 @@ addEventListener("DOMContentLoaded", () => {
     put("reason", d.reason); put("as_of", (d.as_of ?? "").slice(0, 19).replace("T", " ")); put("model", d.model ?? "no model yet: crypto-anomaly run train_trades");
     const last = d.prices.at(-1); put("price", last == null ? "–" : `$${last.toLocaleString("en", {maximumSignificantDigits: 8})}`);
     put("score", digits(d.score, 3)); put("p_value", digits(d.p_value, 4)); put("pump", digits(d.pump, 1)); put("dump", digits(d.dump, 1));
-    const seen = d.alarms.filter(a => a.ts >= (d.times[0] ?? "")), figure = document.querySelector("[id=live] .js-plotly-plot");
+    const seen = d.alarms.filter(a => a.ts >= (d.times[0] ?? "")), figure = document.getElementById("prices");
     if (figure) Plotly.update(figure, {x: [d.times, seen.map(a => a.ts)], y: [d.prices, seen.map(a => a.price)], text: [undefined, seen.map(a => a.kind)], "marker.symbol": [undefined, seen.map(a => symbol[a.kind] ?? "diamond")]});
     at("alarms").replaceChildren(...d.alarms.map(a => {
       const row = document.createElement("tr");
