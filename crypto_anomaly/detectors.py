@@ -55,6 +55,8 @@ class Detector:
     def predict(self, X)->np.ndarray: return np.where(self.decision_function(X) < 0, -1, 1)
     def fit_predict(self, X, y=None)->np.ndarray: return self.fit(X).predict(X)
 
+    def check(self, d:int)->None:
+        "Arrays that a score could be read from beyond their ends, or that do not fit `d` features, are refused."
     def arrays(self)->dict[str, np.ndarray]:
         "What was learned, as plain arrays."
         return {n: np.asarray(getattr(self, f"{n}_")) for n in self.learned}
@@ -163,6 +165,12 @@ def _path_sums(
     return out
 
 # %% ../nbs/05_detectors.ipynb #dee18e51
+def _check_trees(node:np.ndarray, value:np.ndarray, depth:int, d:int)->None:
+    "The compiled walk checks no bounds: what it will read must be there."
+    depth = int(depth)
+    fits = node.dtype == np.uint64 and value.dtype == np.float64 and 0 < depth <= 24 and depth % 4 == 0 and node.ndim == value.ndim == 2 and len(node) == len(value) > 0 and node.shape[1] + 1 == value.shape[1] == 1 << depth
+    if not fits or int((node >> np.uint64(32)).max()) >= 2*d: raise DetectorError(f"a forest of {node.shape} nodes and {value.shape} leaves of depth {depth} does not fit {d} features.")
+
 class Forest(Detector):
     "Isolation forest: grown by scikit-learn, scored exactly as by scikit-learn and many times faster."
     learned = ("node", "value", "depth", "unit")
@@ -181,6 +189,7 @@ class Forest(Detector):
         trees = [_perfect(e.tree_, self.depth_, d) for e in forest.estimators_]
         self.node_, self.value_, self.unit_ = np.array([t[0] for t in trees]), np.array([t[1] for t in trees]), float(len(trees)*_path_length(forest.max_samples_))
         return self
+    def check(self, d:int)->None: _check_trees(self.node_, self.value_, self.depth_, d)
     def _score(self, X:np.ndarray)->np.ndarray: return 2**(_path_sums(np.ascontiguousarray(X), self.node_, self.value_, self.depth_)/-self.unit_)
     strangeness = _score
 
@@ -227,7 +236,7 @@ def _estimator(path:str, params:dict):
     module, _, name = path.rpartition(".")
     try: cls = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError): raise DetectorError(f"there is no estimator {path!r}; give an import path like sklearn.neighbors.LocalOutlierFactor, of an installed package.") from None
-    if not hasattr(cls, "fit"): raise DetectorError(f"{path!r} is not an estimator: it has no fit.")
+    if not hasattr(cls, "fit") or not (hasattr(cls, "score_samples") or hasattr(cls, "decision_function")): raise DetectorError(f"{path!r} is not an outlier estimator: it has no fit, or no score_samples and no decision_function.")
     try: return cls(**params)
     except TypeError as e: raise DetectorError(f"{path} does not take these parameters: {e}.") from None
 
@@ -307,6 +316,7 @@ class MaxP(Detector):
             d._fit(X)
             for n, a in d.arrays().items(): setattr(self, f"{p}_{n}_", a)
         self.known_, self.size_ = _tails([d._score(X) for d in made])
+    def check(self, d:int)->None: _check_trees(self.forest_node_, self.forest_value_, self.forest_depth_, d)
     def _score(self, X:np.ndarray)->np.ndarray:
         made = [c.from_arrays({}, {n: getattr(self, f"{p}_{n}_") for n in c.learned}) for p, c in self.parts.items()]
         return _rarities([d._score(X) for d in made], self.known_, self.size_).max(1)

@@ -4,7 +4,8 @@
 
 # %% ../nbs/05_model.ipynb #8e0176e1
 from __future__ import annotations
-import hashlib, io, json, platform, zipfile
+import hashlib, io, json, platform, zipfile, zlib
+from tokenize import TokenError
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
@@ -31,24 +32,27 @@ PRESETS = {
     "families":         dict(algorithm="families", contamination=.05),
     "isolation_forest": dict(algorithm="isolation_forest", n_estimators=100, contamination=.05, random_state=42),
     "aggressive":       dict(algorithm="isolation_forest", n_estimators=200, contamination=.15, random_state=42),
-    "conservative":     dict(algorithm="isolation_forest", n_estimators=50, contamination=.02, random_state=42),
+    "conservative":     dict(algorithm="isolation_forest", n_estimators=50, contamination=.05, random_state=42),
     "lof":              dict(algorithm="sklearn.neighbors.LocalOutlierFactor", n_neighbors=20, contamination=.05, max_samples=5000),
     "robust_z":         dict(algorithm="robust_z", contamination=.05),
     "mahalanobis":      dict(algorithm="mahalanobis", contamination=.05),
     "max_p":            dict(algorithm="max_p", contamination=.05, random_state=42),
 }
 PRESETS["default"] = PRESETS["families"]
-_SPELLINGS = {"isolationforest": "isolation_forest", "localoutlierfactor": "sklearn.neighbors.LocalOutlierFactor", "local_outlier_factor": "sklearn.neighbors.LocalOutlierFactor", "lof": "sklearn.neighbors.LocalOutlierFactor"}
+_SPELLINGS = {"isolationforest": "isolation_forest", "localoutlierfactor": "sklearn.neighbors.LocalOutlierFactor", "local_outlier_factor": "sklearn.neighbors.LocalOutlierFactor", "lof": "sklearn.neighbors.LocalOutlierFactor"}   # other names of algorithms, as presets, too
 
 # %% ../nbs/05_model.ipynb #abd46125
 def _config_source(spec:str|dict|None)->dict:
     "The dict that `spec` names: preset, JSON text, JSON file."
     if spec is None or isinstance(spec, dict): return dict(spec or PRESETS["default"])
     if spec in PRESETS: return dict(PRESETS[spec])
+    if spec.lower().replace(" ", "") in _SPELLINGS: return dict(PRESETS["lof" if "lo" in spec.lower() else "isolation_forest"])
     text = spec if spec.lstrip().startswith("{") else Path(spec).read_text() if Path(spec).is_file() else None
     if text is None: raise ModelError(f"unknown model config {spec!r}; use one of {', '.join(PRESETS)}, a JSON file, or JSON.")
-    try: return dict(json.loads(text))
+    try: c = dict(json.loads(text))
     except (ValueError, TypeError) as e: raise ModelError(f"model config {spec!r:.60} is not a JSON object: {e}.") from None
+    if not isinstance(c.get("features") or [], (str, list)) or c.get("features") == []: raise ModelError(f"features are {c['features']!r}; use one of {', '.join(FEATURE_SETS)}, or a list of names.")
+    return c
 
 def _detector(c:dict)->Detector:
     "The unfitted detector of a configuration; parameters it does not have are an error that lists those it has."
@@ -72,7 +76,7 @@ def model_config(
     d = _detector(c)
     c = c | (d.get_params() if "." not in c["algorithm"] else {k: v for k, v in d.get_params().items() if k not in ("estimator", "params")})
     if not isinstance(c["contamination"], (int, float)) or not 0 < c["contamination"] <= .5: raise ModelError(f"contamination is {c['contamination']}; it must be above 0 and at most 0.5.")
-    if int(c.get("n_estimators", 1)) < 1: raise ModelError(f"n_estimators is {c['n_estimators']}; it must be at least 1.")
+    if not isinstance(c.get("n_estimators", 1), int) or c.get("n_estimators", 1) < 1: raise ModelError(f"n_estimators is {c['n_estimators']}; it must be at least 1.")
     return c
 
 # %% ../nbs/05_model.ipynb #cd6d6fef
@@ -160,7 +164,7 @@ def train(
     _check_enough(fit, c["contamination"])
     X, detector = frame[features].to_numpy(np.float32), _detector(c)
     try: detector._fit(X[fit])
-    except (DetectorError, ValueError) as e: raise ModelError(f"{c['algorithm']} cannot be trained: {e}") from None
+    except (DetectorError, ValueError, TypeError) as e: raise ModelError(f"{c['algorithm']} cannot be trained: {e}") from None
     score = detector.strangeness(X)
     a = {f"d_{k}": v for k, v in detector.arrays().items()} | _typical(X[fit]) | dict(calibration=np.sort(score[~fit]))
     flagged = conformal_p(score, a["calibration"]) <= c["contamination"]
@@ -298,11 +302,13 @@ def from_bytes(data:bytes, name:str="artifact")->Model:
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as z: a = {k: z[k] for k in z.files}
         meta = json.loads(a.pop("meta").tobytes())
-    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile, NotImplementedError) as e: raise ModelError(f"{name} is not a model of crypto_anomaly ({type(e).__name__}: {str(e)[:80]}); restore it from a backup or train again.") from None
+    except (ValueError, KeyError, OSError, EOFError, SyntaxError, TokenError, zipfile.BadZipFile, zlib.error, NotImplementedError) as e: raise ModelError(f"{name} is not a model of crypto_anomaly ({type(e).__name__}: {str(e)[:80]}); restore it from a backup or train again.") from None
     if lacks := _ARRAYS - set(a): raise ModelError(f"{name} lacks {', '.join(sorted(lacks))}; it was not written by this project, or by an older version of it: train again.")
     m = Model(meta, a)
-    try: getattr(m.detector, "_read", lambda: None)()      # a file without its detector is refused here, not at the first score
-    except (CryptoAnomalyError, KeyError, TypeError, AttributeError) as e: raise ModelError(f"{name} holds no detector to trust ({str(e)[:200]}); train again.") from None
+    try:
+        if not (isinstance(m.features, list) and m.contamination > 0): raise KeyError("features")
+        m.detector.check(len(m.features)); getattr(m.detector, "_read", lambda: None)()      # a file without its detector is refused here, not at the first score
+    except (CryptoAnomalyError, KeyError, TypeError, ValueError, AttributeError, IndexError) as e: raise ModelError(f"{name} holds no detector to trust ({str(e)[:200]}); train again.") from None
     return m
 
 # %% ../nbs/05_model.ipynb #bc8b25a8

@@ -7,7 +7,7 @@ from __future__ import annotations
 import numpy as np, pandas as pd
 
 # %% auto #0
-__all__ = ['WITHIN', 'TARGETS', 'outcomes', 'wilson', 'outcome_metrics']
+__all__ = ['WITHIN', 'TARGETS', 'outcomes', 'wilson', 'outcome_metrics', 'outcome_table']
 
 # %% ../nbs/06_outcomes.ipynb #6f0bfc97
 WITHIN = "90min"    # a price this near to t + 24 h is taken; polls come late
@@ -48,6 +48,13 @@ def outcome_metrics(
     shares = dict(crash_recall=_share(c["tp"], c["tp"] + c["fn"]), anomaly_precision=_share(c["tp"], c["tp"] + c["fp"]), false_alarm_rate=_share(c["fp"], c["tp"] + c["fp"]), base_rate=_share(int(crash.sum()), len(known)))
     ok = {k: None if (v := shares[k]["value"]) is None else bool(v >= t if op == ">=" else v <= t) for k, (op, t) in TARGETS.items()}
     return dict(predictions=len(o), with_price=len(known), without_price=len(o) - len(known), flagged=int(o.is_anomaly.sum()), confusion=c, **shares, status=ok, message=_message(shares, ok, len(known)))
+
+def outcome_table(metrics:dict[int, dict])->pd.DataFrame: # version -> of `outcome_metrics`
+    "Outcomes of versions in words: counts, shares with their 95 % intervals, ✓ on target, ⚠ not."
+    mark = {True: "✓ ", False: "⚠ ", None: ""}
+    def share(m, k): s = m[k]; return "not enough events" if s["value"] is None else f"{mark[m['status'].get(k)]}{s['value']:.2f} [{s['low']:.2f}, {s['high']:.2f}] of {s['n']}"
+    def column(m): return {"predictions": str(m["predictions"]), "without a price (delisted?)": str(m["without_price"]), "flagged": str(m["flagged"]), **{dict(tp="flagged, crashed", fp="flagged, did not", fn="crashed, not flagged", tn="neither")[k]: str(v) for k, v in m["confusion"].items()}, **{k.replace("_", " "): share(m, k) for k in (*TARGETS, "base_rate")}, "verdict": m["message"]}
+    return pd.DataFrame({f"v{v}": column(m) for v, m in metrics.items()})
 
 def _message(shares:dict, ok:dict, n:int)->str:
     "The verdict in words."

@@ -120,16 +120,18 @@ def train_candidate(
     return version, m, frame
 
 # %% ../nbs/11_pipeline.ipynb #a330925d
-def _holdout(ws:Workspace, source:str, version:str, config:FeatureConfig)->tuple[pd.DataFrame, str, str]:
-    "Rows to evaluate on, their reference, their hash; a missing holdout is an error unless `fresh` was asked for."
+def _holdout(ws:Workspace, source:str, version:str, config:FeatureConfig, trained:pd.Timestamp)->tuple[pd.DataFrame, str, str]:
+    "Rows to evaluate on, their reference, their hash; a missing holdout is an error unless `fresh` was asked for: then it is a fetch and the stored hours before it, back to the end of the training, at most a day."
     if source == "eval_holdout":
         f, meta = read_dataset(ws, "eval_holdout", version)
         if FeatureConfig.of(meta["config"].get("features")) != config: raise EvalError(f"eval_holdout v{meta['version']} was computed with other feature settings than the model; build a dataset with those of the model, or train on this one.")
         return f, f"eval_holdout:v{meta['version']}", meta["content_hash"]
     if source != "fresh": raise EvalError(f"eval_data_source is {source!r}; use eval_holdout or fresh.")
     now = fetch_market_data(ws)
-    past = read_snapshots(ws, start=now.ts[0] - pd.Timedelta(hours=config.lookback))
-    return featurize(pd.concat([past, now], ignore_index=True), config, since=now.ts[0]), f"{now.source[0]}_live:{iso(now.ts[0])}", ""
+    since = max(trained + pd.Timedelta("1s"), now.ts[0] - pd.Timedelta("24h"))
+    write_snapshot(ws, now)
+    past = read_snapshots(ws, start=since - pd.Timedelta(hours=config.lookback), end=now.ts[0])
+    return featurize(past, config, since=since), f"{now.source[0]}_live:{iso(now.ts[0])}", ""
 
 def _planted(ws:Workspace, rows:pd.DataFrame, config:FeatureConfig)->list[tuple]:
     "Events planted into the stored snapshots of the holdout, see `eval.plant`."
@@ -160,7 +162,7 @@ def evaluate_candidate(
     served = load_served(ws, candidate_version, registry=r)
     v = served.version
     gates = _eval_settings(eval_config, eval_data_source=eval_data_source, eval_data_version=eval_data_version, **gates)
-    rows, ref, digest = _holdout(ws, gates.pop("eval_data_source"), gates.pop("eval_data_version"), served.config)
+    rows, ref, digest = _holdout(ws, gates.pop("eval_data_source"), gates.pop("eval_data_version"), served.config, pd.Timestamp(served.model.meta["training_range"][1]))
     planted = _planted(ws, rows, served.config)
     return _recorded(ws, r, served, evaluate(served.model, rows, gate_config(**gates), planted) | dict(rows=rows), planted, ref, digest, compare_to, run_id)
 
@@ -173,7 +175,8 @@ def _recorded(ws:Workspace, r, served, e:dict, planted:list[tuple], ref:str, dig
     comparison = compare(e["predictions"], rival.model.predict(rows)) | compare_planted(served.model, rival.model, rows, planted) if rival else None
     r.record_evaluation(v["version"], passed=e["passed"], gates=e["gates"], metrics=e["metrics"] | dict(comparison=comparison), dataset=ref, dataset_hash=digest, artifact_sha256=v["artifact_sha256"],
                         compared_to=other["version"] if other else None, run_id=run_id)
-    return e | dict(version=v["version"], served=served, eval_data_ref=ref, compared_to=other["version"] if other else None, comparison=comparison, approval=(said := _ask(ws, r, v["version"], e, run_id)), auto_approved="automatically" in said)
+    known = r.lineage(other["version"])["evaluations"] if other else []
+    return e | dict(version=v["version"], served=served, eval_data_ref=ref, other_metrics=known[-1]["metrics"] if known else None, compared_to=other["version"] if other else None, comparison=comparison, approval=(said := _ask(ws, r, v["version"], e, run_id)), auto_approved="automatically" in said)
 
 def strangest(e:dict, n:int=10)->pd.DataFrame: # of `evaluate_candidate`
     "The strangest rows of a holdout, each with its reason."

@@ -6,10 +6,11 @@ from importlib.util import find_spec
 
 import pytest
 import yaml
-from conftest import need
+from conftest import ROOT, need
 from typer.testing import CliRunner
 
 from crypto_anomaly import cli, pipeline
+from crypto_anomaly.workspace import Settings  # noqa: I001
 from crypto_anomaly.deploy import SECRETS, Cluster, argo_manifests, write_argo
 
 MADE = argo_manifests(Cluster(image="registry.example.org/crypto-anomaly:1"), settings=dict(lake_url="s3://bucket/lake"))
@@ -260,3 +261,21 @@ def test_the_command_writes_both(tmp_path):
     assert run(cli.app, ["deploy", "compose", "--out", str(tmp_path / "c"), "--image", "r/x:1"]).exit_code == 0
     assert {p.name for p in (tmp_path / "c").iterdir()} == {"compose.yml", "nginx.conf", "env.dev", "env.prod"} and "r/x:1" in (tmp_path / "c/compose.yml").read_text()
     assert "cannot read --set" in str(run(cli.app, ["deploy", "argo", "--set", "ingest"]).exception)
+
+
+def test_compose_is_whole():
+    """No engine here to start it: what can be read off the files. Every service is restarted, rotates its log and has a health check; settings are known; nginx has a backup on each side."""
+    folder = ROOT / "deploy"
+    compose = yaml.safe_load((folder / "compose.yml").read_text())
+    assert {"app", "challenger", "scheduler", "stream", "desk", "postgres", "redis", "mlflow", "split"} <= compose["services"].keys()
+    for name, s in compose["services"].items():
+        assert s["logging"]["options"] == {"max-size": "10m", "max-file": "3"} and s["restart"], name
+        assert "healthcheck" in s or name == "split", name
+        assert all(p.startswith("127.0.0.1:") for p in s.get("ports", [])), name
+        assert all(d in compose["services"] for d in s.get("depends_on", {})), name
+    known = {f"CRYPTO_ANOMALY_{k.upper()}" for k in Settings.model_fields} | {"POSTGRES_PASSWORD", "COMPOSE_PROFILES"}
+    for env in ("env.dev", "env.prod"):
+        given = {line.split("=")[0] for line in (folder / env).read_text().splitlines() if "=" in line and not line.startswith("#")}
+        assert given <= known, given - known
+    assert "sslmode=require" in (folder / "env.prod").read_text()
+    assert (folder / "nginx.conf").read_text().count("backup") == 2

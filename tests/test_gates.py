@@ -1,4 +1,4 @@
-"""Evaluation can fail: the default passes at twenty seeds, models that are known to be bad fail (six of them here, for the time it takes; all twenty were seen to)."""
+"""Evaluation can fail: the default passes at twenty seeds, models that are known to be bad fail at all of them."""
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,6 +50,6 @@ def test_the_known_bad_fail_and_the_default_passes(seed):
     bad = dict(random=scored(forest, past, lambda X: rng.random(len(X))), constant=scored(forest, past, lambda X: np.ones(len(X))), shuffled=scored(forest, past, lambda X: forest.score(X[:, order])))
     good = evaluate(default, holdout, planted=planted)
     assert good["passed"], good["gates"]
-    for name, model in bad.items() if seed < 6 else ():
+    for name, model in bad.items():
         assert not evaluate(model, holdout, planted=planted)["passed"], name
     assert compare_planted(default, default, holdout, planted)["verdict"] == "undecided"

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -14,7 +15,7 @@ import plain  # noqa: E402
 
 from crypto_anomaly.data import DataError, error_of, parse_markets  # noqa: E402
 from crypto_anomaly.features import LOOKBACK_HOURS, FeatureConfig, featurize, get_feature_columns  # noqa: E402
-from crypto_anomaly.model import ModelError, conformal_p, from_bytes  # noqa: E402
+from crypto_anomaly.model import ModelError, conformal_p, from_bytes, to_bytes, train  # noqa: E402
 
 slow = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 START = pd.Timestamp("2026-01-05", tz="UTC")
@@ -166,3 +167,43 @@ def test_p_values_are_ordered_and_in_range(calibration, scores):
     c, s = np.sort(calibration), np.sort(scores)
     p = conformal_p(s, c)
     assert (p >= 1 / (len(c) + 1)).all() and (p <= 1).all() and (np.diff(p) <= 0).all()
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(max_examples=60, deadline=None)
+def test_a_damaged_artifact_is_refused_or_scores(artifact, seed):
+    """Bytes flipped, cut or repeated; and arrays of a well-formed file made shorter: an error of ours, or a model that scores, never a crash."""
+    import io
+    import zipfile
+
+    rng, data = np.random.default_rng(seed), bytearray(artifact[0])
+    if seed % 2:
+        for i in rng.integers(0, len(data), 5):
+            data[i] ^= 1 << int(rng.integers(8))
+        data = bytes(data[: len(data) - int(rng.integers(0, 2)) * 100])
+    else:
+        with zipfile.ZipFile(io.BytesIO(bytes(data))) as z:
+            files = {n: z.read(n) for n in z.namelist()}
+        victim = sorted(files)[int(rng.integers(len(files)))]
+        a = np.load(io.BytesIO(files[victim]), allow_pickle=False)
+        a = a[: len(a) // 2] if a.ndim else a.astype(np.float64) * 0 - 1
+        buf = io.BytesIO()
+        np.lib.format.write_array(buf, a)
+        out = io.BytesIO()
+        with zipfile.ZipFile(out, "w") as z:
+            for n, b in (files | {victim: buf.getvalue()}).items():
+                z.writestr(n, b)
+        data = out.getvalue()
+    try:
+        m = from_bytes(bytes(data))
+        m.score(artifact[1])
+    except (ModelError, ValueError, IndexError):
+        pass
+
+
+@pytest.fixture(scope="module")
+def artifact():
+    rng = np.random.default_rng(0)
+    f = pd.DataFrame(rng.standard_normal((400, 4)), columns=list("abcd")).assign(ts=pd.date_range("2026-01-01", periods=400, freq="h", tz="UTC"))
+    m = train(f, dict(algorithm="isolation_forest", n_estimators=20), features=list("abcd"))
+    return to_bytes(m), m.matrix(f)
