@@ -11,7 +11,8 @@ from .data import DATASETS, SCHEMA, dataset_versions, list_parts
 from .features import feature_schema
 from .eval import GateConfig, planted_gates, sanity_gates
 from .registry import Registry, RegistryError, definitions, open_registry
-from .pipeline import CHAIN, SCHEDULE, stages
+from .pipeline import stages
+from .automation import ON, SCHEDULE, due
 
 # %% auto #0
 __all__ = ['META', 'LINEAGE', 'FACTS', 'MEASURES', 'OUTCOMES', 'METRICS', 'Lineage', 'DataVersion', 'DataAsset', 'DataAssets',
@@ -388,5 +389,5 @@ def workflow()->list[dict]: # stage, when, what, command
 
 def schedules()->Schedules:
     "When stages run, and what follows what."
-    when = [dict(name=k, at=f"minute {t['minute']}" + (f" of hour {t['hour']} UTC" if "hour" in t else " of every hour"), stages=CHAIN[CHAIN.index(a):CHAIN.index(b) + 1]) for k, (t, (a, b)) in SCHEDULE.items()]
-    return Schedules(schedules=when, event_triggers=[dict(event="dataset_ready", starts="train"), dict(event="training_finished", starts="evaluate"), dict(event="evaluation_passed", starts="approval_requested"), dict(event="model_approved", starts="promote (a person, at the desk or with the verb)")])
+    when = [dict(name=k, at=f"minute {t['minute']}" + (f" of hour {t['hour']} UTC" if "hour" in t else " of every hour"), stages=due(k)) for k, (t, _) in SCHEDULE.items()]
+    return Schedules(schedules=when, event_triggers=[dict(event=k, starts=s) for k, s in ON.items()] + [dict(event="evaluation_passed", starts="approval_requested (then a person decides)")])

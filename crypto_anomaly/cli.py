@@ -10,12 +10,13 @@ from typing import Annotated, Any
 import typer
 
 # %% auto #0
-__all__ = ['app', 'Dask', 'Json', 'Ref', 'Model', 'By', 'Reason', 'At', 'bench', 'deploy', 'Image', 'Out', 'say', 'show_json',
-           'show_table', 'reading', 'working', 'fetching', 'registry', 'up', 'serve', 'panel', 'schedule', 'stream',
-           'trades', 'run', 'pipeline', 'scan', 'why', 'movers', 'import_', 'bench_market', 'bench_trades', 'backtest_',
-           'versions', 'show', 'compare', 'champion', 'assets', 'events', 'runs', 'datasets', 'prune', 'status',
-           'request_approval', 'approve', 'reject', 'challenge', 'end_trial', 'promote', 'rollback', 'retire',
-           'deploy_argo', 'deploy_compose', 'mirror', 'simulate', 'doctor', 'main']
+__all__ = ['app', 'Dask', 'Json', 'Ref', 'Model', 'By', 'Reason', 'At', 'bench', 'alerts', 'deploy', 'Image', 'Out', 'say',
+           'show_json', 'show_table', 'reading', 'working', 'fetching', 'registry', 'up', 'serve', 'panel', 'schedule',
+           'stream', 'trades', 'run', 'pipeline', 'scan', 'why', 'movers', 'import_', 'bench_market', 'bench_trades',
+           'backtest_', 'versions', 'show', 'compare', 'champion', 'assets', 'events', 'runs', 'datasets', 'prune',
+           'status', 'request_approval', 'approve', 'reject', 'challenge', 'end_trial', 'promote', 'rollback', 'retire',
+           'alerts_', 'alert_feedback', 'alert_snooze', 'alert_send', 'drill', 'deploy_argo', 'deploy_compose',
+           'mirror', 'simulate', 'doctor', 'main']
 
 # %% ../nbs/14_cli.ipynb #df7831b3
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, help="Watches the crypto market for anomalies and runs the whole life of the models that do it.")
@@ -118,19 +119,20 @@ def up(
 ):
     "The main job: backfill, ingest, build, train, evaluate, scan; then schedule and serve until Ctrl-C."
     from crypto_anomaly.data import hold_source
-    from crypto_anomaly.pipeline import run_child, start_scheduler
+    from crypto_anomaly.automation import run_child, skip_slots, start_scheduler
     from crypto_anomaly.registry import open_registry
     from crypto_anomaly.serve import check_bind, run_server
     ws = fetching(source=source, home=home)
     if not once: check_bind(ws.settings, host); _free(host, port)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))   # leave through the `with` blocks
     with hold_source(ws) as held:
-        code = run_child(held)
+        code = run_child(held, "pipeline")
         v, fallback = open_registry(held).load_champion_or_latest()
         if code and (once or v is None): raise typer.Exit(code)
         if fallback: say(f"No champion yet: v{v['version']} ({v['status']}) stands in. Decide with: crypto-anomaly approve v{v['version']} --by NAME --reason WHY && crypto-anomaly promote v{v['version']}")
         if home: say(f"(other commands see this workspace with CRYPTO_ANOMALY_HOME={home})")
         if once: return
+        skip_slots(held)
         clock = start_scheduler(held)
         _address(held, host, port)
         try: run_server(held.settings.model_copy(update=dict(workspace=held.name)), host, port)
@@ -158,13 +160,13 @@ def panel(host:str = "127.0.0.1", port:int = 8866):
 
 @app.command()
 def schedule():
-    "The scheduler only."
+    "The scheduler only: slots that are due, events, alerts."
     import time
     from crypto_anomaly.data import hold_source
-    from crypto_anomaly.pipeline import SCHEDULE, start_scheduler
+    from crypto_anomaly.automation import SCHEDULE, due, start_scheduler
     with hold_source(fetching()) as ws:
         clock = start_scheduler(ws)
-        for kind, (_, stages) in SCHEDULE.items(): say(f"{kind}: {' … '.join(stages)}; next at {clock.get_job(kind).next_run_time:%Y-%m-%d %H:%M} UTC")
+        for kind in SCHEDULE: say(f"{kind}: {' → '.join(due(kind))}; next at {clock.get_job(kind).next_run_time:%Y-%m-%d %H:%M} UTC")
         try:
             while True: time.sleep(3600)
         finally: clock.shutdown(wait=False)
@@ -268,25 +270,28 @@ def run(
     model_config:Annotated[str | None, typer.Option(help="For train: preset, JSON file or JSON.")] = None,
     fresh_data:Annotated[bool, typer.Option("--fresh-data", "--fresh_data", help="For train: fetch instead of reading a dataset.")] = False,
     dask:Dask = None,
+    key:Annotated[str | None, typer.Option(help="Why it runs, e.g. event:212; each stage runs once for a key.")] = None,
     as_json:Json = False,
 ):
     "Run one scheduled notebook."
-    from crypto_anomaly.pipeline import check_parameters, run_stage
+    from crypto_anomaly.automation import claimed, run_patiently
+    from crypto_anomaly.pipeline import check_parameters
     given = _parameters(ctx.args)
     if model_config: given["model_config"] = str(Path(model_config).absolute()) if Path(model_config).is_file() else model_config
     if fresh_data: given["fresh_data"] = "true"
     if stage == "promote" and "run_id" in given: given["run_id_trained"] = given.pop("run_id")
     check_parameters(stage, given)
     ws = fetching() if stage in ("backfill", "ingest") or given.get("fresh_data") == "true" or given.get("eval_data_source") == "fresh" else working(dask_url=dask)
-    done = run_stage(ws, stage, given)
+    done = claimed(ws, stage, key, lambda said: run_patiently(ws, stage, given, say=said)) if key else run_patiently(ws, stage, given)
+    if done is None: say(f"{stage} for {key} is done, or somebody else is at it"); return
     show_json(done) if as_json else _told(done)
 
 @app.command()
-def pipeline(start:Annotated[str, typer.Option("--from", help="Stage to begin with.")] = "ingest", stop:Annotated[str, typer.Option("--to", help="Last stage.")] = "evaluate", dask:Dask = None, as_json:Json = False):
+def pipeline(start:Annotated[str, typer.Option("--from", help="Stage to begin with.")] = "ingest", stop:Annotated[str, typer.Option("--to", help="Last stage.")] = "evaluate", resume:Annotated[str | None, typer.Option(help="A chain, or one of its runs, to go through again: what has succeeded on the same inputs is skipped.")] = None, key:Annotated[str | None, typer.Option(help="Why it runs, e.g. hourly:2026-02-05T14.")] = None, dask:Dask = None, as_json:Json = False):
     "The chain of stages: ingest, scan, build_dataset, train, evaluate (and backfill when the lake is empty)."
     from crypto_anomaly.data import hold_source
-    from crypto_anomaly.pipeline import chain
-    with hold_source(fetching(dask_url=dask) if start == "ingest" else working(dask_url=dask)) as ws: runs = chain(ws, start=start, stop=stop, begin=lambda s: say(f"▸ {s} …"), done=_told)
+    from crypto_anomaly.automation import chain
+    with hold_source(fetching(dask_url=dask) if start == "ingest" else working(dask_url=dask)) as ws: runs = chain(ws, start=start, stop=stop, key=key, resume=resume, begin=lambda s: say(f"▸ {s} …"), done=_told)
     if as_json: show_json(runs)
 
 # %% ../nbs/14_cli.ipynb #f3b3b7e7
@@ -529,15 +534,56 @@ def promote(ref:Annotated[str | None, typer.Argument(help="Version, or training 
     show_json(done) if as_json else say(f"v{done['version']} is {alias}" + (f"; it replaces v{done['previous_holder']}" if done["previous_holder"] else ""))
 
 @app.command()
-def rollback(reason:Reason = "", by:By = "cli", to:Annotated[str | None, typer.Option(help="A former champion; default the one before.")] = None, model:Model = "anomaly_detector"):
+def rollback(reason:Reason = "", by:By = "cli", to:Annotated[str | None, typer.Option(help="A former champion; default the one before.")] = None, key:Annotated[str | None, typer.Option(help="Why it runs; once for a key.")] = None, model:Model = "anomaly_detector"):
     "Bring the previous champion back."
-    done = registry(model).rollback(reason=reason, by=by, to=to)
+    r = registry(model)
+    if key and not r.claim("rollback", key, "cli"): say(f"the rollback for {key} is done"); return
+    done = r.rollback(reason=reason, by=by, to=to)
     say(f"v{done['version']} is champion again; v{done['previous_holder']} is retired")
 
 @app.command()
 def retire(ref:Ref, reason:Reason = "", by:By = "cli", model:Model = "anomaly_detector"):
     "Take a version out of the running."
     say(f"v{registry(model).retire(ref, reason=reason, by=by)['version']} is retired")
+
+# %% ../nbs/14_cli.ipynb #1573f9b2
+alerts = typer.Typer(invoke_without_command=True, help="Alerts: what is open, what people say of them.")
+app.add_typer(alerts, name="alerts")
+
+@alerts.callback()
+def alerts_(ctx:typer.Context, status:Annotated[str | None, typer.Option(help="open or closed.")] = None, limit:int = 20, as_json:Json = False):
+    "Alerts, newest first."
+    from crypto_anomaly.alerts import alerts as alerts_of
+    if ctx.invoked_subcommand: return
+    a = alerts_of(registry(), status=status, limit=limit)
+    show_json(a) if as_json else show_table([x | dict(rarity=f"once in {x['rarity']:,.0f}") for x in a], ["id", "status", "key", "tier", "rarity", "opened_at", "closed_at", "feedback", "reason"], "no alert so far")
+
+@alerts.command("feedback")
+def alert_feedback(alert:int, says:Annotated[str, typer.Argument(help="useful, known or false.")], by:By = "cli"):
+    "Say what an alert was worth; a known one stays silent."
+    from crypto_anomaly.alerts import feedback
+    say(f"alert {feedback(registry(), alert, by=by, says=says)['id']} is {says}")
+
+@alerts.command("snooze")
+def alert_snooze(alert:int, hours:float = 24, by:By = "cli"):
+    "Silence what an alert is about for some hours."
+    from crypto_anomaly.alerts import feedback
+    a = feedback(registry(), alert, by=by, snooze_hours=hours)
+    say(f"{a['key']} is silent until {a['snoozed_until'][:16]} UTC")
+
+@alerts.command("send")
+def alert_send():
+    "Send what is new to the sinks now; 'up' and 'schedule' do it by themselves."
+    from crypto_anomaly.alerts import deliver
+    ws = reading()
+    say(", ".join(f"{k}: {n}" for k, n in deliver(registry(), ws.settings).items()))
+
+@app.command()
+def drill(by:By = "drill", as_json:Json = False):
+    "Roll back to the last healthy champion, see that scans follow, and return."
+    from crypto_anomaly.pipeline import rollback_drill
+    d = rollback_drill(reading(), by=by)
+    show_json(d) if as_json else say(f"from v{d['from_version']} to v{d['to_version']}, served v{d['served_after']}, back to v{d['champion']} in {d['seconds']} s")
 
 # %% ../nbs/14_cli.ipynb #c1d0e7a2
 deploy = typer.Typer(no_args_is_help=True, help="Manifests for a cluster, files for compose.")

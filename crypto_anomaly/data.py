@@ -18,11 +18,11 @@ from .simulate import Market, markets, serve_market
 
 # %% auto #0
 __all__ = ['log', 'ATTRIBUTION', 'KEYS', 'NUMBERS', 'TIMES', 'MARKS', 'SCHEMA', 'PLANS', 'USER_AGENT', 'DATASETS', 'DataError',
-           'NotFound', 'schema', 'market_table', 'parse_markets', 'simulated_table', 'error_of', 'RateLimit',
-           'CoinGecko', 'Credits', 'decide_source', 'coingecko', 'open_source', 'hold_source', 'fetch_market_data',
-           'fetch_prices', 'newest_rows', 'get_top_movers', 'write_file', 'to_parquet', 'write_part', 'list_parts',
-           'read_parts', 'count_rows', 'read_snapshots', 'newest_moment', 'write_snapshot', 'compact',
-           'sparkline_history', 'fetch_history', 'chart_history', 'backfill', 'parse_import', 'import_file',
+           'Unreachable', 'NotFound', 'schema', 'market_table', 'parse_markets', 'simulated_table', 'error_of',
+           'RateLimit', 'CoinGecko', 'Credits', 'decide_source', 'coingecko', 'open_source', 'hold_source',
+           'fetch_market_data', 'fetch_prices', 'newest_rows', 'get_top_movers', 'write_file', 'to_parquet',
+           'write_part', 'list_parts', 'read_parts', 'count_rows', 'read_snapshots', 'newest_moment', 'write_snapshot',
+           'compact', 'sparkline_history', 'fetch_history', 'chart_history', 'backfill', 'parse_import', 'import_file',
            'dataset_versions', 'find_dataset', 'new_dataset', 'write_dataset_part', 'finish_dataset', 'write_dataset',
            'read_dataset', 'inspect_dataset', 'compare_datasets', 'Quality', 'lake_quality', 'data_quality', 'expired',
            'remove']
@@ -33,6 +33,9 @@ ATTRIBUTION = "Data provided by CoinGecko (https://www.coingecko.com)"
 
 class DataError(CryptoAnomalyError):
     "Market data that could not be had, read or trusted; the message says what to do."
+
+class Unreachable(DataError):
+    "A source that does not answer now, and may later."
 
 class NotFound(DataError):
     "CoinGecko does not know what was asked for."
@@ -187,7 +190,7 @@ class CoinGecko:
             if problem is None: return answer
             log.warning("CoinGecko %s: %s (try %d of %d)", path, problem, n + 1, self.tries)
             if n + 1 < self.tries: self.sleep((wait if wait > 0 else -wait*2**n)*random.uniform(1, 1.2))
-        raise DataError(f"CoinGecko {path} failed {self.tries} times, last with {problem}; nothing was stored. Try again later, or set CRYPTO_ANOMALY_SOURCE=simulated.")
+        raise Unreachable(f"CoinGecko {path} failed {self.tries} times, last with {problem}; nothing was stored. Try again later, or set CRYPTO_ANOMALY_SOURCE=simulated.")
 
     def markets(self, num_coins:int=100, sparkline:bool=True)->list[dict]:
         "The biggest `num_coins` coins, page by page; short of coins is an error."

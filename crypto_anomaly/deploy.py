@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 import yaml
 from .workspace import CryptoAnomalyError, load_settings, write_atomic
-from .pipeline import CHAIN, SCHEDULE, check_parameters, scheduled_folder, stage_parameters, stages
+from .pipeline import check_parameters, scheduled_folder, stage_parameters, stages
+from .automation import SCHEDULE, due
 
 # %% auto #0
 __all__ = ['NAME', 'DATA', 'RETRY', 'SECRETS', 'EVENTS', 'RULES', 'DeployError', 'Cluster', 'cron_line', 'period',
-           'workflow_parameters', 'stage_template', 'due', 'schedule', 'rollback_template', 'event_binding',
-           'argo_manifests', 'argo_files', 'write_files', 'write_argo', 'compose_files']
+           'workflow_parameters', 'stage_template', 'schedule', 'rollback_template', 'event_binding', 'argo_manifests',
+           'argo_files', 'write_files', 'write_argo', 'compose_files']
 
 # %% ../nbs/12_deploy.ipynb #0262b76b
 class DeployError(CryptoAnomalyError):
@@ -108,11 +109,6 @@ def stage_template(
     return _template(stage, on, args, parameters, 86400 if stage == "backfill" else 7200)
 
 # %% ../nbs/12_deploy.ipynb #720086bb
-def due(kind:str)->list[str]:
-    "The stages of a schedule, in order."
-    first, last = SCHEDULE[kind][1]
-    return CHAIN[CHAIN.index(first):CHAIN.index(last) + 1]
-
 def _step(stage:str, names:list[str])->list[dict]: # the one step of its turn
     "A step that runs the template of a stage with the parameters of the whole."
     return [dict(name=stage.replace("_", "-"), templateRef=dict(name=_name(stage), template="run"), arguments=dict(parameters=[dict(name=k, value=_of("workflow", f"{stage}_{k}")) for k in names]))]
@@ -128,7 +124,7 @@ def schedule(
     return _manifest("CronWorkflow", _name(kind), spec=dict(schedules=[cron_line(when)], timezone="UTC", concurrencyPolicy="Forbid", startingDeadlineSeconds=1800, successfulJobsHistoryLimit=3, failedJobsHistoryLimit=3, workflowSpec=_workflow(chain, parameters, period(when))))
 
 # %% ../nbs/12_deploy.ipynb #df2a86bc
-EVENTS = dict(model_approved=("promote", dict(version="payload.version")), rollback_requested=("rollback", dict(to="payload.version", reason="payload.payload.reason")))
+EVENTS = dict(model_approved=("promote", dict(version="payload.version", model_name="payload.model")), rollback_requested=("rollback", dict(to="payload.version", reason="payload.payload.reason")))
 _ACTOR = "argo"    # who rolls back here
 
 def rollback_template(on:Cluster)->dict:
@@ -140,7 +136,7 @@ def event_binding(event:str)->dict:
     "What is submitted when `event` arrives, with which of its facts."
     template, facts = EVENTS[event]
     submit = dict(workflowTemplateRef=dict(name=_name(template)), arguments=dict(parameters=[dict(name=k, valueFrom=dict(event=v)) for k, v in facts.items()]))
-    return _manifest("WorkflowEventBinding", _name(event), spec=dict(event=dict(selector=f'discriminator == "{NAME}" && payload.kind == "{event}" && payload.actor != "{_ACTOR}"'), submit=submit))
+    return _manifest("WorkflowEventBinding", _name(event), spec=dict(event=dict(selector=f'discriminator == "{NAME}" && payload.kind == "{event}" && payload.actor != "{_ACTOR}"' + (" && payload.payload.pending == true" if event == "rollback_requested" else "")), submit=submit))
 
 # %% ../nbs/12_deploy.ipynb #a36bcebb
 def _rule(resource:str, *verbs:str, names:list[str]|None=None)->dict:

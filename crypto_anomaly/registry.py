@@ -6,7 +6,7 @@
 from __future__ import annotations
 import re, sys, tomllib
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cache
 from pathlib import Path
 from collections.abc import Callable, Iterable, Iterator
@@ -16,11 +16,12 @@ from .workspace import Workspace, iso, utcnow
 from .schema import TRANSITIONS, ModelStatus, NotThere, RegistryError, alias_t, approval_t, asset_t, cursor_t, evaluation_t, event_t, link_t, model_t, open_engine, run_t, trigger_t, version_t
 
 # %% auto #0
-__all__ = ['definitions', 'Registry', 'open_registry', 'resolve', 'list_model_versions', 'champion', 'load_champion_or_latest',
-           'register', 'record_data', 'list_assets', 'asset', 'used_by', 'record_evaluation', 'request_approval',
-           'approve', 'reject', 'promote', 'rollback', 'challenge', 'end_trial', 'retire', 'events', 'champion_at',
-           'lineage', 'aliases', 'list_evaluations', 'references', 'collect', 'open_requests', 'compare_models',
-           'start_run', 'finish_run', 'list_runs', 'claim', 'cursor', 'advance']
+__all__ = ['ATTEMPTS', 'definitions', 'Registry', 'open_registry', 'resolve', 'list_model_versions', 'champion',
+           'load_champion_or_latest', 'register', 'record_data', 'list_assets', 'asset', 'used_by', 'record_evaluation',
+           'request_approval', 'approve', 'reject', 'promote', 'rollback', 'challenge', 'end_trial', 'retire', 'events',
+           'champion_at', 'lineage', 'aliases', 'list_evaluations', 'references', 'collect', 'open_requests',
+           'compare_models', 'start_run', 'run', 'finish_run', 'list_runs', 'claim', 'renew', 'settle', 'claims',
+           'claim_of', 'cursor', 'advance']
 
 # %% ../nbs/07_registry.ipynb #e3f0bf66
 @cache
@@ -445,22 +446,54 @@ def compare_models(self:Registry, a:str|int, b:str|int)->dict: # {v1, v2, differ
 for f in (events, champion_at, lineage, aliases, list_evaluations, references, collect, open_requests, compare_models): setattr(Registry, f.__name__, f)
 
 # %% ../nbs/07_registry.ipynb #b73f1338
-def start_run(self:Registry, id_:str, stage:str, parameters:dict, code_version:str="")->None:
-    with self._write() as c: c.execute(sa.insert(run_t).values(id=id_, stage=stage, status="running", started_at=self.now, parameters=parameters, code_version=code_version))
+def start_run(self:Registry, id_:str, stage:str, parameters:dict, code_version:str="", *, chain:str|None=None, inputs:str|None=None)->None:
+    with self._write() as c: c.execute(sa.insert(run_t).values(id=id_, stage=stage, status="running", started_at=self.now, parameters=parameters, code_version=code_version, chain=chain, inputs=inputs))
+
+def run(self:Registry, id_:str)->dict|None: return next((_plain(x) for x in self._read(sa.select(run_t).where(run_t.c.id == id_))), None)
 
 def finish_run(self:Registry, id_:str, *, status:str, **values)->None: # result, notebook, report, error
     with self._write() as c: c.execute(sa.update(run_t).where(run_t.c.id == id_).values(status=status, finished_at=self.now, **values))
 
-def list_runs(self:Registry, limit:int=50, stage:str|None=None)->list[dict]: # newest first
+def list_runs(self:Registry, limit:int=50, stage:str|None=None, chain:str|None=None)->list[dict]: # newest first
     q = sa.select(run_t).order_by(run_t.c.started_at.desc(), run_t.c.id.desc()).limit(limit)
+    q = q.where(run_t.c.chain == chain) if chain else q
     return [_plain(x) for x in self._read(q.where(run_t.c.stage == stage) if stage else q)]
 
-def claim(self:Registry, stage:str, event_key:str, by:str)->bool:
-    "True for exactly one caller per (stage, event)."
+ATTEMPTS = 3      # of one stage for one event, when its process dies
+
+def _at_key(stage:str, event_key:str): return (trigger_t.c.stage == stage) & (trigger_t.c.event_key == event_key)
+
+def claim(self:Registry, stage:str, event_key:str, by:str, *, lease:float|None=None)->int: # number of the attempt; 0 = somebody else has it, or has done it
+    "Exactly one caller gets a (stage, event): for good, or with `lease` seconds for as long as it renews; whose lease runs out is taken over."
+    until = iso(self._clock() + timedelta(seconds=lease)) if lease else None
+    mine = dict(claimed_by=by, claimed_at=self.now, status="running" if lease else "done", lease_until=until)
     try:
-        with self._write() as c: c.execute(sa.insert(trigger_t).values(stage=stage, event_key=event_key, claimed_by=by, claimed_at=self.now))
-    except RegistryError: return False
-    return True
+        with self._write() as c:
+            t = c.execute(sa.select(trigger_t).where(_at_key(stage, event_key))).first()
+            if t is None: c.execute(sa.insert(trigger_t).values(stage=stage, event_key=event_key, attempts=1, **mine)); return 1
+            if t.status != "running" or t.lease_until > self.now or t.attempts >= ATTEMPTS: return 0
+            c.execute(sa.update(trigger_t).where(_at_key(stage, event_key)).values(attempts=t.attempts + 1, **mine))
+            return t.attempts + 1
+    except RegistryError: return 0
+
+def renew(self:Registry, stage:str, event_key:str, by:str, *, lease:float, run_id:str|None=None)->bool: # False = it is somebody else's now
+    "Keep a claim, and say which run it is."
+    values = dict(lease_until=iso(self._clock() + timedelta(seconds=lease))) | (dict(run_id=run_id) if run_id else {})
+    with self._write() as c: return c.execute(sa.update(trigger_t).where(_at_key(stage, event_key), trigger_t.c.claimed_by == by, trigger_t.c.status == "running").values(**values)).rowcount == 1
+
+def settle(self:Registry, stage:str, event_key:str, by:str, *, status:str="done", run_id:str|None=None)->None:
+    "A claim is over: done, or failed."
+    with self._write() as c: c.execute(sa.update(trigger_t).where(_at_key(stage, event_key), trigger_t.c.claimed_by == by).values(status=status, lease_until=None, **(dict(run_id=run_id) if run_id else {})))
+
+def claims(self:Registry, *, running:bool=False, expired:bool=False, limit:int=50)->list[dict]: # newest first
+    "What was claimed: all of it, what is running under a lease, or what is left of processes that died."
+    q = sa.select(trigger_t).order_by(trigger_t.c.id.desc()).limit(limit)
+    if running: q = q.where(trigger_t.c.status == "running", trigger_t.c.lease_until > self.now)
+    if expired: q = q.where(trigger_t.c.status == "running", trigger_t.c.lease_until <= self.now)
+    return [_plain(x) for x in self._read(q)]
+
+def claim_of(self:Registry, stage:str, event_key:str)->dict|None:
+    return next((_plain(x) for x in self._read(sa.select(trigger_t).where(_at_key(stage, event_key)))), None)
 
 def cursor(self:Registry, consumer:str)->int:
     "Id of the last event that a reader of the log has dealt with; 0 at first."
@@ -472,4 +505,4 @@ def advance(self:Registry, consumer:str, event_id:int)->None:
     q = insert(cursor_t).values(consumer=consumer, event_id=event_id)
     with self._write() as c: c.execute(q.on_conflict_do_update(index_elements=["consumer"], set_=dict(event_id=event_id), where=cursor_t.c.event_id < event_id))
 
-for f in (start_run, finish_run, list_runs, claim, cursor, advance): setattr(Registry, f.__name__, f)
+for f in (start_run, finish_run, list_runs, run, claim, renew, settle, claims, claim_of, cursor, advance): setattr(Registry, f.__name__, f)

@@ -13,8 +13,9 @@ import sqlalchemy as sa
 from .workspace import CryptoAnomalyError, jsonable
 
 # %% auto #0
-__all__ = ['TRANSITIONS', 'model_t', 'version_t', 'evaluation_t', 'approval_t', 'event_t', 'run_t', 'trigger_t', 'asset_t',
-           'link_t', 'cursor_t', 'alias_t', 'REVISION', 'RegistryError', 'NotThere', 'ModelStatus', 'open_engine']
+__all__ = ['TRANSITIONS', 'model_t', 'version_t', 'evaluation_t', 'approval_t', 'event_t', 'run_t', 'trigger_t', 'alert_t',
+           'asset_t', 'link_t', 'cursor_t', 'alias_t', 'REVISION', 'RegistryError', 'NotThere', 'ModelStatus',
+           'open_engine']
 
 # %% ../nbs/06_schema.ipynb #c41dec5e
 class RegistryError(CryptoAnomalyError):
@@ -54,9 +55,13 @@ approval_t = sa.Table("approval", _meta, _id(), sa.Column("version_id", sa.Forei
 event_t = sa.Table("event", _meta, _id(), _text("at", nullable=False), _text("kind", nullable=False), _text("model", nullable=False), sa.Column("version", sa.Integer), _text("actor", nullable=False),
     sa.Column("payload", sa.JSON, nullable=False), sa.Index("event_kind", "kind", "id"), sqlite_autoincrement=True)
 run_t = sa.Table("run", _meta, _text("id", primary_key=True), _text("stage", nullable=False), _text("status", nullable=False), _text("started_at", nullable=False), _text("finished_at"),
-    sa.Column("parameters", sa.JSON, nullable=False), sa.Column("result", sa.JSON), _text("notebook"), _text("report"), _text("error"), _text("code_version", nullable=False),
+    sa.Column("parameters", sa.JSON, nullable=False), sa.Column("result", sa.JSON), _text("notebook"), _text("report"), _text("error"), _text("code_version", nullable=False), _text("chain"), _text("inputs"),
     sa.CheckConstraint("status IN ('running', 'succeeded', 'failed')", name="legal_run_status"))
-trigger_t = sa.Table("trigger", _meta, _id(), _text("stage", nullable=False), _text("event_key", nullable=False), _text("claimed_by", nullable=False), _text("claimed_at", nullable=False), sa.UniqueConstraint("stage", "event_key"))
+trigger_t = sa.Table("trigger", _meta, _id(), _text("stage", nullable=False), _text("event_key", nullable=False), _text("claimed_by", nullable=False), _text("claimed_at", nullable=False), _text("status", nullable=False, server_default="done"), _text("lease_until"),
+    sa.Column("attempts", sa.Integer, nullable=False, server_default="1"), _text("run_id"), sa.UniqueConstraint("stage", "event_key"))
+alert_t = sa.Table("alert", _meta, _id(), _text("key", nullable=False), _text("kind", nullable=False), sa.Column("tier", sa.Integer, nullable=False), _text("status", nullable=False), _text("opened_at", nullable=False), _text("seen_at", nullable=False), _text("closed_at"),
+    sa.Column("count", sa.Integer, nullable=False), sa.Column("quiet", sa.Integer, nullable=False), sa.Column("rarity", sa.Double, nullable=False), _text("reason", nullable=False), sa.Column("facts", sa.JSON, nullable=False), _text("feedback"), _text("snoozed_until"),
+    sa.Index("one_open_alert", "key", unique=True, sqlite_where=sa.text("status = 'open'"), postgresql_where=sa.text("status = 'open'")))
 asset_t = sa.Table("asset", _meta, _id(), _text("name", nullable=False), sa.Column("version", sa.Integer, nullable=False), _text("run_id", nullable=False), _text("created_at", nullable=False), sa.Column("facts", sa.JSON, nullable=False),
     sa.Column("tags", sa.JSON, nullable=False), sa.UniqueConstraint("name", "version", name="asset_version"), sqlite_autoincrement=True)
 link_t = sa.Table("link", _meta, sa.Column("asset_id", sa.ForeignKey("asset.id"), primary_key=True), _text("made_from", primary_key=True), sa.CheckConstraint("made_from NOT LIKE '%\\:latest%' AND made_from NOT LIKE '%\\:champion%' AND made_from NOT LIKE '%\\:challenger%'", name="resolved"),
@@ -112,7 +117,16 @@ def _0002(op)->None:
     op.execute("UPDATE model_version SET status = 'evaluated' WHERE status = 'challenger' AND id NOT IN (SELECT MAX(id) FROM model_version WHERE status = 'challenger' GROUP BY model)")
     op.create_index("one_challenger", "model_version", ["model"], unique=True, sqlite_where=sa.text("status = 'challenger'"), postgresql_where=sa.text("status = 'challenger'"))
 
-_STEPS = {"0002": _0002}     # revision -> how to get there from the one before
+def _0003(op)->None:
+    "Leases on triggers, chains of runs with the hash of their inputs, alerts."
+    for c in (sa.Column("status", sa.Text, nullable=False, server_default="done"), sa.Column("lease_until", sa.Text), sa.Column("attempts", sa.Integer, nullable=False, server_default="1"), sa.Column("run_id", sa.Text)): op.add_column("trigger", c)
+    for name in ("chain", "inputs"): op.add_column("run", sa.Column(name, sa.Text))
+    text = lambda name, **kw: sa.Column(name, sa.Text, **kw)
+    op.create_table("alert", sa.Column("id", sa.Integer, primary_key=True, autoincrement=True), text("key", nullable=False), text("kind", nullable=False), sa.Column("tier", sa.Integer, nullable=False), text("status", nullable=False), text("opened_at", nullable=False), text("seen_at", nullable=False), text("closed_at"),
+                    sa.Column("count", sa.Integer, nullable=False), sa.Column("quiet", sa.Integer, nullable=False), sa.Column("rarity", sa.Double, nullable=False), text("reason", nullable=False), sa.Column("facts", sa.JSON, nullable=False), text("feedback"), text("snoozed_until"))
+    op.create_index("one_open_alert", "alert", ["key"], unique=True, sqlite_where=sa.text("status = 'open'"), postgresql_where=sa.text("status = 'open'"))
+
+_STEPS = {"0002": _0002, "0003": _0003}     # revision -> how to get there from the one before
 REVISION = max(_STEPS)       # of the tables above
 
 # %% ../nbs/06_schema.ipynb #09537198

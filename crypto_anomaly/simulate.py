@@ -137,8 +137,9 @@ class Market:
         *, seed:int=42,
         start:str="2026-01-01",       # first hour, UTC; nothing exists before
         events_per_day:float=3.,      # planted events a day
+        planted:tuple[dict, ...]=(),  # events of one's own besides: kind, coin (rank), hour (since the start), size
     ):
-        self.start, self.seed, self.rate = pd.Timestamp(start, tz="UTC"), seed, events_per_day
+        self.start, self.seed, self.rate, self.own = pd.Timestamp(start, tz="UTC"), seed, events_per_day, list(planted)
         self.coins, self._days, self._lock = make_coins(coins, seed=seed, start=self.start), 0, threading.Lock()
 
     def _hour(self, at:pd.Timestamp)->float:
@@ -154,7 +155,7 @@ class Market:
         t4, nv, nn = _shocks(self.seed, days, len(self.coins) + 7)
         x = _log_prices(self.coins, t4, nv)
         v = _hourly_volumes(self.coins, x, nn)
-        self._planted = [e for d in range(2, days) for e in _plant(self.coins, self.seed, d, self.rate)]
+        self._planted = [e for d in range(2, days) for e in _plant(self.coins, self.seed, d, self.rate)] + self.own
         for e in self._planted: _apply(e, x, v, self.coins.beta.values)
         self._prices, self._volumes, self._days = *self._freeze(x, v), days
         self._ath = np.maximum(np.maximum.accumulate(self._prices, 0), self.coins.ath.values)

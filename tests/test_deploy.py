@@ -224,7 +224,7 @@ def test_a_pod_gives_the_notebook_its_own_defaults(stage, monkeypatch):
 def test_a_rollback_event_is_a_command_of_ours(monkeypatch):
     args = one("WorkflowTemplate", "crypto-anomaly-rollback")["spec"]["templates"][0]["container"]["args"]
     said = {}
-    monkeypatch.setattr(cli, "registry", lambda: type("R", (), dict(rollback=lambda self, **k: said.update(k) or dict(version=4, previous_holder=5)))())
+    monkeypatch.setattr(cli, "registry", lambda model="": type("R", (), dict(rollback=lambda self, **k: said.update(k) or dict(version=4, previous_holder=5)))())
     assert CliRunner().invoke(cli.app, [a.replace("{{inputs.parameters.to}}", "4").replace("{{inputs.parameters.reason}}", "drift --to 9; rm -rf /") for a in args]).exit_code == 0
     assert said == dict(reason="drift --to 9; rm -rf /", by="argo", to="4")
 

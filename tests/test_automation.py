@@ -1,0 +1,167 @@
+"""Automation: two schedulers, deaths at any point, an approval that promotes, resuming, a drill."""
+import json
+import multiprocessing
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from conftest import ROOT, Cli
+
+from crypto_anomaly import automation
+from crypto_anomaly.registry import Registry, open_registry
+from crypto_anomaly.workspace import Settings, claim, open_workspace
+
+spawn = multiprocessing.get_context("spawn")
+
+
+def workspace(home, db_url=None):
+    return claim(open_workspace(Settings(home=home, source="simulated", db_url=db_url)), "simulated")
+
+
+def one_scheduler(home, db_url, barrier, out):
+    """An hour of slots and of events, as fast as it goes; what it starts is written down."""
+    ws = workspace(home, db_url)
+    barrier.wait()
+    started = []
+
+    def child(ws_, *args):
+        key, stage = args[-1], args[1] if args[0] == "run" else args[2]
+        if open_registry(ws_).claim(stage, key, f"pid {os.getpid()}", lease=60):
+            started.append(f"{stage} {key}")
+            open_registry(ws_).settle(stage, key, f"pid {os.getpid()}")
+        return 0
+
+    for minute in range(0, 60 * 24, 30):
+        automation.tick(ws, "hourly", pd.Timestamp("2026-03-01", tz="UTC") + pd.Timedelta(minutes=minute), child)
+        automation.dispatch(ws, child)
+    out.put(started)
+
+
+def test_two_schedulers_start_nothing_twice(tmp_path, db_url):
+    ws = workspace(tmp_path, db_url)
+    r = open_registry(ws)
+    for i in range(20):
+        r.publish("dataset_ready", None, "b", dataset_version=i + 1)
+    barrier, out = spawn.Barrier(2), spawn.Queue()
+    people = [spawn.Process(target=one_scheduler, args=(tmp_path, db_url, barrier, out)) for _ in range(2)]
+    for p in people:
+        p.start()
+    started = out.get(timeout=120) + out.get(timeout=120)
+    for p in people:
+        p.join()
+    assert len(started) == len(set(started)) == 25 + 20  # 24 hours and the last of the day before, and every dataset once
+
+
+WORKER = """
+import sys, time
+from crypto_anomaly.automation import claimed
+from crypto_anomaly.registry import open_registry
+from crypto_anomaly.workspace import Settings, claim, open_workspace
+ws = claim(open_workspace(Settings(home=sys.argv[1], source="simulated")), "simulated")
+r = open_registry(ws)
+
+def train(key):
+    def run(say):
+        id_ = f"{key}-{time.time_ns()}"
+        r.start_run(id_, "train", {}); say(id_); time.sleep(.02)
+        r.register("ab"*32, dict(algorithm="families", why=key), run_id=id_); time.sleep(.02)
+        r.finish_run(id_, status="succeeded"); return id_
+    return run
+
+print("ready", flush=True)
+for e in r.events(kind="dataset_ready", limit=1000)[::-1]: claimed(ws, "train", f"event:{e['id']}", train(f"event:{e['id']}"), lease=.3)
+"""
+
+
+def test_killed_at_random_points_fifty_times(tmp_path):
+    """Versions are registered for events, in processes that are killed; in the end each event has at most one, and none is lost that had attempts left."""
+    ws, rng = workspace(tmp_path), random.Random(1)
+    r = open_registry(ws)
+    for i in range(40):
+        r.publish("dataset_ready", None, "b", dataset_version=i + 1)
+    for _ in range(50):
+        p = subprocess.Popen([sys.executable, "-c", WORKER, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+        p.stdout.readline()
+        time.sleep(rng.uniform(0, 0.35))
+        p.send_signal(signal.SIGKILL)
+        p.wait()
+    for _ in range(3):
+        time.sleep(0.5)
+        subprocess.run([sys.executable, "-c", WORKER, str(tmp_path)], check=True, stdout=subprocess.DEVNULL)
+    whys = [v["why"] for v in r.list_model_versions(1000)]
+    assert len(whys) == len(set(whys))
+    open_, spent = r.claims(expired=True, limit=1000), [t for t in r.claims(limit=1000) if t["attempts"] >= 3]
+    assert len(whys) >= 40 - len(spent) and all(t["attempts"] >= 3 for t in open_)
+    assert not [x for x in r.list_runs(1000) if x["status"] == "running" and x["id"] not in {t["run_id"] for t in open_}]
+
+
+def test_an_approval_promotes_while_the_scheduler_runs(home):
+    """The human in the middle: `schedule` does the rest, once, and a second scheduler beside it nothing."""
+    clocks = [home.start("schedule") for _ in range(2)]
+    try:
+        home("approve", "v1", "--by", "ada", "--reason", "gates pass")
+        end = time.monotonic() + 120
+        while home.json("versions")[0]["status"] != "champion" and time.monotonic() < end:
+            time.sleep(1)
+        assert home.json("versions")[-1]["status"] == "champion"
+        time.sleep(3)
+    finally:
+        for c in clocks:
+            c.terminate()
+        said = [c.communicate()[0] for c in clocks]
+    promoted = [e for e in home.json("events", "--kind", "model_promoted")]
+    assert len(promoted) == 1 and promoted[0]["payload"]["approved_by"] == "ada", said
+    assert "Traceback" not in "".join(said), said
+
+
+def test_a_chain_is_resumed(home):
+    done = home.json("pipeline", "--from", "build_dataset", "--to", "evaluate")
+    assert [d["stage"] for d in done] == ["build_dataset", "train", "evaluate"]
+    again = home("pipeline", "--from", "build_dataset", "--to", "evaluate", "--resume", done[0]["run_id"])
+    assert again.stderr.count("is skipped") == 3 and len(home.json("versions")) == 2
+    assert "no run or chain" in home.error("pipeline", "--resume", "nobody")
+
+
+def test_monitor_and_drill(home):
+    """Two champions, a drill that goes back and forth; a monitor that finds nothing to say of a fresh one."""
+    home("approve", "v1", "--by", "ada", "--reason", "gates pass")
+    home("promote", "v1")
+    assert "drill needs a champion and an earlier one" in home.error("drill")
+    home("run", "train", "-p", "contamination", "0.06")
+    home("run", "evaluate")
+    home("approve", "v2", "--by", "ada", "--reason", "gates pass")
+    home("promote", "v2")
+    m = home.json("run", "monitor")["result"]
+    assert m["champion"] == 2 and m["passed"] in (True, None)
+    r = Registry(f"sqlite:///{home.home}/simulated/registry.db")
+    if m["passed"]:
+        d = home.json("drill")
+        assert (d["from_version"], d["to_version"], d["served_after"], d["champion"]) == (2, 1, 1, 2)
+    assert r.champion()["version"] == 2
+
+
+@pytest.mark.skipif(not shutil.which("bash"), reason="no bash")
+def test_the_simulated_day():
+    """Thirty hours of the week of `benchmarks/week.py`: one planted pump is one alert."""
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    from week import week
+
+    w = week(34, pump_at=26, silent=range(10, 12))
+    assert w["ingests"] == 32 and w["failed_ingests"] == 2 and w["datasets"] == 2 and w["champion"]
+    assert w["pump"].count("alert_opened") == 1 and w["pump"].count("alert_escalated") <= 1 and w["alerts_a_day"] < 20
+
+
+def test_messages_hold_no_secret(tmp_path):
+    cli = Cli(tmp_path / "home", source="simulated", slack_webhook_url="http://127.0.0.1:9/services/T0P/S3CRET", alert_webhook_secret="hunter2")
+    ws = workspace(tmp_path / "home")
+    open_registry(ws).publish("drift_detected", None, "x", problems=["inputs have moved"])
+    told = cli("alerts", "send").stderr
+    assert "slack was not told" in told and "S3CRET" not in told and "hunter2" not in told and json.loads(cli("alerts", "--json").stdout) == []
+    assert Path(tmp_path / "home/simulated").exists()
