@@ -9,9 +9,9 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import NamedTuple
 import requests, sqlalchemy as sa
-from .workspace import CryptoAnomalyError, Settings, Workspace, iso, jsonable, utcnow
+from .workspace import CryptoAnomalyError, Settings, iso, jsonable
 from .schema import alert_t, event_t
-from .registry import Registry, open_registry
+from .registry import Registry
 
 # %% auto #0
 __all__ = ['log', 'TIERS', 'CLOSE', 'QUIET', 'COOL_DOWN', 'TOGETHER', 'FEEDBACK', 'TOLD', 'AlertError', 'Sign', 'tier', 'grouped',

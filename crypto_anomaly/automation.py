@@ -10,17 +10,17 @@ from contextlib import contextmanager
 import pandas as pd
 from .workspace import Workspace, code_version, iso, jsonable, utcnow
 from .data import dataset_versions, list_parts, newest_moment
-from .registry import Registry, RegistryError, open_registry
+from .registry import Registry, open_registry
 from .alerts import Sign, deliver, digest, observe
 from .scan import Scan, scan
 from .trades import open_store
-from .pipeline import PipelineError, check_parameters, run_stage, stages, variables
+from .pipeline import PipelineError, run_stage, stages, variables
 
 # %% auto #0
-__all__ = ['log', 'CHAIN', 'TRADES', 'SCHEDULE', 'ON', 'PUBLISHES', 'LEASE', 'PASSING', 'TRIES', 'COMMAND', 'steps', 'due',
-           'had_effect', 'claimed', 'wait_for_room', 'run_patiently', 'inputs_of', 'triggered_by', 'chain', 'run_child',
-           'start_for', 'dispatch', 'signs_of', 'alert_on_scan', 'alert_on_trades', 'slot', 'tick', 'skip_slots',
-           'look', 'start_scheduler']
+__all__ = ['log', 'CHAIN', 'TRADES', 'SCHEDULE', 'ON', 'PUBLISHES', 'HEAVY', 'LEASE', 'PASSING', 'TRIES', 'COMMAND', 'steps',
+           'due', 'had_effect', 'claimed', 'wait_for_room', 'run_patiently', 'inputs_of', 'triggered_by', 'chain',
+           'run_child', 'start_for', 'dispatch', 'signs_of', 'alert_on_scan', 'alert_on_trades', 'slot', 'tick',
+           'skip_slots', 'look', 'start_scheduler']
 
 # %% ../nbs/12_automation.ipynb #c4743b03
 log = logging.getLogger(__name__)
@@ -43,6 +43,7 @@ def steps(first:str, last:str)->list[str]:
 def due(kind:str)->list[str]: return steps(*SCHEDULE[kind][1])
 
 # %% ../nbs/12_automation.ipynb #bad378b3
+HEAVY = ("backfill", "build_dataset", "train", "evaluate", "train_trades", "evaluate_trades")      # a promotion, a scan, an ingest wait for nobody
 LEASE, PASSING, TRIES = 120., ("Unreachable", "ConnectionError", "Timeout", "OperationalError", "DeadKernelError", "the kernel died"), 3
 
 @contextmanager
@@ -65,7 +66,7 @@ def claimed(
 )->dict|None:                  # what `run` returned; None when it is somebody else's, or was done
     "Run something for a key, once."
     r, by = open_registry(ws), by or f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
-    wait_for_room(r, ws.settings.max_running)
+    if stage in HEAVY: wait_for_room(r, ws.settings.max_running)
     attempt = r.claim(stage, key, by, lease=lease)
     if not attempt: return None
     before = r.claim_of(stage, key)["run_id"]
@@ -132,7 +133,7 @@ def chain(
         given = dict(version=f"v{runs[-1]['result']['version']}", model_name=runs[-1]["result"].get("model_name", "anomaly_detector")) if stage == "promote" else None
         why = triggered_by(r, stage, runs[-1]["run_id"]) if runs else key
         if stage == "promote": why = next((f"event:{e['id']}" for e in r.events(kind="model_approved", limit=20) if f"v{e['version']}" == given["version"] and e["model"] == given["model_name"]), why)
-        run = claimed(ws, stage, why or f"asked:{id_}:{stage}:{secrets.token_hex(2)}", lambda say: run_patiently(ws, stage, given, chain=id_, inputs=now, say=say))
+        run = claimed(ws, stage, why or f"asked:{id_}:{stage}:{secrets.token_hex(2)}", lambda say, stage=stage, given=given, now=now: run_patiently(ws, stage, given, chain=id_, inputs=now, say=say))
         if run is None: log.info("%s is somebody else's for %s", stage, why); break
         runs.append(run); done(run)
         if stage.startswith("evaluate") and run["result"]["auto_approved"]: todo.insert(0, "promote")

@@ -11,7 +11,7 @@ import numpy as np, pandas as pd
 from .workspace import Workspace
 from .registry import open_registry
 from .scan import load_served
-from .trades import Heard, Trade, TradeError, TradeStore, fill_gap, open_store, parse_message, to_trades
+from .trades import Heard, Trade, TradeError, fill_gap, open_store, parse_message, to_trades
 from .trade_detector import Live
 
 # %% auto #0

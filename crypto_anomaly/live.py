@@ -8,9 +8,8 @@ import time
 import numpy as np, pandas as pd, sqlalchemy as sa
 from pydantic import BaseModel
 from .workspace import Workspace, jsonable, utcnow
-from .registry import RegistryError, open_registry
+from .registry import open_registry
 from .scan import Served, load_served
-from .ticks import FEATURES
 from .trades import TradeError, open_store
 from .trade_detector import why_strange
 from .feed import Latest

@@ -13,6 +13,7 @@ from .plots import coin_history, contributions, foresight_history, live_prices, 
 from .registry import Registry
 from .scan import Scan, find_coin, market_overview, read_predictions
 from .trial import exclusive, trial
+from .alerts import alerts
 from .pipeline import stages
 from .live import Trades, coin_trades, demo_data
 from .catalog import beside, changes, columns, data_assets, datasets, flows, model_detail, model_versions, report_path, snapshot_stats, workflow
@@ -53,7 +54,7 @@ _CHANGES = ["price_change_pct_1h", "price_change_pct_24h", "price_change_pct_7d"
 
 def overview(it:Source)->str:
     "Is anything strange, who says so, what awaits a decision?"
-    known = dict(workflow=workflow(), runs=flows(it.ws, it.registry, 8).flows, requests=it.registry.open_requests())
+    known = dict(alerts=alerts(it.registry, status="open", limit=10), workflow=workflow(), runs=flows(it.ws, it.registry, 8).flows, requests=it.registry.open_requests())
     try: s = it.scan()
     except CryptoAnomalyError as e: return render(it, "overview.html", "/", problem=str(e), n_anomalies="No", **known)
     v, top = s.served.version, s.features.sort_values("market_cap", ascending=False, na_position="last", ignore_index=True)

@@ -14,6 +14,7 @@ from .registry import RegistryError, open_registry
 from .scan import load_served
 from .trial import trial
 from .pipeline import PipelineError, scheduled_folder, variables
+from .alerts import FEEDBACK, AlertError, alerts, feedback
 from .catalog import OUTCOMES, as_text, beside, changes, planted_found, verdicts
 
 # %% auto #0
@@ -100,8 +101,20 @@ def _tab_history(p, s, _)->list[W.Widget]:
     rows = [dict(at=e["at"][:19].replace("T", " "), what=e["kind"].replace("_", " "), version=f"v{e['version']}" if e["version"] else "", who=e["actor"], why=e["payload"].get("reason") or e["payload"].get("notes") or "") for e in p.registry.events(limit=200) if e["kind"] in DECISIONS]
     return [_html(_table(pd.DataFrame(rows[:30]), index=False))]
 
+def _tab_alerts(p, s, _)->list[W.Widget]:
+    "Open alerts, each with the words that people have for it."
+    def judge(a, **what):
+        try: feedback(p.registry, a["id"], by=p.who.value, **what); said = what.get("says") or "silent for a day"
+        except AlertError as e: said = str(e)
+        p.message.value = f"<p class='said' role='status'>alert {a['id']}: {escape(said)}</p>"
+    def row(a)->W.Widget:
+        buttons = [W.Button(description=d, layout=W.Layout(width="auto")) for d in (*FEEDBACK, "snooze a day")]
+        for b in buttons: b.on_click(lambda b, a=a: judge(a, **(dict(snooze_hours=24) if b.description == "snooze a day" else dict(says=b.description))))
+        return W.VBox([_html(f"<b>{escape(a['key'])}</b> tier {a['tier']}, once in {a['rarity']:,.0f}, since {a['opened_at'][:16].replace('T', ' ')}{' · ' + escape(a['feedback']) if a['feedback'] else ''}<br>{escape(a['reason'])}"), W.HBox(buttons)])
+    return [row(a) for a in alerts(p.registry, status="open")] or [_html("<p class='muted'>no alert is open</p>")]
+
 DECISIONS = {"approval_requested", "model_approved", "model_rejected", "model_promoted", "model_rolled_back", "model_retired", "model_challenged", "trial_ended", "rollback_requested", "alias_moved", "evaluation_passed", "evaluation_failed"}
-TABS = {"Side by side": _tab_beside, "Gates": _tab_gates, "Planted events": _tab_planted, "Scores": _tab_scores, "Trial": _tab_trial, "Outcomes": _tab_outcomes, "Lineage": _tab_lineage, "Versions": _tab_versions, "History": _tab_history}
+TABS = {"Side by side": _tab_beside, "Gates": _tab_gates, "Planted events": _tab_planted, "Scores": _tab_scores, "Trial": _tab_trial, "Outcomes": _tab_outcomes, "Lineage": _tab_lineage, "Versions": _tab_versions, "History": _tab_history, "Alerts": _tab_alerts}
 
 # %% ../nbs/12_panel.ipynb #12a36298
 log = logging.getLogger(__name__)
@@ -193,7 +206,7 @@ class PromotionPanel(W.VBox):
         if i in self._filled: return
         self._filled.add(i)
         name = list(TABS)[i]
-        if s is None or not s["evaluations"] and name not in ("Lineage", "Versions", "History"): self.tabs.children[i].children = [_html("<p class='muted'>no evaluation yet</p>")]; return
+        if s is None or not s["evaluations"] and name not in ("Lineage", "Versions", "History", "Alerts"): self.tabs.children[i].children = [_html("<p class='muted'>no evaluation yet</p>")]; return
         try: self.tabs.children[i].children = TABS[name](self, s, self._champion)
         except (CryptoAnomalyError, OSError) as e: self.tabs.children[i].children = [_html(f"<p class='note'>{escape(str(e))}</p>")]
 

@@ -19,7 +19,7 @@ from .outcomes import outcome_metrics, outcomes
 from .registry import RegistryError, open_registry
 from .scan import load_served, read_predictions
 from .trades import TradeError, open_store
-from .trade_detector import CONFIG, TRAINABLE, evaluate_trades, train_trades
+from .trade_detector import evaluate_trades, train_trades
 from .bench_trades import read_recordings, trade_benchmark
 from .plots import figure_html, plotly_script
 
@@ -168,7 +168,6 @@ def evaluate_candidate(
     "Judge the stored artifact on the holdout, record it, and ask for approval when it passed."
     r = open_registry(ws, model_name)
     served = load_served(ws, candidate_version, registry=r)
-    v = served.version
     gates = _eval_settings(eval_config, eval_data_source=eval_data_source, eval_data_version=eval_data_version, **gates)
     rows, ref, digest = _holdout(ws, gates.pop("eval_data_source"), gates.pop("eval_data_version"), served.config, pd.Timestamp(served.model.meta["training_range"][1]))
     planted = _planted(ws, rows, served.config)

@@ -9,11 +9,12 @@ from contextlib import ExitStack, asynccontextmanager
 from datetime import timedelta
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 import pandas as pd, prometheus_client as prom, sqlalchemy as sa
 from fastapi import Depends, FastAPI, HTTPException, Query, Request
+from fastapi import Path as PathParam
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, PlainTextResponse, Response
 from fastapi.staticfiles import StaticFiles
 from fastapi_offline import FastAPIOffline   # /docs without a CDN
 from starlette.exceptions import HTTPException as StarletteHTTPException
@@ -24,12 +25,13 @@ from .registry import NotThere, Registry, RegistryError, open_registry
 from .features import FeatureConfig
 from .scan import Scan, Served, find_coin, load_served, market_overview, moment_features, of_features, scan_all
 from .pipeline import STATIC, SIMULATED, ingest, inside, stages
-from .live import DemoData, Healthz, NotReady, Score, Trades, coin_trades, demo_data, healthz, score
-import crypto_anomaly.catalog as catalog, crypto_anomaly.pages as pages
+from .trades import TradeError
+from .live import DemoData, Healthz, NotReady, Score, Trades, demo_data, healthz, score
+import crypto_anomaly.alerts as alerts, crypto_anomaly.catalog as catalog, crypto_anomaly.pages as pages
 
 # %% auto #0
-__all__ = ['log', 'CACHE_SECONDS', 'Limit', 'Few', 'Unserved', 'State', 'Named', 'Anomaly', 'ScanAnswer', 'Anomalies', 'Mover',
-           'MarketAnswer', 'ModelInfo', 'Versions', 'Health', 'Asked', 'Promotion', 'Why', 'Status', 'Decided',
+__all__ = ['log', 'CACHE_SECONDS', 'Limit', 'Few', 'Unserved', 'State', 'Named', 'Alert', 'Anomaly', 'ScanAnswer', 'Anomalies',
+           'Mover', 'MarketAnswer', 'ModelInfo', 'Versions', 'Health', 'Asked', 'Promotion', 'Why', 'Status', 'Decided',
            'Message', 'Reloaded', 'model_info', 'health', 'problem', 'client_of', 'Metrics', 'Hot', 'Observed',
            'create_app', 'check_bind', 'run_server']
 
@@ -119,6 +121,23 @@ class Named(BaseModel):
     source:str
     as_of:str
     note:str = ""
+
+class Alert(BaseModel):
+    "An alert, see `GET /alerts`."
+    id:int
+    key:str
+    kind:str
+    tier:int
+    status:str
+    opened_at:str
+    seen_at:str
+    closed_at:str|None
+    count:int
+    rarity:float
+    reason:str
+    facts:dict
+    feedback:str|None
+    snoozed_until:str|None
 
 class Anomaly(BaseModel):
     "A flagged coin."
@@ -337,6 +356,10 @@ def _handlers(app:FastAPI)->None:
     async def unknown(request, e): return _said(request, 503 if "no model yet" in str(e) else 404, "not there", str(e))
     @app.exception_handler(NotFound)
     async def nothing(request, e): return _said(request, 404, "not there", str(e))
+    @app.exception_handler(alerts.AlertError)
+    async def alert(request, e): return problem(404 if "there is no alert" in str(e) else 422, "not there", str(e))
+    @app.exception_handler(TradeError)
+    async def trade(request, e): return _said(request, 404 if "is not streamed" in str(e) else 503, "not there", str(e))
     @app.exception_handler(DataError)
     async def data(request, e): return _said(request, 503, "no data", str(e))
     @app.exception_handler(CryptoAnomalyError)
@@ -478,6 +501,11 @@ def _lifecycle(app:FastAPI, it:Callable[[], State])->None:
     def post_promote(name:str, body:Promotion)->Decided:
         r = _named_model(it(), name); r.promote(body.version, by=body.triggered_by, alias=body.alias, reason=body.reason)
         return decided(r, body.version, "model_promoted" if body.alias == "champion" else "alias_moved")
+    @app.get("/alerts", tags=["alerts"])
+    def get_alerts(status:Literal["open", "closed"] | None = None, limit:Limit = 20)->list[Alert]: return [Alert.model_validate(a) for a in alerts.alerts(it().registry, status=status, limit=limit)]
+    @app.post("/alerts/{id}/feedback", tags=["alerts"], dependencies=[Depends(_may_change)])
+    def post_feedback(id:Annotated[int, PathParam(ge=1, le=2**31)], by:str, says:Literal["useful", "known", "false"] | None = None, snooze_hours:Annotated[float | None, Query(gt=0, le=8760)] = None)->Alert:
+        return Alert.model_validate(alerts.feedback(it().registry, id, by=by, says=says, snooze_hours=snooze_hours))
     @app.post("/api/models/promote", **token)
     def api_promote(version:str, alias:str = "champion", by:str = "api")->Decided:
         it().registry.promote(version, by=by, alias=alias)
@@ -510,9 +538,9 @@ def _pages(app:FastAPI, it:Callable[[], State])->None:
     def card(stage:str, run_id:str):
         if stage not in stages(): raise HTTPException(404, f"there is no stage {stage!r}; there are {', '.join(stages())}")
         known = [r for r in it().registry.list_runs(1000, stage) if run_id in ("latest", r["id"])]
-        path = known and it().ws.runs/known[0]["id"]/f"{stage}.html"
-        if not path or not path.exists(): raise HTTPException(404, f"there is no executed notebook of {stage} {run_id!r}; run: crypto-anomaly run {stage}")
-        return RedirectResponse(f"/runs/{known[0]['id']}/{stage}.html")
+        path = next((p for r in known if (p := it().ws.runs/r["id"]/f"{stage}.html").exists()), None)
+        if path is None: raise HTTPException(404, f"there is no executed notebook of {stage} {run_id!r}; run: crypto-anomaly run {stage}")
+        return HTMLResponse(path.read_text().replace('href="../style.css"', 'href="/runs/style.css"').replace('src="../plotly.min.js"', 'src="/runs/plotly.min.js"'))
 
 # %% ../nbs/13_serve.ipynb #5b00cbed
 class Metrics:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 import numpy as np, pandas as pd
 from numba import njit
-from .pump import EVIDENCE, SIDE, advance, score, step, unseen
+from .pump import SIDE, score, step, unseen
 
 # %% auto #0
 __all__ = ['TRADE', 'FEATURES', 'READY', 'LEAST_SD', 'order_keys', 'epoch_seconds', 'kernel_input', 'new_state', 'ticks', 'skip',

@@ -5,7 +5,6 @@
 # %% ../nbs/10_trade_detector.ipynb #0c20dd9a
 from __future__ import annotations
 from bisect import bisect_left
-from collections.abc import Callable
 import numpy as np, pandas as pd
 from .pump import ALARM, EVIDENCE, QUIET, evidence_sentence, pump_counterfactual
 from .ticks import FEATURES, READY, kernel_input, new_state, skip, ticks, trade_features

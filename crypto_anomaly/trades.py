@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 import pandas as pd, sqlalchemy as sa
 from .workspace import CryptoAnomalyError, Workspace, iso, jsonable, utcnow
 from .schema import _new_file, _sqlite

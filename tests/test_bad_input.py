@@ -1,4 +1,6 @@
 """What the market sends on a bad day, and what people bring: one clear error, nothing half written."""
+import time
+
 import pytest
 import requests
 from conftest import Cli
@@ -154,3 +156,29 @@ def test_a_build_that_cannot_be_says_why(home):
         with pytest.raises(DataError, match=says):
             build_dataset(ws, config=FeatureConfig.of(json.loads(given)))
     assert "unknown feature setting 'lags'" in home.error("run", "build_dataset", "-p", "feature_config", '{"lags": [1]}')
+
+
+def test_a_source_that_hangs_blocks_no_reader(home):
+    """A socket that accepts and says nothing: POST /scan waits for it, everybody else is answered meanwhile."""
+    import socket
+    import threading
+    import urllib.request
+
+    from conftest import free_port, wait_for
+
+    hung = socket.create_server(("127.0.0.1", 0))
+    home.env["CRYPTO_ANOMALY_COINGECKO_URL"] = f"http://127.0.0.1:{hung.getsockname()[1]}/api/v3"
+    port = free_port()
+    server = home.start("serve", "--port", str(port))
+    try:
+        wait_for(f"http://127.0.0.1:{port}/anomalies")
+        scan = threading.Thread(target=lambda: urllib.request.urlopen(urllib.request.Request(f"http://127.0.0.1:{port}/scan", method="POST"), timeout=90).read(), daemon=True)
+        scan.start()
+        time.sleep(1.5)
+        start = time.monotonic()
+        wait_for(f"http://127.0.0.1:{port}/anomalies?limit=7")
+        assert time.monotonic() - start < 5 and scan.is_alive()
+    finally:
+        server.terminate()
+        server.wait()
+        hung.close()

@@ -10,8 +10,8 @@ from conftest import ROOT, need
 from typer.testing import CliRunner
 
 from crypto_anomaly import cli, pipeline
-from crypto_anomaly.workspace import Settings  # noqa: I001
 from crypto_anomaly.deploy import SECRETS, Cluster, argo_manifests, write_argo
+from crypto_anomaly.workspace import Settings
 
 MADE = argo_manifests(Cluster(image="registry.example.org/crypto-anomaly:1"), settings=dict(lake_url="s3://bucket/lake"))
 

@@ -179,3 +179,39 @@ def test_the_whole_recording(tmp_path):
         assert ((100 * (r.current_price / then - 1) - r.price_change_pct_1h).abs() < 1e-3).any()
     built = build_datasets(ws, now=table.ts.max(), max_history_hours=2200)
     assert built["training"]["feature_stats"]["price_change_pct_24h"]["missing"] == 0 and inspect_dataset(ws, detailed=True)["unique_coins"] == 142
+
+
+def test_the_big_profile_gives_the_same_numbers(tmp_path, table, bucket, postgres, monkeypatch):
+    """PostgreSQL, a bucket and a Dask cluster against everything embedded: dataset, model, evaluation and backtest are the same."""
+    import sqlalchemy as sa
+    from dask.distributed import LocalCluster
+
+    from crypto_anomaly.backtest import replay
+    from crypto_anomaly.pipeline import build_dataset, evaluate_candidate, promote_version, train_candidate
+    from crypto_anomaly.registry import open_registry
+
+    name = f"big{tmp_path.stat().st_ino}"
+    admin = sa.create_engine(f"{postgres}/postgres", isolation_level="AUTOCOMMIT")
+    with admin.connect() as c:
+        c.execute(sa.text(f"CREATE DATABASE {name}"))
+    admin.dispose()
+
+    def life(ws):
+        build_dataset(ws, as_of=HOURS[-1], max_history_hours=200)
+        version, model, _ = train_candidate(ws, config="robust_z", contamination=0.1)
+        e = evaluate_candidate(ws)
+        r = open_registry(ws)
+        if e["passed"]:
+            r.approve("v1", by="a", reason="same as ever")
+            promote_version(ws, version="v1")
+        said = replay(ws, "v1", every_days=0.5).drop(columns=["role"])
+        return r.resolve("v1"), e["metrics"], said.sort_values(["ts", "coin_id"], ignore_index=True)
+
+    small = life(stored(tmp_path / "small", table, jobs=1))
+    monkeypatch.setattr(features, "SPAN_ROWS", 400, raising=False)
+    with LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, host="127.0.0.1") as cluster:
+        big = life(stored(tmp_path / "big", table, db_url=f"{postgres}/{name}", lake_url=bucket, artifacts_url=f"{bucket}-models", dask_url=cluster.scheduler_address))
+    assert big[0]["artifact_sha256"] and {k: big[0][k] for k in ("status", "training_samples", "anomaly_rate", "dataset_hash")} == {k: small[0][k] for k in ("status", "training_samples", "anomaly_rate", "dataset_hash")}
+    assert big[1]["recall"] == small[1]["recall"] and big[1]["anomaly_rate"] == small[1]["anomaly_rate"]
+    pd.testing.assert_frame_equal(big[2], small[2])
+    assert not list((tmp_path / "big").rglob("*.parquet"))

@@ -54,6 +54,19 @@ addEventListener("submit", async e => {
   } catch (detail) { out.textContent = detail; out.className = "failed"; }
 });
 
+// What an alert was worth, in one click.
+addEventListener("submit", async e => {
+  const form = e.target;
+  if (!form.dataset.alert) return;
+  e.preventDefault();
+  const f = new FormData(form, e.submitter), token = form.querySelector("[name=token]"), q = new URLSearchParams({by: "page"});
+  if (f.get("says")) q.set("says", f.get("says")); else q.set("snooze_hours", f.get("snooze"));
+  const r = await fetch(`/alerts/${form.dataset.alert}/feedback?${q}`, {method: "POST", headers: {Authorization: `Bearer ${token.value.trim()}`}});
+  if (r.ok) { sessionStorage.setItem("token", token.value.trim()); location.reload(); return; }
+  if (r.status === 401) token.closest("label").hidden = false;
+  form.querySelector("[role=status]").textContent = (await r.json()).detail;
+});
+
 // Live trades: the numbers, the figure and the alarms follow every two seconds.
 addEventListener("DOMContentLoaded", () => {
   const live = document.getElementById("live");
