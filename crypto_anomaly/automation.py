@@ -7,8 +7,8 @@ from __future__ import annotations
 import hashlib, json, logging, os, secrets, socket, subprocess, sys, threading, time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-import pandas as pd
-from .workspace import Workspace, code_version, iso, jsonable, utcnow
+import pandas as pd, sqlalchemy as sa
+from .workspace import CryptoAnomalyError, Workspace, code_version, iso, jsonable, utcnow
 from .data import dataset_versions, list_parts, newest_moment
 from .registry import Registry, open_registry
 from .alerts import Sign, deliver, digest, observe
@@ -234,9 +234,10 @@ def skip_slots(ws:Workspace)->None:
 def look(ws:Workspace)->None:
     "What the scheduler does all the time: events, alerts, messages."
     r = open_registry(ws)
-    dispatch(ws)
-    if r.list_model_versions(1) and newest_moment(ws) is not None: alert_on_scan(ws)
-    alert_on_trades(ws); digest(r); deliver(r, ws.settings)
+    def scans(): return alert_on_scan(ws) if r.list_model_versions(1) and newest_moment(ws) is not None else []
+    for part in (lambda: dispatch(ws), scans, lambda: alert_on_trades(ws), lambda: digest(r), lambda: deliver(r, ws.settings)):
+        try: part()
+        except (CryptoAnomalyError, OSError, sa.exc.SQLAlchemyError) as e: log.error("%s; the next look tries again", str(e).splitlines()[0])      # one part in trouble stops no other
 
 def start_scheduler(ws:Workspace, every:float=5):
     "Start the clock in the background; stop it with `.shutdown()`."

@@ -7,20 +7,20 @@ from __future__ import annotations
 import asyncio, logging, time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-import numpy as np, pandas as pd
+import numpy as np, pandas as pd, sqlalchemy as sa
 from .workspace import Workspace
-from .registry import open_registry
+from .registry import RegistryError, open_registry
 from .scan import load_served
 from .trades import Heard, Trade, TradeError, fill_gap, open_store, parse_message, to_trades
 from .trade_detector import Live
 
 # %% auto #0
-__all__ = ['log', 'GRACE', 'HISTORY', 'MOST', 'WARM', 'Sequence', 'Stream', 'take', 'Latest', 'latest', 'subscriptions', 'follow',
-           'pace_of', 'replay']
+__all__ = ['log', 'GRACE', 'HISTORY', 'MOST', 'WARM', 'WAITING', 'Sequence', 'Stream', 'take', 'Latest', 'latest',
+           'subscriptions', 'follow', 'pace_of', 'replay']
 
 # %% ../nbs/11_feed.ipynb #7a2be11f
 log = logging.getLogger(__name__)
-GRACE, HISTORY, MOST, WARM = 1., 10_000, 2_000_000, pd.Timedelta("7h")   # seconds to wait for a late trade; trades fetched before the first; largest gap that is filled at once; of stored time that warms the state up
+GRACE, HISTORY, MOST, WARM, WAITING = 1., 10_000, 2_000_000, pd.Timedelta("7h"), 50_000   # seconds to wait for a late trade; trades fetched before the first; largest gap that is filled at once; of stored time that warms the state up; trades that wait in memory
 
 class Sequence:
     "The trades of one product, put into the order of their ids."
@@ -29,7 +29,7 @@ class Sequence:
         "Take a trade, in whatever order and how often it comes."
         if self.next is None: self.next = t.trade_id
         if t.trade_id < self.next or t.trade_id in self.waiting: self.doubles += 1
-        else: self.waiting[t.trade_id] = t
+        elif len(self.waiting) < WAITING: self.waiting[t.trade_id] = t          # beyond that it is a hole, and fetched when there is room
     def ready(self)->list[Trade]:
         "The trades that have all their predecessors."
         out = []
@@ -119,7 +119,11 @@ def _fill(self:Stream, p:str, first:int, last:int, cause:str)->None:
     if (waits := self.sequences[p].waiting) and self.store.gaps(opened=True, limit=1): self.lives[p].skip(waits[min(waits)])
 
 def _keep(self:Stream, p:str, rows:list[Trade])->None:
-    if rows: self.store.write(rows); self.stats["trades"] += len(rows); self._score(p, rows)
+    "What cannot be kept goes back to the waiting ones, and is tried again."
+    if not rows: return
+    try: self.store.write(rows)
+    except TradeError: s = self.sequences[p]; s.next = rows[0].trade_id; s.waiting |= {t.trade_id: t for t in rows}; raise
+    self.stats["trades"] += len(rows); self._score(p, rows)
 
 def _score(self:Stream, p:str, rows:list[Trade])->None:
     "Score trades in order; alarms and the state of things go into the store."
@@ -211,7 +215,8 @@ async def _digest(stream:Stream, queue:asyncio.Queue)->None:
         try: heard.append(await asyncio.wait_for(queue.get(), .1))
         except TimeoutError: pass
         while not queue.empty() and len(heard) < 5000: heard.append(queue.get_nowait())
-        await asyncio.to_thread(stream.take, heard)
+        try: await asyncio.to_thread(stream.take, heard)
+        except (TradeError, RegistryError, sa.exc.SQLAlchemyError) as e: log.error("%s; again in a second", str(e).splitlines()[0]); await asyncio.sleep(1)      # what was heard waits in its sequence
 
 async def follow(
     stream:Stream, url:str,

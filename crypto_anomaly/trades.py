@@ -124,6 +124,9 @@ class TradeStore:
     def write(self, batch:Iterable[Trade])->None:
         "Keep a batch of trades, all or none; those that are there already stay as they are."
         if not (batch := list(batch)): return
+        try: self._insert(batch)
+        except (sa.exc.SQLAlchemyError, self.engine.dialect.dbapi.Error, OSError) as e: raise TradeError(f"the store of trades did not take a batch ({type(e).__name__}: {str(e).splitlines()[0][:200]}); check CRYPTO_ANOMALY_TRADES_URL and the disk.") from e
+    def _insert(self, batch:list[Trade])->None:
         with self._write() as c:
             raw = c.connection.driver_connection
             if self.engine.dialect.name == "sqlite": raw.executemany(f"INSERT INTO trades VALUES ({','.join('?'*len(_COLUMNS))}) ON CONFLICT (product_id, trade_id) DO NOTHING", batch); return

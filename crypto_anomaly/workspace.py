@@ -263,10 +263,12 @@ def run_tasks(
 @contextmanager
 def _backend(dask_url:str|None):
     "joblib's own processes, or those of a Dask cluster."
-    if not dask_url: yield; return
+    from joblib import parallel_config
+    if not dask_url:
+        with parallel_config("loky", idle_worker_timeout=5): yield      # five minutes is joblib's own: a process that ends waits for its idle workers
+        return
     try: from dask.distributed import Client
     except ImportError: raise WorkspaceError("work on a Dask cluster needs one more package: pip install 'crypto_anomaly[dask]'.") from None
-    from joblib import parallel_config
     try: client = Client(dask_url, timeout="10s", set_as_default=False)
     except (OSError, ValueError) as e: raise WorkspaceError(f"no Dask scheduler answers at {dask_url} ({str(e)[:80]}); start one, or leave CRYPTO_ANOMALY_DASK_URL empty.") from None
     with client, parallel_config("dask", client=client): yield
