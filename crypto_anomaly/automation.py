@@ -155,7 +155,7 @@ def _command(ws:Workspace, e:dict)->tuple[str, list[str]]|None: # stage and the 
     if stage == "evaluate": return (s := "evaluate_trades" if trades else "evaluate", ["run", s, "-p", "candidate_version", f"v{e['version']}"])
     return stage, ["run", stage] + (["-p", "data_version", str(e["payload"]["dataset_version"])] if stage == "train" else [])
 
-COMMAND = [sys.executable, "-c", "from crypto_anomaly.cli import main; main()"]   # `crypto-anomaly` of this very environment
+COMMAND = [sys.executable, "-c", "from crypto_anomaly.cli import main; main()"]   # `crypto-anomaly` of this very Python
 
 def run_child(ws:Workspace, *args:str)->int: # exit code
     "Run a command in a process of its own: notebooks need more memory than a server should keep."

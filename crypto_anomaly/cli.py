@@ -275,14 +275,14 @@ def run(
 ):
     "Run one scheduled notebook."
     from crypto_anomaly.automation import claimed, run_patiently
-    from crypto_anomaly.pipeline import check_parameters
+    from crypto_anomaly.pipeline import check_parameters, run_stage
     given = _parameters(ctx.args)
     if model_config: given["model_config"] = str(Path(model_config).absolute()) if Path(model_config).is_file() else model_config
     if fresh_data: given["fresh_data"] = "true"
     if stage == "promote" and "run_id" in given: given["run_id_trained"] = given.pop("run_id")
     check_parameters(stage, given)
     ws = fetching() if stage in ("backfill", "ingest") or given.get("fresh_data") == "true" or given.get("eval_data_source") == "fresh" else working(dask_url=dask)
-    done = claimed(ws, stage, key, lambda said: run_patiently(ws, stage, given, say=said)) if key else run_patiently(ws, stage, given)
+    done = claimed(ws, stage, key, lambda said: run_patiently(ws, stage, given, say=said)) if key else run_stage(ws, stage, given)
     if done is None: say(f"{stage} for {key} is done, or somebody else is at it"); return
     show_json(done) if as_json else _told(done)
 

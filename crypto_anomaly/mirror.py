@@ -45,7 +45,7 @@ def run_params(facts:dict)->dict[str, str]:
 def event_metrics(e:dict, facts:dict, evaluations:list[dict])->dict[str, float]:
     "What was measured in an event: a training, an evaluation (`eval/…`), the outcomes of a day (`outcome/…`)."
     if e["kind"] == "training_finished": return numbers(facts)
-    if e["kind"] == "outcomes_validated": return numbers(flat(e["payload"], "outcome/"))
+    if e["kind"] == "outcomes_validated": return numbers(flat({k: v for k, v in e["payload"].items() if k != "model_version"}, "outcome/"))
     return numbers(flat(next((x["metrics"] for x in evaluations if e["kind"].startswith("evaluation_") and x["id"] == e["payload"]["evaluation_id"]), {}), "eval/"))
 
 # %% ../nbs/10_mirror.ipynb #a47ba9bc

@@ -351,7 +351,7 @@ def _handlers(app:FastAPI)->None:
     @app.exception_handler(RequestValidationError)
     async def invalid(request, e): return _said(request, 422, "wrong input", "; ".join(f"{'.'.join(map(str, x['loc'][1:]))}: {x['msg']}" for x in e.errors()))
     @app.exception_handler(RegistryError)
-    async def registry(request, e): return problem(409, "not allowed now", str(e)) if request.method == "POST" and "/scan" not in request.url.path else _said(request, 503, "no model", str(e))
+    async def registry(request, e): return problem(409, "not allowed now", str(e)) if request.method == "POST" and "/scan" not in request.url.path else _said(request, 404, "not there", str(e))
     @app.exception_handler(NotThere)
     async def unknown(request, e): return _said(request, 503 if "no model yet" in str(e) else 404, "not there", str(e))
     @app.exception_handler(NotFound)

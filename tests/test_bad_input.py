@@ -158,27 +158,26 @@ def test_a_build_that_cannot_be_says_why(home):
     assert "unknown feature setting 'lags'" in home.error("run", "build_dataset", "-p", "feature_config", '{"lags": [1]}')
 
 
-def test_a_source_that_hangs_blocks_no_reader(home):
+def test_a_source_that_hangs_blocks_no_reader(home, monkeypatch):
     """A socket that accepts and says nothing: POST /scan waits for it, everybody else is answered meanwhile."""
     import socket
     import threading
-    import urllib.request
 
-    from conftest import free_port, wait_for
+    from fastapi.testclient import TestClient
 
+    from crypto_anomaly import serve
+    from crypto_anomaly.workspace import Settings
+
+    monkeypatch.setattr(serve, "CACHE_SECONDS", 0.001)
     hung = socket.create_server(("127.0.0.1", 0))
-    home.env["CRYPTO_ANOMALY_COINGECKO_URL"] = f"http://127.0.0.1:{hung.getsockname()[1]}/api/v3"
-    port = free_port()
-    server = home.start("serve", "--port", str(port))
-    try:
-        wait_for(f"http://127.0.0.1:{port}/anomalies")
-        scan = threading.Thread(target=lambda: urllib.request.urlopen(urllib.request.Request(f"http://127.0.0.1:{port}/scan", method="POST"), timeout=90).read(), daemon=True)
+    settings = Settings(home=home.home, source="simulated", coingecko_url=f"http://127.0.0.1:{hung.getsockname()[1]}/api/v3")
+    with TestClient(serve.create_app(settings), client=("127.0.0.1", 1)) as client:
+        assert client.get("/anomalies").status_code == 200
+        scan = threading.Thread(target=lambda: client.post("/scan"), daemon=True)
         scan.start()
         time.sleep(1.5)
         start = time.monotonic()
-        wait_for(f"http://127.0.0.1:{port}/anomalies?limit=7")
+        assert client.get("/anomalies?limit=7").status_code == 200
         assert time.monotonic() - start < 5 and scan.is_alive()
-    finally:
-        server.terminate()
-        server.wait()
-        hung.close()
+        hung.close()  # the kernel resets what it held
+        scan.join(60)

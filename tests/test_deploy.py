@@ -9,7 +9,7 @@ import yaml
 from conftest import ROOT, need
 from typer.testing import CliRunner
 
-from crypto_anomaly import cli, pipeline
+from crypto_anomaly import automation, cli, pipeline
 from crypto_anomaly.deploy import SECRETS, Cluster, argo_manifests, write_argo
 from crypto_anomaly.workspace import Settings
 
@@ -175,9 +175,9 @@ def test_a_broken_reference_is_found(old, new, says):
 
 def test_schedules_and_stages_are_those_of_the_pipeline():
     crons = {m["metadata"]["name"]: m["spec"] for m in MADE if m["kind"] == "CronWorkflow"}
-    assert crons.keys() == {f"crypto-anomaly-{k}" for k in pipeline.SCHEDULE}
-    ran = [s["name"].replace("-", "_") for k in pipeline.SCHEDULE for turn in crons[f"crypto-anomaly-{k}"]["workflowSpec"]["templates"][0]["steps"] for s in turn]
-    assert ran == [s for s in pipeline.CHAIN if s in ran] and set(ran) == set(pipeline.CHAIN)
+    assert crons.keys() == {f"crypto-anomaly-{k}" for k in automation.SCHEDULE}
+    ran = [s["name"].replace("-", "_") for k in automation.SCHEDULE for turn in crons[f"crypto-anomaly-{k}"]["workflowSpec"]["templates"][0]["steps"] for s in turn]
+    assert ran == [s for k in automation.SCHEDULE for s in automation.due(k)] and set(ran) == {*automation.CHAIN, *automation.TRADES}
     assert {m["metadata"]["name"] for m in MADE if m["kind"] == "WorkflowTemplate"} == {f"crypto-anomaly-{s.replace('_', '-')}" for s in [*pipeline.stages(), "rollback"]}
     for spec in crons.values():
         assert spec["concurrencyPolicy"] == "Forbid" and spec["workflowSpec"]["activeDeadlineSeconds"] > 0
@@ -212,7 +212,7 @@ def test_a_pod_gives_the_notebook_its_own_defaults(stage, monkeypatch):
     given = {}
     monkeypatch.setattr(cli, "working", lambda **_: None)
     monkeypatch.setattr(cli, "fetching", lambda **_: None)
-    monkeypatch.setattr(pipeline, "run_stage", lambda ws, s, p: given.update(pipeline.check_parameters(s, p)) or dict(stage=s))
+    monkeypatch.setattr(pipeline, "run_stage", lambda ws, s, p, **_: given.update(pipeline.check_parameters(s, p)) or dict(stage=s))
     w = one("WorkflowTemplate", f"crypto-anomaly-{stage.replace('_', '-')}")["spec"]
     values = {p["name"]: p["value"] for p in w["arguments"]["parameters"]}
     args = [filled(a, "inputs", values) for a in w["templates"][0]["container"]["args"]]

@@ -46,8 +46,9 @@ def bucket(monkeypatch):
     import s3fs
 
     s3fs.S3FileSystem.clear_instance_cache()
-    s3fs.S3FileSystem().mkdir("lake")
-    yield "s3://lake/team"
+    name = f"lake-{port}"  # moto's buckets outlive its server
+    s3fs.S3FileSystem().mkdir(name)
+    yield f"s3://{name}/team"
     server.stop()
 
 
