@@ -21,7 +21,7 @@ __all__ = ['log', 'TIERS', 'CLOSE', 'QUIET', 'COOL_DOWN', 'TOGETHER', 'FEEDBACK'
 log = logging.getLogger(__name__)
 TIERS = (500., 2000.)             # rarity from which an alert has tier 1, and 2
 CLOSE, QUIET = 50., 2             # it closes when its rarity was below this, or it was not flagged, so many looks in a row
-COOL_DOWN = timedelta(hours=6)    # after it closed, its coin opens another one only at a higher tier
+COOL_DOWN = dict(market=timedelta(hours=6), trades=timedelta(minutes=30))    # after it closed, the same opens another one only at a higher tier; a second pump is not the first
 TOGETHER = 5                      # coins at once that are one alert about the market
 FEEDBACK = ("useful", "known", "false")
 
@@ -58,8 +58,10 @@ def observe(r:Registry, signs:list[Sign], *, kind:str="market", now:datetime|Non
         for s in signs.values():
             if s.key in there: changes += _seen(r, c, there[s.key], s, now, budget)
             elif tier(s.rarity) and _may_open(c, s, now): changes.append(_opened(r, c, s, now, budget))
+        among = {f"coin:{x}" for s in signs.values() if s.key == "market" for x in s.facts.get("names", [])}       # of the many, one is not quiet
         for key, a in there.items():
-            if key not in signs: changes += _quiet(r, c, a, now)
+            if key in among: _change(c, a, seen_at=iso(now), count=a.count + 1, quiet=0)
+            elif key not in signs: changes += _quiet(r, c, a, now)
     return changes
 
 def _may_open(c, s:Sign, now:datetime)->bool:
@@ -67,7 +69,7 @@ def _may_open(c, s:Sign, now:datetime)->bool:
     last = c.execute(sa.select(alert_t).where(alert_t.c.key == s.key).order_by(alert_t.c.id.desc()).limit(1)).first()
     if last is None: return True
     if last.snoozed_until and last.snoozed_until > iso(now): return False
-    return last.closed_at < iso(now - COOL_DOWN) or tier(s.rarity) > last.tier
+    return last.closed_at < iso(now - COOL_DOWN[s.kind]) or tier(s.rarity) > last.tier
 
 def _tell(r:Registry, c, kind:str, alert:dict, now:datetime, budget:int)->dict:
     "Write the event of a change; beyond the budget of the day it waits for the digest."
@@ -75,7 +77,7 @@ def _tell(r:Registry, c, kind:str, alert:dict, now:datetime, budget:int)->dict:
     spoken = c.execute(sa.select(sa.func.count()).where(event_t.c.kind.in_(("alert_opened", "alert_escalated")), event_t.c.payload["day"].as_string() == day, event_t.c.payload["told"].as_boolean())).scalar()
     silent = bool(alert["snoozed_until"] and alert["snoozed_until"] > iso(now)) or alert["feedback"] == "known"
     told = kind == "alert_closed" or not silent and spoken < budget
-    r._event(c, kind, None, "alerts", alert=alert["id"], key=alert["key"], tier=alert["tier"], rarity=alert["rarity"], reason=alert["reason"], facts=alert["facts"], day=day, told=told, alert_kind=alert["kind"])
+    r._event(c, kind, None, "alerts", alert=alert["id"], key=alert["key"], tier=alert["tier"], rarity=alert["rarity"], reason=alert["reason"], facts=alert["facts"], day=day, told=told, silent=silent, alert_kind=alert["kind"])
     return dict(event=kind, told=told, **alert)
 
 def _change(c, a, **values)->dict:
@@ -117,17 +119,19 @@ def feedback(r:Registry, id_:int, *, by:str, says:str|None=None, snooze_hours:fl
     return b
 
 # %% ../nbs/10_alerts.ipynb #efa0ed83
-TOLD = ("alert_opened", "alert_escalated", "alert_closed", "alert_digest", "approval_requested", "model_promoted", "model_rolled_back", "rollback_requested", "drift_detected")
+TOLD = ("alert_opened", "alert_escalated", "alert_closed", "alert_digest", "approval_requested", "model_approved", "model_promoted", "model_rolled_back", "rollback_requested", "drift_detected")
 
 def message(e:dict, url:str)->str:
     "An event in a sentence or two, with a link."
     p, what = e["payload"], f"{e['model']} v{e['version']}" if e["version"] else e["model"]
     if e["kind"].startswith("alert_") and e["kind"] != "alert_digest":
-        page = f"{url}/live" if p["alert_kind"] == "trades" else f"{url}/coins/{p['key'][5:]}" if p["key"].startswith("coin:") else f"{url}/coins"
+        page = f"{url}/live" if p.get("alert_kind") == "trades" else f"{url}/coins/{p['key'][5:]}" if p["key"].startswith("coin:") else f"{url}/coins"
         if e["kind"] == "alert_closed": return f"Over: {p['key'].split(':')[-1]}. {page}"
+        if p.get("alert_kind") == "trades": return f"{p['key'].split(':')[-1]}: {p['reason']}. {page}"
         return f"{'Rarer still: ' if e['kind'] == 'alert_escalated' else ''}{p['key'].split(':')[-1]} – once in {p['rarity']:,.0f} coin-hours: {p['reason']}. {page}"
     if e["kind"] == "alert_digest": return f"{p['count']} more alerts on {p['day']}, beyond the day's budget: {'; '.join(p['lines'])}. {url}/coins"
     if e["kind"] == "approval_requested": return f"{what} passed its gates ({p.get('notes') or 'see the evidence'}) and asks for approval; requested by {e['actor']}. Decide: {url}/models#queue"
+    if e["kind"] == "model_approved": return f"{what} is approved by {e['actor']}: {p.get('reason')}. {url}/models"
     if e["kind"] == "model_promoted": return f"{what} is champion; it replaces {'v' + str(p['previous_holder']) if p.get('previous_holder') else 'nobody'}; approved by {p.get('approved_by')}. {url}/models"
     if e["kind"] == "model_rolled_back": return f"{what} is champion again, v{p['previous_holder']} is retired: {p['reason']}. {url}/models"
     if e["kind"] == "rollback_requested": return f"A rollback to {what} is asked for: {p['reason']}. {url}/models"
@@ -141,7 +145,8 @@ class Sink(NamedTuple):
 def _post(url:str, body:bytes, headers:dict)->None:
     try: r = requests.post(url, data=body, headers={"Content-Type": "application/json"} | headers, timeout=10)
     except requests.RequestException as e: raise OSError(f"{type(e).__name__}") from None      # the address may hold a secret: it stays out of the log
-    if r.status_code >= 300: raise OSError(f"HTTP {r.status_code}")
+    if r.status_code in (408, 429) or r.status_code >= 500: raise OSError(f"HTTP {r.status_code}")
+    if r.status_code >= 300: log.error("a message was refused for good (HTTP %d): check the address of the webhook", r.status_code)
 
 def signature(secret:str, body:bytes)->str: return "sha256=" + hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
 
@@ -149,7 +154,7 @@ def sinks(s:Settings)->list[Sink]:
     "The sinks that the settings name; the console is always one."
     def webhook(e, text):
         body = json.dumps(jsonable(dict(text=text, **e)), sort_keys=True).encode()
-        _post(s.alert_webhook_url, body, {"X-Signature": signature(s.alert_webhook_secret, body)} if s.alert_webhook_secret else {})
+        _post(s.alert_webhook_url, body, ({"X-Signature": signature(s.alert_webhook_secret, body)} if s.alert_webhook_secret else {}) | ({"Authorization": f"Bearer {s.alert_webhook_token}"} if s.alert_webhook_token else {}))
     def slack(e, text): _post(s.slack_webhook_url, json.dumps(dict(text=text)).encode(), {})
     def file(e, text):
         s.alert_file.parent.mkdir(parents=True, exist_ok=True)
@@ -162,7 +167,7 @@ def deliver(r:Registry, s:Settings, to:list[Sink]|None=None)->dict[str, int]: # 
     for sink in sinks(s) if to is None else to:
         consumer, sent[sink.name] = f"sink:{sink.name}", 0
         for e in r.events(after=r.cursor(consumer), limit=1_000_000)[::-1]:
-            if e["at"] > iso(r._clock() - timedelta(days=7)) and e["kind"] in TOLD and e["payload"].get("told", True):
+            if e["actor"] != "drill" and e["at"] > iso(r._clock() - timedelta(days=7)) and e["kind"] in TOLD and e["payload"].get("told", True):
                 try: sink.send(e, message(e, s.public_url)); sent[sink.name] += 1
                 except OSError as why: log.warning("%s was not told (%s); again later", sink.name, why); break
             r.advance(consumer, e["id"])
@@ -171,6 +176,7 @@ def deliver(r:Registry, s:Settings, to:list[Sink]|None=None)->dict[str, int]: # 
 def digest(r:Registry, *, now:datetime|None=None)->int: # alerts in it
     "Once a day: what was beyond the budget of the day before, as one event."
     day = iso((now or r._clock()) - timedelta(days=1))[:10]
-    missed = [e["payload"] for k in ("alert_opened", "alert_escalated") for e in r.events(kind=k, limit=10_000) if e["payload"]["day"] == day and not e["payload"]["told"]]
-    if missed and r.claim("digest", day, "alerts"): r.publish("alert_digest", None, "alerts", day=day, count=len(missed), lines=[f"{p['key'].split(':')[-1]}: {p['reason']}"[:120] for p in missed[:10]])
+    if not r.claim("digest", day, "alerts"): return 0
+    missed = [e["payload"] for k in ("alert_opened", "alert_escalated") for e in r.events(kind=k, limit=10_000) if e["payload"]["day"] == day and not e["payload"]["told"] and not e["payload"].get("silent")]
+    if missed: r.publish("alert_digest", None, "alerts", day=day, count=len(missed), lines=[f"{p['key'].split(':')[-1]}: {p['reason']}"[:120] for p in missed[:10]])
     return len(missed)

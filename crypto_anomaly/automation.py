@@ -7,10 +7,11 @@ from __future__ import annotations
 import hashlib, json, logging, os, secrets, socket, subprocess, sys, threading, time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 import pandas as pd, sqlalchemy as sa
 from .workspace import CryptoAnomalyError, Workspace, code_version, iso, jsonable, utcnow
 from .data import dataset_versions, list_parts, newest_moment
-from .registry import Registry, open_registry
+from .registry import Registry, RegistryError, open_registry
 from .alerts import Sign, deliver, digest, observe
 from .scan import Scan, scan
 from .trades import open_store
@@ -18,9 +19,9 @@ from .pipeline import PipelineError, run_stage, stages, variables
 
 # %% auto #0
 __all__ = ['log', 'CHAIN', 'TRADES', 'SCHEDULE', 'ON', 'PUBLISHES', 'HEAVY', 'LEASE', 'PASSING', 'TRIES', 'COMMAND', 'steps',
-           'due', 'had_effect', 'claimed', 'wait_for_room', 'run_patiently', 'inputs_of', 'triggered_by', 'chain',
-           'run_child', 'start_for', 'dispatch', 'signs_of', 'alert_on_scan', 'alert_on_trades', 'slot', 'tick',
-           'skip_slots', 'look', 'start_scheduler']
+           'due', 'had_effect', 'held', 'claimed', 'wait_for_room', 'run_patiently', 'inputs_of', 'triggered_by',
+           'chain', 'run_child', 'start_for', 'dispatch', 'signs_of', 'alert_on_scan', 'alert_on_trades', 'slot',
+           'tick', 'skip_slots', 'look', 'start_scheduler']
 
 # %% ../nbs/12_automation.ipynb #c4743b03
 log = logging.getLogger(__name__)
@@ -30,7 +31,8 @@ SCHEDULE = {  # when (UTC); first and last stage
     "hourly": (dict(minute=1), ("ingest", "scan")),
     "monitor": (dict(minute=11), ("monitor", "monitor")),
     "trades": (dict(minute=31), ("train_trades", "evaluate_trades")),
-    "daily": (dict(hour=0, minute=20), ("build_dataset", "validate_outcomes"))}       # a day of predictions is judged once
+    "daily": (dict(hour=0, minute=20), ("build_dataset", "evaluate")),
+    "outcomes": (dict(hour=0, minute=50), ("validate_outcomes", "validate_outcomes"))}       # a day of predictions is judged once
 ON = dict(snapshot_ingested="scan", dataset_ready="train", training_finished="evaluate", model_approved="promote", rollback_requested="rollback")
 PUBLISHES = dict(ingest=("snapshot_ingested",), build_dataset=("dataset_ready",), train=("training_finished",), evaluate=("evaluation_passed", "evaluation_failed"), promote=("model_promoted",), train_trades=("training_finished",), evaluate_trades=("evaluation_passed", "evaluation_failed"), validate_outcomes=("outcomes_validated",))
 
@@ -51,7 +53,9 @@ def _renewing(r:Registry, stage:str, key:str, by:str, lease:float)->Iterator[Non
     "Renew a claim in the background while the block runs."
     over = threading.Event()
     def beat():
-        while not over.wait(lease/3): r.renew(stage, key, by, lease=lease)
+        while not over.wait(lease/3):
+            try: r.renew(stage, key, by, lease=lease)
+            except (RegistryError, sa.exc.SQLAlchemyError) as e: log.warning("the lease of %s for %s was not renewed: %s", stage, key, str(e).splitlines()[0])
     t = threading.Thread(target=beat, daemon=True, name="lease"); t.start()
     try: yield
     finally: over.set(); t.join()
@@ -60,6 +64,17 @@ def had_effect(r:Registry, stage:str, run_id:str|None)->bool:
     "Whether a run got as far as the event it is for."
     return bool(run_id) and any(e["actor"] == run_id or e["payload"].get("promoted_by_run_id") == run_id for k in PUBLISHES.get(stage, ()) for e in r.events(kind=k, limit=500))
 
+def held(t:dict|None)->bool:
+    "Whether somebody is at it, or it is over; a process of this machine that lives, too, whose lease ran out while the machine slept."
+    if t is None: return False
+    if t["status"] != "running" or t["lease_until"] > iso(utcnow()): return True
+    host, _, rest = t["claimed_by"].partition(":")
+    pid = rest.partition(":")[0]
+    if host != socket.gethostname() or not pid.isdigit() or t["lease_until"] < iso(utcnow() - timedelta(minutes=10)): return False
+    try: os.kill(int(pid), 0)
+    except (ProcessLookupError, PermissionError): return False
+    return True
+
 def claimed(
     ws:Workspace, stage:str, key:str, run:Callable[[Callable[[str], None]], dict], # gets a function to say the run's id to
     *, lease:float=LEASE, by:str|None=None
@@ -67,6 +82,7 @@ def claimed(
     "Run something for a key, once."
     r, by = open_registry(ws), by or f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
     if stage in HEAVY: wait_for_room(r, ws.settings.max_running)
+    if held(r.claim_of(stage, key)): return None
     attempt = r.claim(stage, key, by, lease=lease)
     if not attempt: return None
     before = r.claim_of(stage, key)["run_id"]
@@ -105,7 +121,7 @@ def inputs_of(ws:Workspace, stage:str, parameters:dict|None=None)->str: # sha-25
     r, newest = open_registry(ws), newest_moment(ws)
     champion, last = r.champion(), next(iter(r.list_model_versions(1)), {})
     data = [(m["name"], m["version"], m["content_hash"]) for n in ("training_dataset", "eval_holdout") for m in dataset_versions(ws, n)[-1:]]
-    reads = dict(ingest=lambda: f"{utcnow():%Y-%m-%dT%H}", backfill=lambda: len(list_parts(ws)) > 0, scan=lambda: (newest, champion and champion["version"], last.get("version")), build_dataset=lambda: (newest, len(list_parts(ws))), train=lambda: data[:1],
+    reads = dict(ingest=lambda: f"{utcnow():%Y-%m-%dT%H}", backfill=lambda: len(list_parts(ws)) > 0, scan=lambda: (newest, (champion or last).get("version")), build_dataset=lambda: (newest, len(list_parts(ws))), train=lambda: data[:1],
                  evaluate=lambda: (last.get("artifact_sha256"), data, champion and champion["version"]), validate_outcomes=lambda: newest, monitor=lambda: (newest, champion and champion["version"]))
     state = reads.get(stage, lambda: [open_store(ws).completeness(p)["last_id"] for p in ws.products] if stage in TRADES else None)()
     return hashlib.sha256(json.dumps(jsonable([stage, sorted((parameters or {}).items()), code_version(), state])).encode()).hexdigest()
@@ -121,9 +137,11 @@ def chain(
     begin:Callable[[str], None]=lambda stage: None   # called before each stage
 )->list[dict]:                                       # the runs
     "Fill an empty lake, then run the chain; a scan that had no model yet comes last, and what was approved automatically is promoted."
-    r, todo, runs = open_registry(ws), steps(start, stop), []
-    id_ = _chain_of(r, resume) if resume else f"chain-{utcnow():%Y%m%dT%H%M%S}-{secrets.token_hex(2)}"
-    if start == "ingest" and list_parts(ws).empty: todo = ["backfill", *todo]
+    r, runs = open_registry(ws), []
+    id_ = _chain_of(r, resume) if resume else f"chain-{utcnow():%Y%m%dT%H%M%S}-{secrets.token_hex(2)}:{start}:{stop}"
+    _, start, stop = id_.split(":")                    # a chain that is resumed is the one that it was
+    todo, filled = steps(start, stop), [x["status"] for x in r.list_runs(1000, chain=id_) if x["stage"] == "backfill"]
+    if start == "ingest" and (list_parts(ws).empty or filled and "succeeded" not in filled): todo = ["backfill", *todo]
     if "scan" in todo and not r.list_model_versions(1): todo.remove("scan"); todo.append("scan")
     before = {x["stage"]: x for x in r.list_runs(1000, chain=id_)[::-1] if x["status"] == "succeeded"}
     while todo:
@@ -134,7 +152,7 @@ def chain(
         why = triggered_by(r, stage, runs[-1]["run_id"]) if runs else key
         if stage == "promote": why = next((f"event:{e['id']}" for e in r.events(kind="model_approved", limit=20) if f"v{e['version']}" == given["version"] and e["model"] == given["model_name"]), why)
         run = claimed(ws, stage, why or f"asked:{id_}:{stage}:{secrets.token_hex(2)}", lambda say, stage=stage, given=given, now=now: run_patiently(ws, stage, given, chain=id_, inputs=now, say=say))
-        if run is None: log.info("%s is somebody else's for %s", stage, why); break
+        if run is None: log.info("%s is somebody else's for %s, and what follows from it", stage, why); todo = [s for s in todo if s in ("scan", "validate_outcomes", "monitor")]; continue
         runs.append(run); done(run)
         if stage.startswith("evaluate") and run["result"]["auto_approved"]: todo.insert(0, "promote")
     return runs
@@ -172,7 +190,7 @@ def start_for(ws:Workspace, e:dict, child:Callable[..., int]=run_child)->int|Non
     if what is None: return None
     stage, args = what
     have = r.claim_of(stage, f"event:{e['id']}")
-    if have and (have["status"] != "running" or have["lease_until"] > iso(utcnow())): return None
+    if held(have): return None
     if _moot(ws, e): r.claim(stage, f"event:{e['id']}", "moot"); return None
     return child(ws, *args, "--key", f"event:{e['id']}")
 
@@ -183,7 +201,9 @@ def dispatch(ws:Workspace, child:Callable[..., int]=run_child, consumer:str="aut
     for t in r.claims(expired=True):
         if t["event_key"].startswith("event:") and t["attempts"] < 3 and (e := by_id(int(t["event_key"][6:]))): n += start_for(ws, e, child) is not None
     for e in r.events(after=r.cursor(consumer), limit=1_000_000)[::-1]:
-        n += start_for(ws, e, child) is not None
+        code = start_for(ws, e, child) if e["at"] > iso(utcnow() - timedelta(days=1)) else None      # what is older than a day, nobody waits for
+        n += code is not None
+        if code and r.claim_of(_command(ws, e)[0], f"event:{e['id']}") is None: log.error("nothing was started for %s (%d); the next look tries again", e["kind"], e["id"]); break
         r.advance(consumer, e["id"])
     return n
 
@@ -195,7 +215,9 @@ def signs_of(s:Scan)->list[Sign]:
 
 def alert_on_scan(ws:Workspace, now=None)->list[dict]: # changes, see `alerts.observe`
     "Look at the newest scan of the champion, once."
-    r, s = open_registry(ws), scan(ws)
+    r = open_registry(ws)
+    if r.claim_of("alerts", f"scan {newest_moment(ws).isoformat()}"): return []
+    s = scan(ws)
     if not r.claim("alerts", f"scan {s.as_of.isoformat()}", "alerts"): return []
     return observe(r, signs_of(s), now=now or s.as_of.to_pydatetime(), budget=ws.settings.alerts_per_day)
 
@@ -217,27 +239,38 @@ def slot(kind:str, now:pd.Timestamp|None=None)->str:
 def tick(ws:Workspace, kind:str, now:pd.Timestamp|None=None, child:Callable[..., int]=run_child)->int|None: # exit code; None when there is nothing to do, or somebody else does it
     "Run the stages of the slot that is due, once among all schedulers."
     key, r = slot(kind, now), open_registry(ws)
-    if kind == "trades" and not open_store(ws).products() or kind == "monitor" and not r.champion(): return None
+    if kind == "trades" and not _streamed(ws) or kind == "monitor" and not r.champion(): return None
     first, last = SCHEDULE[kind][1]
     have = r.claim_of(first, key)
-    if have and (have["status"] != "running" or have["lease_until"] > iso(utcnow()) or have["attempts"] >= 3): return None
+    if held(have) or have and have["attempts"] >= 3: return None
     code = child(ws, "pipeline", "--from", first, "--to", last, "--key", key)
     if code: log.error("the %s run failed; see crypto-anomaly runs", key)
     return code
 
+def _streamed(ws:Workspace)->bool:
+    "Whether there are new trades to learn from."
+    store = open_store(ws)
+    rows = [store.completeness(p) for p in (set(ws.products) & set(store.products()) or store.products())]
+    return any(r["trades"] >= 2000 and pd.Timestamp(r["last_ts"]) > pd.Timestamp(utcnow()) - pd.Timedelta("1h") for r in rows)
+
 def skip_slots(ws:Workspace)->None:
-    "The slots of now are done, and so is the log so far: somebody has just run everything by hand."
+    "The slots of now are done, and so is what the log asks for but decisions: somebody has just run everything by hand."
     r = open_registry(ws)
     for kind in SCHEDULE: r.claim(SCHEDULE[kind][1][0], slot(kind), "by hand")
-    if last := r.events(limit=1): r.advance("automation", last[0]["id"])
+    for e in r.events(after=r.cursor("automation"), limit=1_000_000):
+        if (what := _command(ws, e)) and what[0] not in ("promote", "rollback"): r.claim(what[0], f"event:{e['id']}", "by hand")
 
 def look(ws:Workspace)->None:
-    "What the scheduler does all the time: events, alerts, messages."
+    "What the scheduler does all the time beside events: alerts and messages."
     r = open_registry(ws)
     def scans(): return alert_on_scan(ws) if r.list_model_versions(1) and newest_moment(ws) is not None else []
-    for part in (lambda: dispatch(ws), scans, lambda: alert_on_trades(ws), lambda: digest(r), lambda: deliver(r, ws.settings)):
-        try: part()
-        except (CryptoAnomalyError, OSError, sa.exc.SQLAlchemyError) as e: log.error("%s; the next look tries again", str(e).splitlines()[0])      # one part in trouble stops no other
+    def messages(): return deliver(r, ws.settings) if r.claim("deliver", f"{int(time.time()//10)}", "look") else {}      # one of all schedulers
+    for part in (scans, lambda: alert_on_trades(ws), lambda: digest(r), messages): _try(part)
+
+def _try(part:Callable)->None:
+    "One part in trouble stops no other, and is tried again."
+    try: part()
+    except (CryptoAnomalyError, OSError, sa.exc.SQLAlchemyError) as e: log.error("%s; the next look tries again", str(e).splitlines()[0])
 
 def start_scheduler(ws:Workspace, every:float=5):
     "Start the clock in the background; stop it with `.shutdown()`."
@@ -245,8 +278,9 @@ def start_scheduler(ws:Workspace, every:float=5):
     s = BackgroundScheduler(timezone="UTC", job_defaults=dict(coalesce=True, misfire_grace_time=None, max_instances=1))
     if ws.settings.mlflow_tracking_uri: s.add_job(lambda: run_child(ws, "mirror"), "interval", minutes=1, id="mirror")    # a process of its own: MLflow is large, and may not answer
     s.add_job(lambda: look(ws), "interval", seconds=every, id="look")
+    s.add_job(lambda: _try(lambda: dispatch(ws)), "interval", seconds=every, id="events")      # a job of its own: it waits for what it starts
     for kind, (when, _) in SCHEDULE.items():
-        s.add_job(lambda kind=kind: tick(ws, kind), "cron", id=kind, **when)
-        s.add_job(lambda kind=kind: tick(ws, kind), "date", id=f"{kind} now")       # what was missed
+        s.add_job(lambda kind=kind: _try(lambda: tick(ws, kind)), "cron", id=kind, **when)
+        s.add_job(lambda kind=kind: _try(lambda: tick(ws, kind)), "date", id=f"{kind} now")       # what was missed
     s.start()
     return s

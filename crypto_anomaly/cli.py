@@ -165,6 +165,7 @@ def schedule():
     from crypto_anomaly.data import hold_source
     from crypto_anomaly.automation import SCHEDULE, due, start_scheduler
     with hold_source(fetching()) as ws:
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
         clock = start_scheduler(ws)
         for kind in SCHEDULE: say(f"{kind}: {' → '.join(due(kind))}; next at {clock.get_job(kind).next_run_time:%Y-%m-%d %H:%M} UTC")
         try:
@@ -537,8 +538,9 @@ def promote(ref:Annotated[str | None, typer.Argument(help="Version, or training 
 def rollback(reason:Reason = "", by:By = "cli", to:Annotated[str | None, typer.Option(help="A former champion; default the one before.")] = None, key:Annotated[str | None, typer.Option(help="Why it runs; once for a key.")] = None, model:Model = "anomaly_detector"):
     "Bring the previous champion back."
     r = registry(model)
-    if key and not r.claim("rollback", key, "cli"): say(f"the rollback for {key} is done"); return
+    if key and not r.claim("rollback", key, "cli", lease=60): say(f"the rollback for {key} is done"); return
     done = r.rollback(reason=reason, by=by, to=to)
+    if key: r.settle("rollback", key, "cli")
     say(f"v{done['version']} is champion again; v{done['previous_holder']} is retired")
 
 @app.command()

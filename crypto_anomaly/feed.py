@@ -8,10 +8,10 @@ import asyncio, logging, time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 import numpy as np, pandas as pd, sqlalchemy as sa
-from .workspace import Workspace
-from .registry import RegistryError, open_registry
+from .workspace import CryptoAnomalyError, Workspace
+from .registry import open_registry
 from .scan import load_served
-from .trades import Heard, Trade, TradeError, fill_gap, open_store, parse_message, to_trades
+from .trades import Heard, Trade, TradeError, _present, fill_gap, open_store, parse_message, to_trades
 from .trade_detector import Live
 
 # %% auto #0
@@ -24,10 +24,11 @@ GRACE, HISTORY, MOST, WARM, WAITING = 1., 10_000, 2_000_000, pd.Timedelta("7h"),
 
 class Sequence:
     "The trades of one product, put into the order of their ids."
-    def __init__(self, next_id:int|None=None): self.next, self.waiting, self.since, self.doubles = next_id, {}, None, 0
+    def __init__(self, next_id:int|None=None): self.next, self.waiting, self.since, self.doubles, self.far = next_id, {}, None, 0, None
     def offer(self, t:Trade)->None:
         "Take a trade, in whatever order and how often it comes."
         if self.next is None: self.next = t.trade_id
+        if t.trade_id > self.next + MOST and (self.far is None or abs(t.trade_id - self.far) > 10_000): self.far = t.trade_id; return      # one number out of place is a mistake; a second one beside it is not
         if t.trade_id < self.next or t.trade_id in self.waiting: self.doubles += 1
         elif len(self.waiting) < WAITING: self.waiting[t.trade_id] = t          # beyond that it is a hole, and fetched when there is room
     def ready(self)->list[Trade]:
@@ -52,7 +53,7 @@ class Stream:
         self.products = products or ws.products
         self.lives, self.sequences, self.beats = {}, {}, {}
         self.stats = dict(messages=0, trades=0, bad=0, gaps=0, filled=0, reconnects=0)
-        self._asked = self._repaired = -1e9; self._served = self._latest = None
+        self._asked = self._repaired = -1e9; self._turn = 0; self._served = self._latest = None
         self.model()
         for p in self.products: self._open(p)
     def _open(self, p:str)->None:
@@ -66,8 +67,8 @@ class Stream:
         if self._clock() - self._asked < 5: return
         self._asked, r = self._clock(), open_registry(self.ws, self.ws.settings.trade_model)
         if not r.list_model_versions(1): return
-        s = load_served(self.ws, registry=r)
-        if self._served is None or s.version["version"] != self._served.version["version"]:
+        s = load_served(self.ws, "champion", registry=r)        # MODEL_REF is about the market's model
+        if self._served is None or (s.version["version"], s.version["status"]) != (self._served.version["version"], self._served.version["status"]):
             self._served = s
             log.info("trades are scored by %s v%d (%s)", r.model, s.version["version"], s.version["status"])
             for live in self.lives.values(): live.use(*self._model())
@@ -76,7 +77,10 @@ class Stream:
 # %% ../nbs/11_feed.ipynb #a247d896
 def take(self:Stream, heard:list[Heard])->None:
     "Deal with what was heard."
-    self.model()
+    try: self.model()
+    except CryptoAnomalyError as e: log.warning("the model stays: %s", e)
+    late = [t for h in heard for t in h.trades if (s := self.sequences.get(t.product_id)) and s.next is not None and t.trade_id < s.next]
+    if late: self._welcome(late)
     for h in heard:
         self.stats["messages"] += 1
         if h.error: log.warning("the feed says: %s", h.error)
@@ -86,6 +90,12 @@ def take(self:Stream, heard:list[Heard])->None:
             if p in self.sequences and i >= (self.sequences[p].next or 0): self.beats.setdefault(p, (i, self._clock()))
     for p in self.sequences: self._settle(p)
     self._repair()
+
+def _welcome(self:Stream, late:list[Trade])->None:
+    "Trades that come after their turn are mostly there already; one that fills an open gap is kept, if not scored."
+    self.store.write(late)
+    for g in self.store.gaps(opened=True):
+        if any(t.product_id == g["product_id"] and g["from_id"] <= t.trade_id <= g["to_id"] for t in late): self.store.close_gap(g["id"], filled=_present(self.store, g["product_id"], g["from_id"], g["to_id"]), pages=0, seconds=0.)
 
 def _first(self:Stream, h:Heard, t:Trade)->None:
     "The first trade of a product that was never streamed: some of its past comes along."
@@ -116,7 +126,7 @@ def _fill(self:Stream, p:str, first:int, last:int, cause:str)->None:
         if self.rest: log.warning("%s", e)
     for a in range(first, last + 1 if last - first < MOST else first, 20_000): self._score(p, to_trades(self.store.read(p, first_id=a, last_id=min(a + 19_999, last))))
     self.sequences[p].next = last + 1
-    if (waits := self.sequences[p].waiting) and self.store.gaps(opened=True, limit=1): self.lives[p].skip(waits[min(waits)])
+    if (waits := self.sequences[p].waiting) and _present(self.store, p, first, last) <= last - first: self.lives[p].skip(waits[min(waits)])
 
 def _keep(self:Stream, p:str, rows:list[Trade])->None:
     "What cannot be kept goes back to the waiting ones, and is tried again."
@@ -131,16 +141,19 @@ def _score(self:Stream, p:str, rows:list[Trade])->None:
     for a in (live := self.lives[p]).score(rows):
         self.store.add_alarm(a); log.info("%s %s %.4g at %s: %s", p, a["kind"].upper(), a["score"], pd.Timestamp(a["ts"], unit="us"), a["reason"], extra=dict(product=p, alarm=a["kind"], score=a["score"]))
     status = dict(model_status=self._served.version["status"] if self._served else None, doubles=sum(s.doubles for s in self.sequences.values()), **self.stats)
-    self.latest.put(p, live.now | dict(stream=status))
+    try: self.latest.put(p, live.now | dict(stream=status))
+    except TradeError as e: log.warning("%s", e)
 
 def _repair(self:Stream)->None:
     "Try an open gap again, once a minute."
     if not self.rest or self._clock() - self._repaired < 60: return
     self._repaired = self._clock()
-    for g in [g for g in self.store.gaps(opened=True) if g["missing"] < MOST][-1:]:
+    opened = [g for g in self.store.gaps(opened=True) if g["missing"] < MOST]
+    self._turn += 1
+    for g in opened[self._turn % len(opened):][:1] if opened else ():      # one after the other: one that nobody has any more holds up no other
         try: fill_gap(self.store, self.rest, g["product_id"], g["from_id"], g["to_id"], cause=g["cause"], tries=1)
         except TradeError as e: log.info("%s", e)
-for fn in (take, _first, _settle, _fill, _keep, _score, _repair): setattr(Stream, fn.__name__, fn)
+for fn in (take, _welcome, _first, _settle, _fill, _keep, _score, _repair): setattr(Stream, fn.__name__, fn)
 
 # %% ../nbs/11_feed.ipynb #eebebdc3
 class Latest:
@@ -158,7 +171,7 @@ class Latest:
     def put(self, product:str, payload:dict)->None:
         if not self.redis: self.store.put_latest(product, payload); return
         import orjson
-        with self._asking(): self.redis.set(self.prefix + product, orjson.dumps(payload | dict(at=time.time()), option=orjson.OPT_SERIALIZE_NUMPY), ex=60)
+        with self._asking(): self.redis.set(self.prefix + product, orjson.dumps(payload | dict(at=time.time()), option=orjson.OPT_SERIALIZE_NUMPY), ex=7*86400)
     def get(self, product:str)->dict|None:
         "Payload and `age_seconds`; None when there is none, or none any more."
         if not self.redis: return self.store.get_latest(product)
@@ -208,15 +221,15 @@ async def _follow(url:str, products:list[str], queue:asyncio.Queue, stats:dict)-
         log.warning("the feed is gone (%s); again in %.1f s", why, wait)
         await asyncio.sleep(wait*np.random.default_rng().uniform(.5, 1.))
 
-async def _digest(stream:Stream, queue:asyncio.Queue)->None:
-    "Take messages out of the queue, as many as are there, at least ten times a second."
-    while True:
+async def _digest(stream:Stream, queue:asyncio.Queue, stop:asyncio.Event)->None:
+    "Take messages out of the queue, as many as are there, at least ten times a second, until told to stop and nothing is left."
+    while not (stop.is_set() and queue.empty()):
         heard = []
         try: heard.append(await asyncio.wait_for(queue.get(), .1))
         except TimeoutError: pass
         while not queue.empty() and len(heard) < 5000: heard.append(queue.get_nowait())
         try: await asyncio.to_thread(stream.take, heard)
-        except (TradeError, RegistryError, sa.exc.SQLAlchemyError) as e: log.error("%s; again in a second", str(e).splitlines()[0]); await asyncio.sleep(1)      # what was heard waits in its sequence
+        except (CryptoAnomalyError, OSError, sa.exc.SQLAlchemyError) as e: log.error("%s; again in a second", str(e).splitlines()[0]); await asyncio.sleep(1)      # what was heard waits in its sequence
 
 async def follow(
     stream:Stream, url:str,
@@ -225,15 +238,12 @@ async def follow(
 )->None:
     "Stream until told to stop."
     queue = asyncio.Queue(length)
-    jobs = [asyncio.create_task(_follow(url, stream.products, queue, stream.stats)), asyncio.create_task(_digest(stream, queue))]
-    ended = asyncio.create_task(stop.wait())
-    done, _ = await asyncio.wait([*jobs, ended], return_when=asyncio.FIRST_COMPLETED)
-    for j in jobs: j.cancel()
-    await asyncio.gather(*jobs, return_exceptions=True)
-    for j in done - {ended}: j.result()          # an error that is nobody's to handle here
-    rest = []
-    while not queue.empty(): rest.append(queue.get_nowait())
-    await asyncio.to_thread(stream.take, rest)
+    listener, worker, ended = asyncio.create_task(_follow(url, stream.products, queue, stream.stats)), asyncio.create_task(_digest(stream, queue, stop)), asyncio.create_task(stop.wait())
+    await asyncio.wait([listener, worker, ended], return_when=asyncio.FIRST_COMPLETED)
+    stop.set(); listener.cancel()
+    for j in await asyncio.gather(listener, worker, return_exceptions=True):
+        if isinstance(j, BaseException) and not isinstance(j, asyncio.CancelledError): raise j          # an error that is nobody's to handle here
+
 
 # %% ../nbs/11_feed.ipynb #97e9ec93
 def pace_of(text:str)->float: # seconds of recording per second; inf = as fast as possible
@@ -254,9 +264,9 @@ def replay(
 )->Stream:
     "Stream recorded trades."
     stream, speed = Stream(ws, sorted(f.product_id.unique()), rest_url=""), pace_of(pace)
-    for g in _rounds(f.sort_values(["ts", "trade_id"], kind="stable"), once):
+    for g in _rounds(f if f.product_id.nunique() == 1 else f.sort_values(["ts", "trade_id"], kind="stable"), once):
         rows, wall = to_trades(g), time.monotonic()
-        due = (g.ts - g.ts.iloc[0]).dt.total_seconds().to_numpy()/speed
+        due = np.maximum.accumulate((g.ts - g.ts.iloc[0]).dt.total_seconds().to_numpy())/speed
         i = 0
         while i < len(rows):
             j = min(i + chunk, max(i + 1, int(np.searchsorted(due, due[i] + .1, side="right"))))

@@ -86,7 +86,7 @@ class Trades:
 
     def served(self)->Served|None:
         "The model of trades that answers, None before the first was trained."
-        return load_served(self.ws, registry=self.registry) if self.registry.list_model_versions(1) else None
+        return load_served(self.ws, "champion", registry=self.registry) if self.registry.list_model_versions(1) else None
     def product(self, product:str|None)->str|None:
         "The product that is meant, None when there is none."
         there = self.latest.products()
@@ -130,7 +130,7 @@ def demo_data(t:Trades, product:str|None=None, minutes:float=5, points:int=600)-
     now, said = t.latest.get(p) if p else None, score(t, p)
     end = pd.Timestamp(now["ts"]) if now else None
     f = t.store.read(p, start=end - pd.Timedelta(minutes=minutes), end=end)[["ts", "price"]] if now else pd.DataFrame(columns=["ts", "price"])
-    f = f.iloc[::max(1, len(f)//points)]
+    f = f.iloc[::-max(1, len(f)//points)].iloc[::-1]       # the newest stays
     heard = t.store.alarms(p, limit=20).assign(ts=lambda d: d.ts.astype(str)).drop(columns="evidence").to_dict("records") if p else []
     ready = isinstance(said, Score)
     state = ("Anomaly" if said.anomaly else "Normal") if ready else "Warming up"

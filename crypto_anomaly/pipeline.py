@@ -75,12 +75,13 @@ def prune(
     gone = expired(ws, now=now, days=ws.settings.keep_days if days is None else days, datasets=ws.settings.keep_datasets if datasets is None else datasets, keep=r.references())
     if not dry_run: remove(ws, gone)
     stray = r.collect(artifacts_before(ws.artifacts_url, now - pd.Timedelta("1D")), lambda found: None if dry_run else remove_artifacts(ws.artifacts_url, found))
-    return gone + _old_runs(ws, now, dry_run) + [f"{ws.artifacts_url}/{artifact_path(sha)}" for sha in stray]
+    old = open_store(ws).forget(now - pd.Timedelta(days=k), dry_run=dry_run) if (k := ws.settings.keep_trades_days) else 0
+    return gone + ([f"{old} trades"] if old else []) + _old_runs(ws, now, dry_run) + [f"{ws.artifacts_url}/{artifact_path(sha)}" for sha in stray]
 
 def _old_runs(ws:Workspace, now:pd.Timestamp, dry_run:bool)->list[str]:
     "Executed notebooks older than KEEP_RUNS_DAYS, but those of versions and their evaluations."
     if not (days := ws.settings.keep_runs_days) or not ws.runs.exists(): return []
-    kept = {i for m in ("anomaly_detector", ws.settings.trade_model) for r in [open_registry(ws, m)] for v in r.list_model_versions(1_000_000) for i in (v["training_run_id"], *(e["run_id"] for e in r.lineage(v["version"])["evaluations"]))}
+    kept = {i for m in ("anomaly_detector", ws.settings.trade_model) for r in [open_registry(ws, m)] for v in r.list_model_versions(1_000_000) if m != ws.settings.trade_model or v["status"] not in ("candidate", "evaluated") for i in (v["training_run_id"], *(e["run_id"] for e in r.lineage(v["version"])["evaluations"]))}
     gone = [p for p in ws.runs.iterdir() if p.is_dir() and p.name not in kept and pd.Timestamp(p.stat().st_mtime, unit="s", tz="UTC") < now - pd.Timedelta(days=days)]
     for p in gone if not dry_run else (): shutil.rmtree(p)
     return [str(p) for p in gone]
@@ -183,7 +184,7 @@ def _recorded(ws:Workspace, r, served, e:dict, planted:list[tuple], ref:str, dig
     r.record_evaluation(v["version"], passed=e["passed"], gates=e["gates"], metrics=e["metrics"] | dict(comparison=comparison), dataset=ref, dataset_hash=digest, artifact_sha256=v["artifact_sha256"],
                         compared_to=other["version"] if other else None, run_id=run_id)
     known = r.lineage(other["version"])["evaluations"] if other else []
-    return e | dict(version=v["version"], served=served, eval_data_ref=ref, other_metrics=known[-1]["metrics"] if known else None, compared_to=other["version"] if other else None, comparison=comparison, approval=(said := "passed: not better than the champion, so nobody is asked" if only_better and e["passed"] and r.champion() and (comparison or {}).get("verdict") != "better" else _ask(ws, r, v["version"], e, run_id)), auto_approved="automatically" in said)
+    return e | dict(version=v["version"], served=served, eval_data_ref=ref, other_metrics=known[-1]["metrics"] if known else None, compared_to=other["version"] if other else None, comparison=comparison, approval=(said := "passed: another version of it awaits a decision already" if only_better and e["passed"] and any(not q["stale"] for q in r.open_requests()) else "passed: not better than the champion, so nobody is asked" if only_better and e["passed"] and r.champion() and (comparison or {}).get("verdict") != "better" else _ask(ws, r, v["version"], e, run_id)), auto_approved="automatically" in said)
 
 def strangest(e:dict, n:int=10)->pd.DataFrame: # of `evaluate_candidate`
     "The strangest rows of a holdout, each with its reason."
@@ -257,9 +258,16 @@ def healthy_champion(ws:Workspace, end:pd.Timestamp)->int|None:
     "The last champion before this one that passes today's gates."
     r = open_registry(ws)
     crowned = [e["version"] for e in sorted((x for k in ("model_promoted", "model_rolled_back") for x in r.events(kind=k, limit=1000) if x["model"] == r.model), key=lambda x: -x["id"])]
-    return next((v for v in dict.fromkeys(crowned) if v != crowned[0] and health_of(ws, load_served(ws, v, registry=r), end)["passed"]), None)
+    return next((v for v in dict.fromkeys(crowned) if v != crowned[0] and _healthy(ws, r, v, end)), None)
 
-def _lately(r, kind:str, hours:float, now:pd.Timestamp)->bool: return any(e["at"] > iso(now - pd.Timedelta(hours=hours)) for e in r.events(kind=kind, limit=5))
+def _healthy(ws:Workspace, r, version:int, end:pd.Timestamp)->bool:
+    "Whether a former champion passes today's gates; one that was retired by hand, or whose artifact is damaged, does not."
+    gone = [e for e in r.lineage(version)["events"] if e["kind"] == "model_retired"]
+    if gone and "replaced_by" not in gone[-1]["payload"]: return False
+    try: return bool(health_of(ws, load_served(ws, version, registry=r), end)["passed"])
+    except CryptoAnomalyError as e: log.warning("v%d cannot be judged: %s", version, e); return False
+
+def _lately(r, kind:str, hours:float, now:pd.Timestamp)->bool: return any(e["actor"] != "drill" and e["at"] > iso(now - pd.Timedelta(hours=hours)) for e in r.events(kind=kind, limit=5))
 
 def monitor(
     ws:Workspace, *, psi_limit:float=.25, rate_limit:float=.2, max_age_hours:float=3, auto_rollback:bool=False, now:pd.Timestamp|None=None, run_id:str=""
@@ -280,21 +288,26 @@ def rollback_drill(ws:Workspace, *, by:str="drill")->dict: # from_version, to_ve
     before, to = r.champion(), healthy_champion(ws, newest_moment(ws)) if newest_moment(ws) is not None else None
     if before is None or to is None: raise RegistryError("a drill needs a champion and an earlier one that passes today's gates; promote a second version first.")
     r.rollback(to=to, reason="drill: can we go back?", by=by)
-    seen = load_served(ws, "champion", registry=r).version["version"]
-    r.rollback(to=before["version"], reason="drill: over", by=by)
+    try: seen = load_served(ws, "champion", registry=r).version["version"]
+    finally: r.rollback(to=before["version"], reason="drill: over", by=by)
     return dict(from_version=before["version"], to_version=to, served_after=seen, champion=r.champion()["version"], seconds=round(time.monotonic() - start, 2))
 
 # %% ../nbs/11_pipeline.ipynb #a6b4da48
+def _streamed(ws:Workspace)->list[str]:
+    "The products of the settings that are streamed, or those that are; before any is, those of the settings."
+    there = open_store(ws).products()
+    return [p for p in ws.products if p in there] or there or ws.products
+
 def _stored_trades(ws:Workspace, start:pd.Timestamp|None, end:pd.Timestamp|None)->tuple[pd.DataFrame, str, str]: # trade table, its reference, its hash
     "The stored trades of the workspace's products."
     store = open_store(ws)
-    f = pd.concat([store.read(p, start=start, end=end) for p in ws.products], ignore_index=True)
+    f = pd.concat([store.read(p, start=start, end=end) for p in _streamed(ws)], ignore_index=True)
     if f.empty: raise TradeError(f"there are no stored trades of {', '.join(ws.products)}{f' since {start:%Y-%m-%d %H:%M}' if start is not None else ''}; run: crypto-anomaly stream")
     named = ",".join(f"{p}:{g.trade_id.min()}-{g.trade_id.max()}" for p, g in f.groupby("product_id"))
     return f, f"trades:{named}", hashlib.sha256(pd.util.hash_pandas_object(f[["trade_id", "ts", "price", "size"]], index=False).to_numpy().tobytes()).hexdigest()
 
 def _newest_trade(ws:Workspace)->pd.Timestamp:
-    last = [open_store(ws).completeness(p)["last_ts"] for p in ws.products]
+    last = [open_store(ws).completeness(p)["last_ts"] for p in _streamed(ws)]
     if not any(last): raise TradeError(f"there are no stored trades of {', '.join(ws.products)}; run: crypto-anomaly stream")
     return max(pd.Timestamp(t) for t in last if t)
 
@@ -320,7 +333,7 @@ def evaluate_trade_candidate(
     r = open_registry(ws, ws.settings.trade_model)
     served = load_served(ws, candidate_version, registry=r)
     trained = pd.Timestamp(served.model.meta["training_range"][1])
-    f, ref, digest = _stored_trades(ws, trained - pd.Timedelta("1h"), as_of)
+    f, ref, digest = _stored_trades(ws, trained - pd.Timedelta("1h"), as_of or trained + pd.Timedelta("12h"))
     e = evaluate_trades(served.model, f, trained + pd.Timedelta("1s"), **gates)
     if benchmark: e["metrics"]["benchmark"] = trade_benchmark(read_recordings(benchmark))["metrics"]
     return _recorded(ws, r, served, e, e["planted"], ref, digest, compare_to, run_id, only_better=True)
@@ -438,12 +451,14 @@ def run_stage(
     run_id = f"{started:%Y%m%dT%H%M%S}-{stage}-{secrets.token_hex(2)}"
     nb = ws.runs/run_id/f"{stage}.ipynb"; nb.parent.mkdir(parents=True)
     r.start_run(run_id, stage, given, code_version(), chain=chain, inputs=inputs); say(run_id)
-    error = None
+    error = "interrupted"
     with inside(ws), _environ({"PYDEVD_DISABLE_FILE_VALIDATION": "1"}):
         try: pm.execute_notebook(str(stages()[stage]), str(nb), given | dict(run_id=run_id), kernel_name="python3", cwd=os.getcwd(), progress_bar=False, log_output=False, request_save_on_cell_execute=False, start_timeout=120,
-                                      execution_timeout=timeout or (86400 if stage == "backfill" else 1800), stderr_file=sys.stderr if sys.stderr.isatty() else None)   # progress bars reach the terminal
+                                      execution_timeout=timeout or (86400 if stage == "backfill" else 1800), stderr_file=sys.stderr if sys.stderr.isatty() else None); error = None   # progress bars reach the terminal
         except pm.PapermillExecutionError as e: error = f"{e.ename}: {e.evalue}"
         except (RuntimeError, TimeoutError) as e: error = f"{type(e).__name__}: {str(e).splitlines()[0] if str(e) else 'the kernel died'}"
+        finally:
+            if error == "interrupted": r.finish_run(run_id, status="failed", error=error)      # by whatever else ends this process
     out = nb.with_name("run.json")
     result = json.loads(out.read_text()) if out.exists() else None
     report = write_report(ws, nb, f"{stage} · {run_id}") if nb.exists() else None

@@ -169,7 +169,7 @@ def open_engine(
     except sa.exc.ArgumentError: raise RegistryError(f"CRYPTO_ANOMALY_DB_URL is {url!r}; use an SQLAlchemy URL, e.g. sqlite:///registry.db or postgresql://user@host/name.") from None
     if u.drivername == "postgresql": u = u.set(drivername="postgresql+psycopg")
     if u.get_backend_name() == "sqlite" and u.database not in (None, "", ":memory:"): _new_file(Path(u.database))
-    engine = sa.create_engine(u, json_serializer=lambda x: json.dumps(jsonable(x), allow_nan=False, sort_keys=True))
+    engine = sa.create_engine(u, pool_pre_ping=u.get_backend_name() != "sqlite", json_serializer=lambda x: json.dumps(jsonable(x), allow_nan=False, sort_keys=True))
     if u.get_backend_name() == "sqlite": _sqlite(engine)
     _create(engine)
     return engine

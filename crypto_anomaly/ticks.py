@@ -4,22 +4,29 @@
 
 # %% ../nbs/08_ticks.ipynb #28c8e304
 from __future__ import annotations
+import zlib
 import numpy as np, pandas as pd
 from numba import njit
 from .pump import SIDE, score, step, unseen
 
 # %% auto #0
-__all__ = ['TRADE', 'FEATURES', 'READY', 'LEAST_SD', 'order_keys', 'epoch_seconds', 'kernel_input', 'new_state', 'ticks', 'skip',
-           'trade_features', 'taken']
+__all__ = ['TRADE', 'FEATURES', 'READY', 'LEAST_SD', 'order_key', 'order_keys', 'epoch_seconds', 'kernel_input', 'new_state',
+           'ticks', 'skip', 'trade_features', 'taken']
 
 # %% ../nbs/08_ticks.ipynb #766dbfdc
 TRADE = ["product_id", "trade_id", "ts", "price", "size", "taker_side", "maker_order_id", "taker_order_id", "source"]
+
+def order_key(o:str|None, millisecond:float)->float:
+    "A number for one taker order; its millisecond where it has no name."
+    if not isinstance(o, str) or len(o) < 31: return millisecond
+    try: return float(int(o[:8] + o[9:13] + o[14:15], 16))      # 52 bits of a UUID
+    except ValueError: return float(zlib.crc32(o.encode()))
 
 def order_keys(f:pd.DataFrame)->np.ndarray: # (n,) float64, equal for fills of one order
     "A number for the taker order of each trade."
     named = f.taker_order_id if "taker_order_id" in f else [None]*len(f)
     when = epoch_seconds(f.ts)*1000//1
-    return np.array([float(int(o.replace("-", "")[:13], 16)) if isinstance(o, str) and len(o) > 30 else w for o, w in zip(named, when)], float)
+    return np.array([order_key(o, w) for o, w in zip(named, when)], float)
 
 def epoch_seconds(ts:pd.Series)->np.ndarray: # (n,) float64
     "Seconds since 1970, with microseconds."

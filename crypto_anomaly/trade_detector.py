@@ -7,7 +7,7 @@ from __future__ import annotations
 from bisect import bisect_left
 import numpy as np, pandas as pd
 from .pump import ALARM, EVIDENCE, QUIET, evidence_sentence, pump_counterfactual
-from .ticks import FEATURES, READY, kernel_input, new_state, skip, ticks, trade_features
+from .ticks import FEATURES, READY, kernel_input, new_state, order_key, skip, ticks, trade_features
 from .model import Model, ModelError, explain, model_config, train
 from .eval import EvalError, evaluate, gate_config
 from .trades import Trade
@@ -115,7 +115,7 @@ def why_strange(model:Model, features:dict[str, float], top:int=2)->str:
     return "; ".join(say(n, features[n]) for n in e.group) or "many small deviations together"
 
 # %% ../nbs/10_trade_detector.ipynb #f5b0f3a3
-_key = lambda t: float(int(o[:8] + o[9:13] + o[14:15], 16)) if (o := t.taker_order_id) and len(o) > 30 else float(t.ts//1000)
+_key = lambda t: order_key(t.taker_order_id, float(t.ts//1000))
 
 class Live:
     "One product as its trades come in."

@@ -17,7 +17,7 @@ from .schema import _new_file, _sqlite
 # %% auto #0
 __all__ = ['trades_t', 'gaps_t', 'alarms_t', 'latest_t', 'TradeError', 'Trade', 'trade_of', 'Heard', 'parse_message',
            'TradeStore', 'open_gap', 'close_gap', 'gaps', 'completeness', 'put_latest', 'get_latest', 'add_alarm',
-           'alarms', 'open_store', 'to_trades', 'fill_gap', 'read_trades']
+           'alarms', 'forget', 'open_store', 'to_trades', 'fill_gap', 'read_trades']
 
 # %% ../nbs/09_trades.ipynb #94cc06c5
 class TradeError(CryptoAnomalyError):
@@ -104,7 +104,7 @@ def _engine(url:str)->sa.Engine: # one per process and URL
     if u.drivername == "postgresql": u = u.set(drivername="postgresql+psycopg")
     lite = u.get_backend_name() == "sqlite"
     if lite and u.database not in (None, "", ":memory:"): _new_file(Path(u.database))
-    e = sa.create_engine(u, json_serializer=lambda x: json.dumps(jsonable(x), allow_nan=False))
+    e = sa.create_engine(u, pool_pre_ping=not lite, json_serializer=lambda x: json.dumps(jsonable(x), allow_nan=False))
     if lite: _sqlite(e)
     with e.connect().execution_options(write=True) as c, c.begin():
         if not lite: c.execute(sa.text("SELECT pg_advisory_xact_lock(7246002)"))
@@ -114,7 +114,7 @@ def _engine(url:str)->sa.Engine: # one per process and URL
 # %% ../nbs/09_trades.ipynb #e15478ca
 class TradeStore:
     "The trades of some products, what is missing among them, what they looked like last, and what alarmed."
-    def __init__(self, url:str): self.engine = _engine(url)
+    def __init__(self, url:str): self.engine, self._counted = _engine(url), {}
     @contextmanager
     def _write(self)->Iterator[sa.Connection]:
         with self.engine.connect().execution_options(write=True) as c, c.begin(): yield c
@@ -174,8 +174,13 @@ def gaps(self:TradeStore, *, opened:bool=False, limit:int=50)->list[dict]: # new
 
 def completeness(self:TradeStore, product:str)->dict: # product_id, trades, first_id, last_id, missing, open_gaps, last_ts
     "What there is of a product, and what is missing between its first and its last trade."
-    t = trades_t.c
-    n, a, b, when = self._read(sa.select(sa.func.count(), sa.func.min(t.trade_id), sa.func.max(t.trade_id), sa.func.max(t.ts)).where(t.product_id == product))[0]
+    t, g = trades_t.c, gaps_t.c
+    a, b = self._read(sa.select(sa.func.min(t.trade_id), sa.func.max(t.trade_id)).where(t.product_id == product))[0]
+    filled = tuple(self._read(sa.select(sa.func.count(), sa.func.sum(g.filled)).where(g.product_id == product))[0])
+    known, upto = self._counted.get((product, a, filled), (0, -1))              # millions are counted once, then what is new
+    n = known + self._read(sa.select(sa.func.count()).where(t.product_id == product, t.trade_id > upto))[0][0]
+    if n: self._counted = {k: v for k, v in self._counted.items() if k[0] != product} | {(product, a, filled): (n, b)}
+    when = self._read(sa.select(t.ts).where(t.product_id == product, t.trade_id == b))[0][0] if n else None
     return dict(product_id=product, trades=n, first_id=a, last_id=b, missing=b - a + 1 - n if n else 0, open_gaps=sum(g["product_id"] == product for g in self.gaps(opened=True)), last_ts=pd.Timestamp(when, unit="us", tz="UTC").isoformat() if n else None)
 for f in (open_gap, close_gap, gaps, completeness): setattr(TradeStore, f.__name__, f)
 
@@ -205,6 +210,14 @@ def alarms(self:TradeStore, product:str|None=None, *, start:pd.Timestamp|None=No
     f = pd.DataFrame.from_records(self._read(q.where(alarms_t.c.ts >= pd.Timestamp(start).value//1000) if start is not None else q), columns=[c.name for c in alarms_t.c])
     return f.assign(ts=pd.to_datetime(f.ts.astype("int64"), unit="us", utc=True))
 for f in (put_latest, get_latest, add_alarm, alarms): setattr(TradeStore, f.__name__, f)
+
+def forget(self:TradeStore, before:pd.Timestamp, *, dry_run:bool=False)->int: # trades
+    "Delete trades older than `before`; the newest of each product stays, so that a stream knows where it was."
+    last = {r[0]: r[1] for r in self._read(sa.select(trades_t.c.product_id, sa.func.max(trades_t.c.trade_id)).group_by(trades_t.c.product_id))}
+    old = lambda p, i: (trades_t.c.product_id == p) & (trades_t.c.ts < pd.Timestamp(before).value//1000) & (trades_t.c.trade_id < i)
+    if dry_run: return sum(self._read(sa.select(sa.func.count()).where(old(p, i)))[0][0] for p, i in last.items())
+    with self._write() as c: return sum(c.execute(sa.delete(trades_t).where(old(p, i))).rowcount for p, i in last.items())
+TradeStore.forget = forget
 
 def open_store(ws:Workspace)->TradeStore:
     "The trades of a workspace."

@@ -87,10 +87,12 @@ class Settings(BaseSettings):
     four_eyes: bool = False                                      # requester and decider of an approval must differ
     alert_webhook_url: str | None = None                         # alerts and approval requests go here as signed JSON
     alert_webhook_secret: str | None = None                      # what they are signed with
+    alert_webhook_token: str | None = None                       # bearer token it is sent with, e.g. of Argo's event endpoint
     slack_webhook_url: str | None = None                         # and here as a message to people
     alert_file: Path | None = None                               # and here, a JSON line each
     alerts_per_day: int = Field(20, ge=1)                        # more than that wait for the digest of the day
     public_url: str = "http://127.0.0.1:8000"                    # where people find the pages, for links in messages
+    keep_trades_days: int | None = Field(None, ge=1)             # trades older than this are deleted; None = never
     keep_runs_days: int | None = Field(None, ge=1)               # executed notebooks older than this are deleted; None = never
     max_running: int = Field(2, ge=1)                            # stages that run at the same time, of all schedulers
     auto_approve: Literal["off", "on_pass", "manual"] = "off"    # who answers an approval request

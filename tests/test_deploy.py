@@ -202,7 +202,7 @@ def commands(name: str, made: list[dict]) -> list[list[str]]:
 def test_a_schedule_hands_its_parameters_down():
     made = argo_manifests(parameters=dict(ingest=dict(num_coins=250), train=dict(contamination=0.02)))
     assert commands("crypto-anomaly-hourly", made) == [["crypto-anomaly", "run", "ingest", "-p", "num_coins", "250", "-p", "as_of", "none"], ["crypto-anomaly", "run", "scan", "-p", "model_ref", "champion", "-p", "as_of", "none"]]
-    assert [c[2] for c in commands("crypto-anomaly-daily", made)] == ["build_dataset", "train", "evaluate", "validate_outcomes"]
+    assert [c[2] for c in commands("crypto-anomaly-daily", made)] == ["build_dataset", "train", "evaluate"]
     assert "-p contamination 0.02" in " ".join(commands("crypto-anomaly-daily", made)[1])
 
 
