@@ -12,7 +12,7 @@ import pandas as pd, sqlalchemy as sa
 from .workspace import CryptoAnomalyError, Workspace, code_version, iso, jsonable, utcnow
 from .data import dataset_versions, list_parts, newest_moment
 from .registry import Registry, RegistryError, open_registry
-from .alerts import Sign, deliver, digest, observe
+from .alerts import Sign, deliver, digest, observe, sinks
 from .scan import Scan, scan
 from .trades import open_store
 from .pipeline import PipelineError, run_stage, stages, variables
@@ -264,7 +264,10 @@ def look(ws:Workspace)->None:
     "What the scheduler does all the time beside events: alerts and messages."
     r = open_registry(ws)
     def scans(): return alert_on_scan(ws) if r.list_model_versions(1) and newest_moment(ws) is not None else []
-    def messages(): return deliver(r, ws.settings) if r.claim("deliver", f"{int(time.time()//10)}", "look") else {}      # one of all schedulers
+    def messages():
+        last = next((e["id"] for e in r.events(limit=1)), 0)
+        behind = any(r.cursor(f"sink:{x.name}") < last for x in sinks(ws.settings))
+        return deliver(r, ws.settings) if behind and r.claim("deliver", f"{int(time.time()//15)}", "look") else {}      # one of all schedulers
     for part in (scans, lambda: alert_on_trades(ws), lambda: digest(r), messages): _try(part)
 
 def _try(part:Callable)->None:
