@@ -145,14 +145,14 @@ def _score(self:Stream, p:str, rows:list[Trade])->None:
     except TradeError as e: log.warning("%s", e)
 
 def _repair(self:Stream)->None:
-    "Try an open gap again, once a minute."
-    if not self.rest or self._clock() - self._repaired < 60: return
+    "Try the open gaps again, every ten seconds, until one of them cannot be filled."
+    if not self.rest or self._clock() - self._repaired < 10: return
     self._repaired = self._clock()
     opened = [g for g in self.store.gaps(opened=True) if g["missing"] < MOST]
     self._turn += 1
-    for g in opened[self._turn % len(opened):][:1] if opened else ():      # one after the other: one that nobody has any more holds up no other
+    for g in opened[(k := self._turn % max(len(opened), 1)):] + opened[:k]:      # another one first each time: one that nobody has any more holds up no other
         try: fill_gap(self.store, self.rest, g["product_id"], g["from_id"], g["to_id"], cause=g["cause"], tries=1)
-        except TradeError as e: log.info("%s", e)
+        except TradeError as e: log.info("%s", e); return
 for fn in (take, _welcome, _first, _settle, _fill, _keep, _score, _repair): setattr(Stream, fn.__name__, fn)
 
 # %% ../nbs/11_feed.ipynb #eebebdc3
