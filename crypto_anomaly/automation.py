@@ -239,7 +239,7 @@ def slot(kind:str, now:pd.Timestamp|None=None)->str:
 def tick(ws:Workspace, kind:str, now:pd.Timestamp|None=None, child:Callable[..., int]=run_child)->int|None: # exit code; None when there is nothing to do, or somebody else does it
     "Run the stages of the slot that is due, once among all schedulers."
     key, r = slot(kind, now), open_registry(ws)
-    if kind == "trades" and not _streamed(ws) or kind == "monitor" and not r.champion(): return None
+    if kind == "trades" and not _new_trades(ws) or kind == "monitor" and not r.champion(): return None
     first, last = SCHEDULE[kind][1]
     have = r.claim_of(first, key)
     if held(have) or have and have["attempts"] >= 3: return None
@@ -247,8 +247,8 @@ def tick(ws:Workspace, kind:str, now:pd.Timestamp|None=None, child:Callable[...,
     if code: log.error("the %s run failed; see crypto-anomaly runs", key)
     return code
 
-def _streamed(ws:Workspace)->bool:
-    "Whether there are new trades to learn from."
+def _new_trades(ws:Workspace)->bool:
+    "Whether there are new trades to learn from: two thousand, since the last twenty minutes are left for the evaluation, the newest of them of this hour."
     store = open_store(ws)
     rows = [store.completeness(p) for p in (set(ws.products) & set(store.products()) or store.products())]
     return any(r["trades"] >= 2000 and pd.Timestamp(r["last_ts"]) > pd.Timestamp(utcnow()) - pd.Timedelta("1h") for r in rows)

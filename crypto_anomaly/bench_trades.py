@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 import numpy as np, pandas as pd
 from .workspace import CryptoAnomalyError
-from .detection import interval
+from .detection import _average_precision, interval
 from .pump import ALARM, QUIET
 from .ticks import FEATURES, kernel_input, new_state, ticks
 
@@ -111,11 +111,8 @@ def threshold_for(scored:list[Scored], rate:float=BUDGET)->float: # nats
 # %% ../nbs/10_bench_trades.ipynb #dffd57fb
 def average_precision(hits:np.ndarray, background:np.ndarray)->float:
     "Average precision of scores of positives against those of the background; a tie counts against the detector."
-    if not len(hits): return np.nan
-    hits, background = np.sort(hits)[::-1], np.sort(background)
-    above = len(background) - np.searchsorted(background, hits, side="left")
-    tp = len(hits) - np.searchsorted(hits[::-1], hits, side="left")
-    return float((tp/(tp + above)).mean())
+    down = lambda x: np.sort(x)[::-1]
+    return _average_precision(down(hits), np.ones(len(hits)), down(background), np.ones(len(background)))
 
 def _resampled(of:Callable, n:int, samples:int=300, seed:int=0)->dict: # value, low, high
     "A figure of some recordings, given by their numbers, with its bootstrap interval."

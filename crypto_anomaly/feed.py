@@ -58,9 +58,9 @@ class Stream:
         for p in self.products: self._open(p)
     def _open(self, p:str)->None:
         "Go on where the store ends, with a state as if there had been no pause."
-        last, self.lives[p] = self.store.last_id(p), Live(p, *self._model())
-        self.sequences[p] = Sequence(None if last is None else last + 1)
-        if last is not None: self.lives[p].warm(f := self.store.read(p, newest=1)); self.lives[p] = Live(p, *self._model()); self.lives[p].warm(self.store.read(p, start=f.ts.iloc[0] - WARM))
+        newest, self.lives[p] = self.store.read(p, newest=1), Live(p, *self._model())
+        self.sequences[p] = Sequence(int(newest.trade_id.iloc[0]) + 1 if len(newest) else None)
+        if len(newest): self.lives[p].warm(self.store.read(p, start=newest.ts.iloc[0] - WARM))
 
     def model(self)->None:
         "Look which model is champion; an alias that has moved takes effect within five seconds."
@@ -80,7 +80,6 @@ def take(self:Stream, heard:list[Heard])->None:
     try: self.model()
     except CryptoAnomalyError as e: log.warning("the model stays: %s", e)
     late = [t for h in heard for t in h.trades if (s := self.sequences.get(t.product_id)) and s.next is not None and t.trade_id < s.next]
-    if late: self._welcome(late)
     for h in heard:
         self.stats["messages"] += 1
         if h.error: log.warning("the feed says: %s", h.error)
@@ -88,6 +87,7 @@ def take(self:Stream, heard:list[Heard])->None:
             if t.product_id in self.sequences: self._first(h, t); self.sequences[t.product_id].offer(t)
         for p, i in h.beat.items():
             if p in self.sequences and i >= (self.sequences[p].next or 0): self.beats.setdefault(p, (i, self._clock()))
+    if late: self._welcome(late)        # after all others wait in their sequences
     for p in self.sequences: self._settle(p)
     self._repair()
 
