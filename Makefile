@@ -38,7 +38,9 @@ bench: setup  ## the bars that exist so far, measured here: make bench [ONLY="P3
 
 prepare: setup  ## after editing notebooks: export, clean, README
 	rm -f crypto_anomaly/__pycache__/*.nb?  # kernels of other modules that were compiled in
-	nbdev_export && nbdev_clean && nbdev_clean --fname scheduled && python tools/build_readme.py
+	ruff format -q nbs scheduled tests tools benchmarks setup.py
+	nbdev_export && ruff format -q crypto_anomaly
+	nbdev_clean && nbdev_clean --fname scheduled && python tools/build_readme.py
 
 lock: setup  ## renew requirements.lock
 	$(UV) pip compile -q --universal --python-version 3.11 --all-extras --no-header --no-annotate --no-emit-index-url setup.py -o requirements.lock

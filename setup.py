@@ -26,15 +26,24 @@ class BuildWithStages(build_py):
         super().run()
         if not self.editable_mode:
             for folder in ("scheduled", "deploy"):
-                copytree(ROOT / folder, Path(self.build_lib) / cfg["lib_path"] / folder, dirs_exist_ok=True, ignore=ignore_patterns("Dockerfile", ".env"))
+                copytree(
+                    ROOT / folder,
+                    Path(self.build_lib) / cfg["lib_path"] / folder,
+                    dirs_exist_ok=True,
+                    ignore=ignore_patterns("Dockerfile", ".env"),
+                )
 
 
-extras = {key.removesuffix("_requirements"): words(key) for key in cfg if key.endswith("_requirements")}
+extras = {
+    key.removesuffix("_requirements"): words(key) for key in cfg if key.endswith("_requirements")
+}
 setup(
     name=cfg["lib_name"],
     version=cfg["version"],
     description=cfg["description"],
-    long_description=(ROOT / "README.md").read_text(encoding="utf-8") if (ROOT / "README.md").exists() else "",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8")
+    if (ROOT / "README.md").exists()
+    else "",
     long_description_content_type="text/markdown",
     author=cfg["author"],
     author_email=cfg["author_email"],

@@ -2,6 +2,7 @@
 
 `make bench`, or `make bench ONLY="P3 P9"`; prints a table and writes benchmarks/results.json.
 """
+
 import json
 import os
 import resource
@@ -24,8 +25,21 @@ COINS = int(os.environ.get("BENCH_COINS", 1000))  # of P1 and P2
 def row(id_, what, value, unit, bar, equal=None):
     """Keep one figure; a ratio or a limit, whichever `unit` says."""
     ok = value >= bar if unit == "x" else value <= bar
-    ROWS.append(dict(id=id_, what=what, value=round(float(value), 4), unit=unit, bar=bar, ok=bool(ok), equal=equal))
-    print(f"{id_:4} {what:74} {value:10.3f} {unit:3} (bar {bar:g}) {'ok' if ok else 'MISSED'}{'' if equal is None else ', outputs equal' if equal else ', OUTPUTS DIFFER'}", flush=True)
+    ROWS.append(
+        dict(
+            id=id_,
+            what=what,
+            value=round(float(value), 4),
+            unit=unit,
+            bar=bar,
+            ok=bool(ok),
+            equal=equal,
+        )
+    )
+    print(
+        f"{id_:4} {what:74} {value:10.3f} {unit:3} (bar {bar:g}) {'ok' if ok else 'MISSED'}{'' if equal is None else ', outputs equal' if equal else ', OUTPUTS DIFFER'}",
+        flush=True,
+    )
 
 
 def cpu(f, times=1):
@@ -52,11 +66,31 @@ def synthetic(coins, hours, seed=0):
     rng = np.random.default_rng(seed)
     price = 10 * np.exp(np.cumsum(rng.standard_t(4, (coins, hours)) * 0.006, axis=1))
     n = coins * hours
-    f = pd.DataFrame(dict(coin_id=np.repeat([f"coin{i:05}" for i in range(coins)], hours), ts=np.tile(pd.date_range("2026-01-01", periods=hours, freq="h", tz="UTC", unit="us"), coins)))
+    f = pd.DataFrame(
+        dict(
+            coin_id=np.repeat([f"coin{i:05}" for i in range(coins)], hours),
+            ts=np.tile(
+                pd.date_range("2026-01-01", periods=hours, freq="h", tz="UTC", unit="us"), coins
+            ),
+        )
+    )
     f["symbol"] = f["name"] = f.coin_id
-    f["current_price"], f["market_cap"], f["total_volume"] = price.ravel(), (price * 1e7).ravel(), rng.lognormal(15, 0.4, n)
-    f["market_cap_rank"], f["ath_change_percentage"], f["sparkline_volatility"] = 1.0, -np.abs(rng.normal(50, 10, n)), rng.uniform(0.01, 0.1, n)
-    for h, name in ((1, "price_change_percentage_1h_in_currency"), (24, "price_change_percentage_24h"), (168, "price_change_percentage_7d_in_currency"), (720, "price_change_percentage_30d_in_currency")):
+    f["current_price"], f["market_cap"], f["total_volume"] = (
+        price.ravel(),
+        (price * 1e7).ravel(),
+        rng.lognormal(15, 0.4, n),
+    )
+    f["market_cap_rank"], f["ath_change_percentage"], f["sparkline_volatility"] = (
+        1.0,
+        -np.abs(rng.normal(50, 10, n)),
+        rng.uniform(0.01, 0.1, n),
+    )
+    for h, name in (
+        (1, "price_change_percentage_1h_in_currency"),
+        (24, "price_change_percentage_24h"),
+        (168, "price_change_percentage_7d_in_currency"),
+        (720, "price_change_percentage_30d_in_currency"),
+    ):
         change = np.full((coins, hours), np.nan)
         if hours > h:
             change[:, h:] = 100 * (price[:, h:] / price[:, :-h] - 1)
@@ -70,25 +104,46 @@ def lake_of(home, table, *, daily=False, **settings):
     from crypto_anomaly.workspace import Settings, claim, open_workspace
 
     ws = claim(open_workspace(Settings(home=home, source="simulated", **settings)), "simulated")
-    for _, part in market_table(table).groupby(table.sort_values(["ts", "coin_id"], ignore_index=True).ts.dt.floor("D" if daily else "h")):
+    for _, part in market_table(table).groupby(
+        table.sort_values(["ts", "coin_id"], ignore_index=True).ts.dt.floor("D" if daily else "h")
+    ):
         write_part(ws, "snapshots", part, tag="b", schema=SCHEMA)
     return ws
 
 
 def equal(a, b, columns, rtol=1e-4):
     """The same features up to float32."""
-    return all(np.allclose(a[c].to_numpy(float), b[c].to_numpy(float), rtol=rtol, atol=1e-5, equal_nan=True) for c in columns)
+    return all(
+        np.allclose(
+            a[c].to_numpy(float), b[c].to_numpy(float), rtol=rtol, atol=1e-5, equal_nan=True
+        )
+        for c in columns
+    )
 
 
 def wrong_hours(featurize):
     """Of a market in which one hour in eight is missing: 1 h lags that are not what they should be (the value of that hour, or missing), by the kernel and by a row shift."""
-    f = synthetic(50, 500).assign(price_change_percentage_24h=lambda d: (d.ts.astype("int64") // 3_600_000_000).astype(float))  # the value says its own hour
+    f = synthetic(50, 500).assign(
+        price_change_percentage_24h=lambda d: (d.ts.astype("int64") // 3_600_000_000).astype(float)
+    )  # the value says its own hour
     f = f[~f.ts.isin(np.random.default_rng(1).choice(f.ts.unique(), 62, replace=False))]
     x = featurize(f).astype({"price_change_pct_24h": float, "price_change_pct_24h_lag_1h": float})
     there = set(zip(x.coin_id, x.price_change_pct_24h))
-    right = pd.Series([h - 1 if (c, h - 1) in there else np.nan for c, h in zip(x.coin_id, x.price_change_pct_24h)])
-    off = lambda lag: int((lag.reset_index(drop=True) != right).sum() - (lag.reset_index(drop=True).isna() & right.isna()).sum())  # noqa: E731
-    return off(x.price_change_pct_24h_lag_1h), off(x.groupby("coin_id").price_change_pct_24h.shift(1)), len(x)
+    right = pd.Series(
+        [
+            h - 1 if (c, h - 1) in there else np.nan
+            for c, h in zip(x.coin_id, x.price_change_pct_24h)
+        ]
+    )
+    off = lambda lag: int(
+        (lag.reset_index(drop=True) != right).sum()
+        - (lag.reset_index(drop=True).isna() & right.isna()).sum()
+    )  # noqa: E731
+    return (
+        off(x.price_change_pct_24h_lag_1h),
+        off(x.groupby("coin_id").price_change_pct_24h.shift(1)),
+        len(x),
+    )
 
 
 def p1():
@@ -96,7 +151,14 @@ def p1():
     import plain
 
     from crypto_anomaly.data import list_parts, read_snapshots
-    from crypto_anomaly.features import INPUT, FeatureConfig, _base, _history, featurize, get_feature_columns
+    from crypto_anomaly.features import (
+        INPUT,
+        FeatureConfig,
+        _base,
+        _history,
+        featurize,
+        get_feature_columns,
+    )
     from crypto_anomaly.windows import Rows, baseline
 
     featurize(synthetic(12, 300))  # compiled code is loaded
@@ -105,24 +167,54 @@ def p1():
         files = list(list_parts(ws).path)
         ours_read, table = cpu(lambda: read_snapshots(ws, columns=INPUT))
         ours, x = cpu(lambda: featurize(table))
-        plain_read, raw = cpu(lambda: pd.concat([pd.read_parquet(p, columns=INPUT) for p in files], ignore_index=True))
+        plain_read, raw = cpu(
+            lambda: pd.concat([pd.read_parquet(p, columns=INPUT) for p in files], ignore_index=True)
+        )
         temporal, _ = cpu(lambda: plain.features(raw, robust_z=False))
         whole, y = cpu(lambda: plain.features(raw))
         same = equal(x, y, [c for c in get_feature_columns() if c in y])
     what = f"{COINS} coins x 2160 h"
-    row("P1", f"files to features, {what}", (plain_read + whole) / (ours_read + ours), "x", 15, same)
-    row("P1", f"features only, {what} ({ours:.1f} s against {whole:.0f} s)", whole / ours, "x", 20, same)
+    row(
+        "P1", f"files to features, {what}", (plain_read + whole) / (ours_read + ours), "x", 15, same
+    )
+    row(
+        "P1",
+        f"features only, {what} ({ours:.1f} s against {whole:.0f} s)",
+        whole / ours,
+        "x",
+        20,
+        same,
+    )
     r, c = Rows(table, None), FeatureConfig()
-    row("P1", "lags, windows and calendar alone (no robust z)", temporal / cpu(lambda: dict(_history(r, _base(r, c), c)))[0], "x", 1)
-    few, changes = Rows(synthetic(50, 2160), None), synthetic(50, 2160).price_change_percentage_24h.to_numpy()
-    theirs, z = cpu(lambda: np.concatenate([plain.sliding_mad_z(x, 0.2) for x in changes.reshape(50, -1)]))
+    row(
+        "P1",
+        "lags, windows and calendar alone (no robust z)",
+        temporal / cpu(lambda: dict(_history(r, _base(r, c), c)))[0],
+        "x",
+        1,
+    )
+    few, changes = (
+        Rows(synthetic(50, 2160), None),
+        synthetic(50, 2160).price_change_percentage_24h.to_numpy(),
+    )
+    theirs, z = cpu(
+        lambda: np.concatenate([plain.sliding_mad_z(x, 0.2) for x in changes.reshape(50, -1)])
+    )
+
     def own_z():
         median, mad = baseline(changes, few.window(c.baseline_hours), few.rows, c.least_baseline)
         return (changes - median) / np.maximum(1.4826 * mad, 0.2)
 
     own_z()  # compiled code is loaded
     mine, own = cpu(own_z)
-    row("P1", "own-week robust z alone, against numpy's sorted sliding windows", theirs / mine, "x", 5, bool(np.allclose(own, z, equal_nan=True)))
+    row(
+        "P1",
+        "own-week robust z alone, against numpy's sorted sliding windows",
+        theirs / mine,
+        "x",
+        5,
+        bool(np.allclose(own, z, equal_nan=True)),
+    )
     wrong, shifted, rows = wrong_hours(featurize)
     row("P1", f"wrong-hour lags with gaps (a row shift has {shifted / rows:.0%})", wrong, "", 0)
     for name, value, bar in memory():
@@ -141,7 +233,11 @@ def curve(featurize):
 def peak(code):
     """Peak MB of a process that runs `code` with this folder on its path."""
     code = f"import sys; sys.path.insert(0, {str(HERE)!r}); import bench\n{code}\nprint(next(int(x.split()[1]) for x in open('/proc/self/status') if x.startswith('VmHWM')) / 1024)"
-    return float(subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.PIPE, text=True).stdout.split()[-1])
+    return float(
+        subprocess.run(
+            [sys.executable, "-c", code], check=True, stdout=subprocess.PIPE, text=True
+        ).stdout.split()[-1]
+    )
 
 
 def memory():
@@ -150,10 +246,23 @@ def memory():
     with tempfile.TemporaryDirectory() as home:
         ws = lake_of(home, synthetic(COINS, 2160), daily=True)
         ours = peak(build.format(home=home))
-        theirs = peak(f"import glob, pandas as pd, plain; from crypto_anomaly.features import INPUT, META, get_feature_columns\nx = plain.features(pd.concat([pd.read_parquet(p, columns=INPUT) for p in sorted(glob.glob('{ws.root}/lake/snapshots/*/*.parquet'))], ignore_index=True), robust_z=False).reindex(columns=[*META, *get_feature_columns()])\nx.to_parquet('{home}/x.parquet')")
-        yield f"peak memory of plain over ours ({theirs:,.0f} against {ours:,.0f} MB), dataset written", theirs / ours, 3
+        theirs = peak(
+            f"import glob, pandas as pd, plain; from crypto_anomaly.features import INPUT, META, get_feature_columns\nx = plain.features(pd.concat([pd.read_parquet(p, columns=INPUT) for p in sorted(glob.glob('{ws.root}/lake/snapshots/*/*.parquet'))], ignore_index=True), robust_z=False).reindex(columns=[*META, *get_feature_columns()])\nx.to_parquet('{home}/x.parquet')"
+        )
+        yield (
+            f"peak memory of plain over ours ({theirs:,.0f} against {ours:,.0f} MB), dataset written",
+            theirs / ours,
+            3,
+        )
     with tempfile.TemporaryDirectory() as home:
-        subprocess.run([sys.executable, "-c", f"import sys; sys.path.insert(0, {str(HERE)!r}); import bench; bench.ten_million({home!r})"], check=True)
+        subprocess.run(
+            [
+                sys.executable,
+                "-c",
+                f"import sys; sys.path.insert(0, {str(HERE)!r}); import bench; bench.ten_million({home!r})",
+            ],
+            check=True,
+        )
         t = time.perf_counter()
         used = peak(build.format(home=home))
         yield f"dataset of 10,000,000 rows, peak ({time.perf_counter() - t:.0f} s wall)", used, 4096
@@ -170,7 +279,14 @@ def p2():
     """Append the newest hour of 1000 coins: store it, read what it needs, compute its features; against a full plain rebuild (reading measured whole, features on a tenth of the coins and multiplied)."""
     import plain
 
-    from crypto_anomaly.data import SCHEMA, compact, list_parts, market_table, read_snapshots, write_part
+    from crypto_anomaly.data import (
+        SCHEMA,
+        compact,
+        list_parts,
+        market_table,
+        read_snapshots,
+        write_part,
+    )
     from crypto_anomaly.features import INPUT, featurize, get_feature_columns
     from crypto_anomaly.scan import moment_features
 
@@ -181,7 +297,15 @@ def p2():
             newest = table[table.ts == table.ts.max()]
             ws = lake_of(home, table[table.ts < table.ts.max()])
             files = list(list_parts(ws).path)
-            plain_read = cpu(lambda files=files: pd.concat([pd.read_parquet(p, columns=INPUT) for p in files]))[0] if hours == 2160 else 0.0
+            plain_read = (
+                cpu(
+                    lambda files=files: pd.concat(
+                        [pd.read_parquet(p, columns=INPUT) for p in files]
+                    )
+                )[0]
+                if hours == 2160
+                else 0.0
+            )
             compact(ws, before=table.ts.max())
             moment_features(ws)
 
@@ -194,31 +318,80 @@ def p2():
             same = x[cols].equals(whole[whole.ts == x.ts.max()].reset_index(drop=True)[cols])
     sample = synthetic(COINS // 10, 2160)
     rebuild = plain_read + 10 * cpu(lambda: plain.features(sample))[0]
-    row("P2", f"append the newest hour, {COINS} coins ({1e3 * seconds[2160]:.0f} ms), equal to the batch to the bit; rebuild from a tenth x 10", rebuild / seconds[2160], "x", 500, same)
-    row("P2", "cost with 2160 h of history over cost with 720 h", seconds[2160] / seconds[720], "", 1.25)
+    row(
+        "P2",
+        f"append the newest hour, {COINS} coins ({1e3 * seconds[2160]:.0f} ms), equal to the batch to the bit; rebuild from a tenth x 10",
+        rebuild / seconds[2160],
+        "x",
+        500,
+        same,
+    )
+    row(
+        "P2",
+        "cost with 2160 h of history over cost with 720 h",
+        seconds[2160] / seconds[720],
+        "",
+        1.25,
+    )
 
 
 def p3():
     """Read 2,160 hourly files of 250 coins, as they come and compacted, against reading them one by one with pandas."""
-    from crypto_anomaly.data import SCHEMA, compact, list_parts, parse_markets, read_snapshots, write_part
+    from crypto_anomaly.data import (
+        SCHEMA,
+        compact,
+        list_parts,
+        parse_markets,
+        read_snapshots,
+        write_part,
+    )
     from crypto_anomaly.simulate import Market, markets
     from crypto_anomaly.workspace import Settings, claim, open_workspace
 
     start = pd.Timestamp("2026-02-01", tz="UTC")
-    base = parse_markets(markets(Market(), start, per_page=250, windows=("1h", "24h", "7d", "30d")), start)
-    columns = ["coin_id", "ts", "current_price", "market_cap", "total_volume", "price_change_percentage_24h"]
+    base = parse_markets(
+        markets(Market(), start, per_page=250, windows=("1h", "24h", "7d", "30d")), start
+    )
+    columns = [
+        "coin_id",
+        "ts",
+        "current_price",
+        "market_cap",
+        "total_volume",
+        "price_change_percentage_24h",
+    ]
     with tempfile.TemporaryDirectory() as home:
         ws = claim(open_workspace(Settings(home=home, source="simulated")), "simulated")
         for h in range(2160):
-            write_part(ws, "snapshots", base.assign(ts=base.ts + pd.Timedelta(hours=h)), tag="b", schema=SCHEMA)
+            write_part(
+                ws,
+                "snapshots",
+                base.assign(ts=base.ts + pd.Timedelta(hours=h)),
+                tag="b",
+                schema=SCHEMA,
+            )
         files = list(list_parts(ws).path)
-        plain = lambda: pd.concat([pd.read_parquet(p, columns=columns) for p in files], ignore_index=True)  # noqa: E731
-        same = lambda a, b: bool((a[columns].sort_values(["ts", "coin_id"]).to_numpy() == b[columns].sort_values(["ts", "coin_id"]).to_numpy()).all())  # noqa: E731
+        plain = lambda: pd.concat(
+            [pd.read_parquet(p, columns=columns) for p in files], ignore_index=True
+        )  # noqa: E731
+        same = lambda a, b: bool(
+            (
+                a[columns].sort_values(["ts", "coin_id"]).to_numpy()
+                == b[columns].sort_values(["ts", "coin_id"]).to_numpy()
+            ).all()
+        )  # noqa: E731
         a, b, x, y = interleaved(plain, lambda: read_snapshots(ws, columns=columns))
         row("P3", "2,160 hourly files, six columns", a / b, "x", 4, same(x, y))
         compact(ws, before=start + pd.Timedelta("400D"))
         b, y = cpu(lambda: read_snapshots(ws, columns=columns), 3)
-        row("P3", f"the same compacted to {len(list_parts(ws))} daily files", a / b, "x", 20, same(x, y))
+        row(
+            "P3",
+            f"the same compacted to {len(list_parts(ws))} daily files",
+            a / b,
+            "x",
+            20,
+            same(x, y),
+        )
 
 
 def forest_rows(n, d, seed=0):
@@ -241,9 +414,21 @@ def p4():
     for n, times, bar in ((1, 2000, 1500), (250, 200, 35), (len(X), 1, 4.5)):
         x = X[:n]
         ours.strangeness(x)
-        a, b, u, v = interleaved(lambda x=x, n=n: [sk.score_samples(x) for _ in range(30 if n < 1e6 else 1)][-1], lambda x=x, t=times: [ours.strangeness(x) for _ in range(t)][-1])
-        same = float(np.abs(u + v).max()) == 0.0 and bool((sk.predict(x) == np.where(-v - sk.offset_ < 0, -1, 1)).all())
-        row("P4", f"forest score, {n:,} rows, missing values included, largest difference {np.abs(u + v).max()}", (a / (30 if n < 1e6 else 1)) / (b / times), "x", bar, same)
+        a, b, u, v = interleaved(
+            lambda x=x, n=n: [sk.score_samples(x) for _ in range(30 if n < 1e6 else 1)][-1],
+            lambda x=x, t=times: [ours.strangeness(x) for _ in range(t)][-1],
+        )
+        same = float(np.abs(u + v).max()) == 0.0 and bool(
+            (sk.predict(x) == np.where(-v - sk.offset_ < 0, -1, 1)).all()
+        )
+        row(
+            "P4",
+            f"forest score, {n:,} rows, missing values included, largest difference {np.abs(u + v).max()}",
+            (a / (30 if n < 1e6 else 1)) / (b / times),
+            "x",
+            bar,
+            same,
+        )
 
 
 def p5():
@@ -273,7 +458,14 @@ def p5():
 
         a, b, (_, u), (_, v) = interleaved(plain, ours, rounds=3 if n < 1e6 else 1)
         quality = average_precision_score(planted, u), average_precision_score(planted, v)
-        row("P5", f"train, threshold, score {n:,} x 30 ({a:.1f} s against {b:.2f} s; average precision {quality[0]:.3f} and {quality[1]:.3f})", a / b, "x", bar, quality[1] >= quality[0] - 0.02)
+        row(
+            "P5",
+            f"train, threshold, score {n:,} x 30 ({a:.1f} s against {b:.2f} s; average precision {quality[0]:.3f} and {quality[1]:.3f})",
+            a / b,
+            "x",
+            bar,
+            quality[1] >= quality[0] - 0.02,
+        )
 
 
 def p9():
@@ -291,7 +483,9 @@ def p9():
                 t = time.perf_counter()
                 r.promote(v)
                 promote.append(time.perf_counter() - t)
-        timed = lambda f: np.median([(t := time.perf_counter(), f(), time.perf_counter() - t)[2] for _ in range(50)])  # noqa: E731
+        timed = lambda f: np.median(
+            [(t := time.perf_counter(), f(), time.perf_counter() - t)[2] for _ in range(50)]
+        )  # noqa: E731
         row("P9", "promote", 1e3 * np.median(promote), "ms", 5)
         row("P9", "list 200 versions", 1e3 * timed(lambda: r.list_model_versions(200)), "ms", 6)
         row("P9", "resolve an alias", 1e3 * timed(lambda: r.resolve("champion")), "ms", 1)
@@ -306,7 +500,15 @@ def served(home):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
-    server = subprocess.Popen([sys.executable, "-c", f"import sys; sys.argv = ['x', 'serve', '--port', '{port}']; from crypto_anomaly.cli import main; main()"], env=os.environ | {"CRYPTO_ANOMALY_HOME": home}, stderr=subprocess.DEVNULL)
+    server = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            f"import sys; sys.argv = ['x', 'serve', '--port', '{port}']; from crypto_anomaly.cli import main; main()",
+        ],
+        env=os.environ | {"CRYPTO_ANOMALY_HOME": home},
+        stderr=subprocess.DEVNULL,
+    )
     try:
         for _ in range(600):
             try:
@@ -317,7 +519,11 @@ def served(home):
         proc = Path(f"/proc/{server.pid}")
         assert "sklearn" not in (proc / "maps").read_text()
         ticks = sum(map(int, (proc / "stat").read_text().rsplit(")", 1)[1].split()[11:13]))
-        peak = next(int(line.split()[1]) for line in (proc / "status").read_text().splitlines() if line.startswith("VmHWM"))
+        peak = next(
+            int(line.split()[1])
+            for line in (proc / "status").read_text().splitlines()
+            if line.startswith("VmHWM")
+        )
         return ticks / os.sysconf("SC_CLK_TCK"), peak / 1024
     finally:
         server.terminate()
@@ -337,7 +543,12 @@ def requests_per_cpu_second(command, env, asks, seconds):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    server = subprocess.Popen([a.replace("PORT", str(port)) for a in command], env=os.environ | env, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    server = subprocess.Popen(
+        [a.replace("PORT", str(port)) for a in command],
+        env=os.environ | env,
+        stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+    )
     try:
         for _ in range(600):
             try:
@@ -384,20 +595,32 @@ def p6():
     batch.warm(f.iloc[:40_000])
     seconds, _ = cpu(lambda: batch.score(stream))
     same = bool(np.array_equal(live.last, batch.last)) and one[0] == batch.now["score"]
-    row("P6", "one trade in, its scores out, p50 in process", np.median(took) / 1000, "µs", 10, same)
+    row(
+        "P6", "one trade in, its scores out, p50 in process", np.median(took) / 1000, "µs", 10, same
+    )
     row("P6", "trades scored a second, in batches", len(stream) / seconds, "x", 100_000, same)
     px = f.set_index("ts").price
     window = px[px.index > px.index[40_000] - pd.Timedelta("20min")][: px.index[40_000]]
 
     def plain():
         s = np.log(window.resample("1s").last().ffill())
-        return [s.diff(k).iloc[-1] for k in (1, 5, 30)] + [s.ewm(span=30).mean().iloc[-1], s.diff().rolling(60).std().iloc[-1], ((s - s.rolling(30).mean()) / s.rolling(30).std()).iloc[-1]]
+        return [s.diff(k).iloc[-1] for k in (1, 5, 30)] + [
+            s.ewm(span=30).mean().iloc[-1],
+            s.diff().rolling(60).std().iloc[-1],
+            ((s - s.rolling(30).mean()) / s.rolling(30).std()).iloc[-1],
+        ]
 
     a, state = kernel_input(f), new_state()
     ticks(state, *(v[:40_000] for v in a))
     theirs, _ = cpu(plain, 20)
     ours, (X, _, _) = cpu(lambda: ticks(state, *(v[40_000:100_000] for v in a)))
-    row("P6", "features of one trade against recomputing a window of 20 min", theirs / (ours / len(X)), "x", 3000)
+    row(
+        "P6",
+        "features of one trade against recomputing a window of 20 min",
+        theirs / (ours / len(X)),
+        "x",
+        3000,
+    )
     assert len(FEATURES) == X.shape[1]
 
 
@@ -410,14 +633,29 @@ def private_postgres(folder):
     asuser = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
 
     def tool(name, *args):
-        subprocess.run([*asuser, str(binaries[-1].with_name(name)), "-D", f"{folder}/db", *args], check=True, stdout=subprocess.DEVNULL, cwd="/")
+        subprocess.run(
+            [*asuser, str(binaries[-1].with_name(name)), "-D", f"{folder}/db", *args],
+            check=True,
+            stdout=subprocess.DEVNULL,
+            cwd="/",
+        )
 
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     tool("initdb", "-A", "trust", "-U", "postgres")
-    tool("pg_ctl", "-o", f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder}", "-l", f"{folder}/log", "-w", "start")
-    return f"postgresql+psycopg://postgres@127.0.0.1:{port}/postgres", lambda: tool("pg_ctl", "-m", "immediate", "stop")
+    tool(
+        "pg_ctl",
+        "-o",
+        f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder}",
+        "-l",
+        f"{folder}/log",
+        "-w",
+        "start",
+    )
+    return f"postgresql+psycopg://postgres@127.0.0.1:{port}/postgres", lambda: tool(
+        "pg_ctl", "-m", "immediate", "stop"
+    )
 
 
 def p7():
@@ -433,7 +671,14 @@ def p7():
         store, start = TradeStore(f"sqlite:///{home}/trades.db"), time.perf_counter()
         for b in batches:
             store.write(b)
-        row("P7", f"trades stored a second on SQLite ({len(all_of):,}, batches of 5,000)", len(all_of) / (time.perf_counter() - start), "x", 80_000, store.completeness("BTC-USD")["trades"] == len(all_of))
+        row(
+            "P7",
+            f"trades stored a second on SQLite ({len(all_of):,}, batches of 5,000)",
+            len(all_of) / (time.perf_counter() - start),
+            "x",
+            80_000,
+            store.completeness("BTC-USD")["trades"] == len(all_of),
+        )
     with tempfile.TemporaryDirectory(prefix="pg") as folder:
         url, stop = private_postgres(folder)
         if url is None:
@@ -457,8 +702,22 @@ def p7():
                     plain.commit()
                 rates.append((ours, 500 / (time.perf_counter() - start)))
             ours, theirs = np.median(rates, axis=0)
-            same = store._read(__import__("sqlalchemy").text("SELECT count(*) FROM plain p JOIN trades t USING (product_id, trade_id, ts, price, size, taker_side)"))[0][0] == 1500
-            row("P7", f"PostgreSQL, batches ({ours:,.0f}/s) against an INSERT a transaction ({theirs:,.0f}/s)", ours / theirs, "x", 60, same)
+            same = (
+                store._read(
+                    __import__("sqlalchemy").text(
+                        "SELECT count(*) FROM plain p JOIN trades t USING (product_id, trade_id, ts, price, size, taker_side)"
+                    )
+                )[0][0]
+                == 1500
+            )
+            row(
+                "P7",
+                f"PostgreSQL, batches ({ours:,.0f}/s) against an INSERT a transaction ({theirs:,.0f}/s)",
+                ours / theirs,
+                "x",
+                60,
+                same,
+            )
             plain.close()
             store.engine.dispose()
         finally:
@@ -495,11 +754,48 @@ def p8():
             train_candidate(held)
         moment_features(ws).to_parquet(f"{home}/moment.parquet")
         hour = trades_of_an_hour(ws)
-        ours = requests_per_cpu_second([sys.executable, "-c", "import sys; sys.argv = ['x', 'serve', '--port', 'PORT']; from crypto_anomaly.cli import main; main()"], {"CRYPTO_ANOMALY_HOME": home, "CRYPTO_ANOMALY_LOG_LEVEL": "WARNING"}, [("GET", "/anomalies?limit=5"), ("POST", "/scan"), ("GET", "/score")], 4)
-        plain = requests_per_cpu_second([sys.executable, str(Path(__file__).with_name("plain_server.py")), f"{home}/moment.parquet", "PORT"], {}, [("GET", "/predict"), ("POST", "/train")], 4)
-    row("P8", "answers per CPU second, cached /anomalies against predict per request", ours["/anomalies?limit=5"] / plain["/predict"], "x", 100)
-    row("P8", f"answers per CPU second, /score ({hour} trades stored) against predict per request", ours["/score"] / plain["/predict"], "x", 100)
-    row("P8", "answers per CPU second, cached /scan against train per request", ours["/scan"] / plain["/train"], "x", 2000)
+        ours = requests_per_cpu_second(
+            [
+                sys.executable,
+                "-c",
+                "import sys; sys.argv = ['x', 'serve', '--port', 'PORT']; from crypto_anomaly.cli import main; main()",
+            ],
+            {"CRYPTO_ANOMALY_HOME": home, "CRYPTO_ANOMALY_LOG_LEVEL": "WARNING"},
+            [("GET", "/anomalies?limit=5"), ("POST", "/scan"), ("GET", "/score")],
+            4,
+        )
+        plain = requests_per_cpu_second(
+            [
+                sys.executable,
+                str(Path(__file__).with_name("plain_server.py")),
+                f"{home}/moment.parquet",
+                "PORT",
+            ],
+            {},
+            [("GET", "/predict"), ("POST", "/train")],
+            4,
+        )
+    row(
+        "P8",
+        "answers per CPU second, cached /anomalies against predict per request",
+        ours["/anomalies?limit=5"] / plain["/predict"],
+        "x",
+        100,
+    )
+    row(
+        "P8",
+        f"answers per CPU second, /score ({hour} trades stored) against predict per request",
+        ours["/score"] / plain["/predict"],
+        "x",
+        100,
+    )
+    row(
+        "P8",
+        "answers per CPU second, cached /scan against train per request",
+        ours["/scan"] / plain["/train"],
+        "x",
+        2000,
+    )
     print(f"     {ours} against {plain}")
 
 
@@ -508,18 +804,42 @@ def p10():
 
     def child(code):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+        out = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, out
 
-    row("P10", "crypto-anomaly --help, CPU", np.median([child("import sys; sys.argv = ['crypto-anomaly', '--help']; from crypto_anomaly.cli import main\ntry: main()\nexcept SystemExit: pass")[0] for _ in range(5)]), "s", 0.4)
+    row(
+        "P10",
+        "crypto-anomaly --help, CPU",
+        np.median(
+            [
+                child(
+                    "import sys; sys.argv = ['crypto-anomaly', '--help']; from crypto_anomaly.cli import main\ntry: main()\nexcept SystemExit: pass"
+                )[0]
+                for _ in range(5)
+            ]
+        ),
+        "s",
+        0.4,
+    )
     with tempfile.TemporaryDirectory() as home:
         seconds, megabytes = served(home)
     row("P10", "server ready and first answer, CPU, no sklearn", seconds, "s", 2)
     row("P10", "server memory, peak", megabytes, "MB", 250)
     with tempfile.TemporaryDirectory() as home:
         t = time.perf_counter()
-        subprocess.run([sys.executable, "-c", f"import sys; sys.argv = ['x', 'up', '--once', '--source', 'simulated', '--home', {home!r}]; from crypto_anomaly.cli import main; main()"], check=True, capture_output=True, env={k: v for k, v in os.environ.items() if not k.startswith("CRYPTO_ANOMALY_")})
+        subprocess.run(
+            [
+                sys.executable,
+                "-c",
+                f"import sys; sys.argv = ['x', 'up', '--once', '--source', 'simulated', '--home', {home!r}]; from crypto_anomaly.cli import main; main()",
+            ],
+            check=True,
+            capture_output=True,
+            env={k: v for k, v in os.environ.items() if not k.startswith("CRYPTO_ANOMALY_")},
+        )
         row("P10", "up --once on a warm install, wall", time.perf_counter() - t, "s", 60)
 
 

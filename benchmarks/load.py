@@ -2,6 +2,7 @@
 
 `python benchmarks/load.py [seconds]`; everything on loopback, in a home of its own.
 """
+
 import json
 import os
 import socket
@@ -15,12 +16,27 @@ import urllib.request
 from collections import Counter
 from datetime import UTC, datetime
 
-from crypto_anomaly.pipeline import backfill_lake, build_dataset, evaluate_candidate, ingest, train_candidate
+from crypto_anomaly.pipeline import (
+    backfill_lake,
+    build_dataset,
+    evaluate_candidate,
+    ingest,
+    train_candidate,
+)
 from crypto_anomaly.registry import open_registry
 from crypto_anomaly.workspace import Settings, claim, iso, open_workspace
 
 SECONDS = int(sys.argv[1]) if len(sys.argv) > 1 else 60
-PATHS = [("GET", "/anomalies"), ("GET", "/market"), ("GET", "/model/info"), ("POST", "/scan"), ("GET", "/models/assets/anomaly_detector/versions"), ("POST", "/model/reload"), ("GET", "/coins"), ("GET", "/health")]
+PATHS = [
+    ("GET", "/anomalies"),
+    ("GET", "/market"),
+    ("GET", "/model/info"),
+    ("POST", "/scan"),
+    ("GET", "/models/assets/anomaly_detector/versions"),
+    ("POST", "/model/reload"),
+    ("GET", "/coins"),
+    ("GET", "/health"),
+]
 
 
 def free_port():
@@ -30,7 +46,12 @@ def free_port():
 
 
 def start(*args, **env):
-    return subprocess.Popen([sys.executable, "-c", "from crypto_anomaly.cli import main; main()", *map(str, args)], env=os.environ | env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return subprocess.Popen(
+        [sys.executable, "-c", "from crypto_anomaly.cli import main; main()", *map(str, args)],
+        env=os.environ | env,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
 
 
 def now():
@@ -43,11 +64,17 @@ def ask(port, until, told):
         method, path = PATHS[(i := i + 1) % len(PATHS)]
         before = now()
         try:
-            with urllib.request.urlopen(urllib.request.Request(f"http://127.0.0.1:{port}{path}", method=method), timeout=30) as r:
+            with urllib.request.urlopen(
+                urllib.request.Request(f"http://127.0.0.1:{port}{path}", method=method), timeout=30
+            ) as r:
                 status, body = r.status, r.read()
         except urllib.error.HTTPError as e:
             status, body = e.code, e.read()
-        version = json.loads(body).get("model_version", json.loads(body).get("version")) if path in ("/anomalies", "/market", "/model/info", "/scan") and status == 200 else None
+        version = (
+            json.loads(body).get("model_version", json.loads(body).get("version"))
+            if path in ("/anomalies", "/market", "/model/info", "/scan") and status == 200
+            else None
+        )
         told.append((path, status, before, now(), version))
 
 
@@ -62,7 +89,9 @@ with tempfile.TemporaryDirectory() as home:
     url = f"http://127.0.0.1:{market}/api/v3"
     upstream = start("simulate", "--port", market)
     time.sleep(5)
-    ws = claim(open_workspace(Settings(home=home, source="simulated", coingecko_url=url)), "simulated")
+    ws = claim(
+        open_workspace(Settings(home=home, source="simulated", coingecko_url=url)), "simulated"
+    )
     backfill_lake(ws)
     ingest(ws)
     build_dataset(ws)
@@ -71,7 +100,17 @@ with tempfile.TemporaryDirectory() as home:
         train_candidate(ws, contamination=contamination)
         assert evaluate_candidate(ws, compare_to="none")["passed"]
     crown(r, 1)
-    server = start("serve", "--port", port, "--workers", 2, CRYPTO_ANOMALY_HOME=home, CRYPTO_ANOMALY_SOURCE="simulated", CRYPTO_ANOMALY_COINGECKO_URL=url, CRYPTO_ANOMALY_LOG_LEVEL="WARNING")
+    server = start(
+        "serve",
+        "--port",
+        port,
+        "--workers",
+        2,
+        CRYPTO_ANOMALY_HOME=home,
+        CRYPTO_ANOMALY_SOURCE="simulated",
+        CRYPTO_ANOMALY_COINGECKO_URL=url,
+        CRYPTO_ANOMALY_LOG_LEVEL="WARNING",
+    )
     try:
         time.sleep(8)
         told, until, begun = [], time.monotonic() + SECONDS, time.monotonic()
@@ -86,10 +125,18 @@ with tempfile.TemporaryDirectory() as home:
                 upstream.kill()
         for p in people:
             p.join()
-        crowned = sorted((e["at"], e["version"]) for e in r.events(limit=10_000) if e["kind"] in ("model_promoted", "model_rolled_back"))
-        allowed = lambda a, b: {[v for t, v in crowned if t <= a][-1]} | {v for t, v in crowned if a < t <= b}  # noqa: E731
+        crowned = sorted(
+            (e["at"], e["version"])
+            for e in r.events(limit=10_000)
+            if e["kind"] in ("model_promoted", "model_rolled_back")
+        )
+        allowed = lambda a, b: (
+            {[v for t, v in crowned if t <= a][-1]} | {v for t, v in crowned if a < t <= b}
+        )  # noqa: E731
         wrong = [t for t in told if t[4] is not None and t[4] not in allowed(t[2], t[3])]
-        print(f"{len(told)} answers in {SECONDS} s, {promoted} promotions, the market died after {SECONDS / 3:.0f} s: {dict(Counter(s for _, s, *_ in told))}, {len(wrong)} by a model that was not champion then")
+        print(
+            f"{len(told)} answers in {SECONDS} s, {promoted} promotions, the market died after {SECONDS / 3:.0f} s: {dict(Counter(s for _, s, *_ in told))}, {len(wrong)} by a model that was not champion then"
+        )
         assert not wrong, wrong[:3]
         assert all(status < 500 for _, status, *_ in told), [t for t in told if t[1] >= 500][:3]
     finally:

@@ -1,12 +1,37 @@
 """The textbook side of the benchmarks: what a careful pandas user writes for gap-free hourly data. Also the reference of tests/test_properties.py."""
+
 import numpy as np
 import pandas as pd
 
-CHANGES = {"price_change_pct_1h": ("price_change_percentage_1h_in_currency", 1), "price_change_pct_24h": ("price_change_percentage_24h", 24), "price_change_pct_7d": ("price_change_percentage_7d_in_currency", 168)}
+CHANGES = {
+    "price_change_pct_1h": ("price_change_percentage_1h_in_currency", 1),
+    "price_change_pct_24h": ("price_change_percentage_24h", 24),
+    "price_change_pct_7d": ("price_change_percentage_7d_in_currency", 168),
+}
 LAGGED = [*CHANGES, "market_cap_to_volume", "sparkline_volatility"]
-OWN = {"price_change_pct_1h": 0.05, "price_change_pct_24h": 0.2, "price_change_pct_7d": 0.5, "market_cap_to_volume_log": 0.02, "sparkline_volatility": 0.001, "volume_surge": 0.02}
-CROSS = {"price_change_pct_1h": 0.05, "price_change_pct_24h": 0.2, "price_change_pct_7d": 0.5, "market_cap_to_volume_log": 0.02, "sparkline_volatility": 0.001, "ath_change_pct": 0.5}
-MASKED = ["current_price", "market_cap", "total_volume", "price_change_percentage_24h", "ath_change_percentage"]
+OWN = {
+    "price_change_pct_1h": 0.05,
+    "price_change_pct_24h": 0.2,
+    "price_change_pct_7d": 0.5,
+    "market_cap_to_volume_log": 0.02,
+    "sparkline_volatility": 0.001,
+    "volume_surge": 0.02,
+}
+CROSS = {
+    "price_change_pct_1h": 0.05,
+    "price_change_pct_24h": 0.2,
+    "price_change_pct_7d": 0.5,
+    "market_cap_to_volume_log": 0.02,
+    "sparkline_volatility": 0.001,
+    "ath_change_pct": 0.5,
+}
+MASKED = [
+    "current_price",
+    "market_cap",
+    "total_volume",
+    "price_change_percentage_24h",
+    "ath_change_percentage",
+]
 
 
 def mad(w: np.ndarray) -> float:
@@ -22,7 +47,9 @@ def base(f: pd.DataFrame, g) -> pd.DataFrame:
     x["market_cap_to_volume"] = f.market_cap / f.total_volume.where(f.total_volume > 0)
     x["ath_change_pct"] = f.ath_change_percentage
     rolling = g(f.current_price).rolling(168, min_periods=1)
-    x["sparkline_volatility"] = f.sparkline_volatility.fillna((rolling.std() / rolling.mean()).reset_index(level=0, drop=True))
+    x["sparkline_volatility"] = f.sparkline_volatility.fillna(
+        (rolling.std() / rolling.mean()).reset_index(level=0, drop=True)
+    )
     x["price_change_pct_30d"] = f.price_change_percentage_30d_in_currency
     for c in MASKED:
         x[f"{c}_missing"] = f[c].isna().astype(float)
@@ -36,12 +63,20 @@ def history(f: pd.DataFrame, x: pd.DataFrame, g) -> None:
             x[f"{c}_lag_{h}h"] = g(x[c]).shift(h)
     for h in (6, 24):
         for c in ("price_change_pct_24h", "sparkline_volatility"):
-            x[f"{c}_rolling_mean_{h}h"] = g(x[c]).rolling(h, min_periods=1).mean().reset_index(level=0, drop=True)
-            x[f"{c}_rolling_std_{h}h"] = g(x[c]).rolling(h, min_periods=2).std().reset_index(level=0, drop=True)
+            x[f"{c}_rolling_mean_{h}h"] = (
+                g(x[c]).rolling(h, min_periods=1).mean().reset_index(level=0, drop=True)
+            )
+            x[f"{c}_rolling_std_{h}h"] = (
+                g(x[c]).rolling(h, min_periods=2).std().reset_index(level=0, drop=True)
+            )
     x["market_cap_to_volume_log"] = np.log1p(x.market_cap_to_volume)
     x["hour_of_day"], x["day_of_week"] = f.ts.dt.hour, f.ts.dt.day_of_week
     x["hours_since_last"] = g(f.ts).diff().dt.total_seconds() / 3600
-    x["has_gap_in_history"] = (g((x.hours_since_last > 1.5).astype(float)).rolling(24, min_periods=1).max() > 0).astype(float).reset_index(level=0, drop=True)
+    x["has_gap_in_history"] = (
+        (g((x.hours_since_last > 1.5).astype(float)).rolling(24, min_periods=1).max() > 0)
+        .astype(float)
+        .reset_index(level=0, drop=True)
+    )
 
 
 def normalised(f: pd.DataFrame, x: pd.DataFrame, g) -> None:
@@ -58,7 +93,9 @@ def normalised(f: pd.DataFrame, x: pd.DataFrame, g) -> None:
         at = x.groupby(f.ts)[c]
         centre = at.transform("median")
         spread = (x[c] - centre).abs().groupby(f.ts).transform("median")
-        x[f"{c}_cross_z"] = ((x[c] - centre) / (1.4826 * spread).clip(lower=floor)).where(at.transform("count") >= 10)
+        x[f"{c}_cross_z"] = ((x[c] - centre) / (1.4826 * spread).clip(lower=floor)).where(
+            at.transform("count") >= 10
+        )
 
 
 def features(table: pd.DataFrame, *, robust_z: bool = True) -> pd.DataFrame:
@@ -69,7 +106,9 @@ def features(table: pd.DataFrame, *, robust_z: bool = True) -> pd.DataFrame:
     history(f, x, g)
     if robust_z:
         normalised(f, x, g)
-    return pd.concat([f[["coin_id", "symbol", "name", "ts", "current_price", "market_cap", "source"]], x], axis=1)
+    return pd.concat(
+        [f[["coin_id", "symbol", "name", "ts", "current_price", "market_cap", "source"]], x], axis=1
+    )
 
 
 def sliding_mad_z(x: np.ndarray, floor: float, hours: int = 167, least: int = 24) -> np.ndarray:

@@ -3,6 +3,7 @@
 Hourly ingest, scan, alerts and monitor, daily datasets, a candidate a day, an approval, one planted pump, and six hours in
 which the source does not answer. The same functions that the scheduled notebooks call; only papermill is left out.
 """
+
 import json
 import sys
 import tempfile
@@ -13,7 +14,15 @@ import pandas as pd
 from crypto_anomaly.alerts import alerts, deliver
 from crypto_anomaly.automation import alert_on_scan
 from crypto_anomaly.data import DataError, dataset_versions, list_parts
-from crypto_anomaly.pipeline import backfill_lake, build_dataset, evaluate_candidate, ingest, monitor, promote_version, train_candidate
+from crypto_anomaly.pipeline import (
+    backfill_lake,
+    build_dataset,
+    evaluate_candidate,
+    ingest,
+    monitor,
+    promote_version,
+    train_candidate,
+)
 from crypto_anomaly.registry import open_registry
 from crypto_anomaly.scan import scan_all
 from crypto_anomaly.simulate import Market, serve_market
@@ -35,9 +44,14 @@ def day(ws, t, run):
 
 def week(hours=168, pump_at=100, silent=range(140, 146)):
     home = tempfile.mkdtemp()
-    ws = claim(open_workspace(Settings(home=home, source="simulated", alert_file=f"{home}/alerts.jsonl")), "simulated")
+    ws = claim(
+        open_workspace(Settings(home=home, source="simulated", alert_file=f"{home}/alerts.jsonl")),
+        "simulated",
+    )
     at = int((START - pd.Timestamp("2026-01-01", tz="UTC")) / pd.Timedelta("1h"))
-    market = Market(COINS, events_per_day=0, planted=[dict(kind="pump", coin=17, hour=at + pump_at, size=0.45)])
+    market = Market(
+        COINS, events_per_day=0, planted=[dict(kind="pump", coin=17, hour=at + pump_at, size=0.45)]
+    )
     start, failed = time.monotonic(), 0
     with serve_market(market) as (ws.settings.coingecko_url, server):
         server.clock.set(START)
@@ -59,13 +73,42 @@ def week(hours=168, pump_at=100, silent=range(140, 146)):
             monitor(ws, now=t, run_id=f"monitor-{h}")
             deliver(open_registry(ws), ws.settings)
             if h % 24 == 23:
-                print(f"day {h // 24 + 1}: {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
+                print(
+                    f"day {h // 24 + 1}: {time.monotonic() - start:.0f} s",
+                    file=sys.stderr,
+                    flush=True,
+                )
     r, coin = open_registry(ws), market.coins.coin_id[17]
-    mine = [a for a in alerts(r, limit=1000) if a["key"] == f"coin:{coin}" and a["opened_at"] >= (START + pd.Timedelta(hours=pump_at - 1)).isoformat()[:19]]
+    mine = [
+        a
+        for a in alerts(r, limit=1000)
+        if a["key"] == f"coin:{coin}"
+        and a["opened_at"] >= (START + pd.Timedelta(hours=pump_at - 1)).isoformat()[:19]
+    ]
     count = lambda kind: len(r.events(kind=kind, limit=10_000))  # noqa: E731
-    of_pump = [e["kind"] for k in ("alert_opened", "alert_escalated", "alert_closed") for e in r.events(kind=k, limit=1000) if e["payload"]["key"] == f"coin:{coin}" and e["at"] and e["payload"]["alert"] in {a["id"] for a in mine}]
-    return dict(hours=hours, seconds=round(time.monotonic() - start), ingests=count("snapshot_ingested"), failed_ingests=failed, datasets=len(dataset_versions(ws, "training_dataset")), versions=len(r.list_model_versions(100)), champion=(r.champion() or {}).get("version"), drift=[e["payload"]["problems"] for e in r.events(kind="drift_detected")],
-                pump=sorted(of_pump), alerts=len(alerts(r, limit=1000)), alerts_a_day=round(len(alerts(r, limit=1000)) / max(hours / 24, 1), 1), snapshot_files=len(list_parts(ws)), told=len(open(f"{home}/alerts.jsonl").read().splitlines()))
+    of_pump = [
+        e["kind"]
+        for k in ("alert_opened", "alert_escalated", "alert_closed")
+        for e in r.events(kind=k, limit=1000)
+        if e["payload"]["key"] == f"coin:{coin}"
+        and e["at"]
+        and e["payload"]["alert"] in {a["id"] for a in mine}
+    ]
+    return dict(
+        hours=hours,
+        seconds=round(time.monotonic() - start),
+        ingests=count("snapshot_ingested"),
+        failed_ingests=failed,
+        datasets=len(dataset_versions(ws, "training_dataset")),
+        versions=len(r.list_model_versions(100)),
+        champion=(r.champion() or {}).get("version"),
+        drift=[e["payload"]["problems"] for e in r.events(kind="drift_detected")],
+        pump=sorted(of_pump),
+        alerts=len(alerts(r, limit=1000)),
+        alerts_a_day=round(len(alerts(r, limit=1000)) / max(hours / 24, 1), 1),
+        snapshot_files=len(list_parts(ws)),
+        told=len(open(f"{home}/alerts.jsonl").read().splitlines()),
+    )
 
 
 if __name__ == "__main__":

@@ -14,169 +14,430 @@ from .schema import alert_t, event_t
 from .registry import Registry
 
 # %% auto #0
-__all__ = ['log', 'TIERS', 'CLOSE', 'QUIET', 'COOL_DOWN', 'TOGETHER', 'FEEDBACK', 'TOLD', 'AlertError', 'Sign', 'tier', 'grouped',
-           'observe', 'alerts', 'feedback', 'message', 'Sink', 'signature', 'sinks', 'deliver', 'digest']
+__all__ = [
+    "log",
+    "TIERS",
+    "CLOSE",
+    "QUIET",
+    "COOL_DOWN",
+    "TOGETHER",
+    "FEEDBACK",
+    "TOLD",
+    "AlertError",
+    "Sign",
+    "tier",
+    "grouped",
+    "observe",
+    "alerts",
+    "feedback",
+    "message",
+    "Sink",
+    "signature",
+    "sinks",
+    "deliver",
+    "digest",
+]
 
 # %% ../nbs/10_alerts.ipynb #23939ca1
 log = logging.getLogger(__name__)
-TIERS = (500., 2000.)             # rarity from which an alert has tier 1, and 2
-CLOSE, QUIET = 50., 2             # it closes when its rarity was below this, or it was not flagged, so many looks in a row
-COOL_DOWN = dict(market=timedelta(hours=6), trades=timedelta(minutes=30))    # after it closed, the same opens another one only at a higher tier; a second pump is not the first
-TOGETHER = 5                      # coins at once that are one alert about the market
+TIERS = (500.0, 2000.0)  # rarity from which an alert has tier 1, and 2
+CLOSE, QUIET = (
+    50.0,
+    2,
+)  # it closes when its rarity was below this, or it was not flagged, so many looks in a row
+COOL_DOWN = dict(
+    market=timedelta(hours=6), trades=timedelta(minutes=30)
+)  # after it closed, the same opens another one only at a higher tier; a second pump is not the first
+TOGETHER = 5  # coins at once that are one alert about the market
 FEEDBACK = ("useful", "known", "false")
+
 
 class AlertError(CryptoAnomalyError):
     "An alert that does not exist, or feedback that means nothing; the message says what there is."
 
+
 class Sign(NamedTuple):
     "What somebody saw: the stuff of alerts."
-    key:str                       # what the alert is about, e.g. coin:bitcoin
-    rarity:float                  # one over the p-value
-    reason:str                    # in words
-    kind:str = "market"           # market, trades, drift
-    facts:dict = {}               # price, score, model_version, link …
 
-def tier(rarity:float)->int: return sum(rarity >= t for t in TIERS)
+    key: str  # what the alert is about, e.g. coin:bitcoin
+    rarity: float  # one over the p-value
+    reason: str  # in words
+    kind: str = "market"  # market, trades, drift
+    facts: dict = {}  # price, score, model_version, link …
 
-def grouped(signs:list[Sign], together:int=TOGETHER)->list[Sign]:
+
+def tier(rarity: float) -> int:
+    return sum(rarity >= t for t in TIERS)
+
+
+def grouped(signs: list[Sign], together: int = TOGETHER) -> list[Sign]:
     "Many coins at once are one sign about the market."
     loud = [s for s in signs if tier(s.rarity) and s.key.startswith("coin:")]
-    if len(loud) < together: return signs
+    if len(loud) < together:
+        return signs
     top = sorted(loud, key=lambda s: -s.rarity)
     names = ", ".join(s.facts.get("symbol", s.key[5:]) for s in top[:8])
-    return [s for s in signs if s not in loud] + [Sign("market", top[0].rarity, f"{len(loud)} coins at once: {names}{' …' if len(top) > 8 else ''}. First of them: {top[0].reason}", facts=dict(coins=len(loud), names=[s.key[5:] for s in top]))]
+    return [s for s in signs if s not in loud] + [
+        Sign(
+            "market",
+            top[0].rarity,
+            f"{len(loud)} coins at once: {names}{' …' if len(top) > 8 else ''}. First of them: {top[0].reason}",
+            facts=dict(coins=len(loud), names=[s.key[5:] for s in top]),
+        )
+    ]
+
 
 # %% ../nbs/10_alerts.ipynb #73d07079
 _plain = lambda r: dict(r._mapping)
-_open = lambda c, kind: {r.key: r for r in c.execute(sa.select(alert_t).where(alert_t.c.status == "open", alert_t.c.kind == kind))}
+_open = lambda c, kind: {
+    r.key: r
+    for r in c.execute(sa.select(alert_t).where(alert_t.c.status == "open", alert_t.c.kind == kind))
+}
 
-def observe(r:Registry, signs:list[Sign], *, kind:str="market", now:datetime|None=None, budget:int=20)->list[dict]: # the changes: event kind, alert
+
+def observe(
+    r: Registry,
+    signs: list[Sign],
+    *,
+    kind: str = "market",
+    now: datetime | None = None,
+    budget: int = 20,
+) -> list[dict]:  # the changes: event kind, alert
     "One look: open, escalate and close alerts; each change is an event."
-    now, signs, changes = now or r._clock(), {s.key: s for s in grouped([s for s in signs if s.kind == kind])}, []
+    now, signs, changes = (
+        now or r._clock(),
+        {s.key: s for s in grouped([s for s in signs if s.kind == kind])},
+        [],
+    )
     with r._write() as c:
         there = _open(c, kind)
         for s in signs.values():
-            if s.key in there: changes += _seen(r, c, there[s.key], s, now, budget)
-            elif tier(s.rarity) and _may_open(c, s, now): changes.append(_opened(r, c, s, now, budget))
-        among = {f"coin:{x}" for s in signs.values() if s.key == "market" for x in s.facts.get("names", [])}       # of the many, one is not quiet
+            if s.key in there:
+                changes += _seen(r, c, there[s.key], s, now, budget)
+            elif tier(s.rarity) and _may_open(c, s, now):
+                changes.append(_opened(r, c, s, now, budget))
+        among = {
+            f"coin:{x}"
+            for s in signs.values()
+            if s.key == "market"
+            for x in s.facts.get("names", [])
+        }  # of the many, one is not quiet
         for key, a in there.items():
-            if key in among: _change(c, a, seen_at=iso(now), count=a.count + 1, quiet=0)
-            elif key not in signs: changes += _quiet(r, c, a, now)
+            if key in among:
+                _change(c, a, seen_at=iso(now), count=a.count + 1, quiet=0)
+            elif key not in signs:
+                changes += _quiet(r, c, a, now)
     return changes
 
-def _may_open(c, s:Sign, now:datetime)->bool:
+
+def _may_open(c, s: Sign, now: datetime) -> bool:
     "Not within the cool-down of the last one, unless it is rarer, and not while it is snoozed."
-    last = c.execute(sa.select(alert_t).where(alert_t.c.key == s.key).order_by(alert_t.c.id.desc()).limit(1)).first()
-    if last is None: return True
-    if last.snoozed_until and last.snoozed_until > iso(now): return False
+    last = c.execute(
+        sa.select(alert_t).where(alert_t.c.key == s.key).order_by(alert_t.c.id.desc()).limit(1)
+    ).first()
+    if last is None:
+        return True
+    if last.snoozed_until and last.snoozed_until > iso(now):
+        return False
     return last.closed_at < iso(now - COOL_DOWN[s.kind]) or tier(s.rarity) > last.tier
 
-def _tell(r:Registry, c, kind:str, alert:dict, now:datetime, budget:int)->dict:
+
+def _tell(r: Registry, c, kind: str, alert: dict, now: datetime, budget: int) -> dict:
     "Write the event of a change; beyond the budget of the day it waits for the digest."
     day = iso(now)[:10]
-    spoken = c.execute(sa.select(sa.func.count()).where(event_t.c.kind.in_(("alert_opened", "alert_escalated")), event_t.c.payload["day"].as_string() == day, event_t.c.payload["told"].as_boolean())).scalar()
-    silent = bool(alert["snoozed_until"] and alert["snoozed_until"] > iso(now)) or alert["feedback"] == "known"
+    spoken = c.execute(
+        sa.select(sa.func.count()).where(
+            event_t.c.kind.in_(("alert_opened", "alert_escalated")),
+            event_t.c.payload["day"].as_string() == day,
+            event_t.c.payload["told"].as_boolean(),
+        )
+    ).scalar()
+    silent = (
+        bool(alert["snoozed_until"] and alert["snoozed_until"] > iso(now))
+        or alert["feedback"] == "known"
+    )
     told = kind == "alert_closed" or not silent and spoken < budget
-    r._event(c, kind, None, "alerts", alert=alert["id"], key=alert["key"], tier=alert["tier"], rarity=alert["rarity"], reason=alert["reason"], facts=alert["facts"], day=day, told=told, silent=silent, alert_kind=alert["kind"])
+    r._event(
+        c,
+        kind,
+        None,
+        "alerts",
+        alert=alert["id"],
+        key=alert["key"],
+        tier=alert["tier"],
+        rarity=alert["rarity"],
+        reason=alert["reason"],
+        facts=alert["facts"],
+        day=day,
+        told=told,
+        silent=silent,
+        alert_kind=alert["kind"],
+    )
     return dict(event=kind, told=told, **alert)
 
-def _change(c, a, **values)->dict:
+
+def _change(c, a, **values) -> dict:
     c.execute(sa.update(alert_t).where(alert_t.c.id == a.id).values(**values))
     return _plain(c.execute(sa.select(alert_t).where(alert_t.c.id == a.id)).first())
 
-def _opened(r:Registry, c, s:Sign, now:datetime, budget:int)->dict:
-    id_ = c.execute(sa.insert(alert_t).values(key=s.key, kind=s.kind, tier=tier(s.rarity), status="open", opened_at=iso(now), seen_at=iso(now), count=1, quiet=0, rarity=s.rarity, reason=s.reason, facts=s.facts)).inserted_primary_key[0]
-    return _tell(r, c, "alert_opened", _plain(c.execute(sa.select(alert_t).where(alert_t.c.id == id_)).first()), now, budget)
 
-def _seen(r:Registry, c, a, s:Sign, now:datetime, budget:int)->list[dict]:
-    if s.rarity < CLOSE: return _quiet(r, c, a, now)
+def _opened(r: Registry, c, s: Sign, now: datetime, budget: int) -> dict:
+    id_ = c.execute(
+        sa.insert(alert_t).values(
+            key=s.key,
+            kind=s.kind,
+            tier=tier(s.rarity),
+            status="open",
+            opened_at=iso(now),
+            seen_at=iso(now),
+            count=1,
+            quiet=0,
+            rarity=s.rarity,
+            reason=s.reason,
+            facts=s.facts,
+        )
+    ).inserted_primary_key[0]
+    return _tell(
+        r,
+        c,
+        "alert_opened",
+        _plain(c.execute(sa.select(alert_t).where(alert_t.c.id == id_)).first()),
+        now,
+        budget,
+    )
+
+
+def _seen(r: Registry, c, a, s: Sign, now: datetime, budget: int) -> list[dict]:
+    if s.rarity < CLOSE:
+        return _quiet(r, c, a, now)
     rarer = tier(s.rarity) > a.tier
-    b = _change(c, a, seen_at=iso(now), count=a.count + 1, quiet=0, **(dict(tier=tier(s.rarity), rarity=s.rarity, reason=s.reason, facts=s.facts) if rarer else dict(rarity=max(a.rarity, s.rarity))))
+    b = _change(
+        c,
+        a,
+        seen_at=iso(now),
+        count=a.count + 1,
+        quiet=0,
+        **(
+            dict(tier=tier(s.rarity), rarity=s.rarity, reason=s.reason, facts=s.facts)
+            if rarer
+            else dict(rarity=max(a.rarity, s.rarity))
+        ),
+    )
     return [_tell(r, c, "alert_escalated", b, now, budget)] if rarer else []
 
-def _quiet(r:Registry, c, a, now:datetime)->list[dict]:
-    if a.quiet + 1 < QUIET: _change(c, a, quiet=a.quiet + 1); return []
-    return [_tell(r, c, "alert_closed", _change(c, a, quiet=a.quiet + 1, status="closed", closed_at=iso(now)), now, 0)]
+
+def _quiet(r: Registry, c, a, now: datetime) -> list[dict]:
+    if a.quiet + 1 < QUIET:
+        _change(c, a, quiet=a.quiet + 1)
+        return []
+    return [
+        _tell(
+            r,
+            c,
+            "alert_closed",
+            _change(c, a, quiet=a.quiet + 1, status="closed", closed_at=iso(now)),
+            now,
+            0,
+        )
+    ]
+
 
 # %% ../nbs/10_alerts.ipynb #eec31270
-def alerts(r:Registry, *, status:str|None=None, limit:int=50)->list[dict]: # newest first
+def alerts(
+    r: Registry, *, status: str | None = None, limit: int = 50
+) -> list[dict]:  # newest first
     "Alerts, or only those that are open or closed."
     q = sa.select(alert_t).order_by(alert_t.c.id.desc()).limit(limit)
     return [_plain(x) for x in r._read(q.where(alert_t.c.status == status) if status else q)]
 
-def feedback(r:Registry, id_:int, *, by:str, says:str|None=None, snooze_hours:float|None=None, now:datetime|None=None)->dict: # the alert
+
+def feedback(
+    r: Registry,
+    id_: int,
+    *,
+    by: str,
+    says: str | None = None,
+    snooze_hours: float | None = None,
+    now: datetime | None = None,
+) -> dict:  # the alert
     "Judge an alert, or silence it for a while."
-    if says is not None and says not in FEEDBACK: raise AlertError(f"feedback is {says!r}; use one of {', '.join(FEEDBACK)}.")
-    if snooze_hours is not None and not 0 < snooze_hours <= 24*365: raise AlertError(f"snooze is {snooze_hours} hours; use more than 0 and at most a year.")
-    if not by.strip(): raise AlertError("say who you are (--by WHO).")
+    if says is not None and says not in FEEDBACK:
+        raise AlertError(f"feedback is {says!r}; use one of {', '.join(FEEDBACK)}.")
+    if snooze_hours is not None and not 0 < snooze_hours <= 24 * 365:
+        raise AlertError(f"snooze is {snooze_hours} hours; use more than 0 and at most a year.")
+    if not by.strip():
+        raise AlertError("say who you are (--by WHO).")
     now = now or r._clock()
-    values = ({"feedback": says} if says else {}) | ({"snoozed_until": iso(now + timedelta(hours=snooze_hours))} if snooze_hours else {})
+    values = ({"feedback": says} if says else {}) | (
+        {"snoozed_until": iso(now + timedelta(hours=snooze_hours))} if snooze_hours else {}
+    )
     with r._write() as c:
         a = c.execute(sa.select(alert_t).where(alert_t.c.id == id_)).first()
-        if a is None: raise AlertError(f"there is no alert {id_}; see: crypto-anomaly alerts")
+        if a is None:
+            raise AlertError(f"there is no alert {id_}; see: crypto-anomaly alerts")
         b = _change(c, a, **values) if values else _plain(a)
         r._event(c, "alert_feedback", None, by, alert=id_, key=a.key, **values)
     return b
 
-# %% ../nbs/10_alerts.ipynb #efa0ed83
-TOLD = ("alert_opened", "alert_escalated", "alert_closed", "alert_digest", "approval_requested", "model_approved", "model_promoted", "model_rolled_back", "rollback_requested", "drift_detected")
 
-def message(e:dict, url:str)->str:
+# %% ../nbs/10_alerts.ipynb #efa0ed83
+TOLD = (
+    "alert_opened",
+    "alert_escalated",
+    "alert_closed",
+    "alert_digest",
+    "approval_requested",
+    "model_approved",
+    "model_promoted",
+    "model_rolled_back",
+    "rollback_requested",
+    "drift_detected",
+)
+
+
+def message(e: dict, url: str) -> str:
     "An event in a sentence or two, with a link."
     p, what = e["payload"], f"{e['model']} v{e['version']}" if e["version"] else e["model"]
     if e["kind"].startswith("alert_") and e["kind"] != "alert_digest":
-        page = f"{url}/live" if p.get("alert_kind") == "trades" else f"{url}/coins/{p['key'][5:]}" if p["key"].startswith("coin:") else f"{url}/coins"
-        if e["kind"] == "alert_closed": return f"Over: {p['key'].split(':')[-1]}. {page}"
-        if p.get("alert_kind") == "trades": return f"{p['key'].split(':')[-1]}: {p['reason']}. {page}"
+        page = (
+            f"{url}/live"
+            if p.get("alert_kind") == "trades"
+            else f"{url}/coins/{p['key'][5:]}"
+            if p["key"].startswith("coin:")
+            else f"{url}/coins"
+        )
+        if e["kind"] == "alert_closed":
+            return f"Over: {p['key'].split(':')[-1]}. {page}"
+        if p.get("alert_kind") == "trades":
+            return f"{p['key'].split(':')[-1]}: {p['reason']}. {page}"
         return f"{'Rarer still: ' if e['kind'] == 'alert_escalated' else ''}{p['key'].split(':')[-1]} – once in {p['rarity']:,.0f} coin-hours: {p['reason']}. {page}"
-    if e["kind"] == "alert_digest": return f"{p['count']} more alerts on {p['day']}, beyond the day's budget: {'; '.join(p['lines'])}. {url}/coins"
-    if e["kind"] == "approval_requested": return f"{what} passed its gates ({p.get('notes') or 'see the evidence'}) and asks for approval; requested by {e['actor']}. Decide: {url}/models#queue"
-    if e["kind"] == "model_approved": return f"{what} is approved by {e['actor']}: {p.get('reason')}. {url}/models"
-    if e["kind"] == "model_promoted": return f"{what} is champion; it replaces {'v' + str(p['previous_holder']) if p.get('previous_holder') else 'nobody'}; approved by {p.get('approved_by')}. {url}/models"
-    if e["kind"] == "model_rolled_back": return f"{what} is champion again, v{p['previous_holder']} is retired: {p['reason']}. {url}/models"
-    if e["kind"] == "rollback_requested": return f"A rollback to {what} is asked for: {p['reason']}. {url}/models"
+    if e["kind"] == "alert_digest":
+        return f"{p['count']} more alerts on {p['day']}, beyond the day's budget: {'; '.join(p['lines'])}. {url}/coins"
+    if e["kind"] == "approval_requested":
+        return f"{what} passed its gates ({p.get('notes') or 'see the evidence'}) and asks for approval; requested by {e['actor']}. Decide: {url}/models#queue"
+    if e["kind"] == "model_approved":
+        return f"{what} is approved by {e['actor']}: {p.get('reason')}. {url}/models"
+    if e["kind"] == "model_promoted":
+        return f"{what} is champion; it replaces {'v' + str(p['previous_holder']) if p.get('previous_holder') else 'nobody'}; approved by {p.get('approved_by')}. {url}/models"
+    if e["kind"] == "model_rolled_back":
+        return f"{what} is champion again, v{p['previous_holder']} is retired: {p['reason']}. {url}/models"
+    if e["kind"] == "rollback_requested":
+        return f"A rollback to {what} is asked for: {p['reason']}. {url}/models"
     return f"Drift: {'; '.join(p.get('problems', []))}. {url}/models"
+
 
 class Sink(NamedTuple):
     "A place that is told."
-    name:str
-    send:Callable[[dict, str], None]      # event, text; an OSError means: later again
 
-def _post(url:str, body:bytes, headers:dict)->None:
-    try: r = requests.post(url, data=body, headers={"Content-Type": "application/json"} | headers, timeout=10)
-    except requests.RequestException as e: raise OSError(f"{type(e).__name__}") from None      # the address may hold a secret: it stays out of the log
-    if r.status_code in (408, 429) or r.status_code >= 500: raise OSError(f"HTTP {r.status_code}")
-    if r.status_code >= 300: log.error("a message was refused for good (HTTP %d): check the address of the webhook", r.status_code)
+    name: str
+    send: Callable[[dict, str], None]  # event, text; an OSError means: later again
 
-def signature(secret:str, body:bytes)->str: return "sha256=" + hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
 
-def sinks(s:Settings)->list[Sink]:
+def _post(url: str, body: bytes, headers: dict) -> None:
+    try:
+        r = requests.post(
+            url, data=body, headers={"Content-Type": "application/json"} | headers, timeout=10
+        )
+    except requests.RequestException as e:
+        raise OSError(
+            f"{type(e).__name__}"
+        ) from None  # the address may hold a secret: it stays out of the log
+    if r.status_code in (408, 429) or r.status_code >= 500:
+        raise OSError(f"HTTP {r.status_code}")
+    if r.status_code >= 300:
+        log.error(
+            "a message was refused for good (HTTP %d): check the address of the webhook",
+            r.status_code,
+        )
+
+
+def signature(secret: str, body: bytes) -> str:
+    return "sha256=" + hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
+
+
+def sinks(s: Settings) -> list[Sink]:
     "The sinks that the settings name; the console is always one."
+
     def webhook(e, text):
         body = json.dumps(jsonable(dict(text=text, **e)), sort_keys=True).encode()
-        _post(s.alert_webhook_url, body, ({"X-Signature": signature(s.alert_webhook_secret, body)} if s.alert_webhook_secret else {}) | ({"Authorization": f"Bearer {s.alert_webhook_token}"} if s.alert_webhook_token else {}))
-    def slack(e, text): _post(s.slack_webhook_url, json.dumps(dict(text=text)).encode(), {})
+        _post(
+            s.alert_webhook_url,
+            body,
+            (
+                {"X-Signature": signature(s.alert_webhook_secret, body)}
+                if s.alert_webhook_secret
+                else {}
+            )
+            | (
+                {"Authorization": f"Bearer {s.alert_webhook_token}"}
+                if s.alert_webhook_token
+                else {}
+            ),
+        )
+
+    def slack(e, text):
+        _post(s.slack_webhook_url, json.dumps(dict(text=text)).encode(), {})
+
     def file(e, text):
         s.alert_file.parent.mkdir(parents=True, exist_ok=True)
-        with open(s.alert_file, "a") as f: f.write(json.dumps(jsonable(dict(text=text, **e))) + "\n")
-    return [Sink("console", lambda e, text: log.warning("%s", text, extra=dict(event=e["kind"], event_id=e["id"]))), *([Sink("webhook", webhook)] if s.alert_webhook_url else []), *([Sink("slack", slack)] if s.slack_webhook_url else []), *([Sink("file", file)] if s.alert_file else [])]
+        with open(s.alert_file, "a") as f:
+            f.write(json.dumps(jsonable(dict(text=text, **e))) + "\n")
 
-def deliver(r:Registry, s:Settings, to:list[Sink]|None=None)->dict[str, int]: # sink -> messages sent
+    return [
+        Sink(
+            "console",
+            lambda e, text: log.warning("%s", text, extra=dict(event=e["kind"], event_id=e["id"])),
+        ),
+        *([Sink("webhook", webhook)] if s.alert_webhook_url else []),
+        *([Sink("slack", slack)] if s.slack_webhook_url else []),
+        *([Sink("file", file)] if s.alert_file else []),
+    ]
+
+
+def deliver(
+    r: Registry, s: Settings, to: list[Sink] | None = None
+) -> dict[str, int]:  # sink -> messages sent
     "Send what is new to every sink; what is older than a week is no news."
     sent = {}
     for sink in sinks(s) if to is None else to:
         consumer, sent[sink.name] = f"sink:{sink.name}", 0
         for e in r.events(after=r.cursor(consumer), limit=1_000_000)[::-1]:
-            if e["actor"] != "drill" and e["at"] > iso(r._clock() - timedelta(days=7)) and e["kind"] in TOLD and e["payload"].get("told", True):
-                try: sink.send(e, message(e, s.public_url)); sent[sink.name] += 1
-                except OSError as why: log.warning("%s was not told (%s); again later", sink.name, why); break
+            if (
+                e["actor"] != "drill"
+                and e["at"] > iso(r._clock() - timedelta(days=7))
+                and e["kind"] in TOLD
+                and e["payload"].get("told", True)
+            ):
+                try:
+                    sink.send(e, message(e, s.public_url))
+                    sent[sink.name] += 1
+                except OSError as why:
+                    log.warning("%s was not told (%s); again later", sink.name, why)
+                    break
             r.advance(consumer, e["id"])
     return sent
 
-def digest(r:Registry, *, now:datetime|None=None)->int: # alerts in it
+
+def digest(r: Registry, *, now: datetime | None = None) -> int:  # alerts in it
     "Once a day: what was beyond the budget of the day before, as one event."
     day = iso((now or r._clock()) - timedelta(days=1))[:10]
-    if not r.claim("digest", day, "alerts"): return 0
-    missed = [e["payload"] for k in ("alert_opened", "alert_escalated") for e in r.events(kind=k, limit=10_000) if e["payload"]["day"] == day and not e["payload"]["told"] and not e["payload"].get("silent")]
-    if missed: r.publish("alert_digest", None, "alerts", day=day, count=len(missed), lines=[f"{p['key'].split(':')[-1]}: {p['reason']}"[:120] for p in missed[:10]])
+    if not r.claim("digest", day, "alerts"):
+        return 0
+    missed = [
+        e["payload"]
+        for k in ("alert_opened", "alert_escalated")
+        for e in r.events(kind=k, limit=10_000)
+        if e["payload"]["day"] == day
+        and not e["payload"]["told"]
+        and not e["payload"].get("silent")
+    ]
+    if missed:
+        r.publish(
+            "alert_digest",
+            None,
+            "alerts",
+            day=day,
+            count=len(missed),
+            lines=[f"{p['key'].split(':')[-1]}: {p['reason']}"[:120] for p in missed[:10]],
+        )
     return len(missed)

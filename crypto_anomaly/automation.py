@@ -9,7 +9,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 import pandas as pd, sqlalchemy as sa
-from .workspace import CryptoAnomalyError, Workspace, code_version, iso, jsonable, utcnow
+from crypto_anomaly.workspace import (
+    CryptoAnomalyError,
+    Workspace,
+    code_version,
+    iso,
+    jsonable,
+    utcnow,
+)
 from .data import dataset_versions, list_parts, newest_moment
 from .registry import Registry, RegistryError, open_registry
 from .alerts import Sign, deliver, digest, observe, sinks
@@ -18,10 +25,40 @@ from .trades import open_store
 from .pipeline import PipelineError, run_stage, stages, variables
 
 # %% auto #0
-__all__ = ['log', 'CHAIN', 'TRADES', 'SCHEDULE', 'ON', 'PUBLISHES', 'HEAVY', 'LEASE', 'PASSING', 'TRIES', 'COMMAND', 'steps',
-           'due', 'had_effect', 'held', 'claimed', 'wait_for_room', 'run_patiently', 'inputs_of', 'triggered_by',
-           'chain', 'run_child', 'start_for', 'dispatch', 'signs_of', 'alert_on_scan', 'alert_on_trades', 'slot',
-           'tick', 'skip_slots', 'look', 'start_scheduler']
+__all__ = [
+    "log",
+    "CHAIN",
+    "TRADES",
+    "SCHEDULE",
+    "ON",
+    "PUBLISHES",
+    "HEAVY",
+    "LEASE",
+    "PASSING",
+    "TRIES",
+    "COMMAND",
+    "steps",
+    "due",
+    "had_effect",
+    "held",
+    "claimed",
+    "wait_for_room",
+    "run_patiently",
+    "inputs_of",
+    "triggered_by",
+    "chain",
+    "run_child",
+    "start_for",
+    "dispatch",
+    "signs_of",
+    "alert_on_scan",
+    "alert_on_trades",
+    "slot",
+    "tick",
+    "skip_slots",
+    "look",
+    "start_scheduler",
+]
 
 # %% ../nbs/12_automation.ipynb #c4743b03
 log = logging.getLogger(__name__)
@@ -32,258 +69,598 @@ SCHEDULE = {  # when (UTC); first and last stage
     "monitor": (dict(minute=11), ("monitor", "monitor")),
     "trades": (dict(minute=31), ("train_trades", "evaluate_trades")),
     "daily": (dict(hour=0, minute=20), ("build_dataset", "evaluate")),
-    "outcomes": (dict(hour=0, minute=50), ("validate_outcomes", "validate_outcomes"))}       # a day of predictions is judged once
-ON = dict(snapshot_ingested="scan", dataset_ready="train", training_finished="evaluate", model_approved="promote", rollback_requested="rollback")
-PUBLISHES = dict(ingest=("snapshot_ingested",), build_dataset=("dataset_ready",), train=("training_finished",), evaluate=("evaluation_passed", "evaluation_failed"), promote=("model_promoted",), train_trades=("training_finished",), evaluate_trades=("evaluation_passed", "evaluation_failed"), validate_outcomes=("outcomes_validated",))
+    "outcomes": (dict(hour=0, minute=50), ("validate_outcomes", "validate_outcomes")),
+}  # a day of predictions is judged once
+ON = dict(
+    snapshot_ingested="scan",
+    dataset_ready="train",
+    training_finished="evaluate",
+    model_approved="promote",
+    rollback_requested="rollback",
+)
+PUBLISHES = dict(
+    ingest=("snapshot_ingested",),
+    build_dataset=("dataset_ready",),
+    train=("training_finished",),
+    evaluate=("evaluation_passed", "evaluation_failed"),
+    promote=("model_promoted",),
+    train_trades=("training_finished",),
+    evaluate_trades=("evaluation_passed", "evaluation_failed"),
+    validate_outcomes=("outcomes_validated",),
+)
 
-def steps(first:str, last:str)->list[str]:
+
+def steps(first: str, last: str) -> list[str]:
     "The stages of a chain from `first` to `last`."
     for chain in (CHAIN, TRADES):
-        if first in chain and last in chain: return chain[chain.index(first):chain.index(last) + 1]
-    raise PipelineError(f"no chain leads from {first!r} to {last!r}; there are {' → '.join(CHAIN)}, and {' → '.join(TRADES)}.")
+        if first in chain and last in chain:
+            return chain[chain.index(first) : chain.index(last) + 1]
+    raise PipelineError(
+        f"no chain leads from {first!r} to {last!r}; there are {' → '.join(CHAIN)}, and {' → '.join(TRADES)}."
+    )
 
-def due(kind:str)->list[str]: return steps(*SCHEDULE[kind][1])
+
+def due(kind: str) -> list[str]:
+    return steps(*SCHEDULE[kind][1])
+
 
 # %% ../nbs/12_automation.ipynb #bad378b3
-HEAVY = ("backfill", "build_dataset", "train", "evaluate", "train_trades", "evaluate_trades")      # a promotion, a scan, an ingest wait for nobody
-LEASE, PASSING, TRIES = 120., ("Unreachable", "ConnectionError", "Timeout", "OperationalError", "DeadKernelError", "the kernel died"), 3
+HEAVY = (
+    "backfill",
+    "build_dataset",
+    "train",
+    "evaluate",
+    "train_trades",
+    "evaluate_trades",
+)  # a promotion, a scan, an ingest wait for nobody
+LEASE, PASSING, TRIES = (
+    120.0,
+    (
+        "Unreachable",
+        "ConnectionError",
+        "Timeout",
+        "OperationalError",
+        "DeadKernelError",
+        "the kernel died",
+    ),
+    3,
+)
+
 
 @contextmanager
-def _renewing(r:Registry, stage:str, key:str, by:str, lease:float)->Iterator[None]:
+def _renewing(r: Registry, stage: str, key: str, by: str, lease: float) -> Iterator[None]:
     "Renew a claim in the background while the block runs."
     over = threading.Event()
+
     def beat():
-        while not over.wait(lease/3):
-            try: r.renew(stage, key, by, lease=lease)
-            except (RegistryError, sa.exc.SQLAlchemyError) as e: log.warning("the lease of %s for %s was not renewed: %s", stage, key, str(e).splitlines()[0])
-    t = threading.Thread(target=beat, daemon=True, name="lease"); t.start()
-    try: yield
-    finally: over.set(); t.join()
+        while not over.wait(lease / 3):
+            try:
+                r.renew(stage, key, by, lease=lease)
+            except (RegistryError, sa.exc.SQLAlchemyError) as e:
+                log.warning(
+                    "the lease of %s for %s was not renewed: %s", stage, key, str(e).splitlines()[0]
+                )
 
-def had_effect(r:Registry, stage:str, run_id:str|None)->bool:
+    t = threading.Thread(target=beat, daemon=True, name="lease")
+    t.start()
+    try:
+        yield
+    finally:
+        over.set()
+        t.join()
+
+
+def had_effect(r: Registry, stage: str, run_id: str | None) -> bool:
     "Whether a run got as far as the event it is for."
-    return bool(run_id) and any(e["actor"] == run_id or e["payload"].get("promoted_by_run_id") == run_id for k in PUBLISHES.get(stage, ()) for e in r.events(kind=k, limit=500))
+    return bool(run_id) and any(
+        e["actor"] == run_id or e["payload"].get("promoted_by_run_id") == run_id
+        for k in PUBLISHES.get(stage, ())
+        for e in r.events(kind=k, limit=500)
+    )
 
-def held(t:dict|None)->bool:
+
+def held(t: dict | None) -> bool:
     "Whether somebody is at it, or it is over; a process of this machine that lives, too, whose lease ran out while the machine slept."
-    if t is None: return False
-    if t["status"] != "running" or t["lease_until"] > iso(utcnow()): return True
+    if t is None:
+        return False
+    if t["status"] != "running" or t["lease_until"] > iso(utcnow()):
+        return True
     host, _, rest = t["claimed_by"].partition(":")
     pid = rest.partition(":")[0]
-    if host != socket.gethostname() or not pid.isdigit() or t["lease_until"] < iso(utcnow() - timedelta(minutes=10)): return False
-    try: os.kill(int(pid), 0)
-    except (ProcessLookupError, PermissionError): return False
+    if (
+        host != socket.gethostname()
+        or not pid.isdigit()
+        or t["lease_until"] < iso(utcnow() - timedelta(minutes=10))
+    ):
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except (ProcessLookupError, PermissionError):
+        return False
     return True
 
+
 def claimed(
-    ws:Workspace, stage:str, key:str, run:Callable[[Callable[[str], None]], dict], # gets a function to say the run's id to
-    *, lease:float=LEASE, by:str|None=None
-)->dict|None:                  # what `run` returned; None when it is somebody else's, or was done
+    ws: Workspace,
+    stage: str,
+    key: str,
+    run: Callable[[Callable[[str], None]], dict],  # gets a function to say the run's id to
+    *,
+    lease: float = LEASE,
+    by: str | None = None,
+) -> dict | None:  # what `run` returned; None when it is somebody else's, or was done
     "Run something for a key, once."
     r, by = open_registry(ws), by or f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
-    if stage in HEAVY: wait_for_room(r, ws.settings.max_running)
-    if held(r.claim_of(stage, key)): return None
+    if stage in HEAVY:
+        wait_for_room(r, ws.settings.max_running)
+    if held(r.claim_of(stage, key)):
+        return None
     attempt = r.claim(stage, key, by, lease=lease)
-    if not attempt: return None
+    if not attempt:
+        return None
     before = r.claim_of(stage, key)["run_id"]
-    if attempt > 1 and _left_over(r, stage, before): r.settle(stage, key, by); return None
+    if attempt > 1 and _left_over(r, stage, before):
+        r.settle(stage, key, by)
+        return None
     status = "failed"
     try:
-        with _renewing(r, stage, key, by, lease): done = run(lambda run_id: r.renew(stage, key, by, lease=lease, run_id=run_id))
+        with _renewing(r, stage, key, by, lease):
+            done = run(lambda run_id: r.renew(stage, key, by, lease=lease, run_id=run_id))
         status = "done"
         return done
-    finally: r.settle(stage, key, by, status=status)
+    finally:
+        r.settle(stage, key, by, status=status)
 
-def _left_over(r:Registry, stage:str, run_id:str|None)->bool:
+
+def _left_over(r: Registry, stage: str, run_id: str | None) -> bool:
     "Close the row of a run whose process died; whether it had its effect all the same."
     effect = had_effect(r, stage, run_id)
-    if run_id and (r.run(run_id) or {}).get("status") == "running": r.finish_run(run_id, status="succeeded" if effect else "failed", error=None if effect else "its process died; the stage was run again")
+    if run_id and (r.run(run_id) or {}).get("status") == "running":
+        r.finish_run(
+            run_id,
+            status="succeeded" if effect else "failed",
+            error=None if effect else "its process died; the stage was run again",
+        )
     return effect
 
-def wait_for_room(r:Registry, most:int, patience:float=3600)->None:
+
+def wait_for_room(r: Registry, most: int, patience: float = 3600) -> None:
     "Wait until fewer than `most` stages are running."
     end = time.monotonic() + patience
     while len(r.claims(running=True)) >= most:
-        if time.monotonic() > end: raise PipelineError(f"{most} stages have been running for an hour (MAX_RUNNING); see: crypto-anomaly status")
+        if time.monotonic() > end:
+            raise PipelineError(
+                f"{most} stages have been running for an hour (MAX_RUNNING); see: crypto-anomaly status"
+            )
         time.sleep(1)
 
-def run_patiently(ws:Workspace, stage:str, parameters:dict|None=None, *, pause:float=5, **how)->dict: # of `run_stage`
+
+def run_patiently(
+    ws: Workspace, stage: str, parameters: dict | None = None, *, pause: float = 5, **how
+) -> dict:  # of `run_stage`
     "Run a stage; an error that may pass is tried again."
     for k in range(TRIES):
-        try: return run_stage(ws, stage, parameters, **how)
+        try:
+            return run_stage(ws, stage, parameters, **how)
         except PipelineError as e:
-            if k + 1 == TRIES or not any(p in str(e) for p in PASSING): raise
-            log.warning("%s; again in %g s", e, pause*3**k); time.sleep(pause*3**k)
+            if k + 1 == TRIES or not any(p in str(e) for p in PASSING):
+                raise
+            log.warning("%s; again in %g s", e, pause * 3**k)
+            time.sleep(pause * 3**k)
+
 
 # %% ../nbs/12_automation.ipynb #c6aef802
-def inputs_of(ws:Workspace, stage:str, parameters:dict|None=None)->str: # sha-256
+def inputs_of(ws: Workspace, stage: str, parameters: dict | None = None) -> str:  # sha-256
     "What a stage would work on now."
     r, newest = open_registry(ws), newest_moment(ws)
     champion, last = r.champion(), next(iter(r.list_model_versions(1)), {})
-    data = [(m["name"], m["version"], m["content_hash"]) for n in ("training_dataset", "eval_holdout") for m in dataset_versions(ws, n)[-1:]]
-    reads = dict(ingest=lambda: f"{utcnow():%Y-%m-%dT%H}", backfill=lambda: len(list_parts(ws)) > 0, scan=lambda: (newest, (champion or last).get("version")), build_dataset=lambda: (newest, len(list_parts(ws))), train=lambda: data[:1],
-                 evaluate=lambda: (last.get("artifact_sha256"), data, champion and champion["version"]), validate_outcomes=lambda: newest, monitor=lambda: (newest, champion and champion["version"]))
-    state = reads.get(stage, lambda: [open_store(ws).completeness(p)["last_id"] for p in ws.products] if stage in TRADES else None)()
-    return hashlib.sha256(json.dumps(jsonable([stage, sorted((parameters or {}).items()), code_version(), state])).encode()).hexdigest()
+    data = [
+        (m["name"], m["version"], m["content_hash"])
+        for n in ("training_dataset", "eval_holdout")
+        for m in dataset_versions(ws, n)[-1:]
+    ]
+    reads = dict(
+        ingest=lambda: f"{utcnow():%Y-%m-%dT%H}",
+        backfill=lambda: len(list_parts(ws)) > 0,
+        scan=lambda: (newest, (champion or last).get("version")),
+        build_dataset=lambda: (newest, len(list_parts(ws))),
+        train=lambda: data[:1],
+        evaluate=lambda: (last.get("artifact_sha256"), data, champion and champion["version"]),
+        validate_outcomes=lambda: newest,
+        monitor=lambda: (newest, champion and champion["version"]),
+    )
+    state = reads.get(
+        stage,
+        lambda: (
+            [open_store(ws).completeness(p)["last_id"] for p in ws.products]
+            if stage in TRADES
+            else None
+        ),
+    )()
+    return hashlib.sha256(
+        json.dumps(
+            jsonable([stage, sorted((parameters or {}).items()), code_version(), state])
+        ).encode()
+    ).hexdigest()
 
-def triggered_by(r:Registry, stage:str, run_id:str)->str|None: # key of the event of run `run_id` that starts `stage`
-    return next((f"event:{e['id']}" for k, s in ON.items() if s == stage for e in r.events(kind=k, limit=200) if e["actor"] == run_id), None)
+
+def triggered_by(
+    r: Registry, stage: str, run_id: str
+) -> str | None:  # key of the event of run `run_id` that starts `stage`
+    return next(
+        (
+            f"event:{e['id']}"
+            for k, s in ON.items()
+            if s == stage
+            for e in r.events(kind=k, limit=200)
+            if e["actor"] == run_id
+        ),
+        None,
+    )
+
 
 def chain(
-    ws:Workspace, *, start:str="ingest", stop:str="evaluate", # first and last stage
-    key:str|None=None,                               # why the first one runs; None = because somebody asks
-    resume:str|None=None,                            # a chain, or one of its runs, to go through again
-    done:Callable[[dict], None]=lambda run: None,    # called after each stage
-    begin:Callable[[str], None]=lambda stage: None   # called before each stage
-)->list[dict]:                                       # the runs
+    ws: Workspace,
+    *,
+    start: str = "ingest",
+    stop: str = "evaluate",  # first and last stage
+    key: str | None = None,  # why the first one runs; None = because somebody asks
+    resume: str | None = None,  # a chain, or one of its runs, to go through again
+    done: Callable[[dict], None] = lambda run: None,  # called after each stage
+    begin: Callable[[str], None] = lambda stage: None,  # called before each stage
+) -> list[dict]:  # the runs
     "Fill an empty lake, then run the chain; a scan that had no model yet comes last, and what was approved automatically is promoted."
     r, runs = open_registry(ws), []
-    id_ = _chain_of(r, resume) if resume else f"chain-{utcnow():%Y%m%dT%H%M%S}-{secrets.token_hex(2)}:{start}:{stop}"
-    _, start, stop = id_.split(":")                    # a chain that is resumed is the one that it was
-    todo, filled = steps(start, stop), [x["status"] for x in r.list_runs(1000, chain=id_) if x["stage"] == "backfill"]
-    if start == "ingest" and (list_parts(ws).empty or filled and "succeeded" not in filled): todo = ["backfill", *todo]
-    if "scan" in todo and not r.list_model_versions(1): todo.remove("scan"); todo.append("scan")
-    before = {x["stage"]: x for x in r.list_runs(1000, chain=id_)[::-1] if x["status"] == "succeeded"}
+    id_ = (
+        _chain_of(r, resume)
+        if resume
+        else f"chain-{utcnow():%Y%m%dT%H%M%S}-{secrets.token_hex(2)}:{start}:{stop}"
+    )
+    _, start, stop = id_.split(":")  # a chain that is resumed is the one that it was
+    todo, filled = (
+        steps(start, stop),
+        [x["status"] for x in r.list_runs(1000, chain=id_) if x["stage"] == "backfill"],
+    )
+    if start == "ingest" and (list_parts(ws).empty or filled and "succeeded" not in filled):
+        todo = ["backfill", *todo]
+    if "scan" in todo and not r.list_model_versions(1):
+        todo.remove("scan")
+        todo.append("scan")
+    before = {
+        x["stage"]: x for x in r.list_runs(1000, chain=id_)[::-1] if x["status"] == "succeeded"
+    }
     while todo:
         now = inputs_of(ws, stage := todo.pop(0))
-        if (x := before.get(stage)) and x["inputs"] == now: log.info("%s is skipped: it has succeeded on the same inputs (%s)", stage, x["id"]); continue
+        if (x := before.get(stage)) and x["inputs"] == now:
+            log.info("%s is skipped: it has succeeded on the same inputs (%s)", stage, x["id"])
+            continue
         begin(stage)
-        given = dict(version=f"v{runs[-1]['result']['version']}", model_name=runs[-1]["result"].get("model_name", "anomaly_detector")) if stage == "promote" else None
+        given = (
+            dict(
+                version=f"v{runs[-1]['result']['version']}",
+                model_name=runs[-1]["result"].get("model_name", "anomaly_detector"),
+            )
+            if stage == "promote"
+            else None
+        )
         why = triggered_by(r, stage, runs[-1]["run_id"]) if runs else key
-        if stage == "promote": why = next((f"event:{e['id']}" for e in r.events(kind="model_approved", limit=20) if f"v{e['version']}" == given["version"] and e["model"] == given["model_name"]), why)
-        run = claimed(ws, stage, why or f"asked:{id_}:{stage}:{secrets.token_hex(2)}", lambda say, stage=stage, given=given, now=now: run_patiently(ws, stage, given, chain=id_, inputs=now, say=say))
-        if run is None: log.info("%s is somebody else's for %s, and what follows from it", stage, why); todo = [s for s in todo if s in ("scan", "validate_outcomes", "monitor")]; continue
-        runs.append(run); done(run)
-        if stage.startswith("evaluate") and run["result"]["auto_approved"]: todo.insert(0, "promote")
+        if stage == "promote":
+            why = next(
+                (
+                    f"event:{e['id']}"
+                    for e in r.events(kind="model_approved", limit=20)
+                    if f"v{e['version']}" == given["version"] and e["model"] == given["model_name"]
+                ),
+                why,
+            )
+        run = claimed(
+            ws,
+            stage,
+            why or f"asked:{id_}:{stage}:{secrets.token_hex(2)}",
+            lambda say, stage=stage, given=given, now=now: run_patiently(
+                ws, stage, given, chain=id_, inputs=now, say=say
+            ),
+        )
+        if run is None:
+            log.info("%s is somebody else's for %s, and what follows from it", stage, why)
+            todo = [s for s in todo if s in ("scan", "validate_outcomes", "monitor")]
+            continue
+        runs.append(run)
+        done(run)
+        if stage.startswith("evaluate") and run["result"]["auto_approved"]:
+            todo.insert(0, "promote")
     return runs
 
-def _chain_of(r:Registry, ref:str)->str:
+
+def _chain_of(r: Registry, ref: str) -> str:
     "The chain that a run belongs to."
-    if (x := r.run(ref)) and x["chain"]: return x["chain"]
-    if r.list_runs(1, chain=ref): return ref
+    if (x := r.run(ref)) and x["chain"]:
+        return x["chain"]
+    if r.list_runs(1, chain=ref):
+        return ref
     raise PipelineError(f"there is no run or chain {ref!r} to resume; see: crypto-anomaly runs")
 
+
 # %% ../nbs/12_automation.ipynb #e78b04b3
-def _command(ws:Workspace, e:dict)->tuple[str, list[str]]|None: # stage and the arguments of `crypto-anomaly`; None = nothing to do
+def _command(
+    ws: Workspace, e: dict
+) -> (
+    tuple[str, list[str]] | None
+):  # stage and the arguments of `crypto-anomaly`; None = nothing to do
     "What an event starts."
     stage, trades = ON.get(e["kind"]), e["model"] == ws.settings.trade_model
-    if stage is None or stage == "scan" and trades: return None
-    if stage == "rollback": return ("rollback", ["rollback", "--to", f"v{e['version']}", "--by", "monitor", "--reason", e["payload"]["reason"]]) if e["payload"].get("pending") else None
-    if stage == "promote": return None if ws.settings.auto_approve == "manual" else ("promote", ["run", "promote", "-p", "version", f"v{e['version']}", "-p", "model_name", e["model"]])
-    if stage == "evaluate": return (s := "evaluate_trades" if trades else "evaluate", ["run", s, "-p", "candidate_version", f"v{e['version']}"])
-    return stage, ["run", stage] + (["-p", "data_version", str(e["payload"]["dataset_version"])] if stage == "train" else [])
+    if stage is None or stage == "scan" and trades:
+        return None
+    if stage == "rollback":
+        return (
+            (
+                "rollback",
+                [
+                    "rollback",
+                    "--to",
+                    f"v{e['version']}",
+                    "--by",
+                    "monitor",
+                    "--reason",
+                    e["payload"]["reason"],
+                ],
+            )
+            if e["payload"].get("pending")
+            else None
+        )
+    if stage == "promote":
+        return (
+            None
+            if ws.settings.auto_approve == "manual"
+            else (
+                "promote",
+                [
+                    "run",
+                    "promote",
+                    "-p",
+                    "version",
+                    f"v{e['version']}",
+                    "-p",
+                    "model_name",
+                    e["model"],
+                ],
+            )
+        )
+    if stage == "evaluate":
+        return (
+            s := "evaluate_trades" if trades else "evaluate",
+            ["run", s, "-p", "candidate_version", f"v{e['version']}"],
+        )
+    return stage, ["run", stage] + (
+        ["-p", "data_version", str(e["payload"]["dataset_version"])] if stage == "train" else []
+    )
 
-COMMAND = [sys.executable, "-c", "from crypto_anomaly.cli import main; main()"]   # `crypto-anomaly` of this very Python
 
-def run_child(ws:Workspace, *args:str)->int: # exit code
+COMMAND = [
+    sys.executable,
+    "-c",
+    "from crypto_anomaly.cli import main; main()",
+]  # `crypto-anomaly` of this very Python
+
+
+def run_child(ws: Workspace, *args: str) -> int:  # exit code
     "Run a command in a process of its own: notebooks need more memory than a server should keep."
     return subprocess.run([*COMMAND, *args], env=variables(ws), stdin=subprocess.DEVNULL).returncode
 
-def _moot(ws:Workspace, e:dict)->bool:
+
+def _moot(ws: Workspace, e: dict) -> bool:
     "A promotion that somebody has made by hand already."
     c = open_registry(ws, e["model"]).champion()
-    return e["kind"] in ("model_approved", "rollback_requested") and c is not None and c["version"] == e["version"]
+    return (
+        e["kind"] in ("model_approved", "rollback_requested")
+        and c is not None
+        and c["version"] == e["version"]
+    )
 
-def start_for(ws:Workspace, e:dict, child:Callable[..., int]=run_child)->int|None: # exit code; None when nothing was started
+
+def start_for(
+    ws: Workspace, e: dict, child: Callable[..., int] = run_child
+) -> int | None:  # exit code; None when nothing was started
     "Start what an event asks for, unless somebody has it."
     what, r = _command(ws, e), open_registry(ws)
-    if what is None: return None
+    if what is None:
+        return None
     stage, args = what
     have = r.claim_of(stage, f"event:{e['id']}")
-    if held(have): return None
-    if _moot(ws, e): r.claim(stage, f"event:{e['id']}", "moot"); return None
+    if held(have):
+        return None
+    if _moot(ws, e):
+        r.claim(stage, f"event:{e['id']}", "moot")
+        return None
     return child(ws, *args, "--key", f"event:{e['id']}")
 
-def dispatch(ws:Workspace, child:Callable[..., int]=run_child, consumer:str="automation")->int: # children started
+
+def dispatch(
+    ws: Workspace, child: Callable[..., int] = run_child, consumer: str = "automation"
+) -> int:  # children started
     "Start what new events ask for, and what dead processes left."
     r, n = open_registry(ws), 0
-    by_id = lambda i: next((e for e in r.events(after=i - 1, limit=1_000_000) if e["id"] == i), None)
+    by_id = lambda i: next(
+        (e for e in r.events(after=i - 1, limit=1_000_000) if e["id"] == i), None
+    )
     for t in r.claims(expired=True):
-        if t["event_key"].startswith("event:") and t["attempts"] < 3 and (e := by_id(int(t["event_key"][6:]))): n += start_for(ws, e, child) is not None
+        if (
+            t["event_key"].startswith("event:")
+            and t["attempts"] < 3
+            and (e := by_id(int(t["event_key"][6:])))
+        ):
+            n += start_for(ws, e, child) is not None
     for e in r.events(after=r.cursor(consumer), limit=1_000_000)[::-1]:
-        code = start_for(ws, e, child) if e["at"] > iso(utcnow() - timedelta(days=1)) else None      # what is older than a day, nobody waits for
+        code = (
+            start_for(ws, e, child) if e["at"] > iso(utcnow() - timedelta(days=1)) else None
+        )  # what is older than a day, nobody waits for
         n += code is not None
-        if code and r.claim_of(_command(ws, e)[0], f"event:{e['id']}") is None: log.error("nothing was started for %s (%d); the next look tries again", e["kind"], e["id"]); break
+        if code and r.claim_of(_command(ws, e)[0], f"event:{e['id']}") is None:
+            log.error(
+                "nothing was started for %s (%d); the next look tries again", e["kind"], e["id"]
+            )
+            break
         r.advance(consumer, e["id"])
     return n
 
+
 # %% ../nbs/12_automation.ipynb #d76cc218
-def signs_of(s:Scan)->list[Sign]:
+def signs_of(s: Scan) -> list[Sign]:
     "The flagged coins of a scan, the rarest first."
     a = s.anomalies
-    return [Sign(f"coin:{x.coin_id}", 1/x.p_value, x.reason, facts=dict(symbol=x.symbol.upper(), price=x.current_price, score=x.score, model_version=int(x.model_version), as_of=s.as_of.isoformat(), source=s.source)) for x in a.itertuples()]
+    return [
+        Sign(
+            f"coin:{x.coin_id}",
+            1 / x.p_value,
+            x.reason,
+            facts=dict(
+                symbol=x.symbol.upper(),
+                price=x.current_price,
+                score=x.score,
+                model_version=int(x.model_version),
+                as_of=s.as_of.isoformat(),
+                source=s.source,
+            ),
+        )
+        for x in a.itertuples()
+    ]
 
-def alert_on_scan(ws:Workspace, now=None)->list[dict]: # changes, see `alerts.observe`
+
+def alert_on_scan(ws: Workspace, now=None) -> list[dict]:  # changes, see `alerts.observe`
     "Look at the newest scan of the champion, once."
     r = open_registry(ws)
-    if r.claim_of("alerts", f"scan {newest_moment(ws).isoformat()}"): return []
+    if r.claim_of("alerts", f"scan {newest_moment(ws).isoformat()}"):
+        return []
     s = scan(ws)
-    if not r.claim("alerts", f"scan {s.as_of.isoformat()}", "alerts"): return []
-    return observe(r, signs_of(s), now=now or s.as_of.to_pydatetime(), budget=ws.settings.alerts_per_day)
+    if not r.claim("alerts", f"scan {s.as_of.isoformat()}", "alerts"):
+        return []
+    return observe(
+        r, signs_of(s), now=now or s.as_of.to_pydatetime(), budget=ws.settings.alerts_per_day
+    )
 
-def alert_on_trades(ws:Workspace, now=None, minutes:float=30)->list[dict]:
+
+def alert_on_trades(ws: Workspace, now=None, minutes: float = 30) -> list[dict]:
     "Alarms of the last half hour, one alert a product; a pump or a dump is of the higher tier."
     now = pd.Timestamp(now or utcnow())
     a = open_store(ws).alarms(start=now - pd.Timedelta(minutes=minutes), limit=500)
-    rarity = lambda kind: 600. if kind == "strange" else 5000.
-    signs = [Sign(f"trades:{p}", max(map(rarity, g.kind)), f"{g.kind.iloc[0]}: {g.reason.iloc[0]}", "trades", dict(alarms=len(g), price=float(g.price.iloc[0]), at=g.ts.iloc[0].isoformat())) for p, g in a.groupby("product_id")]
-    return observe(open_registry(ws), signs, kind="trades", now=now.to_pydatetime(), budget=ws.settings.alerts_per_day)
+    rarity = lambda kind: 600.0 if kind == "strange" else 5000.0
+    signs = [
+        Sign(
+            f"trades:{p}",
+            max(map(rarity, g.kind)),
+            f"{g.kind.iloc[0]}: {g.reason.iloc[0]}",
+            "trades",
+            dict(alarms=len(g), price=float(g.price.iloc[0]), at=g.ts.iloc[0].isoformat()),
+        )
+        for p, g in a.groupby("product_id")
+    ]
+    return observe(
+        open_registry(ws),
+        signs,
+        kind="trades",
+        now=now.to_pydatetime(),
+        budget=ws.settings.alerts_per_day,
+    )
+
 
 # %% ../nbs/12_automation.ipynb #f6216971
-def slot(kind:str, now:pd.Timestamp|None=None)->str:
+def slot(kind: str, now: pd.Timestamp | None = None) -> str:
     "The slot of a schedule that is due: the hour or the day whose minute has come."
     now, when = pd.Timestamp(now or utcnow()), SCHEDULE[kind][0]
     back = pd.Timedelta(hours=when.get("hour", 0), minutes=when["minute"])
     return f"{kind}:{now - back:%Y-%m-%d}" if "hour" in when else f"{kind}:{now - back:%Y-%m-%dT%H}"
 
-def tick(ws:Workspace, kind:str, now:pd.Timestamp|None=None, child:Callable[..., int]=run_child)->int|None: # exit code; None when there is nothing to do, or somebody else does it
+
+def tick(
+    ws: Workspace, kind: str, now: pd.Timestamp | None = None, child: Callable[..., int] = run_child
+) -> int | None:  # exit code; None when there is nothing to do, or somebody else does it
     "Run the stages of the slot that is due, once among all schedulers."
     key, r = slot(kind, now), open_registry(ws)
-    if kind == "trades" and not _new_trades(ws) or kind == "monitor" and not r.champion(): return None
+    if kind == "trades" and not _new_trades(ws) or kind == "monitor" and not r.champion():
+        return None
     first, last = SCHEDULE[kind][1]
     have = r.claim_of(first, key)
-    if held(have) or have and have["attempts"] >= 3: return None
+    if held(have) or have and have["attempts"] >= 3:
+        return None
     code = child(ws, "pipeline", "--from", first, "--to", last, "--key", key)
-    if code: log.error("the %s run failed; see crypto-anomaly runs", key)
+    if code:
+        log.error("the %s run failed; see crypto-anomaly runs", key)
     return code
 
-def _new_trades(ws:Workspace)->bool:
+
+def _new_trades(ws: Workspace) -> bool:
     "Whether there are new trades to learn from: two thousand, since the last twenty minutes are left for the evaluation, the newest of them of this hour."
     store = open_store(ws)
-    rows = [store.completeness(p) for p in (set(ws.products) & set(store.products()) or store.products())]
-    return any(r["trades"] >= 2000 and pd.Timestamp(r["last_ts"]) > pd.Timestamp(utcnow()) - pd.Timedelta("1h") for r in rows)
+    rows = [
+        store.completeness(p)
+        for p in (set(ws.products) & set(store.products()) or store.products())
+    ]
+    return any(
+        r["trades"] >= 2000
+        and pd.Timestamp(r["last_ts"]) > pd.Timestamp(utcnow()) - pd.Timedelta("1h")
+        for r in rows
+    )
 
-def skip_slots(ws:Workspace)->None:
+
+def skip_slots(ws: Workspace) -> None:
     "The slots of now are done, and so is what the log asks for but decisions: somebody has just run everything by hand."
     r = open_registry(ws)
-    for kind in SCHEDULE: r.claim(SCHEDULE[kind][1][0], slot(kind), "by hand")
+    for kind in SCHEDULE:
+        r.claim(SCHEDULE[kind][1][0], slot(kind), "by hand")
     for e in r.events(after=r.cursor("automation"), limit=1_000_000):
-        if (what := _command(ws, e)) and what[0] not in ("promote", "rollback"): r.claim(what[0], f"event:{e['id']}", "by hand")
+        if (what := _command(ws, e)) and what[0] not in ("promote", "rollback"):
+            r.claim(what[0], f"event:{e['id']}", "by hand")
 
-def look(ws:Workspace)->None:
+
+def look(ws: Workspace) -> None:
     "What the scheduler does all the time beside events: alerts and messages."
     r = open_registry(ws)
-    def scans(): return alert_on_scan(ws) if r.list_model_versions(1) and newest_moment(ws) is not None else []
+
+    def scans():
+        return (
+            alert_on_scan(ws) if r.list_model_versions(1) and newest_moment(ws) is not None else []
+        )
+
     def messages():
         last = next((e["id"] for e in r.events(limit=1)), 0)
         behind = any(r.cursor(f"sink:{x.name}") < last for x in sinks(ws.settings))
-        return deliver(r, ws.settings) if behind and r.claim("deliver", f"{int(time.time()//15)}", "look") else {}      # one of all schedulers
-    for part in (scans, lambda: alert_on_trades(ws), lambda: digest(r), messages): _try(part)
+        return (
+            deliver(r, ws.settings)
+            if behind and r.claim("deliver", f"{int(time.time() // 15)}", "look")
+            else {}
+        )  # one of all schedulers
 
-def _try(part:Callable)->None:
+    for part in (scans, lambda: alert_on_trades(ws), lambda: digest(r), messages):
+        _try(part)
+
+
+def _try(part: Callable) -> None:
     "One part in trouble stops no other, and is tried again."
-    try: part()
-    except (CryptoAnomalyError, OSError, sa.exc.SQLAlchemyError) as e: log.error("%s; the next look tries again", str(e).splitlines()[0])
+    try:
+        part()
+    except (CryptoAnomalyError, OSError, sa.exc.SQLAlchemyError) as e:
+        log.error("%s; the next look tries again", str(e).splitlines()[0])
 
-def start_scheduler(ws:Workspace, every:float=5):
+
+def start_scheduler(ws: Workspace, every: float = 5):
     "Start the clock in the background; stop it with `.shutdown()`."
     from apscheduler.schedulers.background import BackgroundScheduler
-    s = BackgroundScheduler(timezone="UTC", job_defaults=dict(coalesce=True, misfire_grace_time=None, max_instances=1))
-    if ws.settings.mlflow_tracking_uri: s.add_job(lambda: run_child(ws, "mirror"), "interval", minutes=1, id="mirror")    # a process of its own: MLflow is large, and may not answer
+
+    s = BackgroundScheduler(
+        timezone="UTC", job_defaults=dict(coalesce=True, misfire_grace_time=None, max_instances=1)
+    )
+    if ws.settings.mlflow_tracking_uri:
+        s.add_job(
+            lambda: run_child(ws, "mirror"), "interval", minutes=1, id="mirror"
+        )  # a process of its own: MLflow is large, and may not answer
     s.add_job(lambda: look(ws), "interval", seconds=every, id="look")
-    s.add_job(lambda: _try(lambda: dispatch(ws)), "interval", seconds=every, id="events")      # a job of its own: it waits for what it starts
+    s.add_job(
+        lambda: _try(lambda: dispatch(ws)), "interval", seconds=every, id="events"
+    )  # a job of its own: it waits for what it starts
     for kind, (when, _) in SCHEDULE.items():
         s.add_job(lambda kind=kind: _try(lambda: tick(ws, kind)), "cron", id=kind, **when)
-        s.add_job(lambda kind=kind: _try(lambda: tick(ws, kind)), "date", id=f"{kind} now")       # what was missed
+        s.add_job(
+            lambda kind=kind: _try(lambda: tick(ws, kind)), "date", id=f"{kind} now"
+        )  # what was missed
     s.start()
     return s

@@ -16,71 +16,163 @@ from .outcomes import outcome_metrics, outcomes
 from .scan import Served, load_served, predictions, scan
 
 # %% auto #0
-__all__ = ['BacktestError', 'replay', 'lookahead', 'backtest_report', 'write_report']
+__all__ = ["BacktestError", "replay", "lookahead", "backtest_report", "write_report"]
+
 
 # %% ../nbs/09_backtest.ipynb #ea826af0
 class BacktestError(CryptoAnomalyError):
     "A replay that cannot be made, or would not be honest; the message says why."
 
-def _features(ws:Workspace, start:pd.Timestamp, end:pd.Timestamp, config:FeatureConfig)->pd.DataFrame:
+
+def _features(
+    ws: Workspace, start: pd.Timestamp, end: pd.Timestamp, config: FeatureConfig
+) -> pd.DataFrame:
     "Features of all moments from `start` on and before `end`, from the snapshots a scan would read."
-    f = featurize(read_snapshots(ws, start=start - pd.Timedelta(hours=config.lookback), end=end, columns=INPUT), config, since=start)
+    f = featurize(
+        read_snapshots(
+            ws, start=start - pd.Timedelta(hours=config.lookback), end=end, columns=INPUT
+        ),
+        config,
+        since=start,
+    )
     return f[f.ts < end].sort_values("ts", kind="stable", ignore_index=True)
 
-def _replayed(ws:Workspace, served:Served|None, config:dict|str|None, train_days:float, start:pd.Timestamp, end:pd.Timestamp)->pd.DataFrame:
+
+def _replayed(
+    ws: Workspace,
+    served: Served | None,
+    config: dict | str | None,
+    train_days: float,
+    start: pd.Timestamp,
+    end: pd.Timestamp,
+) -> pd.DataFrame:
     "Predictions of one stretch: by a version, or by a model trained on the days before it."
     features = served.config if served else FeatureConfig()
     f = _features(ws, start, end, features)
-    if f.empty: return pd.DataFrame()
-    if served is None: served = Served(dict(version=0, status="candidate"), train(_features(ws, start - pd.Timedelta(days=train_days), start, features), config))
+    if f.empty:
+        return pd.DataFrame()
+    if served is None:
+        served = Served(
+            dict(version=0, status="candidate"),
+            train(_features(ws, start - pd.Timedelta(days=train_days), start, features), config),
+        )
     return predictions(served, f, run_id="backtest")
+
 
 # %% ../nbs/09_backtest.ipynb #fd957369
 def replay(
-    ws:Workspace, ref:str|int|None=None, # version to replay; None = MODEL_REF
-    *, start:pd.Timestamp|None=None,     # None = the end of the version's training, or `train_days` after the first snapshot
-    end:pd.Timestamp|None=None,          # None = the newest snapshot
-    every_days:float=1,                  # length of a stretch; walk-forward trains once for each
-    walk_forward:dict|str|None=None,     # a detector to train anew for each stretch, instead of a version
-    train_days:float=7,                  # days that it is trained on
-    progress:Callable=lambda it, **kw: it # e.g. tqdm
-)->pd.DataFrame:                         # see `scan.PREDICTION`
+    ws: Workspace,
+    ref: str | int | None = None,  # version to replay; None = MODEL_REF
+    *,
+    start: pd.Timestamp
+    | None = None,  # None = the end of the version's training, or `train_days` after the first snapshot
+    end: pd.Timestamp | None = None,  # None = the newest snapshot
+    every_days: float = 1,  # length of a stretch; walk-forward trains once for each
+    walk_forward: dict
+    | str
+    | None = None,  # a detector to train anew for each stretch, instead of a version
+    train_days: float = 7,  # days that it is trained on
+    progress: Callable = lambda it, **kw: it,  # e.g. tqdm
+) -> pd.DataFrame:  # see `scan.PREDICTION`
     "Score every stored moment as a scan of it would have."
     served = None if walk_forward else load_served(ws, ref)
-    if (last := newest_moment(ws, end=end)) is None: raise BacktestError(f"workspace {ws.reads.name!r} holds no snapshots; run 'crypto-anomaly run ingest' or 'crypto-anomaly import FILE'.")
-    trained = pd.Timestamp(served.model.meta["training_range"][1]) if served else read_snapshots(ws, end=last, columns=[]).ts.min() + pd.Timedelta(days=train_days)
+    if (last := newest_moment(ws, end=end)) is None:
+        raise BacktestError(
+            f"workspace {ws.reads.name!r} holds no snapshots; run 'crypto-anomaly run ingest' or 'crypto-anomaly import FILE'."
+        )
+    trained = (
+        pd.Timestamp(served.model.meta["training_range"][1])
+        if served
+        else read_snapshots(ws, end=last, columns=[]).ts.min() + pd.Timedelta(days=train_days)
+    )
     start = trained + pd.Timedelta("1us") if start is None else start
-    if start <= trained and served: raise BacktestError(f"v{served.version['version']} was trained up to {trained:%Y-%m-%d %H:%M}; replayed from {start:%Y-%m-%d %H:%M} it would be judged on what it has seen. Start later, or use --walk-forward.")
-    if start > last: raise BacktestError(f"there are no snapshots after {start:%Y-%m-%d %H:%M} UTC; the newest is of {last:%Y-%m-%d %H:%M}. Start earlier, or wait.")
-    edges = [*pd.date_range(start, last, freq=pd.Timedelta(days=every_days)), last + pd.Timedelta("1us")]
-    parts = run_tasks(ws.settings, _replayed, [(ws, served, walk_forward, train_days, a, b) for a, b in zip(edges, edges[1:])], progress=progress)
+    if start <= trained and served:
+        raise BacktestError(
+            f"v{served.version['version']} was trained up to {trained:%Y-%m-%d %H:%M}; replayed from {start:%Y-%m-%d %H:%M} it would be judged on what it has seen. Start later, or use --walk-forward."
+        )
+    if start > last:
+        raise BacktestError(
+            f"there are no snapshots after {start:%Y-%m-%d %H:%M} UTC; the newest is of {last:%Y-%m-%d %H:%M}. Start earlier, or wait."
+        )
+    edges = [
+        *pd.date_range(start, last, freq=pd.Timedelta(days=every_days)),
+        last + pd.Timedelta("1us"),
+    ]
+    parts = run_tasks(
+        ws.settings,
+        _replayed,
+        [(ws, served, walk_forward, train_days, a, b) for a, b in zip(edges, edges[1:])],
+        progress=progress,
+    )
     return pd.concat([p for p in parts if len(p)], ignore_index=True)
+
 
 # %% ../nbs/09_backtest.ipynb #0431dc05
 def lookahead(
-    ws:Workspace, replayed:pd.DataFrame, # of `replay`, of one version
-    ref:str|int|None=None, *, moments:int=5, seed:int=0
-)->pd.DataFrame:                         # ts, coins, differing (scores that are not the same number); all 0 when nothing looks ahead
+    ws: Workspace,
+    replayed: pd.DataFrame,  # of `replay`, of one version
+    ref: str | int | None = None,
+    *,
+    moments: int = 5,
+    seed: int = 0,
+) -> (
+    pd.DataFrame
+):  # ts, coins, differing (scores that are not the same number); all 0 when nothing looks ahead
     "Scan some moments anew with the future cut off, and compare."
     drawn = np.sort(np.random.default_rng(seed).permutation(replayed.ts.unique())[:moments])
+
     def differing(t):
-        live, then = (f.set_index("coin_id").score for f in (scan(ws, ref, at=t).predictions, replayed[replayed.ts == t]))
+        live, then = (
+            f.set_index("coin_id").score
+            for f in (scan(ws, ref, at=t).predictions, replayed[replayed.ts == t])
+        )
         return int((live.reindex(then.index) != then).sum()), len(then)
-    return pd.DataFrame([dict(ts=t, coins=n, differing=d) for t in map(pd.Timestamp, drawn) for d, n in [differing(t)]])
+
+    return pd.DataFrame(
+        [
+            dict(ts=t, coins=n, differing=d)
+            for t in map(pd.Timestamp, drawn)
+            for d, n in [differing(t)]
+        ]
+    )
+
 
 # %% ../nbs/09_backtest.ipynb #808e01d5
 def backtest_report(
-    ws:Workspace, replayed:pd.DataFrame, # of `replay`
-    *, crash_pct:float=-15.
-)->dict:                                 # rows, moments, flag_rate, flag_rate_by_day, outcomes (metrics a day later), figures
+    ws: Workspace,
+    replayed: pd.DataFrame,  # of `replay`
+    *,
+    crash_pct: float = -15.0,
+) -> dict:  # rows, moments, flag_rate, flag_rate_by_day, outcomes (metrics a day later), figures
     "What was flagged, how steadily, and what came after."
-    o = outcomes(replayed, read_snapshots(ws, start=replayed.ts.min(), columns=["current_price"]), crash_pct=crash_pct)
+    o = outcomes(
+        replayed,
+        read_snapshots(ws, start=replayed.ts.min(), columns=["current_price"]),
+        crash_pct=crash_pct,
+    )
     by_day = replayed.groupby(replayed.ts.dt.floor("D")).is_anomaly.mean()
-    return dict(rows=len(replayed), moments=int(replayed.ts.nunique()), first=str(replayed.ts.min()), last=str(replayed.ts.max()), flag_rate=float(replayed.is_anomaly.mean()), flag_rate_by_day={str(d.date()): float(v) for d, v in by_day.items()},
-                outcomes=outcome_metrics(o), figures=[flag_rate_history(by_day), outcome_map(o)])
+    return dict(
+        rows=len(replayed),
+        moments=int(replayed.ts.nunique()),
+        first=str(replayed.ts.min()),
+        last=str(replayed.ts.max()),
+        flag_rate=float(replayed.is_anomaly.mean()),
+        flag_rate_by_day={str(d.date()): float(v) for d, v in by_day.items()},
+        outcomes=outcome_metrics(o),
+        figures=[flag_rate_history(by_day), outcome_map(o)],
+    )
 
-def write_report(report:dict, path:str|Path)->Path:
+
+def write_report(report: dict, path: str | Path) -> Path:
     "The figures of a backtest as one page that needs no network."
-    told = "".join(f"<p>{k.replace('_', ' ')}: {report[k]}</p>" for k in ("first", "last", "moments", "rows", "flag_rate")) + f"<p>{report['outcomes']['message']}</p>"
-    Path(path).write_text(f"<!doctype html><meta charset='utf-8'><title>Backtest</title><style>body{{font:15px system-ui;max-width:60rem;margin:2rem auto;padding:0 1rem}}</style><script>{plotly_script()}</script><h1>Backtest</h1>{told}{''.join(map(figure_html, report['figures']))}")
+    told = (
+        "".join(
+            f"<p>{k.replace('_', ' ')}: {report[k]}</p>"
+            for k in ("first", "last", "moments", "rows", "flag_rate")
+        )
+        + f"<p>{report['outcomes']['message']}</p>"
+    )
+    Path(path).write_text(
+        f"<!doctype html><meta charset='utf-8'><title>Backtest</title><style>body{{font:15px system-ui;max-width:60rem;margin:2rem auto;padding:0 1rem}}</style><script>{plotly_script()}</script><h1>Backtest</h1>{told}{''.join(map(figure_html, report['figures']))}"
+    )
     return Path(path)

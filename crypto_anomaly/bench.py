@@ -16,24 +16,55 @@ from .detection import RATES, Detection, interval, resample
 from .eval import detection
 
 # %% auto #0
-__all__ = ['WARM', 'TRAINED', 'SIZES', 'MAIN', 'BASELINE', 'PROTOCOL', 'CULPRITS', 'BenchError', 'read_market', 'MarketBench',
-           'named', 'market_benchmark']
+__all__ = [
+    "WARM",
+    "TRAINED",
+    "SIZES",
+    "MAIN",
+    "BASELINE",
+    "PROTOCOL",
+    "CULPRITS",
+    "BenchError",
+    "read_market",
+    "MarketBench",
+    "named",
+    "market_benchmark",
+]
+
 
 # %% ../nbs/09_bench.ipynb #954a9c47
 class BenchError(CryptoAnomalyError):
     "A benchmark that cannot be run; the message says why and what it needs."
 
+
 def read_market(
-    folder:str|Path      # CSV (also .gz) or Parquet tables of snapshots, as `crypto-anomaly import` takes them
-)->pd.DataFrame:         # market table
+    folder: str
+    | Path,  # CSV (also .gz) or Parquet tables of snapshots, as `crypto-anomaly import` takes them
+) -> pd.DataFrame:  # market table
     "All tables of a folder as one."
-    files = sorted(f for f in Path(folder).glob("*") if f.name.endswith((".csv", ".csv.gz", ".parquet"))) if Path(folder).is_dir() else []
-    if not files: raise BenchError(f"{folder} holds no .csv, .csv.gz or .parquet tables of snapshots; name a folder that does.")
-    return pd.concat([parse_import(str(f))[0] for f in files], ignore_index=True).drop_duplicates(["coin_id", "ts"], ignore_index=True)
+    files = (
+        sorted(
+            f for f in Path(folder).glob("*") if f.name.endswith((".csv", ".csv.gz", ".parquet"))
+        )
+        if Path(folder).is_dir()
+        else []
+    )
+    if not files:
+        raise BenchError(
+            f"{folder} holds no .csv, .csv.gz or .parquet tables of snapshots; name a folder that does."
+        )
+    return pd.concat([parse_import(str(f))[0] for f in files], ignore_index=True).drop_duplicates(
+        ["coin_id", "ts"], ignore_index=True
+    )
+
 
 # %% ../nbs/09_bench.ipynb #c32c5e1c
-WARM, TRAINED, SIZES = 240, .7, (4., 8., 15.)   # snapshots that only warm features up; share of the snapshots to train on; sizes of events
-MAIN = 8.                                       # the size that the headline figures are about
+WARM, TRAINED, SIZES = (
+    240,
+    0.7,
+    (4.0, 8.0, 15.0),
+)  # snapshots that only warm features up; share of the snapshots to train on; sizes of events
+MAIN = 8.0  # the size that the headline figures are about
 BASELINE = "robust_z"
 
 PROTOCOL = dict(
@@ -41,86 +72,210 @@ PROTOCOL = dict(
     events=f"planted into raw snapshots of the test time, before features; kinds and units: see kinds; headline figures at size {MAIN:g}",
     caught="an event is caught when any snapshot of its own window scores above the threshold",
     threshold="the score that the stated share of clean test cells lies above; clean cells are the same snapshots without events",
-    recall="averaged over kinds", ap="average precision of events (greatest score of the window) against all clean cells", cell_ap="the same of every single snapshot within a window",
+    recall="averaged over kinds",
+    ap="average precision of events (greatest score of the window) against all clean cells",
+    cell_ap="the same of every single snapshot within a window",
     interval="95 %, 300 bootstrap samples of whole days, clean cells and events together",
     clean_flag_rate="share of clean test cells whose p-value, from the model's own calibration before the test time, is at most the stated rate; by week below",
     crash="greatest share of coins above the 0.5 % threshold in one snapshot of the day with the widest market move, which may lie in the training time (in_training)",
-    kinds=KINDS)
+    kinds=KINDS,
+)
 
-def _split(table:pd.DataFrame)->tuple[pd.Timestamp, pd.Timestamp]: # end of the warm-up, begin of the test
+
+def _split(
+    table: pd.DataFrame,
+) -> tuple[pd.Timestamp, pd.Timestamp]:  # end of the warm-up, begin of the test
     moments = np.sort(table.ts.unique())
-    if len(moments) < 2*WARM: raise BenchError(f"the tables hold {len(moments)} snapshots; the benchmark needs at least {2*WARM} to warm up, train and test on.")
-    return pd.Timestamp(moments[WARM]), pd.Timestamp(moments[int(TRAINED*len(moments))])
+    if len(moments) < 2 * WARM:
+        raise BenchError(
+            f"the tables hold {len(moments)} snapshots; the benchmark needs at least {2 * WARM} to warm up, train and test on."
+        )
+    return pd.Timestamp(moments[WARM]), pd.Timestamp(moments[int(TRAINED * len(moments))])
+
 
 # %% ../nbs/09_bench.ipynb #7927ead0
 class MarketBench:
     "A market with its test time featured once as it is and once per seed with events; detectors are then tried on it."
-    def __init__(self,
-        table:pd.DataFrame,          # market table
-        *, seeds:int=3, per_kind:int=25, # plantings, and events of each kind and size in each
-        sizes:tuple[float, ...]=SIZES, progress:Callable=lambda it, **kw: it # e.g. tqdm
+
+    def __init__(
+        self,
+        table: pd.DataFrame,  # market table
+        *,
+        seeds: int = 3,
+        per_kind: int = 25,  # plantings, and events of each kind and size in each
+        sizes: tuple[float, ...] = SIZES,
+        progress: Callable = lambda it, **kw: it,  # e.g. tqdm
     ):
         warm, self.start = _split(table)
         frame = featurize(table)
-        self.past, self.clean = frame[(frame.ts >= warm) & (frame.ts < self.start)], frame[frame.ts >= self.start].reset_index(drop=True)
-        self.plantings = [self._plant(table, size, per_kind, 100*seed + i) for seed in progress(range(seeds), desc="events planted") for i, size in enumerate(sizes)]
-    def _plant(self, table:pd.DataFrame, size:float, per_kind:int, seed:int)->tuple[pd.DataFrame, pd.DataFrame]: # feature frame and events
-        planted, events = inject(table, start=self.start, sizes=(size,), per_kind=per_kind, seed=seed)
+        self.past, self.clean = (
+            frame[(frame.ts >= warm) & (frame.ts < self.start)],
+            frame[frame.ts >= self.start].reset_index(drop=True),
+        )
+        self.plantings = [
+            self._plant(table, size, per_kind, 100 * seed + i)
+            for seed in progress(range(seeds), desc="events planted")
+            for i, size in enumerate(sizes)
+        ]
+
+    def _plant(
+        self, table: pd.DataFrame, size: float, per_kind: int, seed: int
+    ) -> tuple[pd.DataFrame, pd.DataFrame]:  # feature frame and events
+        planted, events = inject(
+            table, start=self.start, sizes=(size,), per_kind=per_kind, seed=seed
+        )
         return featurize(planted, since=self.start), events
 
-    def train(self, config:str|dict|None=None)->Model: return train(self.past, config)
-    def detection(self, model:Model)->Detection:
-        "How `model` scores events and clean cells."
-        return detection(lambda f: model.predict(f).score.to_numpy(), self.clean, self.plantings, RATES)[0]
+    def train(self, config: str | dict | None = None) -> Model:
+        return train(self.past, config)
 
-    def flag_rates(self, model:Model, rate:float)->dict: # value with interval, stated, by_week
+    def detection(self, model: Model) -> Detection:
+        "How `model` scores events and clean cells."
+        return detection(
+            lambda f: model.predict(f).score.to_numpy(), self.clean, self.plantings, RATES
+        )[0]
+
+    def flag_rates(self, model: Model, rate: float) -> dict:  # value with interval, stated, by_week
         "How much of the clean test time is flagged at a stated rate."
-        hit = pd.Series(conformal_p(model.predict(self.clean).score.to_numpy(), model.arrays["calibration"]) <= rate, index=pd.DatetimeIndex(self.clean.ts))
+        hit = pd.Series(
+            conformal_p(model.predict(self.clean).score.to_numpy(), model.arrays["calibration"])
+            <= rate,
+            index=pd.DatetimeIndex(self.clean.ts),
+        )
         days = hit.groupby(hit.index.floor("D")).agg(["sum", "count"])
         w = resample(days.index, 300, 0)
-        return interval((w @ days["sum"].to_numpy())/(w @ days["count"].to_numpy())) | dict(stated=rate, by_week={str(k.date()): float(v) for k, v in hit.groupby(hit.index[0].floor("D") + (hit.index - hit.index[0].floor("D"))//pd.Timedelta("7D")*pd.Timedelta("7D")).mean().items()})
-    def crash(self, detection:Detection, model:Model)->dict: # day, in_training (whether the detector has seen it), greatest_share
+        return interval((w @ days["sum"].to_numpy()) / (w @ days["count"].to_numpy())) | dict(
+            stated=rate,
+            by_week={
+                str(k.date()): float(v)
+                for k, v in hit.groupby(
+                    hit.index[0].floor("D")
+                    + (hit.index - hit.index[0].floor("D"))
+                    // pd.Timedelta("7D")
+                    * pd.Timedelta("7D")
+                )
+                .mean()
+                .items()
+            },
+        )
+
+    def crash(
+        self, detection: Detection, model: Model
+    ) -> dict:  # day, in_training (whether the detector has seen it), greatest_share
         "How many coins are flagged together when the whole market moves."
         f = pd.concat([self.past, self.clean])
-        wild = f.groupby("ts").price_change_pct_1h.median().abs().groupby(lambda t: t.floor("D")).max().idxmax()
+        wild = (
+            f.groupby("ts")
+            .price_change_pct_1h.median()
+            .abs()
+            .groupby(lambda t: t.floor("D"))
+            .max()
+            .idxmax()
+        )
         f = f[f.ts.dt.floor("D") == wild]
-        return dict(day=str(wild.date()), in_training=bool(wild < self.start), greatest_share=float((model.predict(f).score > detection.threshold[.005][0]).groupby(f.ts).mean().max()))
+        return dict(
+            day=str(wild.date()),
+            in_training=bool(wild < self.start),
+            greatest_share=float(
+                (model.predict(f).score > detection.threshold[0.005][0]).groupby(f.ts).mean().max()
+            ),
+        )
+
 
 # %% ../nbs/09_bench.ipynb #8f42478d
-_PRICE = {"price_surprise", "drift_surprise", "price_change_pct_1h", "price_change_pct_24h", "price_change_pct_7d", "sparkline_volatility"}
-CULPRITS = dict(pump=_PRICE | {"volume_surprise", "volume_surge"}, crash=_PRICE | {"volume_surprise", "volume_surge"}, glitch=_PRICE, decouple=_PRICE, depeg=_PRICE | {"peg_surprise"}, volume={"volume_surprise", "volume_surge", "market_cap_to_volume"},
-                relation={"relation_surprise", "market_cap_to_volume"}, stale={"stale_surprise"}, missing={"missing_surprise", "missing_fields", "market_cap_to_volume", "volume_surge", "ath_change_pct", *(f"{c}_missing" for c in ("market_cap", "total_volume", "price_change_percentage_24h", "ath_change_percentage"))})
+_PRICE = {
+    "price_surprise",
+    "drift_surprise",
+    "price_change_pct_1h",
+    "price_change_pct_24h",
+    "price_change_pct_7d",
+    "sparkline_volatility",
+}
+CULPRITS = dict(
+    pump=_PRICE | {"volume_surprise", "volume_surge"},
+    crash=_PRICE | {"volume_surprise", "volume_surge"},
+    glitch=_PRICE,
+    decouple=_PRICE,
+    depeg=_PRICE | {"peg_surprise"},
+    volume={"volume_surprise", "volume_surge", "market_cap_to_volume"},
+    relation={"relation_surprise", "market_cap_to_volume"},
+    stale={"stale_surprise"},
+    missing={
+        "missing_surprise",
+        "missing_fields",
+        "market_cap_to_volume",
+        "volume_surge",
+        "ath_change_pct",
+        *(
+            f"{c}_missing"
+            for c in (
+                "market_cap",
+                "total_volume",
+                "price_change_percentage_24h",
+                "ath_change_percentage",
+            )
+        ),
+    },
+)
+
 
 def named(
-    bench:MarketBench, model:Model, threshold:float, *, most:int=40
-)->pd.DataFrame:         # kind, group (named first), right; at most `most` caught events of each kind
+    bench: MarketBench, model: Model, threshold: float, *, most: int = 40
+) -> pd.DataFrame:  # kind, group (named first), right; at most `most` caught events of each kind
     "The group of features that is named first for caught events."
     out = []
     for f, events in bench.plantings:
         scored = f.assign(score=model.predict(f).score)
         for e in events.itertuples():
-            w = scored[(scored.coin_id == e.coin_id) & (scored.ts >= e.first) & (scored.ts <= e.last)]
-            if not len(w) or not w.score.max() > threshold or sum(o[0] == e.kind for o in out) >= most: continue
+            w = scored[
+                (scored.coin_id == e.coin_id) & (scored.ts >= e.first) & (scored.ts <= e.last)
+            ]
+            if (
+                not len(w)
+                or not w.score.max() > threshold
+                or sum(o[0] == e.kind for o in out) >= most
+            ):
+                continue
             row = w.loc[w.score.idxmax()]
             why = explain(model, row, f[f.ts == row.ts], top=1)
             out.append((e.kind, why.group.iloc[0] if len(why) else None))
     n = pd.DataFrame(out, columns=["kind", "group"])
     return n.assign(right=[g in CULPRITS[k] for k, g in zip(n.kind, n.group)])
 
+
 # %% ../nbs/09_bench.ipynb #76e5a1e2
 def market_benchmark(
-    table:pd.DataFrame,              # market table
-    config:str|dict|None=None,       # detector, see `model.model_config`
-    **settings                       # seeds, per_kind, sizes, progress of `MarketBench`
-)->dict:                             # protocol, metrics, by_kind, by_size, baseline, …; every figure {value, low, high}
+    table: pd.DataFrame,  # market table
+    config: str | dict | None = None,  # detector, see `model.model_config`
+    **settings,  # seeds, per_kind, sizes, progress of `MarketBench`
+) -> dict:  # protocol, metrics, by_kind, by_size, baseline, …; every figure {value, low, high}
     "Train on the first part of a recorded market and find events planted into the rest."
     b = MarketBench(table, **settings)
     model = b.train(config)
     d, baseline = b.detection(model), b.detection(b.train(BASELINE))
     main = [MAIN] if MAIN in d.sizes else d.sizes[-1:]
-    names = named(b, model, d.threshold[.005][0])
-    return dict(protocol=PROTOCOL, model=model.description, coins=int(table.coin_id.nunique()), snapshots=int(table.ts.nunique()), test_from=str(b.start), clean_cells=len(d.clean), events=len(d.found),
-                metrics=d.figures(sizes=main) | dict(cell_ap=interval(d.average_precision(sizes=main, cells=True)), clean_flag_rate=b.flag_rates(model, .005)) | {f"clean_flag_rate_at_{r:g}": b.flag_rates(model, r) for r in (.001, .05)},
-                by_kind={k: d.figures([k], main) for k in d.kinds}, by_size={f"{s:g}": d.figures(sizes=[s]) for s in d.sizes}, crash=b.crash(d, model),
-                named_first={k: dict(value=float(v), events=int(n)) for k, (v, n) in names.groupby("kind").right.agg(["mean", "size"]).iterrows()} | dict(all=dict(value=float(names.right.mean()), events=len(names))),
-                baseline={BASELINE: baseline.figures(sizes=main)})
+    names = named(b, model, d.threshold[0.005][0])
+    return dict(
+        protocol=PROTOCOL,
+        model=model.description,
+        coins=int(table.coin_id.nunique()),
+        snapshots=int(table.ts.nunique()),
+        test_from=str(b.start),
+        clean_cells=len(d.clean),
+        events=len(d.found),
+        metrics=d.figures(sizes=main)
+        | dict(
+            cell_ap=interval(d.average_precision(sizes=main, cells=True)),
+            clean_flag_rate=b.flag_rates(model, 0.005),
+        )
+        | {f"clean_flag_rate_at_{r:g}": b.flag_rates(model, r) for r in (0.001, 0.05)},
+        by_kind={k: d.figures([k], main) for k in d.kinds},
+        by_size={f"{s:g}": d.figures(sizes=[s]) for s in d.sizes},
+        crash=b.crash(d, model),
+        named_first={
+            k: dict(value=float(v), events=int(n))
+            for k, (v, n) in names.groupby("kind").right.agg(["mean", "size"]).iterrows()
+        }
+        | dict(all=dict(value=float(names.right.mean()), events=len(names))),
+        baseline={BASELINE: baseline.figures(sizes=main)},
+    )

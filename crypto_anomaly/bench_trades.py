@@ -14,183 +14,414 @@ from .pump import ALARM, QUIET
 from .ticks import FEATURES, kernel_input, new_state, ticks
 
 # %% auto #0
-__all__ = ['BUDGET', 'BEFORE', 'AFTER', 'MASK', 'BLOCK', 'SOON', 'PROTOCOL', 'TradeBenchError', 'Recording', 'read_trades_csv',
-           'read_recordings', 'scores', 'alarms', 'Scored', 'threshold_for', 'average_precision', 'block_ap', 'bin_ap',
-           'transferred', 'at_threshold', 'second_pump', 'fainter', 'started', 'trade_benchmark']
+__all__ = [
+    "BUDGET",
+    "BEFORE",
+    "AFTER",
+    "MASK",
+    "BLOCK",
+    "SOON",
+    "PROTOCOL",
+    "TradeBenchError",
+    "Recording",
+    "read_trades_csv",
+    "read_recordings",
+    "scores",
+    "alarms",
+    "Scored",
+    "threshold_for",
+    "average_precision",
+    "block_ap",
+    "bin_ap",
+    "transferred",
+    "at_threshold",
+    "second_pump",
+    "fainter",
+    "started",
+    "trade_benchmark",
+]
 
 # %% ../nbs/10_bench_trades.ipynb #196d2af6
-BUDGET, BEFORE, AFTER, MASK, BLOCK, SOON = .25, 120., 300., 3600., 1800., 10.   # false alarms per coin and day; seconds
+BUDGET, BEFORE, AFTER, MASK, BLOCK, SOON = (
+    0.25,
+    120.0,
+    300.0,
+    3600.0,
+    1800.0,
+    10.0,
+)  # false alarms per coin and day; seconds
 PROTOCOL = dict(
     score="pump score of every trade (or, with bins, at the end of every bin that has a trade), each file replayed from a state that has seen nothing",
     hit=f"an alarm from {BEFORE:g} s before to {AFTER:g} s after the onset; up to {MASK:g} s after the onset nothing else counts",
-    alarm=f"a score at or above the threshold, at most one in {QUIET/60:g} minutes",
+    alarm=f"a score at or above the threshold, at most one in {QUIET / 60:g} minutes",
     background="all time outside of that; false alarms are alarms there, per coin and day of background",
     threshold=f"the least at which the background has at most {BUDGET:g} false alarms per coin and day; transferred: of the other coins' background only",
-    block_ap=f"average precision over blocks of {BLOCK/60:g} minutes, greatest score in each; one positive an event, the hit window",
+    block_ap=f"average precision over blocks of {BLOCK / 60:g} minutes, greatest score in each; one positive an event, the hit window",
     bin_ap="the same over bins of 5 s that have a trade: one positive an event, its strongest bin of the hit window, against every bin of the background",
     cold_start="only what is at least 24 h into a file counts as background, so that the product's own first day is all that was known; beside it, a stream that began 24 h, 1 h or 10 min before the onset",
     second_pump="the trades of an event, from 2 min before to 10 min after its onset, are pasted again 0.5, 1, 3, 6 and 12 hours later, at the price of then; found within 10 s at the overall threshold",
     harder="every move of the price since the file began multiplied by f, every order kept with probability f",
-    interval="95 %; 300 bootstrap samples of events and of files")
+    interval="95 %; 300 bootstrap samples of events and of files",
+)
+
 
 class TradeBenchError(CryptoAnomalyError):
     "A benchmark that cannot be run; the message says what is missing."
+
 
 # %% ../nbs/10_bench_trades.ipynb #64c295b9
 @dataclass(frozen=True)
 class Recording:
     "Recorded trades of one coin around one event."
-    name:str
-    coin:str
-    trades:pd.DataFrame      # trade table
-    onset:float              # seconds since 1970
 
-def read_trades_csv(path:Path, product:str)->pd.DataFrame: # trade table
+    name: str
+    coin: str
+    trades: pd.DataFrame  # trade table
+    onset: float  # seconds since 1970
+
+
+def read_trades_csv(path: Path, product: str) -> pd.DataFrame:  # trade table
     "Recorded Binance trades: timestamp (ms), side (the taker's), price, amount; pages that overlap are joined."
-    f = pd.read_csv(path).drop_duplicates(["timestamp", "side", "price", "amount"]).sort_values("timestamp", kind="stable", ignore_index=True)
-    return pd.DataFrame(dict(product_id=product, trade_id=np.arange(len(f)), ts=pd.to_datetime(f.timestamp, unit="ms", utc=True), price=f.price.astype(float), size=f.amount.astype(float), taker_side=f.side, maker_order_id=None, taker_order_id=None, source="replay"))
+    f = (
+        pd.read_csv(path)
+        .drop_duplicates(["timestamp", "side", "price", "amount"])
+        .sort_values("timestamp", kind="stable", ignore_index=True)
+    )
+    return pd.DataFrame(
+        dict(
+            product_id=product,
+            trade_id=np.arange(len(f)),
+            ts=pd.to_datetime(f.timestamp, unit="ms", utc=True),
+            price=f.price.astype(float),
+            size=f.amount.astype(float),
+            taker_side=f.side,
+            maker_order_id=None,
+            taker_order_id=None,
+            source="replay",
+        )
+    )
+
 
 def read_recordings(
-    folder:str|Path          # `*.csv.gz` and events.csv: file, symbol, announced_at_utc, onset_seconds_after_announcement
-)->list[Recording]:
+    folder: str
+    | Path,  # `*.csv.gz` and events.csv: file, symbol, announced_at_utc, onset_seconds_after_announcement
+) -> list[Recording]:
     "All recordings of a folder."
     folder = Path(folder)
-    if not (folder/"events.csv").exists(): raise TradeBenchError(f"{folder} holds no events.csv; name a folder of *.csv.gz and an events.csv with file, symbol, announced_at_utc and onset_seconds_after_announcement.")
-    e = pd.read_csv(folder/"events.csv")
-    onset = (pd.to_datetime(e.announced_at_utc, utc=True) - pd.Timestamp(0, tz="UTC")).dt.total_seconds() + e.onset_seconds_after_announcement
-    if lacks := [f for f in e.file if not (folder/f).exists()]: raise TradeBenchError(f"{folder} lacks {lacks[0]}, which events.csv names.")
-    return [Recording(f, s, read_trades_csv(folder/f, s), float(t)) for f, s, t in zip(e.file, e.symbol, onset)]
+    if not (folder / "events.csv").exists():
+        raise TradeBenchError(
+            f"{folder} holds no events.csv; name a folder of *.csv.gz and an events.csv with file, symbol, announced_at_utc and onset_seconds_after_announcement."
+        )
+    e = pd.read_csv(folder / "events.csv")
+    onset = (
+        pd.to_datetime(e.announced_at_utc, utc=True) - pd.Timestamp(0, tz="UTC")
+    ).dt.total_seconds() + e.onset_seconds_after_announcement
+    if lacks := [f for f in e.file if not (folder / f).exists()]:
+        raise TradeBenchError(f"{folder} lacks {lacks[0]}, which events.csv names.")
+    return [
+        Recording(f, s, read_trades_csv(folder / f, s), float(t))
+        for f, s, t in zip(e.file, e.symbol, onset)
+    ]
+
 
 # %% ../nbs/10_bench_trades.ipynb #7d35786e
 _PUMP = FEATURES.index("pump_score")
 
-def scores(f:pd.DataFrame, bin:float|None=None)->tuple[np.ndarray, np.ndarray]: # (n,) seconds, (n,) nats
+
+def scores(
+    f: pd.DataFrame, bin: float | None = None
+) -> tuple[np.ndarray, np.ndarray]:  # (n,) seconds, (n,) nats
     "The pump score of a trade table, at every trade or at the end of every bin with a trade."
     t, order, buy, price = kernel_input(f)
     q = ticks(new_state(), t, order, buy, price)[0][:, _PUMP].astype(float)
-    if not bin: return t, q
-    b = np.floor(t/bin)
+    if not bin:
+        return t, q
+    b = np.floor(t / bin)
     last = np.r_[np.flatnonzero(np.diff(b)), len(b) - 1]
-    return (b[last] + 1)*bin, q[last]
+    return (b[last] + 1) * bin, q[last]
 
-def alarms(t:np.ndarray, q:np.ndarray, threshold:float)->np.ndarray: # seconds
+
+def alarms(t: np.ndarray, q: np.ndarray, threshold: float) -> np.ndarray:  # seconds
     "When a score alarms, with the cool-down."
     out, until = [], -np.inf
     for s in t[q >= threshold]:
-        if s >= until: out.append(s); until = s + QUIET
+        if s >= until:
+            out.append(s)
+            until = s + QUIET
     return np.array(out)
+
 
 # %% ../nbs/10_bench_trades.ipynb #b172b3ac
 class Scored:
     "One recording as a detector scores it."
-    def __init__(self, r:Recording, bin:float|None=None, age:float=0): # age: seconds of the file that are no background
+
+    def __init__(
+        self, r: Recording, bin: float | None = None, age: float = 0
+    ):  # age: seconds of the file that are no background
         self.coin, self.onset, (self.t, self.q) = r.coin, r.onset, scores(r.trades, bin)
         at = self.t - r.onset
-        self.hit, self.rest = (at >= -BEFORE) & (at <= AFTER), ((at < -BEFORE) | (at > MASK)) & (self.t >= self.t[0] + age)
-        self.days = (self.t[-1] - self.t[0] - age - BEFORE - MASK)/86400
-    def false(self, threshold:float)->int: return len(alarms(self.t[self.rest], self.q[self.rest], threshold))
-    def delay(self, threshold:float)->float:
+        self.hit, self.rest = (
+            (at >= -BEFORE) & (at <= AFTER),
+            ((at < -BEFORE) | (at > MASK)) & (self.t >= self.t[0] + age),
+        )
+        self.days = (self.t[-1] - self.t[0] - age - BEFORE - MASK) / 86400
+
+    def false(self, threshold: float) -> int:
+        return len(alarms(self.t[self.rest], self.q[self.rest], threshold))
+
+    def delay(self, threshold: float) -> float:
         "Seconds from the onset to the alarm; NaN when there is none."
         a = alarms(self.t[self.hit], self.q[self.hit], threshold)
         return float(a[0] - self.onset) if len(a) else np.nan
-    def peaks(self, width:float)->np.ndarray: # greatest background score of each block
-        return pd.Series(self.q[self.rest]).groupby(self.t[self.rest]//width).max().to_numpy()
-    @property
-    def best(self)->float: return float(self.q[self.hit].max(initial=0))
 
-def threshold_for(scored:list[Scored], rate:float=BUDGET)->float: # nats
+    def peaks(self, width: float) -> np.ndarray:  # greatest background score of each block
+        return pd.Series(self.q[self.rest]).groupby(self.t[self.rest] // width).max().to_numpy()
+
+    @property
+    def best(self) -> float:
+        return float(self.q[self.hit].max(initial=0))
+
+
+def threshold_for(scored: list[Scored], rate: float = BUDGET) -> float:  # nats
     "The least threshold at which the background has at most `rate` false alarms per coin and day."
-    days, levels = sum(s.days for s in scored), np.sort(np.concatenate([s.peaks(QUIET) for s in scored]))
-    a, b = 0, len(levels) - 1             # false alarms fall as the threshold grows
+    days, levels = (
+        sum(s.days for s in scored),
+        np.sort(np.concatenate([s.peaks(QUIET) for s in scored])),
+    )
+    a, b = 0, len(levels) - 1  # false alarms fall as the threshold grows
     while a < b:
-        m = (a + b)//2
-        if sum(s.false(np.nextafter(levels[m], np.inf)) for s in scored) <= rate*days: b = m
-        else: a = m + 1
+        m = (a + b) // 2
+        if sum(s.false(np.nextafter(levels[m], np.inf)) for s in scored) <= rate * days:
+            b = m
+        else:
+            a = m + 1
     return float(np.nextafter(levels[a], np.inf))
 
+
 # %% ../nbs/10_bench_trades.ipynb #dffd57fb
-def average_precision(hits:np.ndarray, background:np.ndarray)->float:
+def average_precision(hits: np.ndarray, background: np.ndarray) -> float:
     "Average precision of scores of positives against those of the background; a tie counts against the detector."
     down = lambda x: np.sort(x)[::-1]
-    return _average_precision(down(hits), np.ones(len(hits)), down(background), np.ones(len(background)))
+    return _average_precision(
+        down(hits), np.ones(len(hits)), down(background), np.ones(len(background))
+    )
 
-def _resampled(of:Callable, n:int, samples:int=300, seed:int=0)->dict: # value, low, high
+
+def _resampled(of: Callable, n: int, samples: int = 300, seed: int = 0) -> dict:  # value, low, high
     "A figure of some recordings, given by their numbers, with its bootstrap interval."
     rng = np.random.default_rng(seed)
-    return interval(np.array([of(np.arange(n)), *(of(rng.integers(0, n, n)) for _ in range(samples))], float))
+    return interval(
+        np.array([of(np.arange(n)), *(of(rng.integers(0, n, n)) for _ in range(samples))], float)
+    )
 
-def block_ap(s:list[Scored], width:float=BLOCK)->dict:
+
+def block_ap(s: list[Scored], width: float = BLOCK) -> dict:
     peaks, best = [x.peaks(width) for x in s], np.array([x.best for x in s])
-    return _resampled(lambda i: average_precision(best[i], np.concatenate([peaks[j] for j in i])), len(s))
+    return _resampled(
+        lambda i: average_precision(best[i], np.concatenate([peaks[j] for j in i])), len(s)
+    )
 
-def bin_ap(s:list[Scored])->dict: # of `scores` with bins
+
+def bin_ap(s: list[Scored]) -> dict:  # of `scores` with bins
     rest, best = [x.q[x.rest] for x in s], np.array([x.best for x in s])
-    return _resampled(lambda i: average_precision(best[i], np.concatenate([rest[j] for j in i])), len(s))
+    return _resampled(
+        lambda i: average_precision(best[i], np.concatenate([rest[j] for j in i])), len(s)
+    )
 
-def transferred(s:list[Scored], rate:float=BUDGET)->np.ndarray: # a threshold for each recording, from the other coins
-    return np.array([{c: threshold_for([x for x in s if x.coin != c], rate) for c in {x.coin for x in s}}[x.coin] for x in s]) if len({x.coin for x in s}) > 1 else np.full(len(s), threshold_for(s, rate))
 
-def at_threshold(s:list[Scored], at:np.ndarray)->dict: # recall, alarmed_within_10s, median_delay_s, false_alarms_per_coin_day: value, low, high; per_event
+def transferred(
+    s: list[Scored], rate: float = BUDGET
+) -> np.ndarray:  # a threshold for each recording, from the other coins
+    return (
+        np.array(
+            [
+                {
+                    c: threshold_for([x for x in s if x.coin != c], rate)
+                    for c in {x.coin for x in s}
+                }[x.coin]
+                for x in s
+            ]
+        )
+        if len({x.coin for x in s}) > 1
+        else np.full(len(s), threshold_for(s, rate))
+    )
+
+
+def at_threshold(
+    s: list[Scored], at: np.ndarray
+) -> dict:  # recall, alarmed_within_10s, median_delay_s, false_alarms_per_coin_day: value, low, high; per_event
     "What happens at given thresholds."
-    delay, false, days = np.array([x.delay(u) for x, u in zip(s, at)]), np.array([x.false(u) for x, u in zip(s, at)]), np.array([x.days for x in s])
+    delay, false, days = (
+        np.array([x.delay(u) for x, u in zip(s, at)]),
+        np.array([x.false(u) for x, u in zip(s, at)]),
+        np.array([x.days for x in s]),
+    )
     of = lambda f: _resampled(f, len(s))
-    def median(i): d = delay[i]; return np.median(d[~np.isnan(d)]) if (~np.isnan(d)).any() else np.nan
-    return dict(recall=of(lambda i: (~np.isnan(delay[i])).mean()), alarmed_within_10s=of(lambda i: (delay[i] <= SOON).mean()), median_delay_s=of(median), false_alarms_per_coin_day=of(lambda i: false[i].sum()/days[i].sum()),
-                per_event=[dict(coin=x.coin, onset=str(pd.Timestamp(x.onset, unit="s", tz="UTC").round("ms")), best=x.best, threshold=float(u), delay_s=None if np.isnan(d) else float(d), false_alarms=int(k), background_days=float(x.days)) for x, u, d, k in zip(s, at, delay, false)])
+
+    def median(i):
+        d = delay[i]
+        return np.median(d[~np.isnan(d)]) if (~np.isnan(d)).any() else np.nan
+
+    return dict(
+        recall=of(lambda i: (~np.isnan(delay[i])).mean()),
+        alarmed_within_10s=of(lambda i: (delay[i] <= SOON).mean()),
+        median_delay_s=of(median),
+        false_alarms_per_coin_day=of(lambda i: false[i].sum() / days[i].sum()),
+        per_event=[
+            dict(
+                coin=x.coin,
+                onset=str(pd.Timestamp(x.onset, unit="s", tz="UTC").round("ms")),
+                best=x.best,
+                threshold=float(u),
+                delay_s=None if np.isnan(d) else float(d),
+                false_alarms=int(k),
+                background_days=float(x.days),
+            )
+            for x, u, d, k in zip(s, at, delay, false)
+        ],
+    )
+
 
 # %% ../nbs/10_bench_trades.ipynb #e23b94b3
-def second_pump(r:Recording, hours:float)->Recording:
+def second_pump(r: Recording, hours: float) -> Recording:
     "The recording with its event pasted again `hours` later, at the price of then."
     f, start = r.trades, pd.Timestamp(r.onset, unit="s", tz="UTC")
-    event = f[(f.ts >= start - pd.Timedelta(seconds=BEFORE)) & (f.ts <= start + pd.Timedelta("10min"))]
-    later, before = f[f.ts <= (to := start + pd.Timedelta(hours=hours)) - pd.Timedelta(seconds=BEFORE)].price.iloc[-1], event.price.iloc[0]
-    pasted = event.assign(ts=event.ts + (to - start), price=event.price*later/before)
+    event = f[
+        (f.ts >= start - pd.Timedelta(seconds=BEFORE)) & (f.ts <= start + pd.Timedelta("10min"))
+    ]
+    later, before = (
+        f[
+            f.ts <= (to := start + pd.Timedelta(hours=hours)) - pd.Timedelta(seconds=BEFORE)
+        ].price.iloc[-1],
+        event.price.iloc[0],
+    )
+    pasted = event.assign(ts=event.ts + (to - start), price=event.price * later / before)
     rest = f[(f.ts < pasted.ts.iloc[0]) | (f.ts > pasted.ts.iloc[-1])]
-    return Recording(r.name, r.coin, pd.concat([rest, pasted]).sort_values("ts", kind="stable", ignore_index=True), to.timestamp())
+    return Recording(
+        r.name,
+        r.coin,
+        pd.concat([rest, pasted]).sort_values("ts", kind="stable", ignore_index=True),
+        to.timestamp(),
+    )
 
-def fainter(r:Recording, f:float, seed:int=0)->Recording:
+
+def fainter(r: Recording, f: float, seed: int = 0) -> Recording:
     "The recording with every move of the price multiplied by `f` and every order kept with probability `f`."
     orders = (key := r.trades.ts.astype("int64").astype(str) + r.trades.taker_side).unique()
     keep = key.isin(orders[np.random.default_rng(seed).random(len(orders)) < f]).to_numpy()
-    return Recording(r.name, r.coin, r.trades.assign(price=r.trades.price.iloc[0]*(r.trades.price/r.trades.price.iloc[0])**f)[keep].reset_index(drop=True), r.onset)
+    return Recording(
+        r.name,
+        r.coin,
+        r.trades.assign(
+            price=r.trades.price.iloc[0] * (r.trades.price / r.trades.price.iloc[0]) ** f
+        )[keep].reset_index(drop=True),
+        r.onset,
+    )
 
-def started(r:Recording, seconds:float)->Recording:
+
+def started(r: Recording, seconds: float) -> Recording:
     "The recording of a stream that began so many seconds before the onset."
-    return Recording(r.name, r.coin, r.trades[r.trades.ts >= pd.Timestamp(r.onset - seconds, unit="s", tz="UTC")].reset_index(drop=True), r.onset)
+    return Recording(
+        r.name,
+        r.coin,
+        r.trades[r.trades.ts >= pd.Timestamp(r.onset - seconds, unit="s", tz="UTC")].reset_index(
+            drop=True
+        ),
+        r.onset,
+    )
 
-def _found(recordings:list[Recording], at:float, bin:float|None)->dict:
+
+def _found(recordings: list[Recording], at: float, bin: float | None) -> dict:
     "Share of onsets alarmed within 10 s at one threshold."
     hit = np.array([Scored(r, bin).delay(at) <= SOON for r in recordings])
     return _resampled(lambda i: hit[i].mean(), len(hit))
 
+
 # %% ../nbs/10_bench_trades.ipynb #f17d774f
 def trade_benchmark(
-    recordings:list[Recording],
-    *, bin:float|None=None,         # seconds; None = score every trade
-    liquid:pd.DataFrame|None=None,  # a trade table of a liquid product without events
-    progress:Callable=lambda it, **kw: it
-)->dict:                            # protocol, events, metrics (each with value, low, high), per_event
+    recordings: list[Recording],
+    *,
+    bin: float | None = None,  # seconds; None = score every trade
+    liquid: pd.DataFrame | None = None,  # a trade table of a liquid product without events
+    progress: Callable = lambda it, **kw: it,
+) -> dict:  # protocol, events, metrics (each with value, low, high), per_event
     "Replay recorded pumps and measure."
     s = [Scored(r, bin) for r in progress(recordings, desc="recordings")]
-    cold, binned = [Scored(r, bin, age=86400) for r in recordings], s if bin == 5 else [Scored(r, 5.) for r in recordings]
-    overall, moved, fixed = threshold_for(s), at_threshold(s, transferred(s)), at_threshold(s, np.full(len(s), ALARM))
-    per_event = moved.pop("per_event"); fixed.pop("per_event")
-    strict = at_threshold(s, np.full(len(s), threshold_for(s, .1)))
-    metrics = dict(block_ap=block_ap(s), bin_ap=bin_ap(binned)) | {"recall_at_0.1_per_coin_day": strict["recall"]} | dict(recall_transferred=moved["recall"]) | {k: moved[k] for k in ("false_alarms_per_coin_day", "alarmed_within_10s", "median_delay_s")} | dict(cold_start_block_ap=block_ap(cold))
-    cold_starts = {name: _found([started(r, x) for r in recordings], overall, bin) for name, x in (("24 h", 86400), ("1 h", 3600), ("10 min", 600))}
-    return dict(protocol=PROTOCOL | dict(bin=bin), events=len(recordings), coins=len({r.coin for r in recordings}), coin_days=float(sum(x.days for x in s)), threshold=overall, metrics=metrics, at_fixed_threshold=fixed | dict(threshold=ALARM),
-                found_within_10s_of_a_stream_that_began=cold_starts, second_pump={f"{h:g} h": _found([second_pump(r, h) for r in recordings], overall, bin) for h in progress((.5, 1, 3, 6, 12), desc="second pump")},
-                harder={f"{f:g}": _fainter(recordings, s, f, overall, bin) for f in (.5, .25, .15)}, liquid=_liquid(liquid, overall, bin) if liquid is not None else None, per_event=per_event)
+    cold, binned = (
+        [Scored(r, bin, age=86400) for r in recordings],
+        s if bin == 5 else [Scored(r, 5.0) for r in recordings],
+    )
+    overall, moved, fixed = (
+        threshold_for(s),
+        at_threshold(s, transferred(s)),
+        at_threshold(s, np.full(len(s), ALARM)),
+    )
+    per_event = moved.pop("per_event")
+    fixed.pop("per_event")
+    strict = at_threshold(s, np.full(len(s), threshold_for(s, 0.1)))
+    metrics = (
+        dict(block_ap=block_ap(s), bin_ap=bin_ap(binned))
+        | {"recall_at_0.1_per_coin_day": strict["recall"]}
+        | dict(recall_transferred=moved["recall"])
+        | {
+            k: moved[k]
+            for k in ("false_alarms_per_coin_day", "alarmed_within_10s", "median_delay_s")
+        }
+        | dict(cold_start_block_ap=block_ap(cold))
+    )
+    cold_starts = {
+        name: _found([started(r, x) for r in recordings], overall, bin)
+        for name, x in (("24 h", 86400), ("1 h", 3600), ("10 min", 600))
+    }
+    return dict(
+        protocol=PROTOCOL | dict(bin=bin),
+        events=len(recordings),
+        coins=len({r.coin for r in recordings}),
+        coin_days=float(sum(x.days for x in s)),
+        threshold=overall,
+        metrics=metrics,
+        at_fixed_threshold=fixed | dict(threshold=ALARM),
+        found_within_10s_of_a_stream_that_began=cold_starts,
+        second_pump={
+            f"{h:g} h": _found([second_pump(r, h) for r in recordings], overall, bin)
+            for h in progress((0.5, 1, 3, 6, 12), desc="second pump")
+        },
+        harder={f"{f:g}": _fainter(recordings, s, f, overall, bin) for f in (0.5, 0.25, 0.15)},
+        liquid=_liquid(liquid, overall, bin) if liquid is not None else None,
+        per_event=per_event,
+    )
 
-def _fainter(recordings:list[Recording], s:list[Scored], f:float, at:float, bin:float|None)->dict:
+
+def _fainter(
+    recordings: list[Recording], s: list[Scored], f: float, at: float, bin: float | None
+) -> dict:
     "Fainter events against the background as it is."
-    faint, peaks = [Scored(fainter(r, f), bin) for r in recordings], np.concatenate([x.peaks(BLOCK) for x in s])
+    faint, peaks = (
+        [Scored(fainter(r, f), bin) for r in recordings],
+        np.concatenate([x.peaks(BLOCK) for x in s]),
+    )
     best, soon = np.array([x.best for x in faint]), np.array([x.delay(at) <= SOON for x in faint])
-    return dict(block_ap=_resampled(lambda i: average_precision(best[i], peaks), len(best)), alarmed_within_10s=_resampled(lambda i: soon[i].mean(), len(soon)))
+    return dict(
+        block_ap=_resampled(lambda i: average_precision(best[i], peaks), len(best)),
+        alarmed_within_10s=_resampled(lambda i: soon[i].mean(), len(soon)),
+    )
 
-def _liquid(f:pd.DataFrame, at:float, bin:float|None)->dict: # alarms, days, per_day with a Poisson interval
+
+def _liquid(
+    f: pd.DataFrame, at: float, bin: float | None
+) -> dict:  # alarms, days, per_day with a Poisson interval
     "False alarms on a stream that is known to hold no event."
     from scipy.stats import chi2
+
     t, q = scores(f, bin)
-    n, days = len(alarms(t, q, at)), (t[-1] - t[0])/86400
-    return dict(trades=len(f), days=float(days), alarms=n, per_day=dict(value=n/days, low=float(chi2.ppf(.025, 2*n)/2/days if n else 0), high=float(chi2.ppf(.975, 2*n + 2)/2/days)))
+    n, days = len(alarms(t, q, at)), (t[-1] - t[0]) / 86400
+    return dict(
+        trades=len(f),
+        days=float(days),
+        alarms=n,
+        per_day=dict(
+            value=n / days,
+            low=float(chi2.ppf(0.025, 2 * n) / 2 / days if n else 0),
+            high=float(chi2.ppf(0.975, 2 * n + 2) / 2 / days),
+        ),
+    )

@@ -15,379 +15,787 @@ from .pipeline import stages
 from .automation import ON, SCHEDULE, due
 
 # %% auto #0
-__all__ = ['META', 'LINEAGE', 'FACTS', 'MEASURES', 'OUTCOMES', 'METRICS', 'Lineage', 'DataVersion', 'DataAsset', 'DataAssets',
-           'DataDetail', 'DataVersions', 'data_assets', 'data_asset', 'data_versions', 'Snapshot', 'Snapshots',
-           'SnapshotStats', 'Dataset', 'Datasets', 'Columns', 'snapshots', 'snapshot_stats', 'datasets', 'columns',
-           'ModelAsset', 'ModelAssets', 'ModelVersion', 'ModelVersions', 'ModelDetail', 'Comparison', 'model_assets',
-           'model_versions', 'model_detail', 'compare', 'as_text', 'beside', 'changes', 'planted_found', 'verdicts',
-           'Evaluation', 'Evaluations', 'Gate', 'Flow', 'Flows', 'Schedules', 'gates', 'evaluations', 'report_path',
-           'flows', 'workflow', 'schedules']
+__all__ = [
+    "META",
+    "LINEAGE",
+    "FACTS",
+    "MEASURES",
+    "OUTCOMES",
+    "METRICS",
+    "Lineage",
+    "DataVersion",
+    "DataAsset",
+    "DataAssets",
+    "DataDetail",
+    "DataVersions",
+    "data_assets",
+    "data_asset",
+    "data_versions",
+    "Snapshot",
+    "Snapshots",
+    "SnapshotStats",
+    "Dataset",
+    "Datasets",
+    "Columns",
+    "snapshots",
+    "snapshot_stats",
+    "datasets",
+    "columns",
+    "ModelAsset",
+    "ModelAssets",
+    "ModelVersion",
+    "ModelVersions",
+    "ModelDetail",
+    "Comparison",
+    "model_assets",
+    "model_versions",
+    "model_detail",
+    "compare",
+    "as_text",
+    "beside",
+    "changes",
+    "planted_found",
+    "verdicts",
+    "Evaluation",
+    "Evaluations",
+    "Gate",
+    "Flow",
+    "Flows",
+    "Schedules",
+    "gates",
+    "evaluations",
+    "report_path",
+    "flows",
+    "workflow",
+    "schedules",
+]
+
 
 # %% ../nbs/12_catalog.ipynb #85c0e76c
 class Lineage(BaseModel):
     "Which run of which stage made it."
-    flow:str|None
-    run_id:str|None
+
+    flow: str | None
+    run_id: str | None
+
 
 class DataVersion(BaseModel):
     "One version of data."
-    name:str
-    version:int
-    ref:str
-    timestamp:str
-    n_samples:int|None
-    tags:dict
-    lineage:Lineage
+
+    name: str
+    version: int
+    ref: str
+    timestamp: str
+    n_samples: int | None
+    tags: dict
+    lineage: Lineage
+
 
 class DataAsset(BaseModel):
     "A kind of data and its newest version."
-    name:str
-    description:str
-    source:str
-    data_type:str
-    tracks:str
-    latest_version:int|None
-    annotations:dict
-    created_by:Lineage|None
-    message:str = ""
+
+    name: str
+    description: str
+    source: str
+    data_type: str
+    tracks: str
+    latest_version: int | None
+    annotations: dict
+    created_by: Lineage | None
+    message: str = ""
+
 
 class DataAssets(BaseModel):
     "Answer of `GET /data/assets`."
-    assets:list[DataAsset]
-    count:int
+
+    assets: list[DataAsset]
+    count: int
+
 
 class DataDetail(DataVersion):
     "One version with all that is known of it."
-    description:str
-    annotations:dict
-    made_from:list[str]
-    used_by:list[str]
+
+    description: str
+    annotations: dict
+    made_from: list[str]
+    used_by: list[str]
+
 
 class DataVersions(BaseModel):
     "Answer of `GET /data/assets/{name}/versions`."
-    name:str
-    versions:list[DataVersion]
-    count:int
+
+    name: str
+    versions: list[DataVersion]
+    count: int
+
 
 # %% ../nbs/12_catalog.ipynb #de0a5540
 _OWN = {"ref", "name", "version", "created_at", "run_id", "tags", "made_from", "used_by"}
 
-def _data_version(a:dict)->dict:
-    "The columns that every version of data has."
-    flow = a.get("builder_flow") or a.get("ingest_flow") or ("evaluate" if a["name"] == "evaluation_results" else None)
-    return dict(name=a["name"], version=a["version"], ref=a["ref"], timestamp=a["created_at"], n_samples=a.get("n_samples", a.get("total_samples")), tags=a["tags"], lineage=Lineage(flow=flow, run_id=a["run_id"] or None))
 
-def _data_name(name:str)->dict:
+def _data_version(a: dict) -> dict:
+    "The columns that every version of data has."
+    flow = (
+        a.get("builder_flow")
+        or a.get("ingest_flow")
+        or ("evaluate" if a["name"] == "evaluation_results" else None)
+    )
+    return dict(
+        name=a["name"],
+        version=a["version"],
+        ref=a["ref"],
+        timestamp=a["created_at"],
+        n_samples=a.get("n_samples", a.get("total_samples")),
+        tags=a["tags"],
+        lineage=Lineage(flow=flow, run_id=a["run_id"] or None),
+    )
+
+
+def _data_name(name: str) -> dict:
     "The definition of a kind of data; an unknown one is an error that lists what there is."
     known = {k: d for k, d in definitions().items() if d["kind"] == "data"}
-    if name not in known: raise RegistryError(f"there is no data {name!r}; there are {', '.join(known)}.")
+    if name not in known:
+        raise RegistryError(f"there is no data {name!r}; there are {', '.join(known)}.")
     return known[name]
 
-def data_assets(r:Registry)->DataAssets:
+
+def data_assets(r: Registry) -> DataAssets:
     "The kinds of data and their newest versions."
-    def one(name:str, d:dict)->DataAsset:
+
+    def one(name: str, d: dict) -> DataAsset:
         a = next(iter(r.list_assets(name, 1)), None)
-        last = dict(latest_version=a["version"], annotations={k: v for k, v in a.items() if k not in _OWN}, created_by=_data_version(a)["lineage"]) if a else dict(latest_version=None, annotations={}, created_by=None, message="none yet")
-        return DataAsset(name=name, **{k: d[k] for k in ("description", "source", "data_type", "tracks")}, **last)
+        last = (
+            dict(
+                latest_version=a["version"],
+                annotations={k: v for k, v in a.items() if k not in _OWN},
+                created_by=_data_version(a)["lineage"],
+            )
+            if a
+            else dict(latest_version=None, annotations={}, created_by=None, message="none yet")
+        )
+        return DataAsset(
+            name=name, **{k: d[k] for k in ("description", "source", "data_type", "tracks")}, **last
+        )
+
     found = [one(k, d) for k, d in definitions().items() if d["kind"] == "data"]
     return DataAssets(assets=found, count=len(found))
 
-def data_asset(r:Registry, name:str, version:str="latest")->DataDetail:
+
+def data_asset(r: Registry, name: str, version: str = "latest") -> DataDetail:
     "One version of data."
     d, a = _data_name(name), r.asset(f"{name}:{version}")
-    return DataDetail(**_data_version(a), description=d["description"], annotations={k: v for k, v in a.items() if k not in _OWN}, made_from=a["made_from"], used_by=a["used_by"])
+    return DataDetail(
+        **_data_version(a),
+        description=d["description"],
+        annotations={k: v for k, v in a.items() if k not in _OWN},
+        made_from=a["made_from"],
+        used_by=a["used_by"],
+    )
 
-def data_versions(r:Registry, name:str, limit:int=10)->DataVersions:
+
+def data_versions(r: Registry, name: str, limit: int = 10) -> DataVersions:
     "The newest versions of a kind of data."
     _data_name(name)
     found = [DataVersion(**_data_version(a)) for a in r.list_assets(name, limit)]
     return DataVersions(name=name, versions=found, count=len(found))
 
+
 # %% ../nbs/12_catalog.ipynb #d52f2ee5
 class Snapshot(BaseModel):
     "A file of the lake."
-    path:str
-    date:str
-    hour:int
-    filename:str
+
+    path: str
+    date: str
+    hour: int
+    filename: str
+
 
 class Snapshots(BaseModel):
     "Answer of `GET /data/snapshots`."
-    snapshots:list[Snapshot]
-    count:int
-    storage_path:str
+
+    snapshots: list[Snapshot]
+    count: int
+    storage_path: str
+
 
 class SnapshotStats(BaseModel):
     "Answer of `GET /data/snapshots/stats`."
-    count:int
-    date_range:dict[str, str|None]
-    storage_path:str
+
+    count: int
+    date_range: dict[str, str | None]
+    storage_path: str
+
 
 class Dataset(BaseModel):
     "A dataset and its newest versions."
-    name:str
-    versions:list[int]
-    latest:dict|None
+
+    name: str
+    versions: list[int]
+    latest: dict | None
+
 
 class Datasets(BaseModel):
     "Answer of `GET /data/datasets`."
-    datasets:list[Dataset]
+
+    datasets: list[Dataset]
+
 
 class Columns(BaseModel):
     "Answer of `GET /data/schema`."
-    feature_columns:list[str]
-    metadata_columns:list[str]
-    snapshot_columns:list[str]
-    total_columns:int
-    meaning:dict[str, str]
+
+    feature_columns: list[str]
+    metadata_columns: list[str]
+    snapshot_columns: list[str]
+    total_columns: int
+    meaning: dict[str, str]
+
 
 # %% ../nbs/12_catalog.ipynb #e43b7ea3
-def snapshots(ws:Workspace, limit:int=24)->Snapshots:
+def snapshots(ws: Workspace, limit: int = 24) -> Snapshots:
     "The newest files of the lake."
     parts = list_parts(ws)
-    files = [Snapshot(path=p["path"], date=f"{p['last']:%Y-%m-%d}", hour=p["last"].hour, filename=p["path"].rsplit("/", 1)[-1]) for p in parts.sort_values("last").tail(limit)[::-1].to_dict("records")] if len(parts) else []
+    files = (
+        [
+            Snapshot(
+                path=p["path"],
+                date=f"{p['last']:%Y-%m-%d}",
+                hour=p["last"].hour,
+                filename=p["path"].rsplit("/", 1)[-1],
+            )
+            for p in parts.sort_values("last").tail(limit)[::-1].to_dict("records")
+        ]
+        if len(parts)
+        else []
+    )
     return Snapshots(snapshots=files, count=len(files), storage_path=f"{ws.lake_url}/snapshots")
 
-def snapshot_stats(ws:Workspace)->SnapshotStats:
+
+def snapshot_stats(ws: Workspace) -> SnapshotStats:
     "How much there is and of when."
     parts = list_parts(ws)
-    span = dict(start=iso(parts["first"].min()), end=iso(parts["last"].max())) if len(parts) else dict(start=None, end=None)
+    span = (
+        dict(start=iso(parts["first"].min()), end=iso(parts["last"].max()))
+        if len(parts)
+        else dict(start=None, end=None)
+    )
     return SnapshotStats(count=len(parts), date_range=span, storage_path=f"{ws.lake_url}/snapshots")
 
-def datasets(ws:Workspace)->Datasets:
+
+def datasets(ws: Workspace) -> Datasets:
     "Training data and holdouts."
-    def one(name:str)->Dataset:
+
+    def one(name: str) -> Dataset:
         v = dataset_versions(ws, name)
-        return Dataset(name=name, versions=[m["version"] for m in v[::-1][:5]], latest={k: v[-1][k] for k in ("version", "created_at", "total_samples", "snapshot_count", "snapshot_range", "n_features", "content_hash")} if v else None)
+        return Dataset(
+            name=name,
+            versions=[m["version"] for m in v[::-1][:5]],
+            latest={
+                k: v[-1][k]
+                for k in (
+                    "version",
+                    "created_at",
+                    "total_samples",
+                    "snapshot_count",
+                    "snapshot_range",
+                    "n_features",
+                    "content_hash",
+                )
+            }
+            if v
+            else None,
+        )
+
     return Datasets(datasets=[one(n) for n in DATASETS])
+
 
 META = ("coin_id", "ts", "symbol", "name", "source", "run_id")
 
-def columns()->Columns:
+
+def columns() -> Columns:
     "What a snapshot and a feature frame hold."
     f = feature_schema()
-    return Columns(feature_columns=f.feature.tolist(), metadata_columns=list(META), snapshot_columns=list(SCHEMA.names), total_columns=len(f) + len(META), meaning=dict(zip(f.feature, f.meaning)))
+    return Columns(
+        feature_columns=f.feature.tolist(),
+        metadata_columns=list(META),
+        snapshot_columns=list(SCHEMA.names),
+        total_columns=len(f) + len(META),
+        meaning=dict(zip(f.feature, f.meaning)),
+    )
+
 
 # %% ../nbs/12_catalog.ipynb #d29409d9
 class ModelAsset(BaseModel):
     "A registered model."
-    name:str
-    description:str
-    latest_version:int|None
-    latest_status:str|None
-    champion_version:int|None
-    algorithm:str|None
+
+    name: str
+    description: str
+    latest_version: int | None
+    latest_status: str | None
+    champion_version: int | None
+    algorithm: str | None
+
 
 class ModelAssets(BaseModel):
     "Answer of `GET /models/assets`."
-    assets:list[ModelAsset]
-    count:int
+
+    assets: list[ModelAsset]
+    count: int
+
 
 class ModelVersion(BaseModel):
     "A version in a list."
-    version:int
-    status:str
-    aliases:list[str]
-    algorithm:str|None
-    contamination:float|None = None
-    anomaly_rate:float|None
-    training_samples:int|None
-    training_timestamp:str|None
-    data_source:str|None
-    eval_metrics:dict
+
+    version: int
+    status: str
+    aliases: list[str]
+    algorithm: str | None
+    contamination: float | None = None
+    anomaly_rate: float | None
+    training_samples: int | None
+    training_timestamp: str | None
+    data_source: str | None
+    eval_metrics: dict
+
 
 class ModelVersions(BaseModel):
     "Answer of `GET /models/assets/{name}/versions`."
-    name:str
-    versions:list[ModelVersion]
-    count:int
+
+    name: str
+    versions: list[ModelVersion]
+    count: int
+
 
 class ModelDetail(ModelVersion):
     "A version with its evidence."
-    name:str
-    hyperparameters:dict
-    training_metrics:dict
-    evaluation_metrics:dict
-    lineage:dict
-    tags:dict
-    promoted_from_version:int|None = None
-    promotion_timestamp:str|None = None
-    approved_by:str|None = None
-    message:str = ""
+
+    name: str
+    hyperparameters: dict
+    training_metrics: dict
+    evaluation_metrics: dict
+    lineage: dict
+    tags: dict
+    promoted_from_version: int | None = None
+    promotion_timestamp: str | None = None
+    approved_by: str | None = None
+    message: str = ""
+
 
 class Comparison(BaseModel):
     "Answer of `GET /models/assets/{name}/compare`."
-    comparison:dict
-    differences:dict[str, float|None]
-    same_data:bool
+
+    comparison: dict
+    differences: dict[str, float | None]
+    same_data: bool
+
 
 # %% ../nbs/12_catalog.ipynb #39463daf
-LINEAGE = ("training_run_id", "training_flow", "data_source", "dataset_hash", "data_snapshot_start", "data_snapshot_end", "data_snapshot_count", "code_version", "artifact_sha256", "evaluated_by_flow", "evaluated_by_run_id", "eval_dataset", "eval_timestamp", "used_by")
+LINEAGE = (
+    "training_run_id",
+    "training_flow",
+    "data_source",
+    "dataset_hash",
+    "data_snapshot_start",
+    "data_snapshot_end",
+    "data_snapshot_count",
+    "code_version",
+    "artifact_sha256",
+    "evaluated_by_flow",
+    "evaluated_by_run_id",
+    "eval_dataset",
+    "eval_timestamp",
+    "used_by",
+)
 
-def _listed(v:dict, names:dict[str, int], metrics:dict)->dict:
+
+def _listed(v: dict, names: dict[str, int], metrics: dict) -> dict:
     "The columns of a version in a list."
-    return dict(version=v["version"], status=v["status"], aliases=[a for a, n in names.items() if n == v["version"]], eval_metrics=metrics, contamination=(v.get("hyperparameters") or {}).get("contamination")) | {k: v.get(k) for k in ("algorithm", "anomaly_rate", "training_samples", "training_timestamp", "data_source")}
+    return dict(
+        version=v["version"],
+        status=v["status"],
+        aliases=[a for a, n in names.items() if n == v["version"]],
+        eval_metrics=metrics,
+        contamination=(v.get("hyperparameters") or {}).get("contamination"),
+    ) | {
+        k: v.get(k)
+        for k in (
+            "algorithm",
+            "anomaly_rate",
+            "training_samples",
+            "training_timestamp",
+            "data_source",
+        )
+    }
 
-def _flat(metrics:dict)->dict: return {k: v for k, v in metrics.items() if not isinstance(v, dict)}
 
-def model_assets(*registries:Registry)->ModelAssets:
+def _flat(metrics: dict) -> dict:
+    return {k: v for k, v in metrics.items() if not isinstance(v, dict)}
+
+
+def model_assets(*registries: Registry) -> ModelAssets:
     "The registered models."
     found = [_model_asset(r) for r in registries]
     return ModelAssets(assets=found, count=len(found))
 
-def _model_asset(r:Registry)->ModelAsset:
-    last, champion = next(iter(r.list_model_versions(1)), {}), r.champion() or {}
-    return ModelAsset(name=r.model, description=definitions().get(r.model, {}).get("description", ""), latest_version=last.get("version"), latest_status=last.get("status"), champion_version=champion.get("version"), algorithm=(champion or last).get("algorithm"))
 
-def model_versions(r:Registry, limit:int=10)->ModelVersions:
+def _model_asset(r: Registry) -> ModelAsset:
+    last, champion = next(iter(r.list_model_versions(1)), {}), r.champion() or {}
+    return ModelAsset(
+        name=r.model,
+        description=definitions().get(r.model, {}).get("description", ""),
+        latest_version=last.get("version"),
+        latest_status=last.get("status"),
+        champion_version=champion.get("version"),
+        algorithm=(champion or last).get("algorithm"),
+    )
+
+
+def model_versions(r: Registry, limit: int = 10) -> ModelVersions:
     "The newest versions, newest first."
-    judged = {e["version"]: _flat(e["metrics"]) for e in r.list_evaluations(10*limit)}
+    judged = {e["version"]: _flat(e["metrics"]) for e in r.list_evaluations(10 * limit)}
     names = r.aliases()
-    found = [ModelVersion(**_listed(v, names, judged.get(v["version"], {}))) for v in r.list_model_versions(limit)]
+    found = [
+        ModelVersion(**_listed(v, names, judged.get(v["version"], {})))
+        for v in r.list_model_versions(limit)
+    ]
     return ModelVersions(name=r.model, versions=found, count=len(found))
 
-def model_detail(r:Registry, ref:str="latest")->ModelDetail:
+
+def model_detail(r: Registry, ref: str = "latest") -> ModelDetail:
     "One version: how it was trained, judged, promoted."
     s = r.lineage(ref)
     metrics = s["evaluations"][-1]["metrics"] if s["evaluations"] else {}
-    tags = dict(status=s["status"], algorithm=s.get("algorithm"), data_source=s.get("data_source"), replaced_version=s.get("replaced_version"))
-    return ModelDetail(name=r.model, **_listed(s, r.aliases(), _flat(metrics)), hyperparameters=s.get("hyperparameters") or {}, training_metrics={k: s.get(k) for k in ("anomaly_rate", "anomalies_detected", "training_samples", "n_features")}, evaluation_metrics=metrics,
-                       lineage={k: s.get(k) for k in LINEAGE}, tags=tags, promoted_from_version=s.get("replaced_version"), promotion_timestamp=s.get("promotion_timestamp"), approved_by=s.get("approved_by"))
+    tags = dict(
+        status=s["status"],
+        algorithm=s.get("algorithm"),
+        data_source=s.get("data_source"),
+        replaced_version=s.get("replaced_version"),
+    )
+    return ModelDetail(
+        name=r.model,
+        **_listed(s, r.aliases(), _flat(metrics)),
+        hyperparameters=s.get("hyperparameters") or {},
+        training_metrics={
+            k: s.get(k)
+            for k in ("anomaly_rate", "anomalies_detected", "training_samples", "n_features")
+        },
+        evaluation_metrics=metrics,
+        lineage={k: s.get(k) for k in LINEAGE},
+        tags=tags,
+        promoted_from_version=s.get("replaced_version"),
+        promotion_timestamp=s.get("promotion_timestamp"),
+        approved_by=s.get("approved_by"),
+    )
 
-def compare(r:Registry, a:str, b:str)->Comparison:
+
+def compare(r: Registry, a: str, b: str) -> Comparison:
     "Two versions side by side."
     c = r.compare_models(a, b)
-    d = {k.replace("silhouette_score_diff", "silhouette_diff"): v for k, v in c["differences"].items()}
-    return Comparison(comparison={"version_a": c["v1"], "version_b": c["v2"]}, differences=d, same_data=bool(c["v1"]["data_source"]) and c["v1"]["data_source"] == c["v2"]["data_source"])
+    d = {
+        k.replace("silhouette_score_diff", "silhouette_diff"): v
+        for k, v in c["differences"].items()
+    }
+    return Comparison(
+        comparison={"version_a": c["v1"], "version_b": c["v2"]},
+        differences=d,
+        same_data=bool(c["v1"]["data_source"]) and c["v1"]["data_source"] == c["v2"]["data_source"],
+    )
+
 
 # %% ../nbs/12_catalog.ipynb #d747e14e
-FACTS = {"algorithm": "detector", "hyperparameters": "settings", "created_at": "trained at", "data_source": "trained on", "training_samples": "training rows", "data_snapshot_count": "snapshots", "data_snapshot_start": "from", "data_snapshot_end": "to", "anomaly_rate": "flagged in training", "eval_dataset": "judged on"}
-MEASURES = {"anomaly_rate": "flagged of the holdout", "recall": "planted events found", "baseline_recall": "… by a robust z", "win_rate": "scores the event higher than the calm", "score_gap": "score gap", "silhouette": "silhouette", "psi_max": "strongest drift of an input (PSI)"}
+FACTS = {
+    "algorithm": "detector",
+    "hyperparameters": "settings",
+    "created_at": "trained at",
+    "data_source": "trained on",
+    "training_samples": "training rows",
+    "data_snapshot_count": "snapshots",
+    "data_snapshot_start": "from",
+    "data_snapshot_end": "to",
+    "anomaly_rate": "flagged in training",
+    "eval_dataset": "judged on",
+}
+MEASURES = {
+    "anomaly_rate": "flagged of the holdout",
+    "recall": "planted events found",
+    "baseline_recall": "… by a robust z",
+    "win_rate": "scores the event higher than the calm",
+    "score_gap": "score gap",
+    "silhouette": "silhouette",
+    "psi_max": "strongest drift of an input (PSI)",
+}
 
 OUTCOMES = ("crash_recall", "anomaly_precision", "false_alarm_rate")
 
-def as_text(x)->str:
-    "A fact as people read it."
-    if isinstance(x, dict): return ", ".join(f"{k} {v}" for k, v in x.items())
-    if isinstance(x, float): return f"{x:.3g}"
-    return "–" if x is None else f"{x:,}" if isinstance(x, int) else str(x)[:19] if str(x)[10:11] == "T" else str(x)
 
-def beside(stories:dict[str, dict])->pd.DataFrame: # one row per fact, one column per version; of two also their difference
+def as_text(x) -> str:
+    "A fact as people read it."
+    if isinstance(x, dict):
+        return ", ".join(f"{k} {v}" for k, v in x.items())
+    if isinstance(x, float):
+        return f"{x:.3g}"
+    return (
+        "–"
+        if x is None
+        else f"{x:,}"
+        if isinstance(x, int)
+        else str(x)[:19]
+        if str(x)[10:11] == "T"
+        else str(x)
+    )
+
+
+def beside(
+    stories: dict[str, dict],
+) -> pd.DataFrame:  # one row per fact, one column per version; of two also their difference
     "Versions side by side, from their lineages."
+
     def column(s):
         m, o = (s["evaluations"] or [dict(metrics={})])[-1]["metrics"], (s["outcomes"] or [{}])[-1]
-        return {t: s.get(k) for k, t in FACTS.items()} | {t: m.get(k) for k, t in MEASURES.items()} | {k.replace("_", " "): o.get(k, {}).get("value") for k in OUTCOMES}
-    f = pd.DataFrame({name: column(s) for name, s in stories.items()}, dtype=object)
-    return f.map(as_text) if f.shape[1] != 2 else f.map(as_text).assign(difference=[_difference(a, b) for a, b in f.to_numpy()])
+        return (
+            {t: s.get(k) for k, t in FACTS.items()}
+            | {t: m.get(k) for k, t in MEASURES.items()}
+            | {k.replace("_", " "): o.get(k, {}).get("value") for k in OUTCOMES}
+        )
 
-def _difference(a, b)->str:
+    f = pd.DataFrame({name: column(s) for name, s in stories.items()}, dtype=object)
+    return (
+        f.map(as_text)
+        if f.shape[1] != 2
+        else f.map(as_text).assign(difference=[_difference(a, b) for a, b in f.to_numpy()])
+    )
+
+
+def _difference(a, b) -> str:
     "The first less the second where both are numbers, else whether they are the same."
-    if isinstance(a, (int, float)) and isinstance(b, (int, float)): return f"{a - b:+.3g}" if a != b else "="
+    if isinstance(a, (int, float)) and isinstance(b, (int, float)):
+        return f"{a - b:+.3g}" if a != b else "="
     return "=" if a == b and a is not None else ""
 
-def changes(candidate:dict, champion:dict|None, approved:bool=False)->str:
+
+def changes(candidate: dict, champion: dict | None, approved: bool = False) -> str:
     "What exactly a promotion of `candidate` does."
-    who = f"v{champion['version']} (champion since {champion.get('promotion_timestamp', '')[:16].replace('T', ' ')}) retires" if champion else "there was no champion before, the newest version stood in"
+    who = (
+        f"v{champion['version']} (champion since {champion.get('promotion_timestamp', '')[:16].replace('T', ' ')}) retires"
+        if champion
+        else "there was no champion before, the newest version stood in"
+    )
     trial_ = " Its trial ends." if candidate["status"] == "challenger" else ""
     return f"v{candidate['version']} becomes champion; {who}.{trial_} Scans and servers that follow the champion use artifact {candidate['artifact_sha256'][:12]} from their next answer on. A rollback brings the old one back."
 
+
 # %% ../nbs/12_catalog.ipynb #b89545a1
-def planted_found(stories:dict[str, dict])->dict[str, dict[str, float]]:
+def planted_found(stories: dict[str, dict]) -> dict[str, dict[str, float]]:
     "Share of planted events that each version found in its newest evaluation, by kind; and what a robust z found in that of the first."
-    kinds = {name: s["evaluations"][-1]["metrics"].get("by_kind", {}) for name, s in stories.items() if s["evaluations"]}
+    kinds = {
+        name: s["evaluations"][-1]["metrics"].get("by_kind", {})
+        for name, s in stories.items()
+        if s["evaluations"]
+    }
     first = next(iter(kinds.values()), {})
-    return {name: {k: v["found"] for k, v in by.items()} for name, by in kinds.items() if by} | ({"robust z": {k: v["baseline"] for k, v in first.items()}} if first else {})
+    return {name: {k: v["found"] for k, v in by.items()} for name, by in kinds.items() if by} | (
+        {"robust z": {k: v["baseline"] for k, v in first.items()}} if first else {}
+    )
+
 
 # %% ../nbs/12_catalog.ipynb #6611e309
-def verdicts(candidate:dict)->list[tuple[str, str, str]]: # (what, value, detail)
+def verdicts(candidate: dict) -> list[tuple[str, str, str]]:  # (what, value, detail)
     "The evidence in a few words, for the top of the page."
-    e = candidate["evaluations"][-1]; m = e["metrics"]; c = m.get("comparison") or {}
+    e = candidate["evaluations"][-1]
+    m = e["metrics"]
+    c = m.get("comparison") or {}
     failed = [g["name"] for g in e["gates"] if g["passed"] is False]
     share = lambda x: "–" if x is None else f"{x:.0%}"
-    gain = f"recall {c['recall_gain']:+.2f} [{c['recall_gain_low']:+.2f}, {c['recall_gain_high']:+.2f}]" if c.get("recall_gain") is not None else "nothing to compare with"
-    return [("gates", f"{'✗' if failed else '✓'} {sum(g['passed'] is True for g in e['gates'])} of {len(e['gates'])}", f"failed: {', '.join(failed)}" if failed else f"on {e['dataset']}"),
-            ("planted events found", share(m.get("recall")), f"a robust z finds {share(m.get('baseline_recall'))}"),
-            ("against the champion", c.get("verdict", "–"), gain),
-            ("flagged of the holdout", share(m.get("anomaly_rate")), f"{share(m.get('training_rate'))} in training")]
+    gain = (
+        f"recall {c['recall_gain']:+.2f} [{c['recall_gain_low']:+.2f}, {c['recall_gain_high']:+.2f}]"
+        if c.get("recall_gain") is not None
+        else "nothing to compare with"
+    )
+    return [
+        (
+            "gates",
+            f"{'✗' if failed else '✓'} {sum(g['passed'] is True for g in e['gates'])} of {len(e['gates'])}",
+            f"failed: {', '.join(failed)}" if failed else f"on {e['dataset']}",
+        ),
+        (
+            "planted events found",
+            share(m.get("recall")),
+            f"a robust z finds {share(m.get('baseline_recall'))}",
+        ),
+        ("against the champion", c.get("verdict", "–"), gain),
+        (
+            "flagged of the holdout",
+            share(m.get("anomaly_rate")),
+            f"{share(m.get('training_rate'))} in training",
+        ),
+    ]
+
 
 # %% ../nbs/12_catalog.ipynb #1261ea73
 class Evaluation(BaseModel):
     "One judgement of one version."
-    decision:str
-    candidate_version:int
-    compared_to_version:int|None
-    gates:list[dict]
-    metrics:dict
-    eval_dataset:str
-    timestamp:str
-    lineage:Lineage
+
+    decision: str
+    candidate_version: int
+    compared_to_version: int | None
+    gates: list[dict]
+    metrics: dict
+    eval_dataset: str
+    timestamp: str
+    lineage: Lineage
+
 
 class Evaluations(BaseModel):
     "Answer of `GET /eval/history`."
-    evaluations:list[Evaluation]
-    count:int
+
+    evaluations: list[Evaluation]
+    count: int
+
 
 class Gate(BaseModel):
     "A gate and its threshold, as configured."
-    name:str
-    threshold:str
-    hard:bool
-    description:str
+
+    name: str
+    threshold: str
+    hard: bool
+    description: str
+
 
 class Flow(BaseModel):
     "A run of a stage."
-    flow:str
-    run_id:str
-    timestamp:str
-    finished:str|None
-    type:str
-    status:str
-    output:dict|None
-    error:str|None
-    report:str|None
+
+    flow: str
+    run_id: str
+    timestamp: str
+    finished: str | None
+    type: str
+    status: str
+    output: dict | None
+    error: str | None
+    report: str | None
+
 
 class Flows(BaseModel):
     "Answer of `GET /pipeline/flows`."
-    flows:list[Flow]
-    count:int
+
+    flows: list[Flow]
+    count: int
+
 
 class Schedules(BaseModel):
     "Answer of `GET /pipeline/schedule`."
-    schedules:list[dict]
-    event_triggers:list[dict]
+
+    schedules: list[dict]
+    event_triggers: list[dict]
+
 
 # %% ../nbs/12_catalog.ipynb #044e053d
-METRICS = {"anomaly_rate": "share of the holdout that is flagged", "training_rate": "the same in training", "rate_diff": "their distance", "silhouette": "how far flagged rows lie apart in feature space, -1 to 1", "score_gap": "mean score of flagged less that of other rows",
-           "recall": "share of planted events found at the model's own alert rate", "baseline_recall": "the same of the largest robust z", "win_rate": "share of planted events that score higher than the same hours without them", "recall_gain": "recall less baseline_recall, with the ends of its 95 % interval",
-           "psi_max": "population stability index of the input that drifted most", "persistence": "share of alarms that were alarms an hour before", "by_chance": "the same if alarms fell at random"}
+METRICS = {
+    "anomaly_rate": "share of the holdout that is flagged",
+    "training_rate": "the same in training",
+    "rate_diff": "their distance",
+    "silhouette": "how far flagged rows lie apart in feature space, -1 to 1",
+    "score_gap": "mean score of flagged less that of other rows",
+    "recall": "share of planted events found at the model's own alert rate",
+    "baseline_recall": "the same of the largest robust z",
+    "win_rate": "share of planted events that score higher than the same hours without them",
+    "recall_gain": "recall less baseline_recall, with the ends of its 95 % interval",
+    "psi_max": "population stability index of the input that drifted most",
+    "persistence": "share of alarms that were alarms an hour before",
+    "by_chance": "the same if alarms fell at random",
+}
 
-def gates()->list[Gate]:
+
+def gates() -> list[Gate]:
     "All gates with their thresholds."
-    rows = sanity_gates(dict(anomaly_rate=.05, rate_diff=0., silhouette=0., score_gap=0.), GateConfig()) + planted_gates(dict(win_rate=1., recall_gain_low=0., planted_events=1), GateConfig())
+    rows = sanity_gates(
+        dict(anomaly_rate=0.05, rate_diff=0.0, silhouette=0.0, score_gap=0.0), GateConfig()
+    ) + planted_gates(dict(win_rate=1.0, recall_gain_low=0.0, planted_events=1), GateConfig())
     return [Gate(**{k: g[k] for k in ("name", "threshold", "hard", "description")}) for g in rows]
 
-def evaluations(r:Registry, limit:int=10)->Evaluations:
+
+def evaluations(r: Registry, limit: int = 10) -> Evaluations:
     "The newest evaluations, newest first."
-    found = [Evaluation(decision="passed" if e["passed"] else "failed", candidate_version=e["version"], compared_to_version=e["compared_to_version"], gates=e["gates"], metrics=e["metrics"], eval_dataset=e["dataset"], timestamp=e["created_at"], lineage=Lineage(flow="evaluate", run_id=e["run_id"] or None)) for e in r.list_evaluations(limit)[::-1]]
+    found = [
+        Evaluation(
+            decision="passed" if e["passed"] else "failed",
+            candidate_version=e["version"],
+            compared_to_version=e["compared_to_version"],
+            gates=e["gates"],
+            metrics=e["metrics"],
+            eval_dataset=e["dataset"],
+            timestamp=e["created_at"],
+            lineage=Lineage(flow="evaluate", run_id=e["run_id"] or None),
+        )
+        for e in r.list_evaluations(limit)[::-1]
+    ]
     return Evaluations(evaluations=found, count=len(found))
 
-def report_path(ws:Workspace, run_id:str, stage:str)->str|None:
-    "Address of an executed notebook below the server, None when there is none."
-    return f"/runs/{run_id}/{stage}.html" if (ws.runs/run_id/f"{stage}.html").exists() else None
 
-def flows(ws:Workspace, r:Registry, limit:int=10, stage:str|None=None)->Flows:
+def report_path(ws: Workspace, run_id: str, stage: str) -> str | None:
+    "Address of an executed notebook below the server, None when there is none."
+    return f"/runs/{run_id}/{stage}.html" if (ws.runs / run_id / f"{stage}.html").exists() else None
+
+
+def flows(ws: Workspace, r: Registry, limit: int = 10, stage: str | None = None) -> Flows:
     "Runs of stages, newest first."
-    found = [Flow(flow=x["stage"], run_id=x["id"], timestamp=x["started_at"], finished=x["finished_at"], type="notebook", status=x["status"], output=x["result"], error=x["error"], report=report_path(ws, x["id"], x["stage"])) for x in r.list_runs(limit, stage)]
+    found = [
+        Flow(
+            flow=x["stage"],
+            run_id=x["id"],
+            timestamp=x["started_at"],
+            finished=x["finished_at"],
+            type="notebook",
+            status=x["status"],
+            output=x["result"],
+            error=x["error"],
+            report=report_path(ws, x["id"], x["stage"]),
+        )
+        for x in r.list_runs(limit, stage)
+    ]
     return Flows(flows=found, count=len(found))
 
-def workflow()->list[dict]: # stage, when, what, command
+
+def workflow() -> list[dict]:  # stage, when, what, command
     "Every stage: when it runs and what it is for, in the words of its notebook."
     import nbformat
-    when = {s: w["at"] for w in schedules().schedules for s in w["stages"]} | {t["starts"].split()[0]: f"on {t['event']}" for t in schedules().event_triggers}
-    def what(path): return next(line[2:] for c in nbformat.read(path, 4).cells if c.cell_type == "markdown" for line in c.source.splitlines() if line.startswith("> "))
-    return [dict(stage=s, when=when.get(s, "when asked"), what=what(p), command=f"crypto-anomaly run {s}" + (" -p version latest" if s == "promote" else "")) for s, p in stages().items()]
 
-def schedules()->Schedules:
+    when = {s: w["at"] for w in schedules().schedules for s in w["stages"]} | {
+        t["starts"].split()[0]: f"on {t['event']}" for t in schedules().event_triggers
+    }
+
+    def what(path):
+        return next(
+            line[2:]
+            for c in nbformat.read(path, 4).cells
+            if c.cell_type == "markdown"
+            for line in c.source.splitlines()
+            if line.startswith("> ")
+        )
+
+    return [
+        dict(
+            stage=s,
+            when=when.get(s, "when asked"),
+            what=what(p),
+            command=f"crypto-anomaly run {s}" + (" -p version latest" if s == "promote" else ""),
+        )
+        for s, p in stages().items()
+    ]
+
+
+def schedules() -> Schedules:
     "When stages run, and what follows what."
-    when = [dict(name=k, at=f"minute {t['minute']}" + (f" of hour {t['hour']} UTC" if "hour" in t else " of every hour"), stages=due(k)) for k, (t, _) in SCHEDULE.items()]
-    return Schedules(schedules=when, event_triggers=[dict(event=k, starts=s) for k, s in ON.items()] + [dict(event="evaluation_passed", starts="approval_requested (then a person decides)")])
+    when = [
+        dict(
+            name=k,
+            at=f"minute {t['minute']}"
+            + (f" of hour {t['hour']} UTC" if "hour" in t else " of every hour"),
+            stages=due(k),
+        )
+        for k, (t, _) in SCHEDULE.items()
+    ]
+    return Schedules(
+        schedules=when,
+        event_triggers=[dict(event=k, starts=s) for k, s in ON.items()]
+        + [dict(event="evaluation_passed", starts="approval_requested (then a person decides)")],
+    )

@@ -10,153 +10,320 @@ from typing import Annotated, Any
 import typer
 
 # %% auto #0
-__all__ = ['app', 'Dask', 'Json', 'Ref', 'Model', 'By', 'Reason', 'At', 'bench', 'alerts', 'deploy', 'Image', 'Out', 'say',
-           'show_json', 'show_table', 'reading', 'working', 'fetching', 'registry', 'up', 'serve', 'panel', 'schedule',
-           'stream', 'trades', 'run', 'pipeline', 'scan', 'why', 'movers', 'import_', 'bench_market', 'bench_trades',
-           'backtest_', 'versions', 'show', 'compare', 'champion', 'assets', 'events', 'runs', 'datasets', 'prune',
-           'status', 'request_approval', 'approve', 'reject', 'challenge', 'end_trial', 'promote', 'rollback', 'retire',
-           'alerts_', 'alert_feedback', 'alert_snooze', 'alert_send', 'drill', 'deploy_argo', 'deploy_compose',
-           'mirror', 'simulate', 'doctor', 'main']
+__all__ = [
+    "app",
+    "Dask",
+    "Json",
+    "Ref",
+    "Model",
+    "By",
+    "Reason",
+    "At",
+    "bench",
+    "alerts",
+    "deploy",
+    "Image",
+    "Out",
+    "say",
+    "show_json",
+    "show_table",
+    "reading",
+    "working",
+    "fetching",
+    "registry",
+    "up",
+    "serve",
+    "panel",
+    "schedule",
+    "stream",
+    "trades",
+    "run",
+    "pipeline",
+    "scan",
+    "why",
+    "movers",
+    "import_",
+    "bench_market",
+    "bench_trades",
+    "backtest_",
+    "versions",
+    "show",
+    "compare",
+    "champion",
+    "assets",
+    "events",
+    "runs",
+    "datasets",
+    "prune",
+    "status",
+    "request_approval",
+    "approve",
+    "reject",
+    "challenge",
+    "end_trial",
+    "promote",
+    "rollback",
+    "retire",
+    "alerts_",
+    "alert_feedback",
+    "alert_snooze",
+    "alert_send",
+    "drill",
+    "deploy_argo",
+    "deploy_compose",
+    "mirror",
+    "simulate",
+    "doctor",
+    "main",
+]
 
 # %% ../nbs/14_cli.ipynb #df7831b3
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, help="Watches the crypto market for anomalies and runs the whole life of the models that do it.")
-Dask = Annotated[str | None, typer.Option("--dask", help="Dask scheduler that takes the heavy work, e.g. tcp://host:8786.")]
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Watches the crypto market for anomalies and runs the whole life of the models that do it.",
+)
+Dask = Annotated[
+    str | None,
+    typer.Option("--dask", help="Dask scheduler that takes the heavy work, e.g. tcp://host:8786."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
-Ref = Annotated[str, typer.Argument(help="v5, 5, latest, latest-1, champion, challenger, an alias, or a training run id.")]
-Model = Annotated[str, typer.Option("--model", help="Which model: anomaly_detector, or trade_detector.")]
+Ref = Annotated[
+    str,
+    typer.Argument(
+        help="v5, 5, latest, latest-1, champion, challenger, an alias, or a training run id."
+    ),
+]
+Model = Annotated[
+    str, typer.Option("--model", help="Which model: anomaly_detector, or trade_detector.")
+]
 By = Annotated[str, typer.Option(help="Who decides.")]
 Reason = Annotated[str, typer.Option(help="Why.")]
-At = Annotated[str | None, typer.Option(help="Moment, ISO-8601 UTC; the newest snapshot at or before it.")]
+At = Annotated[
+    str | None, typer.Option(help="Moment, ISO-8601 UTC; the newest snapshot at or before it.")
+]
 
-def say(text:str)->None:
+
+def say(text: str) -> None:
     "A line for the person at the terminal (stderr)."
     typer.echo(text, err=True)
 
-def show_json(x:Any)->None:
+
+def show_json(x: Any) -> None:
     "One JSON document on stdout; NaN is null."
     import orjson
-    typer.echo(orjson.dumps(x, default=str, option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS).decode())
 
-def show_table(rows:list[dict], columns:list[str]|None=None, empty:str="nothing yet")->None:
+    typer.echo(
+        orjson.dumps(
+            x,
+            default=str,
+            option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS,
+        ).decode()
+    )
+
+
+def show_table(
+    rows: list[dict], columns: list[str] | None = None, empty: str = "nothing yet"
+) -> None:
     "Rows as a table on stdout."
     from rich.console import Console
     from rich.table import Table
-    if not rows: say(empty); return
+
+    if not rows:
+        say(empty)
+        return
     t = Table(box=None, pad_edge=False, header_style="bold")
     columns = columns or list(rows[0])
-    for c in columns: t.add_column(c.replace("_", " "), overflow="fold")
-    for r in rows: t.add_row(*("" if r.get(c) is None else f"{r[c]:.4g}" if isinstance(r[c], float) else str(r[c]) for c in columns))
+    for c in columns:
+        t.add_column(c.replace("_", " "), overflow="fold")
+    for r in rows:
+        t.add_row(
+            *(
+                "" if r.get(c) is None else f"{r[c]:.4g}" if isinstance(r[c], float) else str(r[c])
+                for c in columns
+            )
+        )
     Console(width=None if sys.stdout.isatty() else 180).print(t)
 
-def _time(at:str|None):
+
+def _time(at: str | None):
     "A moment as given in a terminal."
     import pandas as pd
     from crypto_anomaly.workspace import WorkspaceError
-    if at is None: return None
-    try: t = pd.to_datetime(at, utc=True)
-    except ValueError: raise WorkspaceError(f"--at {at!r} is not a time; use for example 2026-02-05T14:00.") from None
-    return t + pd.Timedelta("1D") - pd.Timedelta("1us") if len(at.strip()) == 10 else t   # a date means its whole day
+
+    if at is None:
+        return None
+    try:
+        t = pd.to_datetime(at, utc=True)
+    except ValueError:
+        raise WorkspaceError(
+            f"--at {at!r} is not a time; use for example 2026-02-05T14:00."
+        ) from None
+    return (
+        t + pd.Timedelta("1D") - pd.Timedelta("1us") if len(at.strip()) == 10 else t
+    )  # a date means its whole day
+
 
 # %% ../nbs/14_cli.ipynb #9b67eec7
 def reading(**overrides):
     "The workspace of the settings; it must be there."
-    from crypto_anomaly.workspace import WorkspaceError, load_settings, open_workspace, setup_logging
+    from crypto_anomaly.workspace import (
+        WorkspaceError,
+        load_settings,
+        open_workspace,
+        setup_logging,
+    )
+
     s = load_settings(**overrides)
     setup_logging(s)
     ws = open_workspace(s)
-    if ws.source is None and not (s.read_from and ws.reads.source): raise WorkspaceError(f"there is no workspace {ws.reads.name!r} in {s.home.absolute()}; start with 'crypto-anomaly up', or set CRYPTO_ANOMALY_HOME and CRYPTO_ANOMALY_WORKSPACE.")
+    if ws.source is None and not (s.read_from and ws.reads.source):
+        raise WorkspaceError(
+            f"there is no workspace {ws.reads.name!r} in {s.home.absolute()}; start with 'crypto-anomaly up', or set CRYPTO_ANOMALY_HOME and CRYPTO_ANOMALY_WORKSPACE."
+        )
     return ws
+
 
 def working(**overrides):
     "The same for what writes: a branch that reads from another workspace begins with its first run."
     from crypto_anomaly.workspace import claim
+
     ws = reading(**overrides)
     return claim(ws, ws.reads.source) if ws.source is None else ws
+
 
 def fetching(**overrides):
     "The workspace of the settings, its source decided and said."
     from crypto_anomaly.data import decide_source
     from crypto_anomaly.workspace import claim, load_settings, open_workspace, setup_logging
+
     s = load_settings(**overrides)
     setup_logging(s)
     ws = open_workspace(s)
-    if s.source == "auto" and ws.source and (s.workspace or ws.source == "coingecko"): return claim(ws, ws.source)
+    if s.source == "auto" and ws.source and (s.workspace or ws.source == "coingecko"):
+        return claim(ws, ws.source)
     source, why = decide_source(s)
     ws = claim(open_workspace(s.model_copy(update=dict(source=source))), source)
-    if s.coingecko_url and source == s.source: return ws    # a running market was handed over: whoever started it has said so
-    if source == "simulated": say(f"SIMULATED MARKET ({why}): every coin and price is invented. Workspace {ws.root}")
-    else: say(f"Market data from CoinGecko ({why}). Workspace {ws.root}")
+    if s.coingecko_url and source == s.source:
+        return ws  # a running market was handed over: whoever started it has said so
+    if source == "simulated":
+        say(f"SIMULATED MARKET ({why}): every coin and price is invented. Workspace {ws.root}")
+    else:
+        say(f"Market data from CoinGecko ({why}). Workspace {ws.root}")
     return ws
 
-def registry(model:str="anomaly_detector"):
+
+def registry(model: str = "anomaly_detector"):
     from crypto_anomaly.registry import RegistryError, definitions, open_registry
+
     ws = reading()
-    known = [k for k, d in definitions().items() if d["kind"] == "model"] + [ws.settings.trade_model]
-    if model not in known: raise RegistryError(f"there is no model {model!r}; there are {', '.join(dict.fromkeys(known))}.")
+    known = [k for k, d in definitions().items() if d["kind"] == "model"] + [
+        ws.settings.trade_model
+    ]
+    if model not in known:
+        raise RegistryError(
+            f"there is no model {model!r}; there are {', '.join(dict.fromkeys(known))}."
+        )
     return open_registry(ws, model)
 
+
 # %% ../nbs/14_cli.ipynb #6dd89a67
-def _free(host:str, port:int)->None:
+def _free(host: str, port: int) -> None:
     "An occupied port is an error now, not after the first cycle."
     from crypto_anomaly.workspace import WorkspaceError
+
     with socket.socket() as s:
         s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try: s.bind((host, port))
-        except OSError as e: raise WorkspaceError(f"cannot listen on {host}:{port} ({e.strerror}); choose another with --port.") from None
+        try:
+            s.bind((host, port))
+        except OSError as e:
+            raise WorkspaceError(
+                f"cannot listen on {host}:{port} ({e.strerror}); choose another with --port."
+            ) from None
 
-def _address(ws, host:str, port:int)->None:
+
+def _address(ws, host: str, port: int) -> None:
     "Say where the page is, and make the token that changing requests from elsewhere need."
-    token = "" if ws.settings.api_token else f"#token={ws.api_token}"      # a fragment stays in the browser; one that you set is not printed
-    say(f"Serving on http://{host}:{port} – decide on http://{host}:{port}/models{token} – Ctrl-C stops.")
+    token = (
+        "" if ws.settings.api_token else f"#token={ws.api_token}"
+    )  # a fragment stays in the browser; one that you set is not printed
+    say(
+        f"Serving on http://{host}:{port} – decide on http://{host}:{port}/models{token} – Ctrl-C stops."
+    )
+
 
 @app.command()
 def up(
-    once:Annotated[bool, typer.Option("--once", help="Stop after the first cycle.")] = False,
-    source:Annotated[str | None, typer.Option(help="auto, coingecko or simulated.")] = None,
-    home:Annotated[Path | None, typer.Option(help="Root of all state.")] = None,
-    host:Annotated[str, typer.Option(help="Address to serve on.")] = "127.0.0.1",
-    port:Annotated[int, typer.Option(help="Port to serve on.")] = 8000,
+    once: Annotated[bool, typer.Option("--once", help="Stop after the first cycle.")] = False,
+    source: Annotated[str | None, typer.Option(help="auto, coingecko or simulated.")] = None,
+    home: Annotated[Path | None, typer.Option(help="Root of all state.")] = None,
+    host: Annotated[str, typer.Option(help="Address to serve on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to serve on.")] = 8000,
 ):
     "The main job: backfill, ingest, build, train, evaluate, scan; then schedule and serve until Ctrl-C."
     from crypto_anomaly.data import hold_source
     from crypto_anomaly.automation import run_child, skip_slots, start_scheduler
     from crypto_anomaly.registry import open_registry
     from crypto_anomaly.serve import check_bind, run_server
+
     ws = fetching(source=source, home=home)
-    if not once: check_bind(ws.settings, host); _free(host, port)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))   # leave through the `with` blocks
+    if not once:
+        check_bind(ws.settings, host)
+        _free(host, port)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # leave through the `with` blocks
     with hold_source(ws) as held:
         code = run_child(held, "pipeline")
         v, fallback = open_registry(held).load_champion_or_latest()
-        if code and (once or v is None): raise typer.Exit(code)
-        if fallback: say(f"No champion yet: v{v['version']} ({v['status']}) stands in. Decide with: crypto-anomaly approve v{v['version']} --by NAME --reason WHY && crypto-anomaly promote v{v['version']}")
-        if home: say(f"(other commands see this workspace with CRYPTO_ANOMALY_HOME={home})")
-        if once: return
+        if code and (once or v is None):
+            raise typer.Exit(code)
+        if fallback:
+            say(
+                f"No champion yet: v{v['version']} ({v['status']}) stands in. Decide with: crypto-anomaly approve v{v['version']} --by NAME --reason WHY && crypto-anomaly promote v{v['version']}"
+            )
+        if home:
+            say(f"(other commands see this workspace with CRYPTO_ANOMALY_HOME={home})")
+        if once:
+            return
         skip_slots(held)
         clock = start_scheduler(held)
         _address(held, host, port)
-        try: run_server(held.settings.model_copy(update=dict(workspace=held.name)), host, port)
-        finally: clock.shutdown(wait=False)
+        try:
+            run_server(held.settings.model_copy(update=dict(workspace=held.name)), host, port)
+        finally:
+            clock.shutdown(wait=False)
+
 
 @app.command()
-def serve(host:str = "127.0.0.1", port:int = 8000, workers:Annotated[int, typer.Option(min=1, help="Processes that answer.")] = 1):
+def serve(
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that answer.")] = 1,
+):
     "The server only."
     from crypto_anomaly.serve import check_bind, run_server
+
     ws = reading()
-    check_bind(ws.settings, host); _free(host, port)
+    check_bind(ws.settings, host)
+    _free(host, port)
     _address(ws, host, port)
     run_server(ws.settings.model_copy(update=dict(workspace=ws.name)), host, port, workers)
 
+
 @app.command()
-def panel(host:str = "127.0.0.1", port:int = 8866):
+def panel(host: str = "127.0.0.1", port: int = 8866):
     "The promotion desk in the browser: approve, reject, try."
     from crypto_anomaly.panel import run_desk
     from crypto_anomaly.serve import check_bind
+
     ws = reading()
-    check_bind(ws.settings, host); _free(host, port)
+    check_bind(ws.settings, host)
+    _free(host, port)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     say(f"Promotion desk on http://{host}:{port}/?token={ws.api_token} – Ctrl-C stops.")
     raise typer.Exit(run_desk(ws, host, port))
+
 
 @app.command()
 def schedule():
@@ -164,428 +331,1108 @@ def schedule():
     import time
     from crypto_anomaly.data import hold_source
     from crypto_anomaly.automation import SCHEDULE, due, start_scheduler
+
     with hold_source(fetching()) as ws:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
         clock = start_scheduler(ws)
-        for kind in SCHEDULE: say(f"{kind}: {' → '.join(due(kind))}; next at {clock.get_job(kind).next_run_time:%Y-%m-%d %H:%M} UTC")
+        for kind in SCHEDULE:
+            say(
+                f"{kind}: {' → '.join(due(kind))}; next at {clock.get_job(kind).next_run_time:%Y-%m-%d %H:%M} UTC"
+            )
         try:
-            while True: time.sleep(3600)
-        finally: clock.shutdown(wait=False)
+            while True:
+                time.sleep(3600)
+        finally:
+            clock.shutdown(wait=False)
+
 
 # %% ../nbs/14_cli.ipynb #ef5eda72
-def _reachable(url:str)->bool:
+def _reachable(url: str) -> bool:
     "Whether a feed answers within five seconds."
     from websockets.exceptions import WebSocketException
     from websockets.sync.client import connect
-    try:
-        with connect(url, open_timeout=5): return True
-    except (OSError, TimeoutError, WebSocketException): return False
 
-def _streaming(source:str|None, recorded:bool):
+    try:
+        with connect(url, open_timeout=5):
+            return True
+    except (OSError, TimeoutError, WebSocketException):
+        return False
+
+
+def _streaming(source: str | None, recorded: bool):
     "The workspace to stream into, its source decided and said."
-    from crypto_anomaly.workspace import Settings, WorkspaceError, claim, load_settings, open_workspace, setup_logging
+    from crypto_anomaly.workspace import (
+        Settings,
+        WorkspaceError,
+        claim,
+        load_settings,
+        open_workspace,
+        setup_logging,
+    )
+
     s = load_settings(source=source)
     setup_logging(s)
     ws = open_workspace(s)
     known = ws.source if s.source == "auto" else s.source
-    if recorded: return claim(ws if ws.source else open_workspace(s.model_copy(update=dict(workspace=s.workspace or "replay"))), ws.source or "coingecko")
+    if recorded:
+        return claim(
+            ws
+            if ws.source
+            else open_workspace(s.model_copy(update=dict(workspace=s.workspace or "replay"))),
+            ws.source or "coingecko",
+        )
     found = known or ("coingecko" if _reachable(s.coinbase_ws_url) else "simulated")
-    if found == "simulated" and s.coinbase_ws_url == Settings.model_fields["coinbase_ws_url"].default: say("SIMULATED TRADES" + ("" if known else f" ({s.coinbase_ws_url} does not answer)") + ": every trade is invented.")
-    elif found == "coingecko" and not _reachable(s.coinbase_ws_url): raise WorkspaceError(f"the feed {s.coinbase_ws_url} does not answer; check the network and CRYPTO_ANOMALY_COINBASE_WS_URL, or stream invented trades with --source simulated.")
+    if (
+        found == "simulated"
+        and s.coinbase_ws_url == Settings.model_fields["coinbase_ws_url"].default
+    ):
+        say(
+            "SIMULATED TRADES"
+            + ("" if known else f" ({s.coinbase_ws_url} does not answer)")
+            + ": every trade is invented."
+        )
+    elif found == "coingecko" and not _reachable(s.coinbase_ws_url):
+        raise WorkspaceError(
+            f"the feed {s.coinbase_ws_url} does not answer; check the network and CRYPTO_ANOMALY_COINBASE_WS_URL, or stream invented trades with --source simulated."
+        )
     return claim(open_workspace(s.model_copy(update=dict(source=found))), found)
+
 
 def _tape(ws):
     "The feed of a workspace: its URLs, of a tape of our own where it is simulated and no other feed was named."
     from contextlib import nullcontext
     from crypto_anomaly.simulate_trades import Tape, serve_trades
     from crypto_anomaly.workspace import Settings
-    own = ws.simulated and ws.settings.coinbase_ws_url == Settings.model_fields["coinbase_ws_url"].default
-    return serve_trades(Tape(tuple(ws.products), seed=ws.settings.seed)) if own else nullcontext((ws.settings.coinbase_ws_url, ws.settings.coinbase_rest_url, None))
+
+    own = (
+        ws.simulated
+        and ws.settings.coinbase_ws_url == Settings.model_fields["coinbase_ws_url"].default
+    )
+    return (
+        serve_trades(Tape(tuple(ws.products), seed=ws.settings.seed))
+        if own
+        else nullcontext((ws.settings.coinbase_ws_url, ws.settings.coinbase_rest_url, None))
+    )
+
 
 @app.command()
-def stream(source:Annotated[str | None, typer.Option(help="auto, coingecko (real trades of Coinbase) or simulated.")] = None, products:Annotated[str | None, typer.Option(help="Products, with commas; default PRODUCTS.")] = None,
-           replay:Annotated[str | None, typer.Option(help="Replay this file instead: JSON lines of feed messages, CSV, Parquet or Feather.")] = None, pace:Annotated[str | None, typer.Option(help="Of a replay: real, max, or 10x.")] = None,
-           columns:Annotated[str | None, typer.Option(help="Of a replay: ts=timestamp,price=px,… where names are unusual.")] = None, once:Annotated[bool, typer.Option("--once", help="Of a replay: stop at its end.")] = False,
-           seconds:Annotated[float | None, typer.Option(help="Stop after so many seconds.")] = None, as_json:Json = False):
+def stream(
+    source: Annotated[
+        str | None, typer.Option(help="auto, coingecko (real trades of Coinbase) or simulated.")
+    ] = None,
+    products: Annotated[
+        str | None, typer.Option(help="Products, with commas; default PRODUCTS.")
+    ] = None,
+    replay: Annotated[
+        str | None,
+        typer.Option(
+            help="Replay this file instead: JSON lines of feed messages, CSV, Parquet or Feather."
+        ),
+    ] = None,
+    pace: Annotated[str | None, typer.Option(help="Of a replay: real, max, or 10x.")] = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(help="Of a replay: ts=timestamp,price=px,… where names are unusual."),
+    ] = None,
+    once: Annotated[bool, typer.Option("--once", help="Of a replay: stop at its end.")] = False,
+    seconds: Annotated[float | None, typer.Option(help="Stop after so many seconds.")] = None,
+    as_json: Json = False,
+):
     "Keep and score live trades until Ctrl-C."
     import asyncio
     from crypto_anomaly.feed import Stream, follow, replay as replay_
     from crypto_anomaly.trades import TradeError, read_trades
     from crypto_anomaly.workspace import load_settings
+
     s = load_settings()
     file, pace, columns = replay or s.replay, pace or s.replay_pace, columns or s.replay_columns
     ws = _streaming(source, bool(file))
-    if products: ws.settings.products = products
+    if products:
+        ws.settings.products = products
     if file:
-        if bad := [c for c in columns.split(",") if c and "=" not in c]: raise TradeError(f"--columns has {bad[0]!r}; write ours=theirs, e.g. ts=timestamp,price=px.")
-        f = read_trades(file, dict(c.split("=", 1) for c in columns.split(",") if c), product=ws.products[0])
-        say(f"{len(f):,} trades of {', '.join(sorted(f.product_id.unique()))} from {f.ts.min():%Y-%m-%d %H:%M} to {f.ts.max():%Y-%m-%d %H:%M} UTC, pace {pace}")
+        if bad := [c for c in columns.split(",") if c and "=" not in c]:
+            raise TradeError(
+                f"--columns has {bad[0]!r}; write ours=theirs, e.g. ts=timestamp,price=px."
+            )
+        f = read_trades(
+            file, dict(c.split("=", 1) for c in columns.split(",") if c), product=ws.products[0]
+        )
+        say(
+            f"{len(f):,} trades of {', '.join(sorted(f.product_id.unique()))} from {f.ts.min():%Y-%m-%d %H:%M} to {f.ts.max():%Y-%m-%d %H:%M} UTC, pace {pace}"
+        )
         done = replay_(ws, f, pace=pace, once=once)
     else:
         with _tape(ws) as (url, rest, _):
-            say(f"Streaming {', '.join(ws.products)} from {url} into {ws.trades_url.split('@')[-1]}. Ctrl-C stops.")
+            say(
+                f"Streaming {', '.join(ws.products)} from {url} into {ws.trades_url.split('@')[-1]}. Ctrl-C stops."
+            )
             done = Stream(ws, rest_url=rest)
+
             async def until():
                 stop, loop = asyncio.Event(), asyncio.get_running_loop()
-                for sign in (signal.SIGINT, signal.SIGTERM): loop.add_signal_handler(sign, stop.set)
-                if seconds: loop.call_later(seconds, stop.set)
+                for sign in (signal.SIGINT, signal.SIGTERM):
+                    loop.add_signal_handler(sign, stop.set)
+                if seconds:
+                    loop.call_later(seconds, stop.set)
                 await follow(done, url, stop)
+
             asyncio.run(until())
     rows = [done.store.completeness(p) for p in done.products]
-    if as_json: show_json(dict(products=rows, stats=done.stats, alarms=len(done.store.alarms(limit=10_000))))
-    else: show_table(rows)
+    if as_json:
+        show_json(
+            dict(products=rows, stats=done.stats, alarms=len(done.store.alarms(limit=10_000)))
+        )
+    else:
+        show_table(rows)
+
 
 @app.command()
-def trades(product:Annotated[str | None, typer.Argument(help="Only this product.")] = None, limit:int = 20, as_json:Json = False):
+def trades(
+    product: Annotated[str | None, typer.Argument(help="Only this product.")] = None,
+    limit: int = 20,
+    as_json: Json = False,
+):
     "What is stored of live trades: completeness, gaps, the last alarms."
     from crypto_anomaly.feed import Latest
     from crypto_anomaly.trades import open_store
-    ws = reading(); store = open_store(ws)
+
+    ws = reading()
+    store = open_store(ws)
     products = [product] if product else Latest(ws).products()
-    d = dict(products=[store.completeness(p) for p in products], gaps=store.gaps(limit=limit), alarms=store.alarms(product, limit=limit).assign(ts=lambda f: f.ts.astype(str)).drop(columns="evidence").to_dict("records"))
-    if as_json: show_json(d); return
+    d = dict(
+        products=[store.completeness(p) for p in products],
+        gaps=store.gaps(limit=limit),
+        alarms=store.alarms(product, limit=limit)
+        .assign(ts=lambda f: f.ts.astype(str))
+        .drop(columns="evidence")
+        .to_dict("records"),
+    )
+    if as_json:
+        show_json(d)
+        return
     show_table(d["products"], empty="no trades yet; run: crypto-anomaly stream")
-    show_table(d["gaps"], ["product_id", "missing", "filled", "cause", "found_at", "closed_at"], "no gap so far")
+    show_table(
+        d["gaps"],
+        ["product_id", "missing", "filled", "cause", "found_at", "closed_at"],
+        "no gap so far",
+    )
     show_table(d["alarms"], ["product_id", "ts", "kind", "score", "reason"], "no alarm so far")
 
+
 # %% ../nbs/14_cli.ipynb #84e6aac0
-def _parameters(args:list[str])->dict[str, str]:
+def _parameters(args: list[str]) -> dict[str, str]:
     "`-p name value` pairs; `--name value` means the same."
     from crypto_anomaly.workspace import WorkspaceError
+
     out, rest = {}, [x for a in args for x in (a.split("=", 1) if a.startswith("--") else [a])]
     while rest:
-        if rest[0] == "-p" and len(rest) > 2: out[rest[1]], rest = rest[2], rest[3:]
-        elif rest[0].startswith("--") and len(rest) > 1: out[rest[0][2:].replace("-", "_")], rest = rest[1], rest[2:]
-        else: raise WorkspaceError(f"cannot read {' '.join(rest)!r}; parameters are given as: -p NAME VALUE (or --name VALUE)")
+        if rest[0] == "-p" and len(rest) > 2:
+            out[rest[1]], rest = rest[2], rest[3:]
+        elif rest[0].startswith("--") and len(rest) > 1:
+            out[rest[0][2:].replace("-", "_")], rest = rest[1], rest[2:]
+        else:
+            raise WorkspaceError(
+                f"cannot read {' '.join(rest)!r}; parameters are given as: -p NAME VALUE (or --name VALUE)"
+            )
     return out
 
-def _told(run:dict)->None:
+
+def _told(run: dict) -> None:
     "One line about a finished stage."
-    keys = ("coins", "stored", "rows", "version", "training_samples", "passed", "approval", "anomalies_detected", "coins_scanned", "alias", "previous_holder")
-    facts = ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in (run["result"] or {}).items() if k in keys)
+    keys = (
+        "coins",
+        "stored",
+        "rows",
+        "version",
+        "training_samples",
+        "passed",
+        "approval",
+        "anomalies_detected",
+        "coins_scanned",
+        "alias",
+        "previous_holder",
+    )
+    facts = ", ".join(
+        f"{k.replace('_', ' ')} {v}" for k, v in (run["result"] or {}).items() if k in keys
+    )
     say(f"✓ {run['stage']:14} {run['seconds']:5.1f} s  {facts}\n  {'':14} report {run['report']}")
 
-@app.command(context_settings=dict(allow_extra_args=True, ignore_unknown_options=True), epilog="Parameters: -p NAME VALUE, as often as needed.")
+
+@app.command(
+    context_settings=dict(allow_extra_args=True, ignore_unknown_options=True),
+    epilog="Parameters: -p NAME VALUE, as often as needed.",
+)
 def run(
-    ctx:typer.Context, stage:Annotated[str, typer.Argument(help="A notebook of scheduled/, e.g. ingest, train.")],
-    model_config:Annotated[str | None, typer.Option(help="For train: preset, JSON file or JSON.")] = None,
-    fresh_data:Annotated[bool, typer.Option("--fresh-data", "--fresh_data", help="For train: fetch instead of reading a dataset.")] = False,
-    dask:Dask = None,
-    key:Annotated[str | None, typer.Option(help="Why it runs, e.g. event:212; each stage runs once for a key.")] = None,
-    as_json:Json = False,
+    ctx: typer.Context,
+    stage: Annotated[str, typer.Argument(help="A notebook of scheduled/, e.g. ingest, train.")],
+    model_config: Annotated[
+        str | None, typer.Option(help="For train: preset, JSON file or JSON.")
+    ] = None,
+    fresh_data: Annotated[
+        bool,
+        typer.Option(
+            "--fresh-data", "--fresh_data", help="For train: fetch instead of reading a dataset."
+        ),
+    ] = False,
+    dask: Dask = None,
+    key: Annotated[
+        str | None,
+        typer.Option(help="Why it runs, e.g. event:212; each stage runs once for a key."),
+    ] = None,
+    as_json: Json = False,
 ):
     "Run one scheduled notebook."
     from crypto_anomaly.automation import claimed, run_patiently
     from crypto_anomaly.pipeline import check_parameters, run_stage
+
     given = _parameters(ctx.args)
-    if model_config: given["model_config"] = str(Path(model_config).absolute()) if Path(model_config).is_file() else model_config
-    if fresh_data: given["fresh_data"] = "true"
-    if stage == "promote" and "run_id" in given: given["run_id_trained"] = given.pop("run_id")
+    if model_config:
+        given["model_config"] = (
+            str(Path(model_config).absolute()) if Path(model_config).is_file() else model_config
+        )
+    if fresh_data:
+        given["fresh_data"] = "true"
+    if stage == "promote" and "run_id" in given:
+        given["run_id_trained"] = given.pop("run_id")
     check_parameters(stage, given)
-    ws = fetching() if stage in ("backfill", "ingest") or given.get("fresh_data") == "true" or given.get("eval_data_source") == "fresh" else working(dask_url=dask)
-    done = claimed(ws, stage, key, lambda said: run_patiently(ws, stage, given, say=said)) if key else run_stage(ws, stage, given)
-    if done is None: say(f"{stage} for {key} is done, or somebody else is at it"); return
+    ws = (
+        fetching()
+        if stage in ("backfill", "ingest")
+        or given.get("fresh_data") == "true"
+        or given.get("eval_data_source") == "fresh"
+        else working(dask_url=dask)
+    )
+    done = (
+        claimed(ws, stage, key, lambda said: run_patiently(ws, stage, given, say=said))
+        if key
+        else run_stage(ws, stage, given)
+    )
+    if done is None:
+        say(f"{stage} for {key} is done, or somebody else is at it")
+        return
     show_json(done) if as_json else _told(done)
 
+
 @app.command()
-def pipeline(start:Annotated[str, typer.Option("--from", help="Stage to begin with.")] = "ingest", stop:Annotated[str, typer.Option("--to", help="Last stage.")] = "evaluate", resume:Annotated[str | None, typer.Option(help="A chain, or one of its runs, to go through again: what has succeeded on the same inputs is skipped.")] = None, key:Annotated[str | None, typer.Option(help="Why it runs, e.g. hourly:2026-02-05T14.")] = None, dask:Dask = None, as_json:Json = False):
+def pipeline(
+    start: Annotated[str, typer.Option("--from", help="Stage to begin with.")] = "ingest",
+    stop: Annotated[str, typer.Option("--to", help="Last stage.")] = "evaluate",
+    resume: Annotated[
+        str | None,
+        typer.Option(
+            help="A chain, or one of its runs, to go through again: what has succeeded on the same inputs is skipped."
+        ),
+    ] = None,
+    key: Annotated[str | None, typer.Option(help="Why it runs, e.g. hourly:2026-02-05T14.")] = None,
+    dask: Dask = None,
+    as_json: Json = False,
+):
     "The chain of stages: ingest, scan, build_dataset, train, evaluate (and backfill when the lake is empty)."
     from crypto_anomaly.data import hold_source
     from crypto_anomaly.automation import chain
-    with hold_source(fetching(dask_url=dask) if start == "ingest" else working(dask_url=dask)) as ws: runs = chain(ws, start=start, stop=stop, key=key, resume=resume, begin=lambda s: say(f"▸ {s} …"), done=_told)
-    if as_json: show_json(runs)
+
+    with hold_source(
+        fetching(dask_url=dask) if start == "ingest" else working(dask_url=dask)
+    ) as ws:
+        runs = chain(
+            ws,
+            start=start,
+            stop=stop,
+            key=key,
+            resume=resume,
+            begin=lambda s: say(f"▸ {s} …"),
+            done=_told,
+        )
+    if as_json:
+        show_json(runs)
+
 
 # %% ../nbs/14_cli.ipynb #f3b3b7e7
 @app.command()
-def scan(top:Annotated[int, typer.Option(help="How many anomalies to show.")] = 10, at:At = None, ref:Annotated[str | None, typer.Option("--model-ref", help="Model to scan with.")] = None, as_json:Json = False):
+def scan(
+    top: Annotated[int, typer.Option(help="How many anomalies to show.")] = 10,
+    at: At = None,
+    ref: Annotated[str | None, typer.Option("--model-ref", help="Model to scan with.")] = None,
+    as_json: Json = False,
+):
     "Which coins behave strangely, how strange, and why."
     from crypto_anomaly.plots import money, once_in, percent
     from crypto_anomaly.scan import scan as scan_
-    s = scan_(reading(), ref, at=_time(at)); v = s.served.version
-    if as_json: show_json(dict(as_of=s.as_of.isoformat(), source=s.source, model_version=v["version"], status=v["status"], note=s.served.note, coins_scanned=len(s.predictions), anomalies_detected=len(s.anomalies), market_move=s.market_move,
-                               anomalies=s.anomalies.head(top).to_dict("records"))); return
-    say(f"{s.as_of:%Y-%m-%d %H:%M} UTC · {s.source} · model v{v['version']} ({v['status']}) · {len(s.anomalies)} of {len(s.predictions)} coins flagged · market {percent(s.market_move['1h'])} in 1 h, {percent(s.market_move['24h'])} in 24 h\n{s.served.note}")
-    show_table([dict(coin=a["symbol"].upper(), name=a["name"], price=money(a["current_price"]), change_24h=percent(a["price_change_pct_24h"]), rare=once_in(a["p_value"]), why=a["reason"]) for a in s.anomalies.head(top).to_dict("records")], empty="no coin is flagged")
+
+    s = scan_(reading(), ref, at=_time(at))
+    v = s.served.version
+    if as_json:
+        show_json(
+            dict(
+                as_of=s.as_of.isoformat(),
+                source=s.source,
+                model_version=v["version"],
+                status=v["status"],
+                note=s.served.note,
+                coins_scanned=len(s.predictions),
+                anomalies_detected=len(s.anomalies),
+                market_move=s.market_move,
+                anomalies=s.anomalies.head(top).to_dict("records"),
+            )
+        )
+        return
+    say(
+        f"{s.as_of:%Y-%m-%d %H:%M} UTC · {s.source} · model v{v['version']} ({v['status']}) · {len(s.anomalies)} of {len(s.predictions)} coins flagged · market {percent(s.market_move['1h'])} in 1 h, {percent(s.market_move['24h'])} in 24 h\n{s.served.note}"
+    )
+    show_table(
+        [
+            dict(
+                coin=a["symbol"].upper(),
+                name=a["name"],
+                price=money(a["current_price"]),
+                change_24h=percent(a["price_change_pct_24h"]),
+                rare=once_in(a["p_value"]),
+                why=a["reason"],
+            )
+            for a in s.anomalies.head(top).to_dict("records")
+        ],
+        empty="no coin is flagged",
+    )
+
 
 @app.command()
-def why(coin:Annotated[str, typer.Argument(help="An id, or a symbol that is unique.")], at:At = None, ref:Annotated[str | None, typer.Option("--model-ref")] = None, as_json:Json = False):
+def why(
+    coin: Annotated[str, typer.Argument(help="An id, or a symbol that is unique.")],
+    at: At = None,
+    ref: Annotated[str | None, typer.Option("--model-ref")] = None,
+    as_json: Json = False,
+):
     "Why a coin is, or is not, strange."
     from crypto_anomaly.plots import once_in
     from crypto_anomaly.scan import why as why_
+
     row, e, s = why_(reading(), coin, at=_time(at), ref=ref)
     unless, like = s.counterfactual(row.coin_id), s.nearest_normal(row.coin_id)
-    if as_json: show_json(row.to_dict() | dict(as_of=s.as_of.isoformat(), reasons=e.to_dict("records"), counterfactual=unless, nearest_normal=like.to_dict("records"))); return
-    say(f"{row['name']} at {s.as_of:%Y-%m-%d %H:%M} UTC: {'ANOMALY' if row.is_anomaly else 'normal'}, seen {once_in(row.p_value)} (score {row.score:.3f}, model v{row.model_version})")
-    show_table([dict(share=f"{r['share']:.0%}", what=r["sentence"]) for r in e.to_dict("records")], empty="nothing stands out")
-    say("; ".join(t for t in (unless, f"most like it and normal: {', '.join(like.coin_id)}" if len(like) else None) if t))
+    if as_json:
+        show_json(
+            row.to_dict()
+            | dict(
+                as_of=s.as_of.isoformat(),
+                reasons=e.to_dict("records"),
+                counterfactual=unless,
+                nearest_normal=like.to_dict("records"),
+            )
+        )
+        return
+    say(
+        f"{row['name']} at {s.as_of:%Y-%m-%d %H:%M} UTC: {'ANOMALY' if row.is_anomaly else 'normal'}, seen {once_in(row.p_value)} (score {row.score:.3f}, model v{row.model_version})"
+    )
+    show_table(
+        [dict(share=f"{r['share']:.0%}", what=r["sentence"]) for r in e.to_dict("records")],
+        empty="nothing stands out",
+    )
+    say(
+        "; ".join(
+            t
+            for t in (
+                unless,
+                f"most like it and normal: {', '.join(like.coin_id)}" if len(like) else None,
+            )
+            if t
+        )
+    )
+
 
 @app.command()
-def movers(n:Annotated[int, typer.Option("-n", help="How many.")] = 5, as_json:Json = False):
+def movers(n: Annotated[int, typer.Option("-n", help="How many.")] = 5, as_json: Json = False):
     "The largest 24 h moves of the newest snapshot."
     import pandas as pd
     from crypto_anomaly.data import DataError, get_top_movers, newest_moment, read_snapshots
+
     ws = reading()
-    if (t := newest_moment(ws)) is None: raise DataError("there is no snapshot yet; run: crypto-anomaly run ingest")
+    if (t := newest_moment(ws)) is None:
+        raise DataError("there is no snapshot yet; run: crypto-anomaly run ingest")
     rows = get_top_movers(read_snapshots(ws, start=t - pd.Timedelta("30min")), n).to_dict("records")
-    show_json(rows) if as_json else show_table(rows, empty="the newest snapshot carries no 24 h changes")
+    show_json(rows) if as_json else show_table(
+        rows, empty="the newest snapshot carries no 24 h changes"
+    )
+
 
 @app.command("import")
-def import_(file:Annotated[str, typer.Argument(help="CSV or Parquet table of snapshots with CoinGecko's column names.")], as_json:Json = False):
+def import_(
+    file: Annotated[
+        str, typer.Argument(help="CSV or Parquet table of snapshots with CoinGecko's column names.")
+    ],
+    as_json: Json = False,
+):
     "Bring recorded snapshots into the lake."
     from crypto_anomaly.pipeline import import_snapshots
     from crypto_anomaly.workspace import load_settings, open_workspace, setup_logging
+
     s = load_settings()
     setup_logging(s)
     ws = open_workspace(s)
-    if ws.simulated and not s.workspace and s.source == "auto": ws = open_workspace(s.model_copy(update=dict(workspace="coingecko")))   # recorded rows are real ones
+    if ws.simulated and not s.workspace and s.source == "auto":
+        ws = open_workspace(
+            s.model_copy(update=dict(workspace="coingecko"))
+        )  # recorded rows are real ones
     report = import_snapshots(ws, file)
-    say(f"{report['stored']:,} rows stored in {ws.root}: {report['coins']} coins, {report['snapshots']:,} snapshots, {report['first']:%Y-%m-%d %H:%M} … {report['last']:%Y-%m-%d %H:%M} UTC; {report['duplicates']:,} duplicate rows left out, {report['rows'] - report['duplicates'] - report['stored']:,} known already")
-    if as_json: show_json(report)
+    say(
+        f"{report['stored']:,} rows stored in {ws.root}: {report['coins']} coins, {report['snapshots']:,} snapshots, {report['first']:%Y-%m-%d %H:%M} … {report['last']:%Y-%m-%d %H:%M} UTC; {report['duplicates']:,} duplicate rows left out, {report['rows'] - report['duplicates'] - report['stored']:,} known already"
+    )
+    if as_json:
+        show_json(report)
+
 
 # %% ../nbs/14_cli.ipynb #eaab53c3
 bench = typer.Typer(no_args_is_help=True, help="Benchmarks on recorded markets.")
 app.add_typer(bench, name="bench")
 
+
 @bench.command("market")
-def bench_market(folder:Annotated[str, typer.Argument(help="Folder with tables of hourly snapshots, as 'import' takes them.")], model_config:Annotated[str | None, typer.Option(help="Preset, JSON file or JSON; default: the default detector.")] = None,
-                 seeds:Annotated[int, typer.Option(min=1, help="How many times events are planted.")] = 3, per_kind:Annotated[int, typer.Option(min=1, help="Events of each kind and size in each planting.")] = 25, as_json:Json = False):
+def bench_market(
+    folder: Annotated[
+        str, typer.Argument(help="Folder with tables of hourly snapshots, as 'import' takes them.")
+    ],
+    model_config: Annotated[
+        str | None, typer.Option(help="Preset, JSON file or JSON; default: the default detector.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="How many times events are planted.")] = 3,
+    per_kind: Annotated[
+        int, typer.Option(min=1, help="Events of each kind and size in each planting.")
+    ] = 25,
+    as_json: Json = False,
+):
     "Plant events into the last part of a recorded market and count what is found."
     from crypto_anomaly.bench import market_benchmark, read_market
     from tqdm import tqdm
-    r = market_benchmark(read_market(folder), model_config, seeds=seeds, per_kind=per_kind, progress=lambda it, **kw: tqdm(it, file=sys.stderr, **kw))
-    if as_json: show_json(r); return
+
+    r = market_benchmark(
+        read_market(folder),
+        model_config,
+        seeds=seeds,
+        per_kind=per_kind,
+        progress=lambda it, **kw: tqdm(it, file=sys.stderr, **kw),
+    )
+    if as_json:
+        show_json(r)
+        return
     words = lambda f: f"{f['value']:.3f} [{f['low']:.3f}, {f['high']:.3f}]"
-    rows = {"all kinds": r["metrics"], **r["by_kind"], **{f"size {s}": f for s, f in r["by_size"].items()}, **{f"{b} (baseline)": f for b, f in r["baseline"].items()}}
-    show_table([dict(events=name, **{k: words(f[k]) for k in ("recall_at_0.001", "recall_at_0.005", "ap")}) for name, f in rows.items()])
+    rows = {
+        "all kinds": r["metrics"],
+        **r["by_kind"],
+        **{f"size {s}": f for s, f in r["by_size"].items()},
+        **{f"{b} (baseline)": f for b, f in r["baseline"].items()},
+    }
+    show_table(
+        [
+            dict(
+                events=name,
+                **{k: words(f[k]) for k in ("recall_at_0.001", "recall_at_0.005", "ap")},
+            )
+            for name, f in rows.items()
+        ]
+    )
     flagged = r["metrics"]["clean_flag_rate"]
-    say(f"{r['model']}: {r['events']} events, {r['clean_cells']:,} clean cells from {r['test_from'][:16]} on; flagged {flagged['value']:.4f} [{flagged['low']:.4f}, {flagged['high']:.4f}] of clean time at a stated {flagged['stated']:g}; at most {r['crash']['greatest_share']:.0%} of coins at once on {r['crash']['day']}; the right reason first in {r['named_first']['all']['value']:.0%}")
+    say(
+        f"{r['model']}: {r['events']} events, {r['clean_cells']:,} clean cells from {r['test_from'][:16]} on; flagged {flagged['value']:.4f} [{flagged['low']:.4f}, {flagged['high']:.4f}] of clean time at a stated {flagged['stated']:g}; at most {r['crash']['greatest_share']:.0%} of coins at once on {r['crash']['day']}; the right reason first in {r['named_first']['all']['value']:.0%}"
+    )
+
 
 @bench.command("trades")
-def bench_trades(folder:Annotated[str, typer.Argument(help="Folder of *.csv.gz recordings and events.csv.")], bin:Annotated[float | None, typer.Option(help="Score only at the end of bins of so many seconds; default at every trade.")] = None,
-                 liquid:Annotated[str | None, typer.Option(help="Recorded trades of a liquid product without events, as 'stream --replay' takes them.")] = None, as_json:Json = False):
+def bench_trades(
+    folder: Annotated[str, typer.Argument(help="Folder of *.csv.gz recordings and events.csv.")],
+    bin: Annotated[
+        float | None,
+        typer.Option(
+            help="Score only at the end of bins of so many seconds; default at every trade."
+        ),
+    ] = None,
+    liquid: Annotated[
+        str | None,
+        typer.Option(
+            help="Recorded trades of a liquid product without events, as 'stream --replay' takes them."
+        ),
+    ] = None,
+    as_json: Json = False,
+):
     "Replay recorded pumps and count what is found, how soon, at how many false alarms."
     from crypto_anomaly.bench_trades import read_recordings, trade_benchmark
     from crypto_anomaly.trades import read_trades
     from tqdm import tqdm
-    r = trade_benchmark(read_recordings(folder), bin=bin, liquid=read_trades(liquid) if liquid else None, progress=lambda it, **kw: tqdm(it, file=sys.stderr, **kw))
-    if as_json: show_json(r); return
+
+    r = trade_benchmark(
+        read_recordings(folder),
+        bin=bin,
+        liquid=read_trades(liquid) if liquid else None,
+        progress=lambda it, **kw: tqdm(it, file=sys.stderr, **kw),
+    )
+    if as_json:
+        show_json(r)
+        return
     words = lambda f: f"{f['value']:.3f} [{f['low']:.3f}, {f['high']:.3f}]"
-    found = {"a stream that began 24 h before": "24 h", "… 1 h before": "1 h", "… 10 min before": "10 min"}
-    show_table([dict(figure=k.replace("_", " "), value=words(v)) for k, v in r["metrics"].items()] + [dict(figure=f"found within 10 s, {k}", value=words(r["found_within_10s_of_a_stream_that_began"][v])) for k, v in found.items()]
-               + [dict(figure=f"second pump {k} later, within 10 s", value=words(v)) for k, v in r["second_pump"].items()] + [dict(figure=f"block ap of events of {float(k):.0%}", value=words(v["block_ap"])) for k, v in r["harder"].items()])
-    show_table([{k: e[k] for k in ("coin", "onset", "best", "delay_s", "false_alarms")} for e in r["per_event"]])
-    say(f"{r['events']} events of {r['coins']} coins, {r['coin_days']:.0f} coin-days of background; threshold {r['threshold']:.2f} nats" + (f"; liquid stream: {r['liquid']['alarms']} alarms in {r['liquid']['days']:.1f} days" if r["liquid"] else ""))
+    found = {
+        "a stream that began 24 h before": "24 h",
+        "… 1 h before": "1 h",
+        "… 10 min before": "10 min",
+    }
+    show_table(
+        [dict(figure=k.replace("_", " "), value=words(v)) for k, v in r["metrics"].items()]
+        + [
+            dict(
+                figure=f"found within 10 s, {k}",
+                value=words(r["found_within_10s_of_a_stream_that_began"][v]),
+            )
+            for k, v in found.items()
+        ]
+        + [
+            dict(figure=f"second pump {k} later, within 10 s", value=words(v))
+            for k, v in r["second_pump"].items()
+        ]
+        + [
+            dict(figure=f"block ap of events of {float(k):.0%}", value=words(v["block_ap"]))
+            for k, v in r["harder"].items()
+        ]
+    )
+    show_table(
+        [
+            {k: e[k] for k in ("coin", "onset", "best", "delay_s", "false_alarms")}
+            for e in r["per_event"]
+        ]
+    )
+    say(
+        f"{r['events']} events of {r['coins']} coins, {r['coin_days']:.0f} coin-days of background; threshold {r['threshold']:.2f} nats"
+        + (
+            f"; liquid stream: {r['liquid']['alarms']} alarms in {r['liquid']['days']:.1f} days"
+            if r["liquid"]
+            else ""
+        )
+    )
+
 
 # %% ../nbs/14_cli.ipynb #30ed801f
 @app.command("backtest")
-def backtest_(ref:Annotated[str | None, typer.Argument(help="Version to replay; default MODEL_REF.")] = None, start:Annotated[str | None, typer.Option("--from", "--start", help="First moment, UTC; default the end of the training.")] = None, end:Annotated[str | None, typer.Option("--to", "--end", help="Last moment, UTC.")] = None,
-              model_ref:Annotated[str | None, typer.Option(help="The same as the argument.")] = None, out:Annotated[Path | None, typer.Option(help="Write the replayed predictions to this Parquet file.")] = None,
-              walk_forward:Annotated[str | None, typer.Option(help="Train this detector anew for every stretch instead: preset, JSON file or JSON.")] = None, train_days:Annotated[float, typer.Option(min=.1, help="Days that walk-forward trains on.")] = 7, every_days:Annotated[float, typer.Option(min=.04, help="Days of a stretch.")] = 1,
-              look:Annotated[bool, typer.Option("--lookahead", help="Also scan some moments with the future cut off and compare: fails when anything looks ahead.")] = False, report:Annotated[str | None, typer.Option(help="Write the figures to this HTML file.")] = None, as_json:Json = False):
+def backtest_(
+    ref: Annotated[str | None, typer.Argument(help="Version to replay; default MODEL_REF.")] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            "--from", "--start", help="First moment, UTC; default the end of the training."
+        ),
+    ] = None,
+    end: Annotated[str | None, typer.Option("--to", "--end", help="Last moment, UTC.")] = None,
+    model_ref: Annotated[str | None, typer.Option(help="The same as the argument.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write the replayed predictions to this Parquet file.")
+    ] = None,
+    walk_forward: Annotated[
+        str | None,
+        typer.Option(
+            help="Train this detector anew for every stretch instead: preset, JSON file or JSON."
+        ),
+    ] = None,
+    train_days: Annotated[
+        float, typer.Option(min=0.1, help="Days that walk-forward trains on.")
+    ] = 7,
+    every_days: Annotated[float, typer.Option(min=0.04, help="Days of a stretch.")] = 1,
+    look: Annotated[
+        bool,
+        typer.Option(
+            "--lookahead",
+            help="Also scan some moments with the future cut off and compare: fails when anything looks ahead.",
+        ),
+    ] = False,
+    report: Annotated[str | None, typer.Option(help="Write the figures to this HTML file.")] = None,
+    as_json: Json = False,
+):
     "Replay stored snapshots through the live code."
-    from crypto_anomaly.backtest import BacktestError, backtest_report, lookahead, replay, write_report
+    from crypto_anomaly.backtest import (
+        BacktestError,
+        backtest_report,
+        lookahead,
+        replay,
+        write_report,
+    )
     from crypto_anomaly.model import model_config
     from tqdm import tqdm
+
     ref = ref or model_ref
-    if walk_forward and (ref or look): raise BacktestError("--walk-forward trains detectors of its own: leave the version and --lookahead out.")
-    if walk_forward: model_config(walk_forward)
+    if walk_forward and (ref or look):
+        raise BacktestError(
+            "--walk-forward trains detectors of its own: leave the version and --lookahead out."
+        )
+    if walk_forward:
+        model_config(walk_forward)
     ws = working()
-    said = replay(ws, ref, start=_time(start), end=_time(end), walk_forward=walk_forward, train_days=train_days, every_days=every_days, progress=lambda it, **kw: tqdm(it, file=sys.stderr, **kw))
+    said = replay(
+        ws,
+        ref,
+        start=_time(start),
+        end=_time(end),
+        walk_forward=walk_forward,
+        train_days=train_days,
+        every_days=every_days,
+        progress=lambda it, **kw: tqdm(it, file=sys.stderr, **kw),
+    )
     r = backtest_report(ws, said)
-    if out: said.to_parquet(out, index=False); say(f"predictions {out}")
-    if report: say(f"report {write_report(r, report)}")
+    if out:
+        said.to_parquet(out, index=False)
+        say(f"predictions {out}")
+    if report:
+        say(f"report {write_report(r, report)}")
     if look:
         seen = lookahead(ws, said, ref)
-        if seen.differing.sum(): raise BacktestError(f"{seen.differing.sum()} of {seen.coins.sum()} scores change when the future is cut off; something looks ahead.")
-        say(f"no look-ahead: {seen.coins.sum()} scores of {len(seen)} moments are the same without the future")
-    if as_json: show_json({k: v for k, v in r.items() if k != "figures"}); return
-    say(f"{r['moments']} moments from {r['first'][:16]} to {r['last'][:16]} UTC, {r['rows']:,} scores, {r['flag_rate']:.1%} flagged. {r['outcomes']['message']}")
+        if seen.differing.sum():
+            raise BacktestError(
+                f"{seen.differing.sum()} of {seen.coins.sum()} scores change when the future is cut off; something looks ahead."
+            )
+        say(
+            f"no look-ahead: {seen.coins.sum()} scores of {len(seen)} moments are the same without the future"
+        )
+    if as_json:
+        show_json({k: v for k, v in r.items() if k != "figures"})
+        return
+    say(
+        f"{r['moments']} moments from {r['first'][:16]} to {r['last'][:16]} UTC, {r['rows']:,} scores, {r['flag_rate']:.1%} flagged. {r['outcomes']['message']}"
+    )
+
 
 # %% ../nbs/14_cli.ipynb #407f1f55
 @app.command()
-def versions(limit:int = 20, model:Model = "anomaly_detector", as_json:Json = False):
+def versions(limit: int = 20, model: Model = "anomaly_detector", as_json: Json = False):
     "The versions, newest first."
     v = registry(model).list_model_versions(limit)
-    show_json(v) if as_json else show_table(v, ["version", "status", "algorithm", "anomaly_rate", "training_samples", "data_source", "created_at"], "no version yet; run: crypto-anomaly pipeline")
+    show_json(v) if as_json else show_table(
+        v,
+        [
+            "version",
+            "status",
+            "algorithm",
+            "anomaly_rate",
+            "training_samples",
+            "data_source",
+            "created_at",
+        ],
+        "no version yet; run: crypto-anomaly pipeline",
+    )
 
-def _show(story:dict, as_json:bool)->None:
-    if as_json: show_json(story); return
-    show_table([dict(fact=k, value=v) for k, v in story.items() if not isinstance(v, list) and k not in ("id", "run")] + [dict(fact="aliases", value=", ".join(story["aliases"]) or "–")])
-    for e in story["evaluations"]: show_table([dict(evaluation=e["id"], gate=g["name"], passed=g["passed"], actual=g["actual"], threshold=g["threshold"], on=e["dataset"]) for g in e["gates"]])
-    show_table([{k: a[k] for k in ("requested_by", "decision", "decided_by", "reason", "used_at")} for a in story["approvals"]], empty="no approval was asked for")
+
+def _show(story: dict, as_json: bool) -> None:
+    if as_json:
+        show_json(story)
+        return
+    show_table(
+        [
+            dict(fact=k, value=v)
+            for k, v in story.items()
+            if not isinstance(v, list) and k not in ("id", "run")
+        ]
+        + [dict(fact="aliases", value=", ".join(story["aliases"]) or "–")]
+    )
+    for e in story["evaluations"]:
+        show_table(
+            [
+                dict(
+                    evaluation=e["id"],
+                    gate=g["name"],
+                    passed=g["passed"],
+                    actual=g["actual"],
+                    threshold=g["threshold"],
+                    on=e["dataset"],
+                )
+                for g in e["gates"]
+            ]
+        )
+    show_table(
+        [
+            {k: a[k] for k in ("requested_by", "decision", "decided_by", "reason", "used_at")}
+            for a in story["approvals"]
+        ],
+        empty="no approval was asked for",
+    )
     show_table([{k: e[k] for k in ("at", "kind", "actor")} for e in story["events"]])
 
+
 @app.command()
-def show(ref:Ref, model:Model = "anomaly_detector", as_json:Json = False):
+def show(ref: Ref, model: Model = "anomaly_detector", as_json: Json = False):
     "Everything known of one version: lineage, evaluations, approvals, events."
     _show(registry(model).lineage(ref), as_json)
 
+
 @app.command()
-def compare(a:Ref, b:Ref, model:Model = "anomaly_detector", as_json:Json = False):
+def compare(a: Ref, b: Ref, model: Model = "anomaly_detector", as_json: Json = False):
     "Two versions side by side."
     c = registry(model).compare_models(a, b)
-    show_json(c) if as_json else show_table([dict(fact=k, v1=c["v1"][k], v2=c["v2"][k]) for k in c["v1"]])
+    show_json(c) if as_json else show_table(
+        [dict(fact=k, v1=c["v1"][k], v2=c["v2"][k]) for k in c["v1"]]
+    )
+
 
 @app.command()
-def champion(at:At = None, model:Model = "anomaly_detector", as_json:Json = False):
+def champion(at: At = None, model: Model = "anomaly_detector", as_json: Json = False):
     "The champion, now or at a moment."
     from crypto_anomaly.registry import RegistryError
+
     r = registry(model)
     v = r.champion_at(_time(at).to_pydatetime()) if at else (r.champion() or {}).get("version")
-    if v is None: raise RegistryError(f"there {'was no champion at ' + at if at else 'is no champion yet; approve and promote a version'}.")
+    if v is None:
+        raise RegistryError(
+            f"there {'was no champion at ' + at if at else 'is no champion yet; approve and promote a version'}."
+        )
     _show(r.lineage(v), as_json)
 
+
 @app.command()
-def assets(ref:Annotated[str | None, typer.Argument(help="market_snapshot, training_dataset, eval_holdout, evaluation_results; or one version: training_dataset:v3.")] = None, limit:int = 20, as_json:Json = False):
+def assets(
+    ref: Annotated[
+        str | None,
+        typer.Argument(
+            help="market_snapshot, training_dataset, eval_holdout, evaluation_results; or one version: training_dataset:v3."
+        ),
+    ] = None,
+    limit: int = 20,
+    as_json: Json = False,
+):
     "Versions of data: what each was made from, and what was made from it."
     from crypto_anomaly.registry import RegistryError, definitions
+
     names = [k for k, d in definitions().items() if d["kind"] == "data"]
     if ref and ":" in ref:
         d = registry().asset(ref)
-        show_json(d) if as_json else show_table([dict(fact=k, value=f"{len(v)}: {v[0]} … {v[-1]}" if isinstance(v, list) and len(v) > 6 else v) for k, v in d.items()]); return
-    if ref and ref not in names: raise RegistryError(f"there is no data {ref!r}; there are {', '.join(names)}.")
+        show_json(d) if as_json else show_table(
+            [
+                dict(
+                    fact=k,
+                    value=f"{len(v)}: {v[0]} … {v[-1]}"
+                    if isinstance(v, list) and len(v) > 6
+                    else v,
+                )
+                for k, v in d.items()
+            ]
+        )
+        return
+    if ref and ref not in names:
+        raise RegistryError(f"there is no data {ref!r}; there are {', '.join(names)}.")
     found = registry().list_assets(ref, limit)
-    show_json(found) if as_json else show_table([a | dict(tags=", ".join(f"{k}={v}" for k, v in a["tags"].items())) for a in found], ["ref", "created_at", "run_id", "tags"], "no data yet; run: crypto-anomaly run ingest")
+    show_json(found) if as_json else show_table(
+        [a | dict(tags=", ".join(f"{k}={v}" for k, v in a["tags"].items())) for a in found],
+        ["ref", "created_at", "run_id", "tags"],
+        "no data yet; run: crypto-anomaly run ingest",
+    )
+
 
 @app.command()
-def events(limit:int = 50, kind:str | None = None, as_json:Json = False):
+def events(limit: int = 50, kind: str | None = None, as_json: Json = False):
     "The log of all that happened, newest first."
     e = registry().events(limit=limit, kind=kind)
     show_json(e) if as_json else show_table(e, ["id", "at", "kind", "version", "actor"])
 
+
 @app.command()
-def runs(limit:int = 20, stage:str | None = None, as_json:Json = False):
+def runs(limit: int = 20, stage: str | None = None, as_json: Json = False):
     "Executed notebooks, newest first."
     r = registry().list_runs(limit, stage)
-    show_json(r) if as_json else show_table(r, ["id", "status", "started_at", "finished_at", "report", "error"])
+    show_json(r) if as_json else show_table(
+        r, ["id", "status", "started_at", "finished_at", "report", "error"]
+    )
+
 
 @app.command()
-def datasets(dataset:Annotated[str | None, typer.Option("--dataset", help="Only this one, training_dataset or eval_holdout.")] = None, detailed:Annotated[bool, typer.Option(help="Open the newest version: columns, memory, coins, rows per coin.")] = False,
-             compare:Annotated[tuple[str, str] | None, typer.Option(help="Two workspaces whose newest versions to compare.")] = None, as_json:Json = False):
+def datasets(
+    dataset: Annotated[
+        str | None,
+        typer.Option("--dataset", help="Only this one, training_dataset or eval_holdout."),
+    ] = None,
+    detailed: Annotated[
+        bool, typer.Option(help="Open the newest version: columns, memory, coins, rows per coin.")
+    ] = False,
+    compare: Annotated[
+        tuple[str, str] | None,
+        typer.Option(help="Two workspaces whose newest versions to compare."),
+    ] = None,
+    as_json: Json = False,
+):
     "Versions of training data and holdouts."
-    from crypto_anomaly.data import DATASETS, DataError, compare_datasets, dataset_versions, inspect_dataset
+    from crypto_anomaly.data import (
+        DATASETS,
+        DataError,
+        compare_datasets,
+        dataset_versions,
+        inspect_dataset,
+    )
     from crypto_anomaly.workspace import Workspace, load_settings
-    if dataset and dataset not in DATASETS: raise DataError(f"there is no dataset {dataset!r}; there are {', '.join(DATASETS)}.")
+
+    if dataset and dataset not in DATASETS:
+        raise DataError(f"there is no dataset {dataset!r}; there are {', '.join(DATASETS)}.")
     names = [dataset] if dataset else DATASETS
-    if compare: d = [dict(dataset=n) | r for n in names for r in compare_datasets(*(Workspace(load_settings().model_copy(update=dict(read_from=None)), w) for w in compare), n).to_dict("records")]
-    elif detailed: d = [inspect_dataset(reading(), n, detailed=True) for n in names]
-    else: ws = reading(); d = [m for n in names for m in dataset_versions(ws, n)[::-1]]
-    if as_json: show_json(d)
-    elif detailed and not compare: [show_table([dict(fact=k, value=f"{len(v)}: {', '.join(v[:8])} …" if k == "column_names" else v) for k, v in x.items()]) for x in d]
-    else: show_table([m if compare else {k: v for k, v in m.items() if k != "parts"} | dict(range=" … ".join(t[:16] for t in m["snapshot_range"] or [])) for m in d], list(d[0]) if compare and d else ["name", "version", "total_samples", "snapshot_count", "range", "builder_run_id"], "no dataset yet; run: crypto-anomaly run build_dataset")
+    if compare:
+        d = [
+            dict(dataset=n) | r
+            for n in names
+            for r in compare_datasets(
+                *(
+                    Workspace(load_settings().model_copy(update=dict(read_from=None)), w)
+                    for w in compare
+                ),
+                n,
+            ).to_dict("records")
+        ]
+    elif detailed:
+        d = [inspect_dataset(reading(), n, detailed=True) for n in names]
+    else:
+        ws = reading()
+        d = [m for n in names for m in dataset_versions(ws, n)[::-1]]
+    if as_json:
+        show_json(d)
+    elif detailed and not compare:
+        [
+            show_table(
+                [
+                    dict(
+                        fact=k,
+                        value=f"{len(v)}: {', '.join(v[:8])} …" if k == "column_names" else v,
+                    )
+                    for k, v in x.items()
+                ]
+            )
+            for x in d
+        ]
+    else:
+        show_table(
+            [
+                m
+                if compare
+                else {k: v for k, v in m.items() if k != "parts"}
+                | dict(range=" … ".join(t[:16] for t in m["snapshot_range"] or []))
+                for m in d
+            ],
+            list(d[0])
+            if compare and d
+            else ["name", "version", "total_samples", "snapshot_count", "range", "builder_run_id"],
+            "no dataset yet; run: crypto-anomaly run build_dataset",
+        )
+
 
 @app.command()
-def prune(days:Annotated[int | None, typer.Option(help="Delete files of the lake older than this; default KEEP_DAYS.")] = None, datasets:Annotated[int | None, typer.Option(help="Dataset versions to keep besides those models refer to; default KEEP_DATASETS.")] = None,
-          yes:Annotated[bool, typer.Option("--yes", help="Delete; without it only say what would go.")] = False, as_json:Json = False):
+def prune(
+    days: Annotated[
+        int | None,
+        typer.Option(help="Delete files of the lake older than this; default KEEP_DAYS."),
+    ] = None,
+    datasets: Annotated[
+        int | None,
+        typer.Option(
+            help="Dataset versions to keep besides those models refer to; default KEEP_DATASETS."
+        ),
+    ] = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Delete; without it only say what would go.")
+    ] = False,
+    as_json: Json = False,
+):
     "Delete old snapshots, predictions and dataset versions."
     from crypto_anomaly.pipeline import prune as prune_
+
     gone = prune_(reading(), days=days, datasets=datasets, dry_run=not yes)
-    if as_json: show_json(gone); return
+    if as_json:
+        show_json(gone)
+        return
     show_table([dict(path=p) for p in gone[:20]], empty="nothing is old enough")
-    if gone: say(f"{len(gone)} {'are gone' if yes else 'would go; say --yes to delete them'}")
+    if gone:
+        say(f"{len(gone)} {'are gone' if yes else 'would go; say --yes to delete them'}")
+
 
 @app.command()
-def status(as_json:Json = False):
+def status(as_json: Json = False):
     "Where things stand: data, models, what awaits a decision."
     from crypto_anomaly.data import Credits, dataset_versions, list_parts
     from crypto_anomaly.registry import open_registry
+
     ws = reading()
     r, parts = open_registry(ws), list_parts(ws)
     c, last = r.champion(), r.list_runs(1)
-    s = dict(workspace=ws.name, home=str(ws.settings.home.absolute()), source=ws.source, simulated=ws.simulated, snapshot_files=len(parts), newest_snapshot=parts["last"].max().isoformat() if len(parts) else None,
-             store=ws.store, credits=Credits(ws).forecast()["text"], datasets=len(dataset_versions(ws, "training_dataset")), versions=len(r.list_model_versions(1000)), champion=c and c["version"], open_requests=[dict(version=q["version"], requested_by=q["requested_by"], requested_at=q["requested_at"], stale=q["stale"]) for q in r.open_requests()],
-             last_run=last and {k: last[0][k] for k in ("id", "stage", "status", "error")} or None, token_file=str(ws.root/"api_token"))
+    s = dict(
+        workspace=ws.name,
+        home=str(ws.settings.home.absolute()),
+        source=ws.source,
+        simulated=ws.simulated,
+        snapshot_files=len(parts),
+        newest_snapshot=parts["last"].max().isoformat() if len(parts) else None,
+        store=ws.store,
+        credits=Credits(ws).forecast()["text"],
+        datasets=len(dataset_versions(ws, "training_dataset")),
+        versions=len(r.list_model_versions(1000)),
+        champion=c and c["version"],
+        open_requests=[
+            dict(
+                version=q["version"],
+                requested_by=q["requested_by"],
+                requested_at=q["requested_at"],
+                stale=q["stale"],
+            )
+            for q in r.open_requests()
+        ],
+        last_run=last and {k: last[0][k] for k in ("id", "stage", "status", "error")} or None,
+        token_file=str(ws.root / "api_token"),
+    )
     show_json(s) if as_json else show_table([dict(what=k, value=v) for k, v in s.items()])
+
 
 # %% ../nbs/14_cli.ipynb #c73458a0
 @app.command("request-approval")
-def request_approval(ref:Ref, by:By = "cli", notes:str = "", model:Model = "anomaly_detector"):
+def request_approval(ref: Ref, by: By = "cli", notes: str = "", model: Model = "anomaly_detector"):
     "Ask for a decision on an evaluated version."
     say(f"request {registry(model).request_approval(ref, by=by, notes=notes)} awaits a decision")
 
-@app.command()
-def approve(ref:Ref, by:By = "", reason:Reason = "", model:Model = "anomaly_detector"):
-    "Approve the promotion of a version."
-    r = registry(model); v = r.resolve(ref)["version"]
-    say(f"v{v} is approved (approval {r.approve(v, by=by, reason=reason)}); make it champion with: crypto-anomaly promote v{v}")
 
 @app.command()
-def reject(ref:Ref, by:By = "", reason:Reason = "", model:Model = "anomaly_detector"):
+def approve(ref: Ref, by: By = "", reason: Reason = "", model: Model = "anomaly_detector"):
+    "Approve the promotion of a version."
+    r = registry(model)
+    v = r.resolve(ref)["version"]
+    say(
+        f"v{v} is approved (approval {r.approve(v, by=by, reason=reason)}); make it champion with: crypto-anomaly promote v{v}"
+    )
+
+
+@app.command()
+def reject(ref: Ref, by: By = "", reason: Reason = "", model: Model = "anomaly_detector"):
     "Reject the promotion of a version."
-    r = registry(model); v = r.resolve(ref)["version"]
+    r = registry(model)
+    v = r.resolve(ref)["version"]
     say(f"v{v} is rejected (request {r.reject(v, by=by, reason=reason)})")
 
+
 @app.command()
-def challenge(ref:Ref, by:By = "cli", model:Model = "anomaly_detector"):
+def challenge(ref: Ref, by: By = "cli", model: Model = "anomaly_detector"):
     "Start the trial of a version beside the champion."
     say(f"v{registry(model).challenge(ref, by=by)['version']} is challenger")
 
+
 @app.command("end-trial")
-def end_trial(ref:Ref = "challenger", by:By = "cli", reason:Reason = "", model:Model = "anomaly_detector"):
+def end_trial(
+    ref: Ref = "challenger", by: By = "cli", reason: Reason = "", model: Model = "anomaly_detector"
+):
     "End the trial of a challenger without a promotion."
-    say(f"v{registry(model).end_trial(ref, by=by, reason=reason)['version']} is evaluated again, its trial has ended")
+    say(
+        f"v{registry(model).end_trial(ref, by=by, reason=reason)['version']} is evaluated again, its trial has ended"
+    )
+
 
 @app.command()
-def promote(ref:Annotated[str | None, typer.Argument(help="Version, or training run id.")] = None, alias:str = "champion", by:By = "cli", reason:Reason = "", version:Annotated[str | None, typer.Option()] = None,
-            run_id:Annotated[str | None, typer.Option("--run-id", "--run_id", help="Training run.")] = None, model:Model = "anomaly_detector", as_json:Json = False):
+def promote(
+    ref: Annotated[str | None, typer.Argument(help="Version, or training run id.")] = None,
+    alias: str = "champion",
+    by: By = "cli",
+    reason: Reason = "",
+    version: Annotated[str | None, typer.Option()] = None,
+    run_id: Annotated[
+        str | None, typer.Option("--run-id", "--run_id", help="Training run.")
+    ] = None,
+    model: Model = "anomaly_detector",
+    as_json: Json = False,
+):
     "Make an approved version champion, or give a version a custom alias."
     from crypto_anomaly.registry import RegistryError
-    if not (what := ref or version or run_id): raise RegistryError("say what to promote: a version (v5, latest), or --run-id of its training.")
+
+    if not (what := ref or version or run_id):
+        raise RegistryError(
+            "say what to promote: a version (v5, latest), or --run-id of its training."
+        )
     done = registry(model).promote(what, by=by, alias=alias, reason=reason)
-    show_json(done) if as_json else say(f"v{done['version']} is {alias}" + (f"; it replaces v{done['previous_holder']}" if done["previous_holder"] else ""))
+    show_json(done) if as_json else say(
+        f"v{done['version']} is {alias}"
+        + (f"; it replaces v{done['previous_holder']}" if done["previous_holder"] else "")
+    )
+
 
 @app.command()
-def rollback(reason:Reason = "", by:By = "cli", to:Annotated[str | None, typer.Option(help="A former champion; default the one before.")] = None, key:Annotated[str | None, typer.Option(help="Why it runs; once for a key.")] = None, model:Model = "anomaly_detector"):
+def rollback(
+    reason: Reason = "",
+    by: By = "cli",
+    to: Annotated[
+        str | None, typer.Option(help="A former champion; default the one before.")
+    ] = None,
+    key: Annotated[str | None, typer.Option(help="Why it runs; once for a key.")] = None,
+    model: Model = "anomaly_detector",
+):
     "Bring the previous champion back."
     r = registry(model)
-    if key and not r.claim("rollback", key, "cli", lease=60): say(f"the rollback for {key} is done"); return
+    if key and not r.claim("rollback", key, "cli", lease=60):
+        say(f"the rollback for {key} is done")
+        return
     done = r.rollback(reason=reason, by=by, to=to)
-    if key: r.settle("rollback", key, "cli")
+    if key:
+        r.settle("rollback", key, "cli")
     say(f"v{done['version']} is champion again; v{done['previous_holder']} is retired")
 
+
 @app.command()
-def retire(ref:Ref, reason:Reason = "", by:By = "cli", model:Model = "anomaly_detector"):
+def retire(ref: Ref, reason: Reason = "", by: By = "cli", model: Model = "anomaly_detector"):
     "Take a version out of the running."
     say(f"v{registry(model).retire(ref, reason=reason, by=by)['version']} is retired")
 
+
 # %% ../nbs/14_cli.ipynb #1573f9b2
-alerts = typer.Typer(invoke_without_command=True, help="Alerts: what is open, what people say of them.")
+alerts = typer.Typer(
+    invoke_without_command=True, help="Alerts: what is open, what people say of them."
+)
 app.add_typer(alerts, name="alerts")
 
+
 @alerts.callback()
-def alerts_(ctx:typer.Context, status:Annotated[str | None, typer.Option(help="open or closed.")] = None, limit:int = 20, as_json:Json = False):
+def alerts_(
+    ctx: typer.Context,
+    status: Annotated[str | None, typer.Option(help="open or closed.")] = None,
+    limit: int = 20,
+    as_json: Json = False,
+):
     "Alerts, newest first."
     from crypto_anomaly.alerts import alerts as alerts_of
-    if ctx.invoked_subcommand: return
+
+    if ctx.invoked_subcommand:
+        return
     a = alerts_of(registry(), status=status, limit=limit)
-    show_json(a) if as_json else show_table([x | dict(rarity=f"once in {x['rarity']:,.0f}") for x in a], ["id", "status", "key", "tier", "rarity", "opened_at", "closed_at", "feedback", "reason"], "no alert so far")
+    show_json(a) if as_json else show_table(
+        [x | dict(rarity=f"once in {x['rarity']:,.0f}") for x in a],
+        ["id", "status", "key", "tier", "rarity", "opened_at", "closed_at", "feedback", "reason"],
+        "no alert so far",
+    )
+
 
 @alerts.command("feedback")
-def alert_feedback(alert:int, says:Annotated[str, typer.Argument(help="useful, known or false.")], by:By = "cli"):
+def alert_feedback(
+    alert: int, says: Annotated[str, typer.Argument(help="useful, known or false.")], by: By = "cli"
+):
     "Say what an alert was worth; a known one stays silent."
     from crypto_anomaly.alerts import feedback
+
     say(f"alert {feedback(registry(), alert, by=by, says=says)['id']} is {says}")
 
+
 @alerts.command("snooze")
-def alert_snooze(alert:int, hours:float = 24, by:By = "cli"):
+def alert_snooze(alert: int, hours: float = 24, by: By = "cli"):
     "Silence what an alert is about for some hours."
     from crypto_anomaly.alerts import feedback
+
     a = feedback(registry(), alert, by=by, snooze_hours=hours)
     say(f"{a['key']} is silent until {a['snoozed_until'][:16]} UTC")
+
 
 @alerts.command("send")
 def alert_send():
     "Send what is new to the sinks now; 'up' and 'schedule' do it by themselves."
     from crypto_anomaly.alerts import deliver
+
     ws = reading()
     say(", ".join(f"{k}: {n}" for k, n in deliver(registry(), ws.settings).items()))
 
+
 @app.command()
-def drill(by:By = "drill", as_json:Json = False):
+def drill(by: By = "drill", as_json: Json = False):
     "Roll back to the last healthy champion, see that scans follow, and return."
     from crypto_anomaly.pipeline import rollback_drill
+
     d = rollback_drill(reading(), by=by)
-    show_json(d) if as_json else say(f"from v{d['from_version']} to v{d['to_version']}, served v{d['served_after']}, back to v{d['champion']} in {d['seconds']} s")
+    show_json(d) if as_json else say(
+        f"from v{d['from_version']} to v{d['to_version']}, served v{d['served_after']}, back to v{d['champion']} in {d['seconds']} s"
+    )
+
 
 # %% ../nbs/14_cli.ipynb #c1d0e7a2
 deploy = typer.Typer(no_args_is_help=True, help="Manifests for a cluster, files for compose.")
@@ -593,124 +1440,266 @@ app.add_typer(deploy, name="deploy")
 Image = Annotated[str, typer.Option(help="Image to run.")]
 Out = Annotated[Path | None, typer.Option(help="Folder to write to; default: print.")]
 
-def _put(out:Path|None, files:dict[str, str])->None:
+
+def _put(out: Path | None, files: dict[str, str]) -> None:
     "Write files into a folder and say so, or print them as one YAML document after the other."
     from crypto_anomaly.deploy import write_files
-    if out: say(f"written: {', '.join(map(str, write_files(out, files)))}")
-    else: typer.echo("---\n".join(text for n, text in files.items() if n.endswith((".yaml", ".yml"))), nl=False)
 
-def _given(pairs:list[str])->tuple[dict, dict]: # parameters by stage, settings
+    if out:
+        say(f"written: {', '.join(map(str, write_files(out, files)))}")
+    else:
+        typer.echo(
+            "---\n".join(text for n, text in files.items() if n.endswith((".yaml", ".yml"))),
+            nl=False,
+        )
+
+
+def _given(pairs: list[str]) -> tuple[dict, dict]:  # parameters by stage, settings
     "What `--set` says: `stage.parameter=value`, or `setting=value`."
     from crypto_anomaly.deploy import DeployError
+
     parameters, settings = {}, {}
     for name, eq, value in (p.partition("=") for p in pairs):
-        if not eq: raise DeployError(f"cannot read --set {name!r}; use stage.parameter=value or setting=value, e.g. ingest.num_coins=250.")
+        if not eq:
+            raise DeployError(
+                f"cannot read --set {name!r}; use stage.parameter=value or setting=value, e.g. ingest.num_coins=250."
+            )
         stage, dot, key = name.partition(".")
         (parameters.setdefault(stage, {}) if dot else settings)[key or name] = value
     return parameters, settings
 
+
 @deploy.command("argo")
 def deploy_argo(
-    out:Out = None, namespace:str = "crypto-anomaly", image:Image = "crypto-anomaly:local",
-    given:Annotated[list[str] | None, typer.Option("--set", help="stage.parameter=value or setting=value, as often as needed.")] = None,
-    secret:Annotated[str | None, typer.Option(help="A Secret that is there already; default: a form to fill in.")] = None, claim:Annotated[str | None, typer.Option(help="A PersistentVolumeClaim that is there already; default: one is made.")] = None,
-    size:Annotated[str, typer.Option(help="Of the volume.")] = "20Gi", access:Annotated[str, typer.Option(help="ReadWriteMany, or ReadWriteOnce on one node.")] = "ReadWriteMany", storage_class:Annotated[str | None, typer.Option(help="Of the volume; default: the cluster's.")] = None,
+    out: Out = None,
+    namespace: str = "crypto-anomaly",
+    image: Image = "crypto-anomaly:local",
+    given: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="stage.parameter=value or setting=value, as often as needed."),
+    ] = None,
+    secret: Annotated[
+        str | None, typer.Option(help="A Secret that is there already; default: a form to fill in.")
+    ] = None,
+    claim: Annotated[
+        str | None,
+        typer.Option(help="A PersistentVolumeClaim that is there already; default: one is made."),
+    ] = None,
+    size: Annotated[str, typer.Option(help="Of the volume.")] = "20Gi",
+    access: Annotated[
+        str, typer.Option(help="ReadWriteMany, or ReadWriteOnce on one node.")
+    ] = "ReadWriteMany",
+    storage_class: Annotated[
+        str | None, typer.Option(help="Of the volume; default: the cluster's.")
+    ] = None,
 ):
     "Manifests for Argo Workflows: schedules, stages, events, accounts, settings, volume."
     from crypto_anomaly.deploy import Cluster, argo_files, argo_manifests
+
     parameters, settings = _given(given or [])
     on = Cluster(namespace, image, secret, claim, size, access, storage_class)
     _put(out, argo_files(argo_manifests(on, parameters=parameters, settings=settings)))
-    if out: say(("" if secret else f"Fill in secret.yaml.example and apply it once: kubectl apply -f {out}/secret.yaml.example\nThen: ") + f"kubectl apply -f {out}")
+    if out:
+        say(
+            (
+                ""
+                if secret
+                else f"Fill in secret.yaml.example and apply it once: kubectl apply -f {out}/secret.yaml.example\nThen: "
+            )
+            + f"kubectl apply -f {out}"
+        )
+
 
 @deploy.command("compose")
-def deploy_compose(out:Out = None, image:Annotated[str | None, typer.Option(help="Image to run; default: built from this checkout.")] = None):
+def deploy_compose(
+    out: Out = None,
+    image: Annotated[
+        str | None, typer.Option(help="Image to run; default: built from this checkout.")
+    ] = None,
+):
     "The files of a compose project: services, proxy, forms to copy to .env."
     from crypto_anomaly.deploy import compose_files
+
     _put(out, compose_files(image))
+
 
 # %% ../nbs/14_cli.ipynb #9c239108
 @app.command()
-def mirror(afresh:Annotated[bool, typer.Option(help="Tell everything again.")] = False, as_json:Json = False):
+def mirror(
+    afresh: Annotated[bool, typer.Option(help="Tell everything again.")] = False,
+    as_json: Json = False,
+):
     "Tell the MLflow at MLFLOW_TRACKING_URI what the registry knows; 'up' and 'schedule' do it by themselves."
     from crypto_anomaly.mirror import MirrorError, mirror as mirror_
+
     ws = reading()
-    if not ws.settings.mlflow_tracking_uri: raise MirrorError("there is no MLflow to tell: set CRYPTO_ANOMALY_MLFLOW_TRACKING_URI, e.g. to sqlite:///mlflow.db or http://127.0.0.1:5000.")
+    if not ws.settings.mlflow_tracking_uri:
+        raise MirrorError(
+            "there is no MLflow to tell: set CRYPTO_ANOMALY_MLFLOW_TRACKING_URI, e.g. to sqlite:///mlflow.db or http://127.0.0.1:5000."
+        )
     told = mirror_(registry(), ws.settings.mlflow_tracking_uri, ws.artifacts_url, afresh=afresh)
-    if as_json: show_json(told)
-    else: say(f"{told['events']} events about {', '.join(f'v{v}' for v in told['versions']) or 'nothing new'} are told")
+    if as_json:
+        show_json(told)
+    else:
+        say(
+            f"{told['events']} events about {', '.join(f'v{v}' for v in told['versions']) or 'nothing new'} are told"
+        )
+
 
 @app.command()
-def simulate(port:int = 8123, host:str = "127.0.0.1", seed:int = 42, trades_port:Annotated[int, typer.Option(help="Port of the trade feed.")] = 8124, products:Annotated[str, typer.Option(help="Products of the feed, with commas.")] = "BTC-USD,ETH-USD"):
+def simulate(
+    port: int = 8123,
+    host: str = "127.0.0.1",
+    seed: int = 42,
+    trades_port: Annotated[int, typer.Option(help="Port of the trade feed.")] = 8124,
+    products: Annotated[
+        str, typer.Option(help="Products of the feed, with commas.")
+    ] = "BTC-USD,ETH-USD",
+):
     "Serve the simulated market and the simulated trades, in CoinGecko's and Coinbase's wire formats."
     import time
     from crypto_anomaly.simulate import Market, serve_market
     from crypto_anomaly.simulate_trades import Tape, serve_trades
-    _free(host, port); _free(host, trades_port)
-    with serve_market(Market(seed=seed), host=host, port=port) as (url, _), serve_trades(Tape(tuple(products.split(",")), seed=seed), host=host, port=trades_port) as (ws_url, rest, _):
-        say(f"Simulated market on {url}, trades on {ws_url}\nUse them with CRYPTO_ANOMALY_SOURCE=simulated CRYPTO_ANOMALY_COINGECKO_URL={url} CRYPTO_ANOMALY_COINBASE_WS_URL={ws_url} CRYPTO_ANOMALY_COINBASE_REST_URL={rest}\n"
-            f"POST /_control/clock and /_control/fault (of the market), /_trades/clock and /_trades/fault (of the trades) move their clocks and break their answers. Ctrl-C stops.")
-        while True: time.sleep(3600)
 
-def _checks()->list[tuple[str, Any]]:
+    _free(host, port)
+    _free(host, trades_port)
+    with (
+        serve_market(Market(seed=seed), host=host, port=port) as (url, _),
+        serve_trades(Tape(tuple(products.split(",")), seed=seed), host=host, port=trades_port) as (
+            ws_url,
+            rest,
+            _,
+        ),
+    ):
+        say(
+            f"Simulated market on {url}, trades on {ws_url}\nUse them with CRYPTO_ANOMALY_SOURCE=simulated CRYPTO_ANOMALY_COINGECKO_URL={url} CRYPTO_ANOMALY_COINBASE_WS_URL={ws_url} CRYPTO_ANOMALY_COINBASE_REST_URL={rest}\n"
+            f"POST /_control/clock and /_control/fault (of the market), /_trades/clock and /_trades/fault (of the trades) move their clocks and break their answers. Ctrl-C stops."
+        )
+        while True:
+            time.sleep(3600)
+
+
+def _checks() -> list[tuple[str, Any]]:
     "What doctor looks at: name and a function that returns a text or raises."
     import shutil
     from crypto_anomaly.workspace import WorkspaceError, load_settings, open_workspace
+
     def python():
-        if sys.version_info >= (3, 14): raise WorkspaceError(f"Python {sys.version.split()[0]} is newer than what is tested; use 3.11 to 3.13.")
+        if sys.version_info >= (3, 14):
+            raise WorkspaceError(
+                f"Python {sys.version.split()[0]} is newer than what is tested; use 3.11 to 3.13."
+            )
         return sys.version.split()[0]
+
     def kernel():
         from jupyter_client.kernelspec import KernelSpecManager
+
         return KernelSpecManager().get_kernel_spec("python3").resource_dir
-    def config(): s = load_settings(); return f"home {s.home.absolute()}, workspace {open_workspace(s).name}, source {s.source}"
+
+    def config():
+        s = load_settings()
+        return f"home {s.home.absolute()}, workspace {open_workspace(s).name}, source {s.source}"
+
     def disk():
         home = load_settings().home.absolute()
-        free = shutil.disk_usage(next(p for p in [home, *home.parents] if p.exists())).free/1e9
-        if free < 1: raise WorkspaceError(f"only {free:.1f} GB are free below {home}; make room, or set CRYPTO_ANOMALY_HOME to another disk.")
+        free = shutil.disk_usage(next(p for p in [home, *home.parents] if p.exists())).free / 1e9
+        if free < 1:
+            raise WorkspaceError(
+                f"only {free:.1f} GB are free below {home}; make room, or set CRYPTO_ANOMALY_HOME to another disk."
+            )
         return f"{free:.0f} GB free"
+
     def database():
         from crypto_anomaly.registry import open_registry
+
         ws = open_workspace(load_settings())
-        return f"{len(open_registry(ws).list_model_versions())} versions" if ws.source else "no workspace yet: crypto-anomaly up makes one"
+        return (
+            f"{len(open_registry(ws).list_model_versions())} versions"
+            if ws.source
+            else "no workspace yet: crypto-anomaly up makes one"
+        )
+
     def reach():
         from crypto_anomaly.data import decide_source
+
         return " – ".join(decide_source(load_settings()))
+
     def store():
         from crypto_anomaly.data import list_parts
+
         ws = open_workspace(load_settings())
         return f"{ws.store}, {len(list_parts(ws))} files of snapshots at {ws.lake_url}"
+
     def credits():
         from crypto_anomaly.data import Credits, coingecko
+
         s = load_settings()
-        f = Credits(open_workspace(s)).forecast(account=coingecko(s, tries=1).account() if s.coingecko_plan == "pro" else None)
-        if not f["fits"]: raise WorkspaceError(f["text"])
+        f = Credits(open_workspace(s)).forecast(
+            account=coingecko(s, tries=1).account() if s.coingecko_plan == "pro" else None
+        )
+        if not f["fits"]:
+            raise WorkspaceError(f["text"])
         return f["text"]
-    return [("python", python), ("kernel", kernel), ("config", config), ("disk", disk), ("store", store), ("database", database), ("market", reach), ("credits", credits)]
+
+    return [
+        ("python", python),
+        ("kernel", kernel),
+        ("config", config),
+        ("disk", disk),
+        ("store", store),
+        ("database", database),
+        ("market", reach),
+        ("credits", credits),
+    ]
+
 
 @app.command()
 def doctor():
     "Check what the project needs, and say what to do."
     bad = 0
     for name, check in _checks():
-        try: say(f"✓ {name:9} {check()}")
-        except (*_expected(), KeyError) as e: bad += 1; say(f"✗ {name:9} {e}{_hint(e)}")
+        try:
+            say(f"✓ {name:9} {check()}")
+        except (*_expected(), KeyError) as e:
+            bad += 1
+            say(f"✗ {name:9} {e}{_hint(e)}")
     raise typer.Exit(1 if bad else 0)
 
+
 # %% ../nbs/14_cli.ipynb #a42fc568
-def _expected()->tuple:
+def _expected() -> tuple:
     "Errors that are the world's, not ours: one line instead of a trace."
     from crypto_anomaly.workspace import CryptoAnomalyError
+
     database, bucket = sys.modules.get("sqlalchemy"), sys.modules.get("botocore.exceptions")
-    return CryptoAnomalyError, OSError, ImportError, *([database.exc.SQLAlchemyError] if database else []), *([bucket.BotoCoreError] if bucket else [])
+    return (
+        CryptoAnomalyError,
+        OSError,
+        ImportError,
+        *([database.exc.SQLAlchemyError] if database else []),
+        *([bucket.BotoCoreError] if bucket else []),
+    )
 
-def _hint(e:Exception)->str:
+
+def _hint(e: Exception) -> str:
     "What to do about an expected error that does not say it itself."
-    if isinstance(e, ImportError): return f" – install the extra that brings it, e.g. pip install 'crypto_anomaly[{dict(psycopg='postgres', s3fs='s3', voila='notebook', mlflow='mlflow').get(e.name or '', 'dev')}]'"
-    if type(e).__module__.startswith("botocore"): return " – check CRYPTO_ANOMALY_LAKE_URL, AWS_ENDPOINT_URL and whether the store answers"
-    return " – check CRYPTO_ANOMALY_DB_URL and whether the database runs" if type(e).__module__.startswith("sqlalchemy") else ""
+    if isinstance(e, ImportError):
+        return f" – install the extra that brings it, e.g. pip install 'crypto_anomaly[{dict(psycopg='postgres', s3fs='s3', voila='notebook', mlflow='mlflow').get(e.name or '', 'dev')}]'"
+    if type(e).__module__.startswith("botocore"):
+        return " – check CRYPTO_ANOMALY_LAKE_URL, AWS_ENDPOINT_URL and whether the store answers"
+    return (
+        " – check CRYPTO_ANOMALY_DB_URL and whether the database runs"
+        if type(e).__module__.startswith("sqlalchemy")
+        else ""
+    )
 
-def main()->None:
+
+def main() -> None:
     "Entry point: an error that is meant for the user is one line."
-    try: app()
-    except _expected() as e: say(f"error: {str(e).splitlines()[0] if str(e) else type(e).__name__}{_hint(e)}"); sys.exit(1)
-    except KeyboardInterrupt: sys.exit(130)
+    try:
+        app()
+    except _expected() as e:
+        say(f"error: {str(e).splitlines()[0] if str(e) else type(e).__name__}{_hint(e)}")
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -13,340 +13,662 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 from urllib.parse import quote
 import fsspec, numpy as np, pandas as pd, pyarrow as pa, pyarrow.dataset as ds, pyarrow.parquet as pq, requests
-from .workspace import CryptoAnomalyError, Settings, Workspace, WorkspaceError, claim, iso, jsonable, load_settings, open_workspace, utcnow
+from crypto_anomaly.workspace import (
+    CryptoAnomalyError,
+    Settings,
+    Workspace,
+    WorkspaceError,
+    claim,
+    iso,
+    jsonable,
+    load_settings,
+    open_workspace,
+    utcnow,
+)
 from .simulate import Market, markets, serve_market
 
 # %% auto #0
-__all__ = ['log', 'ATTRIBUTION', 'KEYS', 'NUMBERS', 'TIMES', 'MARKS', 'SCHEMA', 'PLANS', 'USER_AGENT', 'DATASETS', 'DataError',
-           'Unreachable', 'NotFound', 'schema', 'market_table', 'parse_markets', 'simulated_table', 'error_of',
-           'RateLimit', 'CoinGecko', 'Credits', 'decide_source', 'coingecko', 'open_source', 'hold_source',
-           'fetch_market_data', 'fetch_prices', 'newest_rows', 'get_top_movers', 'write_file', 'to_parquet',
-           'write_part', 'list_parts', 'read_parts', 'count_rows', 'read_snapshots', 'newest_moment', 'write_snapshot',
-           'compact', 'sparkline_history', 'fetch_history', 'chart_history', 'backfill', 'parse_import', 'import_file',
-           'dataset_versions', 'find_dataset', 'new_dataset', 'write_dataset_part', 'finish_dataset', 'write_dataset',
-           'read_dataset', 'inspect_dataset', 'compare_datasets', 'Quality', 'lake_quality', 'data_quality', 'expired',
-           'remove']
+__all__ = [
+    "log",
+    "ATTRIBUTION",
+    "KEYS",
+    "NUMBERS",
+    "TIMES",
+    "MARKS",
+    "SCHEMA",
+    "PLANS",
+    "USER_AGENT",
+    "DATASETS",
+    "DataError",
+    "Unreachable",
+    "NotFound",
+    "schema",
+    "market_table",
+    "parse_markets",
+    "simulated_table",
+    "error_of",
+    "RateLimit",
+    "CoinGecko",
+    "Credits",
+    "decide_source",
+    "coingecko",
+    "open_source",
+    "hold_source",
+    "fetch_market_data",
+    "fetch_prices",
+    "newest_rows",
+    "get_top_movers",
+    "write_file",
+    "to_parquet",
+    "write_part",
+    "list_parts",
+    "read_parts",
+    "count_rows",
+    "read_snapshots",
+    "newest_moment",
+    "write_snapshot",
+    "compact",
+    "sparkline_history",
+    "fetch_history",
+    "chart_history",
+    "backfill",
+    "parse_import",
+    "import_file",
+    "dataset_versions",
+    "find_dataset",
+    "new_dataset",
+    "write_dataset_part",
+    "finish_dataset",
+    "write_dataset",
+    "read_dataset",
+    "inspect_dataset",
+    "compare_datasets",
+    "Quality",
+    "lake_quality",
+    "data_quality",
+    "expired",
+    "remove",
+]
 
 # %% ../nbs/03_data.ipynb #677046d1
 log = logging.getLogger(__name__)
 ATTRIBUTION = "Data provided by CoinGecko (https://www.coingecko.com)"
 
+
 class DataError(CryptoAnomalyError):
     "Market data that could not be had, read or trusted; the message says what to do."
+
 
 class Unreachable(DataError):
     "A source that does not answer now, and may later."
 
+
 class NotFound(DataError):
     "CoinGecko does not know what was asked for."
 
+
 # %% ../nbs/03_data.ipynb #85509c28
-KEYS = dict(coin_id="CoinGecko id, the key of a coin", ts="moment the row was fetched, UTC", symbol="ticker, lower case, not unique", name="display name")
-NUMBERS = dict(current_price="USD", market_cap="USD", market_cap_rank="1 = biggest", fully_diluted_valuation="USD", total_volume="USD traded in 24 h", high_24h="USD", low_24h="USD",
-    price_change_24h="USD", price_change_percentage_24h="percent", market_cap_change_24h="USD", market_cap_change_percentage_24h="percent", circulating_supply="coins", total_supply="coins",
-    max_supply="coins", ath="all-time high, USD", ath_change_percentage="percent below the all-time high", atl="all-time low, USD", atl_change_percentage="percent above the all-time low",
-    price_change_percentage_1h_in_currency="percent", price_change_percentage_24h_in_currency="percent", price_change_percentage_7d_in_currency="percent", price_change_percentage_30d_in_currency="percent",
-    sparkline_volatility="sample sd / mean of the last 7 d of hourly prices")
+KEYS = dict(
+    coin_id="CoinGecko id, the key of a coin",
+    ts="moment the row was fetched, UTC",
+    symbol="ticker, lower case, not unique",
+    name="display name",
+)
+NUMBERS = dict(
+    current_price="USD",
+    market_cap="USD",
+    market_cap_rank="1 = biggest",
+    fully_diluted_valuation="USD",
+    total_volume="USD traded in 24 h",
+    high_24h="USD",
+    low_24h="USD",
+    price_change_24h="USD",
+    price_change_percentage_24h="percent",
+    market_cap_change_24h="USD",
+    market_cap_change_percentage_24h="percent",
+    circulating_supply="coins",
+    total_supply="coins",
+    max_supply="coins",
+    ath="all-time high, USD",
+    ath_change_percentage="percent below the all-time high",
+    atl="all-time low, USD",
+    atl_change_percentage="percent above the all-time low",
+    price_change_percentage_1h_in_currency="percent",
+    price_change_percentage_24h_in_currency="percent",
+    price_change_percentage_7d_in_currency="percent",
+    price_change_percentage_30d_in_currency="percent",
+    sparkline_volatility="sample sd / mean of the last 7 d of hourly prices",
+)
 TIMES = dict(last_updated="moment CoinGecko last updated the row")
-MARKS = dict(approximate="rebuilt from a sparkline or a chart: price only, time to the hour", source="coingecko, simulated, or import", run_id="run that stored the row")
-SCHEMA = pa.schema([pa.field(c, pa.string() if c not in ("ts",) else pa.timestamp("us", "UTC")) for c in KEYS] + [pa.field(c, pa.float64()) for c in NUMBERS]
-                   + [pa.field(c, pa.timestamp("us", "UTC")) for c in TIMES] + [pa.field("approximate", pa.bool_()), pa.field("source", pa.string()), pa.field("run_id", pa.string())])
+MARKS = dict(
+    approximate="rebuilt from a sparkline or a chart: price only, time to the hour",
+    source="coingecko, simulated, or import",
+    run_id="run that stored the row",
+)
+SCHEMA = pa.schema(
+    [pa.field(c, pa.string() if c not in ("ts",) else pa.timestamp("us", "UTC")) for c in KEYS]
+    + [pa.field(c, pa.float64()) for c in NUMBERS]
+    + [pa.field(c, pa.timestamp("us", "UTC")) for c in TIMES]
+    + [
+        pa.field("approximate", pa.bool_()),
+        pa.field("source", pa.string()),
+        pa.field("run_id", pa.string()),
+    ]
+)
+
 
 # %% ../nbs/03_data.ipynb #a9d51e07
-def schema()->pd.DataFrame: # column, type, meaning
+def schema() -> pd.DataFrame:  # column, type, meaning
     "Every column of the market table in words."
     meaning = KEYS | NUMBERS | TIMES | MARKS
-    return pd.DataFrame([dict(column=f.name, type=str(f.type), meaning=meaning[f.name]) for f in SCHEMA])
+    return pd.DataFrame(
+        [dict(column=f.name, type=str(f.type), meaning=meaning[f.name]) for f in SCHEMA]
+    )
+
 
 # %% ../nbs/03_data.ipynb #b790a02d
 def market_table(
-    frame:pd.DataFrame   # some or all columns of the schema
-)->pd.DataFrame:         # exactly the columns of the schema with their types, sorted by ts and rank
+    frame: pd.DataFrame,  # some or all columns of the schema
+) -> pd.DataFrame:  # exactly the columns of the schema with their types, sorted by ts and rank
     "`frame` as a market table: absent columns are missing values, unknown ones are left out."
     f = frame.reindex(columns=SCHEMA.names)
-    for c in NUMBERS: f[c] = pd.to_numeric(f[c]).astype("float64")
-    for c in ("ts", *TIMES): f[c] = pd.to_datetime(f[c], utc=True, format="ISO8601").astype("datetime64[us, UTC]")
+    for c in NUMBERS:
+        f[c] = pd.to_numeric(f[c]).astype("float64")
+    for c in ("ts", *TIMES):
+        f[c] = pd.to_datetime(f[c], utc=True, format="ISO8601").astype("datetime64[us, UTC]")
     f["approximate"] = f.approximate.eq(True)
-    return f.astype({c: "string" for c in ("coin_id", "symbol", "name", "source", "run_id")}).sort_values(["ts", "market_cap_rank", "coin_id"], ignore_index=True)
+    return f.astype(
+        {c: "string" for c in ("coin_id", "symbol", "name", "source", "run_id")}
+    ).sort_values(["ts", "market_cap_rank", "coin_id"], ignore_index=True)
+
 
 # %% ../nbs/03_data.ipynb #a89e7d68
-def _sparkline_volatility(prices:list[float|None])->float:
+def _sparkline_volatility(prices: list[float | None]) -> float:
     "Sample standard deviation over mean; NaN below two points."
     p = np.array([x for x in prices if x is not None], float)
-    return float(p.std(ddof=1)/p.mean()) if len(p) > 1 and p.mean() > 0 else np.nan
+    return float(p.std(ddof=1) / p.mean()) if len(p) > 1 and p.mean() > 0 else np.nan
+
 
 # %% ../nbs/03_data.ipynb #1128cab0
-def _coins(rows)->list[dict]:
+def _coins(rows) -> list[dict]:
     "`rows` if it is a list of coins with ids; an error otherwise."
-    if not isinstance(rows, list) or not rows: raise DataError(f"/coins/markets answered {str(rows)[:80]!r} instead of a list of coins; nothing was stored.")
-    if bad := [r for r in rows if not (isinstance(r, dict) and isinstance(r.get("id"), str))]: raise DataError(f"/coins/markets sent a coin without an id: {bad[0]!r:.120}; nothing was stored.")
+    if not isinstance(rows, list) or not rows:
+        raise DataError(
+            f"/coins/markets answered {str(rows)[:80]!r} instead of a list of coins; nothing was stored."
+        )
+    if bad := [r for r in rows if not (isinstance(r, dict) and isinstance(r.get("id"), str))]:
+        raise DataError(
+            f"/coins/markets sent a coin without an id: {bad[0]!r:.120}; nothing was stored."
+        )
     return rows
 
+
 def parse_markets(
-    rows:list[dict],     # the JSON array of /coins/markets
-    ts:pd.Timestamp,     # moment of the fetch
-    *, source:str="coingecko",
-    run_id:str=""        # run that fetches
-)->pd.DataFrame:         # market table, one row per coin
+    rows: list[dict],  # the JSON array of /coins/markets
+    ts: pd.Timestamp,  # moment of the fetch
+    *,
+    source: str = "coingecko",
+    run_id: str = "",  # run that fetches
+) -> pd.DataFrame:  # market table, one row per coin
     "Read an answer of `/coins/markets`; a coin on two pages counts once, an unusable answer is an error."
     f = pd.DataFrame(_coins(rows)).rename(columns={"id": "coin_id"})
     try:
-        f["sparkline_volatility"] = [_sparkline_volatility((r.get("sparkline_in_7d") or {}).get("price") or []) for r in rows]
-        return market_table(f.drop_duplicates("coin_id").assign(ts=pd.Timestamp(ts), approximate=False, source=source, run_id=run_id))
-    except (ValueError, TypeError, AttributeError) as e: raise DataError(f"/coins/markets sent a value of the wrong type ({str(e)[:100]}); nothing was stored.") from None
+        f["sparkline_volatility"] = [
+            _sparkline_volatility((r.get("sparkline_in_7d") or {}).get("price") or []) for r in rows
+        ]
+        return market_table(
+            f.drop_duplicates("coin_id").assign(
+                ts=pd.Timestamp(ts), approximate=False, source=source, run_id=run_id
+            )
+        )
+    except (ValueError, TypeError, AttributeError) as e:
+        raise DataError(
+            f"/coins/markets sent a value of the wrong type ({str(e)[:100]}); nothing was stored."
+        ) from None
+
 
 # %% ../nbs/03_data.ipynb #86db7838
 def simulated_table(
-    market:Market, hours:pd.DatetimeIndex, # moments of the polls
-    *, coins:int=100,                      # the biggest so many
-    windows:tuple[str, ...]=("1h", "24h", "7d")
-)->pd.DataFrame:                           # market table
+    market: Market,
+    hours: pd.DatetimeIndex,  # moments of the polls
+    *,
+    coins: int = 100,  # the biggest so many
+    windows: tuple[str, ...] = ("1h", "24h", "7d"),
+) -> pd.DataFrame:  # market table
     "What polls of a simulated market would have stored, without the road over the wire."
-    rows = [r | dict(ts=t) for t in hours for r in markets(market, t, per_page=coins, windows=windows)]
-    return market_table(pd.DataFrame(rows).rename(columns={"id": "coin_id"}).assign(approximate=False, source="simulated", run_id=""))
+    rows = [
+        r | dict(ts=t) for t in hours for r in markets(market, t, per_page=coins, windows=windows)
+    ]
+    return market_table(
+        pd.DataFrame(rows)
+        .rename(columns={"id": "coin_id"})
+        .assign(approximate=False, source="simulated", run_id="")
+    )
+
 
 # %% ../nbs/03_data.ipynb #d82dcaef
-PLANS = {"keyless": ("https://api.coingecko.com/api/v3", None, 5, None), "demo": ("https://api.coingecko.com/api/v3", "x-cg-demo-api-key", 25, 10_000),
-         "pro": ("https://pro-api.coingecko.com/api/v3", "x-cg-pro-api-key", 250, 100_000)}   # base URL, key header, requests a minute, calls a month (None = not published)
+PLANS = {
+    "keyless": ("https://api.coingecko.com/api/v3", None, 5, None),
+    "demo": ("https://api.coingecko.com/api/v3", "x-cg-demo-api-key", 25, 10_000),
+    "pro": ("https://pro-api.coingecko.com/api/v3", "x-cg-pro-api-key", 250, 100_000),
+}  # base URL, key header, requests a minute, calls a month (None = not published)
 USER_AGENT = "crypto_anomaly/0.1 (market anomaly research; python-requests)"
-_SETTING = {10002: "set CRYPTO_ANOMALY_COINGECKO_API_KEY", 10010: "a Pro key needs CRYPTO_ANOMALY_COINGECKO_PLAN=pro", 10011: "a Demo key needs CRYPTO_ANOMALY_COINGECKO_PLAN=demo",
-            10005: "this plan does not include the request: ask for less", 10012: "this plan does not reach that far back: ask for fewer days"}
+_SETTING = {
+    10002: "set CRYPTO_ANOMALY_COINGECKO_API_KEY",
+    10010: "a Pro key needs CRYPTO_ANOMALY_COINGECKO_PLAN=pro",
+    10011: "a Demo key needs CRYPTO_ANOMALY_COINGECKO_PLAN=demo",
+    10005: "this plan does not include the request: ask for less",
+    10012: "this plan does not reach that far back: ask for fewer days",
+}
+
 
 # %% ../nbs/03_data.ipynb #6772719f
 def error_of(
-    status:int, # HTTP status
-    body:str    # text of the answer
-)->tuple[int, str]|None: # (error code, message), or None when the body is fine JSON
+    status: int,  # HTTP status
+    body: str,  # text of the answer
+) -> tuple[int, str] | None:  # (error code, message), or None when the body is fine JSON
     "The error in an answer, in any of the four shapes CoinGecko uses."
-    if m := re.fullmatch(r"\s*error code: (\d+)\s*", body): return int(m[1]), body.strip()
-    try: j = json.loads(body)
-    except ValueError: return status, "a web page instead of data" if body.lstrip().startswith("<") else f"broken JSON ({len(body)} characters)"
+    if m := re.fullmatch(r"\s*error code: (\d+)\s*", body):
+        return int(m[1]), body.strip()
+    try:
+        j = json.loads(body)
+    except ValueError:
+        return status, "a web page instead of data" if body.lstrip().startswith(
+            "<"
+        ) else f"broken JSON ({len(body)} characters)"
     e = j.get("status", j.get("error")) if isinstance(j, dict) else None
-    if isinstance(e, dict): e = e.get("status", e)
-    if isinstance(e, dict) and "error_code" in e: return int(e["error_code"] or status), str(e.get("error_message", ""))
+    if isinstance(e, dict):
+        e = e.get("status", e)
+    if isinstance(e, dict) and "error_code" in e:
+        return int(e["error_code"] or status), str(e.get("error_message", ""))
     return (status, str(e or body[:80])) if status >= 400 else None
+
 
 # %% ../nbs/03_data.ipynb #07166901
 class RateLimit:
     "At most `per_minute` requests in any minute, however many clients and threads of this process ask; the first ones go through at once."
-    def __init__(self, per_minute:int, clock:Callable[[], float]=time.monotonic):
-        self.per_minute, self._clock, self._lock, self._times = per_minute, clock, threading.Lock(), deque(maxlen=per_minute)
-    def take(self, sleep:Callable[[float], None]=time.sleep)->float:
+
+    def __init__(self, per_minute: int, clock: Callable[[], float] = time.monotonic):
+        self.per_minute, self._clock, self._lock, self._times = (
+            per_minute,
+            clock,
+            threading.Lock(),
+            deque(maxlen=per_minute),
+        )
+
+    def take(self, sleep: Callable[[float], None] = time.sleep) -> float:
         "Wait until one more is allowed; returns the seconds waited."
         with self._lock:
             now = self._clock()
-            wait = max(0., self._times[0] + 60 - now) if len(self._times) == self.per_minute else 0.
+            wait = (
+                max(0.0, self._times[0] + 60 - now) if len(self._times) == self.per_minute else 0.0
+            )
             self._times.append(now + wait)
-            if wait: sleep(wait)
+            if wait:
+                sleep(wait)
         return wait
 
-_limit = lru_cache(lambda url, key, per_minute: RateLimit(per_minute))   # one for each account
+
+_limit = lru_cache(lambda url, key, per_minute: RateLimit(per_minute))  # one for each account
+
 
 # %% ../nbs/03_data.ipynb #64db5c2c
-def _retry_after(header:str|None)->float: # seconds, at most 120; 0 when it says nothing usable
+def _retry_after(
+    header: str | None,
+) -> float:  # seconds, at most 120; 0 when it says nothing usable
     "The wait that a `Retry-After` header asks for, in either of its two forms."
-    if not header: return 0.
-    if header.strip().replace(".", "", 1).isdigit(): return min(float(header), 120.)
+    if not header:
+        return 0.0
+    if header.strip().replace(".", "", 1).isdigit():
+        return min(float(header), 120.0)
     at = pd.to_datetime(header, utc=True, errors="coerce")
-    return 0. if pd.isna(at) else min(max((at - utcnow()).total_seconds(), 0.), 120.)
+    return 0.0 if pd.isna(at) else min(max((at - utcnow()).total_seconds(), 0.0), 120.0)
+
 
 @dataclass
 class CoinGecko:
     "A client of CoinGecko's REST API."
-    url:str = PLANS["keyless"][0]
-    key:str|None = None
-    plan:str = "keyless"
-    source:str = "coingecko"                        # what rows from here are marked with
-    sleep:Callable[[float], None] = time.sleep
-    tries:int = 3
-    timeout:tuple[float, float] = (5, 30)           # seconds to connect, and between two bytes of the answer
-    calls:int = 0                                   # requests sent so far
-    meter:Callable[[], None] = lambda: None         # called for every answer that costs a credit
-    _session:requests.Session = field(default_factory=requests.Session, repr=False)
+
+    url: str = PLANS["keyless"][0]
+    key: str | None = None
+    plan: str = "keyless"
+    source: str = "coingecko"  # what rows from here are marked with
+    sleep: Callable[[float], None] = time.sleep
+    tries: int = 3
+    timeout: tuple[float, float] = (
+        5,
+        30,
+    )  # seconds to connect, and between two bytes of the answer
+    calls: int = 0  # requests sent so far
+    meter: Callable[[], None] = lambda: None  # called for every answer that costs a credit
+    _session: requests.Session = field(default_factory=requests.Session, repr=False)
 
     def __post_init__(self):
         _, header, per_minute, _ = PLANS[self.plan]
-        if header and not self.key: raise DataError(f"plan {self.plan!r} needs a key: set CRYPTO_ANOMALY_COINGECKO_API_KEY.")
-        self._session.headers.update({"User-Agent": USER_AGENT, "Accept": "application/json"} | ({header: self.key} if header else {}))
+        if header and not self.key:
+            raise DataError(
+                f"plan {self.plan!r} needs a key: set CRYPTO_ANOMALY_COINGECKO_API_KEY."
+            )
+        self._session.headers.update(
+            {"User-Agent": USER_AGENT, "Accept": "application/json"}
+            | ({header: self.key} if header else {})
+        )
         self.per_minute = 6000 if self.source == "simulated" else per_minute
 
-    def _once(self, path:str, params:dict, timeout:tuple[float, float]):
+    def _once(self, path: str, params: dict, timeout: tuple[float, float]):
         "One request: (parsed answer, None, None) or (None, what went wrong, seconds to wait if the server named them, else negative seconds to begin with)."
-        _limit(self.url, self.key, self.per_minute).take(self.sleep); self.calls += 1
-        try: r = self._session.get(f"{self.url}{path}", params=params, timeout=timeout)
-        except requests.RequestException as e: return None, f"{type(e).__name__}", -2
-        if r.status_code == 200: self.meter()
-        if (err := error_of(r.status_code, r.text)) is None: return r.json(), None, None
+        _limit(self.url, self.key, self.per_minute).take(self.sleep)
+        self.calls += 1
+        try:
+            r = self._session.get(f"{self.url}{path}", params=params, timeout=timeout)
+        except requests.RequestException as e:
+            return None, f"{type(e).__name__}", -2
+        if r.status_code == 200:
+            self.meter()
+        if (err := error_of(r.status_code, r.text)) is None:
+            return r.json(), None, None
         code, message = err
-        if r.status_code == 404: raise NotFound(f"CoinGecko knows no {path} ({message}).")
-        if code in _SETTING or r.status_code in (400, 401, 403, 422): raise DataError(f"CoinGecko refused {path} ({r.status_code}, code {code}): {message} – {_SETTING.get(code, 'check the request')}.")
+        if r.status_code == 404:
+            raise NotFound(f"CoinGecko knows no {path} ({message}).")
+        if code in _SETTING or r.status_code in (400, 401, 403, 422):
+            raise DataError(
+                f"CoinGecko refused {path} ({r.status_code}, code {code}): {message} – {_SETTING.get(code, 'check the request')}."
+            )
         wait = _retry_after(r.headers.get("Retry-After")) or (-30 if r.status_code == 429 else -2)
         return None, f"{r.status_code}, {message}", wait
 
-    def get(self, path:str, timeout:tuple[float, float]|None=None, **params):
+    def get(self, path: str, timeout: tuple[float, float] | None = None, **params):
         "GET `path`, with bounded retries for what may pass; `DataError` otherwise."
         for n in range(self.tries):
             answer, problem, wait = self._once(path, params, timeout or self.timeout)
-            if problem is None: return answer
+            if problem is None:
+                return answer
             log.warning("CoinGecko %s: %s (try %d of %d)", path, problem, n + 1, self.tries)
-            if n + 1 < self.tries: self.sleep((wait if wait > 0 else -wait*2**n)*random.uniform(1, 1.2))
-        raise Unreachable(f"CoinGecko {path} failed {self.tries} times, last with {problem}; nothing was stored. Try again later, or set CRYPTO_ANOMALY_SOURCE=simulated.")
+            if n + 1 < self.tries:
+                self.sleep((wait if wait > 0 else -wait * 2**n) * random.uniform(1, 1.2))
+        raise Unreachable(
+            f"CoinGecko {path} failed {self.tries} times, last with {problem}; nothing was stored. Try again later, or set CRYPTO_ANOMALY_SOURCE=simulated."
+        )
 
-    def markets(self, num_coins:int=100, sparkline:bool=True)->list[dict]:
+    def markets(self, num_coins: int = 100, sparkline: bool = True) -> list[dict]:
         "The biggest `num_coins` coins, page by page; short of coins is an error."
         rows, seen = {}, 0
-        for page in range(1, -(-num_coins//250) + 1):
-            got = self.get("/coins/markets", vs_currency="usd", order="market_cap_desc", per_page=min(num_coins, 250), page=page,
-                           sparkline=str(sparkline).lower(), price_change_percentage="1h,24h,7d,30d")
-            if not got: break
-            seen += len(_coins(got)); rows |= {r["id"]: r for r in got}
-        if seen > len(rows) or len(rows) < num_coins: log.info("%d coins were asked for, %d came, %d of them on two pages", num_coins, len(rows), seen - len(rows))
-        if len(rows) < .9*num_coins: raise DataError(f"/coins/markets sent {len(rows)} coins where {num_coins} were asked for; nothing was stored. Try again later.")
+        for page in range(1, -(-num_coins // 250) + 1):
+            got = self.get(
+                "/coins/markets",
+                vs_currency="usd",
+                order="market_cap_desc",
+                per_page=min(num_coins, 250),
+                page=page,
+                sparkline=str(sparkline).lower(),
+                price_change_percentage="1h,24h,7d,30d",
+            )
+            if not got:
+                break
+            seen += len(_coins(got))
+            rows |= {r["id"]: r for r in got}
+        if seen > len(rows) or len(rows) < num_coins:
+            log.info(
+                "%d coins were asked for, %d came, %d of them on two pages",
+                num_coins,
+                len(rows),
+                seen - len(rows),
+            )
+        if len(rows) < 0.9 * num_coins:
+            raise DataError(
+                f"/coins/markets sent {len(rows)} coins where {num_coins} were asked for; nothing was stored. Try again later."
+            )
         return list(rows.values())[:num_coins]
 
-    def chart(self, coin_id:str, days:int, end:pd.Timestamp|None=None)->dict:
+    def chart(self, coin_id: str, days: int, end: pd.Timestamp | None = None) -> dict:
         "Prices, market caps and volumes of the last `days` days, hourly: 90 days a call, because a longer chart comes in days."
-        if days <= 90: charts = [self.get(f"/coins/{coin_id}/market_chart", vs_currency="usd", days=days)]
+        if days <= 90:
+            charts = [self.get(f"/coins/{coin_id}/market_chart", vs_currency="usd", days=days)]
         else:
-            edges = [int((end or utcnow()).timestamp()) - 86400*d for d in (*range(days, 0, -90), 0)]
-            charts = [self.get(f"/coins/{coin_id}/market_chart/range", vs_currency="usd", **{"from": a, "to": b}) for a, b in zip(edges, edges[1:])]
+            edges = [
+                int((end or utcnow()).timestamp()) - 86400 * d for d in (*range(days, 0, -90), 0)
+            ]
+            charts = [
+                self.get(
+                    f"/coins/{coin_id}/market_chart/range",
+                    vs_currency="usd",
+                    **{"from": a, "to": b},
+                )
+                for a, b in zip(edges, edges[1:])
+            ]
         for c in charts:
-            if not isinstance(c, dict) or not {"prices", "market_caps", "total_volumes"} <= set(c): raise DataError(f"the chart of {coin_id!r} came as {str(c)[:80]!r}; nothing was stored.")
-        return {k: [point for c in charts for point in c[k]] for k in ("prices", "market_caps", "total_volumes")}
+            if not isinstance(c, dict) or not {"prices", "market_caps", "total_volumes"} <= set(c):
+                raise DataError(
+                    f"the chart of {coin_id!r} came as {str(c)[:80]!r}; nothing was stored."
+                )
+        return {
+            k: [point for c in charts for point in c[k]]
+            for k in ("prices", "market_caps", "total_volumes")
+        }
 
-    def account(self)->dict:
+    def account(self) -> dict:
         "`/key` of a paying plan: its limits and what is left of the month's calls."
         return self.get("/key")
+
 
 # %% ../nbs/03_data.ipynb #8e25b7d4
 @dataclass(frozen=True)
 class Credits:
     "The calls of a workspace, month by month."
-    ws:Workspace
 
-    def spend(self)->None:
+    ws: Workspace
+
+    def spend(self) -> None:
         "Count one call."
-        path = self.ws.root/"credits"/f"{utcnow():%Y-%m}"
+        path = self.ws.root / "credits" / f"{utcnow():%Y-%m}"
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(path, "ab") as f: f.write(b".")
+        with open(path, "ab") as f:
+            f.write(b".")
 
-    def used(self)->dict[str, int]: # month -> calls
+    def used(self) -> dict[str, int]:  # month -> calls
         "Calls of every month, oldest first."
-        return {p.name: p.stat().st_size for p in sorted((self.ws.root/"credits").glob("*-*"))}
+        return {p.name: p.stat().st_size for p in sorted((self.ws.root / "credits").glob("*-*"))}
 
-    def forecast(self, *, num_coins:int=100, every_minutes:float=60, account:dict|None=None)->dict: # plan, allowance, used, needed, fits, text
+    def forecast(
+        self, *, num_coins: int = 100, every_minutes: float = 60, account: dict | None = None
+    ) -> dict:  # plan, allowance, used, needed, fits, text
         "What ingest will need in a month, beside what the plan (or `account`, as CoinGecko tells it) allows and what was used."
         plan, month, account = self.ws.settings.coingecko_plan, f"{utcnow():%Y-%m}", account or {}
-        needed, allowance = int(365.25*24*60/12/every_minutes)*-(-num_coins//250), account.get("monthly_call_credit", PLANS[plan][3])
-        f = dict(plan=plan, allowance=allowance, used=account.get("current_total_monthly_calls", self.used().get(month, 0)), month=month, needed=needed, fits=allowance is None or needed <= allowance)
-        every = "hourly ingest" if every_minutes == 60 else f"ingest every {every_minutes:g} minutes"
-        allows = f"the {plan} plan allows {allowance:,}" if allowance else f"a {plan} caller has no published allowance"
-        return f | dict(text=f"{every} of {num_coins} coins needs {needed:,} calls a month; {allows}; {f['used']:,} used in {month}" + ("" if f["fits"] else " – it does not fit: poll less often, or ask for fewer coins"))
+        needed, allowance = (
+            int(365.25 * 24 * 60 / 12 / every_minutes) * -(-num_coins // 250),
+            account.get("monthly_call_credit", PLANS[plan][3]),
+        )
+        f = dict(
+            plan=plan,
+            allowance=allowance,
+            used=account.get("current_total_monthly_calls", self.used().get(month, 0)),
+            month=month,
+            needed=needed,
+            fits=allowance is None or needed <= allowance,
+        )
+        every = (
+            "hourly ingest" if every_minutes == 60 else f"ingest every {every_minutes:g} minutes"
+        )
+        allows = (
+            f"the {plan} plan allows {allowance:,}"
+            if allowance
+            else f"a {plan} caller has no published allowance"
+        )
+        return f | dict(
+            text=f"{every} of {num_coins} coins needs {needed:,} calls a month; {allows}; {f['used']:,} used in {month}"
+            + ("" if f["fits"] else " – it does not fit: poll less often, or ask for fewer coins")
+        )
+
 
 # %% ../nbs/03_data.ipynb #87e6e623
-def decide_source(settings:Settings)->tuple[str, str]: # ('coingecko' or 'simulated', why)
+def decide_source(settings: Settings) -> tuple[str, str]:  # ('coingecko' or 'simulated', why)
     "Which market to use: the one that was set, else CoinGecko if one bounded call succeeds."
-    if settings.source != "auto": return settings.source, "as set"
-    try: coingecko(settings, tries=1).get("/ping", timeout=(3, 5))
-    except DataError as e: return "simulated", f"CoinGecko did not answer ({str(e).split(';')[0]})"
+    if settings.source != "auto":
+        return settings.source, "as set"
+    try:
+        coingecko(settings, tries=1).get("/ping", timeout=(3, 5))
+    except DataError as e:
+        return "simulated", f"CoinGecko did not answer ({str(e).split(';')[0]})"
     return "coingecko", "CoinGecko answered"
 
-def coingecko(settings:Settings, **kw)->CoinGecko:
+
+def coingecko(settings: Settings, **kw) -> CoinGecko:
     "The client that the settings describe."
-    return CoinGecko(settings.coingecko_url.rstrip("/") or PLANS[settings.coingecko_plan][0], settings.coingecko_api_key, settings.coingecko_plan, **kw)
+    return CoinGecko(
+        settings.coingecko_url.rstrip("/") or PLANS[settings.coingecko_plan][0],
+        settings.coingecko_api_key,
+        settings.coingecko_plan,
+        **kw,
+    )
+
 
 # %% ../nbs/03_data.ipynb #fbd28671
 @contextmanager
 def open_source(
-    ws:Workspace,
-    *, tries:int=3       # per request
-)->Iterator[CoinGecko]:  # a client of the market of this workspace
+    ws: Workspace,
+    *,
+    tries: int = 3,  # per request
+) -> Iterator[CoinGecko]:  # a client of the market of this workspace
     "The market that `ws` reads: CoinGecko, or the simulated one on a loopback socket."
     source = ws.source or decide_source(ws.settings)[0]
-    if source == "coingecko": yield coingecko(ws.settings, source=source, tries=tries, meter=Credits(ws).spend); return
-    if ws.settings.coingecko_url: yield coingecko(ws.settings, source=source, tries=tries); return
-    with serve_market(Market(seed=ws.settings.seed)) as (url, _): yield CoinGecko(url, source=source, tries=tries)
+    if source == "coingecko":
+        yield coingecko(ws.settings, source=source, tries=tries, meter=Credits(ws).spend)
+        return
+    if ws.settings.coingecko_url:
+        yield coingecko(ws.settings, source=source, tries=tries)
+        return
+    with serve_market(Market(seed=ws.settings.seed)) as (url, _):
+        yield CoinGecko(url, source=source, tries=tries)
+
 
 @contextmanager
-def hold_source(ws:Workspace)->Iterator[Workspace]:  # `ws`, reading one running market
+def hold_source(ws: Workspace) -> Iterator[Workspace]:  # `ws`, reading one running market
     "Keep the simulated market of `ws` running, for a process that asks it again and again."
-    if ws.source != "simulated" or ws.settings.coingecko_url: yield ws; return
-    with serve_market(Market(seed=ws.settings.seed)) as (url, _): yield Workspace(ws.settings.model_copy(update=dict(coingecko_url=url)), ws.name)
+    if ws.source != "simulated" or ws.settings.coingecko_url:
+        yield ws
+        return
+    with serve_market(Market(seed=ws.settings.seed)) as (url, _):
+        yield Workspace(ws.settings.model_copy(update=dict(coingecko_url=url)), ws.name)
+
 
 # %% ../nbs/03_data.ipynb #91bc9689
 def fetch_market_data(
-    ws:Workspace|None=None,  # None = the active workspace
-    *, num_coins:int=100,    # biggest coins to fetch
-    run_id:str="", tries:int=3,
-    as_of:pd.Timestamp|None=None # moment to stamp the rows with; None = now
-)->pd.DataFrame:             # market table, one row per coin
+    ws: Workspace | None = None,  # None = the active workspace
+    *,
+    num_coins: int = 100,  # biggest coins to fetch
+    run_id: str = "",
+    tries: int = 3,
+    as_of: pd.Timestamp | None = None,  # moment to stamp the rows with; None = now
+) -> pd.DataFrame:  # market table, one row per coin
     "The market right now; stores nothing."
     with open_source(ws or open_workspace(), tries=tries) as c:
         rows = c.markets(num_coins)
         return parse_markets(rows, as_of or utcnow(), source=c.source, run_id=run_id)
 
+
 # %% ../nbs/03_data.ipynb #001a0ea5
 def fetch_prices(
-    ws:Workspace,
-    coins:list[str],     # ids
-    *, days:int=3        # back from now
-)->pd.DataFrame:         # coin_id, ts, current_price, hourly; a coin that the source no longer knows is not in it
+    ws: Workspace,
+    coins: list[str],  # ids
+    *,
+    days: int = 3,  # back from now
+) -> (
+    pd.DataFrame
+):  # coin_id, ts, current_price, hourly; a coin that the source no longer knows is not in it
     "Past prices of single coins by id, wherever they rank; stores nothing."
     out = [pd.DataFrame(columns=["coin_id", "ts", "current_price"])]
     with open_source(ws) as c:
         for id_ in coins:
-            try: out.append(chart_history(c.chart(id_, days), dict(id=id_, symbol=id_, name=id_), source=c.source)[["coin_id", "ts", "current_price"]])
-            except NotFound as e: log.warning("%s It has no outcome.", e)
+            try:
+                out.append(
+                    chart_history(
+                        c.chart(id_, days), dict(id=id_, symbol=id_, name=id_), source=c.source
+                    )[["coin_id", "ts", "current_price"]]
+                )
+            except NotFound as e:
+                log.warning("%s It has no outcome.", e)
     return pd.concat(out[1:] or out, ignore_index=True)
 
-def newest_rows(table:pd.DataFrame, within:str="30min")->pd.DataFrame:
+
+def newest_rows(table: pd.DataFrame, within: str = "30min") -> pd.DataFrame:
     "The market as it stands: of each coin the newest row, none older than `within` before the newest of all."
     recent = table[table.ts >= table.ts.max() - pd.Timedelta(within)]
-    return recent.sort_values("ts", kind="stable").drop_duplicates("coin_id", keep="last").sort_index().reset_index(drop=True)
+    return (
+        recent.sort_values("ts", kind="stable")
+        .drop_duplicates("coin_id", keep="last")
+        .sort_index()
+        .reset_index(drop=True)
+    )
+
 
 def get_top_movers(
-    table:pd.DataFrame, # market table; the newest moment counts
-    n:int=5
-)->pd.DataFrame:        # symbol, name, price_change_24h (percent), by absolute size
+    table: pd.DataFrame,  # market table; the newest moment counts
+    n: int = 5,
+) -> pd.DataFrame:  # symbol, name, price_change_24h (percent), by absolute size
     "The coins with the largest 24 h moves, up or down."
     now = newest_rows(table).dropna(subset="price_change_percentage_24h")
     top = now.loc[now.price_change_percentage_24h.abs().sort_values(ascending=False).index[:n]]
-    return top[["symbol", "name", "price_change_percentage_24h"]].rename(columns={"price_change_percentage_24h": "price_change_24h"}).assign(symbol=top.symbol.str.upper()).reset_index(drop=True)
+    return (
+        top[["symbol", "name", "price_change_percentage_24h"]]
+        .rename(columns={"price_change_percentage_24h": "price_change_24h"})
+        .assign(symbol=top.symbol.str.upper())
+        .reset_index(drop=True)
+    )
+
 
 # %% ../nbs/03_data.ipynb #6651b2ba
-def _fs(url:str)->tuple[fsspec.AbstractFileSystem, str]:
+def _fs(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
     "File system and root path of `url`; listings are never cached, other processes write too."
-    try: return fsspec.core.url_to_fs(url, use_listings_cache=False)
-    except ImportError as e: raise DataError(f"{url} needs one more package ({e}): pip install 'crypto_anomaly[{'s3' if url.startswith('s3') else 'dev'}]'.") from None
-    except ValueError as e: raise DataError(f"{url!r} is not an address of a store ({e}); use a folder, s3://bucket/folder, memory://name or another fsspec URL.") from None
+    try:
+        return fsspec.core.url_to_fs(url, use_listings_cache=False)
+    except ImportError as e:
+        raise DataError(
+            f"{url} needs one more package ({e}): pip install 'crypto_anomaly[{'s3' if url.startswith('s3') else 'dev'}]'."
+        ) from None
+    except ValueError as e:
+        raise DataError(
+            f"{url!r} is not an address of a store ({e}); use a folder, s3://bucket/folder, memory://name or another fsspec URL."
+        ) from None
 
-def _is_local(fs:fsspec.AbstractFileSystem)->bool: return isinstance(fs, fsspec.implementations.local.LocalFileSystem)
 
-def write_file(fs:fsspec.AbstractFileSystem, path:str, data:bytes)->None:
+def _is_local(fs: fsspec.AbstractFileSystem) -> bool:
+    return isinstance(fs, fsspec.implementations.local.LocalFileSystem)
+
+
+def write_file(fs: fsspec.AbstractFileSystem, path: str, data: bytes) -> None:
     "Write `path` whole or not at all."
     fs.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
-    if not _is_local(fs): fs.pipe_file(path, data); return  # object stores put atomically
+    if not _is_local(fs):
+        fs.pipe_file(path, data)
+        return  # object stores put atomically
     head, name = path.rsplit("/", 1)
     part = f"{head}/.{name}.{secrets.token_hex(4)}"
-    fs.pipe_file(part, data); fs.mv(part, path)
+    fs.pipe_file(part, data)
+    fs.mv(part, path)
+
 
 # %% ../nbs/03_data.ipynb #f268b460
-def to_parquet(frame:pd.DataFrame, schema:pa.Schema|None=None)->bytes:
+def to_parquet(frame: pd.DataFrame, schema: pa.Schema | None = None) -> bytes:
     "`frame` as Parquet bytes."
     buf = io.BytesIO()
-    pq.write_table(pa.Table.from_pandas(frame, schema=schema, preserve_index=False), buf, compression="lz4")
+    pq.write_table(
+        pa.Table.from_pandas(frame, schema=schema, preserve_index=False), buf, compression="lz4"
+    )
     return buf.getvalue()
+
 
 _STAMP = "%Y%m%dT%H%M%S.%fZ"
 
+
 def write_part(
-    ws:Workspace,
-    kind:str,               # 'snapshots', 'predictions', 'outcomes'
-    frame:pd.DataFrame,     # with a `ts` column, not empty
-    *, tag:str,             # ends the file name
-    replace:bool=False,     # the same tag and time range is the same file; else every call makes a file of its own
-    schema:pa.Schema|None=None
-)->str:                     # path of the new file
+    ws: Workspace,
+    kind: str,  # 'snapshots', 'predictions', 'outcomes'
+    frame: pd.DataFrame,  # with a `ts` column, not empty
+    *,
+    tag: str,  # ends the file name
+    replace: bool = False,  # the same tag and time range is the same file; else every call makes a file of its own
+    schema: pa.Schema | None = None,
+) -> str:  # path of the new file
     "Append `frame` to the lake as one file."
     tag = tag or "x" if replace else f"{tag or 'x'}-{secrets.token_hex(3)}"
     first, last = frame.ts.min(), frame.ts.max()
@@ -355,463 +677,932 @@ def write_part(
     write_file(fs, path, to_parquet(frame, schema))
     return path
 
+
 # %% ../nbs/03_data.ipynb #0547763b
-_PART = re.compile(r"/dt=[\d-]+/(?P<first>\d{8}T[\d.]+Z)_(?P<last>\d{8}T[\d.]+Z)_(?P<tag>[^/]+)\.parquet$")
+_PART = re.compile(
+    r"/dt=[\d-]+/(?P<first>\d{8}T[\d.]+Z)_(?P<last>\d{8}T[\d.]+Z)_(?P<tag>[^/]+)\.parquet$"
+)
+
 
 def list_parts(
-    ws:Workspace, kind:str="snapshots",
-    *, start:pd.Timestamp|None=None, # None = from the beginning
-    end:pd.Timestamp|None=None       # None = to the newest
-)->pd.DataFrame:                     # path, first, last, tag; oldest first
+    ws: Workspace,
+    kind: str = "snapshots",
+    *,
+    start: pd.Timestamp | None = None,  # None = from the beginning
+    end: pd.Timestamp | None = None,  # None = to the newest
+) -> pd.DataFrame:  # path, first, last, tag; oldest first
     "The files of the lake that may hold rows within [start, end]; foreign files are named in the log."
     fs, root = _fs(ws.reads.lake_url)
-    files = [f for f in fs.find(f"{root}/{kind}") if not f.rsplit("/", 1)[1].startswith(".")] if fs.exists(f"{root}/{kind}") else []
+    files = (
+        [f for f in fs.find(f"{root}/{kind}") if not f.rsplit("/", 1)[1].startswith(".")]
+        if fs.exists(f"{root}/{kind}")
+        else []
+    )
     hits = [(f, m["first"], m["last"], m["tag"]) for f in files if (m := _PART.search(f))]
-    if foreign := len(files) - len(hits): log.warning("%d files below %s/%s are not of the lake and were left alone, e.g. %s", foreign, root, kind, next(f for f in files if not _PART.search(f)))
+    if foreign := len(files) - len(hits):
+        log.warning(
+            "%d files below %s/%s are not of the lake and were left alone, e.g. %s",
+            foreign,
+            root,
+            kind,
+            next(f for f in files if not _PART.search(f)),
+        )
     parts = pd.DataFrame(hits, columns=["path", "first", "last", "tag"])
-    for c in ("first", "last"): parts[c] = pd.to_datetime(parts[c], format=_STAMP, utc=True)
-    keep = (parts["last"] >= (start or pd.Timestamp.min.tz_localize("UTC"))) & (parts["first"] <= (end or pd.Timestamp.max.tz_localize("UTC")))
+    for c in ("first", "last"):
+        parts[c] = pd.to_datetime(parts[c], format=_STAMP, utc=True)
+    keep = (parts["last"] >= (start or pd.Timestamp.min.tz_localize("UTC"))) & (
+        parts["first"] <= (end or pd.Timestamp.max.tz_localize("UTC"))
+    )
     return parts[keep].sort_values("first", ignore_index=True)
 
+
 # %% ../nbs/03_data.ipynb #9a91ee75
-def _read_files(fs, paths:list[str], columns:list[str]|None)->pa.Table:
+def _read_files(fs, paths: list[str], columns: list[str] | None) -> pa.Table:
     "Parquet files of one kind, one after the other; a broken one is an error that names it."
-    if not _is_local(fs): return _remote(fs, paths, columns)
+    if not _is_local(fs):
+        return _remote(fs, paths, columns)
     tables = []
     for p in paths:
-        try: tables.append(_read_local(p, columns))
-        except FileNotFoundError: raise
-        except (pa.ArrowException, OSError, EOFError) as e: raise DataError(_BROKEN.format(p, str(e)[:80])) from None
+        try:
+            tables.append(_read_local(p, columns))
+        except FileNotFoundError:
+            raise
+        except (pa.ArrowException, OSError, EOFError) as e:
+            raise DataError(_BROKEN.format(p, str(e)[:80])) from None
     return pa.concat_tables(tables, promote_options="permissive")
 
-def _read_local(path:str, columns:list[str]|None)->pa.Table:
+
+def _read_local(path: str, columns: list[str] | None) -> pa.Table:
     "One file: a small one as a whole and without threads, which cost more than they bring; of a large one only the columns."
     with open(path, "rb") as f:
         small = os.fstat(f.fileno()).st_size < 10**6
-        return pq.ParquetFile(pa.py_buffer(f.read()) if small else f).read(columns=columns, use_threads=not small)
+        return pq.ParquetFile(pa.py_buffer(f.read()) if small else f).read(
+            columns=columns, use_threads=not small
+        )
+
 
 _BROKEN = "{} cannot be read as Parquet ({}); move it out of the lake, the rest is intact."
 
-def _remote(fs, paths:list[str], columns:list[str]|None)->pa.Table:
+
+def _remote(fs, paths: list[str], columns: list[str] | None) -> pa.Table:
     "The same from an object store, many requests at a time."
-    try: return ds.dataset(paths, format="parquet", filesystem=fs).to_table(columns=columns)
-    except FileNotFoundError: raise
+    try:
+        return ds.dataset(paths, format="parquet", filesystem=fs).to_table(columns=columns)
+    except FileNotFoundError:
+        raise
     except (pa.ArrowException, OSError, EOFError) as e:
         for p in paths:
-            try: pq.read_metadata(io.BytesIO(fs.cat_file(p)))
-            except (pa.ArrowException, OSError, EOFError) as bad: raise DataError(_BROKEN.format(p, str(bad)[:80])) from None
+            try:
+                pq.read_metadata(io.BytesIO(fs.cat_file(p)))
+            except (pa.ArrowException, OSError, EOFError) as bad:
+                raise DataError(_BROKEN.format(p, str(bad)[:80])) from None
         raise DataError(f"the lake cannot be read ({str(e)[:200]}).") from e
 
+
 # %% ../nbs/03_data.ipynb #4c71aa02
-def _listed(ws:Workspace, kind:str, start, end, use:Callable[[list[str]], Any])->tuple[pd.DataFrame, Any]: # the files, and what `use` makes of them; None without files
+def _listed(
+    ws: Workspace, kind: str, start, end, use: Callable[[list[str]], Any]
+) -> tuple[pd.DataFrame, Any]:  # the files, and what `use` makes of them; None without files
     "Do something with the files of a range; when they are compacted meanwhile, list and do it again."
     for tries in range(20):
         parts = list_parts(ws, kind, start=start, end=end)
-        try: return parts, use(list(parts.path)) if len(parts) else None
+        try:
+            return parts, use(list(parts.path)) if len(parts) else None
         except FileNotFoundError:
-            if tries == 19: raise
-            time.sleep(.02*tries)
+            if tries == 19:
+                raise
+            time.sleep(0.02 * tries)
 
-def _read(ws:Workspace, kind:str, start:pd.Timestamp|None, end:pd.Timestamp|None, columns:list[str]|None)->tuple[pd.DataFrame, bool]:
+
+def _read(
+    ws: Workspace,
+    kind: str,
+    start: pd.Timestamp | None,
+    end: pd.Timestamp | None,
+    columns: list[str] | None,
+) -> tuple[pd.DataFrame, bool]:
     "Rows within [start, end] in the order of the files, and whether the files overlap in time."
     fs = _fs(ws.reads.lake_url)[0]
-    parts, f = _listed(ws, kind, start, end, lambda paths: _read_files(fs, paths, columns).to_pandas(split_blocks=True, self_destruct=True))   # two copies at no time
-    if f is None: return (SCHEMA.empty_table() if kind == "snapshots" else pa.table({})).to_pandas(), False
+    parts, f = _listed(
+        ws,
+        kind,
+        start,
+        end,
+        lambda paths: _read_files(fs, paths, columns).to_pandas(
+            split_blocks=True, self_destruct=True
+        ),
+    )  # two copies at no time
+    if f is None:
+        return (SCHEMA.empty_table() if kind == "snapshots" else pa.table({})).to_pandas(), False
     inside = np.ones(len(f), bool)
-    if start is not None: inside &= f.ts >= start
-    if end is not None: inside &= f.ts <= end
-    return f if inside.all() else f[inside].reset_index(drop=True), bool((parts["first"].iloc[1:].values <= parts["last"].cummax().iloc[:-1].values).any())
+    if start is not None:
+        inside &= f.ts >= start
+    if end is not None:
+        inside &= f.ts <= end
+    return f if inside.all() else f[inside].reset_index(drop=True), bool(
+        (parts["first"].iloc[1:].values <= parts["last"].cummax().iloc[:-1].values).any()
+    )
+
 
 def read_parts(
-    ws:Workspace, kind:str="snapshots",
-    *, start:pd.Timestamp|None=None, end:pd.Timestamp|None=None, # inclusive
-    columns:list[str]|None=None  # `ts` among them; None = all
-)->pd.DataFrame:                 # rows in the order of the files; empty when there are none
+    ws: Workspace,
+    kind: str = "snapshots",
+    *,
+    start: pd.Timestamp | None = None,
+    end: pd.Timestamp | None = None,  # inclusive
+    columns: list[str] | None = None,  # `ts` among them; None = all
+) -> pd.DataFrame:  # rows in the order of the files; empty when there are none
     "Rows of the lake within [start, end]."
     return _read(ws, kind, start, end, columns)[0]
 
-def count_rows(ws:Workspace, kind:str="snapshots", *, start:pd.Timestamp|None=None, end:pd.Timestamp|None=None)->pd.DataFrame: # see `list_parts`, plus rows
+
+def count_rows(
+    ws: Workspace,
+    kind: str = "snapshots",
+    *,
+    start: pd.Timestamp | None = None,
+    end: pd.Timestamp | None = None,
+) -> pd.DataFrame:  # see `list_parts`, plus rows
     "The files that touch [start, end] with their rows, from their footers."
     fs = _fs(ws.reads.lake_url)[0]
-    parts, rows = _listed(ws, kind, start, end, lambda paths: [_footer(fs, p).num_rows for p in paths])
+    parts, rows = _listed(
+        ws, kind, start, end, lambda paths: [_footer(fs, p).num_rows for p in paths]
+    )
     return parts.assign(rows=rows or 0)
 
-def _footer(fs, path:str)->pq.FileMetaData:
-    try: return pq.read_metadata(path if _is_local(fs) else fs.open(path))
-    except FileNotFoundError: raise
-    except (pa.ArrowException, OSError, EOFError) as e: raise DataError(_BROKEN.format(path, str(e)[:80])) from None
+
+def _footer(fs, path: str) -> pq.FileMetaData:
+    try:
+        return pq.read_metadata(path if _is_local(fs) else fs.open(path))
+    except FileNotFoundError:
+        raise
+    except (pa.ArrowException, OSError, EOFError) as e:
+        raise DataError(_BROKEN.format(path, str(e)[:80])) from None
+
 
 # %% ../nbs/03_data.ipynb #a7860e6d
-def _once(f:pd.DataFrame)->pd.DataFrame:
+def _once(f: pd.DataFrame) -> pd.DataFrame:
     "One row per coin and moment, in time order: of two that say the same moment a real one wins, then one that knows its market cap."
-    rank = f.assign(_bare=f.market_cap.isna()).sort_values(["ts", "approximate", "_bare"], kind="stable")
+    rank = f.assign(_bare=f.market_cap.isna()).sort_values(
+        ["ts", "approximate", "_bare"], kind="stable"
+    )
     return rank.drop_duplicates(["coin_id", "ts"]).drop(columns="_bare").reset_index(drop=True)
 
-def read_snapshots(
-    ws:Workspace, *, start:pd.Timestamp|None=None, end:pd.Timestamp|None=None, columns:list[str]|None=None
-)->pd.DataFrame:         # market table sorted by ts, one row per coin and moment
-    "Stored snapshots within [start, end]."
-    want = None if columns is None else [*dict.fromkeys(["coin_id", "ts", "approximate", "market_cap", *columns])]
-    f, overlap = _read(ws, "snapshots", start, end, want)
-    return _once(f) if overlap else f       # files are written in time order without repeats
 
-def newest_moment(ws:Workspace, *, end:pd.Timestamp|None=None)->pd.Timestamp|None:
+def read_snapshots(
+    ws: Workspace,
+    *,
+    start: pd.Timestamp | None = None,
+    end: pd.Timestamp | None = None,
+    columns: list[str] | None = None,
+) -> pd.DataFrame:  # market table sorted by ts, one row per coin and moment
+    "Stored snapshots within [start, end]."
+    want = (
+        None
+        if columns is None
+        else [*dict.fromkeys(["coin_id", "ts", "approximate", "market_cap", *columns])]
+    )
+    f, overlap = _read(ws, "snapshots", start, end, want)
+    return _once(f) if overlap else f  # files are written in time order without repeats
+
+
+def newest_moment(ws: Workspace, *, end: pd.Timestamp | None = None) -> pd.Timestamp | None:
     "The time of the newest stored snapshot (at or before `end`), None when there is none."
     parts = list_parts(ws, end=end)
-    if parts.empty or end is None: return None if parts.empty else parts["last"].max()
+    if parts.empty or end is None:
+        return None if parts.empty else parts["last"].max()
     ts = read_snapshots(ws, start=parts["first"].max(), end=end, columns=[]).ts
     return ts.max() if len(ts) else None
 
+
 # %% ../nbs/03_data.ipynb #7d1592cd
-def _not_in(new:pd.DataFrame, have:pd.DataFrame, on:list[str])->pd.DataFrame:
+def _not_in(new: pd.DataFrame, have: pd.DataFrame, on: list[str]) -> pd.DataFrame:
     "The rows of `new` that agree with no row of `have` in the columns `on`."
     seen = have[on].dropna().drop_duplicates().assign(_seen=True)
     return new[new[on].merge(seen, on=on, how="left")._seen.isna().values]
 
+
 def write_snapshot(
-    ws:Workspace,
-    table:pd.DataFrame,  # market table of one moment
-)->str|None:             # path; None when CoinGecko had nothing newer than what is stored
+    ws: Workspace,
+    table: pd.DataFrame,  # market table of one moment
+) -> str | None:  # path; None when CoinGecko had nothing newer than what is stored
     "Store what is new in a snapshot: a row that CoinGecko sent within the last half hour already is not stored twice."
     at = table.ts.iloc[0]
-    new = _not_in(table, read_snapshots(ws, start=at - pd.Timedelta("30min"), end=at, columns=["last_updated"]), ["coin_id", "last_updated"])
-    if len(new) < len(table): log.info("%d of %d coins were not updated since the poll before; they are not stored twice", len(table) - len(new), len(table))
-    return write_part(ws, "snapshots", new, tag=table.run_id.iloc[0], schema=SCHEMA) if len(new) else None
+    new = _not_in(
+        table,
+        read_snapshots(ws, start=at - pd.Timedelta("30min"), end=at, columns=["last_updated"]),
+        ["coin_id", "last_updated"],
+    )
+    if len(new) < len(table):
+        log.info(
+            "%d of %d coins were not updated since the poll before; they are not stored twice",
+            len(table) - len(new),
+            len(table),
+        )
+    return (
+        write_part(ws, "snapshots", new, tag=table.run_id.iloc[0], schema=SCHEMA)
+        if len(new)
+        else None
+    )
+
 
 # %% ../nbs/03_data.ipynb #999190b2
 def compact(
-    ws:Workspace,
-    *, before:pd.Timestamp   # only days that ended by then
-)->int:                      # files that were replaced
+    ws: Workspace,
+    *,
+    before: pd.Timestamp,  # only days that ended by then
+) -> int:  # files that were replaced
     "Make one file of each finished day of snapshots."
     fs, gone = _fs(ws.lake_url)[0], 0
-    if ws.settings.read_from: return 0           # that lake is somebody else's
+    if ws.settings.read_from:
+        return 0  # that lake is somebody else's
     parts = list_parts(ws, end=before)
     for _, day in parts[parts["last"] < before.floor("D")].groupby(parts["first"].dt.date):
-        if len(day) < 2: continue
-        try: rows = _once(_read_files(fs, list(day.path), None).to_pandas())
-        except FileNotFoundError: log.info("another process compacts %s", day["first"].iloc[0].date()); continue
-        write_part(ws, "snapshots", rows.sort_values(["ts", "market_cap_rank", "coin_id"]), tag="day", schema=SCHEMA)
+        if len(day) < 2:
+            continue
+        try:
+            rows = _once(_read_files(fs, list(day.path), None).to_pandas())
+        except FileNotFoundError:
+            log.info("another process compacts %s", day["first"].iloc[0].date())
+            continue
+        write_part(
+            ws,
+            "snapshots",
+            rows.sort_values(["ts", "market_cap_rank", "coin_id"]),
+            tag="day",
+            schema=SCHEMA,
+        )
         gone += _remove(fs, day.path)
     return gone
 
-def _remove(fs:fsspec.AbstractFileSystem, paths:Iterable[str])->int: # how many
+
+def _remove(fs: fsspec.AbstractFileSystem, paths: Iterable[str]) -> int:  # how many
     "Delete files and folders; one that another process has deleted meanwhile is fine."
     paths = list(paths)
     for path in paths:
-        try: fs.rm(path, recursive=True)
-        except FileNotFoundError: log.info("%s is gone already", path)
+        try:
+            fs.rm(path, recursive=True)
+        except FileNotFoundError:
+            log.info("%s is gone already", path)
     return len(paths)
+
 
 # %% ../nbs/03_data.ipynb #215c4530
 def sparkline_history(
-    rows:list[dict],        # /coins/markets with sparklines
-    fetched:pd.Timestamp,
-    *, days:int=7, source:str="coingecko", run_id:str=""
-)->pd.DataFrame:            # market table, price only, marked approximate
+    rows: list[dict],  # /coins/markets with sparklines
+    fetched: pd.Timestamp,
+    *,
+    days: int = 7,
+    source: str = "coingecko",
+    run_id: str = "",
+) -> pd.DataFrame:  # market table, price only, marked approximate
     "Hourly prices out of the sparklines of one answer."
     end, parts = pd.Timestamp(fetched).floor("h"), []
     for r in rows:
-        p = pd.to_numeric(pd.Series((r.get("sparkline_in_7d") or {}).get("price") or [], dtype=object)).values
+        p = pd.to_numeric(
+            pd.Series((r.get("sparkline_in_7d") or {}).get("price") or [], dtype=object)
+        ).values
         ts = end - pd.to_timedelta(np.arange(len(p))[::-1], unit="h")
-        parts.append(pd.DataFrame(dict(coin_id=r["id"], symbol=r["symbol"], name=r["name"], ts=ts, current_price=p)))
+        parts.append(
+            pd.DataFrame(
+                dict(coin_id=r["id"], symbol=r["symbol"], name=r["name"], ts=ts, current_price=p)
+            )
+        )
     f = pd.concat(parts, ignore_index=True).dropna(subset="current_price")
-    f = f[(f.ts > end - pd.Timedelta(days=days)) & (f.ts < pd.Timestamp(fetched) - pd.Timedelta("30min"))]
+    f = f[
+        (f.ts > end - pd.Timedelta(days=days))
+        & (f.ts < pd.Timestamp(fetched) - pd.Timedelta("30min"))
+    ]
     return market_table(f.assign(approximate=True, source=source, run_id=run_id))
 
+
 # %% ../nbs/03_data.ipynb #fa2cccf9
-def fetch_history(ws:Workspace, *, num_coins:int=250)->pd.DataFrame: # market table: approximate hours, then now
+def fetch_history(
+    ws: Workspace, *, num_coins: int = 250
+) -> pd.DataFrame:  # market table: approximate hours, then now
     "The market right now with its past week out of the sparklines; stores nothing."
     with open_source(ws) as c:
         rows, now = c.markets(num_coins), pd.Timestamp(utcnow())
-    return pd.concat([sparkline_history(rows, now, source=c.source), parse_markets(rows, now, source=c.source)], ignore_index=True)
+    return pd.concat(
+        [sparkline_history(rows, now, source=c.source), parse_markets(rows, now, source=c.source)],
+        ignore_index=True,
+    )
+
 
 # %% ../nbs/03_data.ipynb #9aafc8e9
 def chart_history(
-    chart:dict, row:dict, *, source:str="coingecko", run_id:str=""
-)->pd.DataFrame:            # market table: price, market cap, volume
+    chart: dict, row: dict, *, source: str = "coingecko", run_id: str = ""
+) -> pd.DataFrame:  # market table: price, market cap, volume
     "Market table of one coin from `/coins/{id}/market_chart`."
     cols = dict(current_price="prices", market_cap="market_caps", total_volume="total_volumes")
-    try: f = pd.DataFrame({k: pd.Series(dict(chart[c]), dtype="float64") for k, c in cols.items()})    # by their times, not by their places
-    except (ValueError, TypeError) as e: raise DataError(f"the chart of {row['id']!r} cannot be read ({str(e)[:80]}); nothing was stored.") from None
+    try:
+        f = pd.DataFrame(
+            {k: pd.Series(dict(chart[c]), dtype="float64") for k, c in cols.items()}
+        )  # by their times, not by their places
+    except (ValueError, TypeError) as e:
+        raise DataError(
+            f"the chart of {row['id']!r} cannot be read ({str(e)[:80]}); nothing was stored."
+        ) from None
     f["ts"] = pd.to_datetime(f.index, unit="ms", utc=True).floor("h")
-    return market_table(f.drop_duplicates("ts").assign(coin_id=row["id"], symbol=row["symbol"], name=row["name"], approximate=True, source=source, run_id=run_id))
+    return market_table(
+        f.drop_duplicates("ts").assign(
+            coin_id=row["id"],
+            symbol=row["symbol"],
+            name=row["name"],
+            approximate=True,
+            source=source,
+            run_id=run_id,
+        )
+    )
 
-def _chart(ws:Workspace, c:CoinGecko, row:dict, days:int, now:pd.Timestamp, run_id:str)->pd.DataFrame:
+
+def _chart(
+    ws: Workspace, c: CoinGecko, row: dict, days: int, now: pd.Timestamp, run_id: str
+) -> pd.DataFrame:
     "The chart of one coin: the kept one when it is younger than a day, else asked for and kept; empty when there is none."
     fs, root = _fs(ws.lake_url)
     path = f"{root}/charts/{days}d/{quote(row['id'], safe='')}.parquet"
-    if fs.exists(path) and (kept := pd.read_parquet(io.BytesIO(fs.cat_file(path)))).ts.max() > now - pd.Timedelta("24h"): return kept
-    try: f = chart_history(c.chart(row["id"], days, now), row, source=c.source, run_id=run_id)
-    except NotFound as e: log.warning("%s It is left out.", e); return SCHEMA.empty_table().to_pandas()
+    if fs.exists(path) and (
+        kept := pd.read_parquet(io.BytesIO(fs.cat_file(path)))
+    ).ts.max() > now - pd.Timedelta("24h"):
+        return kept
+    try:
+        f = chart_history(c.chart(row["id"], days, now), row, source=c.source, run_id=run_id)
+    except NotFound as e:
+        log.warning("%s It is left out.", e)
+        return SCHEMA.empty_table().to_pandas()
     write_file(fs, path, to_parquet(f, SCHEMA))
     return f
 
+
 # %% ../nbs/03_data.ipynb #fc410903
-def _history(ws:Workspace, num_coins:int, days:int, deep:bool, run_id:str, as_of:pd.Timestamp|None, progress:Callable)->pd.DataFrame:
+def _history(
+    ws: Workspace,
+    num_coins: int,
+    days: int,
+    deep: bool,
+    run_id: str,
+    as_of: pd.Timestamp | None,
+    progress: Callable,
+) -> pd.DataFrame:
     "Hourly rows of the past, as the source tells them."
     with open_source(ws) as c:
         rows, now = c.markets(num_coins), pd.Timestamp(as_of or utcnow())
-        if not deep: return sparkline_history(rows, now, days=days, source=c.source, run_id=run_id)
-        calls = len(rows)*-(-days//90)
-        log.info("%d charts need %d calls, about %d minutes at %d a minute; stop whenever you like, another call goes on from there", len(rows), calls, calls/c.per_minute, c.per_minute)
-        return pd.concat([_chart(ws, c, r, days, now, run_id) for r in progress(rows, desc="charts", unit="coin")], ignore_index=True)
+        if not deep:
+            return sparkline_history(rows, now, days=days, source=c.source, run_id=run_id)
+        calls = len(rows) * -(-days // 90)
+        log.info(
+            "%d charts need %d calls, about %d minutes at %d a minute; stop whenever you like, another call goes on from there",
+            len(rows),
+            calls,
+            calls / c.per_minute,
+            c.per_minute,
+        )
+        return pd.concat(
+            [
+                _chart(ws, c, r, days, now, run_id)
+                for r in progress(rows, desc="charts", unit="coin")
+            ],
+            ignore_index=True,
+        )
+
 
 def backfill(
-    ws:Workspace,
-    *, num_coins:int=250, days:int=7,
-    deep:bool=False,         # also ask for each coin's chart: volumes and market caps, one call per coin and 90 days
-    run_id:str="", as_of:pd.Timestamp|None=None,
-    progress:Callable=lambda it, **kw: it # e.g. tqdm
-)->pd.DataFrame:             # the rows that were added
+    ws: Workspace,
+    *,
+    num_coins: int = 250,
+    days: int = 7,
+    deep: bool = False,  # also ask for each coin's chart: volumes and market caps, one call per coin and 90 days
+    run_id: str = "",
+    as_of: pd.Timestamp | None = None,
+    progress: Callable = lambda it, **kw: it,  # e.g. tqdm
+) -> pd.DataFrame:  # the rows that were added
     "Give a young lake a past; what is stored already is left as it is (a deep backfill adds to hours that have a price only)."
     f = _history(ws, num_coins, days, deep, run_id, as_of, progress)
-    if f.empty: return f
+    if f.empty:
+        return f
     have = read_snapshots(ws, start=f.ts.min() - pd.Timedelta("1h"), columns=["market_cap"])
-    if deep: have = have[have.market_cap.notna()]
-    f = _not_in(f.assign(hour=f.ts.dt.floor("h")), have.assign(hour=have.ts.dt.floor("h")), ["coin_id", "hour"]).drop(columns="hour").sort_values("ts", kind="stable", ignore_index=True)
-    for _, day in f.groupby(f.ts.dt.date): write_part(ws, "snapshots", day, tag=run_id or "backfill", schema=SCHEMA)
+    if deep:
+        have = have[have.market_cap.notna()]
+    f = (
+        _not_in(
+            f.assign(hour=f.ts.dt.floor("h")),
+            have.assign(hour=have.ts.dt.floor("h")),
+            ["coin_id", "hour"],
+        )
+        .drop(columns="hour")
+        .sort_values("ts", kind="stable", ignore_index=True)
+    )
+    for _, day in f.groupby(f.ts.dt.date):
+        write_part(ws, "snapshots", day, tag=run_id or "backfill", schema=SCHEMA)
     fs, root = _fs(ws.lake_url)
-    if deep: _remove(fs, [f"{root}/charts/{days}d"])
+    if deep:
+        _remove(fs, [f"{root}/charts/{days}d"])
     return f
 
+
 # %% ../nbs/03_data.ipynb #a0c2c996
-_ZERO_IS_MISSING = ["current_price", "market_cap", "total_volume", "circulating_supply", "total_supply", "ath", "high_24h", "low_24h", "fully_diluted_valuation"]
-_ALIASES = dict(fetched_at_utc="ts", timestamp="ts", snapshot_timestamp="ts", id="coin_id", rank="market_cap_rank")
+_ZERO_IS_MISSING = [
+    "current_price",
+    "market_cap",
+    "total_volume",
+    "circulating_supply",
+    "total_supply",
+    "ath",
+    "high_24h",
+    "low_24h",
+    "fully_diluted_valuation",
+]
+_ALIASES = dict(
+    fetched_at_utc="ts",
+    timestamp="ts",
+    snapshot_timestamp="ts",
+    id="coin_id",
+    rank="market_cap_rank",
+)
 
-def _read_import(path:str)->pd.DataFrame:
+
+def _read_import(path: str) -> pd.DataFrame:
     "The raw table of an import file, everything as text for CSV."
-    try: return pd.read_parquet(path) if str(path).endswith(".parquet") else pd.read_csv(path, dtype=str)
-    except FileNotFoundError: raise DataError(f"{path} does not exist.") from None
-    except (ValueError, OSError, UnicodeDecodeError, EOFError, zlib.error) as e: raise DataError(f"{path} is neither CSV nor Parquet that can be read ({str(e)[:80]}).") from None
+    try:
+        return (
+            pd.read_parquet(path)
+            if str(path).endswith(".parquet")
+            else pd.read_csv(path, dtype=str)
+        )
+    except FileNotFoundError:
+        raise DataError(f"{path} does not exist.") from None
+    except (ValueError, OSError, UnicodeDecodeError, EOFError, zlib.error) as e:
+        raise DataError(
+            f"{path} is neither CSV nor Parquet that can be read ({str(e)[:80]})."
+        ) from None
 
-def _numeric(f:pd.DataFrame, path:str)->pd.DataFrame:
+
+def _numeric(f: pd.DataFrame, path: str) -> pd.DataFrame:
     "Columns of numbers as floats; the first value that is no number is an error with its row."
     for c in [c for c in NUMBERS if c in f]:
         x = pd.to_numeric(f[c], errors="coerce")
         bad = f.index[(x.isna() & f[c].notna()) | np.isinf(x)]
-        if len(bad): raise DataError(f"{path}, row {bad[0] + 2}: {c} is {f[c][bad[0]]!r}, not a number; correct it or leave it empty. Nothing was imported.")
+        if len(bad):
+            raise DataError(
+                f"{path}, row {bad[0] + 2}: {c} is {f[c][bad[0]]!r}, not a number; correct it or leave it empty. Nothing was imported."
+            )
         f[c] = x.astype("float64").where(~((c in _ZERO_IS_MISSING) & x.eq(0)))
     return f
 
+
 # %% ../nbs/03_data.ipynb #23efad0d
 def parse_import(
-    path:str,              # CSV (also .gz) or Parquet
-    *, run_id:str=""
-)->tuple[pd.DataFrame, dict]: # market table, and a report {rows, duplicates, coins, snapshots, first, last}
+    path: str,  # CSV (also .gz) or Parquet
+    *,
+    run_id: str = "",
+) -> tuple[
+    pd.DataFrame, dict
+]:  # market table, and a report {rows, duplicates, coins, snapshots, first, last}
     "Read and check a table of recorded snapshots; nothing is stored."
     f = _read_import(path)
     f = f.rename(columns={k: v for k, v in _ALIASES.items() if v not in f})
     f = f.astype({c: "string" for c in ("coin_id", "symbol", "name") if c in f})
-    if "coin_id" not in f and "name" in f: f["coin_id"] = f.name.str.strip().str.lower().str.replace(r"\s+", "-", regex=True)
+    if "coin_id" not in f and "name" in f:
+        f["coin_id"] = f.name.str.strip().str.lower().str.replace(r"\s+", "-", regex=True)
     lacks = [c for c in ("ts", "coin_id", "current_price") if c not in f]
-    if lacks: raise DataError(f"{path} lacks {', '.join(lacks)}; needed are a time (fetched_at_utc or ts), id or name (a symbol is not unique), and current_price. It has {', '.join(map(str, f.columns[:12]))}. Nothing was imported.")
-    if len(bad := f.index[f.coin_id.isna()]): raise DataError(f"{path}, row {bad[0] + 2}: the coin has neither id nor name. Nothing was imported.")
-    if pd.api.types.is_numeric_dtype(f.ts): raise DataError(f"{path}: times are numbers ({f.ts.iloc[0]}); use ISO-8601 text or timestamps in UTC. Nothing was imported.")
+    if lacks:
+        raise DataError(
+            f"{path} lacks {', '.join(lacks)}; needed are a time (fetched_at_utc or ts), id or name (a symbol is not unique), and current_price. It has {', '.join(map(str, f.columns[:12]))}. Nothing was imported."
+        )
+    if len(bad := f.index[f.coin_id.isna()]):
+        raise DataError(
+            f"{path}, row {bad[0] + 2}: the coin has neither id nor name. Nothing was imported."
+        )
+    if pd.api.types.is_numeric_dtype(f.ts):
+        raise DataError(
+            f"{path}: times are numbers ({f.ts.iloc[0]}); use ISO-8601 text or timestamps in UTC. Nothing was imported."
+        )
     ts = pd.to_datetime(f.ts, utc=True, errors="coerce", format="ISO8601")
-    if ts.isna().any(): raise DataError(f"{path}, row {ts.index[ts.isna()][0] + 2}: {f.ts[ts.isna()].iloc[0]!r} is not a time; use ISO-8601 in UTC. Nothing was imported.")
-    f = market_table(_numeric(f.assign(ts=ts), path).assign(source="import", run_id=run_id, approximate=False, symbol=f.get("symbol", f.coin_id).str.lower(), name=f.get("name", f.coin_id)))
+    if ts.isna().any():
+        raise DataError(
+            f"{path}, row {ts.index[ts.isna()][0] + 2}: {f.ts[ts.isna()].iloc[0]!r} is not a time; use ISO-8601 in UTC. Nothing was imported."
+        )
+    f = market_table(
+        _numeric(f.assign(ts=ts), path).assign(
+            source="import",
+            run_id=run_id,
+            approximate=False,
+            symbol=f.get("symbol", f.coin_id).str.lower(),
+            name=f.get("name", f.coin_id),
+        )
+    )
     n = len(f)
     f = f.drop_duplicates([c for c in f if c != "market_cap_rank"], ignore_index=True)
     clash = f[f.duplicated(["coin_id", "ts"], keep=False)]
-    if len(clash): raise DataError(f"{path}: {clash.coin_id.iloc[0]!r} has two different rows at {clash.ts.iloc[0]}; keep one of them. Nothing was imported.")
-    return f, dict(rows=n, duplicates=n - len(f), coins=f.coin_id.nunique(), snapshots=f.ts.nunique(), first=f.ts.min(), last=f.ts.max())
+    if len(clash):
+        raise DataError(
+            f"{path}: {clash.coin_id.iloc[0]!r} has two different rows at {clash.ts.iloc[0]}; keep one of them. Nothing was imported."
+        )
+    return f, dict(
+        rows=n,
+        duplicates=n - len(f),
+        coins=f.coin_id.nunique(),
+        snapshots=f.ts.nunique(),
+        first=f.ts.min(),
+        last=f.ts.max(),
+    )
+
 
 # %% ../nbs/03_data.ipynb #06a4f945
 def import_file(
-    ws:Workspace, path:str, *, run_id:str="import"
-)->tuple[pd.DataFrame, dict]: # rows that were new, the report of `parse_import` plus `stored`
+    ws: Workspace, path: str, *, run_id: str = "import"
+) -> tuple[pd.DataFrame, dict]:  # rows that were new, the report of `parse_import` plus `stored`
     "Bring recorded snapshots into the lake of a real workspace; rows that are there already are not stored twice."
     f, report = parse_import(path, run_id=run_id)
     claim(ws, "coingecko")
-    new = _not_in(f, read_snapshots(ws, start=report["first"], end=report["last"], columns=[]), ["coin_id", "ts"])
-    for _, day in new.groupby(new.ts.dt.date): write_part(ws, "snapshots", day, tag=run_id, schema=SCHEMA)
+    new = _not_in(
+        f,
+        read_snapshots(ws, start=report["first"], end=report["last"], columns=[]),
+        ["coin_id", "ts"],
+    )
+    for _, day in new.groupby(new.ts.dt.date):
+        write_part(ws, "snapshots", day, tag=run_id, schema=SCHEMA)
     return new, report | {"stored": len(new)}
 
+
 # %% ../nbs/03_data.ipynb #10ba265c
-def dataset_versions(ws:Workspace, name:str)->list[dict]: # metadata, oldest first
+def dataset_versions(ws: Workspace, name: str) -> list[dict]:  # metadata, oldest first
     "All finished versions of the dataset `name`."
     fs, root = _fs(ws.reads.datasets_url)
     folders = fs.ls(f"{root}/{name}", detail=False) if fs.exists(f"{root}/{name}") else []
     metas = [m for f in folders if fs.exists(m := f"{f.rstrip('/')}/_metadata.json")]
-    return sorted((json.loads(fs.cat_file(m)) for m in metas), key=lambda m: (m["created_at"], m["version"]))
+    return sorted(
+        (json.loads(fs.cat_file(m)) for m in metas), key=lambda m: (m["created_at"], m["version"])
+    )
 
-def find_dataset(ws:Workspace, name:str, version:str|int="latest")->dict:
+
+def find_dataset(ws: Workspace, name: str, version: str | int = "latest") -> dict:
     "Metadata of one version (`latest`, `latest-1`, `3`, `v3`); an unknown one is an error that lists what there is."
     all_, v = dataset_versions(ws, name), str(version).removeprefix("v")
     if m := re.fullmatch(r"latest(?:-(\d+))?", v):
-        if int(m[1] or 0) < len(all_): return all_[-1 - int(m[1] or 0)]
+        if int(m[1] or 0) < len(all_):
+            return all_[-1 - int(m[1] or 0)]
     for d in all_:
-        if str(d["version"]) == v: return d
-    raise DataError(f"there is no {name} {version!r} in workspace {ws.reads.name!r}; there are {[d['version'] for d in all_] or 'none – run: crypto-anomaly run build_dataset'}.")
+        if str(d["version"]) == v:
+            return d
+    raise DataError(
+        f"there is no {name} {version!r} in workspace {ws.reads.name!r}; there are {[d['version'] for d in all_] or 'none – run: crypto-anomaly run build_dataset'}."
+    )
+
 
 # %% ../nbs/03_data.ipynb #20276ce7
-def new_dataset(ws:Workspace, *names:str)->int: # the version number, unused in all of `names`
+def new_dataset(ws: Workspace, *names: str) -> int:  # the version number, unused in all of `names`
     "Claim the next version; two builds at once get two numbers."
     fs, root = _fs(ws.datasets_url)
-    folders = [f for n in names if fs.exists(f"{root}/{n}") for f in fs.ls(f"{root}/{n}", detail=False)]
+    folders = [
+        f for n in names if fs.exists(f"{root}/{n}") for f in fs.ls(f"{root}/{n}", detail=False)
+    ]
     v = 1 + max((int(m[1]) for f in folders if (m := re.search(r"/v_(\d+)/?$", f))), default=0)
     while True:
         try:
             fs.makedirs(f"{root}/{names[0]}/v_{v}", exist_ok=True)
-            fs.pipe_file(f"{root}/{names[0]}/v_{v}/_building", b"", mode="create"); return v
-        except FileExistsError: v += 1
+            fs.pipe_file(f"{root}/{names[0]}/v_{v}/_building", b"", mode="create")
+            return v
+        except FileExistsError:
+            v += 1
+
 
 def write_dataset_part(
-    ws:Workspace, name:str, version:int,
-    number:int,             # of the first part
-    frame:pd.DataFrame,
-    *, part_rows:int=100_000
-)->list[dict]:              # path, rows, bytes, sha256 of each part
+    ws: Workspace,
+    name: str,
+    version: int,
+    number: int,  # of the first part
+    frame: pd.DataFrame,
+    *,
+    part_rows: int = 100_000,
+) -> list[dict]:  # path, rows, bytes, sha256 of each part
     "Write rows of a version as parts; `finish_dataset` makes them a dataset."
     fs, root = _fs(ws.datasets_url)
     parts = []
     for i in range(0, len(frame), part_rows):
-        path, data = f"{root}/{name}/v_{version}/part-{number + len(parts):04}.parquet", to_parquet(frame.iloc[i:i + part_rows])
+        path, data = (
+            f"{root}/{name}/v_{version}/part-{number + len(parts):04}.parquet",
+            to_parquet(frame.iloc[i : i + part_rows]),
+        )
         write_file(fs, path, data)
-        parts.append(dict(path=path, rows=len(frame.iloc[i:i + part_rows]), bytes=len(data), sha256=hashlib.sha256(data).hexdigest()))
+        parts.append(
+            dict(
+                path=path,
+                rows=len(frame.iloc[i : i + part_rows]),
+                bytes=len(data),
+                sha256=hashlib.sha256(data).hexdigest(),
+            )
+        )
     return parts
 
+
 def finish_dataset(
-    ws:Workspace, name:str, version:int,
-    parts:list[dict],           # of all `write_dataset_part`
-    *, now:pd.Timestamp,        # creation time
-    snapshots:int, first:pd.Timestamp|None, last:pd.Timestamp|None, # moments in it, their range
-    **meta                      # goes into the metadata
-)->dict:                        # the metadata
+    ws: Workspace,
+    name: str,
+    version: int,
+    parts: list[dict],  # of all `write_dataset_part`
+    *,
+    now: pd.Timestamp,  # creation time
+    snapshots: int,
+    first: pd.Timestamp | None,
+    last: pd.Timestamp | None,  # moments in it, their range
+    **meta,  # goes into the metadata
+) -> dict:  # the metadata
     "Make the parts a dataset by writing its metadata; refuses to overwrite."
     fs, root = _fs(ws.datasets_url)
-    meta = dict(name=name, version=version, created_at=iso(now), total_samples=sum(p["rows"] for p in parts), snapshot_count=snapshots, snapshot_range=[iso(first), iso(last)] if parts else None,
-                content_hash=hashlib.sha256("".join(p["sha256"] for p in parts).encode()).hexdigest(), paths=[p["path"] for p in parts], parts=parts) | meta
-    if fs.exists(path := f"{root}/{name}/v_{version}/_metadata.json"): raise DataError(f"{name} v{version} exists; datasets are never overwritten.")
+    meta = (
+        dict(
+            name=name,
+            version=version,
+            created_at=iso(now),
+            total_samples=sum(p["rows"] for p in parts),
+            snapshot_count=snapshots,
+            snapshot_range=[iso(first), iso(last)] if parts else None,
+            content_hash=hashlib.sha256("".join(p["sha256"] for p in parts).encode()).hexdigest(),
+            paths=[p["path"] for p in parts],
+            parts=parts,
+        )
+        | meta
+    )
+    if fs.exists(path := f"{root}/{name}/v_{version}/_metadata.json"):
+        raise DataError(f"{name} v{version} exists; datasets are never overwritten.")
     write_file(fs, path, json.dumps(jsonable(meta), indent=1).encode())
     return meta
 
-def write_dataset(ws:Workspace, name:str, frame:pd.DataFrame, *, version:int, now:pd.Timestamp, **meta)->dict: # the metadata
+
+def write_dataset(
+    ws: Workspace, name: str, frame: pd.DataFrame, *, version: int, now: pd.Timestamp, **meta
+) -> dict:  # the metadata
     "Write one version of a dataset that is at hand as a whole."
     parts = write_dataset_part(ws, name, version, 0, frame)
-    return finish_dataset(ws, name, version, parts, now=now, snapshots=int(frame.ts.nunique()), first=frame.ts.min(), last=frame.ts.max(), **meta)
+    return finish_dataset(
+        ws,
+        name,
+        version,
+        parts,
+        now=now,
+        snapshots=int(frame.ts.nunique()),
+        first=frame.ts.min(),
+        last=frame.ts.max(),
+        **meta,
+    )
+
 
 # %% ../nbs/03_data.ipynb #5c1d7f38
 def read_dataset(
-    ws:Workspace, name:str, version:str|int="latest",
-    *, columns:list[str]|None=None # None = all
-)->tuple[pd.DataFrame, dict]:      # rows and metadata
+    ws: Workspace,
+    name: str,
+    version: str | int = "latest",
+    *,
+    columns: list[str] | None = None,  # None = all
+) -> tuple[pd.DataFrame, dict]:  # rows and metadata
     "One version of a dataset; a part that is gone or changed is an error."
     meta = find_dataset(ws, name, version)
     fs, root = _fs(ws.reads.datasets_url)
-    if "parts" not in meta: raise DataError(f"{name} v{meta['version']} was written by an older version of this project; build a new one: crypto-anomaly run build_dataset.")
-    changed = DataError(f"{name} v{meta['version']} is not what was written (content hash differs); build a new one: crypto-anomaly run build_dataset.")
-    def part(p:dict)->pd.DataFrame:
-        try: data = fs.cat_file(f"{root}/{name}/v_{meta['version']}/{p['path'].rsplit('/', 1)[1]}")
-        except FileNotFoundError: raise changed from None
-        if hashlib.sha256(data).hexdigest() != p["sha256"]: raise changed
+    if "parts" not in meta:
+        raise DataError(
+            f"{name} v{meta['version']} was written by an older version of this project; build a new one: crypto-anomaly run build_dataset."
+        )
+    changed = DataError(
+        f"{name} v{meta['version']} is not what was written (content hash differs); build a new one: crypto-anomaly run build_dataset."
+    )
+
+    def part(p: dict) -> pd.DataFrame:
+        try:
+            data = fs.cat_file(f"{root}/{name}/v_{meta['version']}/{p['path'].rsplit('/', 1)[1]}")
+        except FileNotFoundError:
+            raise changed from None
+        if hashlib.sha256(data).hexdigest() != p["sha256"]:
+            raise changed
         return pd.read_parquet(io.BytesIO(data), columns=columns)
+
     parts = [part(p) for p in meta["parts"]]
-    return (pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns or [])), meta
+    return (
+        pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns or [])
+    ), meta
+
 
 # %% ../nbs/03_data.ipynb #97ae03bd
 DATASETS = ("training_dataset", "eval_holdout")
 
+
 def inspect_dataset(
-    ws:Workspace, name:str="training_dataset",
-    *, version:str|int="latest",
-    detailed:bool=False     # also open it: columns, memory, coins, rows per coin
-)->dict:                    # status 'ok', 'not_found' or 'error', and the facts
+    ws: Workspace,
+    name: str = "training_dataset",
+    *,
+    version: str | int = "latest",
+    detailed: bool = False,  # also open it: columns, memory, coins, rows per coin
+) -> dict:  # status 'ok', 'not_found' or 'error', and the facts
     "What there is to know of one dataset."
     facts = dict(workspace=ws.reads.name, dataset=name)
-    if not dataset_versions(ws, name): return facts | dict(status="not_found", message="run: crypto-anomaly run build_dataset")
+    if not dataset_versions(ws, name):
+        return facts | dict(status="not_found", message="run: crypto-anomaly run build_dataset")
     try:
         m = find_dataset(ws, name, version)
         first, last = m["snapshot_range"] or (None, None)
-        facts |= dict(status="ok", version=m["version"], rows=m["total_samples"], columns=m.get("n_features"), snapshots=m["snapshot_count"], first=first, last=last, builder=m.get("builder_run_id"), created_at=m["created_at"], content_hash=m["content_hash"])
-        if not detailed: return facts
+        facts |= dict(
+            status="ok",
+            version=m["version"],
+            rows=m["total_samples"],
+            columns=m.get("n_features"),
+            snapshots=m["snapshot_count"],
+            first=first,
+            last=last,
+            builder=m.get("builder_run_id"),
+            created_at=m["created_at"],
+            content_hash=m["content_hash"],
+        )
+        if not detailed:
+            return facts
         f, _ = read_dataset(ws, name, m["version"])
-    except DataError as e: return facts | dict(status="error", message=str(e))
-    if f.empty: return facts
+    except DataError as e:
+        return facts | dict(status="error", message=str(e))
+    if f.empty:
+        return facts
     per = f.coin_id.value_counts()
-    return facts | dict(column_names=list(f), memory_mb=round(f.memory_usage(deep=True).sum()/1e6, 1), unique_timestamps=f.ts.nunique(), span_hours=(f.ts.max() - f.ts.min())/pd.Timedelta("1h"), unique_coins=len(per), rows_per_coin=[int(per.min()), float(per.median()), int(per.max())])
+    return facts | dict(
+        column_names=list(f),
+        memory_mb=round(f.memory_usage(deep=True).sum() / 1e6, 1),
+        unique_timestamps=f.ts.nunique(),
+        span_hours=(f.ts.max() - f.ts.min()) / pd.Timedelta("1h"),
+        unique_coins=len(per),
+        rows_per_coin=[int(per.min()), float(per.median()), int(per.max())],
+    )
 
-def compare_datasets(a:Workspace, b:Workspace, name:str="training_dataset")->pd.DataFrame: # one row per fact: both sides, and whether they agree
+
+def compare_datasets(
+    a: Workspace, b: Workspace, name: str = "training_dataset"
+) -> pd.DataFrame:  # one row per fact: both sides, and whether they agree
     "The newest version of a dataset in two workspaces."
     one, two = (inspect_dataset(w, name, detailed=True) for w in (a, b))
-    facts = [k for k in dict.fromkeys([*one, *two]) if k not in ("workspace", "dataset", "column_names")]
-    return pd.DataFrame([{"fact": k, a.reads.name: one.get(k), b.reads.name: two.get(k), "same": one.get(k) == two.get(k)} for k in facts], dtype=object)
+    facts = [
+        k for k in dict.fromkeys([*one, *two]) if k not in ("workspace", "dataset", "column_names")
+    ]
+    return pd.DataFrame(
+        [
+            {
+                "fact": k,
+                a.reads.name: one.get(k),
+                b.reads.name: two.get(k),
+                "same": one.get(k) == two.get(k),
+            }
+            for k in facts
+        ],
+        dtype=object,
+    )
+
 
 # %% ../nbs/03_data.ipynb #d2c94e61
 @dataclass(frozen=True)
 class Quality:
     "What is there and what is not in a stretch of the market table."
-    moments:pd.DataFrame   # per moment: coins, approximate (share of rows)
-    gaps:pd.DataFrame      # start, end, hours: silences longer than the limit
-    nulls:pd.Series        # share of missing values per field, of rows that are not approximate
-    coins:pd.DataFrame     # per coin: rows, first, last, late (hours that its newest row was behind the poll)
-    covered:float          # share of hours with at least one snapshot
-    approximate:float      # share of rows rebuilt from sparklines or charts
-    repeated:int           # rows that say what the coin's row within the half hour before said
+
+    moments: pd.DataFrame  # per moment: coins, approximate (share of rows)
+    gaps: pd.DataFrame  # start, end, hours: silences longer than the limit
+    nulls: pd.Series  # share of missing values per field, of rows that are not approximate
+    coins: (
+        pd.DataFrame
+    )  # per coin: rows, first, last, late (hours that its newest row was behind the poll)
+    covered: float  # share of hours with at least one snapshot
+    approximate: float  # share of rows rebuilt from sparklines or charts
+    repeated: int  # rows that say what the coin's row within the half hour before said
 
     @property
-    def late(self)->pd.DataFrame: return self.coins[self.coins.late > 1].sort_values("late", ascending=False)
+    def late(self) -> pd.DataFrame:
+        return self.coins[self.coins.late > 1].sort_values("late", ascending=False)
+
     @property
-    def text(self)->str:
+    def text(self) -> str:
         "The findings in a sentence."
         longest = f", the longest {self.gaps.hours.max():.1f} h" if len(self.gaps) else ""
         return f"{self.covered:.0%} of {self.hours:,} hours are there, {len(self.gaps)} gaps{longest}; {len(self.coins)} coins, {len(self.late)} late; {self.repeated:,} rows repeated; {self.approximate:.0%} price only"
-    @property
-    def hours(self)->int: return 1 + int((self.moments.index[-1].floor("h") - self.moments.index[0].floor("h"))/pd.Timedelta("1h"))
 
-def _repeats(table:pd.DataFrame)->int:
+    @property
+    def hours(self) -> int:
+        return 1 + int(
+            (self.moments.index[-1].floor("h") - self.moments.index[0].floor("h"))
+            / pd.Timedelta("1h")
+        )
+
+
+def _repeats(table: pd.DataFrame) -> int:
     "Rows that say what the coin's row within the half hour before said: the same values, whatever the time of the poll."
-    f = table[["coin_id", "ts", "current_price", "market_cap", "total_volume"]].sort_values(["coin_id", "ts"])
+    f = table[["coin_id", "ts", "current_price", "market_cap", "total_volume"]].sort_values(
+        ["coin_id", "ts"]
+    )
     before = f.groupby("coin_id").shift()
-    same = [f[c].eq(before[c]) | (f[c].isna() & before[c].isna()) for c in before.columns if c != "ts"]
+    same = [
+        f[c].eq(before[c]) | (f[c].isna() & before[c].isna()) for c in before.columns if c != "ts"
+    ]
     return int((same[0] & same[1] & same[2] & (f.ts - before.ts <= pd.Timedelta("30min"))).sum())
 
-def lake_quality(ws:Workspace, *, hours:float=168, end:pd.Timestamp|None=None)->Quality:
+
+def lake_quality(ws: Workspace, *, hours: float = 168, end: pd.Timestamp | None = None) -> Quality:
     "The quality of the last `hours` of the lake; of the last week when that would be more than two million rows."
     end = newest_moment(ws, end=end)
-    if end is None: raise DataError("there are no rows to look at; run: crypto-anomaly run ingest")
-    if hours > 168 and count_rows(ws, start=end - pd.Timedelta(hours=hours), end=end).rows.sum() > 2_000_000: hours = 168
+    if end is None:
+        raise DataError("there are no rows to look at; run: crypto-anomaly run ingest")
+    if (
+        hours > 168
+        and count_rows(ws, start=end - pd.Timedelta(hours=hours), end=end).rows.sum() > 2_000_000
+    ):
+        hours = 168
     return data_quality(read_snapshots(ws, start=end - pd.Timedelta(hours=hours), end=end))
 
+
 def data_quality(
-    table:pd.DataFrame,       # market table, not empty
-    *, max_gap_hours:float=1.5
-)->Quality:
+    table: pd.DataFrame,  # market table, not empty
+    *,
+    max_gap_hours: float = 1.5,
+) -> Quality:
     "Look for what is missing, late or double."
-    if table.empty: raise DataError("there are no rows to look at; run: crypto-anomaly run ingest")
-    moments = table.groupby("ts").agg(coins=("coin_id", "nunique"), approximate=("approximate", "mean"))
+    if table.empty:
+        raise DataError("there are no rows to look at; run: crypto-anomaly run ingest")
+    moments = table.groupby("ts").agg(
+        coins=("coin_id", "nunique"), approximate=("approximate", "mean")
+    )
     t = moments.index.to_series()
-    gaps = pd.DataFrame(dict(start=t.shift(), end=t, hours=t.diff()/pd.Timedelta("1h")))
-    lag = (table.ts - table.last_updated)/pd.Timedelta("1h") if "last_updated" in table else pd.Series(np.nan, table.index)
-    coins = table.groupby("coin_id").agg(rows=("ts", "size"), first=("ts", "min"), last=("ts", "max"))
-    coins["late"] = table.assign(late=lag).sort_values("ts").drop_duplicates("coin_id", keep="last").set_index("coin_id").late
+    gaps = pd.DataFrame(dict(start=t.shift(), end=t, hours=t.diff() / pd.Timedelta("1h")))
+    lag = (
+        (table.ts - table.last_updated) / pd.Timedelta("1h")
+        if "last_updated" in table
+        else pd.Series(np.nan, table.index)
+    )
+    coins = table.groupby("coin_id").agg(
+        rows=("ts", "size"), first=("ts", "min"), last=("ts", "max")
+    )
+    coins["late"] = (
+        table.assign(late=lag)
+        .sort_values("ts")
+        .drop_duplicates("coin_id", keep="last")
+        .set_index("coin_id")
+        .late
+    )
     whole = table[~table.approximate.astype(bool)] if not table.approximate.all() else table
-    covered = t.dt.floor("h").nunique()/(1 + int((t.iloc[-1].floor("h") - t.iloc[0].floor("h"))/pd.Timedelta("1h")))
-    return Quality(moments, gaps[gaps.hours > max_gap_hours].reset_index(drop=True), whole[[c for c in NUMBERS if c in table]].isna().mean().sort_values(ascending=False), coins, covered, float(table.approximate.mean()), _repeats(table))
+    covered = t.dt.floor("h").nunique() / (
+        1 + int((t.iloc[-1].floor("h") - t.iloc[0].floor("h")) / pd.Timedelta("1h"))
+    )
+    return Quality(
+        moments,
+        gaps[gaps.hours > max_gap_hours].reset_index(drop=True),
+        whole[[c for c in NUMBERS if c in table]].isna().mean().sort_values(ascending=False),
+        coins,
+        covered,
+        float(table.approximate.mean()),
+        _repeats(table),
+    )
+
 
 # %% ../nbs/03_data.ipynb #48d6c3fa
 def expired(
-    ws:Workspace, *, now:pd.Timestamp,
-    days:int|None=None,        # files of the lake whose newest row is older; None = keep all
-    datasets:int|None=None,    # finished versions to keep of each dataset; None = keep all
-    keep:Iterable[str]=()      # references that stay whatever their age, e.g. 'training_dataset:v3'
-)->list[str]:                  # files and folders
+    ws: Workspace,
+    *,
+    now: pd.Timestamp,
+    days: int | None = None,  # files of the lake whose newest row is older; None = keep all
+    datasets: int | None = None,  # finished versions to keep of each dataset; None = keep all
+    keep: Iterable[str] = (),  # references that stay whatever their age, e.g. 'training_dataset:v3'
+) -> list[str]:  # files and folders
     "What may go."
-    if days is not None and days < 24: raise DataError(f"keeping {days} days is too few: a week of features looks back 17 days; keep at least 24.")
-    if datasets is not None and datasets < 1: raise DataError(f"keeping {datasets} dataset versions is too few; keep at least 1.")
+    if days is not None and days < 24:
+        raise DataError(
+            f"keeping {days} days is too few: a week of features looks back 17 days; keep at least 24."
+        )
+    if datasets is not None and datasets < 1:
+        raise DataError(f"keeping {datasets} dataset versions is too few; keep at least 1.")
     fs, root = _fs(ws.datasets_url)
-    own = replace(ws, settings=ws.settings.model_copy(update=dict(read_from=None)))     # never somebody else's
-    lake = [list_parts(own, kind) for kind in ("snapshots", "predictions", "outcomes") if days is not None]
+    own = replace(
+        ws, settings=ws.settings.model_copy(update=dict(read_from=None))
+    )  # never somebody else's
+    lake = [
+        list_parts(own, kind)
+        for kind in ("snapshots", "predictions", "outcomes")
+        if days is not None
+    ]
     old = [p for parts in lake for p in parts.path[parts["last"] < now - pd.Timedelta(days=days)]]
-    return old + [f"{root}/{n}/v_{m['version']}" for n in DATASETS for m in (dataset_versions(own, n)[:-datasets] if datasets else []) if f"{n}:v{m['version']}" not in set(keep)] + _abandoned(fs, root, now)
+    return (
+        old
+        + [
+            f"{root}/{n}/v_{m['version']}"
+            for n in DATASETS
+            for m in (dataset_versions(own, n)[:-datasets] if datasets else [])
+            if f"{n}:v{m['version']}" not in set(keep)
+        ]
+        + _abandoned(fs, root, now)
+    )
 
-def _abandoned(fs:fsspec.AbstractFileSystem, root:str, now:pd.Timestamp)->list[str]:
+
+def _abandoned(fs: fsspec.AbstractFileSystem, root: str, now: pd.Timestamp) -> list[str]:
     "Folders of builds that never finished and began more than a day ago."
     claims = [p for p in fs.find(root) if p.endswith("/_building")] if fs.exists(root) else []
-    folders = [c.rsplit("/", 1)[0] for c in claims if pd.Timestamp(fs.modified(c)).tz_convert("UTC") < now - pd.Timedelta("1D")]
+    folders = [
+        c.rsplit("/", 1)[0]
+        for c in claims
+        if pd.Timestamp(fs.modified(c)).tz_convert("UTC") < now - pd.Timedelta("1D")
+    ]
     return [f for f in folders if not fs.exists(f"{f}/_metadata.json")]
 
-def remove(ws:Workspace, paths:list[str])->None:
+
+def remove(ws: Workspace, paths: list[str]) -> None:
     "Delete what `expired` named."
     _remove(_fs(ws.lake_url)[0], paths)

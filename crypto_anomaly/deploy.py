@@ -14,192 +14,438 @@ from .pipeline import check_parameters, scheduled_folder, stage_parameters, stag
 from .automation import SCHEDULE, due
 
 # %% auto #0
-__all__ = ['NAME', 'DATA', 'RETRY', 'SECRETS', 'EVENTS', 'RULES', 'DeployError', 'Cluster', 'cron_line', 'period',
-           'workflow_parameters', 'stage_template', 'schedule', 'rollback_template', 'event_binding', 'argo_manifests',
-           'argo_files', 'write_files', 'write_argo', 'compose_files']
+__all__ = [
+    "NAME",
+    "DATA",
+    "RETRY",
+    "SECRETS",
+    "EVENTS",
+    "RULES",
+    "DeployError",
+    "Cluster",
+    "cron_line",
+    "period",
+    "workflow_parameters",
+    "stage_template",
+    "schedule",
+    "rollback_template",
+    "event_binding",
+    "argo_manifests",
+    "argo_files",
+    "write_files",
+    "write_argo",
+    "compose_files",
+]
+
 
 # %% ../nbs/12_deploy.ipynb #0262b76b
 class DeployError(CryptoAnomalyError):
     "Something that cannot be deployed; the message says what to change."
 
-NAME, DATA = "crypto-anomaly", "/data"    # of all that is made; where the volume is mounted
-_API = dict(CronWorkflow="argoproj.io/v1alpha1", WorkflowTemplate="argoproj.io/v1alpha1", WorkflowEventBinding="argoproj.io/v1alpha1", Role="rbac.authorization.k8s.io/v1", RoleBinding="rbac.authorization.k8s.io/v1")
 
-def _name(part:str)->str: return f"{NAME}-{part.replace('_', '-')}"
+NAME, DATA = "crypto-anomaly", "/data"  # of all that is made; where the volume is mounted
+_API = dict(
+    CronWorkflow="argoproj.io/v1alpha1",
+    WorkflowTemplate="argoproj.io/v1alpha1",
+    WorkflowEventBinding="argoproj.io/v1alpha1",
+    Role="rbac.authorization.k8s.io/v1",
+    RoleBinding="rbac.authorization.k8s.io/v1",
+)
 
-def _manifest(kind:str, name:str, **body)->dict:
+
+def _name(part: str) -> str:
+    return f"{NAME}-{part.replace('_', '-')}"
+
+
+def _manifest(kind: str, name: str, **body) -> dict:
     "What every manifest begins with."
-    return dict(apiVersion=_API.get(kind, "v1"), kind=kind, metadata=dict(name=name, labels={"app.kubernetes.io/part-of": NAME}), **body)
+    return dict(
+        apiVersion=_API.get(kind, "v1"),
+        kind=kind,
+        metadata=dict(name=name, labels={"app.kubernetes.io/part-of": NAME}),
+        **body,
+    )
+
 
 # %% ../nbs/12_deploy.ipynb #e9bee4d4
 @dataclass(frozen=True)
 class Cluster:
     "What the pipeline finds on a cluster."
-    namespace:str = NAME
-    image:str = "crypto-anomaly:local"    # as built by deploy/Dockerfile, where the cluster finds it
-    secret:str|None = None                # a Secret that is there already; None = a form to fill in
-    claim:str|None = None                 # a PersistentVolumeClaim that is there already; None = one is made
-    size:str = "20Gi"                     # of the one that is made
-    access:str = "ReadWriteMany"          # or ReadWriteOnce where one node does all
-    storage_class:str|None = None         # None = the default of the cluster
-    cpu:str = "500m"                      # that a pod asks for
-    memory:str = "3Gi"                    # that it may not exceed
+
+    namespace: str = NAME
+    image: str = "crypto-anomaly:local"  # as built by deploy/Dockerfile, where the cluster finds it
+    secret: str | None = None  # a Secret that is there already; None = a form to fill in
+    claim: str | None = None  # a PersistentVolumeClaim that is there already; None = one is made
+    size: str = "20Gi"  # of the one that is made
+    access: str = "ReadWriteMany"  # or ReadWriteOnce where one node does all
+    storage_class: str | None = None  # None = the default of the cluster
+    cpu: str = "500m"  # that a pod asks for
+    memory: str = "3Gi"  # that it may not exceed
+
     def __post_init__(self):
         for k in ("namespace", "secret", "claim"):
-            if not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", v := getattr(self, k) or NAME): raise DeployError(f"{k} {v!r} is no name for Kubernetes; use small letters, digits and dashes.")
+            if not re.fullmatch(
+                r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", v := getattr(self, k) or NAME
+            ):
+                raise DeployError(
+                    f"{k} {v!r} is no name for Kubernetes; use small letters, digits and dashes."
+                )
+
 
 # %% ../nbs/12_deploy.ipynb #c5e51e20
 def cron_line(
-    when:dict  # fields of APScheduler, as in `SCHEDULE`
-)->str:        # minute hour day month weekday, UTC
+    when: dict,  # fields of APScheduler, as in `SCHEDULE`
+) -> str:  # minute hour day month weekday, UTC
     "When to run, as cron writes it."
-    if odd := when.keys() - {"minute", "hour"}: raise DeployError(f"a schedule has the field {min(odd)!r}, which cron counts differently; use minute and hour.")
+    if odd := when.keys() - {"minute", "hour"}:
+        raise DeployError(
+            f"a schedule has the field {min(odd)!r}, which cron counts differently; use minute and hour."
+        )
     return f"{when.get('minute', 0 if 'hour' in when else '*')} {when.get('hour', '*')} * * *"
 
-def period(when:dict)->int: return 86400 if "hour" in when else 3600   # seconds until its next run
+
+def period(when: dict) -> int:
+    return 86400 if "hour" in when else 3600  # seconds until its next run
+
 
 # %% ../nbs/12_deploy.ipynb #4b970ac3
-def _text(x:Any)->str: return "none" if x is None else str(x).lower() if isinstance(x, bool) else str(x)
+def _text(x: Any) -> str:
+    return "none" if x is None else str(x).lower() if isinstance(x, bool) else str(x)
+
 
 def workflow_parameters(
-    stage:str,
-    given:dict|None=None  # values that win over the defaults of the notebook
-)->list[dict]:            # name, value, description
+    stage: str,
+    given: dict | None = None,  # values that win over the defaults of the notebook
+) -> list[dict]:  # name, value, description
     "The parameters of a stage as a workflow has them."
     given = check_parameters(stage, given or {})
-    return [dict(name=k, value=_text(given.get(k, ast.literal_eval(p["default"]))), description=p["help"]) for k, p in stage_parameters(stage).items()]
+    return [
+        dict(
+            name=k, value=_text(given.get(k, ast.literal_eval(p["default"]))), description=p["help"]
+        )
+        for k, p in stage_parameters(stage).items()
+    ]
+
 
 # %% ../nbs/12_deploy.ipynb #806eb190
-RETRY = dict(limit=2, retryPolicy="Always", expression='lastRetry.status == "Error" || asInt(lastRetry.exitCode) in [137, 143]', backoff=dict(duration="60", factor=2))
-SECRETS = dict(CRYPTO_ANOMALY_DB_URL="postgresql://<user>:<password>@<host>/<database>?sslmode=require", CRYPTO_ANOMALY_COINGECKO_API_KEY="<key, or remove the line>",
-               AWS_ACCESS_KEY_ID="<key of the bucket, or remove the line>", AWS_SECRET_ACCESS_KEY="<its secret>", AWS_ENDPOINT_URL="<address of a store that is not Amazon's, or remove the line>", CRYPTO_ANOMALY_API_TOKEN="<openssl rand -hex 32; for the server, no pod of the pipeline gets it>")
+RETRY = dict(
+    limit=2,
+    retryPolicy="Always",
+    expression='lastRetry.status == "Error" || asInt(lastRetry.exitCode) in [137, 143]',
+    backoff=dict(duration="60", factor=2),
+)
+SECRETS = dict(
+    CRYPTO_ANOMALY_DB_URL="postgresql://<user>:<password>@<host>/<database>?sslmode=require",
+    CRYPTO_ANOMALY_COINGECKO_API_KEY="<key, or remove the line>",
+    AWS_ACCESS_KEY_ID="<key of the bucket, or remove the line>",
+    AWS_SECRET_ACCESS_KEY="<its secret>",
+    AWS_ENDPOINT_URL="<address of a store that is not Amazon's, or remove the line>",
+    CRYPTO_ANOMALY_API_TOKEN="<openssl rand -hex 32; for the server, no pod of the pipeline gets it>",
+)
 
-def _keys(secret:str)->list[dict]:
+
+def _keys(secret: str) -> list[dict]:
     "What a pod gets of the Secret, by name; only the database must be there."
     ref = lambda k: dict(name=secret, key=k, optional=k != "CRYPTO_ANOMALY_DB_URL")
-    return [dict(name=k, valueFrom=dict(secretKeyRef=ref(k))) for k in SECRETS if k != "CRYPTO_ANOMALY_API_TOKEN"]
+    return [
+        dict(name=k, valueFrom=dict(secretKeyRef=ref(k)))
+        for k in SECRETS
+        if k != "CRYPTO_ANOMALY_API_TOKEN"
+    ]
 
-def _pod(on:Cluster, args:list[str], inputs:list[str], seconds:int)->dict:
+
+def _pod(on: Cluster, args: list[str], inputs: list[str], seconds: int) -> dict:
     "One run of the command line."
-    box = dict(image=on.image, command=["crypto-anomaly"], args=args, envFrom=[dict(configMapRef=dict(name=NAME))], env=_keys(on.secret or NAME), resources=dict(requests=dict(cpu=on.cpu, memory=on.memory), limits=dict(memory=on.memory)),
-               volumeMounts=[dict(name="data", mountPath=DATA)], securityContext=dict(allowPrivilegeEscalation=False, capabilities=dict(drop=["ALL"])))
-    return dict(name="run", inputs=dict(parameters=[dict(name=k) for k in inputs]), activeDeadlineSeconds=seconds, retryStrategy=RETRY, container=box, volumes=[dict(name="data", persistentVolumeClaim=dict(claimName=on.claim or NAME))],
-                securityContext=dict(runAsNonRoot=True, runAsUser=10001, fsGroup=10001))    # the user of deploy/Dockerfile
+    box = dict(
+        image=on.image,
+        command=["crypto-anomaly"],
+        args=args,
+        envFrom=[dict(configMapRef=dict(name=NAME))],
+        env=_keys(on.secret or NAME),
+        resources=dict(requests=dict(cpu=on.cpu, memory=on.memory), limits=dict(memory=on.memory)),
+        volumeMounts=[dict(name="data", mountPath=DATA)],
+        securityContext=dict(allowPrivilegeEscalation=False, capabilities=dict(drop=["ALL"])),
+    )
+    return dict(
+        name="run",
+        inputs=dict(parameters=[dict(name=k) for k in inputs]),
+        activeDeadlineSeconds=seconds,
+        retryStrategy=RETRY,
+        container=box,
+        volumes=[dict(name="data", persistentVolumeClaim=dict(claimName=on.claim or NAME))],
+        securityContext=dict(runAsNonRoot=True, runAsUser=10001, fsGroup=10001),
+    )  # the user of deploy/Dockerfile
+
 
 # %% ../nbs/12_deploy.ipynb #a1cbeaa0
-_WEEK = 7*86400
+_WEEK = 7 * 86400
 
-def _workflow(template:dict, parameters:list[dict], seconds:int)->dict:
+
+def _workflow(template: dict, parameters: list[dict], seconds: int) -> dict:
     "A workflow that runs `template`; a week later it is gone, its report is on the volume."
-    return dict(entrypoint=template["name"], serviceAccountName=_name("runner"), arguments=dict(parameters=parameters), activeDeadlineSeconds=seconds, ttlStrategy=dict(secondsAfterCompletion=_WEEK), podGC=dict(strategy="OnWorkflowSuccess"), templates=[template])
+    return dict(
+        entrypoint=template["name"],
+        serviceAccountName=_name("runner"),
+        arguments=dict(parameters=parameters),
+        activeDeadlineSeconds=seconds,
+        ttlStrategy=dict(secondsAfterCompletion=_WEEK),
+        podGC=dict(strategy="OnWorkflowSuccess"),
+        templates=[template],
+    )
 
-def _of(where:str, name:str)->str: return "{{" + f"{where}.parameters.{name}" + "}}"
 
-def _template(name:str, on:Cluster, args:list[str], parameters:list[dict], seconds:int)->dict:
+def _of(where: str, name: str) -> str:
+    return "{{" + f"{where}.parameters.{name}" + "}}"
+
+
+def _template(
+    name: str, on: Cluster, args: list[str], parameters: list[dict], seconds: int
+) -> dict:
     "A WorkflowTemplate of one pod, tried at most three times."
-    return _manifest("WorkflowTemplate", _name(name), spec=_workflow(_pod(on, args, [p["name"] for p in parameters], seconds), parameters, 3*seconds))
+    return _manifest(
+        "WorkflowTemplate",
+        _name(name),
+        spec=_workflow(
+            _pod(on, args, [p["name"] for p in parameters], seconds), parameters, 3 * seconds
+        ),
+    )
+
 
 def stage_template(
-    stage:str, on:Cluster,
-    given:dict|None=None  # values that win over the defaults of the notebook
-)->dict:
+    stage: str,
+    on: Cluster,
+    given: dict | None = None,  # values that win over the defaults of the notebook
+) -> dict:
     "A stage that can be submitted by hand, by an event, or as a step of a schedule."
     parameters = workflow_parameters(stage, given)
-    args = ["run", stage, *(x for p in parameters for x in ("-p", p["name"], _of("inputs", p["name"])))]
+    args = [
+        "run",
+        stage,
+        *(x for p in parameters for x in ("-p", p["name"], _of("inputs", p["name"]))),
+    ]
     return _template(stage, on, args, parameters, 86400 if stage == "backfill" else 7200)
 
+
 # %% ../nbs/12_deploy.ipynb #720086bb
-def _step(stage:str, names:list[str])->list[dict]: # the one step of its turn
+def _step(stage: str, names: list[str]) -> list[dict]:  # the one step of its turn
     "A step that runs the template of a stage with the parameters of the whole."
-    return [dict(name=stage.replace("_", "-"), templateRef=dict(name=_name(stage), template="run"), arguments=dict(parameters=[dict(name=k, value=_of("workflow", f"{stage}_{k}")) for k in names]))]
+    return [
+        dict(
+            name=stage.replace("_", "-"),
+            templateRef=dict(name=_name(stage), template="run"),
+            arguments=dict(
+                parameters=[dict(name=k, value=_of("workflow", f"{stage}_{k}")) for k in names]
+            ),
+        )
+    ]
+
 
 def schedule(
-    kind:str,              # of `SCHEDULE`
-    given:dict|None=None   # parameters by stage
-)->dict:
+    kind: str,  # of `SCHEDULE`
+    given: dict | None = None,  # parameters by stage
+) -> dict:
     "The CronWorkflow of a schedule."
-    when, by_stage = SCHEDULE[kind][0], {s: workflow_parameters(s, (given or {}).get(s)) for s in due(kind)}
-    chain = dict(name="chain", steps=[_step(s, [p["name"] for p in ps]) for s, ps in by_stage.items()])
+    when, by_stage = (
+        SCHEDULE[kind][0],
+        {s: workflow_parameters(s, (given or {}).get(s)) for s in due(kind)},
+    )
+    chain = dict(
+        name="chain", steps=[_step(s, [p["name"] for p in ps]) for s, ps in by_stage.items()]
+    )
     parameters = [p | dict(name=f"{s}_{p['name']}") for s, ps in by_stage.items() for p in ps]
-    return _manifest("CronWorkflow", _name(kind), spec=dict(schedules=[cron_line(when)], timezone="UTC", concurrencyPolicy="Forbid", startingDeadlineSeconds=1800, successfulJobsHistoryLimit=3, failedJobsHistoryLimit=3, workflowSpec=_workflow(chain, parameters, period(when))))
+    return _manifest(
+        "CronWorkflow",
+        _name(kind),
+        spec=dict(
+            schedules=[cron_line(when)],
+            timezone="UTC",
+            concurrencyPolicy="Forbid",
+            startingDeadlineSeconds=1800,
+            successfulJobsHistoryLimit=3,
+            failedJobsHistoryLimit=3,
+            workflowSpec=_workflow(chain, parameters, period(when)),
+        ),
+    )
+
 
 # %% ../nbs/12_deploy.ipynb #df2a86bc
-EVENTS = dict(model_approved=("promote", dict(version="payload.version", model_name="payload.model")), rollback_requested=("rollback", dict(to="payload.version", reason="payload.payload.reason")))
-_ACTOR = "argo"    # who rolls back here
+EVENTS = dict(
+    model_approved=("promote", dict(version="payload.version", model_name="payload.model")),
+    rollback_requested=("rollback", dict(to="payload.version", reason="payload.payload.reason")),
+)
+_ACTOR = "argo"  # who rolls back here
 
-def rollback_template(on:Cluster)->dict:
+
+def rollback_template(on: Cluster) -> dict:
     "The rollback as a template; it is a verb, not a notebook."
-    parameters = [dict(name="to", description="A former champion, e.g. v4."), dict(name="reason", description="Why.")]
-    return _template("rollback", on, ["rollback", "--by", _ACTOR, *(f"--{p['name']}={_of('inputs', p['name'])}" for p in parameters)], parameters, 600)
+    parameters = [
+        dict(name="to", description="A former champion, e.g. v4."),
+        dict(name="reason", description="Why."),
+    ]
+    return _template(
+        "rollback",
+        on,
+        [
+            "rollback",
+            "--by",
+            _ACTOR,
+            *(f"--{p['name']}={_of('inputs', p['name'])}" for p in parameters),
+        ],
+        parameters,
+        600,
+    )
 
-def event_binding(event:str)->dict:
+
+def event_binding(event: str) -> dict:
     "What is submitted when `event` arrives, with which of its facts."
     template, facts = EVENTS[event]
-    submit = dict(workflowTemplateRef=dict(name=_name(template)), arguments=dict(parameters=[dict(name=k, valueFrom=dict(event=v)) for k, v in facts.items()]))
-    return _manifest("WorkflowEventBinding", _name(event), spec=dict(event=dict(selector=f'discriminator == "{NAME}" && payload.kind == "{event}" && payload.actor != "{_ACTOR}"' + (" && payload.payload.pending == true" if event == "rollback_requested" else "")), submit=submit))
+    submit = dict(
+        workflowTemplateRef=dict(name=_name(template)),
+        arguments=dict(
+            parameters=[dict(name=k, valueFrom=dict(event=v)) for k, v in facts.items()]
+        ),
+    )
+    return _manifest(
+        "WorkflowEventBinding",
+        _name(event),
+        spec=dict(
+            event=dict(
+                selector=f'discriminator == "{NAME}" && payload.kind == "{event}" && payload.actor != "{_ACTOR}"'
+                + (" && payload.payload.pending == true" if event == "rollback_requested" else "")
+            ),
+            submit=submit,
+        ),
+    )
+
 
 # %% ../nbs/12_deploy.ipynb #a36bcebb
-def _rule(resource:str, *verbs:str, names:list[str]|None=None)->dict:
-    return dict(apiGroups=["argoproj.io"], resources=[resource], verbs=list(verbs)) | (dict(resourceNames=names) if names else {})
+def _rule(resource: str, *verbs: str, names: list[str] | None = None) -> dict:
+    return dict(apiGroups=["argoproj.io"], resources=[resource], verbs=list(verbs)) | (
+        dict(resourceNames=names) if names else {}
+    )
 
-RULES = dict(runner=[_rule("workflowtaskresults", "create", "patch")],
-             events=[_rule("workfloweventbindings", "list"), _rule("workflowtemplates", "get", names=[_name(t) for t, _ in EVENTS.values()]), _rule("workflows", "create")])
 
-def _account(who:str, namespace:str)->list[dict]: # ServiceAccount, Role, RoleBinding
+RULES = dict(
+    runner=[_rule("workflowtaskresults", "create", "patch")],
+    events=[
+        _rule("workfloweventbindings", "list"),
+        _rule("workflowtemplates", "get", names=[_name(t) for t, _ in EVENTS.values()]),
+        _rule("workflows", "create"),
+    ],
+)
+
+
+def _account(who: str, namespace: str) -> list[dict]:  # ServiceAccount, Role, RoleBinding
     "An account and what it may do."
     n = _name(who)
-    return [_manifest("ServiceAccount", n, automountServiceAccountToken=who == "runner"), _manifest("Role", n, rules=RULES[who]),
-            _manifest("RoleBinding", n, roleRef=dict(apiGroup="rbac.authorization.k8s.io", kind="Role", name=n), subjects=[dict(kind="ServiceAccount", name=n, namespace=namespace)])]
+    return [
+        _manifest("ServiceAccount", n, automountServiceAccountToken=who == "runner"),
+        _manifest("Role", n, rules=RULES[who]),
+        _manifest(
+            "RoleBinding",
+            n,
+            roleRef=dict(apiGroup="rbac.authorization.k8s.io", kind="Role", name=n),
+            subjects=[dict(kind="ServiceAccount", name=n, namespace=namespace)],
+        ),
+    ]
+
 
 # %% ../nbs/12_deploy.ipynb #84c38444
-def _config(settings:dict)->dict:
+def _config(settings: dict) -> dict:
     "The ConfigMap."
     s = dict(home=DATA, source="coingecko", log_format="json") | settings
-    if bad := {f"CRYPTO_ANOMALY_{k.upper()}" for k in s} & SECRETS.keys(): raise DeployError(f"{min(bad)} is secret: put it into the Secret, not among the settings.")
+    if bad := {f"CRYPTO_ANOMALY_{k.upper()}" for k in s} & SECRETS.keys():
+        raise DeployError(f"{min(bad)} is secret: put it into the Secret, not among the settings.")
     load_settings(**s)
-    return _manifest("ConfigMap", NAME, data={f"CRYPTO_ANOMALY_{k.upper()}": _text(v) for k, v in s.items()})
+    return _manifest(
+        "ConfigMap", NAME, data={f"CRYPTO_ANOMALY_{k.upper()}": _text(v) for k, v in s.items()}
+    )
 
-def _volume(on:Cluster)->dict:
+
+def _volume(on: Cluster) -> dict:
     "The claim for a volume."
-    return _manifest("PersistentVolumeClaim", NAME, spec=dict(accessModes=[on.access], resources=dict(requests=dict(storage=on.size))) | (dict(storageClassName=on.storage_class) if on.storage_class else {}))
+    return _manifest(
+        "PersistentVolumeClaim",
+        NAME,
+        spec=dict(accessModes=[on.access], resources=dict(requests=dict(storage=on.size)))
+        | (dict(storageClassName=on.storage_class) if on.storage_class else {}),
+    )
+
 
 # %% ../nbs/12_deploy.ipynb #c48878eb
 def argo_manifests(
-    on:Cluster=Cluster(),  # what the cluster has
-    *, parameters:dict[str, dict]|None=None, # by stage, where not those of the notebooks, e.g. {'ingest': {'num_coins': 250}}
-    settings:dict|None=None                  # names of `Settings`, e.g. {'lake_url': 's3://bucket/lake'}
-)->list[dict]:
+    on: Cluster = Cluster(),  # what the cluster has
+    *,
+    parameters: dict[str, dict]
+    | None = None,  # by stage, where not those of the notebooks, e.g. {'ingest': {'num_coins': 250}}
+    settings: dict | None = None,  # names of `Settings`, e.g. {'lake_url': 's3://bucket/lake'}
+) -> list[dict]:
     "Everything that Argo needs to run the pipeline."
     given = parameters or {}
-    if odd := given.keys() - stages().keys(): raise DeployError(f"unknown stage {min(odd)!r}; there are {', '.join(stages())}.")
-    made = [*_account("runner", on.namespace), *_account("events", on.namespace), _config(settings or {})]
-    if not on.secret: made.append(_manifest("Secret", NAME, type="Opaque", stringData=SECRETS))
-    if not on.claim: made.append(_volume(on))
-    made += [*(stage_template(s, on, given.get(s)) for s in stages()), rollback_template(on), *(schedule(k, given) for k in SCHEDULE), *(event_binding(e) for e in EVENTS)]
+    if odd := given.keys() - stages().keys():
+        raise DeployError(f"unknown stage {min(odd)!r}; there are {', '.join(stages())}.")
+    made = [
+        *_account("runner", on.namespace),
+        *_account("events", on.namespace),
+        _config(settings or {}),
+    ]
+    if not on.secret:
+        made.append(_manifest("Secret", NAME, type="Opaque", stringData=SECRETS))
+    if not on.claim:
+        made.append(_volume(on))
+    made += [
+        *(stage_template(s, on, given.get(s)) for s in stages()),
+        rollback_template(on),
+        *(schedule(k, given) for k in SCHEDULE),
+        *(event_binding(e) for e in EVENTS),
+    ]
     return [m | dict(metadata=dict(namespace=on.namespace) | m["metadata"]) for m in made]
 
-def argo_files(manifests:list[dict])->dict[str, str]: # file name -> YAML
+
+def argo_files(manifests: list[dict]) -> dict[str, str]:  # file name -> YAML
     "The manifests as files, one for each kind; the Secret is an example."
-    text = lambda kind: yaml.safe_dump_all([m for m in manifests if m["kind"] == kind], sort_keys=False, width=1000, allow_unicode=True)
-    return {f"{k.lower()}.yaml{'.example' if k == 'Secret' else ''}": text(k) for k in dict.fromkeys(m["kind"] for m in manifests)}
+    text = lambda kind: yaml.safe_dump_all(
+        [m for m in manifests if m["kind"] == kind], sort_keys=False, width=1000, allow_unicode=True
+    )
+    return {
+        f"{k.lower()}.yaml{'.example' if k == 'Secret' else ''}": text(k)
+        for k in dict.fromkeys(m["kind"] for m in manifests)
+    }
 
-def write_files(folder:Path|str, files:dict[str, str])->list[Path]:
+
+def write_files(folder: Path | str, files: dict[str, str]) -> list[Path]:
     "Write `files` into `folder`."
-    return [write_atomic(Path(folder)/n, text) for n, text in files.items()]
+    return [write_atomic(Path(folder) / n, text) for n, text in files.items()]
 
-def write_argo(folder:Path|str, on:Cluster=Cluster(), **how)->list[Path]: # `how` as for `argo_manifests`
+
+def write_argo(
+    folder: Path | str, on: Cluster = Cluster(), **how
+) -> list[Path]:  # `how` as for `argo_manifests`
     "Write the manifests."
     return write_files(folder, argo_files(argo_manifests(on, **how)))
+
 
 # %% ../nbs/12_deploy.ipynb #73757a1f
 _COMPOSE = ("compose.yml", "nginx.conf", "env.dev", "env.prod")
 
+
 def compose_files(
-    image:str|None=None    # None = built from this checkout
-)->dict[str, str]:         # file name -> text
+    image: str | None = None,  # None = built from this checkout
+) -> dict[str, str]:  # file name -> text
     "The compose project, to be started from any folder."
     folder = scheduled_folder().with_name("deploy")
-    if not (image or (folder/"Dockerfile").exists()): raise DeployError("there is no checkout here to build an image from; name one with --image.")
-    files = {n: (folder/n).read_text() for n in _COMPOSE}
-    app = f"  image: {image}" if image else f"  build: {{context: {folder.parent}, dockerfile: deploy/Dockerfile}}\n  image: crypto-anomaly:local"
-    return files | {"compose.yml": re.sub(r"(?m)^  build: .*\n  image: .*$", lambda _: app, files["compose.yml"])}
+    if not (image or (folder / "Dockerfile").exists()):
+        raise DeployError(
+            "there is no checkout here to build an image from; name one with --image."
+        )
+    files = {n: (folder / n).read_text() for n in _COMPOSE}
+    app = (
+        f"  image: {image}"
+        if image
+        else f"  build: {{context: {folder.parent}, dockerfile: deploy/Dockerfile}}\n  image: crypto-anomaly:local"
+    )
+    return files | {
+        "compose.yml": re.sub(
+            r"(?m)^  build: .*\n  image: .*$", lambda _: app, files["compose.yml"]
+        )
+    }

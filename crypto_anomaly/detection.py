@@ -7,81 +7,145 @@ from __future__ import annotations
 import numpy as np, pandas as pd
 
 # %% auto #0
-__all__ = ['RATES', 'event_scores', 'resample', 'Detection', 'interval']
+__all__ = ["RATES", "event_scores", "resample", "Detection", "interval"]
+
 
 # %% ../nbs/06_detection.ipynb #a0fa8364
 def event_scores(
-    events:pd.DataFrame,   # of `inject`: kind, size, coin_id, first, last
-    planted:pd.DataFrame,  # coin_id, ts, score of the table with events
-    clean:pd.DataFrame     # the same of the table without
-)->tuple[pd.DataFrame, pd.DataFrame]: # events plus score (greatest of the window), clean_score (greatest of the same cells without the event); and cells (kind, size, ts, score), each snapshot of each window
+    events: pd.DataFrame,  # of `inject`: kind, size, coin_id, first, last
+    planted: pd.DataFrame,  # coin_id, ts, score of the table with events
+    clean: pd.DataFrame,  # the same of the table without
+) -> tuple[
+    pd.DataFrame, pd.DataFrame
+]:  # events plus score (greatest of the window), clean_score (greatest of the same cells without the event); and cells (kind, size, ts, score), each snapshot of each window
     "What a detector says in the window of every event."
-    f = planted.assign(clean_score=clean.set_index(["coin_id", "ts"]).score.reindex(pd.MultiIndex.from_frame(planted[["coin_id", "ts"]])).array)
+    f = planted.assign(
+        clean_score=clean.set_index(["coin_id", "ts"])
+        .score.reindex(pd.MultiIndex.from_frame(planted[["coin_id", "ts"]]))
+        .array
+    )
     e = events.rename_axis("event").reset_index()
-    cells = e.merge(f[f.coin_id.isin(e.coin_id)][["coin_id", "ts", "score", "clean_score"]], on="coin_id")
+    cells = e.merge(
+        f[f.coin_id.isin(e.coin_id)][["coin_id", "ts", "score", "clean_score"]], on="coin_id"
+    )
     cells = cells[(cells.ts >= cells["first"]) & (cells.ts <= cells["last"])]
-    return events.join(cells.groupby("event")[["score", "clean_score"]].max()), cells[["kind", "size", "ts", "score"]].reset_index(drop=True)
+    return events.join(cells.groupby("event")[["score", "clean_score"]].max()), cells[
+        ["kind", "size", "ts", "score"]
+    ].reset_index(drop=True)
+
 
 # %% ../nbs/06_detection.ipynb #42759754
-RATES = (.001, .005)    # alert rates at which recall is told
+RATES = (0.001, 0.005)  # alert rates at which recall is told
 
-def resample(days:pd.Index, samples:int, seed:int)->np.ndarray: # (samples + 1, days) how often each day counts
+
+def resample(
+    days: pd.Index, samples: int, seed: int
+) -> np.ndarray:  # (samples + 1, days) how often each day counts
     "Weights of days: the data as they are, then bootstrap samples."
     rng = np.random.default_rng(seed)
-    return np.vstack([np.ones(len(days)), rng.multinomial(len(days), np.full(len(days), 1/len(days)), size=samples)])
+    return np.vstack(
+        [
+            np.ones(len(days)),
+            rng.multinomial(len(days), np.full(len(days), 1 / len(days)), size=samples),
+        ]
+    )
 
-def _thresholds(score:np.ndarray, weight:np.ndarray, rate:float)->float:
+
+def _thresholds(score: np.ndarray, weight: np.ndarray, rate: float) -> float:
     "The clean score that a share `rate` of the weight lies above; `score` descends."
     cum = np.cumsum(weight)
-    return score[min(np.searchsorted(cum, rate*cum[-1], side="right"), len(score) - 1)]
+    return score[min(np.searchsorted(cum, rate * cum[-1], side="right"), len(score) - 1)]
 
-def _average_precision(hit:np.ndarray, w_hit:np.ndarray, clean:np.ndarray, w_clean:np.ndarray)->float: # both scores descending
+
+def _average_precision(
+    hit: np.ndarray, w_hit: np.ndarray, clean: np.ndarray, w_clean: np.ndarray
+) -> float:  # both scores descending
     "Average precision of weighted hits against weighted clean scores; a tie counts against the detector."
-    if not w_hit.sum(): return np.nan
-    at_least = lambda s, w: np.r_[0, np.cumsum(w)][len(s) - np.searchsorted(s[::-1], hit, side="left")]
+    if not w_hit.sum():
+        return np.nan
+    at_least = lambda s, w: np.r_[0, np.cumsum(w)][
+        len(s) - np.searchsorted(s[::-1], hit, side="left")
+    ]
     tp, fp = at_least(hit, w_hit), at_least(clean, w_clean)
-    return float((w_hit*tp/np.maximum(tp + fp, 1e-12)).sum()/w_hit.sum())
+    return float((w_hit * tp / np.maximum(tp + fp, 1e-12)).sum() / w_hit.sum())
+
 
 # %% ../nbs/06_detection.ipynb #d1208e65
 class Detection:
     "Planted events and clean cells as one detector scores them, resampled by day."
-    def __init__(self,
-        found:pd.DataFrame,  # kind, size, first, score of each event
-        cells:pd.DataFrame,  # kind, size, ts, score of each snapshot within a window
-        clean:pd.DataFrame,  # ts, score of the cells without events
-        *, rates:tuple[float, ...]=RATES, # alert rates
-        samples:int=300, seed:int=0
+
+    def __init__(
+        self,
+        found: pd.DataFrame,  # kind, size, first, score of each event
+        cells: pd.DataFrame,  # kind, size, ts, score of each snapshot within a window
+        clean: pd.DataFrame,  # ts, score of the cells without events
+        *,
+        rates: tuple[float, ...] = RATES,  # alert rates
+        samples: int = 300,
+        seed: int = 0,
     ):
         self.rates = rates
         block = "D" if clean.ts.max() - clean.ts.min() >= pd.Timedelta("7D") else "h"
         date = lambda ts: pd.DatetimeIndex(ts).floor(block)
         days = date(clean.ts).unique().sort_values()
-        self.weight, down = resample(days, samples, seed), lambda f: f.sort_values("score", ascending=False, kind="stable")
+        self.weight, down = (
+            resample(days, samples, seed),
+            lambda f: f.sort_values("score", ascending=False, kind="stable"),
+        )
         self.found, self.cells, clean = down(found), down(cells), down(clean)
-        self.found_day, self.cells_day, self.clean_day = (days.get_indexer(date(t)) for t in (self.found["first"], self.cells.ts, clean.ts))
+        self.found_day, self.cells_day, self.clean_day = (
+            days.get_indexer(date(t)) for t in (self.found["first"], self.cells.ts, clean.ts)
+        )
         self.clean = clean.score.to_numpy()
         self.kinds, self.sizes = sorted(found.kind.unique()), sorted(found["size"].unique())
-        self.threshold = {q: np.array([_thresholds(self.clean, w[self.clean_day], q) for w in self.weight]) for q in rates}
+        self.threshold = {
+            q: np.array([_thresholds(self.clean, w[self.clean_day], q) for w in self.weight])
+            for q in rates
+        }
 
-    def recall(self, rate:float, kinds=None, sizes=None)->np.ndarray: # (samples + 1,) the first of the data as they are
+    def recall(
+        self, rate: float, kinds=None, sizes=None
+    ) -> np.ndarray:  # (samples + 1,) the first of the data as they are
         "Share of events caught, averaged over kinds."
         x = np.array([self._caught(rate, k, sizes or self.sizes) for k in kinds or self.kinds])
-        n = np.isfinite(x).sum(0)               # a sample of days may hold no event of a kind
-        return np.where(n > 0, np.nansum(x, 0)/np.maximum(n, 1), np.nan)
-    def _caught(self, rate:float, kind:str, sizes)->np.ndarray:
+        n = np.isfinite(x).sum(0)  # a sample of days may hold no event of a kind
+        return np.where(n > 0, np.nansum(x, 0) / np.maximum(n, 1), np.nan)
+
+    def _caught(self, rate: float, kind: str, sizes) -> np.ndarray:
         mine = ((self.found.kind == kind) & self.found["size"].isin(sizes)).to_numpy()
         w = self.weight[:, self.found_day[mine]]
-        with np.errstate(invalid="ignore"): return (w*(self.found.score.to_numpy()[mine] > self.threshold[rate][:, None])).sum(1)/w.sum(1)
-    def average_precision(self, kinds=None, sizes=None, cells:bool=False)->np.ndarray: # (samples + 1,)
+        with np.errstate(invalid="ignore"):
+            return (w * (self.found.score.to_numpy()[mine] > self.threshold[rate][:, None])).sum(
+                1
+            ) / w.sum(1)
+
+    def average_precision(
+        self, kinds=None, sizes=None, cells: bool = False
+    ) -> np.ndarray:  # (samples + 1,)
         "Average precision of events, or of all snapshots within their windows, against the clean cells."
         f, day = (self.cells, self.cells_day) if cells else (self.found, self.found_day)
         mine = (f.kind.isin(kinds or self.kinds) & f["size"].isin(sizes or self.sizes)).to_numpy()
-        return np.array([_average_precision(f.score.to_numpy()[mine], w[day[mine]], self.clean, w[self.clean_day]) for w in self.weight])
-    def figures(self, kinds=None, sizes=None)->dict[str, dict]: # name -> value, low, high
-        "Recall at every alert rate and average precision, with intervals."
-        return {f"recall_at_{q:g}": interval(self.recall(q, kinds, sizes)) for q in self.rates} | dict(ap=interval(self.average_precision(kinds, sizes)))
+        return np.array(
+            [
+                _average_precision(
+                    f.score.to_numpy()[mine], w[day[mine]], self.clean, w[self.clean_day]
+                )
+                for w in self.weight
+            ]
+        )
 
-def interval(x:np.ndarray)->dict: # value, low, high: the data as they are, and the middle 95 % of the resampled
+    def figures(self, kinds=None, sizes=None) -> dict[str, dict]:  # name -> value, low, high
+        "Recall at every alert rate and average precision, with intervals."
+        return {
+            f"recall_at_{q:g}": interval(self.recall(q, kinds, sizes)) for q in self.rates
+        } | dict(ap=interval(self.average_precision(kinds, sizes)))
+
+
+def interval(
+    x: np.ndarray,
+) -> dict:  # value, low, high: the data as they are, and the middle 95 % of the resampled
     "A resampled figure as value and interval."
-    low, high = np.nanquantile(x[1:], [.025, .975]) if np.isfinite(x[1:]).any() else (np.nan, np.nan)
+    low, high = (
+        np.nanquantile(x[1:], [0.025, 0.975]) if np.isfinite(x[1:]).any() else (np.nan, np.nan)
+    )
     return dict(value=float(x[0]), low=float(low), high=float(high))

@@ -10,97 +10,171 @@ from numba import njit
 from .workspace import CryptoAnomalyError
 
 # %% auto #0
-__all__ = ['TRUSTED', 'DETECTORS', 'DetectorError', 'Detector', 'Forest', 'RobustZ', 'Mahalanobis', 'Foreign', 'Families', 'MaxP']
+__all__ = [
+    "TRUSTED",
+    "DETECTORS",
+    "DetectorError",
+    "Detector",
+    "Forest",
+    "RobustZ",
+    "Mahalanobis",
+    "Foreign",
+    "Families",
+    "MaxP",
+]
+
 
 # %% ../nbs/05_detectors.ipynb #8f5b1967
 class DetectorError(CryptoAnomalyError):
     "A detector that cannot be made, fitted or read; the message says why."
 
+
 class Detector:
     "An outlier detector with scikit-learn's interface; a subclass brings `_fit`, `_score` and the names of its `learned` arrays."
-    learned:tuple[str, ...] = ()
-    features:str = "normalised"        # the set of features it is made for, see `model.FEATURE_SETS`
-    contamination:float
+
+    learned: tuple[str, ...] = ()
+    features: str = "normalised"  # the set of features it is made for, see `model.FEATURE_SETS`
+    contamination: float
 
     @classmethod
-    def _names(cls)->list[str]: return [n for n in inspect.signature(cls.__init__).parameters if n != "self"]
-    def get_params(self, deep:bool=True)->dict: return {n: getattr(self, n) for n in self._names()}
-    def set_params(self, **params)->Detector:
+    def _names(cls) -> list[str]:
+        return [n for n in inspect.signature(cls.__init__).parameters if n != "self"]
+
+    def get_params(self, deep: bool = True) -> dict:
+        return {n: getattr(self, n) for n in self._names()}
+
+    def set_params(self, **params) -> Detector:
         for k, v in params.items():
-            if k not in self._names(): raise ValueError(f"Invalid parameter {k!r} for estimator {self}. Valid parameters are: {self._names()!r}.")
+            if k not in self._names():
+                raise ValueError(
+                    f"Invalid parameter {k!r} for estimator {self}. Valid parameters are: {self._names()!r}."
+                )
             setattr(self, k, v)
         return self
-    def __repr__(self)->str: return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self.get_params().items())})"
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self.get_params().items())})"
+
     def __sklearn_tags__(self):
         from sklearn.utils import InputTags, Tags, TargetTags
-        return Tags(estimator_type="outlier_detector", target_tags=TargetTags(required=False), input_tags=InputTags(allow_nan=True))
 
-    def _checked(self, X, *, reset:bool=False)->np.ndarray:
+        return Tags(
+            estimator_type="outlier_detector",
+            target_tags=TargetTags(required=False),
+            input_tags=InputTags(allow_nan=True),
+        )
+
+    def _checked(self, X, *, reset: bool = False) -> np.ndarray:
         "`X` as scikit-learn wants it checked, in float32."
         from sklearn.utils.validation import check_is_fitted, validate_data
-        if not reset: check_is_fitted(self)
-        return validate_data(self, X, dtype=np.float32, ensure_all_finite="allow-nan", reset=reset, ensure_min_samples=2 if reset else 1)
-    def fit(self, X, y=None)->Detector:
+
+        if not reset:
+            check_is_fitted(self)
+        return validate_data(
+            self,
+            X,
+            dtype=np.float32,
+            ensure_all_finite="allow-nan",
+            reset=reset,
+            ensure_min_samples=2 if reset else 1,
+        )
+
+    def fit(self, X, y=None) -> Detector:
         "Learn what is normal from the rows of `X`, and where the strangest `contamination` of them begins."
-        if not 0 < self.contamination <= .5: raise ValueError(f"contamination is {self.contamination}; it must be in (0, 0.5].")
+        if not 0 < self.contamination <= 0.5:
+            raise ValueError(f"contamination is {self.contamination}; it must be in (0, 0.5].")
         X = self._checked(X, reset=True)
         self._fit(X)
-        self.offset_ = float(np.percentile(-self.strangeness(X), 100*self.contamination))
+        self.offset_ = float(np.percentile(-self.strangeness(X), 100 * self.contamination))
         return self
-    def strangeness(self, X:np.ndarray)->np.ndarray: # (n,) higher is stranger
+
+    def strangeness(self, X: np.ndarray) -> np.ndarray:  # (n,) higher is stranger
         "Score of prepared float32 rows, unchecked: the fast way in."
         return self._score(X).astype(np.float64, copy=False)
-    def score_samples(self, X)->np.ndarray: return -self.strangeness(self._checked(X))
-    def decision_function(self, X)->np.ndarray: return self.score_samples(X) - self.offset_
-    def predict(self, X)->np.ndarray: return np.where(self.decision_function(X) < 0, -1, 1)
-    def fit_predict(self, X, y=None)->np.ndarray: return self.fit(X).predict(X)
 
-    def check(self, d:int)->None:
+    def score_samples(self, X) -> np.ndarray:
+        return -self.strangeness(self._checked(X))
+
+    def decision_function(self, X) -> np.ndarray:
+        return self.score_samples(X) - self.offset_
+
+    def predict(self, X) -> np.ndarray:
+        return np.where(self.decision_function(X) < 0, -1, 1)
+
+    def fit_predict(self, X, y=None) -> np.ndarray:
+        return self.fit(X).predict(X)
+
+    def check(self, d: int) -> None:
         "Arrays that a score could be read from beyond their ends, or that do not fit `d` features, are refused."
-    def arrays(self)->dict[str, np.ndarray]:
+
+    def arrays(self) -> dict[str, np.ndarray]:
         "What was learned, as plain arrays."
         return {n: np.asarray(getattr(self, f"{n}_")) for n in self.learned}
+
     @classmethod
-    def from_arrays(cls, params:dict, arrays:dict[str, np.ndarray])->Detector:
+    def from_arrays(cls, params: dict, arrays: dict[str, np.ndarray]) -> Detector:
         "The fitted detector that `arrays` came from."
-        if lacks := [n for n in cls.learned if n not in arrays]: raise DetectorError(f"a {cls.__name__} lacks its {', '.join(lacks)}.")
+        if lacks := [n for n in cls.learned if n not in arrays]:
+            raise DetectorError(f"a {cls.__name__} lacks its {', '.join(lacks)}.")
         d = cls(**params)
-        for n in cls.learned: setattr(d, f"{n}_", a.item() if (a := np.asarray(arrays[n])).ndim == 0 else a)
+        for n in cls.learned:
+            setattr(d, f"{n}_", a.item() if (a := np.asarray(arrays[n])).ndim == 0 else a)
         return d
 
+
 # %% ../nbs/05_detectors.ipynb #d6c1408c
-def _path_length(n:np.ndarray)->np.ndarray:
+def _path_length(n: np.ndarray) -> np.ndarray:
     "Average path length of an isolation tree over `n` rows (Liu et al. 2008, eq. 1), as scikit-learn computes it."
     n = np.asarray(n, float)
     safe = np.maximum(n, 3)
-    return np.where(n <= 1, 0., np.where(n == 2, 1., 2.*(np.log(safe - 1.) + np.euler_gamma) - 2.*(safe - 1.)/safe))
+    return np.where(
+        n <= 1,
+        0.0,
+        np.where(
+            n == 2, 1.0, 2.0 * (np.log(safe - 1.0) + np.euler_gamma) - 2.0 * (safe - 1.0) / safe
+        ),
+    )
 
-def _keys(x:np.ndarray)->np.ndarray: # uint32
+
+def _keys(x: np.ndarray) -> np.ndarray:  # uint32
     "float32 as integers of the same order."
-    bits = (x + np.float32(0)).view(np.uint32)      # -0.0 becomes 0.0
-    return bits ^ np.where(bits >> 31, np.uint32(0xffffffff), np.uint32(0x80000000))
+    bits = (x + np.float32(0)).view(np.uint32)  # -0.0 becomes 0.0
+    return bits ^ np.where(bits >> 31, np.uint32(0xFFFFFFFF), np.uint32(0x80000000))
 
-def _floor32(x:np.ndarray)->np.ndarray:
+
+def _floor32(x: np.ndarray) -> np.ndarray:
     "The greatest float32 that is not above `x`."
     y = x.astype(np.float32)
     return np.where(y > x, np.nextafter(y, np.float32(-np.inf)), y)
 
+
 # %% ../nbs/05_detectors.ipynb #6f264a37
-def _perfect(tree, depth:int, d:int)->tuple[np.ndarray, np.ndarray]: # (2^depth - 1,) words, (2^depth,) path lengths
+def _perfect(
+    tree, depth: int, d: int
+) -> tuple[np.ndarray, np.ndarray]:  # (2^depth - 1,) words, (2^depth,) path lengths
     "One tree of scikit-learn as a perfect tree over `d` columns."
     s, size = tree.__getstate__()["nodes"], (1 << depth) - 1
-    path = tree.compute_node_depths() + _path_length(tree.n_node_samples) - 1.
-    column = s["feature"].clip(0).astype(np.uint64) + np.uint64(d)*(1 - s["missing_go_to_left"].astype(np.uint64))
+    path = tree.compute_node_depths() + _path_length(tree.n_node_samples) - 1.0
+    column = s["feature"].clip(0).astype(np.uint64) + np.uint64(d) * (
+        1 - s["missing_go_to_left"].astype(np.uint64)
+    )
     word = (column << np.uint64(32)) | _keys(_floor32(s["threshold"])).astype(np.uint64)
-    node, at = np.full(size, 0xffffffff, np.uint64), np.zeros(1, np.int64)      # nothing is greater than the greatest: a padded node goes left
+    node, at = (
+        np.full(size, 0xFFFFFFFF, np.uint64),
+        np.zeros(1, np.int64),
+    )  # nothing is greater than the greatest: a padded node goes left
     for level in range(depth):
         inner, first = s["left_child"][at] >= 0, (1 << level) - 1
-        node[first:2*first + 1] = np.where(inner, word[at], node[first:2*first + 1])
-        at = np.where(inner[:, None], np.c_[s["left_child"][at], s["right_child"][at]], at[:, None]).ravel()
+        node[first : 2 * first + 1] = np.where(inner, word[at], node[first : 2 * first + 1])
+        at = np.where(
+            inner[:, None], np.c_[s["left_child"][at], s["right_child"][at]], at[:, None]
+        ).ravel()
     return node, path[at]
+
 
 # %% ../nbs/05_detectors.ipynb #235fc347
 _U, _L = np.uint32, np.uint64
+
 
 @njit(cache=True)
 def _layout(X, b, m, W, shift):
@@ -109,44 +183,59 @@ def _layout(X, b, m, W, shift):
     for i in range(m):
         for c in range(d):
             u = X[b + i, c]
-            missing = (u & _U(0x7fffffff)) > _U(0x7f800000)
-            if u == _U(0x80000000): u = _U(0)
-            k = u ^ (_U(0xffffffff) if u & _U(0x80000000) else _U(0x80000000))
+            missing = (u & _U(0x7FFFFFFF)) > _U(0x7F800000)
+            if u == _U(0x80000000):
+                u = _U(0)
+            k = u ^ (_U(0xFFFFFFFF) if u & _U(0x80000000) else _U(0x80000000))
             W[(c << shift) + i] = _U(0) if missing else k
-            W[((d + c) << shift) + i] = _U(0xffffffff) if missing else k
+            W[((d + c) << shift) + i] = _U(0xFFFFFFFF) if missing else k
+
 
 @njit(cache=True)
 def _step(W, i, shift, word, j):
     "The child of node `j`, whose word is given, that row `i` of the block goes to."
-    return _U(2)*j + _U(1) + _U(_L(W[_U(word >> _L(32) << shift) + i]) > (word & _L(0xffffffff)))
+    return _U(2) * j + _U(1) + _U(_L(W[_U(word >> _L(32) << shift) + i]) > (word & _L(0xFFFFFFFF)))
+
 
 @njit(cache=True)
 def _row_sum(W, i, shift, node, value, depth):
     "Summed path length of one row of the block, four trees at a time."
-    leaf, trees, total = _U(node.shape[1]), len(node), 0.
+    leaf, trees, total = _U(node.shape[1]), len(node), 0.0
     for k in range(0, trees - 3, 4):
         a = c = d = e = _U(0)
         for _ in range(depth):
-            a = _step(W, i, shift, node[k, a], a); c = _step(W, i, shift, node[k + 1, c], c); d = _step(W, i, shift, node[k + 2, d], d); e = _step(W, i, shift, node[k + 3, e], e)
-        total += value[k, a - leaf]; total += value[k + 1, c - leaf]; total += value[k + 2, d - leaf]; total += value[k + 3, e - leaf]
-    for k in range(trees//4*4, trees):
+            a = _step(W, i, shift, node[k, a], a)
+            c = _step(W, i, shift, node[k + 1, c], c)
+            d = _step(W, i, shift, node[k + 2, d], d)
+            e = _step(W, i, shift, node[k + 3, e], e)
+        total += value[k, a - leaf]
+        total += value[k + 1, c - leaf]
+        total += value[k + 2, d - leaf]
+        total += value[k + 3, e - leaf]
+    for k in range(trees // 4 * 4, trees):
         a = _U(0)
-        for _ in range(depth): a = _step(W, i, shift, node[k, a], a)
+        for _ in range(depth):
+            a = _step(W, i, shift, node[k, a], a)
         total += value[k, a - leaf]
     return total
 
+
 @njit(cache=True)
 def _path_sums(
-    X,      # (n, d) float32, NaN allowed
-    node,   # (trees, 2^depth - 1) words of `_perfect`
+    X,  # (n, d) float32, NaN allowed
+    node,  # (trees, 2^depth - 1) words of `_perfect`
     value,  # (trees, 2^depth) path lengths
-    depth
-):          # (n,) sums over the trees, added in their order
+    depth,
+):  # (n,) sums over the trees, added in their order
     "Summed path lengths of every row."
     n, leaf, bits, out = len(X), _U(node.shape[1]), X.view(np.uint32), np.zeros(len(X))
-    s = 5 if n > 7 else 0                # blocks of 32 rows, a column of them side by side; few rows lie close together
-    if n > 7: W = np.zeros(2*X.shape[1] << 5, np.uint32)
-    else: W = np.empty(2*X.shape[1], np.uint32)
+    s = (
+        5 if n > 7 else 0
+    )  # blocks of 32 rows, a column of them side by side; few rows lie close together
+    if n > 7:
+        W = np.zeros(2 * X.shape[1] << 5, np.uint32)
+    else:
+        W = np.empty(2 * X.shape[1], np.uint32)
     shift, block = _L(s), 1 << s
     for b in range(0, n, block):
         m = min(block, n - b)
@@ -154,172 +243,406 @@ def _path_sums(
         for k in range(len(node)):
             f, v = node[k], value[k]
             for r in range(0, m - 7, 8):
-                i = _U(r); a = c = d = e = g = h = p = q = _U(0)
-                for _ in range(depth//4):
-                    for _ in range(4):          # a length the compiler knows
-                        a = _step(W, i, shift, f[a], a); c = _step(W, i + _U(1), shift, f[c], c); d = _step(W, i + _U(2), shift, f[d], d); e = _step(W, i + _U(3), shift, f[e], e)
-                        g = _step(W, i + _U(4), shift, f[g], g); h = _step(W, i + _U(5), shift, f[h], h); p = _step(W, i + _U(6), shift, f[p], p); q = _step(W, i + _U(7), shift, f[q], q)
+                i = _U(r)
+                a = c = d = e = g = h = p = q = _U(0)
+                for _ in range(depth // 4):
+                    for _ in range(4):  # a length the compiler knows
+                        a = _step(W, i, shift, f[a], a)
+                        c = _step(W, i + _U(1), shift, f[c], c)
+                        d = _step(W, i + _U(2), shift, f[d], d)
+                        e = _step(W, i + _U(3), shift, f[e], e)
+                        g = _step(W, i + _U(4), shift, f[g], g)
+                        h = _step(W, i + _U(5), shift, f[h], h)
+                        p = _step(W, i + _U(6), shift, f[p], p)
+                        q = _step(W, i + _U(7), shift, f[q], q)
                 r += b
-                out[r] += v[a - leaf]; out[r + 1] += v[c - leaf]; out[r + 2] += v[d - leaf]; out[r + 3] += v[e - leaf]; out[r + 4] += v[g - leaf]; out[r + 5] += v[h - leaf]; out[r + 6] += v[p - leaf]; out[r + 7] += v[q - leaf]
-        for r in range(m//8*8, m): out[b + r] = _row_sum(W, _U(r), shift, node, value, depth)
+                out[r] += v[a - leaf]
+                out[r + 1] += v[c - leaf]
+                out[r + 2] += v[d - leaf]
+                out[r + 3] += v[e - leaf]
+                out[r + 4] += v[g - leaf]
+                out[r + 5] += v[h - leaf]
+                out[r + 6] += v[p - leaf]
+                out[r + 7] += v[q - leaf]
+        for r in range(m // 8 * 8, m):
+            out[b + r] = _row_sum(W, _U(r), shift, node, value, depth)
     return out
 
+
 # %% ../nbs/05_detectors.ipynb #dee18e51
-def _check_trees(node:np.ndarray, value:np.ndarray, depth:int, d:int)->None:
+def _check_trees(node: np.ndarray, value: np.ndarray, depth: int, d: int) -> None:
     "The compiled walk checks no bounds: what it will read must be there."
     depth = int(depth)
-    fits = node.dtype == np.uint64 and value.dtype == np.float64 and 0 < depth <= 24 and depth % 4 == 0 and node.ndim == value.ndim == 2 and len(node) == len(value) > 0 and node.shape[1] + 1 == value.shape[1] == 1 << depth
-    if not fits or int((node >> np.uint64(32)).max()) >= 2*d: raise DetectorError(f"a forest of {node.shape} nodes and {value.shape} leaves of depth {depth} does not fit {d} features.")
+    fits = (
+        node.dtype == np.uint64
+        and value.dtype == np.float64
+        and 0 < depth <= 24
+        and depth % 4 == 0
+        and node.ndim == value.ndim == 2
+        and len(node) == len(value) > 0
+        and node.shape[1] + 1 == value.shape[1] == 1 << depth
+    )
+    if not fits or int((node >> np.uint64(32)).max()) >= 2 * d:
+        raise DetectorError(
+            f"a forest of {node.shape} nodes and {value.shape} leaves of depth {depth} does not fit {d} features."
+        )
+
 
 class Forest(Detector):
     "Isolation forest: grown by scikit-learn, scored exactly as by scikit-learn and many times faster."
+
     learned = ("node", "value", "depth", "unit")
-    def __init__(self, *, n_estimators:int=100, max_samples:int=256, contamination:float=.05, random_state:int=42):
-        self.n_estimators, self.max_samples, self.contamination, self.random_state = n_estimators, max_samples, contamination, random_state
-    def _fit(self, X:np.ndarray)->None:
+
+    def __init__(
+        self,
+        *,
+        n_estimators: int = 100,
+        max_samples: int = 256,
+        contamination: float = 0.05,
+        random_state: int = 42,
+    ):
+        self.n_estimators, self.max_samples, self.contamination, self.random_state = (
+            n_estimators,
+            max_samples,
+            contamination,
+            random_state,
+        )
+
+    def _fit(self, X: np.ndarray) -> None:
         from sklearn import config_context
         from sklearn.ensemble import IsolationForest
-        need = 32*int(self.max_samples)      # trees draw from these: two of them share one row in 32
-        if len(X) > need: X = X[np.sort(np.random.default_rng(self.random_state).permutation(len(X))[:need])]
-        with config_context(skip_parameter_validation=True):      # of every tree again: a fifth of the time
-            self._take(IsolationForest(n_estimators=int(self.n_estimators), max_samples=min(int(self.max_samples), len(X)), random_state=self.random_state).fit(X), X.shape[1])
-    def _take(self, forest, d:int)->Forest:
+
+        need = 32 * int(self.max_samples)  # trees draw from these: two of them share one row in 32
+        if len(X) > need:
+            X = X[np.sort(np.random.default_rng(self.random_state).permutation(len(X))[:need])]
+        with config_context(
+            skip_parameter_validation=True
+        ):  # of every tree again: a fifth of the time
+            self._take(
+                IsolationForest(
+                    n_estimators=int(self.n_estimators),
+                    max_samples=min(int(self.max_samples), len(X)),
+                    random_state=self.random_state,
+                ).fit(X),
+                X.shape[1],
+            )
+
+    def _take(self, forest, d: int) -> Forest:
         "Take over the trees of a fitted scikit-learn forest."
-        self.depth_ = 4*int(np.ceil(np.log2(max(forest.max_samples_, 2))/4))
+        self.depth_ = 4 * int(np.ceil(np.log2(max(forest.max_samples_, 2)) / 4))
         trees = [_perfect(e.tree_, self.depth_, d) for e in forest.estimators_]
-        self.node_, self.value_, self.unit_ = np.array([t[0] for t in trees]), np.array([t[1] for t in trees]), float(len(trees)*_path_length(forest.max_samples_))
+        self.node_, self.value_, self.unit_ = (
+            np.array([t[0] for t in trees]),
+            np.array([t[1] for t in trees]),
+            float(len(trees) * _path_length(forest.max_samples_)),
+        )
         return self
-    def check(self, d:int)->None: _check_trees(self.node_, self.value_, self.depth_, d)
-    def _score(self, X:np.ndarray)->np.ndarray: return 2**(_path_sums(np.ascontiguousarray(X), self.node_, self.value_, self.depth_)/-self.unit_)
+
+    def check(self, d: int) -> None:
+        _check_trees(self.node_, self.value_, self.depth_, d)
+
+    def _score(self, X: np.ndarray) -> np.ndarray:
+        return 2 ** (
+            _path_sums(np.ascontiguousarray(X), self.node_, self.value_, self.depth_) / -self.unit_
+        )
+
     strangeness = _score
 
+
 # %% ../nbs/05_detectors.ipynb #07643fab
-def _robust(X:np.ndarray)->tuple[np.ndarray, np.ndarray]: # (d,) median and scaled median absolute deviation
+def _robust(
+    X: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:  # (d,) median and scaled median absolute deviation
     "Centre and scale of every column; a column without values or without spread has scale inf, so that it never counts."
     with np.errstate(all="ignore"):
         known = np.isfinite(X).any(0)
         X = np.where(known, X, np.float32(0))
         centre = np.nanmedian(X, 0)
-        scale = 1.4826*np.nanmedian(np.abs(X - centre), 0)
+        scale = 1.4826 * np.nanmedian(np.abs(X - centre), 0)
     return centre, np.where(known & (scale > 0), scale, np.inf)
+
 
 class RobustZ(Detector):
     "Largest absolute robust z of a row; a missing value counts as typical."
+
     learned = ("centre", "scale")
-    def __init__(self, *, contamination:float=.05): self.contamination = contamination
-    def _fit(self, X:np.ndarray)->None: self.centre_, self.scale_ = _robust(X)
-    def _score(self, X:np.ndarray)->np.ndarray: return np.nan_to_num(np.abs((X - self.centre_)/self.scale_)).max(1)
+
+    def __init__(self, *, contamination: float = 0.05):
+        self.contamination = contamination
+
+    def _fit(self, X: np.ndarray) -> None:
+        self.centre_, self.scale_ = _robust(X)
+
+    def _score(self, X: np.ndarray) -> np.ndarray:
+        return np.nan_to_num(np.abs((X - self.centre_) / self.scale_)).max(1)
+
 
 # %% ../nbs/05_detectors.ipynb #094e4ca6
-def _squash(z:np.ndarray, c:float=6.)->np.ndarray:
+def _squash(z: np.ndarray, c: float = 6.0) -> np.ndarray:
     "Robust z within ±c, near the origin unchanged; missing is typical."
-    return np.nan_to_num(z/np.sqrt(1 + (z/c)**2))
+    return np.nan_to_num(z / np.sqrt(1 + (z / c) ** 2))
+
 
 class Mahalanobis(Detector):
     "Distance from the centre in units of a shrunk covariance of squashed robust z."
+
     learned = ("centre", "scale", "middle", "whiten")
-    def __init__(self, *, contamination:float=.05): self.contamination = contamination
-    def _fit(self, X:np.ndarray)->None:
+
+    def __init__(self, *, contamination: float = 0.05):
+        self.contamination = contamination
+
+    def _fit(self, X: np.ndarray) -> None:
         from sklearn.covariance import LedoitWolf
+
         self.centre_, self.scale_ = _robust(X)
-        Z = _squash((X - self.centre_)/self.scale_)
+        Z = _squash((X - self.centre_) / self.scale_)
         self.middle_ = Z.mean(0)
-        covariance = LedoitWolf(assume_centered=True).fit(Z - self.middle_).covariance_ + 1e-6*np.eye(Z.shape[1])
+        covariance = LedoitWolf(assume_centered=True).fit(
+            Z - self.middle_
+        ).covariance_ + 1e-6 * np.eye(Z.shape[1])
         self.whiten_ = np.linalg.inv(np.linalg.cholesky(covariance)).T
-    def _score(self, X:np.ndarray)->np.ndarray: return np.sqrt((((_squash((X - self.centre_)/self.scale_) - self.middle_) @ self.whiten_)**2).sum(1))
+
+    def _score(self, X: np.ndarray) -> np.ndarray:
+        return np.sqrt(
+            (((_squash((X - self.centre_) / self.scale_) - self.middle_) @ self.whiten_) ** 2).sum(
+                1
+            )
+        )
+
 
 # %% ../nbs/05_detectors.ipynb #05f01c55
-TRUSTED = ["sklearn.tree._tree.Tree", "sklearn.metrics._dist_metrics.EuclideanDistance64", "sklearn.metrics._dist_metrics.MinkowskiDistance64", "sklearn.neighbors._kd_tree.KDTree", "sklearn.neighbors._ball_tree.BallTree", "numpy.dtype"]
+TRUSTED = [
+    "sklearn.tree._tree.Tree",
+    "sklearn.metrics._dist_metrics.EuclideanDistance64",
+    "sklearn.metrics._dist_metrics.MinkowskiDistance64",
+    "sklearn.neighbors._kd_tree.KDTree",
+    "sklearn.neighbors._ball_tree.BallTree",
+    "numpy.dtype",
+]
 
-def _estimator(path:str, params:dict):
+
+def _estimator(path: str, params: dict):
     "An instance of the class at an import path."
     module, _, name = path.rpartition(".")
-    try: cls = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError): raise DetectorError(f"there is no estimator {path!r}; give an import path like sklearn.neighbors.LocalOutlierFactor, of an installed package.") from None
-    if not hasattr(cls, "fit") or not (hasattr(cls, "score_samples") or hasattr(cls, "decision_function")): raise DetectorError(f"{path!r} is not an outlier estimator: it has no fit, or no score_samples and no decision_function.")
-    try: return cls(**params)
-    except TypeError as e: raise DetectorError(f"{path} does not take these parameters: {e}.") from None
+    try:
+        cls = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError):
+        raise DetectorError(
+            f"there is no estimator {path!r}; give an import path like sklearn.neighbors.LocalOutlierFactor, of an installed package."
+        ) from None
+    if not hasattr(cls, "fit") or not (
+        hasattr(cls, "score_samples") or hasattr(cls, "decision_function")
+    ):
+        raise DetectorError(
+            f"{path!r} is not an outlier estimator: it has no fit, or no score_samples and no decision_function."
+        )
+    try:
+        return cls(**params)
+    except TypeError as e:
+        raise DetectorError(f"{path} does not take these parameters: {e}.") from None
+
 
 class Foreign(Detector):
     "An outlier estimator by import path, on squashed robust z: missing is typical, and a feature that training never saw says nothing."
+
     learned = ("centre", "scale", "skops")
-    def __init__(self, *, estimator:str="sklearn.neighbors.LocalOutlierFactor", params:dict|None=None, max_samples:int=20_000, contamination:float=.05, random_state:int=42):
-        self.estimator, self.params, self.max_samples, self.contamination, self.random_state = estimator, params, max_samples, contamination, random_state
-    def _fit(self, X:np.ndarray)->None:
+
+    def __init__(
+        self,
+        *,
+        estimator: str = "sklearn.neighbors.LocalOutlierFactor",
+        params: dict | None = None,
+        max_samples: int = 20_000,
+        contamination: float = 0.05,
+        random_state: int = 42,
+    ):
+        self.estimator, self.params, self.max_samples, self.contamination, self.random_state = (
+            estimator,
+            params,
+            max_samples,
+            contamination,
+            random_state,
+        )
+
+    def _fit(self, X: np.ndarray) -> None:
         from skops.io import dumps
+
         e = _estimator(self.estimator, self.params or {})
-        e.set_params(**{k: v for k, v in dict(random_state=self.random_state, novelty=True).items() if k in e.get_params()})
-        rows = np.random.default_rng(self.random_state).permutation(len(X))[:int(self.max_samples)]
+        e.set_params(
+            **{
+                k: v
+                for k, v in dict(random_state=self.random_state, novelty=True).items()
+                if k in e.get_params()
+            }
+        )
+        rows = np.random.default_rng(self.random_state).permutation(len(X))[: int(self.max_samples)]
         self.centre_, self.scale_ = _robust(X)
-        self._fitted = e.fit(_squash((X[np.sort(rows)] - self.centre_)/self.scale_))
+        self._fitted = e.fit(_squash((X[np.sort(rows)] - self.centre_) / self.scale_))
         self.skops_ = np.frombuffer(dumps(self._fitted), np.uint8)
-    def _score(self, X:np.ndarray)->np.ndarray:
+
+    def _score(self, X: np.ndarray) -> np.ndarray:
         e = self._fitted if hasattr(self, "_fitted") else self._read()
-        return -(e.score_samples if hasattr(e, "score_samples") else e.decision_function)(_squash((X - self.centre_)/self.scale_))
+        return -(e.score_samples if hasattr(e, "score_samples") else e.decision_function)(
+            _squash((X - self.centre_) / self.scale_)
+        )
+
     def _read(self):
         "The estimator out of its bytes; a type that is not trusted is refused by name."
         from skops.io import get_untrusted_types, loads
+
         data = self.skops_.tobytes()
-        if strange := set(get_untrusted_types(data=data)) - set(TRUSTED): raise DetectorError(f"the estimator holds {', '.join(sorted(strange))}, which this project does not trust; add it to detectors.TRUSTED if you do.")
+        if strange := set(get_untrusted_types(data=data)) - set(TRUSTED):
+            raise DetectorError(
+                f"the estimator holds {', '.join(sorted(strange))}, which this project does not trust; add it to detectors.TRUSTED if you do."
+            )
         self._fitted = loads(data, trusted=TRUSTED)
         return self._fitted
 
+
 # %% ../nbs/05_detectors.ipynb #72afcbff
-def _tail(x:np.ndarray)->np.ndarray: # (2, k) values, descending, and how many are at or above each; (2, 1) nan where nothing is known
+def _tail(
+    x: np.ndarray,
+) -> np.ndarray:  # (2, k) values, descending, and how many are at or above each; (2, 1) nan where nothing is known
     "What to remember of known scores: the hundred greatest, and below them every fiftieth of what is left to go."
     x = np.sort(x[~np.isnan(x)])
-    if not len(x): return np.full((2, 1), np.nan)
-    ranks = np.unique(np.r_[np.arange(1, min(100, len(x)) + 1), np.minimum(100*1.02**np.arange(max(0., np.log(len(x)/100)/np.log(1.02)) + 1), len(x)).astype(int), len(x)])
+    if not len(x):
+        return np.full((2, 1), np.nan)
+    ranks = np.unique(
+        np.r_[
+            np.arange(1, min(100, len(x)) + 1),
+            np.minimum(
+                100 * 1.02 ** np.arange(max(0.0, np.log(len(x) / 100) / np.log(1.02)) + 1), len(x)
+            ).astype(int),
+            len(x),
+        ]
+    )
     values = x[len(x) - ranks]
     return np.array([values, len(x) - np.searchsorted(x, values, side="left")])
 
+
 def _rarity(
-    score:np.ndarray,  # (n,)
-    tail:np.ndarray,   # (2, k) of `_tail`
-    least:float=1e-12  # least mean excess of the top percent
-)->np.ndarray:         # (n,) nats, -ln of the share of known scores at or above; 0 where the score is missing
+    score: np.ndarray,  # (n,)
+    tail: np.ndarray,  # (2, k) of `_tail`
+    least: float = 1e-12,  # least mean excess of the top percent
+) -> (
+    np.ndarray
+):  # (n,) nats, -ln of the share of known scores at or above; 0 where the score is missing
     "How rare each score is among known ones; beyond the top percent by an exponential tail."
     (value, above), n = tail, tail[1, -1]
-    if np.isnan(n): return np.zeros(len(score))
-    k = max(1, np.searchsorted(above, max(1, n//100), side="right"))      # the top percent
-    start, excess = value[k - 1], max(float(np.average(value[:k] - value[k - 1], weights=np.diff(np.r_[0, above[:k]]))), least)
-    seen = -np.log((1 + np.r_[0, above][len(value) - np.searchsorted(value[::-1], score, side="left")])/(n + 1))
-    return np.where(np.isnan(score), 0, np.where(score > start, -np.log((above[k - 1] + 1)/(n + 1)) + (score - start)/excess, seen))
+    if np.isnan(n):
+        return np.zeros(len(score))
+    k = max(1, np.searchsorted(above, max(1, n // 100), side="right"))  # the top percent
+    start, excess = (
+        value[k - 1],
+        max(
+            float(np.average(value[:k] - value[k - 1], weights=np.diff(np.r_[0, above[:k]]))), least
+        ),
+    )
+    seen = -np.log(
+        (1 + np.r_[0, above][len(value) - np.searchsorted(value[::-1], score, side="left")])
+        / (n + 1)
+    )
+    return np.where(
+        np.isnan(score),
+        0,
+        np.where(
+            score > start, -np.log((above[k - 1] + 1) / (n + 1)) + (score - start) / excess, seen
+        ),
+    )
 
-def _tails(columns)->tuple[np.ndarray, np.ndarray]: # (2, sum of sizes) and sizes
+
+def _tails(columns) -> tuple[np.ndarray, np.ndarray]:  # (2, sum of sizes) and sizes
     "The tails of several columns as two plain arrays."
     tails = [_tail(np.asarray(x, np.float64)) for x in columns]
     return np.concatenate(tails, axis=1), np.array([t.shape[1] for t in tails])
 
-def _rarities(scores, known:np.ndarray, size:np.ndarray, least:float=1e-12)->np.ndarray: # (n, d)
+
+def _rarities(
+    scores, known: np.ndarray, size: np.ndarray, least: float = 1e-12
+) -> np.ndarray:  # (n, d)
     "The rarity of every score in its own column."
-    return np.array([_rarity(s, t, least) for s, t in zip(scores, np.split(known, np.cumsum(size)[:-1], axis=1))]).T
+    return np.array(
+        [
+            _rarity(s, t, least)
+            for s, t in zip(scores, np.split(known, np.cumsum(size)[:-1], axis=1))
+        ]
+    ).T
+
 
 # %% ../nbs/05_detectors.ipynb #b2c657a1
 class Families(Detector):
     "The rarest surprise of a row, each column measured against its own values in training; missing is no surprise."
+
     learned, features = ("known", "size"), "surprises"
-    def __init__(self, *, contamination:float=.05): self.contamination = contamination
-    def _fit(self, X:np.ndarray)->None: self.known_, self.size_ = _tails(X.T)
-    def rarities(self, X:np.ndarray)->np.ndarray: return _rarities(X.T, self.known_, self.size_, .5)   # (n, d) nats; surprises are nats themselves, and a nat more is never worth more than two
-    def _score(self, X:np.ndarray)->np.ndarray: return self.rarities(X).max(1)
+
+    def __init__(self, *, contamination: float = 0.05):
+        self.contamination = contamination
+
+    def _fit(self, X: np.ndarray) -> None:
+        self.known_, self.size_ = _tails(X.T)
+
+    def rarities(self, X: np.ndarray) -> np.ndarray:
+        return _rarities(
+            X.T, self.known_, self.size_, 0.5
+        )  # (n, d) nats; surprises are nats themselves, and a nat more is never worth more than two
+
+    def _score(self, X: np.ndarray) -> np.ndarray:
+        return self.rarities(X).max(1)
+
 
 # %% ../nbs/05_detectors.ipynb #bf894d2b
 class MaxP(Detector):
     "The rarest verdict of a forest, a robust z and a Mahalanobis distance, each measured against the rows it was fitted on."
-    learned = ("known", "size", *(f"{p}_{n}" for p, c in (("forest", Forest), ("z", RobustZ), ("distance", Mahalanobis)) for n in c.learned))
+
+    learned = (
+        "known",
+        "size",
+        *(
+            f"{p}_{n}"
+            for p, c in (("forest", Forest), ("z", RobustZ), ("distance", Mahalanobis))
+            for n in c.learned
+        ),
+    )
     parts = dict(forest=Forest, z=RobustZ, distance=Mahalanobis)
-    def __init__(self, *, n_estimators:int=100, contamination:float=.05, random_state:int=42): self.n_estimators, self.contamination, self.random_state = n_estimators, contamination, random_state
-    def _fit(self, X:np.ndarray)->None:
-        made = [Forest(n_estimators=self.n_estimators, random_state=self.random_state), RobustZ(), Mahalanobis()]
+
+    def __init__(
+        self, *, n_estimators: int = 100, contamination: float = 0.05, random_state: int = 42
+    ):
+        self.n_estimators, self.contamination, self.random_state = (
+            n_estimators,
+            contamination,
+            random_state,
+        )
+
+    def _fit(self, X: np.ndarray) -> None:
+        made = [
+            Forest(n_estimators=self.n_estimators, random_state=self.random_state),
+            RobustZ(),
+            Mahalanobis(),
+        ]
         for d, p in zip(made, self.parts):
             d._fit(X)
-            for n, a in d.arrays().items(): setattr(self, f"{p}_{n}_", a)
+            for n, a in d.arrays().items():
+                setattr(self, f"{p}_{n}_", a)
         self.known_, self.size_ = _tails([d._score(X) for d in made])
-    def check(self, d:int)->None: _check_trees(self.forest_node_, self.forest_value_, self.forest_depth_, d)
-    def _score(self, X:np.ndarray)->np.ndarray:
-        made = [c.from_arrays({}, {n: getattr(self, f"{p}_{n}_") for n in c.learned}) for p, c in self.parts.items()]
+
+    def check(self, d: int) -> None:
+        _check_trees(self.forest_node_, self.forest_value_, self.forest_depth_, d)
+
+    def _score(self, X: np.ndarray) -> np.ndarray:
+        made = [
+            c.from_arrays({}, {n: getattr(self, f"{p}_{n}_") for n in c.learned})
+            for p, c in self.parts.items()
+        ]
         return _rarities([d._score(X) for d in made], self.known_, self.size_).max(1)
 
+
 # %% ../nbs/05_detectors.ipynb #178158d1
-DETECTORS = dict(isolation_forest=Forest, robust_z=RobustZ, families=Families, mahalanobis=Mahalanobis, max_p=MaxP, foreign=Foreign)
+DETECTORS = dict(
+    isolation_forest=Forest,
+    robust_z=RobustZ,
+    families=Families,
+    mahalanobis=Mahalanobis,
+    max_p=MaxP,
+    foreign=Foreign,
+)

@@ -13,214 +13,486 @@ from .model import Model
 from .detection import Detection, event_scores, interval
 
 # %% auto #0
-__all__ = ['EvalError', 'GateConfig', 'gate_config', 'scaled', 'silhouette', 'score_metrics', 'sanity_gates', 'passes', 'drift',
-           'persistence', 'plant', 'largest_z', 'detection', 'planted_metrics', 'planted_gates', 'evaluate', 'compare',
-           'compare_planted', 'verdict', 'comparison_table', 'gate_summary']
+__all__ = [
+    "EvalError",
+    "GateConfig",
+    "gate_config",
+    "scaled",
+    "silhouette",
+    "score_metrics",
+    "sanity_gates",
+    "passes",
+    "drift",
+    "persistence",
+    "plant",
+    "largest_z",
+    "detection",
+    "planted_metrics",
+    "planted_gates",
+    "evaluate",
+    "compare",
+    "compare_planted",
+    "verdict",
+    "comparison_table",
+    "gate_summary",
+]
+
 
 # %% ../nbs/06_eval.ipynb #84fc09d1
 class EvalError(CryptoAnomalyError):
     "An evaluation that would not mean anything; the message says why."
 
+
 # %% ../nbs/06_eval.ipynb #06daebe7
 @dataclass(frozen=True)
 class GateConfig:
     "Thresholds of all gates."
-    max_anomaly_rate:float = .20  # share of holdout rows flagged
-    min_anomaly_rate:float = .02
-    max_rate_diff:float = .25     # |holdout rate - training rate|
-    min_silhouette:float = 0.     # of flagged against normal rows, on the scaled features the model sees
-    min_score_gap:float = .05     # mean score of flagged rows less mean score of normal rows
-    min_win_rate:float = .6       # planted events that score higher than the same hours without them; chance is a half
-    min_recall_gain:float = 0.    # share of planted events found at the model's own alert rate, less that of a robust z: the low end of its 95 % interval
 
-def gate_config(**changes)->GateConfig:
+    max_anomaly_rate: float = 0.20  # share of holdout rows flagged
+    min_anomaly_rate: float = 0.02
+    max_rate_diff: float = 0.25  # |holdout rate - training rate|
+    min_silhouette: float = (
+        0.0  # of flagged against normal rows, on the scaled features the model sees
+    )
+    min_score_gap: float = 0.05  # mean score of flagged rows less mean score of normal rows
+    min_win_rate: float = (
+        0.6  # planted events that score higher than the same hours without them; chance is a half
+    )
+    min_recall_gain: float = 0.0  # share of planted events found at the model's own alert rate, less that of a robust z: the low end of its 95 % interval
+
+
+def gate_config(**changes) -> GateConfig:
     "The defaults with `changes`; None means not given."
-    try: return GateConfig(**{k: float(v) for k, v in changes.items() if v is not None})
-    except (TypeError, ValueError) as e: raise EvalError(f"wrong gate threshold: {e}; there are {', '.join(asdict(GateConfig()))}.") from None
+    try:
+        return GateConfig(**{k: float(v) for k, v in changes.items() if v is not None})
+    except (TypeError, ValueError) as e:
+        raise EvalError(
+            f"wrong gate threshold: {e}; there are {', '.join(asdict(GateConfig()))}."
+        ) from None
+
 
 # %% ../nbs/06_eval.ipynb #a02ca7f5
 def scaled(
-    model:Model,
-    frame:pd.DataFrame   # feature frame
-)->np.ndarray:           # (n, d) robust z of each feature, within ±10; a missing value counts as typical
+    model: Model,
+    frame: pd.DataFrame,  # feature frame
+) -> np.ndarray:  # (n, d) robust z of each feature, within ±10; a missing value counts as typical
     "The features as the model sees them, on one scale."
     spread = model.arrays["spread"]
-    z = (model.matrix(frame) - model.arrays["typical"])/np.where(spread > 0, spread, 1)
-    return np.nan_to_num(np.clip(z, -10, 10), nan=0.)
+    z = (model.matrix(frame) - model.arrays["typical"]) / np.where(spread > 0, spread, 1)
+    return np.nan_to_num(np.clip(z, -10, 10), nan=0.0)
+
 
 def silhouette(
-    X:np.ndarray,            # (n, d)
-    flagged:np.ndarray,      # (n,) bool
-    *, rows:int=2000, seed:int=0 # at most so many rows of each class are compared
-)->float:                    # in [-1, 1]; NaN with fewer than two rows in a class
+    X: np.ndarray,  # (n, d)
+    flagged: np.ndarray,  # (n,) bool
+    *,
+    rows: int = 2000,
+    seed: int = 0,  # at most so many rows of each class are compared
+) -> float:  # in [-1, 1]; NaN with fewer than two rows in a class
     "Silhouette (Rousseeuw 1987) of flagged against normal rows."
     from sklearn.metrics import silhouette_score
-    if min(flagged.sum(), (~flagged).sum()) < 2: return np.nan
+
+    if min(flagged.sum(), (~flagged).sum()) < 2:
+        return np.nan
     rng = np.random.default_rng(seed)
     keep = np.concatenate([rng.permutation(np.flatnonzero(c))[:rows] for c in (flagged, ~flagged)])
     return float(silhouette_score(X[keep], flagged[keep]))
 
+
 # %% ../nbs/06_eval.ipynb #5de4c230
 def score_metrics(
-    pred:pd.DataFrame,   # score, is_anomaly
-    training_rate:float
-)->dict[str, float]:     # NaN where a class is empty
+    pred: pd.DataFrame,  # score, is_anomaly
+    training_rate: float,
+) -> dict[str, float]:  # NaN where a class is empty
     "How the scores of flagged and normal rows lie."
     s, hit = pred.score.values, pred.is_anomaly.values
     mean = lambda x: float(x.mean()) if len(x) else np.nan
     a, n = mean(s[hit]), mean(s[~hit])
-    between = hit.mean()*(a - s.mean())**2 + (1 - hit.mean())*(n - s.mean())**2 if 0 < hit.sum() < len(s) else np.nan
-    return dict(anomaly_rate=float(hit.mean()), training_rate=training_rate, rate_diff=abs(float(hit.mean()) - training_rate), eval_anomalies=int(hit.sum()), eval_samples=len(s), mean_anomaly_score=a,
-                mean_normal_score=n, score_gap=abs(a - n), score_std=float(s.std()), score_bimodality=float(between/s.var()) if s.var() > 0 else np.nan)
+    between = (
+        hit.mean() * (a - s.mean()) ** 2 + (1 - hit.mean()) * (n - s.mean()) ** 2
+        if 0 < hit.sum() < len(s)
+        else np.nan
+    )
+    return dict(
+        anomaly_rate=float(hit.mean()),
+        training_rate=training_rate,
+        rate_diff=abs(float(hit.mean()) - training_rate),
+        eval_anomalies=int(hit.sum()),
+        eval_samples=len(s),
+        mean_anomaly_score=a,
+        mean_normal_score=n,
+        score_gap=abs(a - n),
+        score_std=float(s.std()),
+        score_bimodality=float(between / s.var()) if s.var() > 0 else np.nan,
+    )
+
 
 # %% ../nbs/06_eval.ipynb #4bd147f6
-def _gate(name:str, value:float, op:str, limit:float, hard:bool, description:str)->dict:
+def _gate(name: str, value: float, op: str, limit: float, hard: bool, description: str) -> dict:
     "One gate: name, threshold and actual value as text and number, pass or fail."
     passed = None if np.isnan(value) else bool(value <= limit if op == "≤" else value >= limit)
-    return dict(name=name, value=None if np.isnan(value) else value, limit=limit, threshold=f"{op} {limit:g}", actual="not defined" if np.isnan(value) else f"{value:.3f}", passed=passed, hard=hard, description=description)
+    return dict(
+        name=name,
+        value=None if np.isnan(value) else value,
+        limit=limit,
+        threshold=f"{op} {limit:g}",
+        actual="not defined" if np.isnan(value) else f"{value:.3f}",
+        passed=passed,
+        hard=hard,
+        description=description,
+    )
+
 
 def sanity_gates(
-    m:dict,            # metrics with anomaly_rate, rate_diff, silhouette, score_gap
-    c:GateConfig=GateConfig()
-)->list[dict]:         # name, value, limit, threshold, actual, passed (None = not defined), hard, description
+    m: dict,  # metrics with anomaly_rate, rate_diff, silhouette, score_gap
+    c: GateConfig = GateConfig(),
+) -> list[
+    dict
+]:  # name, value, limit, threshold, actual, passed (None = not defined), hard, description
     "The five sanity gates."
-    return [_gate("max_anomaly_rate", m["anomaly_rate"], "≤", c.max_anomaly_rate, True, "not everybody is strange"),
-            _gate("min_anomaly_rate", m["anomaly_rate"], "≥", c.min_anomaly_rate, True, "the model sees something"),
-            _gate("rate_stability", m["rate_diff"], "≤", c.max_rate_diff, True, "new time looks like training time"),
-            _gate("silhouette", m["silhouette"], "≥", c.min_silhouette, False, "flagged rows lie apart in feature space"),
-            _gate("score_gap", m["score_gap"], "≥", c.min_score_gap, False, "flagged rows lie apart in score")]
+    return [
+        _gate(
+            "max_anomaly_rate",
+            m["anomaly_rate"],
+            "≤",
+            c.max_anomaly_rate,
+            True,
+            "not everybody is strange",
+        ),
+        _gate(
+            "min_anomaly_rate",
+            m["anomaly_rate"],
+            "≥",
+            c.min_anomaly_rate,
+            True,
+            "the model sees something",
+        ),
+        _gate(
+            "rate_stability",
+            m["rate_diff"],
+            "≤",
+            c.max_rate_diff,
+            True,
+            "new time looks like training time",
+        ),
+        _gate(
+            "silhouette",
+            m["silhouette"],
+            "≥",
+            c.min_silhouette,
+            False,
+            "flagged rows lie apart in feature space",
+        ),
+        _gate(
+            "score_gap",
+            m["score_gap"],
+            "≥",
+            c.min_score_gap,
+            False,
+            "flagged rows lie apart in score",
+        ),
+    ]
 
-def passes(gates:list[dict])->bool:
+
+def passes(gates: list[dict]) -> bool:
     "True when no hard gate has failed or is undefined."
     return all(g["passed"] is True for g in gates if g["hard"])
 
+
 # %% ../nbs/06_eval.ipynb #06834fcf
 def drift(
-    model:Model,
-    frame:pd.DataFrame   # feature frame
-)->pd.DataFrame:         # index feature; psi, missing (share now), most changed first; NaN where nothing is known
+    model: Model,
+    frame: pd.DataFrame,  # feature frame
+) -> (
+    pd.DataFrame
+):  # index feature; psi, missing (share now), most changed first; NaN where nothing is known
     "How far each input has moved from the training time."
     X, edges = model.matrix(frame), model.arrays["deciles"]
+
     def psi(x, e):
         x = x[~np.isnan(x)]
-        if not len(x) or np.isnan(e).any(): return np.nan
-        e, share = np.unique(e, return_counts=True)                     # equal deciles are one edge
-        q = np.diff(np.r_[0, np.cumsum(share)/10, 1])
-        p = np.bincount(np.searchsorted(e, x, side="left"), minlength=len(e) + 1)/len(x)
+        if not len(x) or np.isnan(e).any():
+            return np.nan
+        e, share = np.unique(e, return_counts=True)  # equal deciles are one edge
+        q = np.diff(np.r_[0, np.cumsum(share) / 10, 1])
+        p = np.bincount(np.searchsorted(e, x, side="left"), minlength=len(e) + 1) / len(x)
         p, q = (np.maximum(v, 1e-3) for v in (p, q))
-        return float(((p - q)*np.log(p/q)).sum())
-    return pd.DataFrame(dict(psi=[psi(x, e) for x, e in zip(X.T, edges.T)], missing=np.isnan(X).mean(0)), index=model.features).sort_values("psi", ascending=False)
+        return float(((p - q) * np.log(p / q)).sum())
+
+    return pd.DataFrame(
+        dict(psi=[psi(x, e) for x, e in zip(X.T, edges.T)], missing=np.isnan(X).mean(0)),
+        index=model.features,
+    ).sort_values("psi", ascending=False)
+
 
 def persistence(
-    rows:pd.DataFrame,   # coin_id, ts
-    flagged:np.ndarray   # (n,) bool
-)->dict[str, float]:     # persistence, by_chance; NaN when nothing is flagged
+    rows: pd.DataFrame,  # coin_id, ts
+    flagged: np.ndarray,  # (n,) bool
+) -> dict[str, float]:  # persistence, by_chance; NaN when nothing is flagged
     "How many alarms were alarms in the coin's snapshot before."
     f = rows[["coin_id", "ts"]].assign(hit=np.asarray(flagged, bool)).sort_values(["coin_id", "ts"])
     before = f.groupby("coin_id").hit.shift().astype("boolean")
     both = f.hit & before.notna()
-    return dict(persistence=float(before[both].mean()) if both.any() else np.nan, by_chance=float(f.hit.mean()) if len(f) else np.nan)
+    return dict(
+        persistence=float(before[both].mean()) if both.any() else np.nan,
+        by_chance=float(f.hit.mean()) if len(f) else np.nan,
+    )
+
 
 # %% ../nbs/06_eval.ipynb #3481fcc0
 def plant(
-    table:pd.DataFrame,           # raw snapshots of the holdout and of the look-back before it
-    start:pd.Timestamp,           # begin of the holdout
-    config:FeatureConfig=FeatureConfig(), # as the model's features are computed
-    *, plantings:int=3, per_kind:int=6, sizes:tuple[float, ...]=(8., 15.)
-)->list[tuple[pd.DataFrame, pd.DataFrame]]: # feature frame of the holdout with events, and the events; empty when there is no room for any
+    table: pd.DataFrame,  # raw snapshots of the holdout and of the look-back before it
+    start: pd.Timestamp,  # begin of the holdout
+    config: FeatureConfig = FeatureConfig(),  # as the model's features are computed
+    *,
+    plantings: int = 3,
+    per_kind: int = 6,
+    sizes: tuple[float, ...] = (8.0, 15.0),
+) -> list[
+    tuple[pd.DataFrame, pd.DataFrame]
+]:  # feature frame of the holdout with events, and the events; empty when there is no room for any
     "Holdouts with known events."
-    def once(seed:int): f, e = inject(table, start=start, sizes=sizes, per_kind=per_kind, seed=seed); return featurize(f, config, since=start), e
-    try: return [once(seed) for seed in range(plantings)]
-    except InjectError: return []
+
+    def once(seed: int):
+        f, e = inject(table, start=start, sizes=sizes, per_kind=per_kind, seed=seed)
+        return featurize(f, config, since=start), e
+
+    try:
+        return [once(seed) for seed in range(plantings)]
+    except InjectError:
+        return []
+
 
 def largest_z(
-    frame:pd.DataFrame   # feature frame
-)->np.ndarray:           # (n,)
+    frame: pd.DataFrame,  # feature frame
+) -> np.ndarray:  # (n,)
     "The baseline: the largest robust z of each row, against its own week or all coins."
-    return frame[[c for c in frame if c.endswith(("_own_z", "_cross_z"))]].abs().max(axis=1).fillna(0).to_numpy(float)
+    return (
+        frame[[c for c in frame if c.endswith(("_own_z", "_cross_z"))]]
+        .abs()
+        .max(axis=1)
+        .fillna(0)
+        .to_numpy(float)
+    )
 
-def detection(score, holdout:pd.DataFrame, planted:list[tuple], rates:tuple[float, ...])->tuple[Detection, float]: # and the win rate
+
+def detection(
+    score, holdout: pd.DataFrame, planted: list[tuple], rates: tuple[float, ...]
+) -> tuple[Detection, float]:  # and the win rate
     "How a scoring function of feature frames tells planted events from the untouched holdout."
     of = lambda f: f[["coin_id", "ts"]].assign(score=score(f))
     clean = of(holdout)
-    found, cells = (pd.concat(x, ignore_index=True) for x in zip(*[event_scores(e, of(f), clean) for f, e in planted]))
-    return Detection(found, cells, clean, rates=rates), float((found.score > found.clean_score).mean())
+    found, cells = (
+        pd.concat(x, ignore_index=True)
+        for x in zip(*[event_scores(e, of(f), clean) for f, e in planted])
+    )
+    return Detection(found, cells, clean, rates=rates), float(
+        (found.score > found.clean_score).mean()
+    )
+
 
 # %% ../nbs/06_eval.ipynb #91c5c587
 def planted_metrics(
-    model:Model, holdout:pd.DataFrame, planted:list[tuple], # of `plant`
-    baseline=largest_z   # scores feature frames; what any detector should beat
-)->dict:                 # win_rate, recall, baseline_recall, recall_gain with low and high, by_kind, events; NaN without events
+    model: Model,
+    holdout: pd.DataFrame,
+    planted: list[tuple],  # of `plant`
+    baseline=largest_z,  # scores feature frames; what any detector should beat
+) -> dict:  # win_rate, recall, baseline_recall, recall_gain with low and high, by_kind, events; NaN without events
     "How many of the planted events the untouched model finds at its own alert rate, beside the baseline."
-    if not planted: return dict(win_rate=np.nan, recall=np.nan, baseline_recall=np.nan, recall_gain=np.nan, recall_gain_low=np.nan, planted_events=0)
+    if not planted:
+        return dict(
+            win_rate=np.nan,
+            recall=np.nan,
+            baseline_recall=np.nan,
+            recall_gain=np.nan,
+            recall_gain_low=np.nan,
+            planted_events=0,
+        )
     rate = model.contamination
-    d, won = detection(lambda f: model.predict(f).score.to_numpy(), holdout, planted, (.001, .005, rate))
+    d, won = detection(
+        lambda f: model.predict(f).score.to_numpy(), holdout, planted, (0.001, 0.005, rate)
+    )
     base, _ = detection(baseline, holdout, planted, (rate,))
     gain = interval(d.recall(rate) - base.recall(rate))
-    table = {k: dict(events=int((d.found.kind == k).sum()), found=float((x := interval(d.recall(rate, [k])))["value"]), low=x["low"], high=x["high"], baseline=float(base.recall(rate, [k])[0]), strict=float(d.recall(.005, [k])[0])) for k in d.kinds}
-    return dict(win_rate=won, recall=float(d.recall(rate)[0]), baseline_recall=float(base.recall(rate)[0]), recall_gain=gain["value"], recall_gain_low=gain["low"], recall_gain_high=gain["high"], recall_strict=float(d.recall(.005)[0]), detection=d.figures(), planted_events=len(d.found), by_kind=table)   # detection: recall at .1 % and .5 % of clean cells, and average precision, each with its interval
+    table = {
+        k: dict(
+            events=int((d.found.kind == k).sum()),
+            found=float((x := interval(d.recall(rate, [k])))["value"]),
+            low=x["low"],
+            high=x["high"],
+            baseline=float(base.recall(rate, [k])[0]),
+            strict=float(d.recall(0.005, [k])[0]),
+        )
+        for k in d.kinds
+    }
+    return dict(
+        win_rate=won,
+        recall=float(d.recall(rate)[0]),
+        baseline_recall=float(base.recall(rate)[0]),
+        recall_gain=gain["value"],
+        recall_gain_low=gain["low"],
+        recall_gain_high=gain["high"],
+        recall_strict=float(d.recall(0.005)[0]),
+        detection=d.figures(),
+        planted_events=len(d.found),
+        by_kind=table,
+    )  # detection: recall at .1 % and .5 % of clean cells, and average precision, each with its interval
 
-def planted_gates(m:dict, c:GateConfig=GateConfig())->list[dict]:
+
+def planted_gates(m: dict, c: GateConfig = GateConfig()) -> list[dict]:
     "The two gates of planted events; both hard."
-    return [_gate("win_rate", m["win_rate"], "≥", c.min_win_rate, True, "a planted event scores higher than the same hours without it"),
-            _gate("beats_baseline", m["recall_gain_low"], "≥", c.min_recall_gain, True, "surely finds more planted events than a robust z")]
+    return [
+        _gate(
+            "win_rate",
+            m["win_rate"],
+            "≥",
+            c.min_win_rate,
+            True,
+            "a planted event scores higher than the same hours without it",
+        ),
+        _gate(
+            "beats_baseline",
+            m["recall_gain_low"],
+            "≥",
+            c.min_recall_gain,
+            True,
+            "surely finds more planted events than a robust z",
+        ),
+    ]
+
 
 # %% ../nbs/06_eval.ipynb #b60be527
 def evaluate(
-    model:Model,          # the artifact as it is
-    holdout:pd.DataFrame, # feature frame, later than the training time of `model`
-    config:GateConfig=GateConfig(),
-    planted:list[tuple]=(),# of `plant`; without any, the gates of planted events are not defined, and not passed
-    *, baseline=largest_z  # see `planted_metrics`
-)->dict:                  # passed, gates, metrics, predictions (frame)
+    model: Model,  # the artifact as it is
+    holdout: pd.DataFrame,  # feature frame, later than the training time of `model`
+    config: GateConfig = GateConfig(),
+    planted: list[
+        tuple
+    ] = (),  # of `plant`; without any, the gates of planted events are not defined, and not passed
+    *,
+    baseline=largest_z,  # see `planted_metrics`
+) -> dict:  # passed, gates, metrics, predictions (frame)
     "Score the untouched holdout with the unmodified model and judge it."
-    if holdout.empty: raise EvalError("the holdout has no rows; build a dataset with a longer holdout.")
+    if holdout.empty:
+        raise EvalError("the holdout has no rows; build a dataset with a longer holdout.")
     trained_to = pd.Timestamp(model.meta["training_range"][1])
-    if holdout.ts.min() <= trained_to: raise EvalError(f"the holdout begins at {holdout.ts.min()}, but the model was trained up to {trained_to}: it would be judged on what it has seen. Evaluate on a later holdout.")
+    if holdout.ts.min() <= trained_to:
+        raise EvalError(
+            f"the holdout begins at {holdout.ts.min()}, but the model was trained up to {trained_to}: it would be judged on what it has seen. Evaluate on a later holdout."
+        )
     pred = model.predict(holdout)
     metrics = score_metrics(pred, model.meta["anomaly_rate"])
     metrics["silhouette"] = silhouette(scaled(model, holdout), pred.is_anomaly.values)
     moved = drift(model, holdout)
-    metrics |= persistence(holdout, pred.is_anomaly) | dict(psi_median=float(moved.psi.median()), psi_max=float(moved.psi.max()), most_drifted=str(moved.index[0])) | planted_metrics(model, holdout, list(planted), baseline)
+    metrics |= (
+        persistence(holdout, pred.is_anomaly)
+        | dict(
+            psi_median=float(moved.psi.median()),
+            psi_max=float(moved.psi.max()),
+            most_drifted=str(moved.index[0]),
+        )
+        | planted_metrics(model, holdout, list(planted), baseline)
+    )
     gates = sanity_gates(metrics, config) + planted_gates(metrics, config)
-    counts = dict(gates_passed=sum(g["passed"] is True for g in gates), gates_failed=sum(g["passed"] is False for g in gates))
+    counts = dict(
+        gates_passed=sum(g["passed"] is True for g in gates),
+        gates_failed=sum(g["passed"] is False for g in gates),
+    )
     return dict(passed=passes(gates), gates=gates, metrics=metrics | counts, predictions=pred)
+
 
 # %% ../nbs/06_eval.ipynb #830e89f5
 def compare(
-    a:pd.DataFrame,  # predictions of the candidate: score, is_anomaly
-    b:pd.DataFrame   # predictions of the other model on the same rows
-)->dict:             # rates, their difference, agreement (share of rows judged alike), overlap (Jaccard of the flagged rows), rank_correlation
+    a: pd.DataFrame,  # predictions of the candidate: score, is_anomaly
+    b: pd.DataFrame,  # predictions of the other model on the same rows
+) -> dict:  # rates, their difference, agreement (share of rows judged alike), overlap (Jaccard of the flagged rows), rank_correlation
     "How two models judge the same rows."
     either, both = (a.is_anomaly | b.is_anomaly).sum(), (a.is_anomaly & b.is_anomaly).sum()
-    return dict(anomaly_rate=float(a.is_anomaly.mean()), compared_anomaly_rate=float(b.is_anomaly.mean()), anomaly_rate_diff=float(a.is_anomaly.mean() - b.is_anomaly.mean()), agreement=float((a.is_anomaly == b.is_anomaly).mean()),
-                overlap=float(both/either) if either else np.nan, rank_correlation=float(a.score.rank().corr(b.score.rank())), score_gap_diff=score_metrics(a, 0)["score_gap"] - score_metrics(b, 0)["score_gap"])
+    return dict(
+        anomaly_rate=float(a.is_anomaly.mean()),
+        compared_anomaly_rate=float(b.is_anomaly.mean()),
+        anomaly_rate_diff=float(a.is_anomaly.mean() - b.is_anomaly.mean()),
+        agreement=float((a.is_anomaly == b.is_anomaly).mean()),
+        overlap=float(both / either) if either else np.nan,
+        rank_correlation=float(a.score.rank().corr(b.score.rank())),
+        score_gap_diff=score_metrics(a, 0)["score_gap"] - score_metrics(b, 0)["score_gap"],
+    )
+
 
 # %% ../nbs/06_eval.ipynb #9076ee57
 def compare_planted(
-    a:Model, b:Model, holdout:pd.DataFrame, planted:list[tuple], *, margin:float=.05 # loss of recall that would not matter
-)->dict:                 # verdict; recall_gain, low, high of `a` over `b` at the alert rate of `a`; None without events
+    a: Model,
+    b: Model,
+    holdout: pd.DataFrame,
+    planted: list[tuple],
+    *,
+    margin: float = 0.05,  # loss of recall that would not matter
+) -> (
+    dict
+):  # verdict; recall_gain, low, high of `a` over `b` at the alert rate of `a`; None without events
     "Does `a` find more planted events than `b`?"
-    if not planted: return dict(verdict="undecided", recall_gain=None, recall_gain_low=None, recall_gain_high=None)
+    if not planted:
+        return dict(
+            verdict="undecided", recall_gain=None, recall_gain_low=None, recall_gain_high=None
+        )
     rate = a.contamination
-    one, two = (detection(lambda f, m=m: m.predict(f).score.to_numpy(), holdout, planted, (rate,))[0] for m in (a, b))
+    one, two = (
+        detection(lambda f, m=m: m.predict(f).score.to_numpy(), holdout, planted, (rate,))[0]
+        for m in (a, b)
+    )
     g = interval(one.recall(rate) - two.recall(rate))
-    verdict = "better" if g["low"] > 0 else "worse" if g["high"] < 0 else "not worse" if g["value"] > 0 and g["low"] > -margin else "undecided"
-    return dict(verdict=verdict, recall_gain=g["value"], recall_gain_low=g["low"], recall_gain_high=g["high"])
+    verdict = (
+        "better"
+        if g["low"] > 0
+        else "worse"
+        if g["high"] < 0
+        else "not worse"
+        if g["value"] > 0 and g["low"] > -margin
+        else "undecided"
+    )
+    return dict(
+        verdict=verdict,
+        recall_gain=g["value"],
+        recall_gain_low=g["low"],
+        recall_gain_high=g["high"],
+    )
+
 
 # %% ../nbs/06_eval.ipynb #26172546
-def verdict(gates:list[dict])->str:
+def verdict(gates: list[dict]) -> str:
     "The gates in one line."
     failed = [g["name"] for g in gates if g["hard"] and g["passed"] is not True]
-    return f"{'FAILED' if failed else 'PASSED'}: {sum(g['passed'] is True for g in gates)} of {len(gates)} gates" + (f"; not passed: {', '.join(failed)}" if failed else "")
+    return (
+        f"{'FAILED' if failed else 'PASSED'}: {sum(g['passed'] is True for g in gates)} of {len(gates)} gates"
+        + (f"; not passed: {', '.join(failed)}" if failed else "")
+    )
 
-def comparison_table(metrics:dict, other:dict|None, names:tuple[str, str])->pd.DataFrame:
+
+def comparison_table(metrics: dict, other: dict | None, names: tuple[str, str]) -> pd.DataFrame:
     "Metrics of two evaluations side by side, and their difference; one alone where there is no other."
-    pick = lambda m: {k: m[k] for k in ("anomaly_rate", "recall", "baseline_recall", "win_rate", "silhouette", "score_gap", "score_bimodality", "persistence", "psi_max") if isinstance(m.get(k), (int, float))}
+    pick = lambda m: {
+        k: m[k]
+        for k in (
+            "anomaly_rate",
+            "recall",
+            "baseline_recall",
+            "win_rate",
+            "silhouette",
+            "score_gap",
+            "score_bimodality",
+            "persistence",
+            "psi_max",
+        )
+        if isinstance(m.get(k), (int, float))
+    }
     f = pd.DataFrame({names[0]: pick(metrics)} | ({names[1]: pick(other)} if other else {}))
     return f.assign(difference=f.iloc[:, 0] - f.iloc[:, 1]) if other else f
 
-def gate_summary(gates:list[dict])->str:
+
+def gate_summary(gates: list[dict]) -> str:
     "The gates in a few lines of text."
     mark = {True: "PASS", False: "FAIL", None: "n/a "}
-    return "\n".join(f"{mark[g['passed']]}  {g['name']}: {g['actual']} ({g['threshold']}{'' if g['hard'] else ', soft'})" for g in gates)
+    return "\n".join(
+        f"{mark[g['passed']]}  {g['name']}: {g['actual']} ({g['threshold']}{'' if g['hard'] else ', soft'})"
+        for g in gates
+    )

@@ -10,62 +10,100 @@ from numba import njit
 from .windows import HOUR, Rows, baseline, highest, past, run_length, sums
 
 # %% auto #0
-__all__ = ['FAMILIES', 'SCALE', 'TAIL', 'NOVEL', 'LEVEL', 'REACH', 'PEGGED', 'MASKED', 'MOST', 'SURPRISES', 'Family', 'History',
-           'statistics', 'surprises']
+__all__ = [
+    "FAMILIES",
+    "SCALE",
+    "TAIL",
+    "NOVEL",
+    "LEVEL",
+    "REACH",
+    "PEGGED",
+    "MASKED",
+    "MOST",
+    "SURPRISES",
+    "Family",
+    "History",
+    "statistics",
+    "surprises",
+]
+
 
 # %% ../nbs/04_families.ipynb #f519cf69
 @dataclass(frozen=True)
 class Family:
     "One kind of strangeness and the tail that all coins have in common."
-    meaning:str
-    start:float
-    excess:float
-    rate:float = .05
-    log:bool = True     # excess over `start` is measured in logarithms
+
+    meaning: str
+    start: float
+    excess: float
+    rate: float = 0.05
+    log: bool = True  # excess over `start` is measured in logarithms
+
 
 FAMILIES = dict(
-    price    = Family("sudden move against the market", 2.9, .35),
-    drift    = Family("slow move against the market", 2.7, .30),
-    peg      = Family("away from its peg", 4.2, .70),
-    volume   = Family("volume without a reason", .7, .70),
-    relation = Family("market cap against price", .65, .57),
-    stale    = Family("frozen values", 1.7, 2.7, log=False),
-    missing  = Family("missing values", 3.2, 3., .001, log=False))
+    price=Family("sudden move against the market", 2.9, 0.35),
+    drift=Family("slow move against the market", 2.7, 0.30),
+    peg=Family("away from its peg", 4.2, 0.70),
+    volume=Family("volume without a reason", 0.7, 0.70),
+    relation=Family("market cap against price", 0.65, 0.57),
+    stale=Family("frozen values", 1.7, 2.7, log=False),
+    missing=Family("missing values", 3.2, 3.0, 0.001, log=False),
+)
 
 # %% ../nbs/04_families.ipynb #20480aed
 SCALE, TAIL, NOVEL, LEVEL = 96, 168, 24, 48
-_PAUSE = 6                                       # hours; after a longer silence there is no row before
-_TAILED = NOVEL + TAIL + _PAUSE + 1              # hours before the wanted rows whose statistics are needed
-_SCALED = _TAILED + SCALE + _PAUSE + 1           # hours whose moves are needed
-REACH = _SCALED + SCALE + _PAUSE + 1             # hours that anything looks back
+_PAUSE = 6  # hours; after a longer silence there is no row before
+_TAILED = NOVEL + TAIL + _PAUSE + 1  # hours before the wanted rows whose statistics are needed
+_SCALED = _TAILED + SCALE + _PAUSE + 1  # hours whose moves are needed
+REACH = _SCALED + SCALE + _PAUSE + 1  # hours that anything looks back
+
 
 # %% ../nbs/04_families.ipynb #ea3b7427
 class History(Rows):
     "Rows with what is usual before each of them; results are (n,), NaN at rows that nobody asks for."
-    def __init__(self, table:pd.DataFrame, since:pd.Timestamp|None):
+
+    def __init__(self, table: pd.DataFrame, since: pd.Timestamp | None):
         super().__init__(table, since)
         self.tailed, self.scaled = self.ago(_TAILED), self.ago(_SCALED)
         i = np.arange(len(self.t))
-        self.prev = np.where((i > self.first) & (self.t - self.t[i - 1] <= _PAUSE*HOUR), i - 1, -1)
-    def at(self, rows:np.ndarray, values:np.ndarray)->np.ndarray:
+        self.prev = np.where(
+            (i > self.first) & (self.t - self.t[i - 1] <= _PAUSE * HOUR), i - 1, -1
+        )
+
+    def at(self, rows: np.ndarray, values: np.ndarray) -> np.ndarray:
         out = np.full(len(self.t), np.nan)
         out[rows] = values
         return out
-    def before(self, x:np.ndarray)->np.ndarray: return past(x, self.prev)
-    def middle(self, x:np.ndarray, least:int, hours:float)->np.ndarray: return self.market(x, least, hours, False)[0]
-    def usual(self, x:np.ndarray, rows:np.ndarray, hours:float=SCALE, least:int=24)->np.ndarray:
+
+    def before(self, x: np.ndarray) -> np.ndarray:
+        return past(x, self.prev)
+
+    def middle(self, x: np.ndarray, least: int, hours: float) -> np.ndarray:
+        return self.market(x, least, hours, False)[0]
+
+    def usual(
+        self, x: np.ndarray, rows: np.ndarray, hours: float = SCALE, least: int = 24
+    ) -> np.ndarray:
         "Median of the coin's values in the hours before each row."
         return self.at(rows, baseline(x, self.window(hours), rows, least, False)[0])
-    def scale(self, x:np.ndarray, rows:np.ndarray, hours:float=SCALE, least:int=24)->np.ndarray:
+
+    def scale(
+        self, x: np.ndarray, rows: np.ndarray, hours: float = SCALE, least: int = 24
+    ) -> np.ndarray:
         "1.4826 times the median of |x|: a standard deviation about zero, where x is normal."
-        return 1.4826*self.usual(np.abs(x), rows, hours, least)
-    def share(self, x:np.ndarray, low:float, high:float)->np.ndarray:
+        return 1.4826 * self.usual(np.abs(x), rows, hours, least)
+
+    def share(self, x: np.ndarray, low: float, high: float) -> np.ndarray:
         "Share of the `SCALE` hours before each row in which `x` was 1, within bounds; NaN with less than a day of rows."
         n, k = sums(x, self.window(SCALE), self.tailed)
-        return self.at(self.tailed, np.where(n >= 24, np.clip(k/np.maximum(n, 1), low, high), np.nan))
+        return self.at(
+            self.tailed, np.where(n >= 24, np.clip(k / np.maximum(n, 1), low, high), np.nan)
+        )
+
 
 # %% ../nbs/04_families.ipynb #98de7ead
-PEGGED = .0015   # scale of the steps below which a coin counts as pegged
+PEGGED = 0.0015  # scale of the steps below which a coin counts as pegged
+
 
 @njit(cache=True)
 def _decimals(x):
@@ -73,92 +111,191 @@ def _decimals(x):
     out = np.zeros(len(x))
     for i in range(len(x)):
         v = abs(x[i])
-        while out[i] < 10 and v < 1e9 and abs(v - np.round(v)) > 1e-9*v: v *= 10; out[i] += 1
+        while out[i] < 10 and v < 1e9 and abs(v - np.round(v)) > 1e-9 * v:
+            v *= 10
+            out[i] += 1
     return out
+
 
 @dataclass
 class _Moves:
     "What the price families share, (n,) each."
-    x:np.ndarray                 # log price
-    step:np.ndarray              # log return since the row before
-    scale:np.ndarray             # of the steps
-    risky:np.ndarray             # bool: not pegged
-    tick:np.ndarray              # relative size of the last decimal
-    z:dict[int, np.ndarray]      # horizon in hours (0 = since the row before) -> deviation
 
-def _moves(h:History, least_coins:int)->_Moves:
+    x: np.ndarray  # log price
+    step: np.ndarray  # log return since the row before
+    scale: np.ndarray  # of the steps
+    risky: np.ndarray  # bool: not pegged
+    tick: np.ndarray  # relative size of the last decimal
+    z: dict[int, np.ndarray]  # horizon in hours (0 = since the row before) -> deviation
+
+
+def _moves(h: History, least_coins: int) -> _Moves:
     "Deviations of the returns at all horizons."
     price = h.column("current_price")
     price[price <= 0] = np.nan
     x, sure = np.log(price), h.tailed
     step = x - h.before(x)
     scale = h.scale(step, h.scaled)
-    m = _Moves(x, step, scale, scale > PEGGED, h.at(sure, 10.**-np.fmax(highest(d := _decimals(price), h.window(SCALE), sure), d[sure])/price[sure]), {})
-    hours, lively = np.clip((h.t - past(h.t, h.prev))/HOUR, .4, _PAUSE), None
+    m = _Moves(
+        x,
+        step,
+        scale,
+        scale > PEGGED,
+        h.at(
+            sure,
+            10.0 ** -np.fmax(highest(d := _decimals(price), h.window(SCALE), sure), d[sure])
+            / price[sure],
+        ),
+        {},
+    )
+    hours, lively = np.clip((h.t - past(h.t, h.prev)) / HOUR, 0.4, _PAUSE), None
     for horizon in (0, 3, 8, 24):
         moved = h.lag(x, horizon) if horizon else x - step
-        own = x - moved - np.where(m.risky, np.nan_to_num(h.middle(np.where(m.risky, x - moved, np.nan), least_coins, _SCALED)), 0)
+        own = (
+            x
+            - moved
+            - np.where(
+                m.risky,
+                np.nan_to_num(h.middle(np.where(m.risky, x - moved, np.nan), least_coins, _SCALED)),
+                0,
+            )
+        )
         unit = h.scale(own, sure)
-        if lively is None: lively = np.clip(np.nan_to_num(h.scale(own, sure, 24, 12)/unit, nan=1.), .3, 4)
-        z = own/np.sqrt(unit**2*lively*(hours if horizon == 0 else 1) + (.4*m.tick)**2 + 1e-8)
-        dispersion = h.middle(np.where(m.risky, np.abs(z), np.nan), least_coins, _TAILED)/.6745
-        m.z[horizon] = z/np.clip(np.nan_to_num(dispersion, nan=1.), .8, 8)
+        if lively is None:
+            lively = np.clip(np.nan_to_num(h.scale(own, sure, 24, 12) / unit, nan=1.0), 0.3, 4)
+        z = own / np.sqrt(
+            unit**2 * lively * (hours if horizon == 0 else 1) + (0.4 * m.tick) ** 2 + 1e-8
+        )
+        dispersion = h.middle(np.where(m.risky, np.abs(z), np.nan), least_coins, _TAILED) / 0.6745
+        m.z[horizon] = z / np.clip(np.nan_to_num(dispersion, nan=1.0), 0.8, 8)
     return m
 
-# %% ../nbs/04_families.ipynb #50a8af4c
-MASKED = ["current_price", "market_cap", "total_volume", "price_change_percentage_24h", "ath_change_percentage"]   # fields that ought to be there
 
-def _peg(h:History, m:_Moves, price:np.ndarray)->np.ndarray:
+# %% ../nbs/04_families.ipynb #50a8af4c
+MASKED = [
+    "current_price",
+    "market_cap",
+    "total_volume",
+    "price_change_percentage_24h",
+    "ath_change_percentage",
+]  # fields that ought to be there
+
+
+def _peg(h: History, m: _Moves, price: np.ndarray) -> np.ndarray:
     x = np.where(m.risky, np.nan, m.x)
     off = x - h.usual(x, h.scaled, LEVEL)
-    away = np.abs(off)/np.sqrt(h.scale(off, h.tailed)**2 + (.5*m.tick)**2 + 1e-8)
+    away = np.abs(off) / np.sqrt(h.scale(off, h.tailed) ** 2 + (0.5 * m.tick) ** 2 + 1e-8)
     return np.where(~m.risky & ~np.isnan(m.scale), np.fmax(away, price), np.nan)
 
-def _volume(h:History, least_coins:int)->np.ndarray:
-    v = np.log(h.column("total_volume") + 1e6)
-    up = v - h.at(h.tailed, highest(v, h.window(6.5), h.tailed)) - np.nan_to_num(h.middle(v - h.before(v), least_coins, _TAILED))
-    return np.maximum(0, up)/np.sqrt(h.scale(v - h.lag(v, 3), h.tailed)**2 + 1e-4)
 
-def _relation(h:History, m:_Moves)->np.ndarray:
+def _volume(h: History, least_coins: int) -> np.ndarray:
+    v = np.log(h.column("total_volume") + 1e6)
+    up = (
+        v
+        - h.at(h.tailed, highest(v, h.window(6.5), h.tailed))
+        - np.nan_to_num(h.middle(v - h.before(v), least_coins, _TAILED))
+    )
+    return np.maximum(0, up) / np.sqrt(h.scale(v - h.lag(v, 3), h.tailed) ** 2 + 1e-4)
+
+
+def _relation(h: History, m: _Moves) -> np.ndarray:
     ratio = np.log(h.column("market_cap")) - m.x - np.log(h.column("circulating_supply"))
     ratio[~np.isfinite(ratio)] = np.nan
     off = ratio - h.usual(ratio, h.scaled, LEVEL)
-    z = off/np.sqrt(h.scale(off, h.tailed)**2 + (.35*m.tick)**2 + 4e-8 + (.3*np.nan_to_num(m.step))**2)
+    z = off / np.sqrt(
+        h.scale(off, h.tailed) ** 2
+        + (0.35 * m.tick) ** 2
+        + 4e-8
+        + (0.3 * np.nan_to_num(m.step)) ** 2
+    )
     before = h.before(z)
-    return np.where(np.sign(z) == np.sign(before), np.fmin(np.abs(z), np.abs(before)), np.where(np.isnan(z), np.nan, 0))
+    return np.where(
+        np.sign(z) == np.sign(before),
+        np.fmin(np.abs(z), np.abs(before)),
+        np.where(np.isnan(z), np.nan, 0),
+    )
 
-def _stale(h:History, m:_Moves)->np.ndarray:
-    worst, soon = np.full(len(h.t), np.nan), h.t - h.before(h.t.astype(float)) < .75*HOUR
+
+def _stale(h: History, m: _Moves) -> np.ndarray:
+    worst, soon = np.full(len(h.t), np.nan), h.t - h.before(h.t.astype(float)) < 0.75 * HOUR
     for name, counts in (("current_price", m.risky), ("market_cap", True), ("total_volume", True)):
         x = h.column(name)
-        same = np.where(np.isnan(x), np.nan, x == np.where(soon, h.lag(x, 1), h.before(x)))      # of two polls within minutes, the second is not the next hour
-        same[h.middle(same, 1, _SCALED) > .5] = 0
-        worst = np.fmax(worst, np.where(counts, -run_length(same == 1, h.window(24))*np.log(h.share(same, .01, .995)), np.nan))
+        same = np.where(
+            np.isnan(x), np.nan, x == np.where(soon, h.lag(x, 1), h.before(x))
+        )  # of two polls within minutes, the second is not the next hour
+        same[h.middle(same, 1, _SCALED) > 0.5] = 0
+        worst = np.fmax(
+            worst,
+            np.where(
+                counts,
+                -run_length(same == 1, h.window(24)) * np.log(h.share(same, 0.01, 0.995)),
+                np.nan,
+            ),
+        )
     return worst
 
-def _missing(h:History)->np.ndarray:
+
+def _missing(h: History) -> np.ndarray:
     lacks = [np.isnan(h.column(c)).astype(float) for c in MASKED]
-    return sum((-x*np.nan_to_num(np.log(h.share(x, .002, 1))) for x in lacks if x.any()), np.zeros(len(h.t)))
+    return sum(
+        (-x * np.nan_to_num(np.log(h.share(x, 0.002, 1))) for x in lacks if x.any()),
+        np.zeros(len(h.t)),
+    )
+
 
 # %% ../nbs/04_families.ipynb #e1c94176
-def statistics(h:History, least_coins:int=10)->dict[str, np.ndarray]: # family -> (n,) zero or more, NaN = not known or not for this coin
+def statistics(
+    h: History, least_coins: int = 10
+) -> dict[str, np.ndarray]:  # family -> (n,) zero or more, NaN = not known or not for this coin
     "The seven statistics of the rows of `h.tailed`."
     m = _moves(h, least_coins)
     price, drift = (np.fmax(np.abs(m.z[a]), np.abs(m.z[b])) for a, b in ((0, 3), (8, 24)))
-    return dict(price=np.where(m.risky, price, np.nan), drift=np.where(m.risky, drift, np.nan), peg=_peg(h, m, price), volume=_volume(h, least_coins), relation=_relation(h, m), stale=_stale(h, m), missing=_missing(h))
+    return dict(
+        price=np.where(m.risky, price, np.nan),
+        drift=np.where(m.risky, drift, np.nan),
+        peg=_peg(h, m, price),
+        volume=_volume(h, least_coins),
+        relation=_relation(h, m),
+        stale=_stale(h, m),
+        missing=_missing(h),
+    )
+
 
 # %% ../nbs/04_families.ipynb #9aba8cee
-_PRIOR, MOST = 8, 12.     # exceedances of the common tail that every coin starts with; greatest surprise
+_PRIOR, MOST = (
+    8,
+    12.0,
+)  # exceedances of the common tail that every coin starts with; greatest surprise
 
-def _surprise(h:History, s:np.ndarray, f:Family)->np.ndarray:
+
+def _surprise(h: History, s: np.ndarray, f: Family) -> np.ndarray:
     "How surprising each statistic is for its coin, in nats; 0 = ordinary."
     over = np.where(np.isnan(s), np.nan, s >= f.start)
-    excess = (np.log(np.maximum(s, 1e-9)/f.start) if f.log else s - f.start)/f.excess
+    excess = (np.log(np.maximum(s, 1e-9) / f.start) if f.log else s - f.start) / f.excess
     rows, w = h.ago(NOVEL), h.window(TAIL)
     n, k = sums(over, w, rows)
-    beyond = sums(np.round(1000*np.where(over == 1, np.minimum(excess, 3), over)), w, rows)[1]/1000      # in whole thousandths, see `sums`
-    rate, mean = np.maximum((k + _PRIOR)/(n + _PRIOR/f.rate), f.rate), np.maximum((beyond + _PRIOR)/(k + _PRIOR), 1)
-    return h.at(rows, np.minimum(np.round(np.where(over[rows] == 0, -np.log(rate)*s[rows]/f.start, -np.log(rate) + excess[rows]/mean), 3), MOST))
+    beyond = (
+        sums(np.round(1000 * np.where(over == 1, np.minimum(excess, 3), over)), w, rows)[1] / 1000
+    )  # in whole thousandths, see `sums`
+    rate, mean = (
+        np.maximum((k + _PRIOR) / (n + _PRIOR / f.rate), f.rate),
+        np.maximum((beyond + _PRIOR) / (k + _PRIOR), 1),
+    )
+    return h.at(
+        rows,
+        np.minimum(
+            np.round(
+                np.where(
+                    over[rows] == 0,
+                    -np.log(rate) * s[rows] / f.start,
+                    -np.log(rate) + excess[rows] / mean,
+                ),
+                3,
+            ),
+            MOST,
+        ),
+    )
+
 
 # %% ../nbs/04_families.ipynb #b68d00a8
 @njit(cache=True)
@@ -166,21 +303,31 @@ def _charged_once(T, t, start, rows):
     "Surprises of the wanted rows, halved where they repeat an earlier one in their window."
     out = np.empty(len(rows))
     for j in range(len(rows)):
-        i, greatest = rows[j], 0.
+        i, greatest = rows[j], 0.0
         for k in range(start[i], i):
-            if T[k] > greatest: greatest = max(greatest, T[k]*np.exp((t[k] - t[i])/(NOVEL*HOUR)))
-        out[j] = T[i]/2 if T[i] <= 1.1*greatest else T[i]
+            if T[k] > greatest:
+                greatest = max(greatest, T[k] * np.exp((t[k] - t[i]) / (NOVEL * HOUR)))
+        out[j] = T[i] / 2 if T[i] <= 1.1 * greatest else T[i]
     return out
 
+
 # %% ../nbs/04_families.ipynb #3b58ddec
-SURPRISES = [f"{f}_surprise" for f in FAMILIES]   # names of the features
+SURPRISES = [f"{f}_surprise" for f in FAMILIES]  # names of the features
+
 
 def surprises(
-    h:History,
-    *, least_coins:int=10              # coins a market median needs; with fewer, a coin is measured against itself
-)->dict[str, np.ndarray]:              # name of the feature -> (m,) 0..12 nats, NaN = not known or not for this coin; rows by coin and time
+    h: History,
+    *,
+    least_coins: int = 10,  # coins a market median needs; with fewer, a coin is measured against itself
+) -> dict[
+    str, np.ndarray
+]:  # name of the feature -> (m,) 0..12 nats, NaN = not known or not for this coin; rows by coin and time
     "How surprising each coin is at each moment, family by family."
     out = {}
-    with np.errstate(all="ignore"): found = statistics(h, least_coins)      # a scale of nothing is NaN, and stays so
-    for name, s in found.items(): out[f"{name}_surprise"] = _charged_once(_surprise(h, s, FAMILIES[name]), h.t, h.window(NOVEL), h.rows)
+    with np.errstate(all="ignore"):
+        found = statistics(h, least_coins)  # a scale of nothing is NaN, and stays so
+    for name, s in found.items():
+        out[f"{name}_surprise"] = _charged_once(
+            _surprise(h, s, FAMILIES[name]), h.t, h.window(NOVEL), h.rows
+        )
     return out

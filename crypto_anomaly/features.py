@@ -11,291 +11,649 @@ from itertools import chain
 import numpy as np, pandas as pd
 from .workspace import Workspace, code_version, run_tasks
 from .windows import HOUR, Rows, baseline, rolling
-from .data import DATASETS, DataError, count_rows, finish_dataset, new_dataset, newest_moment, read_snapshots, write_dataset_part
+from crypto_anomaly.data import (
+    DATASETS,
+    DataError,
+    count_rows,
+    finish_dataset,
+    new_dataset,
+    newest_moment,
+    read_snapshots,
+    write_dataset_part,
+)
 from .families import FAMILIES, MASKED, REACH, SURPRISES, History, surprises
 
 # %% auto #0
-__all__ = ['BASE', 'DESCRIPTIONS', 'LOOKBACK_HOURS', 'META', 'INPUT', 'SPAN_ROWS', 'FeatureConfig', 'get_feature_columns',
-           'feature_schema', 'featurize', 'add_targets', 'feature_stats', 'merge_stats', 'build_datasets',
-           'get_feature_stats']
+__all__ = [
+    "BASE",
+    "DESCRIPTIONS",
+    "LOOKBACK_HOURS",
+    "META",
+    "INPUT",
+    "SPAN_ROWS",
+    "FeatureConfig",
+    "get_feature_columns",
+    "feature_schema",
+    "featurize",
+    "add_targets",
+    "feature_stats",
+    "merge_stats",
+    "build_datasets",
+    "get_feature_stats",
+]
 
 # %% ../nbs/04_features.ipynb #ff8463c0
-BASE = ["price_change_pct_1h", "price_change_pct_24h", "price_change_pct_7d", "market_cap_to_volume", "ath_change_pct", "sparkline_volatility"]
-_SENT = dict(price_change_pct_1h="price_change_percentage_1h_in_currency", price_change_pct_24h="price_change_percentage_24h", price_change_pct_7d="price_change_percentage_7d_in_currency")
+BASE = [
+    "price_change_pct_1h",
+    "price_change_pct_24h",
+    "price_change_pct_7d",
+    "market_cap_to_volume",
+    "ath_change_pct",
+    "sparkline_volatility",
+]
+_SENT = dict(
+    price_change_pct_1h="price_change_percentage_1h_in_currency",
+    price_change_pct_24h="price_change_percentage_24h",
+    price_change_pct_7d="price_change_percentage_7d_in_currency",
+)
 _CHANGE_HOURS = dict(price_change_pct_1h=1, price_change_pct_24h=24, price_change_pct_7d=168)
-DESCRIPTIONS = dict(price_change_pct_1h="1 h change", price_change_pct_24h="24 h change", price_change_pct_7d="7 d change", price_change_pct_30d="30 d change", market_cap_to_volume="market cap / volume",
-                    ath_change_pct="distance from the all-time high", sparkline_volatility="7 d volatility", volume_surge="volume against its own week", hours_since_last="time since the row before",
-                    has_gap_in_history="a gap in the last day", hour_of_day="hour of the day", day_of_week="day of the week", missing_fields="missing fields", current_price_missing="no price was sent", market_cap_missing="no market cap was sent",
-                    total_volume_missing="no volume was sent", price_change_percentage_24h_missing="no 24 h change was sent", ath_change_percentage_missing="no distance from the all-time high was sent", **{f"{k}_surprise": f.meaning for k, f in FAMILIES.items()})
-_FORMS = {r"_lag_(\d+)h": ", {} h before", r"_rolling_(mean|std)_(\d+)h": ", {} of the last {} h", "_log": ", logarithm", "_own_z": ", robust z against the coin's own week", "_cross_z": ", robust z across all coins"}
+DESCRIPTIONS = dict(
+    price_change_pct_1h="1 h change",
+    price_change_pct_24h="24 h change",
+    price_change_pct_7d="7 d change",
+    price_change_pct_30d="30 d change",
+    market_cap_to_volume="market cap / volume",
+    ath_change_pct="distance from the all-time high",
+    sparkline_volatility="7 d volatility",
+    volume_surge="volume against its own week",
+    hours_since_last="time since the row before",
+    has_gap_in_history="a gap in the last day",
+    hour_of_day="hour of the day",
+    day_of_week="day of the week",
+    missing_fields="missing fields",
+    current_price_missing="no price was sent",
+    market_cap_missing="no market cap was sent",
+    total_volume_missing="no volume was sent",
+    price_change_percentage_24h_missing="no 24 h change was sent",
+    ath_change_percentage_missing="no distance from the all-time high was sent",
+    **{f"{k}_surprise": f.meaning for k, f in FAMILIES.items()},
+)
+_FORMS = {
+    r"_lag_(\d+)h": ", {} h before",
+    r"_rolling_(mean|std)_(\d+)h": ", {} of the last {} h",
+    "_log": ", logarithm",
+    "_own_z": ", robust z against the coin's own week",
+    "_cross_z": ", robust z across all coins",
+}
+
 
 # %% ../nbs/04_features.ipynb #f2cf452e
 @dataclass(frozen=True)
 class FeatureConfig:
     "What is computed. It travels in the dataset and in the model, so that serving computes the same."
-    lag_hours:tuple[int, ...] = (1, 6, 24)
-    rolling_hours:tuple[int, ...] = (6, 24)
-    baseline_hours:int = 168     # own baseline
-    least_baseline:int = 24      # values a baseline needs
-    least_coins:int = 10         # coins a cross-section needs
-    max_gap_hours:float = 1.5    # a longer silence is a gap
-    impute_lag_hours:float = 0.  # where no row is near t - lag, take the newest one at most this much older; 0 = leave it missing
+
+    lag_hours: tuple[int, ...] = (1, 6, 24)
+    rolling_hours: tuple[int, ...] = (6, 24)
+    baseline_hours: int = 168  # own baseline
+    least_baseline: int = 24  # values a baseline needs
+    least_coins: int = 10  # coins a cross-section needs
+    max_gap_hours: float = 1.5  # a longer silence is a gap
+    impute_lag_hours: float = 0.0  # where no row is near t - lag, take the newest one at most this much older; 0 = leave it missing
 
     @property
-    def span(self)->float:
+    def span(self) -> float:
         "Hours that the features of one row reach back, given the base features."
-        return max(*self.lag_hours, *self.rolling_hours, self.baseline_hours) + .5 + self.impute_lag_hours
+        return (
+            max(*self.lag_hours, *self.rolling_hours, self.baseline_hours)
+            + 0.5
+            + self.impute_lag_hours
+        )
+
     @property
-    def lookback(self)->float:
+    def lookback(self) -> float:
         "Hours that everything reaches back: base features look back a week themselves, surprises further."
         return max(self.span + 168.5, REACH)
 
     @classmethod
-    def of(cls, changes:dict|None)->FeatureConfig:
+    def of(cls, changes: dict | None) -> FeatureConfig:
         "The defaults with `changes`; an unknown name is an error that lists what there is."
-        if unknown := set(changes or {}) - {f.name for f in fields(cls)}: raise DataError(f"unknown feature setting {sorted(unknown)[0]!r}; there are {', '.join(f.name for f in fields(cls))}.")
-        made = cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in (changes or {}).items()})
+        if unknown := set(changes or {}) - {f.name for f in fields(cls)}:
+            raise DataError(
+                f"unknown feature setting {sorted(unknown)[0]!r}; there are {', '.join(f.name for f in fields(cls))}."
+            )
+        made = cls(
+            **{k: tuple(v) if isinstance(v, list) else v for k, v in (changes or {}).items()}
+        )
         for f in fields(cls):
             given = getattr(made, f.name)
-            numbers = given if isinstance(f.default, tuple) and isinstance(given, tuple) else (given,) if not isinstance(f.default, tuple) else ()
-            if not numbers or any(not isinstance(n, (int, float)) or n < 0 or (n == 0 and f.name != "impute_lag_hours") for n in numbers): raise DataError(f"feature setting {f.name} is {given!r}; use {'a list of positive numbers' if isinstance(f.default, tuple) else 'a positive number'}.")
+            numbers = (
+                given
+                if isinstance(f.default, tuple) and isinstance(given, tuple)
+                else (given,)
+                if not isinstance(f.default, tuple)
+                else ()
+            )
+            if not numbers or any(
+                not isinstance(n, (int, float))
+                or n < 0
+                or (n == 0 and f.name != "impute_lag_hours")
+                for n in numbers
+            ):
+                raise DataError(
+                    f"feature setting {f.name} is {given!r}; use {'a list of positive numbers' if isinstance(f.default, tuple) else 'a positive number'}."
+                )
         return made
 
-LOOKBACK_HOURS = FeatureConfig().lookback   # 405
+
+LOOKBACK_HOURS = FeatureConfig().lookback  # 405
 
 # %% ../nbs/04_features.ipynb #baeab25e
 _LAGGED = [f for f in BASE if f != "ath_change_pct"]
 _ROLLED = ["price_change_pct_24h", "sparkline_volatility"]
-_OWN = {"price_change_pct_1h": .05, "price_change_pct_24h": .2, "price_change_pct_7d": .5, "market_cap_to_volume_log": .02, "sparkline_volatility": .001, "volume_surge": .02}   # least scale: what rounding alone can make
-_CROSS = {"price_change_pct_1h": .05, "price_change_pct_24h": .2, "price_change_pct_7d": .5, "market_cap_to_volume_log": .02, "sparkline_volatility": .001, "ath_change_pct": .5}
+_OWN = {
+    "price_change_pct_1h": 0.05,
+    "price_change_pct_24h": 0.2,
+    "price_change_pct_7d": 0.5,
+    "market_cap_to_volume_log": 0.02,
+    "sparkline_volatility": 0.001,
+    "volume_surge": 0.02,
+}  # least scale: what rounding alone can make
+_CROSS = {
+    "price_change_pct_1h": 0.05,
+    "price_change_pct_24h": 0.2,
+    "price_change_pct_7d": 0.5,
+    "market_cap_to_volume_log": 0.02,
+    "sparkline_volatility": 0.001,
+    "ath_change_pct": 0.5,
+}
+
 
 def get_feature_columns(
-    config:FeatureConfig=FeatureConfig()
-)->list[str]:  # in the order of the frame
+    config: FeatureConfig = FeatureConfig(),
+) -> list[str]:  # in the order of the frame
     "The names of all features that `featurize` makes; models get all of them."
-    return [*BASE, "price_change_pct_30d", "volume_surge", "market_cap_to_volume_log", *(f"{f}_lag_{h}h" for f in _LAGGED for h in config.lag_hours),
-            *(f"{f}_rolling_{s}_{h}h" for f in _ROLLED for h in config.rolling_hours for s in ("mean", "std")), *(f"{f}_own_z" for f in _OWN), *(f"{f}_cross_z" for f in _CROSS),
-            "hour_of_day", "day_of_week", "hours_since_last", "has_gap_in_history", *(f"{f}_missing" for f in MASKED), "missing_fields", *SURPRISES]
+    return [
+        *BASE,
+        "price_change_pct_30d",
+        "volume_surge",
+        "market_cap_to_volume_log",
+        *(f"{f}_lag_{h}h" for f in _LAGGED for h in config.lag_hours),
+        *(
+            f"{f}_rolling_{s}_{h}h"
+            for f in _ROLLED
+            for h in config.rolling_hours
+            for s in ("mean", "std")
+        ),
+        *(f"{f}_own_z" for f in _OWN),
+        *(f"{f}_cross_z" for f in _CROSS),
+        "hour_of_day",
+        "day_of_week",
+        "hours_since_last",
+        "has_gap_in_history",
+        *(f"{f}_missing" for f in MASKED),
+        "missing_fields",
+        *SURPRISES,
+    ]
+
 
 # %% ../nbs/04_features.ipynb #c6b18f20
-def feature_schema(config:FeatureConfig=FeatureConfig())->pd.DataFrame: # feature, meaning
+def feature_schema(config: FeatureConfig = FeatureConfig()) -> pd.DataFrame:  # feature, meaning
     "Every feature in words."
-    def meaning(name:str)->str:
+
+    def meaning(name: str) -> str:
         base = max((b for b in DESCRIPTIONS if name.startswith(b)), key=len)
-        form = next((f.format(*m.groups()) for p, f in _FORMS.items() if (m := re.search(p + "$", name))), "")
+        form = next(
+            (f.format(*m.groups()) for p, f in _FORMS.items() if (m := re.search(p + "$", name))),
+            "",
+        )
         return DESCRIPTIONS[base] + form.replace("std", "standard deviation")
+
     return pd.DataFrame([dict(feature=c, meaning=meaning(c)) for c in get_feature_columns(config)])
 
+
 # %% ../nbs/04_features.ipynb #39f9cbbf
-def _base(r:Rows, c:FeatureConfig)->dict[str, np.ndarray]: # (n,) each: all rows, because history is made of them
+def _base(
+    r: Rows, c: FeatureConfig
+) -> dict[str, np.ndarray]:  # (n,) each: all rows, because history is made of them
     "The base features and the 30 d change; what the source did not send is computed from stored prices."
     price, out = r.column("current_price"), {}
     price[price <= 0] = np.nan
     for f, hours in _CHANGE_HOURS.items():
         sent = r.column(_SENT[f])
-        out[f] = np.where(np.isnan(sent), 100*(price/r.lag(price, hours) - 1), sent) if np.isnan(sent).any() else sent
+        out[f] = (
+            np.where(np.isnan(sent), 100 * (price / r.lag(price, hours) - 1), sent)
+            if np.isnan(sent).any()
+            else sent
+        )
     volume, cap = r.column("total_volume"), r.column("market_cap")
-    out["market_cap_to_volume"] = np.divide(cap, volume, out=np.full(len(cap), np.nan), where=volume > 0)
+    out["market_cap_to_volume"] = np.divide(
+        cap, volume, out=np.full(len(cap), np.nan), where=volume > 0
+    )
     out["ath_change_pct"] = r.column("ath_change_percentage")
     out["sparkline_volatility"] = v = r.column("sparkline_volatility")
-    unsent = np.flatnonzero(np.isnan(v) & (r.t > r.now - int(c.span*HOUR)))
+    unsent = np.flatnonzero(np.isnan(v) & (r.t > r.now - int(c.span * HOUR)))
     mean, std = rolling(price, r.window(168), unsent)
-    v[unsent] = std/mean
+    v[unsent] = std / mean
     out["price_change_pct_30d"] = r.column("price_change_percentage_30d_in_currency")
     return out
 
+
 # %% ../nbs/04_features.ipynb #4a797d14
-def _history(r:Rows, x:dict, c:FeatureConfig)->Iterator[tuple[str, np.ndarray]]: # name and (m,) values
+def _history(
+    r: Rows, x: dict, c: FeatureConfig
+) -> Iterator[tuple[str, np.ndarray]]:  # name and (m,) values
     "Lags and rolling windows of the base features, calendar, gaps and missing fields, for the wanted rows."
     for f in _LAGGED:
-        for h in c.lag_hours: yield f"{f}_lag_{h}h", r.lag(x[f], h, c.impute_lag_hours)[r.rows]
+        for h in c.lag_hours:
+            yield f"{f}_lag_{h}h", r.lag(x[f], h, c.impute_lag_hours)[r.rows]
     for h in c.rolling_hours:
         w = r.window(h)
-        for f in _ROLLED: yield from zip((f"{f}_rolling_mean_{h}h", f"{f}_rolling_std_{h}h"), rolling(x[f], w, r.rows))
-    t, since = r.t[r.rows], np.where(np.arange(len(r.t)) == r.first, np.nan, np.diff(r.t, prepend=r.t[:1])/HOUR)
-    since[since > 168] = np.nan                   # a coin away for more than a week is a new one
+        for f in _ROLLED:
+            yield from zip(
+                (f"{f}_rolling_mean_{h}h", f"{f}_rolling_std_{h}h"), rolling(x[f], w, r.rows)
+            )
+    t, since = (
+        r.t[r.rows],
+        np.where(np.arange(len(r.t)) == r.first, np.nan, np.diff(r.t, prepend=r.t[:1]) / HOUR),
+    )
+    since[since > 168] = np.nan  # a coin away for more than a week is a new one
     masks = [np.isnan(r.column(f)[r.rows]) for f in MASKED]
-    yield from zip((*(f"{f}_missing" for f in MASKED), "missing_fields"), (*masks, sum(m.astype(np.float32) for m in masks)))
-    yield "hour_of_day", t//HOUR % 24
-    yield "day_of_week", (t//(24*HOUR) + 3) % 7  # 1970-01-01 was a Thursday; Monday is 0
+    yield from zip(
+        (*(f"{f}_missing" for f in MASKED), "missing_fields"),
+        (*masks, sum(m.astype(np.float32) for m in masks)),
+    )
+    yield "hour_of_day", t // HOUR % 24
+    yield "day_of_week", (t // (24 * HOUR) + 3) % 7  # 1970-01-01 was a Thursday; Monday is 0
     yield "hours_since_last", since[r.rows]
-    yield "has_gap_in_history", rolling((since > c.max_gap_hours).astype(float), r.window(max(c.lag_hours)), r.rows)[0] > 0
+    yield (
+        "has_gap_in_history",
+        rolling((since > c.max_gap_hours).astype(float), r.window(max(c.lag_hours)), r.rows)[0] > 0,
+    )
+
 
 # %% ../nbs/04_features.ipynb #8b1f6a20
-def _normalised(r:Rows, x:dict, c:FeatureConfig)->Iterator[tuple[str, np.ndarray]]: # name and (m,) values
+def _normalised(
+    r: Rows, x: dict, c: FeatureConfig
+) -> Iterator[tuple[str, np.ndarray]]:  # name and (m,) values
     "Distance from the coin's own week and from all coins of the moment."
     volume = r.column("total_volume")
     volume = np.log(np.where(volume > 0, volume, np.nan))
     for f, floor in _OWN.items():
-        median, mad = baseline(v := volume if f == "volume_surge" else x[f], r.window(c.baseline_hours), r.rows, c.least_baseline)
-        if f == "volume_surge": yield f, v[r.rows] - median
-        yield f"{f}_own_z", (v[r.rows] - median)/np.maximum(1.4826*mad, floor)
+        median, mad = baseline(
+            v := volume if f == "volume_surge" else x[f],
+            r.window(c.baseline_hours),
+            r.rows,
+            c.least_baseline,
+        )
+        if f == "volume_surge":
+            yield f, v[r.rows] - median
+        yield f"{f}_own_z", (v[r.rows] - median) / np.maximum(1.4826 * mad, floor)
     for f, floor in _CROSS.items():
         median, mad = r.market(x[f], c.least_coins)
-        yield f"{f}_cross_z", ((x[f] - median)/np.maximum(1.4826*mad, floor))[r.rows]
+        yield f"{f}_cross_z", ((x[f] - median) / np.maximum(1.4826 * mad, floor))[r.rows]
+
 
 # %% ../nbs/04_features.ipynb #665a8783
-META = ["coin_id", "symbol", "name", "ts", "current_price", "market_cap", "source"]   # what a feature frame says of a row besides its features
+META = [
+    "coin_id",
+    "symbol",
+    "name",
+    "ts",
+    "current_price",
+    "market_cap",
+    "source",
+]  # what a feature frame says of a row besides its features
+
 
 def featurize(
-    table:pd.DataFrame,                # market table, any order
-    config:FeatureConfig=FeatureConfig(),
-    *, since:pd.Timestamp|None=None    # features of rows at or after this; the rest is history. None = all
-)->pd.DataFrame:                       # the columns of META and float32 features; sorted by coin and time
+    table: pd.DataFrame,  # market table, any order
+    config: FeatureConfig = FeatureConfig(),
+    *,
+    since: pd.Timestamp
+    | None = None,  # features of rows at or after this; the rest is history. None = all
+) -> pd.DataFrame:  # the columns of META and float32 features; sorted by coin and time
     "The feature frame of a market table; every value from rows at or before its own moment."
     r, names = History(table, since), get_feature_columns(config)
     x = _base(r, config)
-    x["market_cap_to_volume_log"] = np.sign(x["market_cap_to_volume"])*np.log1p(np.abs(x["market_cap_to_volume"]))
+    x["market_cap_to_volume_log"] = np.sign(x["market_cap_to_volume"]) * np.log1p(
+        np.abs(x["market_cap_to_volume"])
+    )
     out = np.empty((len(names), len(r.rows)), np.float32)
-    for name, values in chain(((f, v[r.rows]) for f, v in x.items()), _history(r, x, config), _normalised(r, x, config), surprises(r, least_coins=config.least_coins).items()): out[names.index(name)] = values
+    for name, values in chain(
+        ((f, v[r.rows]) for f, v in x.items()),
+        _history(r, x, config),
+        _normalised(r, x, config),
+        surprises(r, least_coins=config.least_coins).items(),
+    ):
+        out[names.index(name)] = values
     meta = table.reindex(columns=META).take(r.order[r.rows]).reset_index(drop=True)
     return pd.concat([meta, pd.DataFrame(out.T, columns=names, copy=False)], axis=1)
 
+
 # %% ../nbs/04_features.ipynb #35d8f68f
 def add_targets(
-    frame:pd.DataFrame,    # with coin_id, ts, current_price
-    *, hours:int=24, crash_pct:float=-15., pump_pct:float=15.,
-    prices:pd.DataFrame|None=None # where to look the future up; None = the frame itself
-)->pd.DataFrame:           # plus future_price, future_price_change_pct, future_crash, future_pump; an unknown future is missing
+    frame: pd.DataFrame,  # with coin_id, ts, current_price
+    *,
+    hours: int = 24,
+    crash_pct: float = -15.0,
+    pump_pct: float = 15.0,
+    prices: pd.DataFrame | None = None,  # where to look the future up; None = the frame itself
+) -> pd.DataFrame:  # plus future_price, future_price_change_pct, future_crash, future_pump; an unknown future is missing
     "What happened `hours` later, by time; for evaluation only, a feature made of this would be a leak."
-    later = (frame if prices is None else prices)[["coin_id", "ts", "current_price"]].rename(columns={"current_price": "future_price"}).sort_values("ts")
-    want = frame[["coin_id", "ts"]].assign(row=np.arange(len(frame)), ts=frame.ts + pd.Timedelta(hours=hours)).sort_values("ts")
-    hit = pd.merge_asof(want, later, on="ts", by="coin_id", direction="nearest", tolerance=pd.Timedelta("30min")).sort_values("row")
+    later = (
+        (frame if prices is None else prices)[["coin_id", "ts", "current_price"]]
+        .rename(columns={"current_price": "future_price"})
+        .sort_values("ts")
+    )
+    want = (
+        frame[["coin_id", "ts"]]
+        .assign(row=np.arange(len(frame)), ts=frame.ts + pd.Timedelta(hours=hours))
+        .sort_values("ts")
+    )
+    hit = pd.merge_asof(
+        want, later, on="ts", by="coin_id", direction="nearest", tolerance=pd.Timedelta("30min")
+    ).sort_values("row")
     f = frame.assign(future_price=hit.future_price.values)
-    f["future_price_change_pct"] = 100*(f.future_price/f.current_price - 1)
-    for name, hit in (("future_crash", f.future_price_change_pct <= crash_pct), ("future_pump", f.future_price_change_pct >= pump_pct)): f[name] = hit.astype("boolean").where(f.future_price.notna())
+    f["future_price_change_pct"] = 100 * (f.future_price / f.current_price - 1)
+    for name, hit in (
+        ("future_crash", f.future_price_change_pct <= crash_pct),
+        ("future_pump", f.future_price_change_pct >= pump_pct),
+    ):
+        f[name] = hit.astype("boolean").where(f.future_price.notna())
     return f
 
+
 # %% ../nbs/04_features.ipynb #00636e1d
-def _enough(moments:pd.Series, holdout_hours:float, min_snapshots:int)->None:
+def _enough(moments: pd.Series, holdout_hours: float, min_snapshots: int) -> None:
     "Refuse to build from too little history, and say how much is missing."
     cut = moments.max() - pd.Timedelta(hours=holdout_hours)
     train = int((moments <= cut).sum())
-    if train > min_snapshots: return
+    if train > min_snapshots:
+        return
     need = min_snapshots + 1 - train
-    wait = need if train else need - 1 + max(0., holdout_hours - (moments.max() - moments.min())/pd.Timedelta("1h"))
-    raise DataError(f"too little history to train: {len(moments)} snapshots are stored, {train} of them before the {holdout_hours:g} h holdout, and {min_snapshots + 1} are needed there. "
-                    f"Wait about {wait:.0f} hours of hourly ingests, fill the past with 'crypto-anomaly run backfill', or ask for a shorter holdout (-p holdout_hours 1).")
+    wait = (
+        need
+        if train
+        else need
+        - 1
+        + max(0.0, holdout_hours - (moments.max() - moments.min()) / pd.Timedelta("1h"))
+    )
+    raise DataError(
+        f"too little history to train: {len(moments)} snapshots are stored, {train} of them before the {holdout_hours:g} h holdout, and {min_snapshots + 1} are needed there. "
+        f"Wait about {wait:.0f} hours of hourly ingests, fill the past with 'crypto-anomaly run backfill', or ask for a shorter holdout (-p holdout_hours 1)."
+    )
+
 
 # %% ../nbs/04_features.ipynb #86c40bb0
-INPUT = [*META, *_SENT.values(), "total_volume", "circulating_supply", "ath_change_percentage", "sparkline_volatility", "price_change_percentage_30d_in_currency"]   # columns of the market table that features read
-SPAN_ROWS = 250_000   # a few hundred MB while they are built
+INPUT = [
+    *META,
+    *_SENT.values(),
+    "total_volume",
+    "circulating_supply",
+    "ath_change_percentage",
+    "sparkline_volatility",
+    "price_change_percentage_30d_in_currency",
+]  # columns of the market table that features read
+SPAN_ROWS = 250_000  # a few hundred MB while they are built
 _TICK = pd.Timedelta("1us")
-_EMBARGO = pd.Timedelta("24.5h")    # how far the targets of a row may look ahead
+_EMBARGO = pd.Timedelta("24.5h")  # how far the targets of a row may look ahead
 
-def _spans(ws:Workspace, start:pd.Timestamp, end:pd.Timestamp)->list[tuple[pd.Timestamp, pd.Timestamp]]: # [first, last] moment of each
+
+def _spans(
+    ws: Workspace, start: pd.Timestamp, end: pd.Timestamp
+) -> list[tuple[pd.Timestamp, pd.Timestamp]]:  # [first, last] moment of each
     "Stretches that end with the file that brings them to `SPAN_ROWS` rows, but none shorter than a week: the look-back would cost more than it."
     edges, rows = [start], 0
     for part in count_rows(ws, start=start, end=end).itertuples():
-        if rows >= SPAN_ROWS and part.first - edges[-1] >= pd.Timedelta("7D"): edges.append(part.first); rows = 0
+        if rows >= SPAN_ROWS and part.first - edges[-1] >= pd.Timedelta("7D"):
+            edges.append(part.first)
+            rows = 0
         rows += part.rows
     return list(zip(edges, [*(e - _TICK for e in edges[1:]), end]))
+
 
 # %% ../nbs/04_features.ipynb #4d1b8a72
 @dataclass
 class _Seen:
     "What a first look at the stored rows tells: moments, rows of each coin, and when a coin has enough of them."
-    moments:pd.DatetimeIndex
-    rows:pd.Series
-    ready:pd.Series          # coin -> moment of its n-th row
 
-def _look(ws:Workspace, spans:list[tuple], n:int)->_Seen:
+    moments: pd.DatetimeIndex
+    rows: pd.Series
+    ready: pd.Series  # coin -> moment of its n-th row
+
+
+def _look(ws: Workspace, spans: list[tuple], n: int) -> _Seen:
     "Count the rows of every coin, span by span."
     rows, ready, moments = pd.Series(dtype="int64"), [], []
     for a, b in spans:
         f = read_snapshots(ws, start=a, end=b, columns=[])
-        nth = f.groupby("coin_id").cumcount() + rows.reindex(f.coin_id, fill_value=0).to_numpy() == n - 1
+        nth = (
+            f.groupby("coin_id").cumcount() + rows.reindex(f.coin_id, fill_value=0).to_numpy()
+            == n - 1
+        )
         ready.append(f[nth].set_index("coin_id").ts)
         rows = rows.add(f.coin_id.value_counts(), fill_value=0).astype("int64")
         moments.append(pd.DatetimeIndex(f.ts.unique()))
     return _Seen(moments[0].append(moments[1:]), rows, pd.concat(ready))
 
-def _removed(seen:_Seen, n:int)->dict:
+
+def _removed(seen: _Seen, n: int) -> dict:
     "The report of what a minimum of `n` rows per coin leaves out."
     few = seen.rows[seen.rows < n]
-    return dict(initial_rows=int(seen.rows.sum()), initial_coins=len(seen.rows), removed_coins=sorted(few.index), removed_coins_count=len(few), early_obs_removed=(n - 1)*len(seen.ready), final_rows=int(seen.rows.sum() - few.sum()) - (n - 1)*len(seen.ready))
+    return dict(
+        initial_rows=int(seen.rows.sum()),
+        initial_coins=len(seen.rows),
+        removed_coins=sorted(few.index),
+        removed_coins_count=len(few),
+        early_obs_removed=(n - 1) * len(seen.ready),
+        final_rows=int(seen.rows.sum() - few.sum()) - (n - 1) * len(seen.ready),
+    )
+
 
 # %% ../nbs/04_features.ipynb #9ce20f6b
-def feature_stats(frame:pd.DataFrame, features:list[str])->pd.DataFrame: # index feature; n, mean, m2 (sum of squared deviations), min, max, rows
+def feature_stats(
+    frame: pd.DataFrame, features: list[str]
+) -> pd.DataFrame:  # index feature; n, mean, m2 (sum of squared deviations), min, max, rows
     "Sums that `merge_stats` puts together, so that statistics of many spans need no second pass."
-    def of(x:np.ndarray)->tuple:
-        x = x[~np.isnan(x)].astype(np.float64)
-        return (len(x), x.mean(), ((x - x.mean())**2).sum(), x.min(), x.max()) if len(x) else (0, np.nan, 0., np.nan, np.nan)
-    return pd.DataFrame([of(frame[f].to_numpy()) for f in features], index=features, columns=["n", "mean", "m2", "min", "max"]).assign(rows=len(frame))
 
-def merge_stats(parts:list[pd.DataFrame])->pd.DataFrame: # mean, std, min, max, missing (share), clip_low, clip_high
+    def of(x: np.ndarray) -> tuple:
+        x = x[~np.isnan(x)].astype(np.float64)
+        return (
+            (len(x), x.mean(), ((x - x.mean()) ** 2).sum(), x.min(), x.max())
+            if len(x)
+            else (0, np.nan, 0.0, np.nan, np.nan)
+        )
+
+    return pd.DataFrame(
+        [of(frame[f].to_numpy()) for f in features],
+        index=features,
+        columns=["n", "mean", "m2", "min", "max"],
+    ).assign(rows=len(frame))
+
+
+def merge_stats(
+    parts: list[pd.DataFrame],
+) -> pd.DataFrame:  # mean, std, min, max, missing (share), clip_low, clip_high
     "Statistics of all rows from those of its parts (Chan, Golub and LeVeque 1979)."
     n, rows = sum(p.n for p in parts), sum(p.rows for p in parts)
-    mean = sum((p.n*p["mean"]).fillna(0) for p in parts)/n.where(n > 0)
-    std = (sum(p.m2 + (p.n*(p["mean"] - mean)**2).fillna(0) for p in parts)/(n - 1).where(n > 1))**.5
+    mean = sum((p.n * p["mean"]).fillna(0) for p in parts) / n.where(n > 0)
+    std = (
+        sum(p.m2 + (p.n * (p["mean"] - mean) ** 2).fillna(0) for p in parts) / (n - 1).where(n > 1)
+    ) ** 0.5
     ends = pd.concat(parts).groupby(level=0, sort=False)
-    return pd.DataFrame(dict(mean=mean, std=std, min=ends["min"].min(), max=ends["max"].max(), missing=1 - n/rows, clip_low=mean - 5*std, clip_high=mean + 5*std))
+    return pd.DataFrame(
+        dict(
+            mean=mean,
+            std=std,
+            min=ends["min"].min(),
+            max=ends["max"].max(),
+            missing=1 - n / rows,
+            clip_low=mean - 5 * std,
+            clip_high=mean + 5 * std,
+        )
+    )
+
 
 # %% ../nbs/04_features.ipynb #2a8f94c3
 @dataclass(frozen=True)
 class _Build:
     "What every span of one build needs to know."
-    ws:Workspace
-    config:FeatureConfig
-    cut:pd.Timestamp         # training up to here, holdout after it
-    end:pd.Timestamp         # nothing later is looked at, not even for targets
-    ready:pd.Series          # see `_Seen`
-    version:int
-    targets:bool
 
-def _rows_of(b:_Build, start:pd.Timestamp, end:pd.Timestamp)->pd.DataFrame:
+    ws: Workspace
+    config: FeatureConfig
+    cut: pd.Timestamp  # training up to here, holdout after it
+    end: pd.Timestamp  # nothing later is looked at, not even for targets
+    ready: pd.Series  # see `_Seen`
+    version: int
+    targets: bool
+
+
+def _rows_of(b: _Build, start: pd.Timestamp, end: pd.Timestamp) -> pd.DataFrame:
     "The feature rows of one span that have a history, in time order."
-    f = featurize(read_snapshots(b.ws, start=start - pd.Timedelta(hours=b.config.lookback), end=end, columns=INPUT), b.config, since=start)
-    f = f[f.ts >= f.coin_id.map(b.ready)].sort_values(["ts", "coin_id"], kind="stable", ignore_index=True)
-    return add_targets(f, prices=read_snapshots(b.ws, start=start, end=min(end + pd.Timedelta("25h"), b.end), columns=["current_price"])) if b.targets else f
+    f = featurize(
+        read_snapshots(
+            b.ws, start=start - pd.Timedelta(hours=b.config.lookback), end=end, columns=INPUT
+        ),
+        b.config,
+        since=start,
+    )
+    f = f[f.ts >= f.coin_id.map(b.ready)].sort_values(
+        ["ts", "coin_id"], kind="stable", ignore_index=True
+    )
+    return (
+        add_targets(
+            f,
+            prices=read_snapshots(
+                b.ws,
+                start=start,
+                end=min(end + pd.Timedelta("25h"), b.end),
+                columns=["current_price"],
+            ),
+        )
+        if b.targets
+        else f
+    )
 
-def _build_span(b:_Build, number:int, start:pd.Timestamp, end:pd.Timestamp)->dict: # per dataset: parts, rows, snapshots, first, last, stats, gaps
+
+def _build_span(
+    b: _Build, number: int, start: pd.Timestamp, end: pd.Timestamp
+) -> dict:  # per dataset: parts, rows, snapshots, first, last, stats, gaps
     "Build and write one span; the caller makes the parts a dataset."
     f, out = _rows_of(b, start, end), {}
-    for name, rows in (("training_dataset", f[f.ts <= b.cut - int(b.targets)*_EMBARGO]), ("eval_holdout", f[f.ts > b.cut])):
-        out[name] = dict(parts=write_dataset_part(b.ws, name, b.version, 1000*number, rows), rows=len(rows), snapshots=rows.ts.nunique(), first=rows.ts.min(), last=rows.ts.max(), stats=feature_stats(rows, get_feature_columns(b.config)), gaps=int(rows.has_gap_in_history.sum()))
+    for name, rows in (
+        ("training_dataset", f[f.ts <= b.cut - int(b.targets) * _EMBARGO]),
+        ("eval_holdout", f[f.ts > b.cut]),
+    ):
+        out[name] = dict(
+            parts=write_dataset_part(b.ws, name, b.version, 1000 * number, rows),
+            rows=len(rows),
+            snapshots=rows.ts.nunique(),
+            first=rows.ts.min(),
+            last=rows.ts.max(),
+            stats=feature_stats(rows, get_feature_columns(b.config)),
+            gaps=int(rows.has_gap_in_history.sum()),
+        )
     return out
+
 
 # %% ../nbs/04_features.ipynb #b5083a39
 def build_datasets(
-    ws:Workspace,
-    *, max_history_hours:float=168, holdout_hours:float=24, min_snapshots_per_coin:int=6,
-    targets:bool=False,                # add what happened 24 h later
-    config:FeatureConfig=FeatureConfig(),
-    run_id:str="", now:pd.Timestamp,   # creation time of the datasets
-    as_of:pd.Timestamp|None=None,      # pretend that nothing later is stored
-    progress:Callable=lambda it, **kw: it # e.g. tqdm
-)->dict:                               # {training, holdout: metadata, report}
+    ws: Workspace,
+    *,
+    max_history_hours: float = 168,
+    holdout_hours: float = 24,
+    min_snapshots_per_coin: int = 6,
+    targets: bool = False,  # add what happened 24 h later
+    config: FeatureConfig = FeatureConfig(),
+    run_id: str = "",
+    now: pd.Timestamp,  # creation time of the datasets
+    as_of: pd.Timestamp | None = None,  # pretend that nothing later is stored
+    progress: Callable = lambda it, **kw: it,  # e.g. tqdm
+) -> dict:  # {training, holdout: metadata, report}
     "Build a `training_dataset` and an `eval_holdout` of the newest history, with one version number."
-    for name, n in dict(max_history_hours=max_history_hours, holdout_hours=holdout_hours, min_snapshots_per_coin=min_snapshots_per_coin).items():
-        if not n > 0: raise DataError(f"{name} is {n}; it must be above 0.")
+    for name, n in dict(
+        max_history_hours=max_history_hours,
+        holdout_hours=holdout_hours,
+        min_snapshots_per_coin=min_snapshots_per_coin,
+    ).items():
+        if not n > 0:
+            raise DataError(f"{name} is {n}; it must be above 0.")
     end = newest_moment(ws, end=as_of)
-    if end is None: raise DataError(f"workspace {ws.reads.name!r} holds no snapshots{f' before {as_of}' if as_of is not None else ''}; run 'crypto-anomaly run backfill' and 'crypto-anomaly run ingest', or 'crypto-anomaly import FILE'.")
+    if end is None:
+        raise DataError(
+            f"workspace {ws.reads.name!r} holds no snapshots{f' before {as_of}' if as_of is not None else ''}; run 'crypto-anomaly run backfill' and 'crypto-anomaly run ingest', or 'crypto-anomaly import FILE'."
+        )
     spans = _spans(ws, end - pd.Timedelta(hours=max_history_hours), end)
     seen, cut = _look(ws, spans, min_snapshots_per_coin), end - pd.Timedelta(hours=holdout_hours)
     _enough(pd.Series(seen.moments), holdout_hours, min_snapshots_per_coin)
     b = _Build(ws, config, cut, end, seen.ready, new_dataset(ws, *DATASETS), targets)
-    done = run_tasks(ws.settings, _build_span, [(b, i, *span) for i, span in enumerate(spans)], progress=progress)
+    done = run_tasks(
+        ws.settings, _build_span, [(b, i, *span) for i, span in enumerate(spans)], progress=progress
+    )
     if not sum(d["training_dataset"]["rows"] for d in done):
-        raise DataError(f"no training rows are left: all coins have fewer than {min_snapshots_per_coin} rows, or history ({max_history_hours:g} h) is not longer than holdout ({holdout_hours:g} h)"
-                        f"{', or the embargo of the targets took them' if targets else ''}; raise max_history_hours or lower the other two.")
-    settings = dict(max_history_hours=max_history_hours, holdout_hours=holdout_hours, min_snapshots_per_coin=min_snapshots_per_coin, add_targets=targets, features=asdict(config))
-    kept = _finish(b, "eval_holdout", done, settings, now, run_id)     # first: the training dataset is what a train looks for
+        raise DataError(
+            f"no training rows are left: all coins have fewer than {min_snapshots_per_coin} rows, or history ({max_history_hours:g} h) is not longer than holdout ({holdout_hours:g} h)"
+            f"{', or the embargo of the targets took them' if targets else ''}; raise max_history_hours or lower the other two."
+        )
+    settings = dict(
+        max_history_hours=max_history_hours,
+        holdout_hours=holdout_hours,
+        min_snapshots_per_coin=min_snapshots_per_coin,
+        add_targets=targets,
+        features=asdict(config),
+    )
+    kept = _finish(
+        b, "eval_holdout", done, settings, now, run_id
+    )  # first: the training dataset is what a train looks for
     train = _finish(b, "training_dataset", done, settings, now, run_id)
     stats = pd.DataFrame(train["feature_stats"]).T
-    return dict(training=train, holdout=kept, report=_removed(seen, min_snapshots_per_coin) | dict(config=settings, rows_with_gaps=sum(d[n]["gaps"] for d in done for n in DATASETS), log_columns=[c for c in stats.index if c.endswith("_log")], lag_missing=stats.missing.filter(like="_lag_").round(3).to_dict()))
+    return dict(
+        training=train,
+        holdout=kept,
+        report=_removed(seen, min_snapshots_per_coin)
+        | dict(
+            config=settings,
+            rows_with_gaps=sum(d[n]["gaps"] for d in done for n in DATASETS),
+            log_columns=[c for c in stats.index if c.endswith("_log")],
+            lag_missing=stats.missing.filter(like="_lag_").round(3).to_dict(),
+        ),
+    )
 
-def _finish(b:_Build, name:str, done:list[dict], settings:dict, now:pd.Timestamp, run_id:str)->dict: # metadata
+
+def _finish(
+    b: _Build, name: str, done: list[dict], settings: dict, now: pd.Timestamp, run_id: str
+) -> dict:  # metadata
     "Make the parts of all spans one dataset."
     spans, names = [d[name] for d in done if d[name]["rows"]], get_feature_columns(b.config)
     stats = merge_stats([s["stats"] for s in spans]).T.to_dict() if spans else {}
-    return finish_dataset(b.ws, name, b.version, [p for s in spans for p in s["parts"]], now=now, snapshots=sum(s["snapshots"] for s in spans), first=min((s["first"] for s in spans), default=None), last=max((s["last"] for s in spans), default=None),
-                          feature_names=names, n_features=len(names), feature_stats=stats, builder_flow="build_dataset", builder_run_id=run_id, code_version=code_version(), source=b.ws.reads.source, config=settings, temporal_features=True, deduplicated=False)
+    return finish_dataset(
+        b.ws,
+        name,
+        b.version,
+        [p for s in spans for p in s["parts"]],
+        now=now,
+        snapshots=sum(s["snapshots"] for s in spans),
+        first=min((s["first"] for s in spans), default=None),
+        last=max((s["last"] for s in spans), default=None),
+        feature_names=names,
+        n_features=len(names),
+        feature_stats=stats,
+        builder_flow="build_dataset",
+        builder_run_id=run_id,
+        code_version=code_version(),
+        source=b.ws.reads.source,
+        config=settings,
+        temporal_features=True,
+        deduplicated=False,
+    )
+
 
 # %% ../nbs/04_features.ipynb #1041d112
 def get_feature_stats(
-    frame:pd.DataFrame,              # feature frame
-    features:list[str]=tuple(BASE)
-)->pd.DataFrame:                     # mean, std, min, max, missing (share) per feature
+    frame: pd.DataFrame,  # feature frame
+    features: list[str] = tuple(BASE),
+) -> pd.DataFrame:  # mean, std, min, max, missing (share) per feature
     "Summary of each feature."
-    return merge_stats([feature_stats(frame, list(features))])[["mean", "std", "min", "max", "missing"]]
+    return merge_stats([feature_stats(frame, list(features))])[
+        ["mean", "std", "min", "max", "missing"]
+    ]

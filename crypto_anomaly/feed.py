@@ -11,266 +11,534 @@ import numpy as np, pandas as pd, sqlalchemy as sa
 from .workspace import CryptoAnomalyError, Workspace
 from .registry import open_registry
 from .scan import load_served
-from .trades import Heard, Trade, TradeError, _present, fill_gap, open_store, parse_message, to_trades
+from crypto_anomaly.trades import (
+    Heard,
+    Trade,
+    TradeError,
+    _present,
+    fill_gap,
+    open_store,
+    parse_message,
+    to_trades,
+)
 from .trade_detector import Live
 
 # %% auto #0
-__all__ = ['log', 'GRACE', 'HISTORY', 'MOST', 'WARM', 'WAITING', 'Sequence', 'Stream', 'take', 'Latest', 'latest',
-           'subscriptions', 'follow', 'pace_of', 'replay']
+__all__ = [
+    "log",
+    "GRACE",
+    "HISTORY",
+    "MOST",
+    "WARM",
+    "WAITING",
+    "Sequence",
+    "Stream",
+    "take",
+    "Latest",
+    "latest",
+    "subscriptions",
+    "follow",
+    "pace_of",
+    "replay",
+]
 
 # %% ../nbs/11_feed.ipynb #7a2be11f
 log = logging.getLogger(__name__)
-GRACE, HISTORY, MOST, WARM, WAITING = 1., 10_000, 2_000_000, pd.Timedelta("7h"), 50_000   # seconds to wait for a late trade; trades fetched before the first; largest gap that is filled at once; of stored time that warms the state up; trades that wait in memory
+GRACE, HISTORY, MOST, WARM, WAITING = (
+    1.0,
+    10_000,
+    2_000_000,
+    pd.Timedelta("7h"),
+    50_000,
+)  # seconds to wait for a late trade; trades fetched before the first; largest gap that is filled at once; of stored time that warms the state up; trades that wait in memory
+
 
 class Sequence:
     "The trades of one product, put into the order of their ids."
-    def __init__(self, next_id:int|None=None): self.next, self.waiting, self.since, self.doubles, self.far = next_id, {}, None, 0, None
-    def offer(self, t:Trade)->None:
+
+    def __init__(self, next_id: int | None = None):
+        self.next, self.waiting, self.since, self.doubles, self.far = next_id, {}, None, 0, None
+
+    def offer(self, t: Trade) -> None:
         "Take a trade, in whatever order and how often it comes."
-        if self.next is None: self.next = t.trade_id
-        if t.trade_id > self.next + MOST and (self.far is None or abs(t.trade_id - self.far) > 10_000): self.far = t.trade_id; return      # one number out of place is a mistake; a second one beside it is not
-        if t.trade_id < self.next or t.trade_id in self.waiting: self.doubles += 1
-        elif len(self.waiting) < WAITING: self.waiting[t.trade_id] = t          # beyond that it is a hole, and fetched when there is room
-    def ready(self)->list[Trade]:
+        if self.next is None:
+            self.next = t.trade_id
+        if t.trade_id > self.next + MOST and (
+            self.far is None or abs(t.trade_id - self.far) > 10_000
+        ):
+            self.far = t.trade_id
+            return  # one number out of place is a mistake; a second one beside it is not
+        if t.trade_id < self.next or t.trade_id in self.waiting:
+            self.doubles += 1
+        elif len(self.waiting) < WAITING:
+            self.waiting[t.trade_id] = t  # beyond that it is a hole, and fetched when there is room
+
+    def ready(self) -> list[Trade]:
         "The trades that have all their predecessors."
         out = []
-        while (t := self.waiting.pop(self.next, None)) is not None: out.append(t); self.next += 1
+        while (t := self.waiting.pop(self.next, None)) is not None:
+            out.append(t)
+            self.next += 1
         return out
+
     @property
-    def hole(self)->tuple[int, int]|None:
+    def hole(self) -> tuple[int, int] | None:
         "First and last id that are missing before what waits."
         return (self.next, min(self.waiting) - 1) if self.waiting else None
+
 
 # %% ../nbs/11_feed.ipynb #d0119b02
 class Stream:
     "Products as they are heard: kept, scored, and complete."
-    def __init__(self,
-        ws:Workspace, products:list[str]|None=None, *, # None = those of the settings
-        rest_url:str|None=None,    # where missing trades are fetched; None = of the settings; '' = nowhere (recordings)
-        clock:Callable[[], float]=time.monotonic
+
+    def __init__(
+        self,
+        ws: Workspace,
+        products: list[str] | None = None,
+        *,  # None = those of the settings
+        rest_url: str
+        | None = None,  # where missing trades are fetched; None = of the settings; '' = nowhere (recordings)
+        clock: Callable[[], float] = time.monotonic,
     ):
-        self.ws, self.store, self.rest, self._clock = ws, open_store(ws), ws.settings.coinbase_rest_url if rest_url is None else rest_url, clock
+        self.ws, self.store, self.rest, self._clock = (
+            ws,
+            open_store(ws),
+            ws.settings.coinbase_rest_url if rest_url is None else rest_url,
+            clock,
+        )
         self.products = products or ws.products
         self.lives, self.sequences, self.beats = {}, {}, {}
         self.stats = dict(messages=0, trades=0, bad=0, gaps=0, filled=0, reconnects=0)
-        self._asked = self._repaired = -1e9; self._turn = 0; self._served = self._latest = None
+        self._asked = self._repaired = -1e9
+        self._turn = 0
+        self._served = self._latest = None
         self.model()
-        for p in self.products: self._open(p)
-    def _open(self, p:str)->None:
+        for p in self.products:
+            self._open(p)
+
+    def _open(self, p: str) -> None:
         "Go on where the store ends, with a state as if there had been no pause."
         newest, self.lives[p] = self.store.read(p, newest=1), Live(p, *self._model())
         self.sequences[p] = Sequence(int(newest.trade_id.iloc[0]) + 1 if len(newest) else None)
-        if len(newest): self.lives[p].warm(self.store.read(p, start=newest.ts.iloc[0] - WARM))
+        if len(newest):
+            self.lives[p].warm(self.store.read(p, start=newest.ts.iloc[0] - WARM))
 
-    def model(self)->None:
+    def model(self) -> None:
         "Look which model is champion; an alias that has moved takes effect within five seconds."
-        if self._clock() - self._asked < 5: return
+        if self._clock() - self._asked < 5:
+            return
         self._asked, r = self._clock(), open_registry(self.ws, self.ws.settings.trade_model)
-        if not r.list_model_versions(1): return
-        s = load_served(self.ws, "champion", registry=r)        # MODEL_REF is about the market's model
-        if self._served is None or (s.version["version"], s.version["status"]) != (self._served.version["version"], self._served.version["status"]):
+        if not r.list_model_versions(1):
+            return
+        s = load_served(self.ws, "champion", registry=r)  # MODEL_REF is about the market's model
+        if self._served is None or (s.version["version"], s.version["status"]) != (
+            self._served.version["version"],
+            self._served.version["status"],
+        ):
             self._served = s
-            log.info("trades are scored by %s v%d (%s)", r.model, s.version["version"], s.version["status"])
-            for live in self.lives.values(): live.use(*self._model())
-    def _model(self): return (self._served.model, self._served.version["version"]) if self._served else (None, None)
+            log.info(
+                "trades are scored by %s v%d (%s)",
+                r.model,
+                s.version["version"],
+                s.version["status"],
+            )
+            for live in self.lives.values():
+                live.use(*self._model())
+
+    def _model(self):
+        return (
+            (self._served.model, self._served.version["version"]) if self._served else (None, None)
+        )
+
 
 # %% ../nbs/11_feed.ipynb #a247d896
-def take(self:Stream, heard:list[Heard])->None:
+def take(self: Stream, heard: list[Heard]) -> None:
     "Deal with what was heard."
-    try: self.model()
-    except CryptoAnomalyError as e: log.warning("the model stays: %s", e)
-    late = [t for h in heard for t in h.trades if (s := self.sequences.get(t.product_id)) and s.next is not None and t.trade_id < s.next]
+    try:
+        self.model()
+    except CryptoAnomalyError as e:
+        log.warning("the model stays: %s", e)
+    late = [
+        t
+        for h in heard
+        for t in h.trades
+        if (s := self.sequences.get(t.product_id)) and s.next is not None and t.trade_id < s.next
+    ]
     for h in heard:
         self.stats["messages"] += 1
-        if h.error: log.warning("the feed says: %s", h.error)
+        if h.error:
+            log.warning("the feed says: %s", h.error)
         for t in h.trades:
-            if t.product_id in self.sequences: self._first(h, t); self.sequences[t.product_id].offer(t)
+            if t.product_id in self.sequences:
+                self._first(h, t)
+                self.sequences[t.product_id].offer(t)
         for p, i in h.beat.items():
-            if p in self.sequences and i >= (self.sequences[p].next or 0): self.beats.setdefault(p, (i, self._clock()))
-    if late: self._welcome(late)        # after all others wait in their sequences
-    for p in self.sequences: self._settle(p)
+            if p in self.sequences and i >= (self.sequences[p].next or 0):
+                self.beats.setdefault(p, (i, self._clock()))
+    if late:
+        self._welcome(late)  # after all others wait in their sequences
+    for p in self.sequences:
+        self._settle(p)
     self._repair()
 
-def _welcome(self:Stream, late:list[Trade])->None:
+
+def _welcome(self: Stream, late: list[Trade]) -> None:
     "Trades that come after their turn are mostly there already; one that fills an open gap is kept, if not scored."
     self.store.write(late)
     for g in self.store.gaps(opened=True):
-        if any(t.product_id == g["product_id"] and g["from_id"] <= t.trade_id <= g["to_id"] for t in late): self.store.close_gap(g["id"], filled=_present(self.store, g["product_id"], g["from_id"], g["to_id"]), pages=0, seconds=0.)
+        if any(
+            t.product_id == g["product_id"] and g["from_id"] <= t.trade_id <= g["to_id"]
+            for t in late
+        ):
+            self.store.close_gap(
+                g["id"],
+                filled=_present(self.store, g["product_id"], g["from_id"], g["to_id"]),
+                pages=0,
+                seconds=0.0,
+            )
 
-def _first(self:Stream, h:Heard, t:Trade)->None:
+
+def _first(self: Stream, h: Heard, t: Trade) -> None:
     "The first trade of a product that was never streamed: some of its past comes along."
     s = self.sequences[t.product_id]
-    if s.next is None: s.next = max(1, t.trade_id - HISTORY) if self.rest else t.trade_id
-    if h.first: s.since = -1e9          # a new subscription: what is missing before it will not come by itself
+    if s.next is None:
+        s.next = max(1, t.trade_id - HISTORY) if self.rest else t.trade_id
+    if h.first:
+        s.since = -1e9  # a new subscription: what is missing before it will not come by itself
 
-def _settle(self:Stream, p:str)->None:
+
+def _settle(self: Stream, p: str) -> None:
     "Keep and score what is in order; fetch what has been missing for too long."
     s = self.sequences[p]
     self._keep(p, s.ready())
-    while (hole := s.hole):
-        if s.since is None: s.since = self._clock()
-        if self._clock() - s.since < GRACE: return
-        self._fill(p, *hole, ("reconnect" if self.lives[p].seen else "history") if s.since < 0 else "lost"); self._keep(p, s.ready())
+    while hole := s.hole:
+        if s.since is None:
+            s.since = self._clock()
+        if self._clock() - s.since < GRACE:
+            return
+        self._fill(
+            p, *hole, ("reconnect" if self.lives[p].seen else "history") if s.since < 0 else "lost"
+        )
+        self._keep(p, s.ready())
     s.since = None
-    if (beat := self.beats.get(p)) and beat[0] < (s.next or 0): del self.beats[p]
-    elif beat and s.next and self._clock() - beat[1] > GRACE: del self.beats[p]; self._fill(p, s.next, beat[0], "heartbeat")
+    if (beat := self.beats.get(p)) and beat[0] < (s.next or 0):
+        del self.beats[p]
+    elif beat and s.next and self._clock() - beat[1] > GRACE:
+        del self.beats[p]
+        self._fill(p, s.next, beat[0], "heartbeat")
 
-def _fill(self:Stream, p:str, first:int, last:int, cause:str)->None:
+
+def _fill(self: Stream, p: str, first: int, last: int, cause: str) -> None:
     "Fetch a hole and score it; one that cannot be fetched is written down, and what needs the last minute begins anew."
     self.stats["gaps"] += 1
     try:
-        if not self.rest or last - first >= MOST: raise TradeError(f"{last - first + 1} trades of {p} are missing and " + ("a recording has no other source" if not self.rest else "too many to fetch at once"))
+        if not self.rest or last - first >= MOST:
+            raise TradeError(
+                f"{last - first + 1} trades of {p} are missing and "
+                + (
+                    "a recording has no other source"
+                    if not self.rest
+                    else "too many to fetch at once"
+                )
+            )
         self.stats["filled"] += fill_gap(self.store, self.rest, p, first, last, cause=cause)
     except TradeError as e:
         self.store.open_gap(p, first, last, cause)
-        if self.rest: log.warning("%s", e)
-    for a in range(first, last + 1 if last - first < MOST else first, 20_000): self._score(p, to_trades(self.store.read(p, first_id=a, last_id=min(a + 19_999, last))))
+        if self.rest:
+            log.warning("%s", e)
+    for a in range(first, last + 1 if last - first < MOST else first, 20_000):
+        self._score(p, to_trades(self.store.read(p, first_id=a, last_id=min(a + 19_999, last))))
     self.sequences[p].next = last + 1
-    if (waits := self.sequences[p].waiting) and _present(self.store, p, first, last) <= last - first: self.lives[p].skip(waits[min(waits)])
+    if (waits := self.sequences[p].waiting) and _present(
+        self.store, p, first, last
+    ) <= last - first:
+        self.lives[p].skip(waits[min(waits)])
 
-def _keep(self:Stream, p:str, rows:list[Trade])->None:
+
+def _keep(self: Stream, p: str, rows: list[Trade]) -> None:
     "What cannot be kept goes back to the waiting ones, and is tried again."
-    if not rows: return
-    try: self.store.write(rows)
-    except TradeError: s = self.sequences[p]; s.next = rows[0].trade_id; s.waiting |= {t.trade_id: t for t in rows}; raise
-    self.stats["trades"] += len(rows); self._score(p, rows)
+    if not rows:
+        return
+    try:
+        self.store.write(rows)
+    except TradeError:
+        s = self.sequences[p]
+        s.next = rows[0].trade_id
+        s.waiting |= {t.trade_id: t for t in rows}
+        raise
+    self.stats["trades"] += len(rows)
+    self._score(p, rows)
 
-def _score(self:Stream, p:str, rows:list[Trade])->None:
+
+def _score(self: Stream, p: str, rows: list[Trade]) -> None:
     "Score trades in order; alarms and the state of things go into the store."
-    if not rows: return
+    if not rows:
+        return
     for a in (live := self.lives[p]).score(rows):
-        self.store.add_alarm(a); log.info("%s %s %.4g at %s: %s", p, a["kind"].upper(), a["score"], pd.Timestamp(a["ts"], unit="us"), a["reason"], extra=dict(product=p, alarm=a["kind"], score=a["score"]))
-    status = dict(model_status=self._served.version["status"] if self._served else None, doubles=sum(s.doubles for s in self.sequences.values()), **self.stats)
-    try: self.latest.put(p, live.now | dict(stream=status))
-    except TradeError as e: log.warning("%s", e)
+        self.store.add_alarm(a)
+        log.info(
+            "%s %s %.4g at %s: %s",
+            p,
+            a["kind"].upper(),
+            a["score"],
+            pd.Timestamp(a["ts"], unit="us"),
+            a["reason"],
+            extra=dict(product=p, alarm=a["kind"], score=a["score"]),
+        )
+    status = dict(
+        model_status=self._served.version["status"] if self._served else None,
+        doubles=sum(s.doubles for s in self.sequences.values()),
+        **self.stats,
+    )
+    try:
+        self.latest.put(p, live.now | dict(stream=status))
+    except TradeError as e:
+        log.warning("%s", e)
 
-def _repair(self:Stream)->None:
+
+def _repair(self: Stream) -> None:
     "Try the open gaps again, every ten seconds, until one of them cannot be filled."
-    if not self.rest or self._clock() - self._repaired < 10: return
+    if not self.rest or self._clock() - self._repaired < 10:
+        return
     self._repaired = self._clock()
     opened = [g for g in self.store.gaps(opened=True) if g["missing"] < MOST]
     self._turn += 1
-    for g in opened[(k := self._turn % max(len(opened), 1)):] + opened[:k]:      # another one first each time: one that nobody has any more holds up no other
-        try: fill_gap(self.store, self.rest, g["product_id"], g["from_id"], g["to_id"], cause=g["cause"], tries=1)
-        except TradeError as e: log.info("%s", e); return
-for fn in (take, _welcome, _first, _settle, _fill, _keep, _score, _repair): setattr(Stream, fn.__name__, fn)
+    for g in (
+        opened[(k := self._turn % max(len(opened), 1)) :] + opened[:k]
+    ):  # another one first each time: one that nobody has any more holds up no other
+        try:
+            fill_gap(
+                self.store,
+                self.rest,
+                g["product_id"],
+                g["from_id"],
+                g["to_id"],
+                cause=g["cause"],
+                tries=1,
+            )
+        except TradeError as e:
+            log.info("%s", e)
+            return
+
+
+for fn in (take, _welcome, _first, _settle, _fill, _keep, _score, _repair):
+    setattr(Stream, fn.__name__, fn)
+
 
 # %% ../nbs/11_feed.ipynb #eebebdc3
 class Latest:
     "The newest features and scores of every product, in the store or in Redis."
-    def __init__(self, ws:Workspace):
-        self.store, self.redis, self.prefix = open_store(ws), None, f"crypto_anomaly:{ws.name}:latest:"
-        if not (url := ws.settings.redis_url): return
-        try: import redis
-        except ImportError: raise TradeError("features in Redis need one more package: pip install 'crypto_anomaly[redis]'.") from None
-        self.redis, self.Error = redis.Redis.from_url(url, socket_timeout=3, socket_connect_timeout=3), redis.RedisError
+
+    def __init__(self, ws: Workspace):
+        self.store, self.redis, self.prefix = (
+            open_store(ws),
+            None,
+            f"crypto_anomaly:{ws.name}:latest:",
+        )
+        if not (url := ws.settings.redis_url):
+            return
+        try:
+            import redis
+        except ImportError:
+            raise TradeError(
+                "features in Redis need one more package: pip install 'crypto_anomaly[redis]'."
+            ) from None
+        self.redis, self.Error = (
+            redis.Redis.from_url(url, socket_timeout=3, socket_connect_timeout=3),
+            redis.RedisError,
+        )
+
     @contextmanager
-    def _asking(self)->Iterator[None]:
-        try: yield
-        except self.Error as e: raise TradeError(f"Redis does not answer ({str(e)[:120]}); check CRYPTO_ANOMALY_REDIS_URL, or leave it empty to share through the store.") from None
-    def put(self, product:str, payload:dict)->None:
-        if not self.redis: self.store.put_latest(product, payload); return
+    def _asking(self) -> Iterator[None]:
+        try:
+            yield
+        except self.Error as e:
+            raise TradeError(
+                f"Redis does not answer ({str(e)[:120]}); check CRYPTO_ANOMALY_REDIS_URL, or leave it empty to share through the store."
+            ) from None
+
+    def put(self, product: str, payload: dict) -> None:
+        if not self.redis:
+            self.store.put_latest(product, payload)
+            return
         import orjson
-        with self._asking(): self.redis.set(self.prefix + product, orjson.dumps(payload | dict(at=time.time()), option=orjson.OPT_SERIALIZE_NUMPY), ex=7*86400)
-    def get(self, product:str)->dict|None:
+
+        with self._asking():
+            self.redis.set(
+                self.prefix + product,
+                orjson.dumps(payload | dict(at=time.time()), option=orjson.OPT_SERIALIZE_NUMPY),
+                ex=7 * 86400,
+            )
+
+    def get(self, product: str) -> dict | None:
         "Payload and `age_seconds`; None when there is none, or none any more."
-        if not self.redis: return self.store.get_latest(product)
+        if not self.redis:
+            return self.store.get_latest(product)
         import orjson
-        with self._asking(): text = self.redis.get(self.prefix + product)
-        if text is None: return None
+
+        with self._asking():
+            text = self.redis.get(self.prefix + product)
+        if text is None:
+            return None
         payload = orjson.loads(text)
         return payload | dict(age_seconds=time.time() - payload["at"])
-    def products(self)->list[str]:
-        if not self.redis: return self.store.products()
-        with self._asking(): return sorted(k.decode().removeprefix(self.prefix) for k in self.redis.scan_iter(self.prefix + "*"))
+
+    def products(self) -> list[str]:
+        if not self.redis:
+            return self.store.products()
+        with self._asking():
+            return sorted(
+                k.decode().removeprefix(self.prefix)
+                for k in self.redis.scan_iter(self.prefix + "*")
+            )
+
 
 @property
-def latest(self:Stream)->Latest:
-    if self._latest is None: self._latest = Latest(self.ws)
+def latest(self: Stream) -> Latest:
+    if self._latest is None:
+        self._latest = Latest(self.ws)
     return self._latest
+
+
 Stream.latest = latest
 
+
 # %% ../nbs/11_feed.ipynb #80940739
-def subscriptions(url:str, products:list[str])->list[dict]:
+def subscriptions(url: str, products: list[str]) -> list[dict]:
     "What to say first, in the language of the feed."
-    if "advanced" in url: return [dict(type="subscribe", product_ids=products, channel=c) for c in ("market_trades", "heartbeats")]
+    if "advanced" in url:
+        return [
+            dict(type="subscribe", product_ids=products, channel=c)
+            for c in ("market_trades", "heartbeats")
+        ]
     return [dict(type="subscribe", product_ids=products, channels=["matches", "heartbeat"])]
 
-async def _listen(url:str, products:list[str], queue:asyncio.Queue, stats:dict)->None:
+
+async def _listen(url: str, products: list[str], queue: asyncio.Queue, stats: dict) -> None:
     "Put messages into the queue until the feed ends."
     import json
     from websockets.asyncio.client import connect
-    async with connect(url, ping_interval=20, ping_timeout=20, max_size=8_000_000, open_timeout=10) as socket:
-        for m in subscriptions(url, products): await socket.send(json.dumps(m))
+
+    async with connect(
+        url, ping_interval=20, ping_timeout=20, max_size=8_000_000, open_timeout=10
+    ) as socket:
+        for m in subscriptions(url, products):
+            await socket.send(json.dumps(m))
         while True:
             text = await asyncio.wait_for(socket.recv(), 10)
-            try: h = parse_message(text)
-            except TradeError as e: stats["bad"] += 1; log.warning("a message was passed over: %s", e); continue
-            if h != Heard(): await queue.put(h)
+            try:
+                h = parse_message(text)
+            except TradeError as e:
+                stats["bad"] += 1
+                log.warning("a message was passed over: %s", e)
+                continue
+            if h != Heard():
+                await queue.put(h)
 
-async def _follow(url:str, products:list[str], queue:asyncio.Queue, stats:dict)->None:
+
+async def _follow(url: str, products: list[str], queue: asyncio.Queue, stats: dict) -> None:
     "Listen, and reconnect for ever."
     from websockets.exceptions import WebSocketException
-    wait = .5
+
+    wait = 0.5
     while True:
         began = time.monotonic()
-        try: await _listen(url, products, queue, stats)
-        except (OSError, TimeoutError, WebSocketException) as e: why = f"{type(e).__name__}: {str(e)[:100]}"
-        wait = .5 if time.monotonic() - began > 30 else min(2*wait, 30.)
+        try:
+            await _listen(url, products, queue, stats)
+        except (OSError, TimeoutError, WebSocketException) as e:
+            why = f"{type(e).__name__}: {str(e)[:100]}"
+        wait = 0.5 if time.monotonic() - began > 30 else min(2 * wait, 30.0)
         stats["reconnects"] += 1
         log.warning("the feed is gone (%s); again in %.1f s", why, wait)
-        await asyncio.sleep(wait*np.random.default_rng().uniform(.5, 1.))
+        await asyncio.sleep(wait * np.random.default_rng().uniform(0.5, 1.0))
 
-async def _digest(stream:Stream, queue:asyncio.Queue, stop:asyncio.Event)->None:
+
+async def _digest(stream: Stream, queue: asyncio.Queue, stop: asyncio.Event) -> None:
     "Take messages out of the queue, as many as are there, at least ten times a second, until told to stop and nothing is left."
     while not (stop.is_set() and queue.empty()):
         heard = []
-        try: heard.append(await asyncio.wait_for(queue.get(), .1))
-        except TimeoutError: pass
-        while not queue.empty() and len(heard) < 5000: heard.append(queue.get_nowait())
-        try: await asyncio.to_thread(stream.take, heard)
-        except (CryptoAnomalyError, OSError, sa.exc.SQLAlchemyError) as e: log.error("%s; again in a second", str(e).splitlines()[0]); await asyncio.sleep(1)      # what was heard waits in its sequence
+        try:
+            heard.append(await asyncio.wait_for(queue.get(), 0.1))
+        except TimeoutError:
+            pass
+        while not queue.empty() and len(heard) < 5000:
+            heard.append(queue.get_nowait())
+        try:
+            await asyncio.to_thread(stream.take, heard)
+        except (CryptoAnomalyError, OSError, sa.exc.SQLAlchemyError) as e:
+            log.error("%s; again in a second", str(e).splitlines()[0])
+            await asyncio.sleep(1)  # what was heard waits in its sequence
+
 
 async def follow(
-    stream:Stream, url:str,
-    stop:asyncio.Event,          # set: what was heard is kept, then it returns
-    *, length:int=10_000         # messages that may wait
-)->None:
+    stream: Stream,
+    url: str,
+    stop: asyncio.Event,  # set: what was heard is kept, then it returns
+    *,
+    length: int = 10_000,  # messages that may wait
+) -> None:
     "Stream until told to stop."
     queue = asyncio.Queue(length)
-    listener, worker, ended = asyncio.create_task(_follow(url, stream.products, queue, stream.stats)), asyncio.create_task(_digest(stream, queue, stop)), asyncio.create_task(stop.wait())
+    listener, worker, ended = (
+        asyncio.create_task(_follow(url, stream.products, queue, stream.stats)),
+        asyncio.create_task(_digest(stream, queue, stop)),
+        asyncio.create_task(stop.wait()),
+    )
     await asyncio.wait([listener, worker, ended], return_when=asyncio.FIRST_COMPLETED)
-    stop.set(); listener.cancel()
+    stop.set()
+    listener.cancel()
     for j in await asyncio.gather(listener, worker, return_exceptions=True):
-        if isinstance(j, BaseException) and not isinstance(j, asyncio.CancelledError): raise j          # an error that is nobody's to handle here
+        if isinstance(j, BaseException) and not isinstance(j, asyncio.CancelledError):
+            raise j  # an error that is nobody's to handle here
 
 
 # %% ../nbs/11_feed.ipynb #97e9ec93
-def pace_of(text:str)->float: # seconds of recording per second; inf = as fast as possible
+def pace_of(text: str) -> float:  # seconds of recording per second; inf = as fast as possible
     "What `real`, `max` or `10x` means."
-    try: p = dict(real=1., max=np.inf).get(text) or float(text.removesuffix("x"))
-    except ValueError: p = 0.
-    if not p > 0: raise TradeError(f"--pace is {text!r}; use real, max, or a number of times like 10x.")
+    try:
+        p = dict(real=1.0, max=np.inf).get(text) or float(text.removesuffix("x"))
+    except ValueError:
+        p = 0.0
+    if not p > 0:
+        raise TradeError(f"--pace is {text!r}; use real, max, or a number of times like 10x.")
     return p
 
-def _rounds(f:pd.DataFrame, once:bool)->Iterator[pd.DataFrame]:
+
+def _rounds(f: pd.DataFrame, once: bool) -> Iterator[pd.DataFrame]:
     "The recording, again and again with times and ids that go on."
-    span, ids, k = f.ts.max() - f.ts.min() + pd.Timedelta("1s"), int(f.trade_id.max() - f.trade_id.min() + 1), 0
-    while not (once and k): yield f.assign(ts=f.ts + k*span, trade_id=f.trade_id + k*ids); k += 1
+    span, ids, k = (
+        f.ts.max() - f.ts.min() + pd.Timedelta("1s"),
+        int(f.trade_id.max() - f.trade_id.min() + 1),
+        0,
+    )
+    while not (once and k):
+        yield f.assign(ts=f.ts + k * span, trade_id=f.trade_id + k * ids)
+        k += 1
+
 
 def replay(
-    ws:Workspace, f:pd.DataFrame,    # trade table, see `trades.read_trades`
-    *, pace:str="real", once:bool=False, sleep:Callable[[float], None]=time.sleep, chunk:int=5000 # trades a batch, at most
-)->Stream:
+    ws: Workspace,
+    f: pd.DataFrame,  # trade table, see `trades.read_trades`
+    *,
+    pace: str = "real",
+    once: bool = False,
+    sleep: Callable[[float], None] = time.sleep,
+    chunk: int = 5000,  # trades a batch, at most
+) -> Stream:
     "Stream recorded trades."
     stream, speed = Stream(ws, sorted(f.product_id.unique()), rest_url=""), pace_of(pace)
-    for g in _rounds(f if f.product_id.nunique() == 1 else f.sort_values(["ts", "trade_id"], kind="stable"), once):
+    for g in _rounds(
+        f if f.product_id.nunique() == 1 else f.sort_values(["ts", "trade_id"], kind="stable"), once
+    ):
         rows, wall = to_trades(g), time.monotonic()
-        due = np.maximum.accumulate((g.ts - g.ts.iloc[0]).dt.total_seconds().to_numpy())/speed
+        due = np.maximum.accumulate((g.ts - g.ts.iloc[0]).dt.total_seconds().to_numpy()) / speed
         i = 0
         while i < len(rows):
-            j = min(i + chunk, max(i + 1, int(np.searchsorted(due, due[i] + .1, side="right"))))
-            if (wait := wall + due[i] - time.monotonic()) > 0: sleep(wait)
-            for s in stream.sequences.values(): s.since = -1e9
-            stream.take([Heard(rows[i:j])]); i = j
+            j = min(i + chunk, max(i + 1, int(np.searchsorted(due, due[i] + 0.1, side="right"))))
+            if (wait := wall + due[i] - time.monotonic()) > 0:
+                sleep(wait)
+            for s in stream.sequences.values():
+                s.since = -1e9
+            stream.take([Heard(rows[i:j])])
+            i = j
     return stream

@@ -11,104 +11,159 @@ from .windows import Rows, baseline
 from .families import MASKED, PEGGED
 
 # %% auto #0
-__all__ = ['KINDS', 'InjectError', 'inject']
+__all__ = ["KINDS", "InjectError", "inject"]
 
 # %% ../nbs/05_inject.ipynb #76377f18
 KINDS = dict(
-    pump     = "price and volume rise within one to three snapshots, by `size` σ, and half of it is given back",
-    crash    = "the same downwards",
-    glitch   = "one snapshot with a price `size` σ off, either way, gone in the next",
-    decouple = "the coin drifts away from the market over eight snapshots, by `size` σ·√8, either way",
-    volume   = "volume rises by `size` of its own σ for three snapshots, the price does nothing",
-    relation = "market cap is `size` σ off for four snapshots, either way, the price does nothing",
-    depeg    = "a pegged coin (σ < 0.15 %) falls by `size` σ within two snapshots and recovers slowly",
-    stale    = "all fields repeat the last snapshot, `size` times at most 12",
-    missing  = "`size`/4 fields, 1 to 4 of them, are missing in two snapshots")
-_LENGTH = dict(pump=6, crash=6, glitch=1, decouple=10, volume=3, relation=4, depeg=8, stale=12, missing=2)
-_CHANGES = {"price_change_percentage_1h_in_currency": 1, "price_change_percentage_24h": 24, "price_change_percentage_7d_in_currency": 168}
+    pump="price and volume rise within one to three snapshots, by `size` σ, and half of it is given back",
+    crash="the same downwards",
+    glitch="one snapshot with a price `size` σ off, either way, gone in the next",
+    decouple="the coin drifts away from the market over eight snapshots, by `size` σ·√8, either way",
+    volume="volume rises by `size` of its own σ for three snapshots, the price does nothing",
+    relation="market cap is `size` σ off for four snapshots, either way, the price does nothing",
+    depeg="a pegged coin (σ < 0.15 %) falls by `size` σ within two snapshots and recovers slowly",
+    stale="all fields repeat the last snapshot, `size` times at most 12",
+    missing="`size`/4 fields, 1 to 4 of them, are missing in two snapshots",
+)
+_LENGTH = dict(
+    pump=6, crash=6, glitch=1, decouple=10, volume=3, relation=4, depeg=8, stale=12, missing=2
+)
+_CHANGES = {
+    "price_change_percentage_1h_in_currency": 1,
+    "price_change_percentage_24h": 24,
+    "price_change_percentage_7d_in_currency": 168,
+}
+
 
 class InjectError(CryptoAnomalyError):
     "Events that cannot be planted; the message says why."
+
 
 # %% ../nbs/05_inject.ipynb #d122d5ac
 @dataclass
 class _Ground:
     "A market table as sorted arrays, what an event may change in them, and each row's units."
-    r:Rows
-    fields:dict[str, np.ndarray]
-    price_sd:np.ndarray
-    volume_sd:np.ndarray
-    move:np.ndarray          # log price added by events, (n,)
 
-def _ground(table:pd.DataFrame)->_Ground:
+    r: Rows
+    fields: dict[str, np.ndarray]
+    price_sd: np.ndarray
+    volume_sd: np.ndarray
+    move: np.ndarray  # log price added by events, (n,)
+
+
+def _ground(table: pd.DataFrame) -> _Ground:
     r = Rows(table, None)
     f = {c: r.column(c) for c in {*MASKED, *_CHANGES} if c in table}
+
     def sd(x, floor):
         step = np.abs(np.diff(np.log(np.where(x > 0, x, np.nan)), prepend=np.nan))
         step[r.first] = np.nan
-        return np.maximum(1.4826*baseline(step, r.window(336), np.arange(len(x)), 48, False)[0], floor)
-    return _Ground(r, f, sd(f["current_price"], 2e-4), sd(f["total_volume"], .01), np.zeros(len(r.t)))
+        return np.maximum(
+            1.4826 * baseline(step, r.window(336), np.arange(len(x)), 48, False)[0], floor
+        )
+
+    return _Ground(
+        r, f, sd(f["current_price"], 2e-4), sd(f["total_volume"], 0.01), np.zeros(len(r.t))
+    )
+
 
 # %% ../nbs/05_inject.ipynb #47deecbf
-def _path(kind:str, rng:np.random.Generator)->tuple[np.ndarray, int]:
+def _path(kind: str, rng: np.random.Generator) -> tuple[np.ndarray, int]:
     "Log price of an event in units of its size, snapshot by snapshot, and the length of its window."
-    if kind == "glitch": return np.array([rng.choice([-1., 1.])]), 1
-    if kind == "decouple": return rng.choice([-1., 1.])*np.sqrt(8)*np.r_[np.arange(1, 9)/8, .7, .3], 10
-    if kind == "depeg": return -np.r_[rng.uniform(.5, .9), np.linspace(1, .2, 7)], 2
+    if kind == "glitch":
+        return np.array([rng.choice([-1.0, 1.0])]), 1
+    if kind == "decouple":
+        return rng.choice([-1.0, 1.0]) * np.sqrt(8) * np.r_[np.arange(1, 9) / 8, 0.7, 0.3], 10
+    if kind == "depeg":
+        return -np.r_[rng.uniform(0.5, 0.9), np.linspace(1, 0.2, 7)], 2
     ramp = int(rng.integers(1, 4))
-    return (1 if kind == "pump" else -1)*np.r_[np.arange(1, ramp + 1)/ramp, np.linspace(1, .5, 6 - ramp)], ramp + 1
+    return (1 if kind == "pump" else -1) * np.r_[
+        np.arange(1, ramp + 1) / ramp, np.linspace(1, 0.5, 6 - ramp)
+    ], ramp + 1
 
-def _plant(g:_Ground, kind:str, size:float, i:int, rng:np.random.Generator)->int: # rows of its window
+
+def _plant(
+    g: _Ground, kind: str, size: float, i: int, rng: np.random.Generator
+) -> int:  # rows of its window
     "Put one event into the arrays, from row `i` on."
     rows, f = np.arange(i, i + _LENGTH[kind]), g.fields
     if kind in ("pump", "crash", "glitch", "decouple", "depeg"):
         path, window = _path(kind, rng)
-        g.move[rows] += size*g.price_sd[i]*path
-        if kind in ("pump", "crash"): f["total_volume"][rows] *= np.exp(np.nan_to_num(min(1.5, size*g.volume_sd[i]/2)))
+        g.move[rows] += size * g.price_sd[i] * path
+        if kind in ("pump", "crash"):
+            f["total_volume"][rows] *= np.exp(np.nan_to_num(min(1.5, size * g.volume_sd[i] / 2)))
         return window
-    if kind == "volume": f["total_volume"][rows] *= np.exp(size*g.volume_sd[i])
-    elif kind == "relation": f["market_cap"][rows] *= np.exp(rng.choice([-1, 1])*size*g.price_sd[i])
+    if kind == "volume":
+        f["total_volume"][rows] *= np.exp(size * g.volume_sd[i])
+    elif kind == "relation":
+        f["market_cap"][rows] *= np.exp(rng.choice([-1, 1]) * size * g.price_sd[i])
     elif kind == "stale":
-        rows = rows[:min(12, round(size))]
-        for x in f.values(): x[rows] = x[i - 1]
+        rows = rows[: min(12, round(size))]
+        for x in f.values():
+            x[rows] = x[i - 1]
     else:
         known = [c for c in MASKED[1:] if not np.isnan(f[c][i])]
-        for c in rng.permutation(known)[:int(np.clip(np.ceil(size/4), 1, 4))]: f[c][rows] = np.nan
+        for c in rng.permutation(known)[: int(np.clip(np.ceil(size / 4), 1, 4))]:
+            f[c][rows] = np.nan
     return len(rows)
 
+
 # %% ../nbs/05_inject.ipynb #37aff161
-def _settle(g:_Ground)->None:
+def _settle(g: _Ground) -> None:
     "Everything that follows from the price follows it: market cap, percent changes over all their hours, the distance from the all-time high."
     f, m = g.fields, np.exp(g.move)
-    for c in ("current_price", "market_cap"): f[c] *= m
+    for c in ("current_price", "market_cap"):
+        f[c] *= m
     for c, hours in _CHANGES.items():
-        if c in f: f[c] = 100*((1 + f[c]/100)*m/np.nan_to_num(g.r.lag(m, hours), nan=1.) - 1)
-    if "ath_change_percentage" in f: f["ath_change_percentage"] = np.minimum(0, 100*((1 + f["ath_change_percentage"]/100)*m - 1))
+        if c in f:
+            f[c] = 100 * ((1 + f[c] / 100) * m / np.nan_to_num(g.r.lag(m, hours), nan=1.0) - 1)
+    if "ath_change_percentage" in f:
+        f["ath_change_percentage"] = np.minimum(
+            0, 100 * ((1 + f["ath_change_percentage"] / 100) * m - 1)
+        )
 
-def _room(g:_Ground, start:pd.Timestamp)->np.ndarray:
+
+def _room(g: _Ground, start: pd.Timestamp) -> np.ndarray:
     "Rows at which an event may begin: two days of history, and the snapshots of the longest event after it, none of them after a long silence."
     n, t, longest = len(g.r.t), g.r.t, max(_LENGTH.values())
     end = np.minimum(np.arange(n) + longest, n - 1)
-    whole = (g.r.coin[end] == g.r.coin) & (np.arange(n) + longest < n) & (t[end] - t <= 2*longest*3600*10**6)
-    return np.flatnonzero(whole & (t >= start.value//1000) & ~np.isnan(g.price_sd))
+    whole = (
+        (g.r.coin[end] == g.r.coin)
+        & (np.arange(n) + longest < n)
+        & (t[end] - t <= 2 * longest * 3600 * 10**6)
+    )
+    return np.flatnonzero(whole & (t >= start.value // 1000) & ~np.isnan(g.price_sd))
 
-def _may(g:_Ground)->dict[str, np.ndarray]: # kind -> (n,) bool
+
+def _may(g: _Ground) -> dict[str, np.ndarray]:  # kind -> (n,) bool
     "Rows that can carry each kind: a peg to lose, a volume to rise, a field to miss."
-    pegged, knows = g.price_sd < PEGGED, {c: ~np.isnan(g.fields[c]) for c in MASKED if c in g.fields}
+    pegged, knows = (
+        g.price_sd < PEGGED,
+        {c: ~np.isnan(g.fields[c]) for c in MASKED if c in g.fields},
+    )
     may = {k: ~pegged for k in KINDS} | dict(depeg=pegged)
-    return may | dict(volume=may["volume"] & ~np.isnan(g.volume_sd), relation=may["relation"] & knows["market_cap"], missing=may["missing"] & np.any([knows[c] for c in MASKED[1:]], axis=0))
+    return may | dict(
+        volume=may["volume"] & ~np.isnan(g.volume_sd),
+        relation=may["relation"] & knows["market_cap"],
+        missing=may["missing"] & np.any([knows[c] for c in MASKED[1:]], axis=0),
+    )
+
 
 # %% ../nbs/05_inject.ipynb #100b6cee
 def inject(
-    table:pd.DataFrame,          # market table
-    *, start:pd.Timestamp,       # events from here on; what is before is history
-    sizes:tuple[float, ...]=(8.,), # in the units of `KINDS`
-    per_kind:int=25,             # events of each kind and size, as far as there is room: a day between two of a coin
-    kinds:tuple[str, ...]=tuple(KINDS),
-    seed:int=0
-)->tuple[pd.DataFrame, pd.DataFrame]: # the table, changed; and events: kind, size, coin_id, first, last (moments of the window in which it is to be seen)
+    table: pd.DataFrame,  # market table
+    *,
+    start: pd.Timestamp,  # events from here on; what is before is history
+    sizes: tuple[float, ...] = (8.0,),  # in the units of `KINDS`
+    per_kind: int = 25,  # events of each kind and size, as far as there is room: a day between two of a coin
+    kinds: tuple[str, ...] = tuple(KINDS),
+    seed: int = 0,
+) -> tuple[
+    pd.DataFrame, pd.DataFrame
+]:  # the table, changed; and events: kind, size, coin_id, first, last (moments of the window in which it is to be seen)
     "Plant events into a copy of `table`."
-    if unknown := set(kinds) - set(KINDS): raise InjectError(f"unknown kind {sorted(unknown)[0]!r}; there are {', '.join(KINDS)}.")
+    if unknown := set(kinds) - set(KINDS):
+        raise InjectError(f"unknown kind {sorted(unknown)[0]!r}; there are {', '.join(KINDS)}.")
     g, rng, events = _ground(table), np.random.default_rng(seed), []
     free = np.zeros(len(g.r.t), bool)
     free[_room(g, start)] = True
@@ -116,14 +171,22 @@ def inject(
     may = _may(g)
     for kind, size in todo:
         here = np.flatnonzero(free & may[kind])
-        if not len(here): continue
+        if not len(here):
+            continue
         i = rng.choice(here)
         window = _plant(g, kind, size, i, rng)
-        free[max(0, i - 36):i + 36] = False
+        free[max(0, i - 36) : i + 36] = False
         events.append((kind, size, i, i + window - 1))
-    if not events: raise InjectError(f"there is no room for events after {start}: they need coins with two days of history before and {max(_LENGTH.values())} snapshots after.")
+    if not events:
+        raise InjectError(
+            f"there is no room for events after {start}: they need coins with two days of history before and {max(_LENGTH.values())} snapshots after."
+        )
     _settle(g)
     out = table.iloc[g.r.order].reset_index(drop=True)
     e = pd.DataFrame(events, columns=["kind", "size", "first", "last"])
-    e = e.assign(coin_id=out.coin_id.to_numpy()[e["first"]], first=out.ts[e["first"]].array, last=out.ts[e["last"]].array)
+    e = e.assign(
+        coin_id=out.coin_id.to_numpy()[e["first"]],
+        first=out.ts[e["first"]].array,
+        last=out.ts[e["last"]].array,
+    )
     return out.assign(**g.fields), e.sort_values(["kind", "size"], ignore_index=True)

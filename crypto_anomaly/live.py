@@ -15,131 +15,258 @@ from .trade_detector import why_strange
 from .feed import Latest
 
 # %% auto #0
-__all__ = ['FRESH', 'Crowd', 'Score', 'NotReady', 'Healthz', 'DemoData', 'Trades', 'score', 'healthz', 'demo_data', 'coin_trades']
+__all__ = [
+    "FRESH",
+    "Crowd",
+    "Score",
+    "NotReady",
+    "Healthz",
+    "DemoData",
+    "Trades",
+    "score",
+    "healthz",
+    "demo_data",
+    "coin_trades",
+]
 
 # %% ../nbs/12_live.ipynb #04a1afd9
-FRESH = 60       # seconds after which features say nothing of now
+FRESH = 60  # seconds after which features say nothing of now
+
 
 class Crowd(BaseModel):
     "A pump or dump score."
-    score:float
-    threshold:float
-    alarm:bool
+
+    score: float
+    threshold: float
+    alarm: bool
+
 
 class Score(BaseModel):
     "Answer of `GET /score`: the score is the model's, higher is stranger; pump and dump are in nats."
-    ready:bool = True
-    anomaly:bool
-    score:float
-    score_raw:float              # the same; its name in the reference
-    p_value:float
-    model:str
-    model_version:int
-    model_status:str
-    product:str
-    as_of:str
-    age_seconds:float
-    source:str
-    price:float
-    features:dict[str, float | None]
-    pump:Crowd
-    dump:Crowd
-    reason:str
+
+    ready: bool = True
+    anomaly: bool
+    score: float
+    score_raw: float  # the same; its name in the reference
+    p_value: float
+    model: str
+    model_version: int
+    model_status: str
+    product: str
+    as_of: str
+    age_seconds: float
+    source: str
+    price: float
+    features: dict[str, float | None]
+    pump: Crowd
+    dump: Crowd
+    reason: str
+
 
 class NotReady(BaseModel):
     "Answer of `GET /score` before there is a score."
-    ready:bool = False
-    reason:str                   # no_features or no_model
-    message:str
+
+    ready: bool = False
+    reason: str  # no_features or no_model
+    message: str
+
 
 class Healthz(BaseModel):
     "Answer of `GET /healthz`."
-    ok:bool
-    products:list[dict]
-    problems:list[str]
+
+    ok: bool
+    products: list[dict]
+    problems: list[str]
+
 
 class DemoData(BaseModel):
     "Answer of `GET /demo/data`."
-    product:str | None
-    products:list[str]
-    state:str                    # Normal, Anomaly or Warming up
-    times:list[str]
-    prices:list[float]
-    anomaly:bool | None
-    score:float | None
-    p_value:float | None
-    model:str | None
-    pump:float | None
-    dump:float | None
-    reason:str
-    alarms:list[dict]
-    completeness:list[dict]
-    as_of:str | None
-    simulated:bool
+
+    product: str | None
+    products: list[str]
+    state: str  # Normal, Anomaly or Warming up
+    times: list[str]
+    prices: list[float]
+    anomaly: bool | None
+    score: float | None
+    p_value: float | None
+    model: str | None
+    pump: float | None
+    dump: float | None
+    reason: str
+    alarms: list[dict]
+    completeness: list[dict]
+    as_of: str | None
+    simulated: bool
+
 
 # %% ../nbs/12_live.ipynb #ebbb7566
 class Trades:
     "Live trades as the app sees them."
-    def __init__(self, ws:Workspace):
+
+    def __init__(self, ws: Workspace):
         self.ws, self.store, self.latest = ws, open_store(ws), Latest(ws)
         self.registry, self._complete = open_registry(ws, ws.settings.trade_model), (-1e9, [])
 
-    def served(self)->Served|None:
+    def served(self) -> Served | None:
         "The model of trades that answers, None before the first was trained."
-        return load_served(self.ws, "champion", registry=self.registry) if self.registry.list_model_versions(1) else None
-    def product(self, product:str|None)->str|None:
+        return (
+            load_served(self.ws, "champion", registry=self.registry)
+            if self.registry.list_model_versions(1)
+            else None
+        )
+
+    def product(self, product: str | None) -> str | None:
         "The product that is meant, None when there is none."
         there = self.latest.products()
-        if product and product not in there: raise TradeError(f"{product!r} is not streamed; there {'are ' + ', '.join(there) if there else 'is nothing'} – see: crypto-anomaly stream")
+        if product and product not in there:
+            raise TradeError(
+                f"{product!r} is not streamed; there {'are ' + ', '.join(there) if there else 'is nothing'} – see: crypto-anomaly stream"
+            )
         return product or next(iter([p for p in self.ws.products if p in there] or there), None)
-    def completeness(self)->list[dict]:
+
+    def completeness(self) -> list[dict]:
         "What is stored and what is missing, counted at most every ten seconds."
-        if time.monotonic() - self._complete[0] > 10: self._complete = time.monotonic(), [self.store.completeness(p) for p in self.latest.products()]
+        if time.monotonic() - self._complete[0] > 10:
+            self._complete = (
+                time.monotonic(),
+                [self.store.completeness(p) for p in self.latest.products()],
+            )
         return self._complete[1]
 
+
 # %% ../nbs/12_live.ipynb #f8048da1
-def score(t:Trades, product:str|None=None)->Score|NotReady:
+def score(t: Trades, product: str | None = None) -> Score | NotReady:
     "The score of now."
     p = t.product(product)
     now = t.latest.get(p) if p else None
     if now is None or not now["ready"] or now["age_seconds"] > FRESH:
-        why = "nothing is streamed: crypto-anomaly stream" if now is None else f"the last trade is {now['age_seconds']:.0f} s old: is the stream running?" if now["age_seconds"] > FRESH else f"{now['seen']} of 90 trades so far"
+        why = (
+            "nothing is streamed: crypto-anomaly stream"
+            if now is None
+            else f"the last trade is {now['age_seconds']:.0f} s old: is the stream running?"
+            if now["age_seconds"] > FRESH
+            else f"{now['seen']} of 90 trades so far"
+        )
         return NotReady(reason="no_features", message=why)
-    if (s := t.served()) is None: return NotReady(reason="no_model", message="no model of trades yet: crypto-anomaly run train_trades (200 trades are needed)")
-    row = np.array([[np.nan if now["features"][f] is None else now["features"][f] for f in s.model.features]], np.float32)
+    if (s := t.served()) is None:
+        return NotReady(
+            reason="no_model",
+            message="no model of trades yet: crypto-anomaly run train_trades (200 trades are needed)",
+        )
+    row = np.array(
+        [[np.nan if now["features"][f] is None else now["features"][f] for f in s.model.features]],
+        np.float32,
+    )
     x = s.model.predict(pd.DataFrame(row, columns=s.model.features)).iloc[0]
     crowd = next((c for c in ("pump", "dump") if now[c]["alarm"]), None)
-    reason = f"{crowd}: {now[crowd]['score']:.1f} nats" if crowd else why_strange(s.model, dict(zip(s.model.features, row[0].tolist()))) if x.is_anomaly else "nothing out of the usual"
+    reason = (
+        f"{crowd}: {now[crowd]['score']:.1f} nats"
+        if crowd
+        else why_strange(s.model, dict(zip(s.model.features, row[0].tolist())))
+        if x.is_anomaly
+        else "nothing out of the usual"
+    )
     v = s.version
-    return Score(anomaly=bool(x.is_anomaly or crowd), score=x.score, score_raw=x.score, p_value=x.p_value, model=f"{t.registry.model}:v{v['version']} ({v['status']})", model_version=v["version"], model_status=v["status"], product=p, as_of=now["ts"], age_seconds=round(now["age_seconds"], 2),
-                 source="simulated" if t.ws.simulated else "coinbase", price=now["price"], features=jsonable(dict(zip(s.model.features, row[0].tolist()))), pump=now["pump"], dump=now["dump"], reason=reason)
+    return Score(
+        anomaly=bool(x.is_anomaly or crowd),
+        score=x.score,
+        score_raw=x.score,
+        p_value=x.p_value,
+        model=f"{t.registry.model}:v{v['version']} ({v['status']})",
+        model_version=v["version"],
+        model_status=v["status"],
+        product=p,
+        as_of=now["ts"],
+        age_seconds=round(now["age_seconds"], 2),
+        source="simulated" if t.ws.simulated else "coinbase",
+        price=now["price"],
+        features=jsonable(dict(zip(s.model.features, row[0].tolist()))),
+        pump=now["pump"],
+        dump=now["dump"],
+        reason=reason,
+    )
 
-def healthz(t:Trades)->Healthz:
+
+def healthz(t: Trades) -> Healthz:
     "Whether trades come in, and whether any is missing."
     problems, rows = [], []
-    try: rows = t.completeness()
-    except (sa.exc.SQLAlchemyError, TradeError) as e: problems.append(f"the store of trades does not answer: {str(e).splitlines()[0]}")
+    try:
+        rows = t.completeness()
+    except (sa.exc.SQLAlchemyError, TradeError) as e:
+        problems.append(f"the store of trades does not answer: {str(e).splitlines()[0]}")
     for r in rows:
-        if (age := (utcnow() - pd.Timestamp(r["last_ts"])).total_seconds() if r["last_ts"] else 0) > 600: problems.append(f"the newest trade of {r['product_id']} is {age/60:.0f} min old: is the stream running?")
-        if r["missing"]: problems.append(f"{r['missing']} trades of {r['product_id']} are missing, in {r['open_gaps']} open gaps")
+        if (
+            age := (utcnow() - pd.Timestamp(r["last_ts"])).total_seconds() if r["last_ts"] else 0
+        ) > 600:
+            problems.append(
+                f"the newest trade of {r['product_id']} is {age / 60:.0f} min old: is the stream running?"
+            )
+        if r["missing"]:
+            problems.append(
+                f"{r['missing']} trades of {r['product_id']} are missing, in {r['open_gaps']} open gaps"
+            )
     return Healthz(ok=not problems, products=rows, problems=problems)
 
-def demo_data(t:Trades, product:str|None=None, minutes:float=5, points:int=600)->DemoData:
+
+def demo_data(
+    t: Trades, product: str | None = None, minutes: float = 5, points: int = 600
+) -> DemoData:
     "Prices of the last minutes, the score, the alarms."
     p = t.product(product)
     now, said = t.latest.get(p) if p else None, score(t, p)
     end = pd.Timestamp(now["ts"]) if now else None
-    f = t.store.read(p, start=end - pd.Timedelta(minutes=minutes), end=end)[["ts", "price"]] if now else pd.DataFrame(columns=["ts", "price"])
-    f = f.iloc[::-max(1, len(f)//points)].iloc[::-1]       # the newest stays
-    heard = t.store.alarms(p, limit=20).assign(ts=lambda d: d.ts.astype(str)).drop(columns="evidence").to_dict("records") if p else []
+    f = (
+        t.store.read(p, start=end - pd.Timedelta(minutes=minutes), end=end)[["ts", "price"]]
+        if now
+        else pd.DataFrame(columns=["ts", "price"])
+    )
+    f = f.iloc[:: -max(1, len(f) // points)].iloc[::-1]  # the newest stays
+    heard = (
+        t.store.alarms(p, limit=20)
+        .assign(ts=lambda d: d.ts.astype(str))
+        .drop(columns="evidence")
+        .to_dict("records")
+        if p
+        else []
+    )
     ready = isinstance(said, Score)
     state = ("Anomaly" if said.anomaly else "Normal") if ready else "Warming up"
-    return DemoData(product=p, products=t.latest.products(), state=state, times=f.ts.astype(str).tolist(), prices=f.price.tolist(), anomaly=said.anomaly if ready else None, score=said.score if ready else None, p_value=said.p_value if ready else None, model=said.model if ready else None,
-                    pump=now["pump"]["score"] if now else None, dump=now["dump"]["score"] if now else None, reason=said.reason if ready else said.message, alarms=jsonable(heard), completeness=t.completeness(), as_of=now["ts"] if now else None, simulated=t.ws.simulated)
+    return DemoData(
+        product=p,
+        products=t.latest.products(),
+        state=state,
+        times=f.ts.astype(str).tolist(),
+        prices=f.price.tolist(),
+        anomaly=said.anomaly if ready else None,
+        score=said.score if ready else None,
+        p_value=said.p_value if ready else None,
+        model=said.model if ready else None,
+        pump=now["pump"]["score"] if now else None,
+        dump=now["dump"]["score"] if now else None,
+        reason=said.reason if ready else said.message,
+        alarms=jsonable(heard),
+        completeness=t.completeness(),
+        as_of=now["ts"] if now else None,
+        simulated=t.ws.simulated,
+    )
 
-def coin_trades(t:Trades, symbol:str)->dict|None:
+
+def coin_trades(t: Trades, symbol: str) -> dict | None:
     "What a coin's trades say, where its product is streamed; None where it is not."
     p = next((p for p in t.latest.products() if p.split("-")[0] == symbol.upper()), None)
     now = t.latest.get(p) if p else None
-    if not now: return None
-    return dict(product=p, price=now["price"], as_of=now["ts"], pump=now["pump"]["score"], dump=now["dump"]["score"], alarms=t.store.alarms(p, start=pd.Timestamp(now["ts"]) - pd.Timedelta("24h"))[["ts", "kind", "score", "reason"]].astype({"ts": str}).to_dict("records"))
+    if not now:
+        return None
+    return dict(
+        product=p,
+        price=now["price"],
+        as_of=now["ts"],
+        pump=now["pump"]["score"],
+        dump=now["dump"]["score"],
+        alarms=t.store.alarms(p, start=pd.Timestamp(now["ts"]) - pd.Timedelta("24h"))[
+            ["ts", "kind", "score", "reason"]
+        ]
+        .astype({"ts": str})
+        .to_dict("records"),
+    )

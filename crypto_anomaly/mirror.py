@@ -15,191 +15,385 @@ from .schema import event_t
 from .registry import Registry
 
 # %% auto #0
-__all__ = ['TAG', 'MirrorError', 'flat', 'numbers', 'run_params', 'event_metrics', 'version_tags', 'news', 'source', 'consumer',
-           'mirror']
+__all__ = [
+    "TAG",
+    "MirrorError",
+    "flat",
+    "numbers",
+    "run_params",
+    "event_metrics",
+    "version_tags",
+    "news",
+    "source",
+    "consumer",
+    "mirror",
+]
+
 
 # %% ../nbs/10_mirror.ipynb #b321a18e
 class MirrorError(CryptoAnomalyError):
     "MLflow could not be told; the registry is as it was and the next mirror goes on where this one stopped."
 
+
 # %% ../nbs/10_mirror.ipynb #3569ab70
-def flat(x:dict, prefix:str="")->dict: # e.g. {'by_kind.crash.found': .97}
+def flat(x: dict, prefix: str = "") -> dict:  # e.g. {'by_kind.crash.found': .97}
     "A nested dict as one level of dotted names, of characters that MLflow takes."
     parts = ((prefix + re.sub(r"[^\w. -]", "_", str(k)), v) for k, v in x.items())
-    return {n: y for k, v in parts for n, y in (flat(v, f"{k}.") if isinstance(v, dict) else {k: v}).items()}
+    return {
+        n: y
+        for k, v in parts
+        for n, y in (flat(v, f"{k}.") if isinstance(v, dict) else {k: v}).items()
+    }
 
-def numbers(x:dict)->dict[str, float]:
+
+def numbers(x: dict) -> dict[str, float]:
     "The values of `x` that are finite numbers."
-    return {k: float(v) for k, v in x.items() if isinstance(v, (int, float)) and not isinstance(v, bool) and math.isfinite(v)}
+    return {
+        k: float(v)
+        for k, v in x.items()
+        if isinstance(v, (int, float)) and not isinstance(v, bool) and math.isfinite(v)
+    }
+
 
 # %% ../nbs/10_mirror.ipynb #e868bdc1
 _COLUMNS = {"version", "status", "model", "created_at", "training_run_id", "artifact_sha256", "id"}
 
-def _facts(registry:Registry, version:int)->dict: return {k: v for k, v in registry.resolve(version).items() if k not in _COLUMNS}
 
-def run_params(facts:dict)->dict[str, str]:
+def _facts(registry: Registry, version: int) -> dict:
+    return {k: v for k, v in registry.resolve(version).items() if k not in _COLUMNS}
+
+
+def run_params(facts: dict) -> dict[str, str]:
     "What was chosen for a training: hyperparameters under their own names, then all else that is known and not measured."
-    chosen = facts.get("hyperparameters", {}) | {k: v for k, v in facts.items() if k != "hyperparameters" and k not in numbers(facts)}
-    return {k: v if isinstance(v, str) else json.dumps(v) for k, v in flat(chosen).items() if v not in (None, "")}
+    chosen = facts.get("hyperparameters", {}) | {
+        k: v for k, v in facts.items() if k != "hyperparameters" and k not in numbers(facts)
+    }
+    return {
+        k: v if isinstance(v, str) else json.dumps(v)
+        for k, v in flat(chosen).items()
+        if v not in (None, "")
+    }
 
-def event_metrics(e:dict, facts:dict, evaluations:list[dict])->dict[str, float]:
+
+def event_metrics(e: dict, facts: dict, evaluations: list[dict]) -> dict[str, float]:
     "What was measured in an event: a training, an evaluation (`eval/…`), the outcomes of a day (`outcome/…`)."
-    if e["kind"] == "training_finished": return numbers(facts)
-    if e["kind"] == "outcomes_validated": return numbers(flat({k: v for k, v in e["payload"].items() if k != "model_version"}, "outcome/"))
-    return numbers(flat(next((x["metrics"] for x in evaluations if e["kind"].startswith("evaluation_") and x["id"] == e["payload"]["evaluation_id"]), {}), "eval/"))
+    if e["kind"] == "training_finished":
+        return numbers(facts)
+    if e["kind"] == "outcomes_validated":
+        return numbers(
+            flat({k: v for k, v in e["payload"].items() if k != "model_version"}, "outcome/")
+        )
+    return numbers(
+        flat(
+            next(
+                (
+                    x["metrics"]
+                    for x in evaluations
+                    if e["kind"].startswith("evaluation_")
+                    and x["id"] == e["payload"]["evaluation_id"]
+                ),
+                {},
+            ),
+            "eval/",
+        )
+    )
+
 
 # %% ../nbs/10_mirror.ipynb #a47ba9bc
 TAG = "crypto_anomaly."
 
-def _origin(registry:Registry)->str: return registry.resolve("v1")["created_at"]
 
-def version_tags(registry:Registry, story:dict)->dict[str, str]:
+def _origin(registry: Registry) -> str:
+    return registry.resolve("v1")["created_at"]
+
+
+def version_tags(registry: Registry, story: dict) -> dict[str, str]:
     "The tags of a version, from its `lineage`."
     a = next((x for x in reversed(story["approvals"]) if x["decision"] == "approved"), {})
     e = next(reversed(story["evaluations"]), {})
-    known = {k: story.get(k) for k in ("version", "status", "artifact_sha256", "training_run_id", "data_source", "dataset_hash", "code_version")}
-    known |= dict(registry=_origin(registry), workspace=registry.workspace, evaluation=e and ("passed" if e["passed"] else "failed"), eval_dataset=e.get("dataset"), approved_by=a.get("decided_by"), approval_reason=a.get("reason"))
+    known = {
+        k: story.get(k)
+        for k in (
+            "version",
+            "status",
+            "artifact_sha256",
+            "training_run_id",
+            "data_source",
+            "dataset_hash",
+            "code_version",
+        )
+    }
+    known |= dict(
+        registry=_origin(registry),
+        workspace=registry.workspace,
+        evaluation=e and ("passed" if e["passed"] else "failed"),
+        eval_dataset=e.get("dataset"),
+        approved_by=a.get("decided_by"),
+        approval_reason=a.get("reason"),
+    )
     return {TAG + k: str(v) for k, v in known.items() if v}
 
-def news(registry:Registry, after:int, limit:int)->list[dict]:
+
+def news(registry: Registry, after: int, limit: int) -> list[dict]:
     "The first `limit` events about versions after one, oldest first."
-    q = sa.select(event_t).where(event_t.c.model == registry.model, event_t.c.version.is_not(None), event_t.c.id > after).order_by(event_t.c.id).limit(limit)
-    with registry.engine.connect() as c: return [dict(r) for r in c.execute(q).mappings()]
+    q = (
+        sa.select(event_t)
+        .where(
+            event_t.c.model == registry.model, event_t.c.version.is_not(None), event_t.c.id > after
+        )
+        .order_by(event_t.c.id)
+        .limit(limit)
+    )
+    with registry.engine.connect() as c:
+        return [dict(r) for r in c.execute(q).mappings()]
+
 
 # %% ../nbs/10_mirror.ipynb #7a01535e
 @contextmanager
-def _patience(seconds:int=5)->Iterator[None]:
+def _patience(seconds: int = 5) -> Iterator[None]:
     "MLflow's own settings for a while, those excepted that the user has set."
     from mlflow.telemetry.utils import MLFLOW_DISABLE_TELEMETRY as quiet
-    from mlflow.utils.rest_utils import MLFLOW_HTTP_REQUEST_MAX_RETRIES as retries, MLFLOW_HTTP_REQUEST_TIMEOUT as timeout
-    ours = {s: v for s, v in ((quiet, "true"), (retries, 0), (timeout, seconds)) if not s.is_set()}
-    for s, v in ours.items(): s.set(v)
-    try: yield
-    finally:
-        for s in ours: s.unset()
+    from mlflow.utils.rest_utils import (
+        MLFLOW_HTTP_REQUEST_MAX_RETRIES as retries,
+        MLFLOW_HTTP_REQUEST_TIMEOUT as timeout,
+    )
 
-def _shown(text:str)->str: return re.sub(r"//[^/@\s]*@", "//", text)  # without user and password
+    ours = {s: v for s, v in ((quiet, "true"), (retries, 0), (timeout, seconds)) if not s.is_set()}
+    for s, v in ours.items():
+        s.set(v)
+    try:
+        yield
+    finally:
+        for s in ours:
+            s.unset()
+
+
+def _shown(text: str) -> str:
+    return re.sub(r"//[^/@\s]*@", "//", text)  # without user and password
+
 
 @contextmanager
-def _mlflow(uri:str)->Iterator:
+def _mlflow(uri: str) -> Iterator:
     "A client of the MLflow at `uri`; what goes wrong with it is one `MirrorError`."
     try:
         from mlflow import MlflowClient, MlflowException
+
         with _patience():
-            if not uri.startswith("http"): _look(uri)
-            try: yield MlflowClient(tracking_uri=uri, registry_uri=uri)
-            except MlflowException as e: raise _not_told(uri, e) from None
-    except ModuleNotFoundError as e: raise MirrorError(f"the MLflow mirror needs a package that is not here ({e.name}): pip install 'crypto_anomaly[mlflow]'.") from None
+            if not uri.startswith("http"):
+                _look(uri)
+            try:
+                yield MlflowClient(tracking_uri=uri, registry_uri=uri)
+            except MlflowException as e:
+                raise _not_told(uri, e) from None
+    except ModuleNotFoundError as e:
+        raise MirrorError(
+            f"the MLflow mirror needs a package that is not here ({e.name}): pip install 'crypto_anomaly[mlflow]'."
+        ) from None
 
-def _not_told(uri:str, e:Exception)->MirrorError:
+
+def _not_told(uri: str, e: Exception) -> MirrorError:
     "An error with the last word of MLflow's long story, without the password that may be in the address."
-    why = re.sub(r".*Caused by \w+\(['\"]?(?:HTTPS?Connection\w*\([^)]*\): )?(.*?)['\"]?\)\)$", r"\1", str(e).splitlines()[0])
-    return MirrorError(f"MLflow at {_shown(uri)} was not told: {_shown(why)[:200].rstrip('.')}. Nothing is lost, the next mirror goes on from here.")
+    why = re.sub(
+        r".*Caused by \w+\(['\"]?(?:HTTPS?Connection\w*\([^)]*\): )?(.*?)['\"]?\)\)$",
+        r"\1",
+        str(e).splitlines()[0],
+    )
+    return MirrorError(
+        f"MLflow at {_shown(uri)} was not told: {_shown(why)[:200].rstrip('.')}. Nothing is lost, the next mirror goes on from here."
+    )
 
-def _look(uri:str)->None:
+
+def _look(uri: str) -> None:
     "Open a database once: MLflow would try for a hundred seconds."
     try:
-        u = sa.make_url(uri); u.get_dialect()
-    except (sa.exc.ArgumentError, sa.exc.NoSuchModuleError): raise MirrorError(f"CRYPTO_ANOMALY_MLFLOW_TRACKING_URI is {_shown(uri)!r}; use the http://… of an MLflow server, or a database such as sqlite:///mlflow.db.") from None
+        u = sa.make_url(uri)
+        u.get_dialect()
+    except (sa.exc.ArgumentError, sa.exc.NoSuchModuleError):
+        raise MirrorError(
+            f"CRYPTO_ANOMALY_MLFLOW_TRACKING_URI is {_shown(uri)!r}; use the http://… of an MLflow server, or a database such as sqlite:///mlflow.db."
+        ) from None
     try:
-        if u.get_backend_name() == "sqlite" and u.database: Path(u.database).parent.mkdir(parents=True, exist_ok=True)
-        with sa.create_engine(u).connect(): pass
-    except (sa.exc.SQLAlchemyError, OSError) as e: raise _not_told(uri, e) from None
+        if u.get_backend_name() == "sqlite" and u.database:
+            Path(u.database).parent.mkdir(parents=True, exist_ok=True)
+        with sa.create_engine(u).connect():
+            pass
+    except (sa.exc.SQLAlchemyError, OSError) as e:
+        raise _not_told(uri, e) from None
+
 
 # %% ../nbs/10_mirror.ipynb #f5e2cbf6
-def _ms(at:str)->int: return int(datetime.fromisoformat(at).timestamp()*1000)
+def _ms(at: str) -> int:
+    return int(datetime.fromisoformat(at).timestamp() * 1000)
 
-def _named(registry:Registry, version:int)->str: return f"tags.`{TAG}registry` = '{_origin(registry)}' and tags.`{TAG}version` = '{version}'"
 
-def _first(found:list, key:Callable, drop:Callable): # None of nothing
+def _named(registry: Registry, version: int) -> str:
+    return f"tags.`{TAG}registry` = '{_origin(registry)}' and tags.`{TAG}version` = '{version}'"
+
+
+def _first(found: list, key: Callable, drop: Callable):  # None of nothing
     "One of what was found; twins, which two mirrors at once can make, go."
     one, *twins = sorted(found, key=key) or [None]
-    for t in twins: drop(t)
+    for t in twins:
+        drop(t)
     return one
 
-def _found(c, registry:Registry, version:int): # None when MLflow has not heard of it
-    "The model version that stands for a version of the registry."
-    return _first(c.search_model_versions(f"name = '{registry.model}' and {_named(registry, version)}"), lambda m: int(m.version), lambda m: c.delete_model_version(registry.model, str(m.version)))
 
-def _run(c, registry:Registry, story:dict, of:str):
+def _found(c, registry: Registry, version: int):  # None when MLflow has not heard of it
+    "The model version that stands for a version of the registry."
+    return _first(
+        c.search_model_versions(f"name = '{registry.model}' and {_named(registry, version)}"),
+        lambda m: int(m.version),
+        lambda m: c.delete_model_version(registry.model, str(m.version)),
+    )
+
+
+def _run(c, registry: Registry, story: dict, of: str):
     "The run of a version – that which its model version is of, if there is one – or a new one."
     e = c.get_experiment_by_name(registry.model)
     experiment = e.experiment_id if e else c.create_experiment(registry.model)
     found = c.search_runs([experiment], _named(registry, story["version"]))
-    same = {TAG + k: str(v) for k, v in dict(registry=_origin(registry), version=story["version"], training_run_id=story["training_run_id"]).items() if v}
-    return _first(found, lambda x: (x.info.run_id != of, x.info.run_id), lambda x: c.delete_run(x.info.run_id)) or c.create_run(experiment, _ms(story["created_at"]), same, f"v{story['version']}")
+    same = {
+        TAG + k: str(v)
+        for k, v in dict(
+            registry=_origin(registry),
+            version=story["version"],
+            training_run_id=story["training_run_id"],
+        ).items()
+        if v
+    }
+    return _first(
+        found, lambda x: (x.info.run_id != of, x.info.run_id), lambda x: c.delete_run(x.info.run_id)
+    ) or c.create_run(experiment, _ms(story["created_at"]), same, f"v{story['version']}")
 
-def _tell_run(c, registry:Registry, story:dict, events:list[dict], of:str)->str: # id of the run
+
+def _tell_run(
+    c, registry: Registry, story: dict, events: list[dict], of: str
+) -> str:  # id of the run
     "Make the run of a version say what was chosen and what was measured in `events`."
     from mlflow.entities import Metric, Param
+
     run, facts = _run(c, registry, story, of), _facts(registry, story["version"])
     new = [Param(k, v) for k, v in run_params(facts).items() if k not in run.data.params]
-    for i in range(0, len(new), 100): c.log_batch(run.info.run_id, params=new[i:i + 100])
+    for i in range(0, len(new), 100):
+        c.log_batch(run.info.run_id, params=new[i : i + 100])
     for e in events:
-        if m := event_metrics(e, facts, story["evaluations"]): c.log_batch(run.info.run_id, metrics=[Metric(k, v, _ms(e["at"]), e["id"]) for k, v in m.items()])
-    if run.info.status != "FINISHED": c.update_run(run.info.run_id, "FINISHED")  # `set_terminated` prints
+        if m := event_metrics(e, facts, story["evaluations"]):
+            c.log_batch(
+                run.info.run_id, metrics=[Metric(k, v, _ms(e["at"]), e["id"]) for k, v in m.items()]
+            )
+    if run.info.status != "FINISHED":
+        c.update_run(run.info.run_id, "FINISHED")  # `set_terminated` prints
     return run.info.run_id
 
+
 # %% ../nbs/10_mirror.ipynb #be7483d6
-def source(artifacts_url:str, sha:str)->str: # e.g. s3://bucket/artifacts/ab/ab….npz
+def source(artifacts_url: str, sha: str) -> str:  # e.g. s3://bucket/artifacts/ab/ab….npz
     "Where MLflow says that the artifact is."
-    from crypto_anomaly.model import artifact_path   # here, because it brings pandas
+    from crypto_anomaly.model import artifact_path  # here, because it brings pandas
+
     others_can_read = re.match(r"(?!file:)[\w+.-]+://", artifacts_url)
     return f"{artifacts_url.rstrip('/') if others_can_read else 'crypto-anomaly:'}/{artifact_path(sha)}"
 
+
 # %% ../nbs/10_mirror.ipynb #c3e6aaf9
-def _level(have:dict, want:dict, put:Callable, drop:Callable)->None:
+def _level(have: dict, want: dict, put: Callable, drop: Callable) -> None:
     "Make `have` what is wanted, with one call per difference."
     for k in sorted(want):
-        if have.get(k) != want[k]: put(k, want[k])
-    for k in sorted(have.keys() - want): drop(k)
+        if have.get(k) != want[k]:
+            put(k, want[k])
+    for k in sorted(have.keys() - want):
+        drop(k)
 
-def _tell_version(c, registry:Registry, story:dict, events:list[dict], artifacts_url:str)->None:
+
+def _tell_version(
+    c, registry: Registry, story: dict, events: list[dict], artifacts_url: str
+) -> None:
     "Make the run say what was measured in `events`, and the model version what became of it."
     name, tags = registry.model, version_tags(registry, story)
     known = _found(c, registry, story["version"])
     run_id = _tell_run(c, registry, story, events, known.run_id if known else "")
-    m = known or c.create_model_version(name, source(artifacts_url, story["artifact_sha256"]), run_id, tags, description=story.get("description"), await_creation_for=0)
+    m = known or c.create_model_version(
+        name,
+        source(artifacts_url, story["artifact_sha256"]),
+        run_id,
+        tags,
+        description=story.get("description"),
+        await_creation_for=0,
+    )
     ours = {k: v for k, v in m.tags.items() if k.startswith(TAG)}
-    _level(ours, tags, lambda k, v: c.set_model_version_tag(name, m.version, k, v), lambda k: c.delete_model_version_tag(name, m.version, k))
+    _level(
+        ours,
+        tags,
+        lambda k, v: c.set_model_version_tag(name, m.version, k, v),
+        lambda k: c.delete_model_version_tag(name, m.version, k),
+    )
 
-def _tell_aliases(c, registry:Registry)->None:
+
+def _tell_aliases(c, registry: Registry) -> None:
     "Make every alias mean what it means in the registry; one whose version is still to come waits for it."
     name, want = registry.model, registry.aliases()
     have = {a: str(v) for a, v in c.get_registered_model(name).aliases.items()}
-    told = {a: str(m.version) if (m := _found(c, registry, v)) else have.get(a) for a, v in want.items()}
-    _level(have, {a: v for a, v in told.items() if v}, lambda a, v: c.set_registered_model_alias(name, a, v), lambda a: c.delete_registered_model_alias(name, a))
+    told = {
+        a: str(m.version) if (m := _found(c, registry, v)) else have.get(a) for a, v in want.items()
+    }
+    _level(
+        have,
+        {a: v for a, v in told.items() if v},
+        lambda a, v: c.set_registered_model_alias(name, a, v),
+        lambda a: c.delete_registered_model_alias(name, a),
+    )
+
 
 # %% ../nbs/10_mirror.ipynb #09f54144
-def _model(c, registry:Registry):
+def _model(c, registry: Registry):
     "The registered model, made on first use; one that is not of this registry is refused."
-    name, ours = registry.model, {TAG + "registry": _origin(registry), TAG + "workspace": registry.workspace}
-    m = next(iter(c.search_registered_models(f"name = '{name}'")), None) or c.create_registered_model(name, {k: v for k, v in ours.items() if v})
-    if m.tags.get(TAG + "registry") != ours[TAG + "registry"]: raise MirrorError(f"MLflow has a model {name!r} that is not of this registry; give this workspace another CRYPTO_ANOMALY_MLFLOW_TRACKING_URI, or rename that model in MLflow.")
+    name, ours = (
+        registry.model,
+        {TAG + "registry": _origin(registry), TAG + "workspace": registry.workspace},
+    )
+    m = next(
+        iter(c.search_registered_models(f"name = '{name}'")), None
+    ) or c.create_registered_model(name, {k: v for k, v in ours.items() if v})
+    if m.tags.get(TAG + "registry") != ours[TAG + "registry"]:
+        raise MirrorError(
+            f"MLflow has a model {name!r} that is not of this registry; give this workspace another CRYPTO_ANOMALY_MLFLOW_TRACKING_URI, or rename that model in MLflow."
+        )
     return m
 
-def _tell(c, registry:Registry, events:list[dict], artifacts_url:str)->set[int]: # versions
+
+def _tell(c, registry: Registry, events: list[dict], artifacts_url: str) -> set[int]:  # versions
     "Make MLflow say what a page of events is about."
     versions = {e["version"] for e in events}
-    for v in sorted(versions): _tell_version(c, registry, registry.lineage(v), [e for e in events if e["version"] == v], artifacts_url)
+    for v in sorted(versions):
+        _tell_version(
+            c,
+            registry,
+            registry.lineage(v),
+            [e for e in events if e["version"] == v],
+            artifacts_url,
+        )
     _tell_aliases(c, registry)
     return versions
 
+
 # %% ../nbs/10_mirror.ipynb #95529e77
-def consumer(registry:Registry, tracking_uri:str)->str: # see `Registry.cursor`
+def consumer(registry: Registry, tracking_uri: str) -> str:  # see `Registry.cursor`
     "The name under which an MLflow reads the log."
     return f"mlflow {registry.model} {_shown(tracking_uri)}"
 
+
 def mirror(
-    registry:Registry,
-    tracking_uri:str,        # http(s)://… of a server, or a database, e.g. sqlite:///mlflow.db
-    artifacts_url:str="",    # where the artifacts are, if others can read it
-    *, afresh:bool=False,    # tell everything again
-    page:int=100             # events at a time
-)->dict:                     # events, versions told
+    registry: Registry,
+    tracking_uri: str,  # http(s)://… of a server, or a database, e.g. sqlite:///mlflow.db
+    artifacts_url: str = "",  # where the artifacts are, if others can read it
+    *,
+    afresh: bool = False,  # tell everything again
+    page: int = 100,  # events at a time
+) -> dict:  # events, versions told
     "Make MLflow say what the registry says, from where the last mirror stopped."
     reader, told = consumer(registry, tracking_uri), dict(events=0, versions=[])
-    if not news(registry, 0 if afresh else registry.cursor(reader), 1): return told
+    if not news(registry, 0 if afresh else registry.cursor(reader), 1):
+        return told
     with _mlflow(tracking_uri) as c:
         heard = int(_model(c, registry).tags.get(TAG + "event", 0))
         after = 0 if afresh else min(registry.cursor(reader), heard)
@@ -207,5 +401,7 @@ def mirror(
             versions, after = _tell(c, registry, events, artifacts_url), events[-1]["id"]
             c.set_registered_model_tag(registry.model, TAG + "event", str(after))
             registry.advance(reader, after)
-            told = dict(events=told["events"] + len(events), versions=sorted({*told["versions"], *versions}))
+            told = dict(
+                events=told["events"] + len(events), versions=sorted({*told["versions"], *versions})
+            )
     return told

@@ -19,328 +19,634 @@ from .features import DESCRIPTIONS, FeatureConfig, get_feature_columns
 from .plots import percent
 
 # %% auto #0
-__all__ = ['PRESETS', 'FEATURE_SETS', 'ModelError', 'model_config', 'conformal_p', 'Model', 'train', 'explain', 'reason',
-           'counterfactual', 'nearest_normal', 'to_bytes', 'from_bytes', 'artifact_path', 'save_artifact',
-           'artifacts_before', 'remove_artifacts', 'load_artifact']
+__all__ = [
+    "PRESETS",
+    "FEATURE_SETS",
+    "ModelError",
+    "model_config",
+    "conformal_p",
+    "Model",
+    "train",
+    "explain",
+    "reason",
+    "counterfactual",
+    "nearest_normal",
+    "to_bytes",
+    "from_bytes",
+    "artifact_path",
+    "save_artifact",
+    "artifacts_before",
+    "remove_artifacts",
+    "load_artifact",
+]
+
 
 # %% ../nbs/05_model.ipynb #20d34d92
 class ModelError(CryptoAnomalyError):
     "A model that cannot be trained, read or trusted; the message says why and what to do."
 
+
 # %% ../nbs/05_model.ipynb #ac032908
 PRESETS = {
-    "families":         dict(algorithm="families", contamination=.05),
-    "isolation_forest": dict(algorithm="isolation_forest", n_estimators=100, contamination=.05, random_state=42),
-    "aggressive":       dict(algorithm="isolation_forest", n_estimators=200, contamination=.15, random_state=42),
-    "conservative":     dict(algorithm="isolation_forest", n_estimators=50, contamination=.05, random_state=42),
-    "lof":              dict(algorithm="sklearn.neighbors.LocalOutlierFactor", n_neighbors=20, contamination=.05, max_samples=5000),
-    "robust_z":         dict(algorithm="robust_z", contamination=.05),
-    "mahalanobis":      dict(algorithm="mahalanobis", contamination=.05),
-    "max_p":            dict(algorithm="max_p", contamination=.05, random_state=42),
+    "families": dict(algorithm="families", contamination=0.05),
+    "isolation_forest": dict(
+        algorithm="isolation_forest", n_estimators=100, contamination=0.05, random_state=42
+    ),
+    "aggressive": dict(
+        algorithm="isolation_forest", n_estimators=200, contamination=0.15, random_state=42
+    ),
+    "conservative": dict(
+        algorithm="isolation_forest", n_estimators=50, contamination=0.05, random_state=42
+    ),
+    "lof": dict(
+        algorithm="sklearn.neighbors.LocalOutlierFactor",
+        n_neighbors=20,
+        contamination=0.05,
+        max_samples=5000,
+    ),
+    "robust_z": dict(algorithm="robust_z", contamination=0.05),
+    "mahalanobis": dict(algorithm="mahalanobis", contamination=0.05),
+    "max_p": dict(algorithm="max_p", contamination=0.05, random_state=42),
 }
 PRESETS["default"] = PRESETS["families"]
-_SPELLINGS = {"isolationforest": "isolation_forest", "localoutlierfactor": "sklearn.neighbors.LocalOutlierFactor", "local_outlier_factor": "sklearn.neighbors.LocalOutlierFactor", "lof": "sklearn.neighbors.LocalOutlierFactor"}   # other names of algorithms, as presets, too
+_SPELLINGS = {
+    "isolationforest": "isolation_forest",
+    "localoutlierfactor": "sklearn.neighbors.LocalOutlierFactor",
+    "local_outlier_factor": "sklearn.neighbors.LocalOutlierFactor",
+    "lof": "sklearn.neighbors.LocalOutlierFactor",
+}  # other names of algorithms, as presets, too
+
 
 # %% ../nbs/05_model.ipynb #abd46125
-def _config_source(spec:str|dict|None)->dict:
+def _config_source(spec: str | dict | None) -> dict:
     "The dict that `spec` names: preset, JSON text, JSON file."
-    if spec is None or isinstance(spec, dict): return dict(spec or PRESETS["default"])
-    if spec in PRESETS: return dict(PRESETS[spec])
-    if spec.lower().replace(" ", "") in _SPELLINGS: return dict(PRESETS["lof" if "lo" in spec.lower() else "isolation_forest"])
-    text = spec if spec.lstrip().startswith("{") else Path(spec).read_text() if Path(spec).is_file() else None
-    if text is None: raise ModelError(f"unknown model config {spec!r}; use one of {', '.join(PRESETS)}, a JSON file, or JSON.")
-    try: c = dict(json.loads(text))
-    except (ValueError, TypeError) as e: raise ModelError(f"model config {spec!r:.60} is not a JSON object: {e}.") from None
-    if not isinstance(c.get("features") or [], (str, list)) or c.get("features") == []: raise ModelError(f"features are {c['features']!r}; use one of {', '.join(FEATURE_SETS)}, or a list of names.")
+    if spec is None or isinstance(spec, dict):
+        return dict(spec or PRESETS["default"])
+    if spec in PRESETS:
+        return dict(PRESETS[spec])
+    if spec.lower().replace(" ", "") in _SPELLINGS:
+        return dict(PRESETS["lof" if "lo" in spec.lower() else "isolation_forest"])
+    text = (
+        spec
+        if spec.lstrip().startswith("{")
+        else Path(spec).read_text()
+        if Path(spec).is_file()
+        else None
+    )
+    if text is None:
+        raise ModelError(
+            f"unknown model config {spec!r}; use one of {', '.join(PRESETS)}, a JSON file, or JSON."
+        )
+    try:
+        c = dict(json.loads(text))
+    except (ValueError, TypeError) as e:
+        raise ModelError(f"model config {spec!r:.60} is not a JSON object: {e}.") from None
+    if not isinstance(c.get("features") or [], (str, list)) or c.get("features") == []:
+        raise ModelError(
+            f"features are {c['features']!r}; use one of {', '.join(FEATURE_SETS)}, or a list of names."
+        )
     return c
 
-def _detector(c:dict)->Detector:
+
+def _detector(c: dict) -> Detector:
     "The unfitted detector of a configuration; parameters it does not have are an error that lists those it has."
     given = {k: v for k, v in c.items() if k not in ("algorithm", "features")}
     if "." in c["algorithm"]:
         own = {k: given.pop(k) for k in list(given) if k in Foreign._names() and k != "params"}
         return Foreign(estimator=c["algorithm"], params=given, **own)
-    if c["algorithm"] not in DETECTORS or c["algorithm"] == "foreign": raise ModelError(f"unknown algorithm {c['algorithm']!r}; supported: {', '.join(d for d in DETECTORS if d != 'foreign')}, or an import path like sklearn.svm.OneClassSVM.")
+    if c["algorithm"] not in DETECTORS or c["algorithm"] == "foreign":
+        raise ModelError(
+            f"unknown algorithm {c['algorithm']!r}; supported: {', '.join(d for d in DETECTORS if d != 'foreign')}, or an import path like sklearn.svm.OneClassSVM."
+        )
     cls = DETECTORS[c["algorithm"]]
-    if unknown := set(given) - set(cls._names()): raise ModelError(f"unknown model parameter {sorted(unknown)[0]!r}; {c['algorithm']} has {', '.join(cls._names())}.")
+    if unknown := set(given) - set(cls._names()):
+        raise ModelError(
+            f"unknown model parameter {sorted(unknown)[0]!r}; {c['algorithm']} has {', '.join(cls._names())}."
+        )
     return cls(**given)
 
+
 def model_config(
-    spec:str|dict|None=None,   # preset, JSON file, JSON text or dict; None = default
-    **changes                  # parameters that win; None = not given
-)->dict:                       # complete and checked
+    spec: str | dict | None = None,  # preset, JSON file, JSON text or dict; None = default
+    **changes,  # parameters that win; None = not given
+) -> dict:  # complete and checked
     "The configuration that `spec` and `changes` mean."
     c = _config_source(spec) | {k: v for k, v in changes.items() if v is not None}
     name = str(c.get("algorithm", "isolation_forest"))
     c["algorithm"] = _SPELLINGS.get(name.lower(), name)
     d = _detector(c)
-    c = c | (d.get_params() if "." not in c["algorithm"] else {k: v for k, v in d.get_params().items() if k not in ("estimator", "params")})
-    if not isinstance(c["contamination"], (int, float)) or not 0 < c["contamination"] <= .5: raise ModelError(f"contamination is {c['contamination']}; it must be above 0 and at most 0.5.")
-    if not isinstance(c.get("n_estimators", 1), int) or c.get("n_estimators", 1) < 1: raise ModelError(f"n_estimators is {c['n_estimators']}; it must be at least 1.")
+    c = c | (
+        d.get_params()
+        if "." not in c["algorithm"]
+        else {k: v for k, v in d.get_params().items() if k not in ("estimator", "params")}
+    )
+    if not isinstance(c["contamination"], (int, float)) or not 0 < c["contamination"] <= 0.5:
+        raise ModelError(
+            f"contamination is {c['contamination']}; it must be above 0 and at most 0.5."
+        )
+    if not isinstance(c.get("n_estimators", 1), int) or c.get("n_estimators", 1) < 1:
+        raise ModelError(f"n_estimators is {c['n_estimators']}; it must be at least 1.")
     return c
 
-# %% ../nbs/05_model.ipynb #cd6d6fef
-FEATURE_SETS = dict(surprises=list(SURPRISES), normalised=[c for c in get_feature_columns() if c.endswith(("_own_z", "_cross_z"))] + SURPRISES, all=get_feature_columns())
 
-def _feature_names(c:dict, config:FeatureConfig=FeatureConfig())->list[str]:
+# %% ../nbs/05_model.ipynb #cd6d6fef
+FEATURE_SETS = dict(
+    surprises=list(SURPRISES),
+    normalised=[c for c in get_feature_columns() if c.endswith(("_own_z", "_cross_z"))] + SURPRISES,
+    all=get_feature_columns(),
+)
+
+
+def _feature_names(c: dict, config: FeatureConfig = FeatureConfig()) -> list[str]:
     "The features that a configuration means, of those that a dataset with `config` has: a set by name, or a list."
     chosen, there = c.get("features") or _detector(c).features, get_feature_columns(config)
-    if isinstance(chosen, str) and chosen not in FEATURE_SETS: raise ModelError(f"unknown feature set {chosen!r}; there are {', '.join(FEATURE_SETS)}, or a list of names.")
-    names = there if chosen == "all" else FEATURE_SETS[chosen] if isinstance(chosen, str) else list(chosen)
-    if unknown := [f for f in names if f not in there]: raise ModelError(f"unknown feature {unknown[0]!r}; features.feature_schema() lists them all.")
+    if isinstance(chosen, str) and chosen not in FEATURE_SETS:
+        raise ModelError(
+            f"unknown feature set {chosen!r}; there are {', '.join(FEATURE_SETS)}, or a list of names."
+        )
+    names = (
+        there
+        if chosen == "all"
+        else FEATURE_SETS[chosen]
+        if isinstance(chosen, str)
+        else list(chosen)
+    )
+    if unknown := [f for f in names if f not in there]:
+        raise ModelError(
+            f"unknown feature {unknown[0]!r}; features.feature_schema() lists them all."
+        )
     return names
+
 
 # %% ../nbs/05_model.ipynb #3860849b
 def conformal_p(
-    score:np.ndarray,       # (n,)
-    calibration:np.ndarray  # (m,) sorted ascending
-)->np.ndarray:              # (n,) in [1/(m+1), 1]
+    score: np.ndarray,  # (n,)
+    calibration: np.ndarray,  # (m,) sorted ascending
+) -> np.ndarray:  # (n,) in [1/(m+1), 1]
     "Conformal p-value of each score."
-    return (1 + len(calibration) - np.searchsorted(calibration, score, side="left"))/(len(calibration) + 1)
+    return (1 + len(calibration) - np.searchsorted(calibration, score, side="left")) / (
+        len(calibration) + 1
+    )
 
-def _threshold(calibration:np.ndarray, rate:float)->float:
+
+def _threshold(calibration: np.ndarray, rate: float) -> float:
     "The least score whose p-value is at most `rate`."
-    k = int(np.floor(rate*(len(calibration) + 1)))
+    k = int(np.floor(rate * (len(calibration) + 1)))
     return float(np.nextafter(calibration[-k], np.inf)) if k >= 1 else np.inf
+
 
 # %% ../nbs/05_model.ipynb #16d405fb
 @dataclass(frozen=True)
 class Model:
     "A fitted, calibrated detector: arrays and facts. Scoring never changes it."
-    meta:dict                    # algorithm, hyperparameters, features, contamination, training facts, lineage
-    arrays:dict[str, np.ndarray] # `calibration` (sorted scores), `typical`, `spread` and `deciles` per feature, and those of the detector, `d_…`
+
+    meta: dict  # algorithm, hyperparameters, features, contamination, training facts, lineage
+    arrays: dict[
+        str, np.ndarray
+    ]  # `calibration` (sorted scores), `typical`, `spread` and `deciles` per feature, and those of the detector, `d_…`
 
     @property
-    def features(self)->list[str]: return self.meta["features"]
+    def features(self) -> list[str]:
+        return self.meta["features"]
+
     @property
-    def contamination(self)->float: return self.meta["hyperparameters"]["contamination"]
+    def contamination(self) -> float:
+        return self.meta["hyperparameters"]["contamination"]
+
     @property
-    def description(self)->str:
+    def description(self) -> str:
         return f"{self.meta['algorithm']}({', '.join(f'{k}={v}' for k, v in self.meta['hyperparameters'].items() if k != 'algorithm')})"
-    @cached_property
-    def threshold(self)->float: return _threshold(self.arrays["calibration"], self.contamination)
 
-    def matrix(self, frame:pd.DataFrame)->np.ndarray:
-        "The features of this model as a float32 matrix; a frame without one of them is an error."
-        if lacks := [f for f in self.features if f not in frame]: raise ModelError(f"the data lack {len(lacks)} features of this model: {', '.join(lacks[:5])}; build the dataset with this version of the code.")
-        return frame[self.features].to_numpy(np.float32)
     @cached_property
-    def detector(self)->Detector:
+    def threshold(self) -> float:
+        return _threshold(self.arrays["calibration"], self.contamination)
+
+    def matrix(self, frame: pd.DataFrame) -> np.ndarray:
+        "The features of this model as a float32 matrix; a frame without one of them is an error."
+        if lacks := [f for f in self.features if f not in frame]:
+            raise ModelError(
+                f"the data lack {len(lacks)} features of this model: {', '.join(lacks[:5])}; build the dataset with this version of the code."
+            )
+        return frame[self.features].to_numpy(np.float32)
+
+    @cached_property
+    def detector(self) -> Detector:
         "The detector, put together from its arrays."
-        try: return type(_detector(dict(algorithm=self.meta["algorithm"], **self.meta["hyperparameters"]))).from_arrays({}, {k[2:]: a for k, a in self.arrays.items() if k.startswith("d_")})
-        except DetectorError as e: raise ModelError(str(e)) from None
-    def score(self, X:np.ndarray)->np.ndarray: return self.detector.strangeness(X)   # float32 rows, higher is stranger
-    def predict(self,
-        frame:pd.DataFrame   # feature frame, n rows
-    )->pd.DataFrame:         # (n,) score, p_value, severity (percentile 0..100), is_anomaly; index of `frame`
+        try:
+            return type(
+                _detector(dict(algorithm=self.meta["algorithm"], **self.meta["hyperparameters"]))
+            ).from_arrays({}, {k[2:]: a for k, a in self.arrays.items() if k.startswith("d_")})
+        except DetectorError as e:
+            raise ModelError(str(e)) from None
+
+    def score(self, X: np.ndarray) -> np.ndarray:
+        return self.detector.strangeness(X)  # float32 rows, higher is stranger
+
+    def predict(
+        self,
+        frame: pd.DataFrame,  # feature frame, n rows
+    ) -> (
+        pd.DataFrame
+    ):  # (n,) score, p_value, severity (percentile 0..100), is_anomaly; index of `frame`
         "Score every row."
         s = self.score(self.matrix(frame))
         p = conformal_p(s, self.arrays["calibration"])
-        return pd.DataFrame(dict(score=s, p_value=p, severity=100*(1 - p), is_anomaly=p <= self.contamination), index=frame.index)
+        return pd.DataFrame(
+            dict(score=s, p_value=p, severity=100 * (1 - p), is_anomaly=p <= self.contamination),
+            index=frame.index,
+        )
+
 
 # %% ../nbs/05_model.ipynb #45ce3143
-def _split_by_time(ts:pd.Series, share:float)->np.ndarray:
+def _split_by_time(ts: pd.Series, share: float) -> np.ndarray:
     "True for the rows before the last `share` of the moments."
     moments = np.sort(ts.unique())
-    return (ts < moments[int(len(moments)*(1 - share))]).values
+    return (ts < moments[int(len(moments) * (1 - share))]).values
 
-def _check_enough(fit:np.ndarray, rate:float)->None:
-    n_fit, n_cal, need = int(fit.sum()), int((~fit).sum()), int(np.ceil(2/rate))
+
+def _check_enough(fit: np.ndarray, rate: float) -> None:
+    n_fit, n_cal, need = int(fit.sum()), int((~fit).sum()), int(np.ceil(2 / rate))
     if n_fit < 50 or n_cal < need:
-        raise ModelError(f"too little to train on: {n_fit} rows to fit (50 needed) and {n_cal} to calibrate an alert rate of {rate:g} ({need} needed); collect more hours or raise contamination.")
+        raise ModelError(
+            f"too little to train on: {n_fit} rows to fit (50 needed) and {n_cal} to calibrate an alert rate of {rate:g} ({need} needed); collect more hours or raise contamination."
+        )
+
 
 # %% ../nbs/05_model.ipynb #171aacd1
 def train(
-    frame:pd.DataFrame,        # feature frame, training time only
-    config:dict|str|None=None, # see `model_config`
-    *, features:list[str]|None=None,  # None = those that the configuration means
-    calibration_share:float=.25,      # last part of the moments, held back
-    **lineage                         # goes into the metadata: dataset, run …
-)->Model:
+    frame: pd.DataFrame,  # feature frame, training time only
+    config: dict | str | None = None,  # see `model_config`
+    *,
+    features: list[str] | None = None,  # None = those that the configuration means
+    calibration_share: float = 0.25,  # last part of the moments, held back
+    **lineage,  # goes into the metadata: dataset, run …
+) -> Model:
     "Fit and calibrate a detector on time-ordered rows."
     c = model_config(config)
     features = list(features or _feature_names(c, FeatureConfig.of(lineage.get("feature_config"))))
     fit = _split_by_time(frame.ts, calibration_share)
     _check_enough(fit, c["contamination"])
     X, detector = frame[features].to_numpy(np.float32), _detector(c)
-    try: detector._fit(X[fit])
-    except (DetectorError, ValueError, TypeError) as e: raise ModelError(f"{c['algorithm']} cannot be trained: {e}") from None
+    try:
+        detector._fit(X[fit])
+    except (DetectorError, ValueError, TypeError) as e:
+        raise ModelError(f"{c['algorithm']} cannot be trained: {e}") from None
     score = detector.strangeness(X)
-    a = {f"d_{k}": v for k, v in detector.arrays().items()} | _typical(X[fit]) | dict(calibration=np.sort(score[~fit]))
+    a = (
+        {f"d_{k}": v for k, v in detector.arrays().items()}
+        | _typical(X[fit])
+        | dict(calibration=np.sort(score[~fit]))
+    )
     flagged = conformal_p(score, a["calibration"]) <= c["contamination"]
-    meta = dict(format=2, algorithm=c["algorithm"], hyperparameters={k: v for k, v in c.items() if k not in ("algorithm", "features")}, features=features, n_features=len(features), training_samples=len(frame), calibration_samples=int((~fit).sum()),
-                training_range=[str(frame.ts.min()), str(frame.ts.max())], versions=dict(python=platform.python_version(), numpy=np.__version__, sklearn=version("scikit-learn"), code=code_version()),
-                anomaly_rate=float(flagged.mean()), anomalies_detected=int(flagged.sum()))
+    meta = dict(
+        format=2,
+        algorithm=c["algorithm"],
+        hyperparameters={k: v for k, v in c.items() if k not in ("algorithm", "features")},
+        features=features,
+        n_features=len(features),
+        training_samples=len(frame),
+        calibration_samples=int((~fit).sum()),
+        training_range=[str(frame.ts.min()), str(frame.ts.max())],
+        versions=dict(
+            python=platform.python_version(),
+            numpy=np.__version__,
+            sklearn=version("scikit-learn"),
+            code=code_version(),
+        ),
+        anomaly_rate=float(flagged.mean()),
+        anomalies_detected=int(flagged.sum()),
+    )
     return Model(meta | lineage, a)
 
-def _typical(X:np.ndarray, most:int=100_000)->dict[str, np.ndarray]: # typical, spread: (d,) float32; deciles (9, d)
+
+def _typical(
+    X: np.ndarray, most: int = 100_000
+) -> dict[str, np.ndarray]:  # typical, spread: (d,) float32; deciles (9, d)
     "Deciles, median and scaled median absolute deviation of every feature – where that is 0, the standard deviation –, of every n-th row where there are more than `most`."
-    X = pd.DataFrame(X[::-(-len(X)//most)])
-    mad = (X - X.median()).abs().median()*1.4826
-    return dict(deciles=X.quantile(np.arange(1, 10)/10).to_numpy(np.float32), typical=X.median().to_numpy(np.float32), spread=mad.where(mad > 0, X.std()).to_numpy(np.float32))
+    X = pd.DataFrame(X[:: -(-len(X) // most)])
+    mad = (X - X.median()).abs().median() * 1.4826
+    return dict(
+        deciles=X.quantile(np.arange(1, 10) / 10).to_numpy(np.float32),
+        typical=X.median().to_numpy(np.float32),
+        spread=mad.where(mad > 0, X.std()).to_numpy(np.float32),
+    )
+
 
 # %% ../nbs/05_model.ipynb #3fe3c9d1
 _GROUPS = sorted(DESCRIPTIONS, key=len, reverse=True)
 
-def _group(feature:str)->str:
+
+def _group(feature: str) -> str:
     "The base feature that `feature` is derived from."
     return next((g for g in _GROUPS if feature.startswith(g)), feature)
 
-def _in_words(group:str, x:float)->str:
+
+def _in_words(group: str, x: float) -> str:
     "The value of a base feature for people."
-    if group.endswith("_missing"): return ""
-    if not np.isfinite(x): return "missing"
-    if group in SURPRISES: return f"once in about {float(f'{np.exp(x):.1g}'):,.0f} snapshots" if x < MOST else "rarer than once in 100,000 snapshots"
-    if group.startswith("price_change") or group == "ath_change_pct": return percent(x)
-    if group == "volume_surge": return f"{np.exp(x):.1f} times the usual"
-    if group == "sparkline_volatility": return f"{100*x:.1f} %"
+    if group.endswith("_missing"):
+        return ""
+    if not np.isfinite(x):
+        return "missing"
+    if group in SURPRISES:
+        return (
+            f"once in about {float(f'{np.exp(x):.1g}'):,.0f} snapshots"
+            if x < MOST
+            else "rarer than once in 100,000 snapshots"
+        )
+    if group.startswith("price_change") or group == "ath_change_pct":
+        return percent(x)
+    if group == "volume_surge":
+        return f"{np.exp(x):.1f} times the usual"
+    if group == "sparkline_volatility":
+        return f"{100 * x:.1f} %"
     return f"{x:,.4g}"
 
-# %% ../nbs/05_model.ipynb #34123e33
-def _place(z:float, of:str)->str|None:
-    "Where a robust z puts a value, in words; None when that is nowhere special."
-    return None if not np.isfinite(z) or abs(z) < 2 else f"{abs(z):.1f} MADs {'above' if z > 0 else 'below'} {of}"
 
-def _rank(x:float, among:np.ndarray)->str|None:
+# %% ../nbs/05_model.ipynb #34123e33
+def _place(z: float, of: str) -> str | None:
+    "Where a robust z puts a value, in words; None when that is nowhere special."
+    return (
+        None
+        if not np.isfinite(z) or abs(z) < 2
+        else f"{abs(z):.1f} MADs {'above' if z > 0 else 'below'} {of}"
+    )
+
+
+def _rank(x: float, among: np.ndarray) -> str | None:
     "'highest of all' or 'lowest of all' where that is true and more than one coin has a value."
     a = among[np.isfinite(among)]
-    if len(a) < 3 or not np.isfinite(x): return None
-    return "highest of all" if x >= a.max() and (a >= x).sum() == 1 else "lowest of all" if x <= a.min() and (a <= x).sum() == 1 else None
+    if len(a) < 3 or not np.isfinite(x):
+        return None
+    return (
+        "highest of all"
+        if x >= a.max() and (a >= x).sum() == 1
+        else "lowest of all"
+        if x <= a.min() and (a <= x).sum() == 1
+        else None
+    )
+
 
 # %% ../nbs/05_model.ipynb #fe90fd1a
-_SHOWN = dict(price_surprise="price_change_pct_1h", drift_surprise="price_change_pct_24h", volume_surprise="volume_surge")   # the number behind a surprise
+_SHOWN = dict(
+    price_surprise="price_change_pct_1h",
+    drift_surprise="price_change_pct_24h",
+    volume_surprise="volume_surge",
+)  # the number behind a surprise
 
-def _surprise_sentence(group:str, row:pd.Series, moment:pd.DataFrame)->str:
+
+def _surprise_sentence(group: str, row: pd.Series, moment: pd.DataFrame) -> str:
     "How rarely the coin does this, and the number behind it."
     lacks = [DESCRIPTIONS[f"{c}_missing"] for c in MASKED if row.get(f"{c}_missing", 0) > 0]
-    shown = _sentence(_SHOWN[group], row, moment) if group in _SHOWN else ", ".join(lacks) if group == "missing_surprise" else f"price {row.get('current_price', np.nan):,.6g}"
+    shown = (
+        _sentence(_SHOWN[group], row, moment)
+        if group in _SHOWN
+        else ", ".join(lacks)
+        if group == "missing_surprise"
+        else f"price {row.get('current_price', np.nan):,.6g}"
+    )
     return f"{DESCRIPTIONS[group]}, {_in_words(group, float(row.get(group, np.nan)))} of this coin: {shown}"
 
-def _sentence(group:str, row:pd.Series, moment:pd.DataFrame)->str:
+
+def _sentence(group: str, row: pd.Series, moment: pd.DataFrame) -> str:
     "What a person would say about `group` of `row`, one of the coins of `moment`."
-    if group in SURPRISES: return _surprise_sentence(group, row, moment)
+    if group in SURPRISES:
+        return _surprise_sentence(group, row, moment)
     stem = group + ("_log" if group == "market_cap_to_volume" else "")
     x = float(row.get(group, np.nan))
-    facts = [_place(row.get(f"{stem}_cross_z", np.nan), f"the median of {len(moment)} coins"), _place(row.get(f"{stem}_own_z", np.nan), "its own week"),
-             _rank(x, moment[group].to_numpy(float)) if group in moment and len(moment) > 1 else None]
+    facts = [
+        _place(row.get(f"{stem}_cross_z", np.nan), f"the median of {len(moment)} coins"),
+        _place(row.get(f"{stem}_own_z", np.nan), "its own week"),
+        _rank(x, moment[group].to_numpy(float)) if group in moment and len(moment) > 1 else None,
+    ]
     said = ", ".join(f for f in facts if f)
-    return f"{DESCRIPTIONS.get(group, group)} {_in_words(group, x)}".strip() + (f", {said}" if said else "")
+    return f"{DESCRIPTIONS.get(group, group)} {_in_words(group, x)}".strip() + (
+        f", {said}" if said else ""
+    )
+
 
 # %% ../nbs/05_model.ipynb #2c8e5b90
-def _far(model:Model, x:np.ndarray)->np.ndarray: # (d,) 0..10
+def _far(model: Model, x: np.ndarray) -> np.ndarray:  # (d,) 0..10
     "How many robust standard deviations each value of a row is from typical; 0 where it is missing, 10 where training never saw it change and it did."
-    with np.errstate(all="ignore"): return np.nan_to_num(np.minimum(np.abs((x - model.arrays["typical"])/model.arrays["spread"]), 10))
+    with np.errstate(all="ignore"):
+        return np.nan_to_num(
+            np.minimum(np.abs((x - model.arrays["typical"]) / model.arrays["spread"]), 10)
+        )
+
 
 # %% ../nbs/05_model.ipynb #11e81be8
 def explain(
-    model:Model,
-    row:pd.Series,          # one row of a feature frame
-    moment:pd.DataFrame,    # all rows of the same moment, for comparison
-    *, top:int=5
-)->pd.DataFrame:            # feature (label), group, share (of the strangeness above typical), value, own_z, cross_z, sentence; strongest first
+    model: Model,
+    row: pd.Series,  # one row of a feature frame
+    moment: pd.DataFrame,  # all rows of the same moment, for comparison
+    *,
+    top: int = 5,
+) -> pd.DataFrame:  # feature (label), group, share (of the strangeness above typical), value, own_z, cross_z, sentence; strongest first
     "What makes `row` strange to `model`, ranked."
     x, groups = model.matrix(row.to_frame().T)[0], np.array([_group(f) for f in model.features])
     names = list(dict.fromkeys(groups))
     mine, typical = groups == np.array(names)[:, None], model.arrays["typical"]
-    score = model.score(np.vstack([x, typical, np.where(mine, typical, x), np.where(mine, x, typical)]))     # the row, a typical one, the row without each group, a typical one with each
-    loss = np.maximum(0, score[0] - score[2:2 + len(names)]) + np.maximum(0, score[2 + len(names):] - score[1])
+    score = model.score(
+        np.vstack([x, typical, np.where(mine, typical, x), np.where(mine, x, typical)])
+    )  # the row, a typical one, the row without each group, a typical one with each
+    loss = np.maximum(0, score[0] - score[2 : 2 + len(names)]) + np.maximum(
+        0, score[2 + len(names) :] - score[1]
+    )
     loss *= [_far(model, x)[groups == g].max() for g in names]
     order = [i for i in np.argsort(-loss)[:top] if loss[i] > 0]
-    z = lambda g, kind: float(row.get(f"{_SHOWN.get(g, g)}{'_log' if g == 'market_cap_to_volume' else ''}_{kind}_z", np.nan))
-    return pd.DataFrame([dict(feature=DESCRIPTIONS.get(names[i], names[i]), group=names[i], share=float(loss[i]/loss.sum()), value=float(row.get(names[i], np.nan)), own_z=z(names[i], "own"),
-                              cross_z=z(names[i], "cross"), sentence=_sentence(names[i], row, moment)) for i in order], columns=["feature", "group", "share", "value", "own_z", "cross_z", "sentence"])
+    z = lambda g, kind: float(
+        row.get(
+            f"{_SHOWN.get(g, g)}{'_log' if g == 'market_cap_to_volume' else ''}_{kind}_z", np.nan
+        )
+    )
+    return pd.DataFrame(
+        [
+            dict(
+                feature=DESCRIPTIONS.get(names[i], names[i]),
+                group=names[i],
+                share=float(loss[i] / loss.sum()),
+                value=float(row.get(names[i], np.nan)),
+                own_z=z(names[i], "own"),
+                cross_z=z(names[i], "cross"),
+                sentence=_sentence(names[i], row, moment),
+            )
+            for i in order
+        ],
+        columns=["feature", "group", "share", "value", "own_z", "cross_z", "sentence"],
+    )
 
-def reason(explanation:pd.DataFrame, top:int=2)->str:
+
+def reason(explanation: pd.DataFrame, top: int = 2) -> str:
     "What stands out most, as one line: the strongest contributions that are far from their week or from the other coins."
-    far = explanation[(explanation.own_z.abs() >= 2) | (explanation.cross_z.abs() >= 2) | explanation.group.isin(SURPRISES) & (explanation.value >= 3)]
-    return "; ".join((far if len(far) else explanation.head(1)).sentence.head(top)) or "nothing in particular: many small deviations together"
+    far = explanation[
+        (explanation.own_z.abs() >= 2)
+        | (explanation.cross_z.abs() >= 2)
+        | explanation.group.isin(SURPRISES) & (explanation.value >= 3)
+    ]
+    return (
+        "; ".join((far if len(far) else explanation.head(1)).sentence.head(top))
+        or "nothing in particular: many small deviations together"
+    )
+
 
 # %% ../nbs/05_model.ipynb #0b7d42f9
 def counterfactual(
-    model:Model, row:pd.Series,
-    group:str,               # e.g. the first of `explain`
-)->str|None:                 # None when the row is not flagged, or would be whatever this group said
+    model: Model,
+    row: pd.Series,
+    group: str,  # e.g. the first of `explain`
+) -> str | None:  # None when the row is not flagged, or would be whatever this group said
     "The least change of one group of features after which `row` is not flagged, as a sentence."
-    x, mine = model.matrix(row.to_frame().T)[0], np.array([_group(f) == group for f in model.features])
+    x, mine = (
+        model.matrix(row.to_frame().T)[0],
+        np.array([_group(f) == group for f in model.features]),
+    )
     typical = np.where(np.isnan(model.arrays["typical"]), x, model.arrays["typical"])
     share = np.linspace(0, 1, 101)[:, None].astype(np.float32)
-    path = np.where(mine, np.where(np.isnan(x), typical, x + share*(typical - x)), x).astype(np.float32)
+    path = np.where(mine, np.where(np.isnan(x), typical, x + share * (typical - x)), x).astype(
+        np.float32
+    )
     calm = model.score(path) < model.threshold
-    if calm[0] or not calm.any(): return None
-    start, end = float(row.get(group, np.nan)), float(path[int(np.argmax(calm)), model.features.index(group)]) if group in model.features else np.nan
-    if not (np.isfinite(start) and np.isfinite(end)): return f"not flagged if {DESCRIPTIONS.get(group, group)} were as usual"
-    if group in SURPRISES: return f"not flagged if its {DESCRIPTIONS[group]} were what it does {_in_words(group, end)}"
+    if calm[0] or not calm.any():
+        return None
+    start, end = (
+        float(row.get(group, np.nan)),
+        float(path[int(np.argmax(calm)), model.features.index(group)])
+        if group in model.features
+        else np.nan,
+    )
+    if not (np.isfinite(start) and np.isfinite(end)):
+        return f"not flagged if {DESCRIPTIONS.get(group, group)} were as usual"
+    if group in SURPRISES:
+        return f"not flagged if its {DESCRIPTIONS[group]} were what it does {_in_words(group, end)}"
     return f"not flagged if {DESCRIPTIONS.get(group, group)} were {'below' if end < start else 'above'} {_in_words(group, end)}"
 
+
 def nearest_normal(
-    model:Model, row:pd.Series,
-    moment:pd.DataFrame,     # all rows of the same moment
-    n:int=3
-)->pd.DataFrame:             # coin_id, distance (root mean square difference in robust z), nearest first
+    model: Model,
+    row: pd.Series,
+    moment: pd.DataFrame,  # all rows of the same moment
+    n: int = 3,
+) -> pd.DataFrame:  # coin_id, distance (root mean square difference in robust z), nearest first
     "The unflagged coins that are most like `row`."
     columns = [c for c in moment if c.endswith(("_own_z", "_cross_z"))]
     z = lambda f: np.nan_to_num(np.clip(f[columns].to_numpy(float), -10, 10))
     others = moment[(moment.coin_id != row.coin_id) & ~model.predict(moment).is_anomaly]
-    distance = np.sqrt(((z(others) - z(row.to_frame().T))**2).mean(1))
-    return others[["coin_id"]].assign(distance=distance).nsmallest(n, "distance").reset_index(drop=True)
+    distance = np.sqrt(((z(others) - z(row.to_frame().T)) ** 2).mean(1))
+    return (
+        others[["coin_id"]]
+        .assign(distance=distance)
+        .nsmallest(n, "distance")
+        .reset_index(drop=True)
+    )
+
 
 # %% ../nbs/05_model.ipynb #739fd093
-def to_bytes(model:Model)->bytes:
+def to_bytes(model: Model) -> bytes:
     "The artifact: pickle-free `.npz`; equal models give equal bytes."
     buf = io.BytesIO()
     with zipfile.ZipFile(buf, "w", zipfile.ZIP_DEFLATED) as z:
-        for name, a in sorted((model.arrays | {"meta": np.frombuffer(json.dumps(model.meta, sort_keys=True).encode(), np.uint8)}).items()):
-            entry = io.BytesIO(); np.lib.format.write_array(entry, np.asarray(a), allow_pickle=False)
+        for name, a in sorted(
+            (
+                model.arrays
+                | {"meta": np.frombuffer(json.dumps(model.meta, sort_keys=True).encode(), np.uint8)}
+            ).items()
+        ):
+            entry = io.BytesIO()
+            np.lib.format.write_array(entry, np.asarray(a), allow_pickle=False)
             z.writestr(zipfile.ZipInfo(f"{name}.npy"), entry.getvalue())
     return buf.getvalue()
+
 
 # %% ../nbs/05_model.ipynb #ac12b4bd
 _ARRAYS = {"calibration", "typical", "spread", "deciles"}
 
-def from_bytes(data:bytes, name:str="artifact")->Model:
+
+def from_bytes(data: bytes, name: str = "artifact") -> Model:
     "Read an artifact; anything else is refused by name."
     try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as z: a = {k: z[k] for k in z.files}
+        with np.load(io.BytesIO(data), allow_pickle=False) as z:
+            a = {k: z[k] for k in z.files}
         meta = json.loads(a.pop("meta").tobytes())
-    except (ValueError, KeyError, OSError, EOFError, SyntaxError, TokenError, zipfile.BadZipFile, zlib.error, NotImplementedError) as e: raise ModelError(f"{name} is not a model of crypto_anomaly ({type(e).__name__}: {str(e)[:80]}); restore it from a backup or train again.") from None
-    if lacks := _ARRAYS - set(a): raise ModelError(f"{name} lacks {', '.join(sorted(lacks))}; it was not written by this project, or by an older version of it: train again.")
+    except (
+        ValueError,
+        KeyError,
+        OSError,
+        EOFError,
+        SyntaxError,
+        TokenError,
+        zipfile.BadZipFile,
+        zlib.error,
+        NotImplementedError,
+    ) as e:
+        raise ModelError(
+            f"{name} is not a model of crypto_anomaly ({type(e).__name__}: {str(e)[:80]}); restore it from a backup or train again."
+        ) from None
+    if lacks := _ARRAYS - set(a):
+        raise ModelError(
+            f"{name} lacks {', '.join(sorted(lacks))}; it was not written by this project, or by an older version of it: train again."
+        )
     m = Model(meta, a)
     try:
-        if not (isinstance(m.features, list) and m.contamination > 0): raise KeyError("features")
-        m.detector.check(len(m.features)); getattr(m.detector, "_read", lambda: None)()      # a file without its detector is refused here, not at the first score
-    except (CryptoAnomalyError, KeyError, TypeError, ValueError, AttributeError, IndexError) as e: raise ModelError(f"{name} holds no detector to trust ({str(e)[:200]}); train again.") from None
+        if not (isinstance(m.features, list) and m.contamination > 0):
+            raise KeyError("features")
+        m.detector.check(len(m.features))
+        getattr(
+            m.detector, "_read", lambda: None
+        )()  # a file without its detector is refused here, not at the first score
+    except (CryptoAnomalyError, KeyError, TypeError, ValueError, AttributeError, IndexError) as e:
+        raise ModelError(
+            f"{name} holds no detector to trust ({str(e)[:200]}); train again."
+        ) from None
     return m
 
+
 # %% ../nbs/05_model.ipynb #bc8b25a8
-def artifact_path(sha:str)->str: return f"{sha[:2]}/{sha}.npz"
+def artifact_path(sha: str) -> str:
+    return f"{sha[:2]}/{sha}.npz"
+
 
 def save_artifact(
-    url:str,      # folder of artifacts, any fsspec URL
-    model:Model
-)->str:           # SHA-256, the name to find it by
+    url: str,  # folder of artifacts, any fsspec URL
+    model: Model,
+) -> str:  # SHA-256, the name to find it by
     "Store the artifact under its hash; storing it again changes nothing."
     data = to_bytes(model)
     sha, (fs, root) = hashlib.sha256(data).hexdigest(), _fs(url)
     path = f"{root}/{artifact_path(sha)}"
-    if not fs.exists(path): write_file(fs, path, data)
+    if not fs.exists(path):
+        write_file(fs, path, data)
     return sha
 
-def artifacts_before(url:str, t:pd.Timestamp)->list[str]: # SHA-256
+
+def artifacts_before(url: str, t: pd.Timestamp) -> list[str]:  # SHA-256
     "Artifacts that were stored before `t`."
     fs, root = _fs(url)
     files = [p for p in fs.find(root) if p.endswith(".npz")] if fs.exists(root) else []
-    return [p.rsplit("/", 1)[1].removesuffix(".npz") for p in files if pd.Timestamp(fs.modified(p)).tz_convert("UTC") < t]
+    return [
+        p.rsplit("/", 1)[1].removesuffix(".npz")
+        for p in files
+        if pd.Timestamp(fs.modified(p)).tz_convert("UTC") < t
+    ]
 
-def remove_artifacts(url:str, shas:list[str])->None:
+
+def remove_artifacts(url: str, shas: list[str]) -> None:
     "Delete artifacts; which ones nobody needs is for the registry to say."
     fs, root = _fs(url)
-    for sha in shas: fs.rm_file(f"{root}/{artifact_path(sha)}")
+    for sha in shas:
+        fs.rm_file(f"{root}/{artifact_path(sha)}")
 
-def load_artifact(url:str, sha:str)->Model:
+
+def load_artifact(url: str, sha: str) -> Model:
     "The model stored as `sha`, verified byte for byte."
     fs, root = _fs(url)
     path = f"{root}/{artifact_path(sha)}"
-    try: data = fs.cat_file(path)
-    except FileNotFoundError: raise ModelError(f"artifact {path} is gone; restore it from a backup or train again.") from None
-    if hashlib.sha256(data).hexdigest() != sha: raise ModelError(f"artifact {path} has been changed (SHA-256 differs from its name); restore it from a backup or train again.")
+    try:
+        data = fs.cat_file(path)
+    except FileNotFoundError:
+        raise ModelError(
+            f"artifact {path} is gone; restore it from a backup or train again."
+        ) from None
+    if hashlib.sha256(data).hexdigest() != sha:
+        raise ModelError(
+            f"artifact {path} has been changed (SHA-256 differs from its name); restore it from a backup or train again."
+        )
     return from_bytes(data, path)

@@ -7,59 +7,166 @@ from __future__ import annotations
 import numpy as np, pandas as pd
 
 # %% auto #0
-__all__ = ['WITHIN', 'TARGETS', 'outcomes', 'wilson', 'outcome_metrics', 'outcome_table']
+__all__ = ["WITHIN", "TARGETS", "outcomes", "wilson", "outcome_metrics", "outcome_table"]
 
 # %% ../nbs/06_outcomes.ipynb #6f0bfc97
-WITHIN = "90min"    # a price this near to t + 24 h is taken; polls come late
+WITHIN = "90min"  # a price this near to t + 24 h is taken; polls come late
+
 
 def outcomes(
-    predictions:pd.DataFrame,  # coin_id, ts, current_price, is_anomaly, model_version, …
-    prices:pd.DataFrame,       # coin_id, ts, current_price of any time
-    *, hours:float=24, crash_pct:float=-15.
-)->pd.DataFrame:               # predictions plus price_after, price_after_ts, change_pct, crash (missing where there is no price)
+    predictions: pd.DataFrame,  # coin_id, ts, current_price, is_anomaly, model_version, …
+    prices: pd.DataFrame,  # coin_id, ts, current_price of any time
+    *,
+    hours: float = 24,
+    crash_pct: float = -15.0,
+) -> pd.DataFrame:  # predictions plus price_after, price_after_ts, change_pct, crash (missing where there is no price)
     "What happened `hours` after each prediction, by id and by time."
     us = lambda t: pd.Series(t).astype("datetime64[us, UTC]").array
-    want = predictions.reset_index(drop=True).assign(coin_id=predictions.coin_id.astype("string").array, due=us(predictions.ts) + pd.Timedelta(hours=hours)).rename_axis("row").reset_index().sort_values("due")
-    have = prices[["coin_id", "ts", "current_price"]].dropna().assign(coin_id=lambda f: f.coin_id.astype("string"), ts=lambda f: us(f.ts)).query("current_price > 0").sort_values("ts").rename(columns=dict(ts="price_after_ts", current_price="price_after"))
-    hit = pd.merge_asof(want, have, left_on="due", right_on="price_after_ts", by="coin_id", direction="nearest", tolerance=pd.Timedelta(WITHIN)).sort_values("row", ignore_index=True).drop(columns=["row", "due"])
-    hit["change_pct"] = 100*(hit.price_after/hit.current_price.where(hit.current_price > 0) - 1)
-    return hit.assign(crash=(hit.change_pct <= crash_pct).astype("boolean").where(hit.change_pct.notna()))
+    want = (
+        predictions.reset_index(drop=True)
+        .assign(
+            coin_id=predictions.coin_id.astype("string").array,
+            due=us(predictions.ts) + pd.Timedelta(hours=hours),
+        )
+        .rename_axis("row")
+        .reset_index()
+        .sort_values("due")
+    )
+    have = (
+        prices[["coin_id", "ts", "current_price"]]
+        .dropna()
+        .assign(coin_id=lambda f: f.coin_id.astype("string"), ts=lambda f: us(f.ts))
+        .query("current_price > 0")
+        .sort_values("ts")
+        .rename(columns=dict(ts="price_after_ts", current_price="price_after"))
+    )
+    hit = (
+        pd.merge_asof(
+            want,
+            have,
+            left_on="due",
+            right_on="price_after_ts",
+            by="coin_id",
+            direction="nearest",
+            tolerance=pd.Timedelta(WITHIN),
+        )
+        .sort_values("row", ignore_index=True)
+        .drop(columns=["row", "due"])
+    )
+    hit["change_pct"] = 100 * (hit.price_after / hit.current_price.where(hit.current_price > 0) - 1)
+    return hit.assign(
+        crash=(hit.change_pct <= crash_pct).astype("boolean").where(hit.change_pct.notna())
+    )
+
 
 # %% ../nbs/06_outcomes.ipynb #b73feaaf
-TARGETS = dict(crash_recall=(">=", .5), anomaly_precision=(">=", .3), false_alarm_rate=("<=", .7))
+TARGETS = dict(
+    crash_recall=(">=", 0.5), anomaly_precision=(">=", 0.3), false_alarm_rate=("<=", 0.7)
+)
 
-def wilson(k:int, n:int, z:float=1.96)->tuple[float, float]: # low, high; NaN of nothing
+
+def wilson(k: int, n: int, z: float = 1.96) -> tuple[float, float]:  # low, high; NaN of nothing
     "95 % interval of a share."
-    if not n: return np.nan, np.nan
-    mid, half = (k + z*z/2)/(n + z*z), z*np.sqrt(k*(n - k)/n + z*z/4)/(n + z*z)
+    if not n:
+        return np.nan, np.nan
+    mid, half = (
+        (k + z * z / 2) / (n + z * z),
+        z * np.sqrt(k * (n - k) / n + z * z / 4) / (n + z * z),
+    )
     return float(mid - half), float(mid + half)
 
-def _share(k:int, n:int)->dict: # value (None where n is 0), low, high, k, n
+
+def _share(k: int, n: int) -> dict:  # value (None where n is 0), low, high, k, n
     low, high = wilson(k, n)
-    return dict(value=k/n if n else None, low=None if not n else low, high=None if not n else high, k=k, n=n)
+    return dict(
+        value=k / n if n else None,
+        low=None if not n else low,
+        high=None if not n else high,
+        k=k,
+        n=n,
+    )
+
 
 def outcome_metrics(
-    o:pd.DataFrame   # of `outcomes`, one model version
-)->dict:             # counts, confusion {tp, fp, fn, tn}, shares {value or None, low, high, k, n}, status, message
+    o: pd.DataFrame,  # of `outcomes`, one model version
+) -> (
+    dict
+):  # counts, confusion {tp, fp, fn, tn}, shares {value or None, low, high, k, n}, status, message
     "Confusion matrix, shares and their verdict."
     known = o[o.crash.notna()]
     flag, crash = known.is_anomaly.astype(bool), known.crash.astype(bool)
-    c = dict(tp=int((flag & crash).sum()), fp=int((flag & ~crash).sum()), fn=int((~flag & crash).sum()), tn=int((~flag & ~crash).sum()))
-    shares = dict(crash_recall=_share(c["tp"], c["tp"] + c["fn"]), anomaly_precision=_share(c["tp"], c["tp"] + c["fp"]), false_alarm_rate=_share(c["fp"], c["tp"] + c["fp"]), base_rate=_share(int(crash.sum()), len(known)))
-    ok = {k: None if (v := shares[k]["value"]) is None else bool(v >= t if op == ">=" else v <= t) for k, (op, t) in TARGETS.items()}
-    return dict(predictions=len(o), with_price=len(known), without_price=len(o) - len(known), flagged=int(o.is_anomaly.sum()), confusion=c, **shares, status=ok, message=_message(shares, ok, len(known)))
+    c = dict(
+        tp=int((flag & crash).sum()),
+        fp=int((flag & ~crash).sum()),
+        fn=int((~flag & crash).sum()),
+        tn=int((~flag & ~crash).sum()),
+    )
+    shares = dict(
+        crash_recall=_share(c["tp"], c["tp"] + c["fn"]),
+        anomaly_precision=_share(c["tp"], c["tp"] + c["fp"]),
+        false_alarm_rate=_share(c["fp"], c["tp"] + c["fp"]),
+        base_rate=_share(int(crash.sum()), len(known)),
+    )
+    ok = {
+        k: None if (v := shares[k]["value"]) is None else bool(v >= t if op == ">=" else v <= t)
+        for k, (op, t) in TARGETS.items()
+    }
+    return dict(
+        predictions=len(o),
+        with_price=len(known),
+        without_price=len(o) - len(known),
+        flagged=int(o.is_anomaly.sum()),
+        confusion=c,
+        **shares,
+        status=ok,
+        message=_message(shares, ok, len(known)),
+    )
 
-def outcome_table(metrics:dict[int, dict])->pd.DataFrame: # version -> of `outcome_metrics`
+
+def outcome_table(metrics: dict[int, dict]) -> pd.DataFrame:  # version -> of `outcome_metrics`
     "Outcomes of versions in words: counts, shares with their 95 % intervals, ✓ on target, ⚠ not."
     mark = {True: "✓ ", False: "⚠ ", None: ""}
-    def share(m, k): s = m[k]; return "not enough events" if s["value"] is None else f"{mark[m['status'].get(k)]}{s['value']:.2f} [{s['low']:.2f}, {s['high']:.2f}] of {s['n']}"
-    def column(m): return {"predictions": str(m["predictions"]), "without a price (delisted?)": str(m["without_price"]), "flagged": str(m["flagged"]), **{dict(tp="flagged, crashed", fp="flagged, did not", fn="crashed, not flagged", tn="neither")[k]: str(v) for k, v in m["confusion"].items()}, **{k.replace("_", " "): share(m, k) for k in (*TARGETS, "base_rate")}, "verdict": m["message"]}
+
+    def share(m, k):
+        s = m[k]
+        return (
+            "not enough events"
+            if s["value"] is None
+            else f"{mark[m['status'].get(k)]}{s['value']:.2f} [{s['low']:.2f}, {s['high']:.2f}] of {s['n']}"
+        )
+
+    def column(m):
+        return {
+            "predictions": str(m["predictions"]),
+            "without a price (delisted?)": str(m["without_price"]),
+            "flagged": str(m["flagged"]),
+            **{
+                dict(
+                    tp="flagged, crashed",
+                    fp="flagged, did not",
+                    fn="crashed, not flagged",
+                    tn="neither",
+                )[k]: str(v)
+                for k, v in m["confusion"].items()
+            },
+            **{k.replace("_", " "): share(m, k) for k in (*TARGETS, "base_rate")},
+            "verdict": m["message"],
+        }
+
     return pd.DataFrame({f"v{v}": column(m) for v, m in metrics.items()})
 
-def _message(shares:dict, ok:dict, n:int)->str:
+
+def _message(shares: dict, ok: dict, n: int) -> str:
     "The verdict in words."
-    if not n: return "no prediction has an outcome yet"
-    if shares["base_rate"]["k"] == 0: return f"not enough events: none of {n} predictions was followed by a crash, so recall is not defined"
-    if shares["anomaly_precision"]["n"] == 0: return "nothing was flagged, so precision is not defined"
-    low = [f"{k.replace('_', ' ')} {shares[k]['value']:.2f} of {shares[k]['n']} (target {TARGETS[k][0].replace('>=', '≥').replace('<=', '≤')} {TARGETS[k][1]:g})" for k, v in ok.items() if v is False]
+    if not n:
+        return "no prediction has an outcome yet"
+    if shares["base_rate"]["k"] == 0:
+        return f"not enough events: none of {n} predictions was followed by a crash, so recall is not defined"
+    if shares["anomaly_precision"]["n"] == 0:
+        return "nothing was flagged, so precision is not defined"
+    low = [
+        f"{k.replace('_', ' ')} {shares[k]['value']:.2f} of {shares[k]['n']} (target {TARGETS[k][0].replace('>=', '≥').replace('<=', '≤')} {TARGETS[k][1]:g})"
+        for k, v in ok.items()
+        if v is False
+    ]
     return "shows predictive value" if not low else "off target: " + ", ".join(low)

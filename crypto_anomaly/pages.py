@@ -9,138 +9,380 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader
 from .workspace import CryptoAnomalyError, Workspace, utcnow
 from .data import DataError, lake_quality, read_snapshots
-from .plots import coin_history, contributions, foresight_history, live_prices, market_map, money, once_in, percent, price_change_heatmap, quality_report, score_history
+from crypto_anomaly.plots import (
+    coin_history,
+    contributions,
+    foresight_history,
+    live_prices,
+    market_map,
+    money,
+    once_in,
+    percent,
+    price_change_heatmap,
+    quality_report,
+    score_history,
+)
 from .registry import Registry
 from .scan import Scan, find_coin, market_overview, read_predictions
 from .trial import exclusive, trial
 from .alerts import alerts
 from .pipeline import stages
 from .live import Trades, coin_trades, demo_data
-from .catalog import beside, changes, columns, data_assets, datasets, flows, model_detail, model_versions, report_path, snapshot_stats, workflow
+from crypto_anomaly.catalog import (
+    beside,
+    changes,
+    columns,
+    data_assets,
+    datasets,
+    flows,
+    model_detail,
+    model_versions,
+    report_path,
+    snapshot_stats,
+    workflow,
+)
 
 # %% auto #0
-__all__ = ['Source', 'ago', 'render', 'overview', 'coins_page', 'coin_page', 'models_page', 'version_page', 'error_page',
-           'data_page', 'cards_page', 'live_page']
+__all__ = [
+    "Source",
+    "ago",
+    "render",
+    "overview",
+    "coins_page",
+    "coin_page",
+    "models_page",
+    "version_page",
+    "error_page",
+    "data_page",
+    "cards_page",
+    "live_page",
+]
+
 
 # %% ../nbs/13_pages.ipynb #5fe30cd6
 class Source(Protocol):
     "What a page needs to know of the app."
-    ws:Workspace
-    registry:Registry
-    trades:Trades
-    def scan(self)->Scan: ...
-    def pulse(self)->str: ...
 
-_templates = Environment(loader=PackageLoader("crypto_anomaly"), autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    ws: Workspace
+    registry: Registry
+    trades: Trades
+
+    def scan(self) -> Scan: ...
+    def pulse(self) -> str: ...
+
+
+_templates = Environment(
+    loader=PackageLoader("crypto_anomaly"), autoescape=True, trim_blocks=True, lstrip_blocks=True
+)
 _number = lambda x: float("nan") if x is None else float(x)
-_templates.globals.update(money=lambda x: money(_number(x)), percent=lambda x: percent(_number(x)), once_in=lambda p: once_in(_number(p)))
+_templates.globals.update(
+    money=lambda x: money(_number(x)),
+    percent=lambda x: percent(_number(x)),
+    once_in=lambda p: once_in(_number(p)),
+)
 
-def ago(t:pd.Timestamp)->str:
+
+def ago(t: pd.Timestamp) -> str:
     "How long ago, for people."
-    m = (utcnow() - t).total_seconds()/60
-    return "just now" if m < 1 else f"{m:.0f} min ago" if m < 90 else f"{m/60:.0f} h ago" if m < 48*60 else f"{m/1440:.0f} days ago"
+    m = (utcnow() - t).total_seconds() / 60
+    return (
+        "just now"
+        if m < 1
+        else f"{m:.0f} min ago"
+        if m < 90
+        else f"{m / 60:.0f} h ago"
+        if m < 48 * 60
+        else f"{m / 1440:.0f} days ago"
+    )
 
-def render(it:Source, template:str, here:str, *, figures:dict|None=None, **facts)->str:
+
+def render(it: Source, template: str, here: str, *, figures: dict | None = None, **facts) -> str:
     "A page; figures go in as JSON that cannot end its script element."
-    drawn = {k: f.to_json().replace("</", "<\\/") for k, f in (figures or {}).items() if f is not None}
-    return _templates.get_template(template).render(ws=it.ws, pulse=it.pulse(), here=here, figures=drawn, **facts)
+    drawn = {
+        k: f.to_json().replace("</", "<\\/") for k, f in (figures or {}).items() if f is not None
+    }
+    return _templates.get_template(template).render(
+        ws=it.ws, pulse=it.pulse(), here=here, figures=drawn, **facts
+    )
+
 
 # %% ../nbs/13_pages.ipynb #d25c3bd1
-def _seen(s:Scan)->dict:
+def _seen(s: Scan) -> dict:
     "What a page says of a scan: whose, when, how old."
-    return dict(as_of=f"{s.as_of:%Y-%m-%d %H:%M}", age=ago(s.as_of), version=s.served.version, note=s.served.note, n_anomalies=len(s.anomalies))
+    return dict(
+        as_of=f"{s.as_of:%Y-%m-%d %H:%M}",
+        age=ago(s.as_of),
+        version=s.served.version,
+        note=s.served.note,
+        n_anomalies=len(s.anomalies),
+    )
+
 
 _CHANGES = ["price_change_pct_1h", "price_change_pct_24h", "price_change_pct_7d"]
 
-def overview(it:Source)->str:
-    "Is anything strange, who says so, what awaits a decision?"
-    known = dict(alerts=alerts(it.registry, status="open", limit=10), workflow=workflow(), runs=flows(it.ws, it.registry, 8).flows, requests=it.registry.open_requests())
-    try: s = it.scan()
-    except CryptoAnomalyError as e: return render(it, "overview.html", "/", problem=str(e), n_anomalies="No", **known)
-    v, top = s.served.version, s.features.sort_values("market_cap", ascending=False, na_position="last", ignore_index=True)
-    judged = it.registry.lineage(v["version"])["evaluations"]
-    return render(it, "overview.html", "/", **_seen(s), **known, market=market_overview(s), rows=s.anomalies.head(10).to_dict("records"), contamination=s.served.model.contamination, evaluation=judged[-1] if judged else None,
-                  figures=dict(map=market_map(s.table), heat=price_change_heatmap(top, _CHANGES)))
 
-def coins_page(it:Source)->str:
+def overview(it: Source) -> str:
+    "Is anything strange, who says so, what awaits a decision?"
+    known = dict(
+        alerts=alerts(it.registry, status="open", limit=10),
+        workflow=workflow(),
+        runs=flows(it.ws, it.registry, 8).flows,
+        requests=it.registry.open_requests(),
+    )
+    try:
+        s = it.scan()
+    except CryptoAnomalyError as e:
+        return render(it, "overview.html", "/", problem=str(e), n_anomalies="No", **known)
+    v, top = (
+        s.served.version,
+        s.features.sort_values(
+            "market_cap", ascending=False, na_position="last", ignore_index=True
+        ),
+    )
+    judged = it.registry.lineage(v["version"])["evaluations"]
+    return render(
+        it,
+        "overview.html",
+        "/",
+        **_seen(s),
+        **known,
+        market=market_overview(s),
+        rows=s.anomalies.head(10).to_dict("records"),
+        contamination=s.served.model.contamination,
+        evaluation=judged[-1] if judged else None,
+        figures=dict(map=market_map(s.table), heat=price_change_heatmap(top, _CHANGES)),
+    )
+
+
+def coins_page(it: Source) -> str:
     "Which coins, how strange, why?"
-    try: s = it.scan()
-    except CryptoAnomalyError as e: return render(it, "coins.html", "/coins", problem=str(e))
-    rows = s.table.merge(s.anomalies[["coin_id", "reason"]], on="coin_id", how="left").astype(object)
-    top = s.features.sort_values("market_cap", ascending=False, na_position="last", ignore_index=True)
-    return render(it, "coins.html", "/coins", **_seen(s), rows=rows.where(rows.notna(), None).to_dict("records"), figures=dict(heat=price_change_heatmap(top, _CHANGES, top=25)))
+    try:
+        s = it.scan()
+    except CryptoAnomalyError as e:
+        return render(it, "coins.html", "/coins", problem=str(e))
+    rows = s.table.merge(s.anomalies[["coin_id", "reason"]], on="coin_id", how="left").astype(
+        object
+    )
+    top = s.features.sort_values(
+        "market_cap", ascending=False, na_position="last", ignore_index=True
+    )
+    return render(
+        it,
+        "coins.html",
+        "/coins",
+        **_seen(s),
+        rows=rows.where(rows.notna(), None).to_dict("records"),
+        figures=dict(heat=price_change_heatmap(top, _CHANGES, top=25)),
+    )
+
 
 # %% ../nbs/13_pages.ipynb #01d30cdd
-def coin_page(it:Source, coin:str, days:float=7)->str:
+def coin_page(it: Source, coin: str, days: float = 7) -> str:
     "One coin: price, scores, explanation, what would make it normal."
-    try: s = it.scan()
-    except CryptoAnomalyError as e: return render(it, "coin.html", "/coins", problem=str(e), coin=dict(name=coin))
+    try:
+        s = it.scan()
+    except CryptoAnomalyError as e:
+        return render(it, "coin.html", "/coins", problem=str(e), coin=dict(name=coin))
     id_, since = find_coin(s.features, coin), s.as_of - pd.Timedelta(days=days)
     row, why, like = s.table[s.table.coin_id == id_].iloc[0], s.explain(id_), s.nearest_normal(id_)
-    prices = read_snapshots(it.ws, start=since, end=s.as_of, columns=["current_price"]).query("coin_id == @id_")
-    said = read_predictions(it.ws, start=since).query("coin_id == @id_ and model_version == @s.served.version['version']").sort_values("ts")
+    prices = read_snapshots(it.ws, start=since, end=s.as_of, columns=["current_price"]).query(
+        "coin_id == @id_"
+    )
+    said = (
+        read_predictions(it.ws, start=since)
+        .query("coin_id == @id_ and model_version == @s.served.version['version']")
+        .sort_values("ts")
+    )
     flagged = said.ts[said.is_anomaly.astype(bool)]
-    figures = dict(price=coin_history(prices, flagged), scores=score_history(said, s.served.model.threshold) if len(said) > 1 else None, why=contributions(why, title="Share of its strangeness") if len(why) else None)
-    return render(it, "coin.html", "/coins", **_seen(s), coin=row.to_dict(), threshold=s.served.model.threshold, market_move=s.market_move, reasons=why.to_dict("records"), counterfactual=s.counterfactual(id_), nearest=like.coin_id.tolist(), live=coin_trades(it.trades, row.symbol), figures=figures)
+    figures = dict(
+        price=coin_history(prices, flagged),
+        scores=score_history(said, s.served.model.threshold) if len(said) > 1 else None,
+        why=contributions(why, title="Share of its strangeness") if len(why) else None,
+    )
+    return render(
+        it,
+        "coin.html",
+        "/coins",
+        **_seen(s),
+        coin=row.to_dict(),
+        threshold=s.served.model.threshold,
+        market_move=s.market_move,
+        reasons=why.to_dict("records"),
+        counterfactual=s.counterfactual(id_),
+        nearest=like.coin_id.tolist(),
+        live=coin_trades(it.trades, row.symbol),
+        figures=figures,
+    )
+
 
 # %% ../nbs/13_pages.ipynb #0ff95188
-def _queue(it:Source, r:Registry)->list[dict]:
+def _queue(it: Source, r: Registry) -> list[dict]:
     "Requests for one model with what a person needs to decide."
     champion = r.champion() and r.lineage("champion")
-    def one(q:dict)->dict:
+
+    def one(q: dict) -> dict:
         v, e = r.resolve(q["version"]), q["evaluation"]
-        return q | dict(model=r.model, status=v["status"], change=changes(v, champion), gates=e["gates"], metrics=e["metrics"], comparison=e["metrics"].get("comparison"), report=report_path(it.ws, e["run_id"], "evaluate" if r is it.registry else "evaluate_trades"))
+        return q | dict(
+            model=r.model,
+            status=v["status"],
+            change=changes(v, champion),
+            gates=e["gates"],
+            metrics=e["metrics"],
+            comparison=e["metrics"].get("comparison"),
+            report=report_path(
+                it.ws, e["run_id"], "evaluate" if r is it.registry else "evaluate_trades"
+            ),
+        )
+
     return [one(q) for q in r.open_requests(approved=True)]
 
-def _trial(it:Source)->dict:
-    "What the trial has shown so far, when there is one."
-    if not {"champion", "challenger"} <= it.registry.aliases().keys(): return {}
-    t = trial(it.ws, model=it.registry.model)
-    lines = t["by_day"].set_axis([f"v{t['version']}", f"v{t['champion']} (champion)"], axis=1) if t["moments"] else []
-    try: only = exclusive(it.ws, model=it.registry.model).head(5).to_dict("records")
-    except DataError: only = []     # no snapshot yet
-    return dict(trial=t, exclusive=only, figure=foresight_history(lines) if len(lines) > 1 else None)
 
-def models_page(it:Source, a:str="", b:str="")->str:
+def _trial(it: Source) -> dict:
+    "What the trial has shown so far, when there is one."
+    if not {"champion", "challenger"} <= it.registry.aliases().keys():
+        return {}
+    t = trial(it.ws, model=it.registry.model)
+    lines = (
+        t["by_day"].set_axis([f"v{t['version']}", f"v{t['champion']} (champion)"], axis=1)
+        if t["moments"]
+        else []
+    )
+    try:
+        only = exclusive(it.ws, model=it.registry.model).head(5).to_dict("records")
+    except DataError:
+        only = []  # no snapshot yet
+    return dict(
+        trial=t, exclusive=only, figure=foresight_history(lines) if len(lines) > 1 else None
+    )
+
+
+def models_page(it: Source, a: str = "", b: str = "") -> str:
     "Who is champion, on what evidence, what is next?"
     r, shown = it.registry, {}
     versions = model_versions(r, 30).versions
     if a and b:
         two = {f"v{s['version']}": s for s in (r.lineage(a), r.lineage(b))}
-        a, b, table = *(list(two)*2)[:2], beside(two)
-        shown = dict(a=a, b=b, compared=[(k, x.iloc[0], x.iloc[1 if len(two) > 1 else 0], x.get("difference", "=")) for k, x in table.iterrows()])
+        a, b, table = *(list(two) * 2)[:2], beside(two)
+        shown = dict(
+            a=a,
+            b=b,
+            compared=[
+                (k, x.iloc[0], x.iloc[1 if len(two) > 1 else 0], x.get("difference", "="))
+                for k, x in table.iterrows()
+            ],
+        )
     champion = model_detail(r, "champion") if r.champion() else None
-    born = pd.Timestamp(champion.training_timestamp or r.champion()["created_at"]) if champion else None
+    born = (
+        pd.Timestamp(champion.training_timestamp or r.champion()["created_at"])
+        if champion
+        else None
+    )
     tried, seen = _trial(it), r.lineage("champion")["outcomes"] if champion else []
-    return render(it, "models.html", "/models", champion=champion, outcomes=seen[-1] if seen else None, days=(utcnow() - born).days if champion else 0, model=r.model, versions=versions, queue=_queue(it, r) + _queue(it, it.trades.registry), trade_versions=model_versions(it.trades.registry, 10).versions, trade_model=it.trades.registry.model, figures=dict(trial=tried.pop("figure", None)), **tried, **shown)
+    return render(
+        it,
+        "models.html",
+        "/models",
+        champion=champion,
+        outcomes=seen[-1] if seen else None,
+        days=(utcnow() - born).days if champion else 0,
+        model=r.model,
+        versions=versions,
+        queue=_queue(it, r) + _queue(it, it.trades.registry),
+        trade_versions=model_versions(it.trades.registry, 10).versions,
+        trade_model=it.trades.registry.model,
+        figures=dict(trial=tried.pop("figure", None)),
+        **tried,
+        **shown,
+    )
 
-def version_page(it:Source, ref:str, model:str|None=None)->str:
+
+def version_page(it: Source, ref: str, model: str | None = None) -> str:
     "Everything known of one version."
     r = it.trades.registry if model == it.trades.registry.model else it.registry
     v = r.lineage(ref)
-    known = {k: v.get(k) for k in ("data_source", "training_samples", "data_snapshot_start", "data_snapshot_end", "data_snapshot_count", "dataset_hash", "anomaly_rate", "hyperparameters", "code_version", "artifact_sha256", "training_run_id", "promotion_timestamp", "approved_by", "replaced_version", "used_by")}
-    return render(it, "version.html", "/models", v=v, lineage=known, report=report_path(it.ws, v["training_run_id"], "train" if r is it.registry else "train_trades"))
+    known = {
+        k: v.get(k)
+        for k in (
+            "data_source",
+            "training_samples",
+            "data_snapshot_start",
+            "data_snapshot_end",
+            "data_snapshot_count",
+            "dataset_hash",
+            "anomaly_rate",
+            "hyperparameters",
+            "code_version",
+            "artifact_sha256",
+            "training_run_id",
+            "promotion_timestamp",
+            "approved_by",
+            "replaced_version",
+            "used_by",
+        )
+    }
+    return render(
+        it,
+        "version.html",
+        "/models",
+        v=v,
+        lineage=known,
+        report=report_path(
+            it.ws, v["training_run_id"], "train" if r is it.registry else "train_trades"
+        ),
+    )
 
-def error_page(it:Source, title:str, detail:str)->str:
+
+def error_page(it: Source, title: str, detail: str) -> str:
     "What went wrong, for a browser."
     return render(it, "base.html", "", problem=detail, problem_title=title)
 
+
 # %% ../nbs/13_pages.ipynb #a252a5dd
-def data_page(it:Source)->str:
+def data_page(it: Source) -> str:
     "What is stored, and is it all there?"
     stats = snapshot_stats(it.ws)
     figures = dict(quality=quality_report(lake_quality(it.ws, hours=168))) if stats.count else {}
-    return render(it, "data.html", "/data", stats=stats, datasets=datasets(it.ws).datasets, assets=data_assets(it.registry).assets, columns=columns(), figures=figures)
+    return render(
+        it,
+        "data.html",
+        "/data",
+        stats=stats,
+        datasets=datasets(it.ws).datasets,
+        assets=data_assets(it.registry).assets,
+        columns=columns(),
+        figures=figures,
+    )
 
-def cards_page(it:Source, left:str="", right:str="")->str:
+
+def cards_page(it: Source, left: str = "", right: str = "") -> str:
     "What has been run, and what came of it?"
     runs = flows(it.ws, it.registry, 60).flows
     newest = {stage: next((r for r in runs if r.flow == stage), None) for stage in stages()}
     reports = [r for r in runs if r.report]
     pick = {r.run_id: r for r in reports}
-    return render(it, "cards.html", "/cards", runs=runs[:20], newest=newest, reports=reports, left=left, right=right, shown=[pick[x] for x in (left, right) if x in pick])
+    return render(
+        it,
+        "cards.html",
+        "/cards",
+        runs=runs[:20],
+        newest=newest,
+        reports=reports,
+        left=left,
+        right=right,
+        shown=[pick[x] for x in (left, right) if x in pick],
+    )
 
-def live_page(it:Source, product:str|None=None)->str:
+
+def live_page(it: Source, product: str | None = None) -> str:
     "Is a crowd pushing a price now? The page keeps itself up to date."
     d = demo_data(it.trades, product)
-    return render(it, "live.html", "/live", d=d, gaps=it.trades.store.gaps(limit=8), figures=dict(prices=live_prices(d.times, d.prices, d.alarms, d.product or "")) if d.product else {})
+    return render(
+        it,
+        "live.html",
+        "/live",
+        d=d,
+        gaps=it.trades.store.gaps(limit=8),
+        figures=dict(prices=live_prices(d.times, d.prices, d.alarms, d.product or ""))
+        if d.product
+        else {},
+    )

@@ -8,7 +8,13 @@ import asyncio, json, logging, subprocess, sys
 from html import escape
 import ipywidgets as W, numpy as np, pandas as pd, sqlalchemy as sa
 from .workspace import CryptoAnomalyError, Workspace, open_workspace, write_atomic
-from .plots import COLORS, foresight_history, gates_table, recall_heatmap, score_distributions
+from crypto_anomaly.plots import (
+    COLORS,
+    foresight_history,
+    gates_table,
+    recall_heatmap,
+    score_distributions,
+)
 from .data import read_dataset
 from .registry import RegistryError, open_registry
 from .scan import load_served
@@ -18,237 +24,600 @@ from .alerts import FEEDBACK, AlertError, alerts, feedback
 from .catalog import OUTCOMES, as_text, beside, changes, planted_found, verdicts
 
 # %% auto #0
-__all__ = ['STYLE', 'DECISIONS', 'TABS', 'log', 'scored', 'PromotionPanel', 'desk_command', 'run_desk']
+__all__ = [
+    "STYLE",
+    "DECISIONS",
+    "TABS",
+    "log",
+    "scored",
+    "PromotionPanel",
+    "desk_command",
+    "run_desk",
+]
 
 # %% ../nbs/12_panel.ipynb #f0ae4956
-STYLE = "<style>" + f".desk{{--champion:{COLORS['champion']};--challenger:{COLORS['challenger']};--anomaly:{COLORS['anomaly']};--warning:{COLORS['warning']}}}" + """
+STYLE = (
+    "<style>"
+    + f".desk{{--champion:{COLORS['champion']};--challenger:{COLORS['challenger']};--anomaly:{COLORS['anomaly']};--warning:{COLORS['warning']}}}"
+    + """
 .desk{font:14px/1.5 system-ui,sans-serif;color:var(--jp-ui-font-color1);max-width:1240px}.desk .widget-html-content{line-height:1.5}.desk h2{font-size:16px;margin:0 0 4px}.desk p{margin:0 0 8px}.desk a{color:#2563eb;text-decoration:underline}
 .desk .muted{color:var(--jp-ui-font-color2)}.desk .pill{padding:0 8px;border-radius:12px;border:1px solid currentColor}.desk .champion,.desk .ok{color:var(--champion)}.desk .challenger{color:var(--challenger)}.desk .bad{color:var(--anomaly)}.desk .warning{color:var(--warning)}
 .desk .tiles{display:grid;grid-template-columns:repeat(4,1fr);gap:8px}.desk .tile{border:1px solid var(--jp-border-color2);border-radius:8px;padding:8px 12px;line-height:1.4}.desk .tile b{display:block;font-size:20px}
 .desk table{border-collapse:collapse;font-variant-numeric:tabular-nums}.desk th,.desk td{padding:4px 12px 4px 0;border:0;border-bottom:1px solid var(--jp-border-color2);text-align:left;vertical-align:top;white-space:normal;overflow-wrap:anywhere;max-width:420px}.desk th{font-weight:600;color:var(--jp-ui-font-color2)}
 .desk .note{border-left:4px solid var(--warning);padding:4px 12px}.desk .said{border-left:4px solid currentColor;padding:4px 12px}
 </style>"""
+)
 
-def _pill(status:str)->str: return f'<span class="pill {status}">{status}</span>'
 
-def _table(f:pd.DataFrame, **kw)->str: return f.to_html(border=0, **kw) if len(f) else '<p class="muted">nothing yet</p>'
+def _pill(status: str) -> str:
+    return f'<span class="pill {status}">{status}</span>'
 
-def _html(body:str="")->W.HTML: return W.HTML(body)
 
-def _figure(f)->W.Output:
+def _table(f: pd.DataFrame, **kw) -> str:
+    return f.to_html(border=0, **kw) if len(f) else '<p class="muted">nothing yet</p>'
+
+
+def _html(body: str = "") -> W.HTML:
+    return W.HTML(body)
+
+
+def _figure(f) -> W.Output:
     "A figure as a widget."
-    data = {"application/vnd.plotly.v1+json": json.loads(f.to_json()), "text/plain": f.layout.title.text}
+    data = {
+        "application/vnd.plotly.v1+json": json.loads(f.to_json()),
+        "text/plain": f.layout.title.text,
+    }
     return W.Output(outputs=({"output_type": "display_data", "metadata": {}, "data": data},))
 
+
 # %% ../nbs/12_panel.ipynb #4db8d52a
-def scored(ws:Workspace, version:int, dataset:str, model:str)->tuple[np.ndarray, np.ndarray, float]|None:
+def scored(
+    ws: Workspace, version: int, dataset: str, model: str
+) -> tuple[np.ndarray, np.ndarray, float] | None:
     "Scores and flags of a version on a holdout, and its threshold; None when the holdout is not a stored one."
     name, _, number = dataset.partition(":v")
-    if name != "eval_holdout": return None
+    if name != "eval_holdout":
+        return None
     s = load_served(ws, version, registry=open_registry(ws, model))
     p = s.model.predict(read_dataset(ws, name, number)[0])
     return p.score.to_numpy(), p.is_anomaly.to_numpy(bool), s.model.threshold
 
-def _tab_versions(p, s, champion)->list[W.Widget]:
+
+def _tab_versions(p, s, champion) -> list[W.Widget]:
     names, known = {}, p.registry.list_model_versions(50)
-    for alias, v in p.registry.aliases().items(): names.setdefault(v, []).append(alias)
-    rows = [{"version": f"v{v['version']}", "status": v["status"], "aliases": ", ".join(names.get(v["version"], [])), "detector": v.get("algorithm"), "settings": as_text(v.get("hyperparameters")), "flagged": as_text(v.get("anomaly_rate")), "rows": as_text(v.get("training_samples")), "trained on": v.get("data_source"), "trained at": as_text(v["created_at"])} for v in known]
+    for alias, v in p.registry.aliases().items():
+        names.setdefault(v, []).append(alias)
+    rows = [
+        {
+            "version": f"v{v['version']}",
+            "status": v["status"],
+            "aliases": ", ".join(names.get(v["version"], [])),
+            "detector": v.get("algorithm"),
+            "settings": as_text(v.get("hyperparameters")),
+            "flagged": as_text(v.get("anomaly_rate")),
+            "rows": as_text(v.get("training_samples")),
+            "trained on": v.get("data_source"),
+            "trained at": as_text(v["created_at"]),
+        }
+        for v in known
+    ]
     options = [f"v{v['version']}" for v in known]
-    a, b, seen = W.Dropdown(options=options, value=f"v{s['version']}", description="Compare"), W.Dropdown(options=options, value=f"v{(champion or s)['version']}", description="with"), _html()
-    def show(_=None): seen.value = _table(beside({x: p.registry.lineage(x) for x in dict.fromkeys((a.value, b.value))}))
-    for w in (a, b): w.observe(show, "value")
+    a, b, seen = (
+        W.Dropdown(options=options, value=f"v{s['version']}", description="Compare"),
+        W.Dropdown(options=options, value=f"v{(champion or s)['version']}", description="with"),
+        _html(),
+    )
+
+    def show(_=None):
+        seen.value = _table(
+            beside({x: p.registry.lineage(x) for x in dict.fromkeys((a.value, b.value))})
+        )
+
+    for w in (a, b):
+        w.observe(show, "value")
     show()
     return [_html(_table(pd.DataFrame(rows), index=False)), W.HBox([a, b]), seen]
 
-def _tab_beside(p, s, champion)->list[W.Widget]: return [_html(_table(beside(p.stories(s, champion))))]
 
-def _tab_gates(p, s, champion)->list[W.Widget]:
+def _tab_beside(p, s, champion) -> list[W.Widget]:
+    return [_html(_table(beside(p.stories(s, champion))))]
+
+
+def _tab_gates(p, s, champion) -> list[W.Widget]:
     g, other = gates_table(s["evaluations"][-1]["gates"]), (champion or s)["evaluations"]
-    if len(p.stories(s, champion)) > 1 and other: g.insert(2, f"v{champion['version']} (champion)", gates_table(other[-1]["gates"]).actual.reindex(g.index).fillna("–"))
+    if len(p.stories(s, champion)) > 1 and other:
+        g.insert(
+            2,
+            f"v{champion['version']} (champion)",
+            gates_table(other[-1]["gates"]).actual.reindex(g.index).fillna("–"),
+        )
     return [_html(_table(g.reset_index(), index=False))]
 
-def _tab_planted(p, s, champion)->list[W.Widget]:
+
+def _tab_planted(p, s, champion) -> list[W.Widget]:
     found = planted_found(p.stories(s, champion))
-    return [_figure(recall_heatmap(found, title="Which planted events does each find, at its own alert rate?"))] if found else [_html("the holdout was too short to plant events into it")]
+    return (
+        [
+            _figure(
+                recall_heatmap(
+                    found, title="Which planted events does each find, at its own alert rate?"
+                )
+            )
+        ]
+        if found
+        else [_html("the holdout was too short to plant events into it")]
+    )
 
-def _tab_scores(p, s, champion)->list[W.Widget]:
+
+def _tab_scores(p, s, champion) -> list[W.Widget]:
     on = s["evaluations"][-1]["dataset"]
-    models = {name: got for name, x in p.stories(s, champion).items() if (got := p.scored(x["version"], on))}
-    return [_figure(score_distributions(models, title=f"{on}: how far do the flagged rows stand apart?"))] if models else [_html(f"judged on {escape(on)}, which is not stored; see the executed notebook")]
+    models = {
+        name: got
+        for name, x in p.stories(s, champion).items()
+        if (got := p.scored(x["version"], on))
+    }
+    return (
+        [
+            _figure(
+                score_distributions(models, title=f"{on}: how far do the flagged rows stand apart?")
+            )
+        ]
+        if models
+        else [_html(f"judged on {escape(on)}, which is not stored; see the executed notebook")]
+    )
 
-def _tab_trial(p, s, champion)->list[W.Widget]:
-    if champion is None or s["version"] == champion["version"]: return [_html("A trial compares with a champion, and there is none yet.")]
+
+def _tab_trial(p, s, champion) -> list[W.Widget]:
+    if champion is None or s["version"] == champion["version"]:
+        return [_html("A trial compares with a champion, and there is none yet.")]
     t = trial(p.ws, s["version"], champion["version"], model=p.registry.model)
-    how = "" if s["status"] == "challenger" else f"<p>v{s['version']} is not on trial. “Try it first” lets every scan score it in shadow; the champion goes on serving.</p>"
-    if not t["moments"]: return [_html(f"{how}<p>{t['message']}</p>")]
-    shares = {"moments scored by both": t["moments"], "days with known outcomes": t["days"], "judged alike": f"{t['agreement']:.1%}", "overlap of what they flag": f"{t['overlap']:.0%}", "rank correlation": f"{t['rank_correlation']:.2f}",
-              f"v{s['version']} flags": f"{t['anomaly_rate']:.1%}", f"v{champion['version']} flags": f"{t['compared_anomaly_rate']:.1%}"}
-    lines = t["by_day"].rename(columns=dict(score=f"v{s['version']}", score_b=f"v{champion['version']} (champion)"))
-    return [_html(f"{how}<p><b>{escape(t['message'])}</b></p>{_table(pd.Series(shares).to_frame('so far'))}"), *([_figure(foresight_history(lines))] if len(lines) > 1 else [])]
+    how = (
+        ""
+        if s["status"] == "challenger"
+        else f"<p>v{s['version']} is not on trial. “Try it first” lets every scan score it in shadow; the champion goes on serving.</p>"
+    )
+    if not t["moments"]:
+        return [_html(f"{how}<p>{t['message']}</p>")]
+    shares = {
+        "moments scored by both": t["moments"],
+        "days with known outcomes": t["days"],
+        "judged alike": f"{t['agreement']:.1%}",
+        "overlap of what they flag": f"{t['overlap']:.0%}",
+        "rank correlation": f"{t['rank_correlation']:.2f}",
+        f"v{s['version']} flags": f"{t['anomaly_rate']:.1%}",
+        f"v{champion['version']} flags": f"{t['compared_anomaly_rate']:.1%}",
+    }
+    lines = t["by_day"].rename(
+        columns=dict(score=f"v{s['version']}", score_b=f"v{champion['version']} (champion)")
+    )
+    return [
+        _html(
+            f"{how}<p><b>{escape(t['message'])}</b></p>{_table(pd.Series(shares).to_frame('so far'))}"
+        ),
+        *([_figure(foresight_history(lines))] if len(lines) > 1 else []),
+    ]
 
-def _tab_outcomes(p, s, champion)->list[W.Widget]:
-    def row(x): o = x["outcomes"][-1]; return dict(predictions=o["predictions"], flagged=o["flagged"]) | {k.replace("_", " "): "not defined" if o[k]["value"] is None else f"{o[k]['value']:.2f} ({o[k]['k']} of {o[k]['n']})" for k in (*OUTCOMES, "base_rate")} | {"in words": o["message"]}
+
+def _tab_outcomes(p, s, champion) -> list[W.Widget]:
+    def row(x):
+        o = x["outcomes"][-1]
+        return (
+            dict(predictions=o["predictions"], flagged=o["flagged"])
+            | {
+                k.replace("_", " "): "not defined"
+                if o[k]["value"] is None
+                else f"{o[k]['value']:.2f} ({o[k]['k']} of {o[k]['n']})"
+                for k in (*OUTCOMES, "base_rate")
+            }
+            | {"in words": o["message"]}
+        )
+
     known = {name: row(x) for name, x in p.stories(s, champion).items() if x["outcomes"]}
-    return [_html(_table(pd.DataFrame(known)) if known else "Not validated yet: a version gets outcomes a day after it has scored live snapshots (<code>crypto-anomaly run validate_outcomes</code>).")]
+    return [
+        _html(
+            _table(pd.DataFrame(known))
+            if known
+            else "Not validated yet: a version gets outcomes a day after it has scored live snapshots (<code>crypto-anomaly run validate_outcomes</code>)."
+        )
+    ]
 
-def _tab_lineage(p, s, _)->list[W.Widget]:
-    keys = ["training_run_id", "data_source", "dataset_hash", "code_version", "artifact_sha256", "evaluated_by_run_id", "eval_dataset", "created_at"]
-    facts = "".join(f"<tr><th>{k.replace('_', ' ')}</th><td>{escape(str(s.get(k) or '–'))}</td></tr>" for k in keys)
-    runs = "".join(f"<li>{p.report(x)}</li>" for x in (s["training_run_id"], s.get("evaluated_by_run_id")) if x)
-    return [_html(f"<p>Executed notebooks:</p><ul>{runs or '<li>none</li>'}</ul><table>{facts}</table>")]
 
-def _tab_history(p, s, _)->list[W.Widget]:
-    rows = [dict(at=e["at"][:19].replace("T", " "), what=e["kind"].replace("_", " "), version=f"v{e['version']}" if e["version"] else "", who=e["actor"], why=e["payload"].get("reason") or e["payload"].get("notes") or "") for e in p.registry.events(limit=200) if e["kind"] in DECISIONS]
+def _tab_lineage(p, s, _) -> list[W.Widget]:
+    keys = [
+        "training_run_id",
+        "data_source",
+        "dataset_hash",
+        "code_version",
+        "artifact_sha256",
+        "evaluated_by_run_id",
+        "eval_dataset",
+        "created_at",
+    ]
+    facts = "".join(
+        f"<tr><th>{k.replace('_', ' ')}</th><td>{escape(str(s.get(k) or '–'))}</td></tr>"
+        for k in keys
+    )
+    runs = "".join(
+        f"<li>{p.report(x)}</li>" for x in (s["training_run_id"], s.get("evaluated_by_run_id")) if x
+    )
+    return [
+        _html(f"<p>Executed notebooks:</p><ul>{runs or '<li>none</li>'}</ul><table>{facts}</table>")
+    ]
+
+
+def _tab_history(p, s, _) -> list[W.Widget]:
+    rows = [
+        dict(
+            at=e["at"][:19].replace("T", " "),
+            what=e["kind"].replace("_", " "),
+            version=f"v{e['version']}" if e["version"] else "",
+            who=e["actor"],
+            why=e["payload"].get("reason") or e["payload"].get("notes") or "",
+        )
+        for e in p.registry.events(limit=200)
+        if e["kind"] in DECISIONS
+    ]
     return [_html(_table(pd.DataFrame(rows[:30]), index=False))]
 
-def _tab_alerts(p, s, _)->list[W.Widget]:
-    "Open alerts, each with the words that people have for it."
-    def judge(a, **what):
-        try: feedback(p.registry, a["id"], by=p.who.value, **what); said = what.get("says") or "silent for a day"
-        except AlertError as e: said = str(e)
-        p.message.value = f"<p class='said' role='status'>alert {a['id']}: {escape(said)}</p>"
-    def row(a)->W.Widget:
-        buttons = [W.Button(description=d, layout=W.Layout(width="auto")) for d in (*FEEDBACK, "snooze a day")]
-        for b in buttons: b.on_click(lambda b, a=a: judge(a, **(dict(snooze_hours=24) if b.description == "snooze a day" else dict(says=b.description))))
-        return W.VBox([_html(f"<b>{escape(a['key'])}</b> tier {a['tier']}, once in {a['rarity']:,.0f}, since {a['opened_at'][:16].replace('T', ' ')}{' · ' + escape(a['feedback']) if a['feedback'] else ''}<br>{escape(a['reason'])}"), W.HBox(buttons)])
-    return [row(a) for a in alerts(p.registry, status="open")] or [_html("<p class='muted'>no alert is open</p>")]
 
-DECISIONS = {"approval_requested", "model_approved", "model_rejected", "model_promoted", "model_rolled_back", "model_retired", "model_challenged", "trial_ended", "rollback_requested", "alias_moved", "evaluation_passed", "evaluation_failed"}
-TABS = {"Side by side": _tab_beside, "Gates": _tab_gates, "Planted events": _tab_planted, "Scores": _tab_scores, "Trial": _tab_trial, "Outcomes": _tab_outcomes, "Lineage": _tab_lineage, "Versions": _tab_versions, "History": _tab_history, "Alerts": _tab_alerts}
+def _tab_alerts(p, s, _) -> list[W.Widget]:
+    "Open alerts, each with the words that people have for it."
+
+    def judge(a, **what):
+        try:
+            feedback(p.registry, a["id"], by=p.who.value, **what)
+            said = what.get("says") or "silent for a day"
+        except AlertError as e:
+            said = str(e)
+        p.message.value = f"<p class='said' role='status'>alert {a['id']}: {escape(said)}</p>"
+
+    def row(a) -> W.Widget:
+        buttons = [
+            W.Button(description=d, layout=W.Layout(width="auto"))
+            for d in (*FEEDBACK, "snooze a day")
+        ]
+        for b in buttons:
+            b.on_click(
+                lambda b, a=a: judge(
+                    a,
+                    **(
+                        dict(snooze_hours=24)
+                        if b.description == "snooze a day"
+                        else dict(says=b.description)
+                    ),
+                )
+            )
+        return W.VBox(
+            [
+                _html(
+                    f"<b>{escape(a['key'])}</b> tier {a['tier']}, once in {a['rarity']:,.0f}, since {a['opened_at'][:16].replace('T', ' ')}{' · ' + escape(a['feedback']) if a['feedback'] else ''}<br>{escape(a['reason'])}"
+                ),
+                W.HBox(buttons),
+            ]
+        )
+
+    return [row(a) for a in alerts(p.registry, status="open")] or [
+        _html("<p class='muted'>no alert is open</p>")
+    ]
+
+
+DECISIONS = {
+    "approval_requested",
+    "model_approved",
+    "model_rejected",
+    "model_promoted",
+    "model_rolled_back",
+    "model_retired",
+    "model_challenged",
+    "trial_ended",
+    "rollback_requested",
+    "alias_moved",
+    "evaluation_passed",
+    "evaluation_failed",
+}
+TABS = {
+    "Side by side": _tab_beside,
+    "Gates": _tab_gates,
+    "Planted events": _tab_planted,
+    "Scores": _tab_scores,
+    "Trial": _tab_trial,
+    "Outcomes": _tab_outcomes,
+    "Lineage": _tab_lineage,
+    "Versions": _tab_versions,
+    "History": _tab_history,
+    "Alerts": _tab_alerts,
+}
 
 # %% ../nbs/12_panel.ipynb #12a36298
 log = logging.getLogger(__name__)
 
+
 class PromotionPanel(W.VBox):
     "The queue of approval requests, the evidence, and the decision."
-    def __init__(self,
-        ws:Workspace|None=None,     # None = the one of the settings
-        *, model:str="anomaly_detector",
-        who:str="",                 # name to begin with
-        files:str=""                # where executed notebooks can be opened in this browser; '' = show their path
+
+    def __init__(
+        self,
+        ws: Workspace | None = None,  # None = the one of the settings
+        *,
+        model: str = "anomaly_detector",
+        who: str = "",  # name to begin with
+        files: str = "",  # where executed notebooks can be opened in this browser; '' = show their path
     ):
         self.ws = ws or open_workspace()
-        self.registry, self.files, self._seen, self._filled, self._scores = open_registry(self.ws, model), files, None, set(), {}
+        self.registry, self.files, self._seen, self._filled, self._scores = (
+            open_registry(self.ws, model),
+            files,
+            None,
+            set(),
+            {},
+        )
         wide = W.Layout(width="100%")
         self.queue = W.Select(description="", rows=5, layout=wide)
         self.who = W.Text(value=who, placeholder="your name", description="Name", layout=wide)
         self.reason = W.Textarea(placeholder="why", description="Reason", layout=wide, rows=3)
-        self.approve, self.reject = W.Button(description="Approve and promote", button_style="success", layout=wide), W.Button(description="Reject", button_style="danger", layout=wide)
-        self.challenge, self.ask = W.Button(description="Try it first", layout=wide), W.Button(description="Ask again", layout=W.Layout(width="100%"))
+        self.approve, self.reject = (
+            W.Button(description="Approve and promote", button_style="success", layout=wide),
+            W.Button(description="Reject", button_style="danger", layout=wide),
+        )
+        self.challenge, self.ask = (
+            W.Button(description="Try it first", layout=wide),
+            W.Button(description="Ask again", layout=W.Layout(width="100%")),
+        )
         self.head, self.will, self.summary, self.message = _html(), _html(), _html(), _html()
         self.tabs = W.Tab(children=[W.VBox() for _ in TABS], titles=list(TABS), layout=wide)
-        left = W.VBox([_html("<h2>Waiting for a decision</h2>"), self.queue, self.will, self.who, self.reason, self.approve, self.reject, self.challenge, self.ask, self.message], layout=W.Layout(flex="0 0 320px", padding="0 24px 0 0"))
-        super().__init__([_html(STYLE), self.head, W.HBox([left, W.VBox([self.summary, self.tabs], layout=W.Layout(flex="1 1 0", min_width="0", padding="0 8px 0 0"))])])
+        left = W.VBox(
+            [
+                _html("<h2>Waiting for a decision</h2>"),
+                self.queue,
+                self.will,
+                self.who,
+                self.reason,
+                self.approve,
+                self.reject,
+                self.challenge,
+                self.ask,
+                self.message,
+            ],
+            layout=W.Layout(flex="0 0 320px", padding="0 24px 0 0"),
+        )
+        super().__init__(
+            [
+                _html(STYLE),
+                self.head,
+                W.HBox(
+                    [
+                        left,
+                        W.VBox(
+                            [self.summary, self.tabs],
+                            layout=W.Layout(flex="1 1 0", min_width="0", padding="0 8px 0 0"),
+                        ),
+                    ]
+                ),
+            ]
+        )
         self.add_class("desk")
-        for button, verb in ((self.approve, self._approve), (self.reject, self._reject), (self.challenge, self._challenge), (self.ask, self._ask)): button.on_click(lambda _, verb=verb: self._act(verb))
+        for button, verb in (
+            (self.approve, self._approve),
+            (self.reject, self._reject),
+            (self.challenge, self._challenge),
+            (self.ask, self._ask),
+        ):
+            button.on_click(lambda _, verb=verb: self._act(verb))
         self.queue.observe(lambda _: self._drawing or self.show(), "value")
         self.tabs.observe(lambda _: self._fill(), "selected_index")
         self.refresh()
 
     @property
-    def version(self)->int|None: return self.queue.value
-    def scored(self, version:int, dataset:str)->tuple|None:
+    def version(self) -> int | None:
+        return self.queue.value
+
+    def scored(self, version: int, dataset: str) -> tuple | None:
         "Scores of a version on a holdout, computed once."
-        if (version, dataset) not in self._scores: self._scores[version, dataset] = scored(self.ws, version, dataset, self.registry.model)
+        if (version, dataset) not in self._scores:
+            self._scores[version, dataset] = scored(self.ws, version, dataset, self.registry.model)
         return self._scores[version, dataset]
-    def stories(self, s:dict, champion:dict|None)->dict[str, dict]:
+
+    def stories(self, s: dict, champion: dict | None) -> dict[str, dict]:
         "The candidate, and the champion beside it."
-        return {f"v{s['version']}": s} | ({f"v{champion['version']} (champion)": champion} if champion and champion["version"] != s["version"] else {})
-    def report(self, run_id:str)->str:
+        return {f"v{s['version']}": s} | (
+            {f"v{champion['version']} (champion)": champion}
+            if champion and champion["version"] != s["version"]
+            else {}
+        )
+
+    def report(self, run_id: str) -> str:
         "A link to the executed notebook of a run."
         stage = run_id.split("-")[1] if "-" in run_id else ""
-        path = self.ws.runs/run_id/f"{stage}.html"
-        if not path.exists(): return escape(run_id)
-        return f'<a href="{self.files}/{run_id}/{stage}.html" target="_blank">{stage} · {run_id}</a>' if self.files else f"<code>{escape(str(path))}</code>"
+        path = self.ws.runs / run_id / f"{stage}.html"
+        if not path.exists():
+            return escape(run_id)
+        return (
+            f'<a href="{self.files}/{run_id}/{stage}.html" target="_blank">{stage} · {run_id}</a>'
+            if self.files
+            else f"<code>{escape(str(path))}</code>"
+        )
 
-    def refresh(self)->None:
+    def refresh(self) -> None:
         "Look at the registry again; redraw when something has happened."
         newest = (self.registry.events(limit=1) or [dict(id=0)])[0]["id"]
-        if newest == self._seen: return
+        if newest == self._seen:
+            return
         self._seen = newest
-        self.requests = {q["version"]: q for q in sorted(self.registry.open_requests(approved=True), key=lambda q: bool(q["stale"]))}
+        self.requests = {
+            q["version"]: q
+            for q in sorted(
+                self.registry.open_requests(approved=True), key=lambda q: bool(q["stale"])
+            )
+        }
         champion, chosen = self.registry.champion(), self.version
-        who = f"v{champion['version']} {_pill('champion')} {escape(str(champion.get('algorithm')))}" if champion else "<span class='warning'>nobody yet</span>"
+        who = (
+            f"v{champion['version']} {_pill('champion')} {escape(str(champion.get('algorithm')))}"
+            if champion
+            else "<span class='warning'>nobody yet</span>"
+        )
         self.head.value = f"{'<p class=note>Simulated market: every coin and price is invented.</p>' if self.ws.simulated else ''}<p>{escape(self.registry.model)} in workspace {escape(self.ws.name)} · champion: {who}</p>"
         self._drawing = True
-        self.queue.options = [(f"v{v} · {'stale' if q['stale'] else 'approved' if q['decision'] else 'waiting'} · asked {q['requested_at'][:16].replace('T', ' ')}", v) for v, q in self.requests.items()]
+        self.queue.options = [
+            (
+                f"v{v} · {'stale' if q['stale'] else 'approved' if q['decision'] else 'waiting'} · asked {q['requested_at'][:16].replace('T', ' ')}",
+                v,
+            )
+            for v, q in self.requests.items()
+        ]
         self.queue.value = chosen if chosen in self.requests else next(iter(self.requests), None)
         self._drawing = False
         self.show()
 
-    def show(self)->None:
+    def show(self) -> None:
         "Draw the selected candidate."
         q, champion = self.requests.get(self.version), self.registry.champion()
         self._filled.clear()
-        self._story = self.registry.lineage(self.version or (champion or {}).get("version") or "latest") if q or champion or self.registry.list_model_versions(1) else None
+        self._story = (
+            self.registry.lineage(self.version or (champion or {}).get("version") or "latest")
+            if q or champion or self.registry.list_model_versions(1)
+            else None
+        )
         self._champion = self.registry.lineage(champion["version"]) if champion else None
-        if q is None: self._nothing()
+        if q is None:
+            self._nothing()
         else:
-            self.will.value = f"<p class='note'>Stale: {escape(q['stale'])}. Look at the evidence again, then ask again.</p>" if q["stale"] else f"<p>{escape(changes(self._story, self._champion))}</p>"
-            asked = f"asked by {escape(q['requested_by'])}" + (f": {escape(q['notes'])}" if q["notes"] else "") + (f"; approved by {escape(q['decided_by'])}: {escape(q['reason'])}" if q["decision"] else "")
-            tiles = "".join(f"<div class='tile'><span class='muted'>{w}</span><b class='{'bad' if v == 'worse' or v[0] == '✗' else 'ok' if v == 'better' or v[0] == '✓' else ''}'>{v}</b><span class='muted'>{escape(d)}</span></div>" for w, v, d in verdicts(self._story))
+            self.will.value = (
+                f"<p class='note'>Stale: {escape(q['stale'])}. Look at the evidence again, then ask again.</p>"
+                if q["stale"]
+                else f"<p>{escape(changes(self._story, self._champion))}</p>"
+            )
+            asked = (
+                f"asked by {escape(q['requested_by'])}"
+                + (f": {escape(q['notes'])}" if q["notes"] else "")
+                + (
+                    f"; approved by {escape(q['decided_by'])}: {escape(q['reason'])}"
+                    if q["decision"]
+                    else ""
+                )
+            )
+            tiles = "".join(
+                f"<div class='tile'><span class='muted'>{w}</span><b class='{'bad' if v == 'worse' or v[0] == '✗' else 'ok' if v == 'better' or v[0] == '✓' else ''}'>{v}</b><span class='muted'>{escape(d)}</span></div>"
+                for w, v, d in verdicts(self._story)
+            )
             self.summary.value = f"<h2>v{q['version']} {_pill(self._story['status'])} wants to be champion</h2><p class='muted'>{asked} · {self.report(q['evaluation']['run_id'])}</p><div class='tiles'>{tiles}</div>"
-        self.approve.disabled, self.approve.description = q is None or bool(q["stale"]), "Promote" if q and q["decision"] else "Approve and promote"
+        self.approve.disabled, self.approve.description = (
+            q is None or bool(q["stale"]),
+            "Promote" if q and q["decision"] else "Approve and promote",
+        )
         self.reject.disabled = q is None or bool(q["decision"])
-        self.challenge.disabled = q is None or self._champion is None or self._story["status"] != "evaluated"
+        self.challenge.disabled = (
+            q is None or self._champion is None or self._story["status"] != "evaluated"
+        )
         self.ask.layout.display = None if q and q["stale"] else "none"
         self._fill()
 
-    def _nothing(self)->None:
+    def _nothing(self) -> None:
         "What to say when nobody waits."
         self.will.value = "<p class='muted'>Nothing waits for a decision. A candidate that passes its gates appears here by itself: <code>crypto-anomaly pipeline --from train</code></p>"
         s = self._story
-        self.summary.value = f"<h2>v{s['version']} {_pill(s['status'])}</h2><p class='muted'>the newest evidence of the {'champion' if s['status'] == 'champion' else 'newest version'}</p>" if s else "<h2>No model has been trained yet</h2><p class='muted'><code>crypto-anomaly up --once</code></p>"
+        self.summary.value = (
+            f"<h2>v{s['version']} {_pill(s['status'])}</h2><p class='muted'>the newest evidence of the {'champion' if s['status'] == 'champion' else 'newest version'}</p>"
+            if s
+            else "<h2>No model has been trained yet</h2><p class='muted'><code>crypto-anomaly up --once</code></p>"
+        )
 
-    def _fill(self)->None:
+    def _fill(self) -> None:
         "Draw the tab that is looked at, once."
         i, s = self.tabs.selected_index or 0, self._story
-        if i in self._filled: return
+        if i in self._filled:
+            return
         self._filled.add(i)
         name = list(TABS)[i]
-        if s is None or not s["evaluations"] and name not in ("Lineage", "Versions", "History", "Alerts"): self.tabs.children[i].children = [_html("<p class='muted'>no evaluation yet</p>")]; return
-        try: self.tabs.children[i].children = TABS[name](self, s, self._champion)
-        except (CryptoAnomalyError, OSError) as e: self.tabs.children[i].children = [_html(f"<p class='note'>{escape(str(e))}</p>")]
+        if (
+            s is None
+            or not s["evaluations"]
+            and name not in ("Lineage", "Versions", "History", "Alerts")
+        ):
+            self.tabs.children[i].children = [_html("<p class='muted'>no evaluation yet</p>")]
+            return
+        try:
+            self.tabs.children[i].children = TABS[name](self, s, self._champion)
+        except (CryptoAnomalyError, OSError) as e:
+            self.tabs.children[i].children = [_html(f"<p class='note'>{escape(str(e))}</p>")]
 
-    def _act(self, verb)->None:
+    def _act(self, verb) -> None:
         "Call a verb of the registry and say what came of it."
-        try: said, kind = verb(self.version, self.who.value, self.reason.value), "ok"
-        except (RegistryError, sa.exc.SQLAlchemyError) as e: said, kind = str(e).splitlines()[0], "bad"
-        else: self.reason.value = ""
+        try:
+            said, kind = verb(self.version, self.who.value, self.reason.value), "ok"
+        except (RegistryError, sa.exc.SQLAlchemyError) as e:
+            said, kind = str(e).splitlines()[0], "bad"
+        else:
+            self.reason.value = ""
         self._seen = None
         self.refresh()
         self.message.value = f"<p class='said {kind}' role='status'>{escape(said)}</p>"
-    def _approve(self, v, by, reason)->str:
-        if not self.requests[v]["decision"]: self.registry.approve(v, by=by, reason=reason)
+
+    def _approve(self, v, by, reason) -> str:
+        if not self.requests[v]["decision"]:
+            self.registry.approve(v, by=by, reason=reason)
         old = self.registry.promote(v, by=by)["previous_holder"]
         return f"v{v} is champion" + (f", v{old} has retired" if old else "")
-    def _reject(self, v, by, reason)->str: self.registry.reject(v, by=by, reason=reason); return f"v{v} is rejected"
-    def _challenge(self, v, by, reason)->str: self.registry.challenge(v, by=by); return f"v{v} is on trial: scans score it in shadow from now on"
-    def _ask(self, v, by, reason)->str: return f"request {self.registry.request_approval(v, by=by or 'desk')} for v{v} awaits a decision"
 
-    def watch(self, seconds:float=3)->PromotionPanel:
+    def _reject(self, v, by, reason) -> str:
+        self.registry.reject(v, by=by, reason=reason)
+        return f"v{v} is rejected"
+
+    def _challenge(self, v, by, reason) -> str:
+        self.registry.challenge(v, by=by)
+        return f"v{v} is on trial: scans score it in shadow from now on"
+
+    def _ask(self, v, by, reason) -> str:
+        return f"request {self.registry.request_approval(v, by=by or 'desk')} for v{v} awaits a decision"
+
+    def watch(self, seconds: float = 3) -> PromotionPanel:
         "Keep refreshing while the kernel lives."
         self._watcher = asyncio.get_running_loop().create_task(self._watch(seconds))
         return self
-    async def _watch(self, seconds:float)->None:
+
+    async def _watch(self, seconds: float) -> None:
         while True:
             await asyncio.sleep(seconds)
-            try: self.refresh()
-            except (CryptoAnomalyError, OSError, sa.exc.SQLAlchemyError) as e: self.message.value = f"<p class='said bad'>the registry does not answer, trying on: {escape(str(e).splitlines()[0])}</p>"
+            try:
+                self.refresh()
+            except (CryptoAnomalyError, OSError, sa.exc.SQLAlchemyError) as e:
+                self.message.value = f"<p class='said bad'>the registry does not answer, trying on: {escape(str(e).splitlines()[0])}</p>"
+
 
 # %% ../nbs/12_panel.ipynb #99e75760
-def desk_command(ws:Workspace, host:str="127.0.0.1", port:int=8866)->tuple[list[str], dict[str, str]]: # command, variables
+def desk_command(
+    ws: Workspace, host: str = "127.0.0.1", port: int = 8866
+) -> tuple[list[str], dict[str, str]]:  # command, variables
     "How to start the desk: Voilà over `scheduled/promotion_desk.ipynb`, with the token of the workspace."
-    source, desk = scheduled_folder()/"promotion_desk.ipynb", ws.runs/"promotion_desk.ipynb"     # beside the executed notebooks that it links to
-    if not source.exists(): raise PipelineError(f"{source} is missing; install the package again.")
+    source, desk = (
+        scheduled_folder() / "promotion_desk.ipynb",
+        ws.runs / "promotion_desk.ipynb",
+    )  # beside the executed notebooks that it links to
+    if not source.exists():
+        raise PipelineError(f"{source} is missing; install the package again.")
     write_atomic(desk, source.read_text())
-    return [sys.executable, "-m", "voila", str(desk), "--no-browser", f"--port={port}", f"--Voila.ip={host}", f"--Voila.root_dir={ws.runs}", "--Voila.auto_token=True", "--Voila.log_level=WARN",
-            "--VoilaConfiguration.file_allowlist", r".*\.(html|css|js)"], variables(ws) | {"JUPYTER_TOKEN": ws.api_token, "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
+    return [
+        sys.executable,
+        "-m",
+        "voila",
+        str(desk),
+        "--no-browser",
+        f"--port={port}",
+        f"--Voila.ip={host}",
+        f"--Voila.root_dir={ws.runs}",
+        "--Voila.auto_token=True",
+        "--Voila.log_level=WARN",
+        "--VoilaConfiguration.file_allowlist",
+        r".*\.(html|css|js)",
+    ], variables(ws) | {"JUPYTER_TOKEN": ws.api_token, "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
 
-def run_desk(ws:Workspace, host:str="127.0.0.1", port:int=8866)->int: # exit code
+
+def run_desk(ws: Workspace, host: str = "127.0.0.1", port: int = 8866) -> int:  # exit code
     "Serve the desk until stopped."
     import voila  # noqa: F401  a missing package is said before anything starts
+
     command, env = desk_command(ws, host, port)
     with subprocess.Popen(command, env=env) as p:
-        try: return p.wait()
-        finally: p.terminate()
+        try:
+            return p.wait()
+        finally:
+            p.terminate()

@@ -10,11 +10,51 @@ from pathlib import Path
 from typing import Any
 from collections.abc import Callable, Iterator
 import pandas as pd
-from .workspace import CryptoAnomalyError, Workspace, code_version, iso, jsonable, utcnow, write_atomic
-from .data import ATTRIBUTION, DataError, backfill, compact, expired, fetch_history, fetch_market_data, fetch_prices, import_file, newest_moment, read_dataset, read_snapshots, remove, write_snapshot
+from crypto_anomaly.workspace import (
+    CryptoAnomalyError,
+    Workspace,
+    code_version,
+    iso,
+    jsonable,
+    utcnow,
+    write_atomic,
+)
+from crypto_anomaly.data import (
+    ATTRIBUTION,
+    DataError,
+    backfill,
+    compact,
+    expired,
+    fetch_history,
+    fetch_market_data,
+    fetch_prices,
+    import_file,
+    newest_moment,
+    read_dataset,
+    read_snapshots,
+    remove,
+    write_snapshot,
+)
 from .features import INPUT, FeatureConfig, build_datasets, featurize
-from .model import artifact_path, artifacts_before, explain, model_config, reason, remove_artifacts, save_artifact, train
-from .eval import EvalError, compare, compare_planted, drift, evaluate, gate_config, plant
+from crypto_anomaly.model import (
+    artifact_path,
+    artifacts_before,
+    explain,
+    model_config,
+    reason,
+    remove_artifacts,
+    save_artifact,
+    train,
+)
+from crypto_anomaly.eval import (
+    EvalError,
+    compare,
+    compare_planted,
+    drift,
+    evaluate,
+    gate_config,
+    plant,
+)
 from .outcomes import outcome_metrics, outcomes
 from .registry import RegistryError, open_registry
 from .scan import load_served, read_predictions
@@ -24,444 +64,1186 @@ from .bench_trades import read_recordings, trade_benchmark
 from .plots import figure_html, plotly_script
 
 # %% auto #0
-__all__ = ['log', 'RECALL_LOSS', 'STATIC', 'SIMULATED', 'PipelineError', 'ingest', 'record_snapshots', 'backfill_lake',
-           'import_snapshots', 'prune', 'build_dataset', 'train_candidate', 'evaluate_candidate', 'strangest',
-           'validate_outcomes', 'promote_version', 'health_of', 'healthy_champion', 'monitor', 'rollback_drill',
-           'train_trade_candidate', 'evaluate_trade_candidate', 'scheduled_folder', 'stages', 'stage_parameters',
-           'check_parameters', 'notebook_body', 'site_assets', 'page', 'write_report', 'variables', 'inside',
-           'stage_result', 'run_stage']
+__all__ = [
+    "log",
+    "RECALL_LOSS",
+    "STATIC",
+    "SIMULATED",
+    "PipelineError",
+    "ingest",
+    "record_snapshots",
+    "backfill_lake",
+    "import_snapshots",
+    "prune",
+    "build_dataset",
+    "train_candidate",
+    "evaluate_candidate",
+    "strangest",
+    "validate_outcomes",
+    "promote_version",
+    "health_of",
+    "healthy_champion",
+    "monitor",
+    "rollback_drill",
+    "train_trade_candidate",
+    "evaluate_trade_candidate",
+    "scheduled_folder",
+    "stages",
+    "stage_parameters",
+    "check_parameters",
+    "notebook_body",
+    "site_assets",
+    "page",
+    "write_report",
+    "variables",
+    "inside",
+    "stage_result",
+    "run_stage",
+]
 
 # %% ../nbs/11_pipeline.ipynb #f2ade6f4
 log = logging.getLogger(__name__)
 
+
 class PipelineError(CryptoAnomalyError):
     "A stage that could not be run, or that failed; the message says why."
 
+
 # %% ../nbs/11_pipeline.ipynb #83f2906b
-def ingest(ws:Workspace, *, num_coins:int=100, run_id:str="", as_of:pd.Timestamp|None=None, tries:int=3)->tuple[pd.DataFrame, dict]: # the snapshot, facts
+def ingest(
+    ws: Workspace,
+    *,
+    num_coins: int = 100,
+    run_id: str = "",
+    as_of: pd.Timestamp | None = None,
+    tries: int = 3,
+) -> tuple[pd.DataFrame, dict]:  # the snapshot, facts
     "Fetch the market and store it; a snapshot that could not be stored is a failure."
     table = fetch_market_data(ws, num_coins=num_coins, run_id=run_id, as_of=as_of, tries=tries)
     path = write_snapshot(ws, table)
-    facts = dict(coins=len(table), ts=iso(table.ts[0]), source=table.source[0], stored=path is not None, parquet_path=path)
-    if path: record_snapshots(ws, "snapshot_ingested", table, facts | dict(ingest_flow="ingest", ingest_run_id=run_id), run_id=run_id, parquet_path=path, ingest_flow="ingest", ingest_run_id=run_id)
+    facts = dict(
+        coins=len(table),
+        ts=iso(table.ts[0]),
+        source=table.source[0],
+        stored=path is not None,
+        parquet_path=path,
+    )
+    if path:
+        record_snapshots(
+            ws,
+            "snapshot_ingested",
+            table,
+            facts | dict(ingest_flow="ingest", ingest_run_id=run_id),
+            run_id=run_id,
+            parquet_path=path,
+            ingest_flow="ingest",
+            ingest_run_id=run_id,
+        )
     return table, facts
 
-def record_snapshots(ws:Workspace, event:str, rows:pd.DataFrame, payload:dict, *, run_id:str="", **facts)->None:
+
+def record_snapshots(
+    ws: Workspace, event: str, rows: pd.DataFrame, payload: dict, *, run_id: str = "", **facts
+) -> None:
     "Rows that were stored become a version of `market_snapshot`, announced by `event`."
     source = str(rows.source.iloc[0])
-    facts |= dict(first=iso(rows.ts.min()), last=iso(rows.ts.max()), snapshots=int(rows.ts.nunique()), n_samples=len(rows), n_features=rows.shape[1], feature_names=list(rows), data_source=source)
-    open_registry(ws).record_data(event, payload, dict(name="market_snapshot", facts=facts, tags=dict(data_source=source)), run_id=run_id)
+    facts |= dict(
+        first=iso(rows.ts.min()),
+        last=iso(rows.ts.max()),
+        snapshots=int(rows.ts.nunique()),
+        n_samples=len(rows),
+        n_features=rows.shape[1],
+        feature_names=list(rows),
+        data_source=source,
+    )
+    open_registry(ws).record_data(
+        event,
+        payload,
+        dict(name="market_snapshot", facts=facts, tags=dict(data_source=source)),
+        run_id=run_id,
+    )
 
-def backfill_lake(ws:Workspace, *, run_id:str="", **how)->tuple[pd.DataFrame, dict]: # rows that were added, facts; see `data.backfill`
+
+def backfill_lake(
+    ws: Workspace, *, run_id: str = "", **how
+) -> tuple[pd.DataFrame, dict]:  # rows that were added, facts; see `data.backfill`
     "Give a young lake a past."
     rows = backfill(ws, run_id=run_id, **how)
-    facts = dict(rows=len(rows), coins=rows.coin_id.nunique(), hours=rows.ts.nunique(), first=rows.ts.min(), last=rows.ts.max())
-    if len(rows): record_snapshots(ws, "history_ready", rows, facts, run_id=run_id, ingest_flow="backfill", ingest_run_id=run_id)
+    facts = dict(
+        rows=len(rows),
+        coins=rows.coin_id.nunique(),
+        hours=rows.ts.nunique(),
+        first=rows.ts.min(),
+        last=rows.ts.max(),
+    )
+    if len(rows):
+        record_snapshots(
+            ws,
+            "history_ready",
+            rows,
+            facts,
+            run_id=run_id,
+            ingest_flow="backfill",
+            ingest_run_id=run_id,
+        )
     return rows, facts
 
-def import_snapshots(ws:Workspace, path:str)->dict: # see `data.import_file`
+
+def import_snapshots(ws: Workspace, path: str) -> dict:  # see `data.import_file`
     "Bring a recorded table into the lake."
     rows, report = import_file(ws, path)
-    if len(rows): record_snapshots(ws, "history_ready", rows, report, ingest_flow="import", file=Path(path).name)
+    if len(rows):
+        record_snapshots(
+            ws, "history_ready", rows, report, ingest_flow="import", file=Path(path).name
+        )
     return report
+
 
 # %% ../nbs/11_pipeline.ipynb #08da93c6
 def prune(
-    ws:Workspace, *, days:int|None=None, datasets:int|None=None, # None = KEEP_DAYS and KEEP_DATASETS of the settings
-    dry_run:bool=False        # only say what would go
-)->list[str]:                 # what is gone
+    ws: Workspace,
+    *,
+    days: int | None = None,
+    datasets: int | None = None,  # None = KEEP_DAYS and KEEP_DATASETS of the settings
+    dry_run: bool = False,  # only say what would go
+) -> list[str]:  # what is gone
     "Delete what is older than it need be, and artifacts a day old that no version refers to; data that a version was trained or evaluated on stays."
     now, r = pd.Timestamp(utcnow()), open_registry(ws)
-    gone = expired(ws, now=now, days=ws.settings.keep_days if days is None else days, datasets=ws.settings.keep_datasets if datasets is None else datasets, keep=r.references())
-    if not dry_run: remove(ws, gone)
-    stray = r.collect(artifacts_before(ws.artifacts_url, now - pd.Timedelta("1D")), lambda found: None if dry_run else remove_artifacts(ws.artifacts_url, found))
-    old = open_store(ws).forget(now - pd.Timedelta(days=k), dry_run=dry_run) if (k := ws.settings.keep_trades_days) else 0
-    return gone + ([f"{old} trades"] if old else []) + _old_runs(ws, now, dry_run) + [f"{ws.artifacts_url}/{artifact_path(sha)}" for sha in stray]
+    gone = expired(
+        ws,
+        now=now,
+        days=ws.settings.keep_days if days is None else days,
+        datasets=ws.settings.keep_datasets if datasets is None else datasets,
+        keep=r.references(),
+    )
+    if not dry_run:
+        remove(ws, gone)
+    stray = r.collect(
+        artifacts_before(ws.artifacts_url, now - pd.Timedelta("1D")),
+        lambda found: None if dry_run else remove_artifacts(ws.artifacts_url, found),
+    )
+    old = (
+        open_store(ws).forget(now - pd.Timedelta(days=k), dry_run=dry_run)
+        if (k := ws.settings.keep_trades_days)
+        else 0
+    )
+    return (
+        gone
+        + ([f"{old} trades"] if old else [])
+        + _old_runs(ws, now, dry_run)
+        + [f"{ws.artifacts_url}/{artifact_path(sha)}" for sha in stray]
+    )
 
-def _old_runs(ws:Workspace, now:pd.Timestamp, dry_run:bool)->list[str]:
+
+def _old_runs(ws: Workspace, now: pd.Timestamp, dry_run: bool) -> list[str]:
     "Executed notebooks older than KEEP_RUNS_DAYS, but those of versions and their evaluations."
-    if not (days := ws.settings.keep_runs_days) or not ws.runs.exists(): return []
-    kept = {i for m in ("anomaly_detector", ws.settings.trade_model) for r in [open_registry(ws, m)] for v in r.list_model_versions(1_000_000) if m != ws.settings.trade_model or v["status"] not in ("candidate", "evaluated") for i in (v["training_run_id"], *(e["run_id"] for e in r.lineage(v["version"])["evaluations"]))}
-    gone = [p for p in ws.runs.iterdir() if p.is_dir() and p.name not in kept and pd.Timestamp(p.stat().st_mtime, unit="s", tz="UTC") < now - pd.Timedelta(days=days)]
-    for p in gone if not dry_run else (): shutil.rmtree(p)
+    if not (days := ws.settings.keep_runs_days) or not ws.runs.exists():
+        return []
+    kept = {
+        i
+        for m in ("anomaly_detector", ws.settings.trade_model)
+        for r in [open_registry(ws, m)]
+        for v in r.list_model_versions(1_000_000)
+        if m != ws.settings.trade_model or v["status"] not in ("candidate", "evaluated")
+        for i in (
+            v["training_run_id"],
+            *(e["run_id"] for e in r.lineage(v["version"])["evaluations"]),
+        )
+    }
+    gone = [
+        p
+        for p in ws.runs.iterdir()
+        if p.is_dir()
+        and p.name not in kept
+        and pd.Timestamp(p.stat().st_mtime, unit="s", tz="UTC") < now - pd.Timedelta(days=days)
+    ]
+    for p in gone if not dry_run else ():
+        shutil.rmtree(p)
     return [str(p) for p in gone]
 
-def build_dataset(ws:Workspace, *, run_id:str="", as_of:pd.Timestamp|None=None, **config)->dict: # see `features.build_datasets`
+
+def build_dataset(
+    ws: Workspace, *, run_id: str = "", as_of: pd.Timestamp | None = None, **config
+) -> dict:  # see `features.build_datasets`
     "Build training data and holdout from stored snapshots; finished days of the lake are compacted on the way."
-    if n := compact(ws, before=pd.Timestamp(utcnow())): log.info("%d hourly files became daily ones", n)
-    if gone := prune(ws): log.info("%d files and datasets were older than KEEP_DAYS or beyond KEEP_DATASETS and are gone", len(gone))
+    if n := compact(ws, before=pd.Timestamp(utcnow())):
+        log.info("%d hourly files became daily ones", n)
+    if gone := prune(ws):
+        log.info(
+            "%d files and datasets were older than KEEP_DAYS or beyond KEEP_DATASETS and are gone",
+            len(gone),
+        )
     built = build_datasets(ws, run_id=run_id, now=utcnow(), as_of=as_of, **config)
     t, h = built["training"], built["holdout"]
-    if t["total_samples"] < 100: log.warning("only %d training rows; the model will know little", t["total_samples"])
-    payload = dict(dataset_version=t["version"], training_samples=t["total_samples"], holdout_samples=h["total_samples"], n_features=t["n_features"], builder_run_id=run_id)
-    open_registry(ws).record_data("dataset_ready", payload, _data_asset(ws, t, "training"), _data_asset(ws, h, "eval_holdout"), run_id=run_id)
+    if t["total_samples"] < 100:
+        log.warning("only %d training rows; the model will know little", t["total_samples"])
+    payload = dict(
+        dataset_version=t["version"],
+        training_samples=t["total_samples"],
+        holdout_samples=h["total_samples"],
+        n_features=t["n_features"],
+        builder_run_id=run_id,
+    )
+    open_registry(ws).record_data(
+        "dataset_ready",
+        payload,
+        _data_asset(ws, t, "training"),
+        _data_asset(ws, h, "eval_holdout"),
+        run_id=run_id,
+    )
     return built
 
-def _data_asset(ws:Workspace, meta:dict, kind:str)->dict:
+
+def _data_asset(ws: Workspace, meta: dict, kind: str) -> dict:
     "A dataset as the registry keeps it, made from the snapshots of its time."
     a, b = meta["snapshot_range"] or ("", "")
-    own = open_registry(ws).list_assets("market_snapshot", 1_000_000) if ws.reads.name == ws.name else []    # another workspace has a registry of its own
-    facts = {k: meta[k] for k in ("total_samples", "snapshot_count", "content_hash", "feature_names", "n_features", "temporal_features", "deduplicated", "builder_flow", "builder_run_id", "code_version", "config")}
-    return dict(name=meta["name"], version=meta["version"], facts=facts | dict(snapshot_range_start=a, snapshot_range_end=b, data_workspace=ws.reads.name), tags=dict(data_source=meta["source"], dataset_type=kind, has_temporal_features=meta["temporal_features"]),
-                made_from=[s["ref"] for s in own if s["first"] <= b and s["last"] >= a])
+    own = (
+        open_registry(ws).list_assets("market_snapshot", 1_000_000)
+        if ws.reads.name == ws.name
+        else []
+    )  # another workspace has a registry of its own
+    facts = {
+        k: meta[k]
+        for k in (
+            "total_samples",
+            "snapshot_count",
+            "content_hash",
+            "feature_names",
+            "n_features",
+            "temporal_features",
+            "deduplicated",
+            "builder_flow",
+            "builder_run_id",
+            "code_version",
+            "config",
+        )
+    }
+    return dict(
+        name=meta["name"],
+        version=meta["version"],
+        facts=facts
+        | dict(snapshot_range_start=a, snapshot_range_end=b, data_workspace=ws.reads.name),
+        tags=dict(
+            data_source=meta["source"],
+            dataset_type=kind,
+            has_temporal_features=meta["temporal_features"],
+        ),
+        made_from=[s["ref"] for s in own if s["first"] <= b and s["last"] >= a],
+    )
+
 
 # %% ../nbs/11_pipeline.ipynb #4cd476ac
-def _training_data(ws:Workspace, version:str, fresh:bool)->tuple[pd.DataFrame, dict]:
+def _training_data(ws: Workspace, version: str, fresh: bool) -> tuple[pd.DataFrame, dict]:
     "Rows to train on and where they came from."
     if not fresh:
         f, meta = read_dataset(ws, "training_dataset", version)
         a, b = meta["snapshot_range"]
-        return f, dict(data_source=f"training_dataset:v{meta['version']}", dataset_hash=meta["content_hash"], data_snapshot_start=a, data_snapshot_end=b, data_snapshot_count=meta["snapshot_count"], data_workspace=ws.reads.name, source=meta["source"], feature_config=meta["config"].get("features"))
+        return f, dict(
+            data_source=f"training_dataset:v{meta['version']}",
+            dataset_hash=meta["content_hash"],
+            data_snapshot_start=a,
+            data_snapshot_end=b,
+            data_snapshot_count=meta["snapshot_count"],
+            data_workspace=ws.reads.name,
+            source=meta["source"],
+            feature_config=meta["config"].get("features"),
+        )
     f = featurize(fetch_history(ws))
-    return f, dict(data_source=f"{f.source.iloc[0]}_live:{iso(f.ts.max())}", dataset_hash="", data_snapshot_start=iso(f.ts.min()), data_snapshot_end=iso(f.ts.max()), data_snapshot_count=int(f.ts.nunique()), source=str(f.source.iloc[0]))
+    return f, dict(
+        data_source=f"{f.source.iloc[0]}_live:{iso(f.ts.max())}",
+        dataset_hash="",
+        data_snapshot_start=iso(f.ts.min()),
+        data_snapshot_end=iso(f.ts.max()),
+        data_snapshot_count=int(f.ts.nunique()),
+        source=str(f.source.iloc[0]),
+    )
+
 
 def train_candidate(
-    ws:Workspace, *, config:Any=None, contamination:float|None=None, data_version:str="latest", fresh_data:bool=False, run_id:str="", model_name:str="anomaly_detector"
-)->tuple[int, Any, pd.DataFrame]: # version, model, training rows
+    ws: Workspace,
+    *,
+    config: Any = None,
+    contamination: float | None = None,
+    data_version: str = "latest",
+    fresh_data: bool = False,
+    run_id: str = "",
+    model_name: str = "anomaly_detector",
+) -> tuple[int, Any, pd.DataFrame]:  # version, model, training rows
     "Train, store the artifact, register a candidate."
     c = model_config(config, contamination=contamination)
     frame, lineage = _training_data(ws, data_version, fresh_data)
     m = train(frame, c, training_run_id=run_id, **lineage)
-    facts = {k: m.meta[k] for k in ("algorithm", "hyperparameters", "anomaly_rate", "anomalies_detected", "training_samples", "n_features")} | lineage
-    facts |= dict(framework="scikit-learn", training_flow="train", training_timestamp=iso(utcnow()), feature_names=m.features[:20], description=m.description, code_version=m.meta["versions"]["code"])
-    version = open_registry(ws, model_name).register(save_artifact(ws.artifacts_url, m), facts, run_id=run_id)
-    save_artifact(ws.artifacts_url, m)       # again: whoever collected garbage just now met a file without a row
+    facts = {
+        k: m.meta[k]
+        for k in (
+            "algorithm",
+            "hyperparameters",
+            "anomaly_rate",
+            "anomalies_detected",
+            "training_samples",
+            "n_features",
+        )
+    } | lineage
+    facts |= dict(
+        framework="scikit-learn",
+        training_flow="train",
+        training_timestamp=iso(utcnow()),
+        feature_names=m.features[:20],
+        description=m.description,
+        code_version=m.meta["versions"]["code"],
+    )
+    version = open_registry(ws, model_name).register(
+        save_artifact(ws.artifacts_url, m), facts, run_id=run_id
+    )
+    save_artifact(
+        ws.artifacts_url, m
+    )  # again: whoever collected garbage just now met a file without a row
     return version, m, frame
 
+
 # %% ../nbs/11_pipeline.ipynb #a330925d
-def _holdout(ws:Workspace, source:str, version:str, config:FeatureConfig, trained:pd.Timestamp)->tuple[pd.DataFrame, str, str]:
+def _holdout(
+    ws: Workspace, source: str, version: str, config: FeatureConfig, trained: pd.Timestamp
+) -> tuple[pd.DataFrame, str, str]:
     "Rows to evaluate on, their reference, their hash; a missing holdout is an error unless `fresh` was asked for: then it is a fetch and the stored hours before it, back to the end of the training, at most a day."
     if source == "eval_holdout":
         f, meta = read_dataset(ws, "eval_holdout", version)
-        if FeatureConfig.of(meta["config"].get("features")) != config: raise EvalError(f"eval_holdout v{meta['version']} was computed with other feature settings than the model; build a dataset with those of the model, or train on this one.")
+        if FeatureConfig.of(meta["config"].get("features")) != config:
+            raise EvalError(
+                f"eval_holdout v{meta['version']} was computed with other feature settings than the model; build a dataset with those of the model, or train on this one."
+            )
         return f, f"eval_holdout:v{meta['version']}", meta["content_hash"]
-    if source != "fresh": raise EvalError(f"eval_data_source is {source!r}; use eval_holdout or fresh.")
+    if source != "fresh":
+        raise EvalError(f"eval_data_source is {source!r}; use eval_holdout or fresh.")
     now = fetch_market_data(ws)
     since = max(trained + pd.Timedelta("1s"), now.ts[0] - pd.Timedelta("24h"))
     write_snapshot(ws, now)
     past = read_snapshots(ws, start=since - pd.Timedelta(hours=config.lookback), end=now.ts[0])
     return featurize(past, config, since=since), f"{now.source[0]}_live:{iso(now.ts[0])}", ""
 
-def _planted(ws:Workspace, rows:pd.DataFrame, config:FeatureConfig)->list[tuple]:
+
+def _planted(ws: Workspace, rows: pd.DataFrame, config: FeatureConfig) -> list[tuple]:
     "Events planted into the stored snapshots of the holdout, see `eval.plant`."
-    table = read_snapshots(ws, start=rows.ts.min() - pd.Timedelta(hours=config.lookback), end=rows.ts.max(), columns=INPUT)
+    table = read_snapshots(
+        ws,
+        start=rows.ts.min() - pd.Timedelta(hours=config.lookback),
+        end=rows.ts.max(),
+        columns=INPUT,
+    )
     return plant(table[table.coin_id.isin(rows.coin_id)], rows.ts.min(), config)
 
-def _other(registry, ref:str, candidate:int)->dict|None:
+
+def _other(registry, ref: str, candidate: int) -> dict | None:
     "The version to compare with; none there is not an error, an unknown one is."
-    if ref in (None, "", "none"): return None
-    if ref == "champion": return registry.champion()
-    if re.fullmatch(r"latest-\d+", ref) and candidate <= int(ref[7:]): return None
+    if ref in (None, "", "none"):
+        return None
+    if ref == "champion":
+        return registry.champion()
+    if re.fullmatch(r"latest-\d+", ref) and candidate <= int(ref[7:]):
+        return None
     v = registry.resolve(ref)
     return v if v["version"] != candidate else None
 
-def _eval_settings(spec:str|dict|None, **given)->dict: # eval_data_source, eval_data_version and gate thresholds
+
+def _eval_settings(
+    spec: str | dict | None, **given
+) -> dict:  # eval_data_source, eval_data_version and gate thresholds
     "What was given wins over the configuration (JSON file or JSON), and that over the defaults."
-    text = Path(spec).read_text() if isinstance(spec, str) and Path(spec).is_file() else spec or "{}"
-    try: c = dict(text if isinstance(text, dict) else json.loads(text))
-    except (ValueError, TypeError) as e: raise EvalError(f"evaluation config {spec!r:.60} is neither a JSON file nor a JSON object: {e}.") from None
-    return dict(eval_data_source="eval_holdout", eval_data_version="latest") | c | {k: v for k, v in given.items() if v is not None}
+    text = (
+        Path(spec).read_text() if isinstance(spec, str) and Path(spec).is_file() else spec or "{}"
+    )
+    try:
+        c = dict(text if isinstance(text, dict) else json.loads(text))
+    except (ValueError, TypeError) as e:
+        raise EvalError(
+            f"evaluation config {spec!r:.60} is neither a JSON file nor a JSON object: {e}."
+        ) from None
+    return (
+        dict(eval_data_source="eval_holdout", eval_data_version="latest")
+        | c
+        | {k: v for k, v in given.items() if v is not None}
+    )
+
 
 # %% ../nbs/11_pipeline.ipynb #baeaae61
 def evaluate_candidate(
-    ws:Workspace, *, candidate_version:str="latest", compare_to:str="champion", eval_config:str|dict|None=None, eval_data_source:str|None=None, eval_data_version:str|None=None, run_id:str="", model_name:str="anomaly_detector", **gates
-)->dict: # version, passed, gates, metrics, predictions, comparison, rows, served, approval
+    ws: Workspace,
+    *,
+    candidate_version: str = "latest",
+    compare_to: str = "champion",
+    eval_config: str | dict | None = None,
+    eval_data_source: str | None = None,
+    eval_data_version: str | None = None,
+    run_id: str = "",
+    model_name: str = "anomaly_detector",
+    **gates,
+) -> dict:  # version, passed, gates, metrics, predictions, comparison, rows, served, approval
     "Judge the stored artifact on the holdout, record it, and ask for approval when it passed."
     r = open_registry(ws, model_name)
     served = load_served(ws, candidate_version, registry=r)
-    gates = _eval_settings(eval_config, eval_data_source=eval_data_source, eval_data_version=eval_data_version, **gates)
-    rows, ref, digest = _holdout(ws, gates.pop("eval_data_source"), gates.pop("eval_data_version"), served.config, pd.Timestamp(served.model.meta["training_range"][1]))
+    gates = _eval_settings(
+        eval_config, eval_data_source=eval_data_source, eval_data_version=eval_data_version, **gates
+    )
+    rows, ref, digest = _holdout(
+        ws,
+        gates.pop("eval_data_source"),
+        gates.pop("eval_data_version"),
+        served.config,
+        pd.Timestamp(served.model.meta["training_range"][1]),
+    )
     planted = _planted(ws, rows, served.config)
-    return _recorded(ws, r, served, evaluate(served.model, rows, gate_config(**gates), planted) | dict(rows=rows), planted, ref, digest, compare_to, run_id)
+    return _recorded(
+        ws,
+        r,
+        served,
+        evaluate(served.model, rows, gate_config(**gates), planted) | dict(rows=rows),
+        planted,
+        ref,
+        digest,
+        compare_to,
+        run_id,
+    )
 
-def _recorded(ws:Workspace, r, served, e:dict, planted:list[tuple], ref:str, digest:str, compare_to:str, run_id:str, only_better:bool=False)->dict:
+
+def _recorded(
+    ws: Workspace,
+    r,
+    served,
+    e: dict,
+    planted: list[tuple],
+    ref: str,
+    digest: str,
+    compare_to: str,
+    run_id: str,
+    only_better: bool = False,
+) -> dict:
     "Compare with another version, write the evaluation down, and ask for approval when it passed."
     v, rows = served.version, e["rows"]
     other = _other(r, compare_to, v["version"])
     rival = load_served(ws, other["version"], registry=r) if other else None
-    if rival and rival.config != served.config: log.warning("v%d computes its features differently and is not compared on these rows", other["version"]); rival = None
-    comparison = compare(e["predictions"], rival.model.predict(rows)) | compare_planted(served.model, rival.model, rows, planted) if rival else None
-    r.record_evaluation(v["version"], passed=e["passed"], gates=e["gates"], metrics=e["metrics"] | dict(comparison=comparison), dataset=ref, dataset_hash=digest, artifact_sha256=v["artifact_sha256"],
-                        compared_to=other["version"] if other else None, run_id=run_id)
+    if rival and rival.config != served.config:
+        log.warning(
+            "v%d computes its features differently and is not compared on these rows",
+            other["version"],
+        )
+        rival = None
+    comparison = (
+        compare(e["predictions"], rival.model.predict(rows))
+        | compare_planted(served.model, rival.model, rows, planted)
+        if rival
+        else None
+    )
+    r.record_evaluation(
+        v["version"],
+        passed=e["passed"],
+        gates=e["gates"],
+        metrics=e["metrics"] | dict(comparison=comparison),
+        dataset=ref,
+        dataset_hash=digest,
+        artifact_sha256=v["artifact_sha256"],
+        compared_to=other["version"] if other else None,
+        run_id=run_id,
+    )
     known = r.lineage(other["version"])["evaluations"] if other else []
-    return e | dict(version=v["version"], served=served, eval_data_ref=ref, other_metrics=known[-1]["metrics"] if known else None, compared_to=other["version"] if other else None, comparison=comparison, approval=(said := "passed: another version of it awaits a decision already" if only_better and e["passed"] and any(not q["stale"] for q in r.open_requests()) else "passed: not better than the champion, so nobody is asked" if only_better and e["passed"] and r.champion() and (comparison or {}).get("verdict") != "better" else _ask(ws, r, v["version"], e, run_id)), auto_approved="automatically" in said)
+    return e | dict(
+        version=v["version"],
+        served=served,
+        eval_data_ref=ref,
+        other_metrics=known[-1]["metrics"] if known else None,
+        compared_to=other["version"] if other else None,
+        comparison=comparison,
+        approval=(
+            said := "passed: another version of it awaits a decision already"
+            if only_better and e["passed"] and any(not q["stale"] for q in r.open_requests())
+            else "passed: not better than the champion, so nobody is asked"
+            if only_better
+            and e["passed"]
+            and r.champion()
+            and (comparison or {}).get("verdict") != "better"
+            else _ask(ws, r, v["version"], e, run_id)
+        ),
+        auto_approved="automatically" in said,
+    )
 
-def strangest(e:dict, n:int=10)->pd.DataFrame: # of `evaluate_candidate`
+
+def strangest(e: dict, n: int = 10) -> pd.DataFrame:  # of `evaluate_candidate`
     "The strangest rows of a holdout, each with its reason."
     model, rows = e["served"].model, e["rows"].join(e["predictions"]).nlargest(n, "score")
-    why = [reason(explain(model, row, e["rows"][e["rows"].ts == row.ts]), top=1) for _, row in rows.iterrows()]
-    return rows.assign(when=rows.ts.dt.strftime("%Y-%m-%d %H:%M"), reason=why)[["when", "symbol", "current_price", "price_change_pct_24h", "score", "reason"]].reset_index(drop=True)
+    why = [
+        reason(explain(model, row, e["rows"][e["rows"].ts == row.ts]), top=1)
+        for _, row in rows.iterrows()
+    ]
+    return rows.assign(when=rows.ts.dt.strftime("%Y-%m-%d %H:%M"), reason=why)[
+        ["when", "symbol", "current_price", "price_change_pct_24h", "score", "reason"]
+    ].reset_index(drop=True)
 
-def _ask(ws:Workspace, registry, version:int, e:dict, run_id:str)->str:
+
+def _ask(ws: Workspace, registry, version: int, e: dict, run_id: str) -> str:
     "What follows an evaluation: a request, an automatic approval, or nothing; in words."
-    if not e["passed"]: return "failed: stays candidate"
+    if not e["passed"]:
+        return "failed: stays candidate"
     mode, status = ws.settings.auto_approve, registry.resolve(version)["status"]
-    if mode == "manual": return "passed: promotion is manual, no approval was requested"
-    if status not in ("evaluated", "challenger"): return f"passed: it is {status} already"
-    id_ = registry.request_approval(version, by=f"evaluate {run_id}".strip(), notes=f"{e['metrics']['gates_passed']} gates passed")
-    if mode == "off": return f"passed: request {id_} awaits a decision"
-    registry.approve(version, by="auto_approve", reason="AUTO_APPROVE=on_pass: all hard gates passed")
+    if mode == "manual":
+        return "passed: promotion is manual, no approval was requested"
+    if status not in ("evaluated", "challenger"):
+        return f"passed: it is {status} already"
+    id_ = registry.request_approval(
+        version,
+        by=f"evaluate {run_id}".strip(),
+        notes=f"{e['metrics']['gates_passed']} gates passed",
+    )
+    if mode == "off":
+        return f"passed: request {id_} awaits a decision"
+    registry.approve(
+        version, by="auto_approve", reason="AUTO_APPROVE=on_pass: all hard gates passed"
+    )
     return f"passed: approved automatically (AUTO_APPROVE=on_pass), request {id_}"
 
+
 # %% ../nbs/11_pipeline.ipynb #21813259
-def _prices_after(ws:Workspace, p:pd.DataFrame)->pd.DataFrame:
+def _prices_after(ws: Workspace, p: pd.DataFrame) -> pd.DataFrame:
     "Stored prices around a day after each prediction, and charts of coins that have none stored."
     near = pd.Timedelta("2h")
-    stored = read_snapshots(ws, start=p.ts.min() + pd.Timedelta("24h") - near, end=p.ts.max() + pd.Timedelta("24h") + near, columns=["current_price"])
+    stored = read_snapshots(
+        ws,
+        start=p.ts.min() + pd.Timedelta("24h") - near,
+        end=p.ts.max() + pd.Timedelta("24h") + near,
+        columns=["current_price"],
+    )
     without = sorted(set(p.coin_id[outcomes(p, stored).change_pct.isna().to_numpy()]))
-    if not without: return stored
+    if not without:
+        return stored
     log.info("%d coins have no stored price a day later; asking for them by id", len(without))
     return pd.concat([stored, fetch_prices(ws, without)], ignore_index=True)
 
+
 def validate_outcomes(
-    ws:Workspace, *, lookback_hours:float=24, max_age_hours:float=48, crash_threshold_pct:float=-15., now:pd.Timestamp|None=None, run_id:str="", model_name:str="anomaly_detector"
-)->dict: # message, metrics by version, rows (one outcome per prediction)
+    ws: Workspace,
+    *,
+    lookback_hours: float = 24,
+    max_age_hours: float = 48,
+    crash_threshold_pct: float = -15.0,
+    now: pd.Timestamp | None = None,
+    run_id: str = "",
+    model_name: str = "anomaly_detector",
+) -> dict:  # message, metrics by version, rows (one outcome per prediction)
     "What happened to coins that were scored between `max_age_hours` and `lookback_hours` ago."
-    if not 24 <= lookback_hours < max_age_hours: raise PipelineError(f"lookback_hours is {lookback_hours:g} and max_age_hours {max_age_hours:g}; an outcome takes 24 hours, so use 24 <= lookback_hours < max_age_hours.")
+    if not 24 <= lookback_hours < max_age_hours:
+        raise PipelineError(
+            f"lookback_hours is {lookback_hours:g} and max_age_hours {max_age_hours:g}; an outcome takes 24 hours, so use 24 <= lookback_hours < max_age_hours."
+        )
     now = pd.Timestamp(now or utcnow())
-    p = read_predictions(ws, start=now - pd.Timedelta(hours=max_age_hours), end=now - pd.Timedelta(hours=lookback_hours))
-    p = p.astype(dict(ts="datetime64[us, UTC]", current_price=float, score=float, severity=float, is_anomaly=bool))      # an empty one has no types
+    p = read_predictions(
+        ws,
+        start=now - pd.Timedelta(hours=max_age_hours),
+        end=now - pd.Timedelta(hours=lookback_hours),
+    )
+    p = p.astype(
+        dict(
+            ts="datetime64[us, UTC]",
+            current_price=float,
+            score=float,
+            severity=float,
+            is_anomaly=bool,
+        )
+    )  # an empty one has no types
     o = outcomes(p, _prices_after(ws, p) if len(p) else p, crash_pct=crash_threshold_pct)
-    if not len(p): return dict(message=f"no predictions between {lookback_hours:g} and {max_age_hours:g} hours old; scan for a day, then this has something to judge", metrics={}, rows=o)
-    r, found = open_registry(ws, model_name), {int(v): outcome_metrics(part) for v, part in o.groupby("model_version")}
-    span = dict(first=iso(p.ts.min()), last=iso(p.ts.max()), crash_threshold_pct=crash_threshold_pct)
-    for v, m in found.items(): r.publish("outcomes_validated", v, run_id, **span, **m)
-    return dict(message="; ".join(f"v{v}: {m['message']}" for v, m in found.items()), metrics=found, rows=o)
+    if not len(p):
+        return dict(
+            message=f"no predictions between {lookback_hours:g} and {max_age_hours:g} hours old; scan for a day, then this has something to judge",
+            metrics={},
+            rows=o,
+        )
+    r, found = (
+        open_registry(ws, model_name),
+        {int(v): outcome_metrics(part) for v, part in o.groupby("model_version")},
+    )
+    span = dict(
+        first=iso(p.ts.min()), last=iso(p.ts.max()), crash_threshold_pct=crash_threshold_pct
+    )
+    for v, m in found.items():
+        r.publish("outcomes_validated", v, run_id, **span, **m)
+    return dict(
+        message="; ".join(f"v{v}: {m['message']}" for v, m in found.items()), metrics=found, rows=o
+    )
+
 
 # %% ../nbs/11_pipeline.ipynb #f54b69f2
-def promote_version(ws:Workspace, *, version:str|None=None, run_id:str|None=None, alias:str="champion", model_name:str="anomaly_detector", promoted_by_run_id:str="")->dict: # version, alias, previous_holder
+def promote_version(
+    ws: Workspace,
+    *,
+    version: str | None = None,
+    run_id: str | None = None,
+    alias: str = "champion",
+    model_name: str = "anomaly_detector",
+    promoted_by_run_id: str = "",
+) -> dict:  # version, alias, previous_holder
     "Promote by version or by training run; the registry re-checks the approval."
-    if not (version or run_id): raise RegistryError("say what to promote: a version (v5, latest) or a training run id.")
-    return open_registry(ws, model_name).promote(version or run_id, run_id=promoted_by_run_id, alias=alias)
+    if not (version or run_id):
+        raise RegistryError("say what to promote: a version (v5, latest) or a training run id.")
+    return open_registry(ws, model_name).promote(
+        version or run_id, run_id=promoted_by_run_id, alias=alias
+    )
+
 
 # %% ../nbs/11_pipeline.ipynb #eff7381b
-RECALL_LOSS = .3        # of planted events, against its evaluation: more is a problem
+RECALL_LOSS = 0.3  # of planted events, against its evaluation: more is a problem
 
-def _today(ws:Workspace, served, end:pd.Timestamp)->tuple[pd.DataFrame, list[tuple]]: # feature rows of the last day that the model has not seen, and the same with planted events
-    since = max(pd.Timestamp(served.model.meta["training_range"][1]) + pd.Timedelta("1s"), end - pd.Timedelta("24h"))
-    rows = featurize(read_snapshots(ws, start=since - pd.Timedelta(hours=served.config.lookback), end=end, columns=INPUT), served.config, since=since)
+
+def _today(
+    ws: Workspace, served, end: pd.Timestamp
+) -> tuple[
+    pd.DataFrame, list[tuple]
+]:  # feature rows of the last day that the model has not seen, and the same with planted events
+    since = max(
+        pd.Timestamp(served.model.meta["training_range"][1]) + pd.Timedelta("1s"),
+        end - pd.Timedelta("24h"),
+    )
+    rows = featurize(
+        read_snapshots(
+            ws, start=since - pd.Timedelta(hours=served.config.lookback), end=end, columns=INPUT
+        ),
+        served.config,
+        since=since,
+    )
     return rows, _planted(ws, rows, served.config) if len(rows) else []
 
-def health_of(ws:Workspace, served, end:pd.Timestamp, *, psi_limit:float=.25, rate_limit:float=.2)->dict: # passed, problems, metrics; None where there is nothing to judge it on
+
+def health_of(
+    ws: Workspace, served, end: pd.Timestamp, *, psi_limit: float = 0.25, rate_limit: float = 0.2
+) -> dict:  # passed, problems, metrics; None where there is nothing to judge it on
     "How a version does on the last day."
     rows, planted = _today(ws, served, end)
-    if rows.empty: return dict(passed=None, problems=[], metrics={})
+    if rows.empty:
+        return dict(passed=None, problems=[], metrics={})
     e = evaluate(served.model, rows, gate_config(), planted)
-    m, known = e["metrics"], next((x["metrics"].get("recall") for x in reversed(open_registry(ws).lineage(served.version["version"])["evaluations"])), None)
+    m, known = (
+        e["metrics"],
+        next(
+            (
+                x["metrics"].get("recall")
+                for x in reversed(
+                    open_registry(ws).lineage(served.version["version"])["evaluations"]
+                )
+            ),
+            None,
+        ),
+    )
     moved = drift(served.model, rows).psi
-    problems = [*([f"inputs have moved: median PSI {m['psi_median']:.2f}, most of all {moved.index[0]} ({moved.iloc[0]:.2f})"] if m["psi_median"] > psi_limit else []), *([f"{m['anomaly_rate']:.1%} of the last day is flagged, {served.model.contamination:.1%} is stated"] if m["anomaly_rate"] > rate_limit else []),
-                *([f"it finds {m['recall']:.0%} of what is planted today, {known:.0%} in its evaluation"] if known and planted and m["recall"] < known - RECALL_LOSS else [])]
+    problems = [
+        *(
+            [
+                f"inputs have moved: median PSI {m['psi_median']:.2f}, most of all {moved.index[0]} ({moved.iloc[0]:.2f})"
+            ]
+            if m["psi_median"] > psi_limit
+            else []
+        ),
+        *(
+            [
+                f"{m['anomaly_rate']:.1%} of the last day is flagged, {served.model.contamination:.1%} is stated"
+            ]
+            if m["anomaly_rate"] > rate_limit
+            else []
+        ),
+        *(
+            [f"it finds {m['recall']:.0%} of what is planted today, {known:.0%} in its evaluation"]
+            if known and planted and m["recall"] < known - RECALL_LOSS
+            else []
+        ),
+    ]
     enough = not planted or m["planted_events"] >= 30
-    return dict(passed=e["passed"] if planted and enough else None, problems=problems, metrics={k: m[k] for k in ("anomaly_rate", "psi_median", "psi_max", "recall", "win_rate", "planted_events")}, gates=e["gates"])
+    return dict(
+        passed=e["passed"] if planted and enough else None,
+        problems=problems,
+        metrics={
+            k: m[k]
+            for k in (
+                "anomaly_rate",
+                "psi_median",
+                "psi_max",
+                "recall",
+                "win_rate",
+                "planted_events",
+            )
+        },
+        gates=e["gates"],
+    )
 
-def healthy_champion(ws:Workspace, end:pd.Timestamp)->int|None:
+
+def healthy_champion(ws: Workspace, end: pd.Timestamp) -> int | None:
     "The last champion before this one that passes today's gates."
     r = open_registry(ws)
-    crowned = [e["version"] for e in sorted((x for k in ("model_promoted", "model_rolled_back") for x in r.events(kind=k, limit=1000) if x["model"] == r.model), key=lambda x: -x["id"])]
-    return next((v for v in dict.fromkeys(crowned) if v != crowned[0] and _healthy(ws, r, v, end)), None)
+    crowned = [
+        e["version"]
+        for e in sorted(
+            (
+                x
+                for k in ("model_promoted", "model_rolled_back")
+                for x in r.events(kind=k, limit=1000)
+                if x["model"] == r.model
+            ),
+            key=lambda x: -x["id"],
+        )
+    ]
+    return next(
+        (v for v in dict.fromkeys(crowned) if v != crowned[0] and _healthy(ws, r, v, end)), None
+    )
 
-def _healthy(ws:Workspace, r, version:int, end:pd.Timestamp)->bool:
+
+def _healthy(ws: Workspace, r, version: int, end: pd.Timestamp) -> bool:
     "Whether a former champion passes today's gates; one that was retired by hand, or whose artifact is damaged, does not."
     gone = [e for e in r.lineage(version)["events"] if e["kind"] == "model_retired"]
-    if gone and "replaced_by" not in gone[-1]["payload"]: return False
-    try: return bool(health_of(ws, load_served(ws, version, registry=r), end)["passed"])
-    except CryptoAnomalyError as e: log.warning("v%d cannot be judged: %s", version, e); return False
+    if gone and "replaced_by" not in gone[-1]["payload"]:
+        return False
+    try:
+        return bool(health_of(ws, load_served(ws, version, registry=r), end)["passed"])
+    except CryptoAnomalyError as e:
+        log.warning("v%d cannot be judged: %s", version, e)
+        return False
 
-def _lately(r, kind:str, hours:float, now:pd.Timestamp)->bool: return any(e["actor"] != "drill" and e["at"] > iso(now - pd.Timedelta(hours=hours)) for e in r.events(kind=kind, limit=5))
+
+def _lately(r, kind: str, hours: float, now: pd.Timestamp) -> bool:
+    return any(
+        e["actor"] != "drill" and e["at"] > iso(now - pd.Timedelta(hours=hours))
+        for e in r.events(kind=kind, limit=5)
+    )
+
 
 def monitor(
-    ws:Workspace, *, psi_limit:float=.25, rate_limit:float=.2, max_age_hours:float=3, auto_rollback:bool=False, now:pd.Timestamp|None=None, run_id:str=""
-)->dict:     # champion, problems, passed, metrics, rollback_to, message
+    ws: Workspace,
+    *,
+    psi_limit: float = 0.25,
+    rate_limit: float = 0.2,
+    max_age_hours: float = 3,
+    auto_rollback: bool = False,
+    now: pd.Timestamp | None = None,
+    run_id: str = "",
+) -> dict:  # champion, problems, passed, metrics, rollback_to, message
     "Look at the champion on today's data; say what is wrong, and propose or order a rollback."
     now, r, end = pd.Timestamp(now or utcnow()), open_registry(ws), newest_moment(ws)
-    if (champion := r.champion()) is None or end is None: return dict(champion=None, problems=[], passed=None, metrics={}, rollback_to=None, message="there is no champion, or no snapshot, to watch")
-    h = health_of(ws, load_served(ws, "champion", registry=r), end, psi_limit=psi_limit, rate_limit=rate_limit)
-    problems = h["problems"] + ([f"the newest snapshot is {(now - end)/pd.Timedelta('1h'):.1f} h old"] if now - end > pd.Timedelta(hours=max_age_hours) else [])
-    if problems and not _lately(r, "drift_detected", 6, now): r.publish("drift_detected", champion["version"], run_id, problems=problems, metrics=h["metrics"])
-    to = healthy_champion(ws, end) if h["passed"] is False and not (_lately(r, "model_rolled_back", 24, now) or _lately(r, "rollback_requested", 24, now)) else None
-    if to: r.publish("rollback_requested", to, run_id or "monitor", reason=f"v{champion['version']} fails today's gates, v{to} passes them: {'; '.join(problems) or 'see the gates'}", from_version=champion["version"], pending=bool(auto_rollback))
-    return dict(champion=champion["version"], problems=problems, passed=h["passed"], metrics=h["metrics"], gates=h.get("gates", []), rollback_to=to, message="; ".join(problems) or "the champion is as it was approved")
+    if (champion := r.champion()) is None or end is None:
+        return dict(
+            champion=None,
+            problems=[],
+            passed=None,
+            metrics={},
+            rollback_to=None,
+            message="there is no champion, or no snapshot, to watch",
+        )
+    h = health_of(
+        ws, load_served(ws, "champion", registry=r), end, psi_limit=psi_limit, rate_limit=rate_limit
+    )
+    problems = h["problems"] + (
+        [f"the newest snapshot is {(now - end) / pd.Timedelta('1h'):.1f} h old"]
+        if now - end > pd.Timedelta(hours=max_age_hours)
+        else []
+    )
+    if problems and not _lately(r, "drift_detected", 6, now):
+        r.publish(
+            "drift_detected", champion["version"], run_id, problems=problems, metrics=h["metrics"]
+        )
+    to = (
+        healthy_champion(ws, end)
+        if h["passed"] is False
+        and not (
+            _lately(r, "model_rolled_back", 24, now) or _lately(r, "rollback_requested", 24, now)
+        )
+        else None
+    )
+    if to:
+        r.publish(
+            "rollback_requested",
+            to,
+            run_id or "monitor",
+            reason=f"v{champion['version']} fails today's gates, v{to} passes them: {'; '.join(problems) or 'see the gates'}",
+            from_version=champion["version"],
+            pending=bool(auto_rollback),
+        )
+    return dict(
+        champion=champion["version"],
+        problems=problems,
+        passed=h["passed"],
+        metrics=h["metrics"],
+        gates=h.get("gates", []),
+        rollback_to=to,
+        message="; ".join(problems) or "the champion is as it was approved",
+    )
 
-def rollback_drill(ws:Workspace, *, by:str="drill")->dict: # from_version, to_version, served_after, seconds; the champion is who it was
+
+def rollback_drill(
+    ws: Workspace, *, by: str = "drill"
+) -> dict:  # from_version, to_version, served_after, seconds; the champion is who it was
     "Go back to the last healthy champion, see that scans follow, and return."
     r, start = open_registry(ws), time.monotonic()
-    before, to = r.champion(), healthy_champion(ws, newest_moment(ws)) if newest_moment(ws) is not None else None
-    if before is None or to is None: raise RegistryError("a drill needs a champion and an earlier one that passes today's gates; promote a second version first.")
+    before, to = (
+        r.champion(),
+        healthy_champion(ws, newest_moment(ws)) if newest_moment(ws) is not None else None,
+    )
+    if before is None or to is None:
+        raise RegistryError(
+            "a drill needs a champion and an earlier one that passes today's gates; promote a second version first."
+        )
     r.rollback(to=to, reason="drill: can we go back?", by=by)
-    try: seen = load_served(ws, "champion", registry=r).version["version"]
-    finally: r.rollback(to=before["version"], reason="drill: over", by=by)
-    return dict(from_version=before["version"], to_version=to, served_after=seen, champion=r.champion()["version"], seconds=round(time.monotonic() - start, 2))
+    try:
+        seen = load_served(ws, "champion", registry=r).version["version"]
+    finally:
+        r.rollback(to=before["version"], reason="drill: over", by=by)
+    return dict(
+        from_version=before["version"],
+        to_version=to,
+        served_after=seen,
+        champion=r.champion()["version"],
+        seconds=round(time.monotonic() - start, 2),
+    )
+
 
 # %% ../nbs/11_pipeline.ipynb #a6b4da48
-def _streamed(ws:Workspace)->list[str]:
+def _streamed(ws: Workspace) -> list[str]:
     "The products of the settings that are streamed, or those that are; before any is, those of the settings."
     there = open_store(ws).products()
     return [p for p in ws.products if p in there] or there or ws.products
 
-def _stored_trades(ws:Workspace, start:pd.Timestamp|None, end:pd.Timestamp|None)->tuple[pd.DataFrame, str, str]: # trade table, its reference, its hash
+
+def _stored_trades(
+    ws: Workspace, start: pd.Timestamp | None, end: pd.Timestamp | None
+) -> tuple[pd.DataFrame, str, str]:  # trade table, its reference, its hash
     "The stored trades of the workspace's products."
     store = open_store(ws)
     f = pd.concat([store.read(p, start=start, end=end) for p in _streamed(ws)], ignore_index=True)
-    if f.empty: raise TradeError(f"there are no stored trades of {', '.join(ws.products)}{f' since {start:%Y-%m-%d %H:%M}' if start is not None else ''}; run: crypto-anomaly stream")
-    named = ",".join(f"{p}:{g.trade_id.min()}-{g.trade_id.max()}" for p, g in f.groupby("product_id"))
-    return f, f"trades:{named}", hashlib.sha256(pd.util.hash_pandas_object(f[["trade_id", "ts", "price", "size"]], index=False).to_numpy().tobytes()).hexdigest()
+    if f.empty:
+        raise TradeError(
+            f"there are no stored trades of {', '.join(ws.products)}{f' since {start:%Y-%m-%d %H:%M}' if start is not None else ''}; run: crypto-anomaly stream"
+        )
+    named = ",".join(
+        f"{p}:{g.trade_id.min()}-{g.trade_id.max()}" for p, g in f.groupby("product_id")
+    )
+    return (
+        f,
+        f"trades:{named}",
+        hashlib.sha256(
+            pd.util.hash_pandas_object(f[["trade_id", "ts", "price", "size"]], index=False)
+            .to_numpy()
+            .tobytes()
+        ).hexdigest(),
+    )
 
-def _newest_trade(ws:Workspace)->pd.Timestamp:
+
+def _newest_trade(ws: Workspace) -> pd.Timestamp:
     last = [open_store(ws).completeness(p)["last_ts"] for p in _streamed(ws)]
-    if not any(last): raise TradeError(f"there are no stored trades of {', '.join(ws.products)}; run: crypto-anomaly stream")
+    if not any(last):
+        raise TradeError(
+            f"there are no stored trades of {', '.join(ws.products)}; run: crypto-anomaly stream"
+        )
     return max(pd.Timestamp(t) for t in last if t)
 
+
 def train_trade_candidate(
-    ws:Workspace, *, hours:float=12, holdout_minutes:float=20, # of stored trades to train on, and left for the evaluation
-    config:Any=None, as_of:pd.Timestamp|None=None, run_id:str=""
-)->tuple[int, Any, pd.DataFrame]: # version, model, rows
+    ws: Workspace,
+    *,
+    hours: float = 12,
+    holdout_minutes: float = 20,  # of stored trades to train on, and left for the evaluation
+    config: Any = None,
+    as_of: pd.Timestamp | None = None,
+    run_id: str = "",
+) -> tuple[int, Any, pd.DataFrame]:  # version, model, rows
     "Train the detector of trades, store the artifact, register a candidate."
     end = (as_of or _newest_trade(ws)) - pd.Timedelta(minutes=holdout_minutes)
     f, ref, digest = _stored_trades(ws, end - pd.Timedelta(hours=hours), end)
-    m, rows = train_trades(f, config, training_run_id=run_id, data_source=ref, dataset_hash=digest, source=ws.source)
-    facts = {k: m.meta[k] for k in ("algorithm", "hyperparameters", "anomaly_rate", "anomalies_detected", "training_samples", "n_features")} | dict(data_source=ref, dataset_hash=digest, trades=len(f), data_snapshot_start=iso(f.ts.min()), data_snapshot_end=iso(f.ts.max()))
-    facts |= dict(framework="scikit-learn", training_flow="train_trades", training_timestamp=iso(utcnow()), feature_names=m.features, description=m.description, code_version=m.meta["versions"]["code"])
-    version = open_registry(ws, ws.settings.trade_model).register(save_artifact(ws.artifacts_url, m), facts, run_id=run_id)
+    m, rows = train_trades(
+        f, config, training_run_id=run_id, data_source=ref, dataset_hash=digest, source=ws.source
+    )
+    facts = {
+        k: m.meta[k]
+        for k in (
+            "algorithm",
+            "hyperparameters",
+            "anomaly_rate",
+            "anomalies_detected",
+            "training_samples",
+            "n_features",
+        )
+    } | dict(
+        data_source=ref,
+        dataset_hash=digest,
+        trades=len(f),
+        data_snapshot_start=iso(f.ts.min()),
+        data_snapshot_end=iso(f.ts.max()),
+    )
+    facts |= dict(
+        framework="scikit-learn",
+        training_flow="train_trades",
+        training_timestamp=iso(utcnow()),
+        feature_names=m.features,
+        description=m.description,
+        code_version=m.meta["versions"]["code"],
+    )
+    version = open_registry(ws, ws.settings.trade_model).register(
+        save_artifact(ws.artifacts_url, m), facts, run_id=run_id
+    )
     save_artifact(ws.artifacts_url, m)
     return version, m, rows
 
+
 def evaluate_trade_candidate(
-    ws:Workspace, *, candidate_version:str="latest", compare_to:str="champion", as_of:pd.Timestamp|None=None, benchmark:str|None=None, # a folder of labelled recordings, see `bench_trades`
-    run_id:str="", **gates
-)->dict:                    # as `evaluate_candidate`
+    ws: Workspace,
+    *,
+    candidate_version: str = "latest",
+    compare_to: str = "champion",
+    as_of: pd.Timestamp | None = None,
+    benchmark: str | None = None,  # a folder of labelled recordings, see `bench_trades`
+    run_id: str = "",
+    **gates,
+) -> dict:  # as `evaluate_candidate`
     "Judge the stored artifact on trades after its training, record it, and ask for approval when it passed and is better than the champion: there is a new one every hour."
     r = open_registry(ws, ws.settings.trade_model)
     served = load_served(ws, candidate_version, registry=r)
     trained = pd.Timestamp(served.model.meta["training_range"][1])
-    f, ref, digest = _stored_trades(ws, trained - pd.Timedelta("1h"), as_of or trained + pd.Timedelta("12h"))
+    f, ref, digest = _stored_trades(
+        ws, trained - pd.Timedelta("1h"), as_of or trained + pd.Timedelta("12h")
+    )
     e = evaluate_trades(served.model, f, trained + pd.Timedelta("1s"), **gates)
-    if benchmark: e["metrics"]["benchmark"] = trade_benchmark(read_recordings(benchmark))["metrics"]
-    return _recorded(ws, r, served, e, e["planted"], ref, digest, compare_to, run_id, only_better=True)
+    if benchmark:
+        e["metrics"]["benchmark"] = trade_benchmark(read_recordings(benchmark))["metrics"]
+    return _recorded(
+        ws, r, served, e, e["planted"], ref, digest, compare_to, run_id, only_better=True
+    )
+
 
 # %% ../nbs/11_pipeline.ipynb #ddeabb16
-def scheduled_folder()->Path:
+def scheduled_folder() -> Path:
     "Where the scheduled notebooks are."
     package = Path(sys.modules["crypto_anomaly"].__file__).parent
-    for p in (package.parent/"scheduled", package/"scheduled", Path.cwd()/"scheduled"):   # a checkout, an installed wheel, here
-        if p.is_dir(): return p
-    raise PipelineError("the folder 'scheduled' is missing; install the package again, or run from a checkout of the project.")
+    for p in (
+        package.parent / "scheduled",
+        package / "scheduled",
+        Path.cwd() / "scheduled",
+    ):  # a checkout, an installed wheel, here
+        if p.is_dir():
+            return p
+    raise PipelineError(
+        "the folder 'scheduled' is missing; install the package again, or run from a checkout of the project."
+    )
 
-def stages()->dict[str, Path]: # name -> notebook, in file order
+
+def stages() -> dict[str, Path]:  # name -> notebook, in file order
     "The stages of the pipeline."
-    files = [(int(m[1]), m[2], p) for p in scheduled_folder().glob("*.ipynb") if (m := re.fullmatch(r"(\d+)_(\w+)\.ipynb", p.name))]
+    files = [
+        (int(m[1]), m[2], p)
+        for p in scheduled_folder().glob("*.ipynb")
+        if (m := re.fullmatch(r"(\d+)_(\w+)\.ipynb", p.name))
+    ]
     return {name: p for _, name, p in sorted(files)}
 
-def stage_parameters(stage:str)->dict[str, dict]: # name -> {name, default, help, inferred_type_name}
+
+def stage_parameters(
+    stage: str,
+) -> dict[str, dict]:  # name -> {name, default, help, inferred_type_name}
     "The parameters of a stage, without the ones that the runner gives."
     import papermill as pm
-    if stage not in stages(): raise PipelineError(f"unknown stage {stage!r}; there are {', '.join(stages())}.")
+
+    if stage not in stages():
+        raise PipelineError(f"unknown stage {stage!r}; there are {', '.join(stages())}.")
     return {k: v for k, v in pm.inspect_notebook(str(stages()[stage])).items() if k != "run_id"}
 
-# %% ../nbs/11_pipeline.ipynb #d18af787
-def _value(text:Any)->Any:
-    "A parameter as given in a terminal: JSON where it is JSON, else text; `none` is None."
-    if not isinstance(text, str): return text
-    if text.lower() in ("none", "null", ""): return None
-    if text.lower() in ("true", "false"): return text.lower() == "true"
-    try: return float(text) if re.fullmatch(r"-?\d*\.\d+(e-?\d+)?", text) else int(text) if re.fullmatch(r"-?\d+", text) else text
-    except ValueError: return text
 
-def check_parameters(stage:str, given:dict)->dict:
+# %% ../nbs/11_pipeline.ipynb #d18af787
+def _value(text: Any) -> Any:
+    "A parameter as given in a terminal: JSON where it is JSON, else text; `none` is None."
+    if not isinstance(text, str):
+        return text
+    if text.lower() in ("none", "null", ""):
+        return None
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    try:
+        return (
+            float(text)
+            if re.fullmatch(r"-?\d*\.\d+(e-?\d+)?", text)
+            else int(text)
+            if re.fullmatch(r"-?\d+", text)
+            else text
+        )
+    except ValueError:
+        return text
+
+
+def check_parameters(stage: str, given: dict) -> dict:
     "Parameters with their types; an unknown name is an error that lists the known ones."
     known = stage_parameters(stage)
-    if unknown := set(given) - set(known): raise PipelineError(f"stage {stage!r} has no parameter {sorted(unknown)[0]!r}; there are {', '.join(known)}.")
+    if unknown := set(given) - set(known):
+        raise PipelineError(
+            f"stage {stage!r} has no parameter {sorted(unknown)[0]!r}; there are {', '.join(known)}."
+        )
     return {k: _value(v) for k, v in given.items()}
 
-# %% ../nbs/11_pipeline.ipynb #9cff87a2
-STATIC = Path(sys.modules["crypto_anomaly"].__file__).parent/"static"
 
-def notebook_body(nb)->str:
+# %% ../nbs/11_pipeline.ipynb #9cff87a2
+STATIC = Path(sys.modules["crypto_anomaly"].__file__).parent / "static"
+
+
+def notebook_body(nb) -> str:
     "The cells of a notebook as HTML, Plotly figures included."
     from nbconvert import HTMLExporter
+
     for c in nb.cells:
         for o in c.get("outputs", []):
-            if fig := o.get("data", {}).pop("application/vnd.plotly.v1+json", None): o["data"] = {"text/html": figure_html(dict(data=fig["data"], layout=fig["layout"]))}
-    html = HTMLExporter(template_name="basic", exclude_input_prompt=True, exclude_output_prompt=True)
-    html.register_preprocessor("nbconvert.preprocessors.CoalesceStreamsPreprocessor", enabled=True)    # of a progress bar its last state
+            if fig := o.get("data", {}).pop("application/vnd.plotly.v1+json", None):
+                o["data"] = {"text/html": figure_html(dict(data=fig["data"], layout=fig["layout"]))}
+    html = HTMLExporter(
+        template_name="basic", exclude_input_prompt=True, exclude_output_prompt=True
+    )
+    html.register_preprocessor(
+        "nbconvert.preprocessors.CoalesceStreamsPreprocessor", enabled=True
+    )  # of a progress bar its last state
     return html.from_notebook_node(nb)[0]
 
-def _code_style(name:str)->str:
+
+def _code_style(name: str) -> str:
     "Pygments style `name` as CSS, on the background of the page."
     from pygments.formatters import HtmlFormatter
+
     return HtmlFormatter(style=name, nobackground=True).get_style_defs(".highlight")
 
-def site_assets(folder:Path)->None:
+
+def site_assets(folder: Path) -> None:
     "Put the style sheet and Plotly's script into `folder`, once."
-    write_atomic(folder/"style.css", f"{(STATIC/'style.css').read_text()}{_code_style('default')}\n@media (prefers-color-scheme:dark){{{_code_style('github-dark')}}}\n.highlight,.highlight pre{{background:var(--panel)!important}}")
-    if not (folder/"plotly.min.js").exists(): write_atomic(folder/"plotly.min.js", plotly_script())
+    write_atomic(
+        folder / "style.css",
+        f"{(STATIC / 'style.css').read_text()}{_code_style('default')}\n@media (prefers-color-scheme:dark){{{_code_style('github-dark')}}}\n.highlight,.highlight pre{{background:var(--panel)!important}}",
+    )
+    if not (folder / "plotly.min.js").exists():
+        write_atomic(folder / "plotly.min.js", plotly_script())
+
 
 SIMULATED = "Simulated market: every coin and price here is invented."
 
-def page(title:str, body:str, *, simulated:bool, up:str="..")->str:
+
+def page(title: str, body: str, *, simulated: bool, up: str = "..") -> str:
     "A whole HTML page in the project's style."
     note = f'<div class="banner">{SIMULATED}</div>' if simulated else ""
-    return (f'<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1"><title>{title}</title><link rel="stylesheet" href="{up}/style.css">'
-            f'<script src="{up}/plotly.min.js"></script></head><body>{note}<main>{body}</main><footer>{SIMULATED if simulated else ATTRIBUTION}</footer></body></html>')
+    return (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1"><title>{title}</title><link rel="stylesheet" href="{up}/style.css">'
+        f'<script src="{up}/plotly.min.js"></script></head><body>{note}<main>{body}</main><footer>{SIMULATED if simulated else ATTRIBUTION}</footer></body></html>'
+    )
 
-def write_report(ws:Workspace, notebook:Path, title:str)->Path:
+
+def write_report(ws: Workspace, notebook: Path, title: str) -> Path:
     "Write the HTML page of an executed notebook beside it."
     import nbformat
-    if not (ws.runs/"style.css").exists(): site_assets(ws.runs)
-    return write_atomic(notebook.with_suffix(".html"), page(title, notebook_body(nbformat.read(notebook, 4)), simulated=ws.simulated))
+
+    if not (ws.runs / "style.css").exists():
+        site_assets(ws.runs)
+    return write_atomic(
+        notebook.with_suffix(".html"),
+        page(title, notebook_body(nbformat.read(notebook, 4)), simulated=ws.simulated),
+    )
+
 
 # %% ../nbs/11_pipeline.ipynb #0378296c
-def _environment(ws:Workspace)->dict[str, str]:
+def _environment(ws: Workspace) -> dict[str, str]:
     "The settings of `ws` as environment variables, so that another process opens the same workspace."
-    s = ws.settings.model_dump(exclude_none=True, exclude_defaults=True) | dict(home=ws.settings.home.absolute(), workspace=ws.name, source=ws.source or ws.settings.source)
+    s = ws.settings.model_dump(exclude_none=True, exclude_defaults=True) | dict(
+        home=ws.settings.home.absolute(), workspace=ws.name, source=ws.source or ws.settings.source
+    )
     return {f"CRYPTO_ANOMALY_{k.upper()}": str(v) for k, v in s.items() if k != "environment"}
 
-def variables(ws:Workspace)->dict[str, str]:
+
+def variables(ws: Workspace) -> dict[str, str]:
     "What a child process gets, so that it works in `ws`."
     return os.environ | _environment(ws)
 
-@contextmanager
-def _environ(extra:dict[str, str])->Iterator[None]:
-    "`os.environ` with `extra` for a while."
-    before = dict(os.environ); os.environ.update(extra)
-    try: yield
-    finally: os.environ.clear(); os.environ.update(before)
 
-def inside(ws:Workspace, **more:str):
+@contextmanager
+def _environ(extra: dict[str, str]) -> Iterator[None]:
+    "`os.environ` with `extra` for a while."
+    before = dict(os.environ)
+    os.environ.update(extra)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def inside(ws: Workspace, **more: str):
     "For a while, this process and its children work in `ws`, with `more` in their environment."
     return _environ(_environment(ws) | more)
 
-def stage_result(ws:Workspace, run_id:str, **facts)->dict:
+
+def stage_result(ws: Workspace, run_id: str, **facts) -> dict:
     "The last cell of a scheduled notebook: show what came out, and leave it for the run's row."
     facts = jsonable(facts)
-    if run_id: write_atomic(ws.runs/run_id/"run.json", json.dumps(facts, indent=1))
+    if run_id:
+        write_atomic(ws.runs / run_id / "run.json", json.dumps(facts, indent=1))
     return facts
+
 
 # %% ../nbs/11_pipeline.ipynb #dc8d0802
 def run_stage(
-    ws:Workspace, stage:str,
-    parameters:dict|None=None,   # names as in the notebook
-    *, timeout:int|None=None,    # seconds per cell; None = half an hour, or a day for a backfill
-    chain:str|None=None, inputs:str|None=None, # the chain it belongs to, and the hash of what it works on
-    say:Callable[[str], None]=lambda run_id: None # is told the id before anything is done
-)->dict:                         # run_id, stage, status, result, notebook, report, seconds
+    ws: Workspace,
+    stage: str,
+    parameters: dict | None = None,  # names as in the notebook
+    *,
+    timeout: int | None = None,  # seconds per cell; None = half an hour, or a day for a backfill
+    chain: str | None = None,
+    inputs: str | None = None,  # the chain it belongs to, and the hash of what it works on
+    say: Callable[[str], None] = lambda run_id: None,  # is told the id before anything is done
+) -> dict:  # run_id, stage, status, result, notebook, report, seconds
     "Execute one scheduled notebook and record the run."
     import papermill as pm
+
     given, r = check_parameters(stage, parameters or {}), open_registry(ws)
     started, t0 = utcnow(), time.monotonic()
     run_id = f"{started:%Y%m%dT%H%M%S}-{stage}-{secrets.token_hex(2)}"
-    nb = ws.runs/run_id/f"{stage}.ipynb"; nb.parent.mkdir(parents=True)
-    r.start_run(run_id, stage, given, code_version(), chain=chain, inputs=inputs); say(run_id)
+    nb = ws.runs / run_id / f"{stage}.ipynb"
+    nb.parent.mkdir(parents=True)
+    r.start_run(run_id, stage, given, code_version(), chain=chain, inputs=inputs)
+    say(run_id)
     error = "interrupted"
     with inside(ws), _environ({"PYDEVD_DISABLE_FILE_VALIDATION": "1"}):
-        try: pm.execute_notebook(str(stages()[stage]), str(nb), given | dict(run_id=run_id), kernel_name="python3", cwd=os.getcwd(), progress_bar=False, log_output=False, request_save_on_cell_execute=False, start_timeout=120,
-                                      execution_timeout=timeout or (86400 if stage == "backfill" else 1800), stderr_file=sys.stderr if sys.stderr.isatty() else None); error = None   # progress bars reach the terminal
-        except pm.PapermillExecutionError as e: error = f"{e.ename}: {e.evalue}"
-        except (RuntimeError, TimeoutError) as e: error = f"{type(e).__name__}: {str(e).splitlines()[0] if str(e) else 'the kernel died'}"
+        try:
+            pm.execute_notebook(
+                str(stages()[stage]),
+                str(nb),
+                given | dict(run_id=run_id),
+                kernel_name="python3",
+                cwd=os.getcwd(),
+                progress_bar=False,
+                log_output=False,
+                request_save_on_cell_execute=False,
+                start_timeout=120,
+                execution_timeout=timeout or (86400 if stage == "backfill" else 1800),
+                stderr_file=sys.stderr if sys.stderr.isatty() else None,
+            )
+            error = None  # progress bars reach the terminal
+        except pm.PapermillExecutionError as e:
+            error = f"{e.ename}: {e.evalue}"
+        except (RuntimeError, TimeoutError) as e:
+            error = f"{type(e).__name__}: {str(e).splitlines()[0] if str(e) else 'the kernel died'}"
         finally:
-            if error == "interrupted": r.finish_run(run_id, status="failed", error=error)      # by whatever else ends this process
+            if error == "interrupted":
+                r.finish_run(
+                    run_id, status="failed", error=error
+                )  # by whatever else ends this process
     out = nb.with_name("run.json")
     result = json.loads(out.read_text()) if out.exists() else None
     report = write_report(ws, nb, f"{stage} · {run_id}") if nb.exists() else None
-    r.finish_run(run_id, status="failed" if error else "succeeded", result=result, notebook=str(nb), report=str(report), error=error)
-    if error: raise PipelineError(f"stage {stage} failed: {error} (report: {report})")
-    return dict(run_id=run_id, stage=stage, status="succeeded", result=result, notebook=str(nb), report=str(report), seconds=round(time.monotonic() - t0, 1))
+    r.finish_run(
+        run_id,
+        status="failed" if error else "succeeded",
+        result=result,
+        notebook=str(nb),
+        report=str(report),
+        error=error,
+    )
+    if error:
+        raise PipelineError(f"stage {stage} failed: {error} (report: {report})")
+    return dict(
+        run_id=run_id,
+        stage=stage,
+        status="succeeded",
+        result=result,
+        notebook=str(nb),
+        report=str(report),
+        seconds=round(time.monotonic() - t0, 1),
+    )

@@ -9,294 +9,734 @@ import json, sys
 import plotly.graph_objects as go
 
 # %% auto #0
-__all__ = ['LIGHT', 'DARK', 'COLORS', 'TEMPLATE', 'money', 'percent', 'once_in', 'score_distribution', 'score_distributions',
-           'quality_report', 'feature_histograms', 'price_change_heatmap', 'market_map', 'contributions',
-           'coin_history', 'live_prices', 'score_history', 'recall_heatmap', 'calibration_plot', 'outcome_map',
-           'flag_rate_history', 'metrics_history', 'foresight_history', 'gates_table', 'figure_html', 'plotly_script']
+__all__ = [
+    "LIGHT",
+    "DARK",
+    "COLORS",
+    "TEMPLATE",
+    "money",
+    "percent",
+    "once_in",
+    "score_distribution",
+    "score_distributions",
+    "quality_report",
+    "feature_histograms",
+    "price_change_heatmap",
+    "market_map",
+    "contributions",
+    "coin_history",
+    "live_prices",
+    "score_history",
+    "recall_heatmap",
+    "calibration_plot",
+    "outcome_map",
+    "flag_rate_history",
+    "metrics_history",
+    "foresight_history",
+    "gates_table",
+    "figure_html",
+    "plotly_script",
+]
 
 # %% ../nbs/02_plots.ipynb #55d0ca7a
-LIGHT = dict(ink="#1b2430", muted="#5d6b7a", line="#e3e8ee", panel="#f6f8fa", paper="#ffffff", link="#2563eb")
-DARK = dict(ink="#e6ebf1", muted="#9aa7b5", line="#2a3440", panel="#171e26", paper="#0f1419", link="#7aa5ff")
-COLORS = dict(anomaly="#c8324a", normal="#8aa0b4", champion="#0f8f7e", challenger="#6f52c9", candidate="#8a8f98", warning="#b7791f", up="#2563eb", down="#d9730d")
+LIGHT = dict(
+    ink="#1b2430", muted="#5d6b7a", line="#e3e8ee", panel="#f6f8fa", paper="#ffffff", link="#2563eb"
+)
+DARK = dict(
+    ink="#e6ebf1", muted="#9aa7b5", line="#2a3440", panel="#171e26", paper="#0f1419", link="#7aa5ff"
+)
+COLORS = dict(
+    anomaly="#c8324a",
+    normal="#8aa0b4",
+    champion="#0f8f7e",
+    challenger="#6f52c9",
+    candidate="#8a8f98",
+    warning="#b7791f",
+    up="#2563eb",
+    down="#d9730d",
+)
 
-def _template(c:dict)->go.layout.Template:
+
+def _template(c: dict) -> go.layout.Template:
     "Plotly template over the palette `c`."
-    axis = dict(gridcolor=c["line"], zerolinecolor=c["line"], linecolor=c["line"], tickcolor=c["line"], automargin=True)
-    return go.layout.Template(layout=dict(font=dict(family="system-ui, sans-serif", size=13, color=c["ink"]), paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)",
-        title=dict(font=dict(size=16), x=0, xanchor="left", xref="paper"), margin=dict(l=8, r=16, t=56, b=8), xaxis=axis, yaxis=axis, height=320,
-        colorway=[COLORS[k] for k in ("normal", "anomaly", "champion", "challenger", "warning")], hoverlabel=dict(bgcolor=c["panel"], font_color=c["ink"]), legend=dict(orientation="h", y=1.01, yanchor="bottom", x=1, xanchor="right")))
+    axis = dict(
+        gridcolor=c["line"],
+        zerolinecolor=c["line"],
+        linecolor=c["line"],
+        tickcolor=c["line"],
+        automargin=True,
+    )
+    return go.layout.Template(
+        layout=dict(
+            font=dict(family="system-ui, sans-serif", size=13, color=c["ink"]),
+            paper_bgcolor="rgba(0,0,0,0)",
+            plot_bgcolor="rgba(0,0,0,0)",
+            title=dict(font=dict(size=16), x=0, xanchor="left", xref="paper"),
+            margin=dict(l=8, r=16, t=56, b=8),
+            xaxis=axis,
+            yaxis=axis,
+            height=320,
+            colorway=[
+                COLORS[k] for k in ("normal", "anomaly", "champion", "challenger", "warning")
+            ],
+            hoverlabel=dict(bgcolor=c["panel"], font_color=c["ink"]),
+            legend=dict(orientation="h", y=1.01, yanchor="bottom", x=1, xanchor="right"),
+        )
+    )
+
 
 TEMPLATE = {"light": _template(LIGHT), "dark": _template(DARK)}
 
-def _display(fig:go.Figure)->None:
+
+def _display(fig: go.Figure) -> None:
     "Show a figure as plain JSON; Plotly's own way loads validators for seconds in every kernel."
     from IPython.display import display
-    display({"application/vnd.plotly.v1+json": json.loads(fig.to_json()), "text/plain": f"Figure: {fig.layout.title.text}"}, raw=True)
 
-if "IPython" in sys.modules and (ip := sys.modules["IPython"].get_ipython()): ip.display_formatter.ipython_display_formatter.for_type(go.Figure, _display)
+    display(
+        {
+            "application/vnd.plotly.v1+json": json.loads(fig.to_json()),
+            "text/plain": f"Figure: {fig.layout.title.text}",
+        },
+        raw=True,
+    )
 
-def _figure(*traces)->go.Figure: return go.Figure(traces, layout=dict(template=TEMPLATE["light"]))
+
+if "IPython" in sys.modules and (ip := sys.modules["IPython"].get_ipython()):
+    ip.display_formatter.ipython_display_formatter.for_type(go.Figure, _display)
+
+
+def _figure(*traces) -> go.Figure:
+    return go.Figure(traces, layout=dict(template=TEMPLATE["light"]))
+
 
 # %% ../nbs/02_plots.ipynb #b4b8c601
-def money(x:float)->str:  # '–' for a missing value
+def money(x: float) -> str:  # '–' for a missing value
     "USD for people: $64,210 · $1.27 T · $0.0000123."
-    if not np.isfinite(x): return "–"
+    if not np.isfinite(x):
+        return "–"
     for size, unit in ((1e12, "T"), (1e9, "B"), (1e6, "M")):
-        if abs(x) >= size: return f"${x/size:,.2f} {unit}"
-    if x == 0 or abs(x) >= 1000: return f"${x:,.0f}"
+        if abs(x) >= size:
+            return f"${x / size:,.2f} {unit}"
+    if x == 0 or abs(x) >= 1000:
+        return f"${x:,.0f}"
     return f"${x:,.2f}" if abs(x) >= 1 else f"${x:.{2 - int(np.floor(np.log10(abs(x))))}f}"
 
-def percent(x:float)->str: return "–" if not np.isfinite(x) else f"{round(x, 1) + 0.:+,.1f}\u00a0%"   # no break before the sign, no -0.0
 
-def once_in(p:float, unit:str="coin-hours")->str:
+def percent(x: float) -> str:
+    return (
+        "–" if not np.isfinite(x) else f"{round(x, 1) + 0.0:+,.1f}\u00a0%"
+    )  # no break before the sign, no -0.0
+
+
+def once_in(p: float, unit: str = "coin-hours") -> str:
     "A p-value as a frequency: 1 in 2,400 coin-hours."
-    return "–" if not np.isfinite(p) else f"1 in {1/max(p, 1e-12):,.0f} {unit}"
+    return "–" if not np.isfinite(p) else f"1 in {1 / max(p, 1e-12):,.0f} {unit}"
+
 
 # %% ../nbs/02_plots.ipynb #698ec6ff
-def _histogram(f:go.Figure, x:np.ndarray, edges:np.ndarray|int, color:str, *, name:str="", **where)->None:
+def _histogram(
+    f: go.Figure, x: np.ndarray, edges: np.ndarray | int, color: str, *, name: str = "", **where
+) -> None:
     "Bars of counts: a figure carries its bins, not a million rows."
     n, edges = np.histogram(x, edges)
-    f.add_bar(x=(edges[1:] + edges[:-1])/2, y=n, width=np.diff(edges), marker=dict(color=color, line_width=0), name=name, **where)
+    f.add_bar(
+        x=(edges[1:] + edges[:-1]) / 2,
+        y=n,
+        width=np.diff(edges),
+        marker=dict(color=color, line_width=0),
+        name=name,
+        **where,
+    )
+
 
 def score_distribution(
-    score:np.ndarray,       # (n,) higher is stranger
-    is_anomaly:np.ndarray,  # (n,) bool
-    threshold:float,        # score from which a row is flagged
-    *, title:str="How far do the flagged rows stand apart?"
-)->go.Figure:
+    score: np.ndarray,  # (n,) higher is stranger
+    is_anomaly: np.ndarray,  # (n,) bool
+    threshold: float,  # score from which a row is flagged
+    *,
+    title: str = "How far do the flagged rows stand apart?",
+) -> go.Figure:
     "Histogram of scores, flagged and not flagged, with the threshold."
     edges = np.histogram_bin_edges(score, 30)
     f = _figure()
     for name, mask in (("normal", ~is_anomaly), ("anomaly", is_anomaly)):
         _histogram(f, score[mask], edges, COLORS[name], name=f"{name} ({int(mask.sum()):,})")
     f.add_vline(x=threshold, line_dash="dot", annotation_text="threshold")
-    return f.update_layout(title=title, barmode="overlay", xaxis_title="score, higher is stranger", yaxis_title="rows").update_yaxes(type="log")
+    return f.update_layout(
+        title=title, barmode="overlay", xaxis_title="score, higher is stranger", yaxis_title="rows"
+    ).update_yaxes(type="log")
+
 
 # %% ../nbs/02_plots.ipynb #315cb302
 def score_distributions(
-    models:dict[str, tuple[np.ndarray, np.ndarray, float]],  # name -> (n,) score, (n,) bool flagged, threshold
-    *, title:str="How far do the flagged rows stand apart, side by side?"
-)->go.Figure:
+    models: dict[
+        str, tuple[np.ndarray, np.ndarray, float]
+    ],  # name -> (n,) score, (n,) bool flagged, threshold
+    *,
+    title: str = "How far do the flagged rows stand apart, side by side?",
+) -> go.Figure:
     "Score histograms of several models on the same rows, each on its own scale."
     from plotly.subplots import make_subplots
-    f = make_subplots(1, len(models), subplot_titles=[f"{n}: {m[1].sum():,} of {len(m[1]):,} flagged" for n, m in models.items()], shared_yaxes=True, figure=_figure())
+
+    f = make_subplots(
+        1,
+        len(models),
+        subplot_titles=[f"{n}: {m[1].sum():,} of {len(m[1]):,} flagged" for n, m in models.items()],
+        shared_yaxes=True,
+        figure=_figure(),
+    )
     for i, (score, flagged, threshold) in enumerate(models.values(), 1):
         edges = np.histogram_bin_edges(score, 30)
-        for name, mask in (("normal", ~flagged), ("anomaly", flagged)): _histogram(f, score[mask], edges, COLORS[name], name=name, row=1, col=i, showlegend=i == 1)
+        for name, mask in (("normal", ~flagged), ("anomaly", flagged)):
+            _histogram(
+                f, score[mask], edges, COLORS[name], name=name, row=1, col=i, showlegend=i == 1
+            )
         f.add_vline(x=threshold, line_dash="dot", row=1, col=i)
-    return f.update_layout(title=title, barmode="overlay", margin_t=88, legend=dict(y=-.25, yanchor="top")).update_yaxes(type="log").update_xaxes(title_text="score, higher is stranger")
+    return (
+        f.update_layout(
+            title=title, barmode="overlay", margin_t=88, legend=dict(y=-0.25, yanchor="top")
+        )
+        .update_yaxes(type="log")
+        .update_xaxes(title_text="score, higher is stranger")
+    )
+
 
 # %% ../nbs/02_plots.ipynb #a1e64f07
 def quality_report(
-    q,                   # a `data.Quality`
-    *, top:int=12
-)->go.Figure:
+    q,  # a `data.Quality`
+    *,
+    top: int = 12,
+) -> go.Figure:
     "Coins over time with the gaps, the fields that miss most, and the coins that are late, gone or new."
     from plotly.subplots import make_subplots
+
     word = lambda text, color: f'<span style="color:{COLORS[color]}">{text}</span>'
     m, unit = _regular(q.moments)
     never, odd = q.nulls[q.nulls == 1], _odd_coins(q)
-    f = make_subplots(2, 2, specs=[[dict(colspan=2), None], [{}, {}]], row_heights=[.42, .58], vertical_spacing=.2, horizontal_spacing=.24,
-                      subplot_titles=(f"coins per {unit}: {word('complete', 'champion')}, {word('price only', 'normal')}, {word('gap', 'warning')}", f"missing values by field{f' ({len(never)} more never sent)' if len(never) else ''}", f"coins late, gone or new ({len(odd)})"))
+    f = make_subplots(
+        2,
+        2,
+        specs=[[dict(colspan=2), None], [{}, {}]],
+        row_heights=[0.42, 0.58],
+        vertical_spacing=0.2,
+        horizontal_spacing=0.24,
+        subplot_titles=(
+            f"coins per {unit}: {word('complete', 'champion')}, {word('price only', 'normal')}, {word('gap', 'warning')}",
+            f"missing values by field{f' ({len(never)} more never sent)' if len(never) else ''}",
+            f"coins late, gone or new ({len(odd)})",
+        ),
+    )
     f.update_layout(_figure().layout)
-    for share, color in ((1 - m.approximate, "champion"), (m.approximate, "normal")): f.add_bar(x=m.index, y=m.coins*share, marker=dict(color=COLORS[color], line_width=0), row=1, col=1)
-    for g in q.gaps.nlargest(30, "hours").itertuples(): f.add_vrect(x0=g.start, x1=g.end, fillcolor=COLORS["warning"], opacity=.5, line_width=0, row=1, col=1)
-    _bars(f, (100*q.nulls[(q.nulls > 0) & (q.nulls < 1)].head(top)).round(2), "nothing else is missing" if len(never) else "nothing is missing", 1)
+    for share, color in ((1 - m.approximate, "champion"), (m.approximate, "normal")):
+        f.add_bar(
+            x=m.index,
+            y=m.coins * share,
+            marker=dict(color=COLORS[color], line_width=0),
+            row=1,
+            col=1,
+        )
+    for g in q.gaps.nlargest(30, "hours").itertuples():
+        f.add_vrect(
+            x0=g.start,
+            x1=g.end,
+            fillcolor=COLORS["warning"],
+            opacity=0.5,
+            line_width=0,
+            row=1,
+            col=1,
+        )
+    _bars(
+        f,
+        (100 * q.nulls[(q.nulls > 0) & (q.nulls < 1)].head(top)).round(2),
+        "nothing else is missing" if len(never) else "nothing is missing",
+        1,
+    )
     _bars(f, odd.head(top), "all coins are there, on time", 2)
-    f.update_xaxes(title_text="% of rows", row=2, col=1).update_xaxes(title_text="hours", row=2, col=2).update_yaxes(dtick=1, tickfont_size=11, row=2)
-    return f.update_layout(title=f"Is the market all there?<br><sup>{q.text}</sup>", barmode="stack", bargap=.08, height=600, margin_t=96, showlegend=False)
+    f.update_xaxes(title_text="% of rows", row=2, col=1).update_xaxes(
+        title_text="hours", row=2, col=2
+    ).update_yaxes(dtick=1, tickfont_size=11, row=2)
+    return f.update_layout(
+        title=f"Is the market all there?<br><sup>{q.text}</sup>",
+        barmode="stack",
+        bargap=0.08,
+        height=600,
+        margin_t=96,
+        showlegend=False,
+    )
 
-def _regular(moments:pd.DataFrame)->tuple[pd.DataFrame, str]:
+
+def _regular(moments: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     "Moments on a grid of hours, an empty one 0; the mean of days where hours would be too many to see."
     m = moments.groupby(moments.index.floor("h")).max()
-    m = m.reindex(pd.date_range(m.index[0], m.index[-1], freq="h"), fill_value=0.)
-    return (m, "hour") if len(m) <= 24*60 else (m.resample("D").mean(), "hour (mean of a day)")
+    m = m.reindex(pd.date_range(m.index[0], m.index[-1], freq="h"), fill_value=0.0)
+    return (m, "hour") if len(m) <= 24 * 60 else (m.resample("D").mean(), "hour (mean of a day)")
 
-def _odd_coins(q)->pd.Series:
+
+def _odd_coins(q) -> pd.Series:
     "Hours by coin: late behind the poll, gone since, or there only from then on."
     end, start, hour = q.moments.index[-1], q.moments.index[0], pd.Timedelta("1h")
-    late, gone, new = q.late.late, (end - q.coins["last"])/hour, (q.coins["first"] - start)/hour
-    return pd.concat([s[s > least].rename(lambda c, w=word: f"{c[:24]} ({w})").sort_values(ascending=False) for word, s, least in (("late", late, 1), ("gone", gone, 6), ("new", new, 6))]).round(1)
+    late, gone, new = q.late.late, (end - q.coins["last"]) / hour, (q.coins["first"] - start) / hour
+    return pd.concat(
+        [
+            s[s > least].rename(lambda c, w=word: f"{c[:24]} ({w})").sort_values(ascending=False)
+            for word, s, least in (("late", late, 1), ("gone", gone, 6), ("new", new, 6))
+        ]
+    ).round(1)
 
-def _bars(f:go.Figure, x:pd.Series, empty:str, col:int)->None:
+
+def _bars(f: go.Figure, x: pd.Series, empty: str, col: int) -> None:
     "Horizontal bars with their numbers, the first on top; a sentence when there are none."
-    if x.empty: f.add_annotation(text=empty, showarrow=False, xref="x domain", yref="y domain", x=.5, y=.5, row=2, col=col)
-    f.add_bar(x=x.values[::-1], y=x.index[::-1].astype(str), orientation="h", text=[f"{v:,.4g}" for v in x.values[::-1]], textposition="auto", marker=dict(color=COLORS["warning"], line_width=0), row=2, col=col)
+    if x.empty:
+        f.add_annotation(
+            text=empty,
+            showarrow=False,
+            xref="x domain",
+            yref="y domain",
+            x=0.5,
+            y=0.5,
+            row=2,
+            col=col,
+        )
+    f.add_bar(
+        x=x.values[::-1],
+        y=x.index[::-1].astype(str),
+        orientation="h",
+        text=[f"{v:,.4g}" for v in x.values[::-1]],
+        textposition="auto",
+        marker=dict(color=COLORS["warning"], line_width=0),
+        row=2,
+        col=col,
+    )
+
 
 # %% ../nbs/02_plots.ipynb #a854fe5d
 def feature_histograms(
-    frame:pd.DataFrame,   # (n, d) numeric columns
-    features:list[str],   # columns to show, in order
-    *, cols:int=3,
-    title:str="What did the market look like?"
-)->go.Figure:
+    frame: pd.DataFrame,  # (n, d) numeric columns
+    features: list[str],  # columns to show, in order
+    *,
+    cols: int = 3,
+    title: str = "What did the market look like?",
+) -> go.Figure:
     "Small multiples: one histogram per feature, with the share of missing values."
     from plotly.subplots import make_subplots
+
     missing = frame[features].isna().mean()
     names = [f"{f}<br><sup>{missing[f]:.0%} missing</sup>" if missing[f] else f for f in features]
-    f = make_subplots(-(-len(features)//cols), cols, subplot_titles=names, vertical_spacing=.18, figure=_figure())
-    for i, c in enumerate(features): _histogram(f, frame[c].dropna().to_numpy(float), 15, COLORS["normal"], row=i//cols + 1, col=i % cols + 1)
-    return f.update_layout(title=title, showlegend=False, height=220*-(-len(features)//cols) + 60).update_annotations(font_size=12)
+    f = make_subplots(
+        -(-len(features) // cols),
+        cols,
+        subplot_titles=names,
+        vertical_spacing=0.18,
+        figure=_figure(),
+    )
+    for i, c in enumerate(features):
+        _histogram(
+            f,
+            frame[c].dropna().to_numpy(float),
+            15,
+            COLORS["normal"],
+            row=i // cols + 1,
+            col=i % cols + 1,
+        )
+    return f.update_layout(
+        title=title, showlegend=False, height=220 * -(-len(features) // cols) + 60
+    ).update_annotations(font_size=12)
+
 
 # %% ../nbs/02_plots.ipynb #b9dee2c7
-_DIVERGING = [[0, COLORS["down"]], [.5, "rgba(138,160,180,.12)"], [1, COLORS["up"]]]
+_DIVERGING = [[0, COLORS["down"]], [0.5, "rgba(138,160,180,.12)"], [1, COLORS["up"]]]
+
 
 def price_change_heatmap(
-    coins:pd.DataFrame,  # biggest first: `symbol` and change columns in percent
-    columns:list[str],   # change columns, e.g. price_change_pct_1h
-    *, top:int=20, limit:float=20,
-    title:str="Which of the biggest coins moved, and when?"
-)->go.Figure:
+    coins: pd.DataFrame,  # biggest first: `symbol` and change columns in percent
+    columns: list[str],  # change columns, e.g. price_change_pct_1h
+    *,
+    top: int = 20,
+    limit: float = 20,
+    title: str = "Which of the biggest coins moved, and when?",
+) -> go.Figure:
     "Heat map of price changes of the `top` biggest coins."
     z = coins.head(top)[columns]
     text = z.map(percent)
     label = [c.rsplit("_", 1)[-1] for c in columns]
-    f = _figure(go.Heatmap(z=z.T.values, x=coins.head(top).symbol.str.upper() + "<br>" + (z.index + 1).astype(str), y=label, text=text.T.values, texttemplate="%{text}", textfont_size=10,
-                             colorscale=_DIVERGING, zmin=-limit, zmax=limit, zmid=0, colorbar=dict(title="%", thickness=10), xgap=2, ygap=2))
+    f = _figure(
+        go.Heatmap(
+            z=z.T.values,
+            x=coins.head(top).symbol.str.upper() + "<br>" + (z.index + 1).astype(str),
+            y=label,
+            text=text.T.values,
+            texttemplate="%{text}",
+            textfont_size=10,
+            colorscale=_DIVERGING,
+            zmin=-limit,
+            zmax=limit,
+            zmid=0,
+            colorbar=dict(title="%", thickness=10),
+            xgap=2,
+            ygap=2,
+        )
+    )
     return f.update_layout(title=title, height=260)
+
 
 # %% ../nbs/02_plots.ipynb #40c14f80
 def market_map(
-    scan:pd.DataFrame,   # one row per coin: symbol, price_change_pct_24h (percent), p_value, is_anomaly
-    *, label:int=10,     # how many of the strangest to name
-    title:str="Which coins behave strangely now?"
-)->go.Figure:
+    scan: pd.DataFrame,  # one row per coin: symbol, price_change_pct_24h (percent), p_value, is_anomaly
+    *,
+    label: int = 10,  # how many of the strangest to name
+    title: str = "Which coins behave strangely now?",
+) -> go.Figure:
     "24 h change against strangeness, one dot per coin."
     f = _figure()
-    for name, part in (("normal", scan[~scan.is_anomaly]), ("anomaly", scan[scan.is_anomaly].sort_values("p_value"))):
-        text = part.symbol.str.upper().where(np.arange(len(part)) < label, "") if name == "anomaly" else None
-        f.add_scatter(x=part.price_change_pct_24h, y=-np.log10(part.p_value), mode="markers+text", text=text, textposition="top center", name=f"{name} ({len(part)})",
-                      customdata=np.c_[part.symbol.str.upper(), part.p_value.map(once_in)], hovertemplate="%{customdata[0]}: %{x:+.1f} %<br>%{customdata[1]}<extra></extra>",
-                      marker=dict(color=COLORS[name], size=10 if name == "anomaly" else 6, symbol="diamond" if name == "anomaly" else "circle"))
+    for name, part in (
+        ("normal", scan[~scan.is_anomaly]),
+        ("anomaly", scan[scan.is_anomaly].sort_values("p_value")),
+    ):
+        text = (
+            part.symbol.str.upper().where(np.arange(len(part)) < label, "")
+            if name == "anomaly"
+            else None
+        )
+        f.add_scatter(
+            x=part.price_change_pct_24h,
+            y=-np.log10(part.p_value),
+            mode="markers+text",
+            text=text,
+            textposition="top center",
+            name=f"{name} ({len(part)})",
+            customdata=np.c_[part.symbol.str.upper(), part.p_value.map(once_in)],
+            hovertemplate="%{customdata[0]}: %{x:+.1f} %<br>%{customdata[1]}<extra></extra>",
+            marker=dict(
+                color=COLORS[name],
+                size=10 if name == "anomaly" else 6,
+                symbol="diamond" if name == "anomaly" else "circle",
+            ),
+        )
     ticks = np.arange(0, 7)
-    return f.update_layout(title=title, xaxis_title="24 h change, %", yaxis=dict(title="how rare: once in … coin-hours", tickvals=ticks, ticktext=[f"{10**t:,}" for t in ticks]), height=400)
+    return f.update_layout(
+        title=title,
+        xaxis_title="24 h change, %",
+        yaxis=dict(
+            title="how rare: once in … coin-hours",
+            tickvals=ticks,
+            ticktext=[f"{10**t:,}" for t in ticks],
+        ),
+        height=400,
+    )
+
 
 # %% ../nbs/02_plots.ipynb #bcbdd64b
 def contributions(
-    reasons:pd.DataFrame,  # `feature`, `share` (0..1 of the score above normal)
-    *, title:str="Why is it strange?"
-)->go.Figure:
+    reasons: pd.DataFrame,  # `feature`, `share` (0..1 of the score above normal)
+    *,
+    title: str = "Why is it strange?",
+) -> go.Figure:
     "Bars of what made a row strange, the strongest on top."
     r = reasons.sort_values("share")
-    f = _figure(go.Bar(x=100*r.share, y=r.feature, orientation="h", marker_color=COLORS["anomaly"], text=[f"{s:.0%}" for s in r.share], textposition="outside", cliponaxis=False))
-    return f.update_layout(title=title, xaxis_title="share of its strangeness, %", height=120 + 34*len(r))
+    f = _figure(
+        go.Bar(
+            x=100 * r.share,
+            y=r.feature,
+            orientation="h",
+            marker_color=COLORS["anomaly"],
+            text=[f"{s:.0%}" for s in r.share],
+            textposition="outside",
+            cliponaxis=False,
+        )
+    )
+    return f.update_layout(
+        title=title, xaxis_title="share of its strangeness, %", height=120 + 34 * len(r)
+    )
+
 
 # %% ../nbs/02_plots.ipynb #5d452eba
 def coin_history(
-    history:pd.DataFrame,     # one coin: ts, current_price; optional score
-    flagged:pd.Series,        # ts of flagged moments, may be empty
-    *, title:str="What has it been doing?"
-)->go.Figure:
+    history: pd.DataFrame,  # one coin: ts, current_price; optional score
+    flagged: pd.Series,  # ts of flagged moments, may be empty
+    *,
+    title: str = "What has it been doing?",
+) -> go.Figure:
     "Price of one coin with its flagged moments as diamonds."
-    f = _figure(go.Scatter(x=history.ts, y=history.current_price, mode="lines", line=dict(color=COLORS["normal"], width=2), name="price"))
+    f = _figure(
+        go.Scatter(
+            x=history.ts,
+            y=history.current_price,
+            mode="lines",
+            line=dict(color=COLORS["normal"], width=2),
+            name="price",
+        )
+    )
     hit = history[history.ts.isin(flagged)]
-    f.add_scatter(x=hit.ts, y=hit.current_price, mode="markers", marker=dict(color=COLORS["anomaly"], symbol="diamond", size=9), name="flagged")
-    return f.update_layout(title=title, yaxis_title="USD", xaxis_title="UTC", height=300, showlegend=False)
+    f.add_scatter(
+        x=hit.ts,
+        y=hit.current_price,
+        mode="markers",
+        marker=dict(color=COLORS["anomaly"], symbol="diamond", size=9),
+        name="flagged",
+    )
+    return f.update_layout(
+        title=title, yaxis_title="USD", xaxis_title="UTC", height=300, showlegend=False
+    )
+
 
 # %% ../nbs/02_plots.ipynb #7d3ab0b4
 _ALARM = dict(pump="triangle-up", dump="triangle-down", strange="diamond")
 
+
 def live_prices(
-    times:list[str],          # ISO, UTC
-    prices:list[float],
-    alarms:list[dict],        # ts, price, kind
-    product:str=""
-)->go.Figure:
+    times: list[str],  # ISO, UTC
+    prices: list[float],
+    alarms: list[dict],  # ts, price, kind
+    product: str = "",
+) -> go.Figure:
     "The price of the last minutes and the alarms in them."
-    f = _figure(go.Scatter(x=times, y=prices, mode="lines", line=dict(color=COLORS["normal"], width=2, shape="hv"), name="price"))
+    f = _figure(
+        go.Scatter(
+            x=times,
+            y=prices,
+            mode="lines",
+            line=dict(color=COLORS["normal"], width=2, shape="hv"),
+            name="price",
+        )
+    )
     seen = [a for a in alarms if times and a["ts"] >= times[0]]
-    f.add_scatter(x=[a["ts"] for a in seen], y=[a["price"] for a in seen], mode="markers+text", text=[a["kind"] for a in seen], textposition="top center", marker=dict(color=COLORS["anomaly"], size=12, symbol=[_ALARM.get(a["kind"], "diamond") for a in seen]), name="alarms")
-    return f.update_layout(title=f"Is a crowd pushing {product}?", yaxis_title="price", xaxis_title="UTC", height=340, showlegend=False)
+    f.add_scatter(
+        x=[a["ts"] for a in seen],
+        y=[a["price"] for a in seen],
+        mode="markers+text",
+        text=[a["kind"] for a in seen],
+        textposition="top center",
+        marker=dict(
+            color=COLORS["anomaly"],
+            size=12,
+            symbol=[_ALARM.get(a["kind"], "diamond") for a in seen],
+        ),
+        name="alarms",
+    )
+    return f.update_layout(
+        title=f"Is a crowd pushing {product}?",
+        yaxis_title="price",
+        xaxis_title="UTC",
+        height=340,
+        showlegend=False,
+    )
+
 
 # %% ../nbs/02_plots.ipynb #5066ea51
 def score_history(
-    said:pd.DataFrame,    # one coin: ts, score, is_anomaly
-    threshold:float,      # score from which it is flagged
-    *, title:str="How strange has it been?"
-)->go.Figure:
+    said: pd.DataFrame,  # one coin: ts, score, is_anomaly
+    threshold: float,  # score from which it is flagged
+    *,
+    title: str = "How strange has it been?",
+) -> go.Figure:
     "Score of one coin over time with the threshold; flagged moments as diamonds."
-    f = _figure(go.Scatter(x=said.ts, y=said.score, mode="lines+markers", line=dict(color=COLORS["normal"]), marker_size=4, name="score"))
+    f = _figure(
+        go.Scatter(
+            x=said.ts,
+            y=said.score,
+            mode="lines+markers",
+            line=dict(color=COLORS["normal"]),
+            marker_size=4,
+            name="score",
+        )
+    )
     hit = said[said.is_anomaly.astype(bool)]
-    f.add_scatter(x=hit.ts, y=hit.score, mode="markers", marker=dict(color=COLORS["anomaly"], symbol="diamond", size=9), name="flagged")
-    return f.add_hline(y=threshold, line_dash="dot", annotation_text="threshold").update_layout(title=title, yaxis_title="score", xaxis_title="UTC", height=260, showlegend=False)
+    f.add_scatter(
+        x=hit.ts,
+        y=hit.score,
+        mode="markers",
+        marker=dict(color=COLORS["anomaly"], symbol="diamond", size=9),
+        name="flagged",
+    )
+    return f.add_hline(y=threshold, line_dash="dot", annotation_text="threshold").update_layout(
+        title=title, yaxis_title="score", xaxis_title="UTC", height=260, showlegend=False
+    )
+
 
 # %% ../nbs/02_plots.ipynb #6105aae7
 def recall_heatmap(
-    recall:dict[str, dict[str, float]],   # detector -> kind -> share of events caught
-    *, title:str="Which detector sees which kind of event?"
-)->go.Figure:
+    recall: dict[str, dict[str, float]],  # detector -> kind -> share of events caught
+    *,
+    title: str = "Which detector sees which kind of event?",
+) -> go.Figure:
     "Share of events caught, detectors beside kinds; the best mean on top."
     f = pd.DataFrame(recall).T
     f = f.loc[f.mean(axis=1).sort_values().index, f.mean().sort_values(ascending=False).index]
-    heat = go.Heatmap(z=f.to_numpy(), x=f.columns.tolist(), y=f.index.tolist(), zmin=0, zmax=1, colorscale=[[0, "rgba(138,160,180,.12)"], [1, COLORS["champion"]]], text=f.map("{:.0%}".format).to_numpy(), texttemplate="%{text}", showscale=False, hovertemplate="%{y} catches %{text} of %{x}<extra></extra>")
-    return _figure(heat).update_layout(title=title, height=120 + 34*len(f), xaxis_side="bottom")
+    heat = go.Heatmap(
+        z=f.to_numpy(),
+        x=f.columns.tolist(),
+        y=f.index.tolist(),
+        zmin=0,
+        zmax=1,
+        colorscale=[[0, "rgba(138,160,180,.12)"], [1, COLORS["champion"]]],
+        text=f.map("{:.0%}".format).to_numpy(),
+        texttemplate="%{text}",
+        showscale=False,
+        hovertemplate="%{y} catches %{text} of %{x}<extra></extra>",
+    )
+    return _figure(heat).update_layout(title=title, height=120 + 34 * len(f), xaxis_side="bottom")
+
 
 def calibration_plot(
-    flagged:dict[str, list[float]],       # detector -> share of clean test time flagged at each of the stated rates
-    stated:list[float],
-    *, title:str="Does it alarm as often as it says?"
-)->go.Figure:
+    flagged: dict[
+        str, list[float]
+    ],  # detector -> share of clean test time flagged at each of the stated rates
+    stated: list[float],
+    *,
+    title: str = "Does it alarm as often as it says?",
+) -> go.Figure:
     "Flagged share of clean time over the stated alert rate, both logarithmic; the band is ±30 %."
-    band = _figure(go.Scatter(x=[*stated, *stated[::-1]], y=[*(1.3*s for s in stated), *(.7*s for s in stated[::-1])], fill="toself", fillcolor="rgba(138,160,180,.2)", line_width=0, hoverinfo="skip", name="±30 %"))
-    for name, y in flagged.items(): band.add_scatter(x=stated, y=y, mode="lines+markers", name=name)
-    return band.update_layout(title=title, xaxis=dict(title="stated alert rate", type="log", tickformat=".1%"), yaxis=dict(title="flagged", type="log", tickformat=".1%"), height=360)
+    band = _figure(
+        go.Scatter(
+            x=[*stated, *stated[::-1]],
+            y=[*(1.3 * s for s in stated), *(0.7 * s for s in stated[::-1])],
+            fill="toself",
+            fillcolor="rgba(138,160,180,.2)",
+            line_width=0,
+            hoverinfo="skip",
+            name="±30 %",
+        )
+    )
+    for name, y in flagged.items():
+        band.add_scatter(x=stated, y=y, mode="lines+markers", name=name)
+    return band.update_layout(
+        title=title,
+        xaxis=dict(title="stated alert rate", type="log", tickformat=".1%"),
+        yaxis=dict(title="flagged", type="log", tickformat=".1%"),
+        height=360,
+    )
+
 
 # %% ../nbs/02_plots.ipynb #071cd273
 def outcome_map(
-    rows:pd.DataFrame,    # severity (0..100), change_pct in the 24 h after, is_anomaly; optional name
-    *, title:str="What happened in the day after?"
-)->go.Figure:
+    rows: pd.DataFrame,  # severity (0..100), change_pct in the 24 h after, is_anomaly; optional name
+    *,
+    title: str = "What happened in the day after?",
+) -> go.Figure:
     "Change within a day over how strange the coin was; flagged rows stand out."
     f = _figure()
     for hit, name, color in ((False, "normal", "normal"), (True, "flagged", "anomaly")):
         part = rows[rows.is_anomaly.astype(bool) == hit].dropna(subset="change_pct")
-        f.add_scattergl(x=part.severity, y=part.change_pct, mode="markers", name=name, marker=dict(color=COLORS[color], size=8 if hit else 5, opacity=.8 if hit else .4), text=part.get("name"), hovertemplate="%{text}: %{y:+.1f} %<extra></extra>")
-    return f.update_layout(title=title, xaxis_title="how strange (percentile)", yaxis_title="change within 24 h, %", height=340)
+        f.add_scattergl(
+            x=part.severity,
+            y=part.change_pct,
+            mode="markers",
+            name=name,
+            marker=dict(color=COLORS[color], size=8 if hit else 5, opacity=0.8 if hit else 0.4),
+            text=part.get("name"),
+            hovertemplate="%{text}: %{y:+.1f} %<extra></extra>",
+        )
+    return f.update_layout(
+        title=title,
+        xaxis_title="how strange (percentile)",
+        yaxis_title="change within 24 h, %",
+        height=340,
+    )
+
 
 # %% ../nbs/02_plots.ipynb #1716e625
 def flag_rate_history(
-    by_day:pd.Series,     # share of rows flagged, index day
-    *, title:str="How steadily does it flag?"
-)->go.Figure:
+    by_day: pd.Series,  # share of rows flagged, index day
+    *,
+    title: str = "How steadily does it flag?",
+) -> go.Figure:
     "Flagged share of every day as bars, its mean as a line."
-    f = _figure(go.Bar(x=by_day.index, y=by_day.to_numpy(float), marker=dict(color=COLORS["normal"], line_width=0)))
-    return f.add_hline(y=float(by_day.mean()), line=dict(color=COLORS["anomaly"], dash="dot")).update_layout(title=title, yaxis=dict(title="flagged", tickformat=".1%"), height=280)
+    f = _figure(
+        go.Bar(
+            x=by_day.index,
+            y=by_day.to_numpy(float),
+            marker=dict(color=COLORS["normal"], line_width=0),
+        )
+    )
+    return f.add_hline(
+        y=float(by_day.mean()), line=dict(color=COLORS["anomaly"], dash="dot")
+    ).update_layout(title=title, yaxis=dict(title="flagged", tickformat=".1%"), height=280)
+
 
 # %% ../nbs/02_plots.ipynb #b5e5189d
 def metrics_history(
-    runs:pd.DataFrame,    # index time, oldest first; one column per metric; optional column `version`
-    *, title:str="How have the evaluations gone?"
-)->go.Figure:
+    runs: pd.DataFrame,  # index time, oldest first; one column per metric; optional column `version`
+    *,
+    title: str = "How have the evaluations gone?",
+) -> go.Figure:
     "Metrics over the last runs, one line each, all on their own scale of 0 to 1 or above."
     f = _figure()
-    for c in [c for c in runs if c != "version"]: f.add_scatter(x=[*range(1, len(runs) + 1)], y=runs[c], mode="lines+markers", name=c.replace("_", " "), text=[f"v{v}, {t}" for v, t in zip(runs.get("version", runs.index), runs.index)], hovertemplate="%{text}: %{y:.3f}<extra></extra>")
-    return f.update_layout(title=title, xaxis=dict(title="evaluation, newest on the right", dtick=max(1, len(runs)//10)), height=300)
+    for c in [c for c in runs if c != "version"]:
+        f.add_scatter(
+            x=[*range(1, len(runs) + 1)],
+            y=runs[c],
+            mode="lines+markers",
+            name=c.replace("_", " "),
+            text=[f"v{v}, {t}" for v, t in zip(runs.get("version", runs.index), runs.index)],
+            hovertemplate="%{text}: %{y:.3f}<extra></extra>",
+        )
+    return f.update_layout(
+        title=title,
+        xaxis=dict(title="evaluation, newest on the right", dtick=max(1, len(runs) // 10)),
+        height=300,
+    )
+
 
 # %% ../nbs/02_plots.ipynb #7655fbbb
 def foresight_history(
-    by_day:pd.DataFrame,  # index day; one column per model: Spearman's ρ of its scores with the moves of the day after
-    *, title:str="Whose scores foretell the moves of the next day?"
-)->go.Figure:
+    by_day: pd.DataFrame,  # index day; one column per model: Spearman's ρ of its scores with the moves of the day after
+    *,
+    title: str = "Whose scores foretell the moves of the next day?",
+) -> go.Figure:
     "ρ of every day, one line per model."
     f = _figure()
-    for name, color in zip(by_day, (COLORS["challenger"], COLORS["champion"])): f.add_scatter(x=by_day.index, y=by_day[name], mode="lines+markers", name=name, line_color=color, marker_symbol="diamond" if color == COLORS["challenger"] else "circle")
-    return f.add_hline(y=0, line_dash="dot").update_layout(title=title, yaxis_title="ρ, 0 is chance", height=300)
+    for name, color in zip(by_day, (COLORS["challenger"], COLORS["champion"])):
+        f.add_scatter(
+            x=by_day.index,
+            y=by_day[name],
+            mode="lines+markers",
+            name=name,
+            line_color=color,
+            marker_symbol="diamond" if color == COLORS["challenger"] else "circle",
+        )
+    return f.add_hline(y=0, line_dash="dot").update_layout(
+        title=title, yaxis_title="ρ, 0 is chance", height=300
+    )
+
 
 # %% ../nbs/02_plots.ipynb #51271998
 def gates_table(
-    gates:list[dict]      # name, threshold, actual, passed, hard, description
-)->pd.DataFrame:          # one row per gate, in words
+    gates: list[dict],  # name, threshold, actual, passed, hard, description
+) -> pd.DataFrame:  # one row per gate, in words
     "The gates as a table for people."
     words = {True: "✓ passed", False: "✗ failed", None: "– not defined"}
-    return pd.DataFrame([{"gate": g["name"], "result": words[g["passed"]], "actual": g["actual"], "threshold": g["threshold"], "kind": "hard" if g["hard"] else "soft", "what it guards": g["description"]} for g in gates]).set_index("gate")
+    return pd.DataFrame(
+        [
+            {
+                "gate": g["name"],
+                "result": words[g["passed"]],
+                "actual": g["actual"],
+                "threshold": g["threshold"],
+                "kind": "hard" if g["hard"] else "soft",
+                "what it guards": g["description"],
+            }
+            for g in gates
+        ]
+    ).set_index("gate")
+
 
 # %% ../nbs/02_plots.ipynb #b89ef8d8
-def figure_html(fig:go.Figure|dict)->str:
+def figure_html(fig: go.Figure | dict) -> str:
     "A `<div>` with the figure; the page must have loaded Plotly's script."
     import plotly.io as pio
-    return pio.to_html(fig, include_plotlyjs=False, full_html=False, validate=False, config=dict(displaylogo=False, responsive=True), default_width="100%")
 
-def plotly_script()->str:
+    return pio.to_html(
+        fig,
+        include_plotlyjs=False,
+        full_html=False,
+        validate=False,
+        config=dict(displaylogo=False, responsive=True),
+        default_width="100%",
+    )
+
+
+def plotly_script() -> str:
     "Plotly's script as installed, for one local copy per site."
     from plotly.offline import get_plotlyjs
+
     return get_plotlyjs()

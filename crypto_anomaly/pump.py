@@ -8,37 +8,85 @@ import numpy as np
 from numba import njit
 
 # %% auto #0
-__all__ = ['BIN', 'RING', 'TAU', 'PRIOR', 'PRIOR_ORDERS', 'PRIOR_BURST', 'PRIOR_SD', 'BURST_WEIGHT', 'MOST_COUNT', 'NU', 'HOLD',
-           'HOLD_BINS', 'ALARM', 'QUIET', 'SIDE', 'EVIDENCE', 'count_evidence', 'advance', 'score', 'step', 'unseen',
-           'pump_scores', 'evidence_sentence', 'pump_counterfactual']
+__all__ = [
+    "BIN",
+    "RING",
+    "TAU",
+    "PRIOR",
+    "PRIOR_ORDERS",
+    "PRIOR_BURST",
+    "PRIOR_SD",
+    "BURST_WEIGHT",
+    "MOST_COUNT",
+    "NU",
+    "HOLD",
+    "HOLD_BINS",
+    "ALARM",
+    "QUIET",
+    "SIDE",
+    "EVIDENCE",
+    "count_evidence",
+    "advance",
+    "score",
+    "step",
+    "unseen",
+    "pump_scores",
+    "evidence_sentence",
+    "pump_counterfactual",
+]
 
 # %% ../nbs/08_pump.ipynb #8f320545
-BIN, RING = 5., 12                    # seconds; bins of a minute
-TAU = 4320.                           # memory of the baseline: bins of 6 h
-PRIOR, PRIOR_ORDERS, PRIOR_BURST, PRIOR_SD = 720., .02, 2., .004   # the prior is worth one hour of bins with .02 orders each, variance twice the mean, 40 bp a minute
-BURST_WEIGHT = 20.                    # orders that the prior of the burstiness is worth
-MOST_COUNT = 20.                      # nats of count evidence that count: more orders make no pump of a price that rests
-NU = 3.                               # degrees of freedom of the minute's return: Student's tail
-HOLD, HOLD_BINS = 6., 360.            # from this score on, the baseline stops learning for half an hour, and then learns for half an hour
-ALARM, QUIET = 8.75, 30*60.           # nats: about one false alarm in four days of a product; seconds between two alarms
-_DECAY = np.exp(-1/TAU)
+BIN, RING = 5.0, 12  # seconds; bins of a minute
+TAU = 4320.0  # memory of the baseline: bins of 6 h
+PRIOR, PRIOR_ORDERS, PRIOR_BURST, PRIOR_SD = (
+    720.0,
+    0.02,
+    2.0,
+    0.004,
+)  # the prior is worth one hour of bins with .02 orders each, variance twice the mean, 40 bp a minute
+BURST_WEIGHT = 20.0  # orders that the prior of the burstiness is worth
+MOST_COUNT = (
+    20.0  # nats of count evidence that count: more orders make no pump of a price that rests
+)
+NU = 3.0  # degrees of freedom of the minute's return: Student's tail
+HOLD, HOLD_BINS = (
+    6.0,
+    360.0,
+)  # from this score on, the baseline stops learning for half an hour, and then learns for half an hour
+ALARM, QUIET = (
+    8.75,
+    30 * 60.0,
+)  # nats: about one false alarm in four days of a product; seconds between two alarms
+_DECAY = np.exp(-1 / TAU)
 # the state of one side: open bin, its orders, last order, log-price, sums of orders, of their squares, of squared returns, weight, orders of the bin before, bins seen, end of the hold; then three rings
 _BIN, _N, _ORDER, _X, _S1, _S2, _R2, _W, _BEFORE, _SEEN, _HELD = range(11)
-_COUNTS, _RETURNS, _PRICES = 11, 11 + RING, 11 + 2*RING
-SIDE = 11 + 3*RING                    # numbers in the state of one side
-EVIDENCE = ("orders_evidence", "price_evidence", "orders", "orders_two_bins", "usual_orders", "burstiness", "minute_return", "usual_return")
+_COUNTS, _RETURNS, _PRICES = 11, 11 + RING, 11 + 2 * RING
+SIDE = 11 + 3 * RING  # numbers in the state of one side
+EVIDENCE = (
+    "orders_evidence",
+    "price_evidence",
+    "orders",
+    "orders_two_bins",
+    "usual_orders",
+    "burstiness",
+    "minute_return",
+    "usual_return",
+)
+
 
 # %% ../nbs/08_pump.ipynb #20cf604d
 @njit(cache=True)
 def count_evidence(
-    n,      # orders seen
-    mean,   # orders that are usual
-    burst   # variance over mean, above 1
-):          # nats, 0 when n is not above the mean
+    n,  # orders seen
+    mean,  # orders that are usual
+    burst,  # variance over mean, above 1
+):  # nats, 0 when n is not above the mean
     "How improbable so many orders are: minus the log of a bound on P(N >= n)."
-    if n <= mean: return 0.
-    k = mean/(burst - 1)
-    return n*np.log(n/mean) - (n + k)*np.log((n + k)/(mean + k))
+    if n <= mean:
+        return 0.0
+    k = mean / (burst - 1)
+    return n * np.log(n / mean) - (n + k) * np.log((n + k) / (mean + k))
+
 
 # %% ../nbs/08_pump.ipynb #12c8e5c1
 @njit(cache=True)
@@ -46,87 +94,114 @@ def _close(s):
     "The open bin is over: what is a minute old is learned, and the rings move on."
     j = int(s[_BIN]) % RING
     if s[_BIN] >= s[_HELD]:
-        s[_S1] = s[_S1]*_DECAY + s[_COUNTS + j]
-        s[_S2] = s[_S2]*_DECAY + s[_COUNTS + j]**2
-        s[_R2] = s[_R2]*_DECAY + s[_RETURNS + j]
-        s[_W] = s[_W]*_DECAY + (1. if s[_SEEN] > RING else 0.)
+        s[_S1] = s[_S1] * _DECAY + s[_COUNTS + j]
+        s[_S2] = s[_S2] * _DECAY + s[_COUNTS + j] ** 2
+        s[_R2] = s[_R2] * _DECAY + s[_RETURNS + j]
+        s[_W] = s[_W] * _DECAY + (1.0 if s[_SEEN] > RING else 0.0)
     s[_SEEN] = min(s[_SEEN] + 1, RING + 1)
     r = s[_X] - s[_PRICES + j]
-    s[_COUNTS + j], s[_RETURNS + j], s[_PRICES + j] = s[_N], r*r, s[_X]
-    s[_BEFORE], s[_N] = s[_N], 0.
+    s[_COUNTS + j], s[_RETURNS + j], s[_PRICES + j] = s[_N], r * r, s[_X]
+    s[_BEFORE], s[_N] = s[_N], 0.0
     s[_BIN] += 1
+
 
 @njit(cache=True)
 def advance(s, b):
     "Close the bins before `b`."
     k = b - s[_BIN]
-    single = min(k, max(2.*RING, s[_HELD] - s[_BIN]))
-    for _ in range(int(single)): _close(s)
-    if k > single:                    # the rings hold silence by now
-        d = np.exp(-(k - single)/TAU)
-        s[_S1] *= d; s[_S2] *= d; s[_R2] *= d
-        s[_W] = s[_W]*d + (1 - d)/(1 - _DECAY)
+    single = min(k, max(2.0 * RING, s[_HELD] - s[_BIN]))
+    for _ in range(int(single)):
+        _close(s)
+    if k > single:  # the rings hold silence by now
+        d = np.exp(-(k - single) / TAU)
+        s[_S1] *= d
+        s[_S2] *= d
+        s[_R2] *= d
+        s[_W] = s[_W] * d + (1 - d) / (1 - _DECAY)
         s[_BIN] = b
+
 
 # %% ../nbs/08_pump.ipynb #2921dd7e
 @njit(cache=True)
 def score(s, out):
     "Score of one side now, in nats; the evidence behind it goes to `out`, see `EVIDENCE`."
     w = s[_W]
-    mean = (s[_S1] + PRIOR_ORDERS*PRIOR)/(w + PRIOR)
-    burst = max((max(s[_S2] - s[_S1]**2/max(w, 1.), 0.) + PRIOR_BURST*BURST_WEIGHT)/(s[_S1] + BURST_WEIGHT), 1.05)
-    sd = np.sqrt((s[_R2] + PRIOR*PRIOR_SD**2)/(w + PRIOR))
+    mean = (s[_S1] + PRIOR_ORDERS * PRIOR) / (w + PRIOR)
+    burst = max(
+        (max(s[_S2] - s[_S1] ** 2 / max(w, 1.0), 0.0) + PRIOR_BURST * BURST_WEIGHT)
+        / (s[_S1] + BURST_WEIGHT),
+        1.05,
+    )
+    sd = np.sqrt((s[_R2] + PRIOR * PRIOR_SD**2) / (w + PRIOR))
     r = s[_X] - s[_PRICES + int(s[_BIN]) % RING]
-    z = max(r, 0.)/sd
-    out[0] = max(count_evidence(s[_N], mean, burst), count_evidence(s[_N] + s[_BEFORE], 2*mean, burst))
-    out[1] = (NU + 1)/2*np.log1p(z*z/NU)
+    z = max(r, 0.0) / sd
+    out[0] = max(
+        count_evidence(s[_N], mean, burst), count_evidence(s[_N] + s[_BEFORE], 2 * mean, burst)
+    )
+    out[1] = (NU + 1) / 2 * np.log1p(z * z / NU)
     out[2], out[3], out[4], out[5], out[6], out[7] = s[_N], s[_N] + s[_BEFORE], mean, burst, r, sd
-    q = np.sqrt(min(out[0], MOST_COUNT)*out[1])
-    if q >= HOLD and s[_BIN] >= s[_HELD] + HOLD_BINS: s[_HELD] = s[_BIN] + RING + HOLD_BINS
+    q = np.sqrt(min(out[0], MOST_COUNT) * out[1])
+    if q >= HOLD and s[_BIN] >= s[_HELD] + HOLD_BINS:
+        s[_HELD] = s[_BIN] + RING + HOLD_BINS
     return q
+
 
 @njit(cache=True)
 def step(s, t, order, mine, x, out):
     "One trade at second `t`: `order` names its taker order, `mine` says that it is of this side, `x` is the log-price (its negative for the dump side). Returns the score, 0 for a trade of the other side."
-    b = np.floor(t/BIN)
+    b = np.floor(t / BIN)
     if s[_SEEN] == 0:
-        if not mine: return 0.
-        s[_BIN], s[_X], s[_SEEN], s[_ORDER] = b, x, 1., -1.
-        s[_PRICES:_PRICES + RING] = x
-    if b > s[_BIN]: advance(s, b)
-    if not mine: return 0.
-    if order != s[_ORDER]: s[_N] += 1; s[_ORDER] = order
+        if not mine:
+            return 0.0
+        s[_BIN], s[_X], s[_SEEN], s[_ORDER] = b, x, 1.0, -1.0
+        s[_PRICES : _PRICES + RING] = x
+    if b > s[_BIN]:
+        advance(s, b)
+    if not mine:
+        return 0.0
+    if order != s[_ORDER]:
+        s[_N] += 1
+        s[_ORDER] = order
     s[_X] = x
     return score(s, out)
+
 
 @njit(cache=True)
 def unseen(s, t, x):
     "Trades may have been missed until second `t`: unseen time is no silence. The minute begins anew at `x`, the baseline stays."
-    s[_BIN], s[_N], s[_BEFORE], s[_X], s[_SEEN] = np.floor(t/BIN), 0., 0., x, min(s[_SEEN], 1.)
-    s[_COUNTS:_PRICES], s[_PRICES:_PRICES + RING] = 0., x
+    s[_BIN], s[_N], s[_BEFORE], s[_X], s[_SEEN] = np.floor(t / BIN), 0.0, 0.0, x, min(s[_SEEN], 1.0)
+    s[_COUNTS:_PRICES], s[_PRICES : _PRICES + RING] = 0.0, x
+
 
 # %% ../nbs/08_pump.ipynb #c9698258
 @njit(cache=True)
 def pump_scores(
-    t,      # (n,) seconds, ascending
+    t,  # (n,) seconds, ascending
     order,  # (n,) number of the taker order of each fill
-    buy,    # (n,) bool, the taker bought
-    x       # (n,) log-price
-):          # (n,) nats; 0 at sells
+    buy,  # (n,) bool, the taker bought
+    x,  # (n,) log-price
+):  # (n,) nats; 0 at sells
     "The pump score at every trade of one product, from a state that has seen nothing."
     s, out, q = np.zeros(SIDE), np.zeros(8), np.zeros(len(t))
-    for i in range(len(t)): q[i] = step(s, t[i], order[i], buy[i], x[i], out)
+    for i in range(len(t)):
+        q[i] = step(s, t[i], order[i], buy[i], x[i], out)
     return q
 
+
 # %% ../nbs/08_pump.ipynb #7b4a1e60
-def evidence_sentence(e:dict[str, float], side:str="buy")->str: # e: see `EVIDENCE`
+def evidence_sentence(e: dict[str, float], side: str = "buy") -> str:  # e: see `EVIDENCE`
     "What a person would say about the evidence."
     verb, way = ("buyers pay", "more") if side == "buy" else ("sellers take", "less")
-    change = 100*abs(np.exp(e["minute_return"]) - 1)
-    return (f"{e['orders_two_bins']:.0f} {side} orders in the last 5–10 s where {2*e['usual_orders']:.2g} are usual, and {verb} {change:.1f} % {way} than a minute ago, "
-            f"{e['minute_return']/e['usual_return']:.1f} times the usual minute (evidence {e['orders_evidence']:.1f} and {e['price_evidence']:.1f} nats)")
+    change = 100 * abs(np.exp(e["minute_return"]) - 1)
+    return (
+        f"{e['orders_two_bins']:.0f} {side} orders in the last 5–10 s where {2 * e['usual_orders']:.2g} are usual, and {verb} {change:.1f} % {way} than a minute ago, "
+        f"{e['minute_return'] / e['usual_return']:.1f} times the usual minute (evidence {e['orders_evidence']:.1f} and {e['price_evidence']:.1f} nats)"
+    )
 
-def pump_counterfactual(e:dict[str, float], threshold:float=ALARM)->str:
+
+def pump_counterfactual(e: dict[str, float], threshold: float = ALARM) -> str:
     "What would have had to be different for no alarm: the return at which the score is the threshold."
-    z2 = NU*np.expm1(2/(NU + 1)*threshold**2/max(min(e["orders_evidence"], MOST_COUNT), 1e-9))
-    return f"no alarm if the price had moved by less than {100*np.expm1(np.sqrt(z2)*e['usual_return']):.2g} % in that minute"
+    z2 = NU * np.expm1(
+        2 / (NU + 1) * threshold**2 / max(min(e["orders_evidence"], MOST_COUNT), 1e-9)
+    )
+    return f"no alarm if the price had moved by less than {100 * np.expm1(np.sqrt(z2) * e['usual_return']):.2g} % in that minute"

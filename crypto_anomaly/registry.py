@@ -13,497 +13,1344 @@ from collections.abc import Callable, Iterable, Iterator
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from .workspace import Workspace, iso, utcnow
-from .schema import TRANSITIONS, ModelStatus, NotThere, RegistryError, alias_t, approval_t, asset_t, cursor_t, evaluation_t, event_t, link_t, model_t, open_engine, run_t, trigger_t, version_t
+from crypto_anomaly.schema import (
+    TRANSITIONS,
+    ModelStatus,
+    NotThere,
+    RegistryError,
+    alias_t,
+    approval_t,
+    asset_t,
+    cursor_t,
+    evaluation_t,
+    event_t,
+    link_t,
+    model_t,
+    open_engine,
+    run_t,
+    trigger_t,
+    version_t,
+)
 
 # %% auto #0
-__all__ = ['ATTEMPTS', 'definitions', 'Registry', 'open_registry', 'resolve', 'list_model_versions', 'champion',
-           'load_champion_or_latest', 'register', 'record_data', 'list_assets', 'asset', 'used_by', 'record_evaluation',
-           'request_approval', 'approve', 'reject', 'promote', 'rollback', 'challenge', 'end_trial', 'retire', 'events',
-           'champion_at', 'lineage', 'aliases', 'list_evaluations', 'references', 'collect', 'open_requests',
-           'compare_models', 'start_run', 'run', 'finish_run', 'list_runs', 'claim', 'renew', 'settle', 'claims',
-           'claim_of', 'cursor', 'advance']
+__all__ = [
+    "ATTEMPTS",
+    "definitions",
+    "Registry",
+    "open_registry",
+    "resolve",
+    "list_model_versions",
+    "champion",
+    "load_champion_or_latest",
+    "register",
+    "record_data",
+    "list_assets",
+    "asset",
+    "used_by",
+    "record_evaluation",
+    "request_approval",
+    "approve",
+    "reject",
+    "promote",
+    "rollback",
+    "challenge",
+    "end_trial",
+    "retire",
+    "events",
+    "champion_at",
+    "lineage",
+    "aliases",
+    "list_evaluations",
+    "references",
+    "collect",
+    "open_requests",
+    "compare_models",
+    "start_run",
+    "run",
+    "finish_run",
+    "list_runs",
+    "claim",
+    "renew",
+    "settle",
+    "claims",
+    "claim_of",
+    "cursor",
+    "advance",
+]
+
 
 # %% ../nbs/07_registry.ipynb #e3f0bf66
 @cache
-def definitions()->dict[str, dict]: # name -> kind, description, …
+def definitions() -> dict[str, dict]:  # name -> kind, description, …
     "What the registry keeps versions of, from `assets.toml`."
-    return tomllib.loads((Path(sys.modules["crypto_anomaly"].__file__).parent/"assets.toml").read_text())
+    return tomllib.loads(
+        (Path(sys.modules["crypto_anomaly"].__file__).parent / "assets.toml").read_text()
+    )
+
 
 # %% ../nbs/07_registry.ipynb #3a22c0ad
-def _plain(r)->dict: return dict(r._mapping)
+def _plain(r) -> dict:
+    return dict(r._mapping)
 
-def _version_dict(r)->dict:
+
+def _version_dict(r) -> dict:
     "A version as everybody shows it: its facts beside its columns."
     d = _plain(r)
-    return {"version": d["version"], "status": ModelStatus(d["status"]).value, "model": d["model"], "created_at": d["created_at"], "training_run_id": d["run_id"], "artifact_sha256": d["artifact_sha256"]} | d["facts"] | {"id": d["id"]}
+    return (
+        {
+            "version": d["version"],
+            "status": ModelStatus(d["status"]).value,
+            "model": d["model"],
+            "created_at": d["created_at"],
+            "training_run_id": d["run_id"],
+            "artifact_sha256": d["artifact_sha256"],
+        }
+        | d["facts"]
+        | {"id": d["id"]}
+    )
+
 
 # %% ../nbs/07_registry.ipynb #32654774
 class Registry:
     "The versions of one model, their lifecycle, and the log of all that happened."
-    def __init__(self,
-        url:str,                                   # database
-        *, model:str="anomaly_detector",
-        workspace:str="",                          # whose models these are; another workspace is refused
-        four_eyes:bool=False,                      # requester and decider must differ
-        clock:Callable[[], datetime]=utcnow
+
+    def __init__(
+        self,
+        url: str,  # database
+        *,
+        model: str = "anomaly_detector",
+        workspace: str = "",  # whose models these are; another workspace is refused
+        four_eyes: bool = False,  # requester and decider must differ
+        clock: Callable[[], datetime] = utcnow,
     ):
-        self.engine, self.model, self.workspace, self.four_eyes, self._clock = open_engine(url), model, workspace, four_eyes, clock
-        for owner, in self._read(sa.select(model_t.c.workspace).where(model_t.c.name == model)):
-            if workspace and owner and owner != workspace: raise RegistryError(f"this database keeps the {model} of workspace {owner!r}, not of {workspace!r}; give each workspace a database of its own (CRYPTO_ANOMALY_DB_URL).")
+        self.engine, self.model, self.workspace, self.four_eyes, self._clock = (
+            open_engine(url),
+            model,
+            workspace,
+            four_eyes,
+            clock,
+        )
+        for (owner,) in self._read(sa.select(model_t.c.workspace).where(model_t.c.name == model)):
+            if workspace and owner and owner != workspace:
+                raise RegistryError(
+                    f"this database keeps the {model} of workspace {owner!r}, not of {workspace!r}; give each workspace a database of its own (CRYPTO_ANOMALY_DB_URL)."
+                )
+
     @property
-    def now(self)->str: return iso(self._clock())
+    def now(self) -> str:
+        return iso(self._clock())
 
     @contextmanager
-    def _write(self)->Iterator[sa.Connection]:
+    def _write(self) -> Iterator[sa.Connection]:
         "One write transaction; writers of one model wait for each other."
         try:
             with self.engine.connect().execution_options(write=True) as c, c.begin():
-                if not c.execute(mine := sa.select(model_t.c.name).where(model_t.c.name == self.model).with_for_update()).first():
-                    insert = postgresql.insert if self.engine.dialect.name == "postgresql" else sqlite.insert
-                    c.execute(insert(model_t).values(name=self.model, workspace=self.workspace, description=definitions().get(self.model, {}).get("description", ""), created_at=self.now).on_conflict_do_nothing())
+                if not c.execute(
+                    mine := sa.select(model_t.c.name)
+                    .where(model_t.c.name == self.model)
+                    .with_for_update()
+                ).first():
+                    insert = (
+                        postgresql.insert
+                        if self.engine.dialect.name == "postgresql"
+                        else sqlite.insert
+                    )
+                    c.execute(
+                        insert(model_t)
+                        .values(
+                            name=self.model,
+                            workspace=self.workspace,
+                            description=definitions().get(self.model, {}).get("description", ""),
+                            created_at=self.now,
+                        )
+                        .on_conflict_do_nothing()
+                    )
                     c.execute(mine)
                 yield c
-        except sa.exc.IntegrityError as e: raise RegistryError(f"the database refused: {str(e.orig).splitlines()[0]}") from None
+        except sa.exc.IntegrityError as e:
+            raise RegistryError(f"the database refused: {str(e.orig).splitlines()[0]}") from None
 
-    def _read(self, q)->list:
-        with self.engine.connect() as c: return c.execute(q).all()
+    def _read(self, q) -> list:
+        with self.engine.connect() as c:
+            return c.execute(q).all()
 
-    def _versions(self): return sa.select(version_t).where(version_t.c.model == self.model).order_by(version_t.c.version.desc())
-    def _event(self, c:sa.Connection, kind:str, version:int|None=None, actor:str="", **payload)->int:
+    def _versions(self):
+        return (
+            sa.select(version_t)
+            .where(version_t.c.model == self.model)
+            .order_by(version_t.c.version.desc())
+        )
+
+    def _event(
+        self, c: sa.Connection, kind: str, version: int | None = None, actor: str = "", **payload
+    ) -> int:
         "Write an event in the transaction of its change; time never runs backwards in the log, whatever the clocks of its writers say."
-        if c.dialect.name == "postgresql": c.execute(sa.text("SELECT pg_advisory_xact_lock(7246003)"))     # ids are seen in their order, whichever model wrote them
-        last = c.execute(sa.select(event_t.c.at).order_by(event_t.c.id.desc()).limit(1)).scalar() or ""
-        return c.execute(sa.insert(event_t).values(at=max(self.now, last), kind=kind, model=self.model, version=version, actor=actor, payload=(dict(model_name=self.model, model_version=version) if version is not None else {}) | payload)).inserted_primary_key[0]
-    def publish(self, kind:str, version:int|None=None, actor:str="", **payload)->int: # event id
+        if c.dialect.name == "postgresql":
+            c.execute(
+                sa.text("SELECT pg_advisory_xact_lock(7246003)")
+            )  # ids are seen in their order, whichever model wrote them
+        last = (
+            c.execute(sa.select(event_t.c.at).order_by(event_t.c.id.desc()).limit(1)).scalar() or ""
+        )
+        return c.execute(
+            sa.insert(event_t).values(
+                at=max(self.now, last),
+                kind=kind,
+                model=self.model,
+                version=version,
+                actor=actor,
+                payload=(
+                    dict(model_name=self.model, model_version=version)
+                    if version is not None
+                    else {}
+                )
+                | payload,
+            )
+        ).inserted_primary_key[0]
+
+    def publish(
+        self, kind: str, version: int | None = None, actor: str = "", **payload
+    ) -> int:  # event id
         "Write an event of its own."
-        with self._write() as c: return self._event(c, kind, version, actor, **payload)
+        with self._write() as c:
+            return self._event(c, kind, version, actor, **payload)
+
 
 # %% ../nbs/07_registry.ipynb #be9c56ce
-def open_registry(ws:Workspace, model:str="anomaly_detector")->Registry:
+def open_registry(ws: Workspace, model: str = "anomaly_detector") -> Registry:
     "The registry of a workspace."
     return Registry(ws.db_url, model=model, workspace=ws.name, four_eyes=ws.settings.four_eyes)
 
+
 # %% ../nbs/07_registry.ipynb #f028a42d
-def _resolve(self:Registry, c:sa.Connection, ref:str|int)->sa.Row:
+def _resolve(self: Registry, c: sa.Connection, ref: str | int) -> sa.Row:
     "The version row that `ref` means, within a transaction."
     r, q = str(ref).strip().removeprefix(f"{self.model}:"), self._versions()
-    if m := re.fullmatch(r"latest(?:-([0-9]{1,9}))?", r): hit = c.execute(q.limit(1).offset(int(m[1] or 0))).first()
-    elif m := re.fullmatch(r"v?([0-9]{1,9})", r): hit = c.execute(q.where(version_t.c.version == int(m[1]))).first()
-    elif r in ("champion", "challenger"): hit = c.execute(q.where(version_t.c.status == r).limit(1)).first()
-    else: hit = c.execute(q.join(alias_t, alias_t.c.version_id == version_t.c.id).where(alias_t.c.name == r)).first() or c.execute(q.where(version_t.c.run_id == r, version_t.c.run_id != "").limit(1)).first()
-    if hit: return hit
+    if m := re.fullmatch(r"latest(?:-([0-9]{1,9}))?", r):
+        hit = c.execute(q.limit(1).offset(int(m[1] or 0))).first()
+    elif m := re.fullmatch(r"v?([0-9]{1,9})", r):
+        hit = c.execute(q.where(version_t.c.version == int(m[1]))).first()
+    elif r in ("champion", "challenger"):
+        hit = c.execute(q.where(version_t.c.status == r).limit(1)).first()
+    else:
+        hit = (
+            c.execute(
+                q.join(alias_t, alias_t.c.version_id == version_t.c.id).where(alias_t.c.name == r)
+            ).first()
+            or c.execute(
+                q.where(version_t.c.run_id == r, version_t.c.run_id != "").limit(1)
+            ).first()
+        )
+    if hit:
+        return hit
     have = [f"v{v.version} ({v.status})" for v in c.execute(q.limit(5))]
-    raise NotThere(f"there is no {self.model} {ref!r}; " + (f"there are {', '.join(have)}." if have else "no version exists yet – run: crypto-anomaly run train"))
+    raise NotThere(
+        f"there is no {self.model} {ref!r}; "
+        + (
+            f"there are {', '.join(have)}."
+            if have
+            else "no version exists yet – run: crypto-anomaly run train"
+        )
+    )
 
-def resolve(self:Registry, ref:str|int)->dict:
+
+def resolve(self: Registry, ref: str | int) -> dict:
     "The version that `ref` means; an unknown one is an error that lists what there is."
-    with self.engine.connect() as c: return _version_dict(_resolve(self, c, ref))
+    with self.engine.connect() as c:
+        return _version_dict(_resolve(self, c, ref))
 
-def list_model_versions(self:Registry, limit:int=20)->list[dict]:
+
+def list_model_versions(self: Registry, limit: int = 20) -> list[dict]:
     "The newest versions, newest first."
     return [_version_dict(r) for r in self._read(self._versions().limit(limit))]
 
-def champion(self:Registry)->dict|None:
+
+def champion(self: Registry) -> dict | None:
     "The champion, None when there is none."
     r = self._read(self._versions().where(version_t.c.status == "champion"))
     return _version_dict(r[0]) if r else None
 
-def load_champion_or_latest(self:Registry)->tuple[dict|None, bool]: # version or None, and whether it is a fallback
+
+def load_champion_or_latest(
+    self: Registry,
+) -> tuple[dict | None, bool]:  # version or None, and whether it is a fallback
     "The champion, else the newest version and True."
-    if c := champion(self): return c, False
+    if c := champion(self):
+        return c, False
     r = self.list_model_versions(1)
     return (r[0] if r else None), True
 
-Registry.resolve, Registry.list_model_versions, Registry.champion, Registry.load_champion_or_latest = resolve, list_model_versions, champion, load_champion_or_latest
+
+(
+    Registry.resolve,
+    Registry.list_model_versions,
+    Registry.champion,
+    Registry.load_champion_or_latest,
+) = resolve, list_model_versions, champion, load_champion_or_latest
+
 
 # %% ../nbs/07_registry.ipynb #0b77331b
-def _resolved(ref:str)->str:
+def _resolved(ref: str) -> str:
     "`ref` itself, unless it is an alias, which will mean something else tomorrow."
-    if re.search(r"\b(latest|champion|challenger)\b", ref): raise RegistryError(f"{ref!r} is not resolved; say which version it was, e.g. training_dataset:v7.")
+    if re.search(r"\b(latest|champion|challenger)\b", ref):
+        raise RegistryError(
+            f"{ref!r} is not resolved; say which version it was, e.g. training_dataset:v7."
+        )
     return ref
 
-def register(self:Registry, artifact_sha256:str, facts:dict, *, run_id:str="")->int: # version number
+
+def register(
+    self: Registry, artifact_sha256: str, facts: dict, *, run_id: str = ""
+) -> int:  # version number
     "Add a version as candidate; numbers only grow."
     source = _resolved(str(facts.get("data_source", "")))
-    if not re.fullmatch(r"[0-9a-f]{64}", artifact_sha256): raise RegistryError(f"artifact {artifact_sha256!r:.80} is not a SHA-256; store the artifact first.")
+    if not re.fullmatch(r"[0-9a-f]{64}", artifact_sha256):
+        raise RegistryError(
+            f"artifact {artifact_sha256!r:.80} is not a SHA-256; store the artifact first."
+        )
     with self._write() as c:
-        v = 1 + (c.execute(sa.select(sa.func.max(version_t.c.version)).where(version_t.c.model == self.model)).scalar() or 0)
-        c.execute(sa.insert(version_t).values(model=self.model, version=v, status="candidate", artifact_sha256=artifact_sha256, run_id=run_id, created_at=self.now, facts=facts))
-        self._event(c, "training_finished", v, run_id, run_id=run_id, data_source=source, anomaly_rate=facts.get("anomaly_rate"), algorithm=facts.get("algorithm"))
+        v = 1 + (
+            c.execute(
+                sa.select(sa.func.max(version_t.c.version)).where(version_t.c.model == self.model)
+            ).scalar()
+            or 0
+        )
+        c.execute(
+            sa.insert(version_t).values(
+                model=self.model,
+                version=v,
+                status="candidate",
+                artifact_sha256=artifact_sha256,
+                run_id=run_id,
+                created_at=self.now,
+                facts=facts,
+            )
+        )
+        self._event(
+            c,
+            "training_finished",
+            v,
+            run_id,
+            run_id=run_id,
+            data_source=source,
+            anomaly_rate=facts.get("anomaly_rate"),
+            algorithm=facts.get("algorithm"),
+        )
     return v
+
+
 Registry.register = register
 
+
 # %% ../nbs/07_registry.ipynb #b0d2b019
-def _asset(self:Registry, c:sa.Connection, name:str, facts:dict, *, version:int|None=None, tags:dict|None=None, made_from:Iterable[str]=(), run_id:str="")->str:
+def _asset(
+    self: Registry,
+    c: sa.Connection,
+    name: str,
+    facts: dict,
+    *,
+    version: int | None = None,
+    tags: dict | None = None,
+    made_from: Iterable[str] = (),
+    run_id: str = "",
+) -> str:
     "Write a version of data with its links, in the transaction of its event."
-    if definitions().get(name, {}).get("kind") != "data": raise RegistryError(f"{name!r} is not declared as data in assets.toml; there are {', '.join(k for k, d in definitions().items() if d['kind'] == 'data')}.")
+    if definitions().get(name, {}).get("kind") != "data":
+        raise RegistryError(
+            f"{name!r} is not declared as data in assets.toml; there are {', '.join(k for k, d in definitions().items() if d['kind'] == 'data')}."
+        )
     links = sorted({_resolved(m) for m in made_from if m})
-    version = version or 1 + (c.execute(sa.select(sa.func.max(asset_t.c.version)).where(asset_t.c.name == name)).scalar() or 0)
-    if known := c.execute(sa.select(asset_t).where(asset_t.c.name == name, asset_t.c.version == version)).first(): raise RegistryError(f"{name}:v{version} is known since {known.created_at} as something else; a lake that was emptied needs a registry that is new, too (move {self.engine.url.database} away).")
-    id_ = c.execute(sa.insert(asset_t).values(name=name, version=version, run_id=run_id, created_at=self.now, facts=facts, tags=tags or {})).inserted_primary_key[0]
-    if links: c.execute(sa.insert(link_t), [dict(asset_id=id_, made_from=m) for m in links])
+    version = version or 1 + (
+        c.execute(sa.select(sa.func.max(asset_t.c.version)).where(asset_t.c.name == name)).scalar()
+        or 0
+    )
+    if known := c.execute(
+        sa.select(asset_t).where(asset_t.c.name == name, asset_t.c.version == version)
+    ).first():
+        raise RegistryError(
+            f"{name}:v{version} is known since {known.created_at} as something else; a lake that was emptied needs a registry that is new, too (move {self.engine.url.database} away)."
+        )
+    id_ = c.execute(
+        sa.insert(asset_t).values(
+            name=name,
+            version=version,
+            run_id=run_id,
+            created_at=self.now,
+            facts=facts,
+            tags=tags or {},
+        )
+    ).inserted_primary_key[0]
+    if links:
+        c.execute(sa.insert(link_t), [dict(asset_id=id_, made_from=m) for m in links])
     return f"{name}:v{version}"
 
-def record_data(self:Registry, event:str, payload:dict, *assets:dict, run_id:str="")->list[str]: # references, e.g. 'training_dataset:v3'
+
+def record_data(
+    self: Registry, event: str, payload: dict, *assets: dict, run_id: str = ""
+) -> list[str]:  # references, e.g. 'training_dataset:v3'
     "Write versions of data (`name`, `facts`, and maybe `version`, `tags`, `made_from`) and the event that announces them, in one transaction."
     with self._write() as c:
         refs = [_asset(self, c, **a, run_id=run_id) for a in assets]
         self._event(c, event, None, run_id, assets=refs, **payload)
     return refs
 
-# %% ../nbs/07_registry.ipynb #081ccbdc
-def _asset_dict(r)->dict: return {"ref": f"{r.name}:v{r.version}", "name": r.name, "version": r.version, "created_at": r.created_at, "run_id": r.run_id, "tags": r.tags} | r.facts
 
-def list_assets(self:Registry, name:str|None=None, limit:int=20)->list[dict]: # newest first
+# %% ../nbs/07_registry.ipynb #081ccbdc
+def _asset_dict(r) -> dict:
+    return {
+        "ref": f"{r.name}:v{r.version}",
+        "name": r.name,
+        "version": r.version,
+        "created_at": r.created_at,
+        "run_id": r.run_id,
+        "tags": r.tags,
+    } | r.facts
+
+
+def list_assets(
+    self: Registry, name: str | None = None, limit: int = 20
+) -> list[dict]:  # newest first
     "Versions of data, without what they are made from."
     q = sa.select(asset_t).order_by(asset_t.c.id.desc()).limit(limit)
     return [_asset_dict(r) for r in self._read(q.where(asset_t.c.name == name) if name else q)]
 
-def asset(self:Registry, ref:str)->dict: # facts, tags, made_from, used_by
+
+def asset(self: Registry, ref: str) -> dict:  # facts, tags, made_from, used_by
     "One version of data (`training_dataset:v3`, `training_dataset:latest`), what it was made from, and what was made from it."
     m = re.fullmatch(r"(\w+):(?:v?(\d{1,9})|latest)", ref)
-    q = sa.select(asset_t).where(asset_t.c.name == (m[1] if m else "")).order_by(asset_t.c.version.desc())
+    q = (
+        sa.select(asset_t)
+        .where(asset_t.c.name == (m[1] if m else ""))
+        .order_by(asset_t.c.version.desc())
+    )
     found = self._read(q.where(asset_t.c.version == int(m[2])) if m and m[2] else q.limit(1))
-    if not found: raise NotThere(f"there is no data {ref!r}; see: crypto-anomaly assets")
+    if not found:
+        raise NotThere(f"there is no data {ref!r}; see: crypto-anomaly assets")
     d = _asset_dict(found[0])
-    return d | dict(made_from=[r.made_from for r in self._read(sa.select(link_t.c.made_from).where(link_t.c.asset_id == found[0].id).order_by(sa.func.length(link_t.c.made_from), link_t.c.made_from))], used_by=used_by(self, d["ref"]))
+    return d | dict(
+        made_from=[
+            r.made_from
+            for r in self._read(
+                sa.select(link_t.c.made_from)
+                .where(link_t.c.asset_id == found[0].id)
+                .order_by(sa.func.length(link_t.c.made_from), link_t.c.made_from)
+            )
+        ],
+        used_by=used_by(self, d["ref"]),
+    )
 
-def used_by(self:Registry, ref:str)->list[str]:
+
+def used_by(self: Registry, ref: str) -> list[str]:
     "Data and versions of this model that were made from `ref`."
-    data = self._read(sa.select(asset_t.c.name, asset_t.c.version).join(link_t, link_t.c.asset_id == asset_t.c.id).where(link_t.c.made_from == ref).order_by(asset_t.c.id))
-    models = self._read(sa.select(version_t.c.version).where(version_t.c.model == self.model, version_t.c.facts["data_source"].as_string() == ref).order_by(version_t.c.version))
+    data = self._read(
+        sa.select(asset_t.c.name, asset_t.c.version)
+        .join(link_t, link_t.c.asset_id == asset_t.c.id)
+        .where(link_t.c.made_from == ref)
+        .order_by(asset_t.c.id)
+    )
+    models = self._read(
+        sa.select(version_t.c.version)
+        .where(version_t.c.model == self.model, version_t.c.facts["data_source"].as_string() == ref)
+        .order_by(version_t.c.version)
+    )
     return [f"{r.name}:v{r.version}" for r in data] + [f"{self.model}:v{r.version}" for r in models]
 
-for f in (record_data, list_assets, asset, used_by): setattr(Registry, f.__name__, f)
+
+for f in (record_data, list_assets, asset, used_by):
+    setattr(Registry, f.__name__, f)
+
 
 # %% ../nbs/07_registry.ipynb #1dfb7f81
-def _move(self:Registry, c:sa.Connection, row:sa.Row, status:str)->None:
+def _move(self: Registry, c: sa.Connection, row: sa.Row, status: str) -> None:
     "Compare-and-set of a status: somebody who came first wins."
-    if (row.status, status) not in TRANSITIONS: raise RegistryError(f"v{row.version} is {row.status} and cannot become {status}; {_HINT.get(status, 'see: crypto-anomaly versions')}.")
-    done = c.execute(sa.update(version_t).where(version_t.c.id == row.id, version_t.c.status == row.status).values(status=status))
-    if done.rowcount != 1: raise RegistryError(f"v{row.version} is no longer {row.status}: somebody else changed it meanwhile; look again with: crypto-anomaly show v{row.version}")
+    if (row.status, status) not in TRANSITIONS:
+        raise RegistryError(
+            f"v{row.version} is {row.status} and cannot become {status}; {_HINT.get(status, 'see: crypto-anomaly versions')}."
+        )
+    done = c.execute(
+        sa.update(version_t)
+        .where(version_t.c.id == row.id, version_t.c.status == row.status)
+        .values(status=status)
+    )
+    if done.rowcount != 1:
+        raise RegistryError(
+            f"v{row.version} is no longer {row.status}: somebody else changed it meanwhile; look again with: crypto-anomaly show v{row.version}"
+        )
 
-_HINT = dict(champion="it must be evaluated (crypto-anomaly run evaluate) and approved first", challenger="only an evaluated version can be tried: crypto-anomaly run evaluate")
 
-def record_evaluation(self:Registry, ref:str|int, *, passed:bool, gates:list[dict], metrics:dict, dataset:str, dataset_hash:str="", artifact_sha256:str|None=None, compared_to:str|int|None=None, run_id:str="")->int: # evaluation id
+_HINT = dict(
+    champion="it must be evaluated (crypto-anomaly run evaluate) and approved first",
+    challenger="only an evaluated version can be tried: crypto-anomaly run evaluate",
+)
+
+
+def record_evaluation(
+    self: Registry,
+    ref: str | int,
+    *,
+    passed: bool,
+    gates: list[dict],
+    metrics: dict,
+    dataset: str,
+    dataset_hash: str = "",
+    artifact_sha256: str | None = None,
+    compared_to: str | int | None = None,
+    run_id: str = "",
+) -> int:  # evaluation id
     "Write an evaluation; a candidate that passed becomes evaluated."
     with self._write() as c:
         v = _resolve(self, c, ref)
-        if artifact_sha256 not in (None, v.artifact_sha256): raise RegistryError(f"the evaluation is of artifact {artifact_sha256[:12]}…, but v{v.version} is {v.artifact_sha256[:12]}…; evaluate the stored artifact.")
+        if artifact_sha256 not in (None, v.artifact_sha256):
+            raise RegistryError(
+                f"the evaluation is of artifact {artifact_sha256[:12]}…, but v{v.version} is {v.artifact_sha256[:12]}…; evaluate the stored artifact."
+            )
         other = _resolve(self, c, compared_to) if compared_to is not None else None
-        id_ = c.execute(sa.insert(evaluation_t).values(version_id=v.id, artifact_sha256=v.artifact_sha256, passed=bool(passed), dataset=dataset, dataset_hash=dataset_hash, compared_to=other.id if other else None, gates=gates,
-                                                       metrics=metrics, run_id=run_id, created_at=self.now)).inserted_primary_key[0]
-        if passed and v.status == "candidate": _move(self, c, v, "evaluated")
-        self._event(c, "evaluation_passed" if passed else "evaluation_failed", v.version, run_id, evaluation_id=id_, model_name=self.model, model_version=v.version, compared_to_version=other.version if other else None,
-                    anomaly_rate=metrics.get("anomaly_rate"), evaluation_run_id=run_id, eval_data_ref=dataset)
+        id_ = c.execute(
+            sa.insert(evaluation_t).values(
+                version_id=v.id,
+                artifact_sha256=v.artifact_sha256,
+                passed=bool(passed),
+                dataset=dataset,
+                dataset_hash=dataset_hash,
+                compared_to=other.id if other else None,
+                gates=gates,
+                metrics=metrics,
+                run_id=run_id,
+                created_at=self.now,
+            )
+        ).inserted_primary_key[0]
+        if passed and v.status == "candidate":
+            _move(self, c, v, "evaluated")
+        self._event(
+            c,
+            "evaluation_passed" if passed else "evaluation_failed",
+            v.version,
+            run_id,
+            evaluation_id=id_,
+            model_name=self.model,
+            model_version=v.version,
+            compared_to_version=other.version if other else None,
+            anomaly_rate=metrics.get("anomaly_rate"),
+            evaluation_run_id=run_id,
+            eval_data_ref=dataset,
+        )
         name = lambda x: f"{self.model}:v{x.version}" if x else ""
-        _asset(self, c, "evaluation_results", dict(model_version=v.version, compared_to_version=other.version if other else None, evaluated_by_run_id=run_id, eval_dataset=dataset, gates_passed=sum(bool(g.get("passed")) for g in gates), gates=len(gates)), version=id_,
-               tags=dict(decision="passed" if passed else "failed"), made_from=[name(v), dataset, name(other)], run_id=run_id)
+        _asset(
+            self,
+            c,
+            "evaluation_results",
+            dict(
+                model_version=v.version,
+                compared_to_version=other.version if other else None,
+                evaluated_by_run_id=run_id,
+                eval_dataset=dataset,
+                gates_passed=sum(bool(g.get("passed")) for g in gates),
+                gates=len(gates),
+            ),
+            version=id_,
+            tags=dict(decision="passed" if passed else "failed"),
+            made_from=[name(v), dataset, name(other)],
+            run_id=run_id,
+        )
     return id_
+
+
 Registry.record_evaluation = record_evaluation
 
 # %% ../nbs/07_registry.ipynb #b73764da
-_CROWNED = ("model_promoted", "model_rolled_back")   # events that make a champion
+_CROWNED = ("model_promoted", "model_rolled_back")  # events that make a champion
 
-def _latest_evaluation(c:sa.Connection, v:sa.Row)->sa.Row|None:
-    return c.execute(sa.select(evaluation_t).where(evaluation_t.c.version_id == v.id).order_by(evaluation_t.c.id.desc()).limit(1)).first()
 
-def _champion_row(self:Registry, c:sa.Connection)->sa.Row|None:
+def _latest_evaluation(c: sa.Connection, v: sa.Row) -> sa.Row | None:
+    return c.execute(
+        sa.select(evaluation_t)
+        .where(evaluation_t.c.version_id == v.id)
+        .order_by(evaluation_t.c.id.desc())
+        .limit(1)
+    ).first()
+
+
+def _champion_row(self: Registry, c: sa.Connection) -> sa.Row | None:
     return c.execute(self._versions().where(version_t.c.status == "champion")).first()
 
-def _crowned(self:Registry, c:sa.Connection)->sa.Row:
-    "The event that made the champion."
-    return c.execute(sa.select(event_t).where(event_t.c.model == self.model, event_t.c.kind.in_(_CROWNED)).order_by(event_t.c.id.desc()).limit(1)).first()
 
-def _stale(self:Registry, c:sa.Connection, a:sa.Row, v:sa.Row)->str|None:
+def _crowned(self: Registry, c: sa.Connection) -> sa.Row:
+    "The event that made the champion."
+    return c.execute(
+        sa.select(event_t)
+        .where(event_t.c.model == self.model, event_t.c.kind.in_(_CROWNED))
+        .order_by(event_t.c.id.desc())
+        .limit(1)
+    ).first()
+
+
+def _stale(self: Registry, c: sa.Connection, a: sa.Row, v: sa.Row) -> str | None:
     "Why an approval no longer stands, None when it does."
     e, champ = _latest_evaluation(c, v), _champion_row(self, c)
-    if e is None or e.id != a.evaluation_id: return f"v{v.version} has been evaluated again since"
-    mine = sa.select(event_t.c.id, event_t.c.kind, event_t.c.payload).where(event_t.c.model == self.model, event_t.c.version == v.version, event_t.c.kind.in_(("approval_requested", "model_retired", "trial_ended"))).order_by(event_t.c.id)
+    if e is None or e.id != a.evaluation_id:
+        return f"v{v.version} has been evaluated again since"
+    mine = (
+        sa.select(event_t.c.id, event_t.c.kind, event_t.c.payload)
+        .where(
+            event_t.c.model == self.model,
+            event_t.c.version == v.version,
+            event_t.c.kind.in_(("approval_requested", "model_retired", "trial_ended")),
+        )
+        .order_by(event_t.c.id)
+    )
     seen = c.execute(mine).all()
-    asked = next((e.id for e in seen if e.kind == "approval_requested" and e.payload["approval_id"] == a.id), 0)
-    if moved := next((e.kind for e in seen if e.id > asked and e.kind != "approval_requested"), None): return f"v{v.version} has {'been retired' if moved == 'model_retired' else 'ended its trial'} since"
-    if (champ.id if champ else None) != a.champion_id: return f"the champion is now v{champ.version}, made so by {_crowned(self, c).actor or 'nobody named'}" if champ else "there is no champion any more"
+    asked = next(
+        (e.id for e in seen if e.kind == "approval_requested" and e.payload["approval_id"] == a.id),
+        0,
+    )
+    if moved := next(
+        (e.kind for e in seen if e.id > asked and e.kind != "approval_requested"), None
+    ):
+        return f"v{v.version} has {'been retired' if moved == 'model_retired' else 'ended its trial'} since"
+    if (champ.id if champ else None) != a.champion_id:
+        return (
+            f"the champion is now v{champ.version}, made so by {_crowned(self, c).actor or 'nobody named'}"
+            if champ
+            else "there is no champion any more"
+        )
     return None
 
-def _name(by:str)->str:
+
+def _name(by: str) -> str:
     "Who does it, without the blanks that would make two people of one."
-    if not by.strip(): raise RegistryError("say who asks (--by WHO).")
+    if not by.strip():
+        raise RegistryError("say who asks (--by WHO).")
     return " ".join(by.split())
 
-def request_approval(self:Registry, ref:str|int, *, by:str, notes:str="")->int: # id of the request; the open one when there is one already
+
+def request_approval(
+    self: Registry, ref: str | int, *, by: str, notes: str = ""
+) -> int:  # id of the request; the open one when there is one already
     "Ask for a decision on a version that has passed its evaluation."
     by = _name(by)
     with self._write() as c:
         v = _resolve(self, c, ref)
         e, champ = _latest_evaluation(c, v), _champion_row(self, c)
         if v.status not in ("evaluated", "challenger", "retired") or e is None or not e.passed:
-            raise RegistryError(f"v{v.version} is {v.status}{' and its last evaluation failed' if e and not e.passed else ''}; approval needs a passed evaluation: crypto-anomaly run evaluate -p candidate_version v{v.version}")
-        a = c.execute(sa.select(approval_t).where(approval_t.c.version_id == v.id, approval_t.c.decision.is_(None))).first()
-        if a and not _stale(self, c, a, v): return a.id
-        if a: _decide_row(c, a.id, decision="stale", decided_at=self.now, reason=_stale(self, c, a, v))
-        id_ = c.execute(sa.insert(approval_t).values(version_id=v.id, evaluation_id=e.id, champion_id=champ.id if champ else None, requested_by=by, requested_at=self.now, notes=notes)).inserted_primary_key[0]
-        self._event(c, "approval_requested", v.version, by, approval_id=id_, evaluation_id=e.id, champion=champ.version if champ else None, anomaly_rate=e.metrics.get("anomaly_rate"), notes=notes)
+            raise RegistryError(
+                f"v{v.version} is {v.status}{' and its last evaluation failed' if e and not e.passed else ''}; approval needs a passed evaluation: crypto-anomaly run evaluate -p candidate_version v{v.version}"
+            )
+        a = c.execute(
+            sa.select(approval_t).where(
+                approval_t.c.version_id == v.id, approval_t.c.decision.is_(None)
+            )
+        ).first()
+        if a and not _stale(self, c, a, v):
+            return a.id
+        if a:
+            _decide_row(
+                c, a.id, decision="stale", decided_at=self.now, reason=_stale(self, c, a, v)
+            )
+        id_ = c.execute(
+            sa.insert(approval_t).values(
+                version_id=v.id,
+                evaluation_id=e.id,
+                champion_id=champ.id if champ else None,
+                requested_by=by,
+                requested_at=self.now,
+                notes=notes,
+            )
+        ).inserted_primary_key[0]
+        self._event(
+            c,
+            "approval_requested",
+            v.version,
+            by,
+            approval_id=id_,
+            evaluation_id=e.id,
+            champion=champ.version if champ else None,
+            anomaly_rate=e.metrics.get("anomaly_rate"),
+            notes=notes,
+        )
     return id_
 
-def _decide_row(c:sa.Connection, id_:int, **values)->None:
-    done = c.execute(sa.update(approval_t).where(approval_t.c.id == id_, approval_t.c.decision.is_(None)).values(**values))
-    if done.rowcount != 1: raise RegistryError(f"request {id_} has been decided by somebody else meanwhile; see: crypto-anomaly events")
+
+def _decide_row(c: sa.Connection, id_: int, **values) -> None:
+    done = c.execute(
+        sa.update(approval_t)
+        .where(approval_t.c.id == id_, approval_t.c.decision.is_(None))
+        .values(**values)
+    )
+    if done.rowcount != 1:
+        raise RegistryError(
+            f"request {id_} has been decided by somebody else meanwhile; see: crypto-anomaly events"
+        )
+
 
 # %% ../nbs/07_registry.ipynb #0fdcd2c1
-def _decide(self:Registry, ref:str|int, decision:str, kind:str, by:str, reason:str)->int:
+def _decide(self: Registry, ref: str | int, decision: str, kind: str, by: str, reason: str) -> int:
     "Answer the open request of a version."
-    if not by.strip() or not reason.strip(): raise RegistryError(f"a decision needs a name and a reason (--by WHO --reason WHY); got by={by!r}, reason={reason!r}.")
+    if not by.strip() or not reason.strip():
+        raise RegistryError(
+            f"a decision needs a name and a reason (--by WHO --reason WHY); got by={by!r}, reason={reason!r}."
+        )
     by = _name(by)
     with self._write() as c:
         v = _resolve(self, c, ref)
-        a = c.execute(sa.select(approval_t).where(approval_t.c.version_id == v.id, approval_t.c.decision.is_(None))).first()
-        if a is None: raise RegistryError(_no_question(c, v))
-        if decision == "approved" and (why := _stale(self, c, a, v)): raise RegistryError(f"the request for v{v.version} is stale: {why}. Look at the evidence again and ask anew: crypto-anomaly request-approval v{v.version}")
-        if self.four_eyes and by.casefold() == a.requested_by.casefold(): raise RegistryError(f"{by!r} asked for this approval and FOUR_EYES is on: somebody else must decide.")
+        a = c.execute(
+            sa.select(approval_t).where(
+                approval_t.c.version_id == v.id, approval_t.c.decision.is_(None)
+            )
+        ).first()
+        if a is None:
+            raise RegistryError(_no_question(c, v))
+        if decision == "approved" and (why := _stale(self, c, a, v)):
+            raise RegistryError(
+                f"the request for v{v.version} is stale: {why}. Look at the evidence again and ask anew: crypto-anomaly request-approval v{v.version}"
+            )
+        if self.four_eyes and by.casefold() == a.requested_by.casefold():
+            raise RegistryError(
+                f"{by!r} asked for this approval and FOUR_EYES is on: somebody else must decide."
+            )
         _decide_row(c, a.id, decision=decision, decided_by=by, decided_at=self.now, reason=reason)
-        self._event(c, kind, v.version, by, approval_id=a.id, evaluation_id=a.evaluation_id, reason=reason)
+        self._event(
+            c, kind, v.version, by, approval_id=a.id, evaluation_id=a.evaluation_id, reason=reason
+        )
     return a.id
 
-def _no_question(c:sa.Connection, v:sa.Row)->str:
+
+def _no_question(c: sa.Connection, v: sa.Row) -> str:
     "Why there is nothing to decide: nobody asked, or somebody was faster."
-    last = c.execute(sa.select(approval_t).where(approval_t.c.version_id == v.id).order_by(approval_t.c.id.desc()).limit(1)).first()
-    if last is None or last.used_at and v.status != "champion": return f"nobody has asked for approval of v{v.version} ({v.status}); ask with: crypto-anomaly request-approval v{v.version}"
+    last = c.execute(
+        sa.select(approval_t)
+        .where(approval_t.c.version_id == v.id)
+        .order_by(approval_t.c.id.desc())
+        .limit(1)
+    ).first()
+    if last is None or last.used_at and v.status != "champion":
+        return f"nobody has asked for approval of v{v.version} ({v.status}); ask with: crypto-anomaly request-approval v{v.version}"
     return f"v{v.version} ({v.status}) was {last.decision} by {last.decided_by or 'the registry'} at {last.decided_at[:19]} already ({last.reason}); another decision needs another request: crypto-anomaly request-approval v{v.version}"
 
-def approve(self:Registry, ref:str|int, *, by:str, reason:str)->int: # id of the approval
+
+def approve(self: Registry, ref: str | int, *, by: str, reason: str) -> int:  # id of the approval
     "Approve the promotion of a version on the evidence that was requested."
     return _decide(self, ref, "approved", "model_approved", by, reason)
 
-def reject(self:Registry, ref:str|int, *, by:str, reason:str)->int:
+
+def reject(self: Registry, ref: str | int, *, by: str, reason: str) -> int:
     "Reject the promotion of a version."
     return _decide(self, ref, "rejected", "model_rejected", by, reason)
 
+
 Registry.request_approval, Registry.approve, Registry.reject = request_approval, approve, reject
 
+
 # %% ../nbs/07_registry.ipynb #b13ad87d
-def _crown(self:Registry, c:sa.Connection, v:sa.Row, kind:str, actor:str, **payload)->int|None:
+def _crown(
+    self: Registry, c: sa.Connection, v: sa.Row, kind: str, actor: str, **payload
+) -> int | None:
     "Make `v` champion and retire the one before; returns the previous champion's version."
     old = _champion_row(self, c)
     if old:
         _move(self, c, old, "retired")
         self._event(c, "model_retired", old.version, actor, replaced_by=v.version)
     _move(self, c, v, "champion")
-    self._event(c, kind, v.version, actor, model_name=self.model, model_version=v.version, previous_holder=old.version if old else None, alias="champion", **payload)
+    self._event(
+        c,
+        kind,
+        v.version,
+        actor,
+        model_name=self.model,
+        model_version=v.version,
+        previous_holder=old.version if old else None,
+        alias="champion",
+        **payload,
+    )
     return old.version if old else None
 
-def promote(self:Registry, ref:str|int, *, by:str="", run_id:str="", alias:str="champion", reason:str="")->dict: # version, alias, previous_holder
+
+def promote(
+    self: Registry,
+    ref: str | int,
+    *,
+    by: str = "",
+    run_id: str = "",
+    alias: str = "champion",
+    reason: str = "",
+) -> dict:  # version, alias, previous_holder
     "Make an approved version champion (or give it a custom alias)."
     with self._write() as c:
         v = _resolve(self, c, ref)
-        if alias != "champion": return _set_alias(self, c, v, alias, by or run_id)
-        if v.status == "champion": raise RegistryError(f"v{v.version} is champion already.")
-        a = c.execute(sa.select(approval_t).where(approval_t.c.version_id == v.id, approval_t.c.decision.in_(("approved", "rejected"))).order_by(approval_t.c.id.desc()).limit(1)).first()   # the last word counts
-        if a is None or a.decision != "approved" or a.used_at: raise RegistryError(f"v{v.version} ({v.status}) has no approval to use; ask with 'crypto-anomaly request-approval v{v.version}', then 'crypto-anomaly approve v{v.version} --by WHO --reason WHY'.")
-        if why := _stale(self, c, a, v): raise RegistryError(f"the approval of v{v.version} is stale: {why}. Ask anew: crypto-anomaly request-approval v{v.version}")
+        if alias != "champion":
+            return _set_alias(self, c, v, alias, by or run_id)
+        if v.status == "champion":
+            raise RegistryError(f"v{v.version} is champion already.")
+        a = c.execute(
+            sa.select(approval_t)
+            .where(
+                approval_t.c.version_id == v.id, approval_t.c.decision.in_(("approved", "rejected"))
+            )
+            .order_by(approval_t.c.id.desc())
+            .limit(1)
+        ).first()  # the last word counts
+        if a is None or a.decision != "approved" or a.used_at:
+            raise RegistryError(
+                f"v{v.version} ({v.status}) has no approval to use; ask with 'crypto-anomaly request-approval v{v.version}', then 'crypto-anomaly approve v{v.version} --by WHO --reason WHY'."
+            )
+        if why := _stale(self, c, a, v):
+            raise RegistryError(
+                f"the approval of v{v.version} is stale: {why}. Ask anew: crypto-anomaly request-approval v{v.version}"
+            )
         c.execute(sa.update(approval_t).where(approval_t.c.id == a.id).values(used_at=self.now))
-        old = _crown(self, c, v, "model_promoted", by or run_id or a.decided_by, approval_id=a.id, approved_by=a.decided_by, promoted_by_run_id=run_id, anomaly_rate=v.facts.get("anomaly_rate"), algorithm=v.facts.get("algorithm"), reason=reason or a.reason)
+        old = _crown(
+            self,
+            c,
+            v,
+            "model_promoted",
+            by or run_id or a.decided_by,
+            approval_id=a.id,
+            approved_by=a.decided_by,
+            promoted_by_run_id=run_id,
+            anomaly_rate=v.facts.get("anomaly_rate"),
+            algorithm=v.facts.get("algorithm"),
+            reason=reason or a.reason,
+        )
     return dict(version=v.version, alias="champion", previous_holder=old)
 
-def _set_alias(self:Registry, c:sa.Connection, v:sa.Row, alias:str, by:str)->dict:
+
+def _set_alias(self: Registry, c: sa.Connection, v: sa.Row, alias: str, by: str) -> dict:
     "Point a custom alias at `v`."
-    if not re.fullmatch(r"[a-z][a-z0-9_-]{0,40}", alias) or re.fullmatch(r"v\d+|challenger|latest(-\d+)?", alias): raise RegistryError(f"{alias!r} cannot be an alias; use lower-case letters, digits, - and _, other than champion, challenger, latest and vN.")
+    if not re.fullmatch(r"[a-z][a-z0-9_-]{0,40}", alias) or re.fullmatch(
+        r"v\d+|challenger|latest(-\d+)?", alias
+    ):
+        raise RegistryError(
+            f"{alias!r} cannot be an alias; use lower-case letters, digits, - and _, other than champion, challenger, latest and vN."
+        )
     e = _latest_evaluation(c, v)
-    if v.status == "candidate" or e is None or not e.passed: raise RegistryError(f"v{v.version} is a {v.status} version without a passed evaluation; only one that passed its last may get the alias {alias!r}: crypto-anomaly run evaluate -p candidate_version v{v.version}")
+    if v.status == "candidate" or e is None or not e.passed:
+        raise RegistryError(
+            f"v{v.version} is a {v.status} version without a passed evaluation; only one that passed its last may get the alias {alias!r}: crypto-anomaly run evaluate -p candidate_version v{v.version}"
+        )
     at = (alias_t.c.model == self.model) & (alias_t.c.name == alias)
-    old = c.execute(sa.select(version_t.c.version).join(alias_t, alias_t.c.version_id == version_t.c.id).where(at)).scalar()
+    old = c.execute(
+        sa.select(version_t.c.version)
+        .join(alias_t, alias_t.c.version_id == version_t.c.id)
+        .where(at)
+    ).scalar()
     c.execute(sa.delete(alias_t).where(at))
-    c.execute(sa.insert(alias_t).values(model=self.model, name=alias, version_id=v.id, set_at=self.now))
+    c.execute(
+        sa.insert(alias_t).values(model=self.model, name=alias, version_id=v.id, set_at=self.now)
+    )
     self._event(c, "alias_moved", v.version, by, alias=alias, previous_holder=old)
     return dict(version=v.version, alias=alias, previous_holder=old)
 
+
 # %% ../nbs/07_registry.ipynb #07c1be5f
-def rollback(self:Registry, *, reason:str, by:str="", to:str|int|None=None)->dict: # version, previous_holder
+def rollback(
+    self: Registry, *, reason: str, by: str = "", to: str | int | None = None
+) -> dict:  # version, previous_holder
     "Bring the previous champion (or `to`, a former one) back, at once."
-    if not reason.strip(): raise RegistryError("a rollback needs a reason (--reason WHY).")
+    if not reason.strip():
+        raise RegistryError("a rollback needs a reason (--reason WHY).")
     with self._write() as c:
         now = _champion_row(self, c)
-        if now is None: raise RegistryError("there is no champion to roll back from.")
-        crowned = c.execute(sa.select(event_t.c.kind, event_t.c.version).where(event_t.c.model == self.model, event_t.c.kind.in_(_CROWNED)).order_by(event_t.c.id)).all()
+        if now is None:
+            raise RegistryError("there is no champion to roll back from.")
+        crowned = c.execute(
+            sa.select(event_t.c.kind, event_t.c.version)
+            .where(event_t.c.model == self.model, event_t.c.kind.in_(_CROWNED))
+            .order_by(event_t.c.id)
+        ).all()
         target = _before(crowned) if to is None else _resolve(self, c, to).version
-        if target == now.version: raise RegistryError(f"v{target} is champion already.")
-        if target is None or target not in {e.version for e in crowned}: raise RegistryError(f"{'there is no earlier champion' if target is None else f'v{target} never was champion'}; v{now.version} stays.")
+        if target == now.version:
+            raise RegistryError(f"v{target} is champion already.")
+        if target is None or target not in {e.version for e in crowned}:
+            raise RegistryError(
+                f"{'there is no earlier champion' if target is None else f'v{target} never was champion'}; v{now.version} stays."
+            )
         self._event(c, "rollback_requested", target, by, reason=reason, from_version=now.version)
         old = _crown(self, c, _resolve(self, c, target), "model_rolled_back", by, reason=reason)
     return dict(version=target, alias="champion", previous_holder=old)
 
-def _before(crowned:list)->int|None:
+
+def _before(crowned: list) -> int | None:
     "Who was champion before: a rollback undoes the promotions since, so that the next one goes further back."
     line = []
     for e in crowned:
-        if e.kind == "model_rolled_back" and e.version in line: line = line[:line.index(e.version)]
+        if e.kind == "model_rolled_back" and e.version in line:
+            line = line[: line.index(e.version)]
         line.append(e.version)
     return line[-2] if len(line) > 1 else None
 
-def challenge(self:Registry, ref:str|int, *, by:str="")->dict:
+
+def challenge(self: Registry, ref: str | int, *, by: str = "") -> dict:
     "Start the trial of an evaluated version beside the champion: scans score it in shadow from now on."
     with self._write() as c:
         v = _resolve(self, c, ref)
-        if (on := c.execute(self._versions().where(version_t.c.status == "challenger")).first()) and on.id != v.id: raise RegistryError(f"v{on.version} is on trial already; end that first: crypto-anomaly end-trial v{on.version} --reason WHY")
-        if (e := _latest_evaluation(c, v)) and not e.passed: raise RegistryError(f"the last evaluation of v{v.version} failed; only a version that passed can be tried: crypto-anomaly run evaluate -p candidate_version v{v.version}")
+        if (
+            on := c.execute(self._versions().where(version_t.c.status == "challenger")).first()
+        ) and on.id != v.id:
+            raise RegistryError(
+                f"v{on.version} is on trial already; end that first: crypto-anomaly end-trial v{on.version} --reason WHY"
+            )
+        if (e := _latest_evaluation(c, v)) and not e.passed:
+            raise RegistryError(
+                f"the last evaluation of v{v.version} failed; only a version that passed can be tried: crypto-anomaly run evaluate -p candidate_version v{v.version}"
+            )
         _move(self, c, v, "challenger")
-        self._event(c, "model_challenged", v.version, by, champion=champ.version if (champ := _champion_row(self, c)) else None)
+        self._event(
+            c,
+            "model_challenged",
+            v.version,
+            by,
+            champion=champ.version if (champ := _champion_row(self, c)) else None,
+        )
     return dict(version=v.version, status="challenger")
 
-def end_trial(self:Registry, ref:str|int="challenger", *, reason:str, by:str="")->dict:
+
+def end_trial(self: Registry, ref: str | int = "challenger", *, reason: str, by: str = "") -> dict:
     "End a trial without a promotion: the challenger is an evaluated version again."
-    if not reason.strip(): raise RegistryError("ending a trial needs a reason (--reason WHY).")
+    if not reason.strip():
+        raise RegistryError("ending a trial needs a reason (--reason WHY).")
     with self._write() as c:
         v = _resolve(self, c, ref)
-        if v.status != "challenger": raise RegistryError(f"v{v.version} is {v.status}, not on trial.")
+        if v.status != "challenger":
+            raise RegistryError(f"v{v.version} is {v.status}, not on trial.")
         _move(self, c, v, "evaluated")
         self._event(c, "trial_ended", v.version, by, reason=reason)
     return dict(version=v.version, status="evaluated")
 
-def retire(self:Registry, ref:str|int, *, reason:str, by:str="")->dict:
+
+def retire(self: Registry, ref: str | int, *, reason: str, by: str = "") -> dict:
     "Take a version out of the running; the champion is replaced or rolled back instead."
-    if not reason.strip(): raise RegistryError("retiring a version needs a reason (--reason WHY).")
+    if not reason.strip():
+        raise RegistryError("retiring a version needs a reason (--reason WHY).")
     with self._write() as c:
         v = _resolve(self, c, ref)
-        if v.status == "champion": raise RegistryError(f"v{v.version} is champion: promote another version or roll back, so that there is never none.")
+        if v.status == "champion":
+            raise RegistryError(
+                f"v{v.version} is champion: promote another version or roll back, so that there is never none."
+            )
         _move(self, c, v, "retired")
         self._event(c, "model_retired", v.version, by, reason=reason)
     return dict(version=v.version, status="retired")
 
-for f in (promote, rollback, challenge, end_trial, retire): setattr(Registry, f.__name__, f)
+
+for f in (promote, rollback, challenge, end_trial, retire):
+    setattr(Registry, f.__name__, f)
+
 
 # %% ../nbs/07_registry.ipynb #8aa36207
-def events(self:Registry, *, kind:str|None=None, limit:int=100, after:int=0)->list[dict]: # newest first
+def events(
+    self: Registry, *, kind: str | None = None, limit: int = 100, after: int = 0
+) -> list[dict]:  # newest first
     "The log: id, at, kind, version, actor, payload."
     q = sa.select(event_t).where(event_t.c.id > after).order_by(event_t.c.id.desc()).limit(limit)
     return [_plain(r) for r in self._read(q.where(event_t.c.kind == kind) if kind else q)]
 
-def champion_at(self:Registry, t:datetime|str)->int|None:
+
+def champion_at(self: Registry, t: datetime | str) -> int | None:
     "The version that was champion at `t`, None before the first."
     at = t if isinstance(t, str) else iso(t)
-    q = sa.select(event_t.c.version).where(event_t.c.model == self.model, event_t.c.kind.in_(_CROWNED), event_t.c.at <= at).order_by(event_t.c.id.desc()).limit(1)
+    q = (
+        sa.select(event_t.c.version)
+        .where(event_t.c.model == self.model, event_t.c.kind.in_(_CROWNED), event_t.c.at <= at)
+        .order_by(event_t.c.id.desc())
+        .limit(1)
+    )
     return next((r.version for r in self._read(q)), None)
 
-def lineage(self:Registry, ref:str|int)->dict: # the version with evaluations, approvals, events and aliases
+
+def lineage(
+    self: Registry, ref: str | int
+) -> dict:  # the version with evaluations, approvals, events and aliases
     "Everything that is known of one version, in one call."
     with self.engine.connect() as c:
         v = _resolve(self, c, ref)
-        evaluations, approvals = ([_plain(x) for x in c.execute(sa.select(t).where(t.c.version_id == v.id).order_by(t.c.id))] for t in (evaluation_t, approval_t))
+        evaluations, approvals = (
+            [
+                _plain(x)
+                for x in c.execute(sa.select(t).where(t.c.version_id == v.id).order_by(t.c.id))
+            ]
+            for t in (evaluation_t, approval_t)
+        )
         run = c.execute(sa.select(run_t).where(run_t.c.id == v.run_id)).first()
-        ev = [_plain(x) for x in c.execute(sa.select(event_t).where(event_t.c.model == self.model, event_t.c.version == v.version).order_by(event_t.c.id))]
-        names = [x.name for x in c.execute(sa.select(alias_t.c.name).where(alias_t.c.version_id == v.id))]
+        ev = [
+            _plain(x)
+            for x in c.execute(
+                sa.select(event_t)
+                .where(event_t.c.model == self.model, event_t.c.version == v.version)
+                .order_by(event_t.c.id)
+            )
+        ]
+        names = [
+            x.name for x in c.execute(sa.select(alias_t.c.name).where(alias_t.c.version_id == v.id))
+        ]
         seen = [e["payload"] for e in ev if e["kind"] == "outcomes_validated"]
-    return _version_dict(v) | _judged(evaluations, ev, approvals) | dict(outcomes=seen, evaluations=evaluations, approvals=approvals, events=ev, aliases=names, run=_plain(run) if run else None, used_by=used_by(self, f"{self.model}:v{v.version}"))
+    return (
+        _version_dict(v)
+        | _judged(evaluations, ev, approvals)
+        | dict(
+            outcomes=seen,
+            evaluations=evaluations,
+            approvals=approvals,
+            events=ev,
+            aliases=names,
+            run=_plain(run) if run else None,
+            used_by=used_by(self, f"{self.model}:v{v.version}"),
+        )
+    )
 
-def _judged(evaluations:list[dict], events:list[dict], approvals:list[dict])->dict:
+
+def _judged(evaluations: list[dict], events: list[dict], approvals: list[dict]) -> dict:
     "The newest evaluation and promotion of a version, as annotations."
-    e, p = next(reversed(evaluations), None), next((x for x in reversed(events) if x["kind"] in _CROWNED), None)
+    e, p = (
+        next(reversed(evaluations), None),
+        next((x for x in reversed(events) if x["kind"] in _CROWNED), None),
+    )
     used = next((a for a in reversed(approvals) if a["used_at"]), {})
-    return (dict(evaluated_by_flow="evaluate", evaluated_by_run_id=e["run_id"], eval_dataset=e["dataset"], eval_anomaly_rate=e["metrics"].get("anomaly_rate"), eval_timestamp=e["created_at"]) if e else {}) | (
-            dict(promotion_timestamp=p["at"], promotion_run_id=p["payload"].get("promoted_by_run_id"), approved_by=p["payload"].get("approved_by") or used.get("decided_by"), crowned_by=p["actor"], reason=p["payload"].get("reason"), replaced_version=p["payload"]["previous_holder"]) if p else {})
+    return (
+        dict(
+            evaluated_by_flow="evaluate",
+            evaluated_by_run_id=e["run_id"],
+            eval_dataset=e["dataset"],
+            eval_anomaly_rate=e["metrics"].get("anomaly_rate"),
+            eval_timestamp=e["created_at"],
+        )
+        if e
+        else {}
+    ) | (
+        dict(
+            promotion_timestamp=p["at"],
+            promotion_run_id=p["payload"].get("promoted_by_run_id"),
+            approved_by=p["payload"].get("approved_by") or used.get("decided_by"),
+            crowned_by=p["actor"],
+            reason=p["payload"].get("reason"),
+            replaced_version=p["payload"]["previous_holder"],
+        )
+        if p
+        else {}
+    )
 
-def aliases(self:Registry)->dict[str, int]: # e.g. {'champion': 7, 'challenger': 8, 'production': 5}
+
+def aliases(
+    self: Registry,
+) -> dict[str, int]:  # e.g. {'champion': 7, 'challenger': 8, 'production': 5}
     "Every name that means a version now; `latest` apart, which is the newest."
-    roles = sa.select(version_t.c.status.label("name"), version_t.c.version).where(version_t.c.model == self.model, version_t.c.status.in_(("champion", "challenger")))
-    custom = sa.select(alias_t.c.name, version_t.c.version).join(version_t, version_t.c.id == alias_t.c.version_id).where(alias_t.c.model == self.model)
+    roles = sa.select(version_t.c.status.label("name"), version_t.c.version).where(
+        version_t.c.model == self.model, version_t.c.status.in_(("champion", "challenger"))
+    )
+    custom = (
+        sa.select(alias_t.c.name, version_t.c.version)
+        .join(version_t, version_t.c.id == alias_t.c.version_id)
+        .where(alias_t.c.model == self.model)
+    )
     return {r.name: r.version for r in self._read(sa.union_all(roles, custom))}
 
-def list_evaluations(self:Registry, limit:int=20)->list[dict]: # the evaluation, its version and compared_to_version; oldest first
+
+def list_evaluations(
+    self: Registry, limit: int = 20
+) -> list[dict]:  # the evaluation, its version and compared_to_version; oldest first
     "The last evaluations of any version."
     other = version_t.alias()
-    q = sa.select(evaluation_t, version_t.c.version, other.c.version.label("compared_to_version")).join(version_t, version_t.c.id == evaluation_t.c.version_id).outerjoin(other, other.c.id == evaluation_t.c.compared_to).where(version_t.c.model == self.model).order_by(evaluation_t.c.id.desc()).limit(limit)
+    q = (
+        sa.select(evaluation_t, version_t.c.version, other.c.version.label("compared_to_version"))
+        .join(version_t, version_t.c.id == evaluation_t.c.version_id)
+        .outerjoin(other, other.c.id == evaluation_t.c.compared_to)
+        .where(version_t.c.model == self.model)
+        .order_by(evaluation_t.c.id.desc())
+        .limit(limit)
+    )
     return [_plain(r) for r in self._read(q)][::-1]
 
-def references(self:Registry)->set[str]: # e.g. {'training_dataset:v3', 'eval_holdout:v3'}
+
+def references(self: Registry) -> set[str]:  # e.g. {'training_dataset:v3', 'eval_holdout:v3'}
     "The data that any version was trained or evaluated on: it must stay."
     q = [sa.select(version_t.c.facts), sa.select(evaluation_t.c.dataset)]
-    with self.engine.connect() as c: facts, seen = ([x[0] for x in c.execute(s)] for s in q)
+    with self.engine.connect() as c:
+        facts, seen = ([x[0] for x in c.execute(s)] for s in q)
     return {f["data_source"] for f in facts if f.get("data_source")} | set(seen)
 
-def collect(self:Registry, artifacts:Iterable[str], remove:Callable[[list[str]], None])->list[str]: # those that went
+
+def collect(
+    self: Registry, artifacts: Iterable[str], remove: Callable[[list[str]], None]
+) -> list[str]:  # those that went
     "Remove the artifacts that no version of any model refers to; nobody registers meanwhile."
     with self._write() as c:
         c.execute(sa.select(model_t.c.name).with_for_update())
-        gone = sorted(set(artifacts) - set(c.execute(sa.select(version_t.c.artifact_sha256)).scalars()))
+        gone = sorted(
+            set(artifacts) - set(c.execute(sa.select(version_t.c.artifact_sha256)).scalars())
+        )
         remove(gone)
     return gone
 
-def open_requests(self:Registry, *, approved:bool=False)->list[dict]: # version, decision, evaluation, stale (why, or None); oldest first
+
+def open_requests(
+    self: Registry, *, approved: bool = False
+) -> list[dict]:  # version, decision, evaluation, stale (why, or None); oldest first
     "The approvals that wait for a decision; with `approved`, also those that were given and wait for their promotion."
     last = sa.select(sa.func.max(approval_t.c.id)).group_by(approval_t.c.version_id)
-    waits = approval_t.c.decision.is_(None) | (sa.and_(approval_t.c.decision == "approved", approval_t.c.used_at.is_(None), approval_t.c.id.in_(last)) if approved else sa.false())
+    waits = approval_t.c.decision.is_(None) | (
+        sa.and_(
+            approval_t.c.decision == "approved",
+            approval_t.c.used_at.is_(None),
+            approval_t.c.id.in_(last),
+        )
+        if approved
+        else sa.false()
+    )
     with self.engine.connect() as c:
-        rows = c.execute(sa.select(approval_t, version_t.c.version).join(version_t, version_t.c.id == approval_t.c.version_id).where(version_t.c.model == self.model, waits).order_by(approval_t.c.id)).all()
-        return [_plain(a) | dict(stale=_stale(self, c, a, _resolve(self, c, a.version)), evaluation=_plain(c.execute(sa.select(evaluation_t).where(evaluation_t.c.id == a.evaluation_id)).first())) for a in rows]
+        rows = c.execute(
+            sa.select(approval_t, version_t.c.version)
+            .join(version_t, version_t.c.id == approval_t.c.version_id)
+            .where(version_t.c.model == self.model, waits)
+            .order_by(approval_t.c.id)
+        ).all()
+        return [
+            _plain(a)
+            | dict(
+                stale=_stale(self, c, a, _resolve(self, c, a.version)),
+                evaluation=_plain(
+                    c.execute(
+                        sa.select(evaluation_t).where(evaluation_t.c.id == a.evaluation_id)
+                    ).first()
+                ),
+            )
+            for a in rows
+        ]
 
-def compare_models(self:Registry, a:str|int, b:str|int)->dict: # {v1, v2, differences}
+
+def compare_models(self: Registry, a: str | int, b: str | int) -> dict:  # {v1, v2, differences}
     "Two versions side by side, with their newest evaluation."
-    def facts(ref):
-        v = self.lineage(ref); e = (v["evaluations"] or [{}])[-1]; m = e.get("metrics", {})
-        return {k: v.get(k) for k in ("version", "status", "algorithm", "hyperparameters", "training_run_id", "data_source", "training_samples", "anomaly_rate")} | {f"eval_{k}" if k == "anomaly_rate" else k: m.get(k) for k in ("anomaly_rate", "score_gap")} | dict(silhouette_score=m.get("silhouette"), eval_dataset=e.get("dataset"))
-    x, y = facts(a), facts(b)
-    return dict(v1=x, v2=y, differences={f"{k}_diff": y[k] - x[k] for k in ("anomaly_rate", "eval_anomaly_rate", "silhouette_score", "score_gap") if isinstance(x[k], (int, float)) and isinstance(y[k], (int, float))})
 
-for f in (events, champion_at, lineage, aliases, list_evaluations, references, collect, open_requests, compare_models): setattr(Registry, f.__name__, f)
+    def facts(ref):
+        v = self.lineage(ref)
+        e = (v["evaluations"] or [{}])[-1]
+        m = e.get("metrics", {})
+        return (
+            {
+                k: v.get(k)
+                for k in (
+                    "version",
+                    "status",
+                    "algorithm",
+                    "hyperparameters",
+                    "training_run_id",
+                    "data_source",
+                    "training_samples",
+                    "anomaly_rate",
+                )
+            }
+            | {
+                f"eval_{k}" if k == "anomaly_rate" else k: m.get(k)
+                for k in ("anomaly_rate", "score_gap")
+            }
+            | dict(silhouette_score=m.get("silhouette"), eval_dataset=e.get("dataset"))
+        )
+
+    x, y = facts(a), facts(b)
+    return dict(
+        v1=x,
+        v2=y,
+        differences={
+            f"{k}_diff": y[k] - x[k]
+            for k in ("anomaly_rate", "eval_anomaly_rate", "silhouette_score", "score_gap")
+            if isinstance(x[k], (int, float)) and isinstance(y[k], (int, float))
+        },
+    )
+
+
+for f in (
+    events,
+    champion_at,
+    lineage,
+    aliases,
+    list_evaluations,
+    references,
+    collect,
+    open_requests,
+    compare_models,
+):
+    setattr(Registry, f.__name__, f)
+
 
 # %% ../nbs/07_registry.ipynb #b73f1338
-def start_run(self:Registry, id_:str, stage:str, parameters:dict, code_version:str="", *, chain:str|None=None, inputs:str|None=None)->None:
-    with self._write() as c: c.execute(sa.insert(run_t).values(id=id_, stage=stage, status="running", started_at=self.now, parameters=parameters, code_version=code_version, chain=chain, inputs=inputs))
+def start_run(
+    self: Registry,
+    id_: str,
+    stage: str,
+    parameters: dict,
+    code_version: str = "",
+    *,
+    chain: str | None = None,
+    inputs: str | None = None,
+) -> None:
+    with self._write() as c:
+        c.execute(
+            sa.insert(run_t).values(
+                id=id_,
+                stage=stage,
+                status="running",
+                started_at=self.now,
+                parameters=parameters,
+                code_version=code_version,
+                chain=chain,
+                inputs=inputs,
+            )
+        )
 
-def run(self:Registry, id_:str)->dict|None: return next((_plain(x) for x in self._read(sa.select(run_t).where(run_t.c.id == id_))), None)
 
-def finish_run(self:Registry, id_:str, *, status:str, **values)->None: # result, notebook, report, error
-    with self._write() as c: c.execute(sa.update(run_t).where(run_t.c.id == id_).values(status=status, finished_at=self.now, **values))
+def run(self: Registry, id_: str) -> dict | None:
+    return next((_plain(x) for x in self._read(sa.select(run_t).where(run_t.c.id == id_))), None)
 
-def list_runs(self:Registry, limit:int=50, stage:str|None=None, chain:str|None=None)->list[dict]: # newest first
+
+def finish_run(
+    self: Registry, id_: str, *, status: str, **values
+) -> None:  # result, notebook, report, error
+    with self._write() as c:
+        c.execute(
+            sa.update(run_t)
+            .where(run_t.c.id == id_)
+            .values(status=status, finished_at=self.now, **values)
+        )
+
+
+def list_runs(
+    self: Registry, limit: int = 50, stage: str | None = None, chain: str | None = None
+) -> list[dict]:  # newest first
     q = sa.select(run_t).order_by(run_t.c.started_at.desc(), run_t.c.id.desc()).limit(limit)
     q = q.where(run_t.c.chain == chain) if chain else q
     return [_plain(x) for x in self._read(q.where(run_t.c.stage == stage) if stage else q)]
 
-ATTEMPTS = 3      # of one stage for one event, when its process dies
 
-def _at_key(stage:str, event_key:str): return (trigger_t.c.stage == stage) & (trigger_t.c.event_key == event_key)
+ATTEMPTS = 3  # of one stage for one event, when its process dies
 
-def claim(self:Registry, stage:str, event_key:str, by:str, *, lease:float|None=None)->int: # number of the attempt; 0 = somebody else has it, or has done it
+
+def _at_key(stage: str, event_key: str):
+    return (trigger_t.c.stage == stage) & (trigger_t.c.event_key == event_key)
+
+
+def claim(
+    self: Registry, stage: str, event_key: str, by: str, *, lease: float | None = None
+) -> int:  # number of the attempt; 0 = somebody else has it, or has done it
     "Exactly one caller gets a (stage, event): for good, or with `lease` seconds for as long as it renews; whose lease runs out is taken over."
     until = iso(self._clock() + timedelta(seconds=lease)) if lease else None
-    mine = dict(claimed_by=by, claimed_at=self.now, status="running" if lease else "done", lease_until=until)
+    mine = dict(
+        claimed_by=by, claimed_at=self.now, status="running" if lease else "done", lease_until=until
+    )
     try:
         with self._write() as c:
             t = c.execute(sa.select(trigger_t).where(_at_key(stage, event_key))).first()
-            if t is None: c.execute(sa.insert(trigger_t).values(stage=stage, event_key=event_key, attempts=1, **mine)); return 1
-            if t.status != "running" or t.lease_until > self.now or t.attempts >= ATTEMPTS: return 0
-            c.execute(sa.update(trigger_t).where(_at_key(stage, event_key)).values(attempts=t.attempts + 1, **mine))
+            if t is None:
+                c.execute(
+                    sa.insert(trigger_t).values(
+                        stage=stage, event_key=event_key, attempts=1, **mine
+                    )
+                )
+                return 1
+            if t.status != "running" or t.lease_until > self.now or t.attempts >= ATTEMPTS:
+                return 0
+            c.execute(
+                sa.update(trigger_t)
+                .where(_at_key(stage, event_key))
+                .values(attempts=t.attempts + 1, **mine)
+            )
             return t.attempts + 1
-    except RegistryError: return 0
+    except RegistryError:
+        return 0
 
-def renew(self:Registry, stage:str, event_key:str, by:str, *, lease:float, run_id:str|None=None)->bool: # False = it is somebody else's now
+
+def renew(
+    self: Registry, stage: str, event_key: str, by: str, *, lease: float, run_id: str | None = None
+) -> bool:  # False = it is somebody else's now
     "Keep a claim, and say which run it is."
-    values = dict(lease_until=iso(self._clock() + timedelta(seconds=lease))) | (dict(run_id=run_id) if run_id else {})
-    with self._write() as c: return c.execute(sa.update(trigger_t).where(_at_key(stage, event_key), trigger_t.c.claimed_by == by, trigger_t.c.status == "running").values(**values)).rowcount == 1
+    values = dict(lease_until=iso(self._clock() + timedelta(seconds=lease))) | (
+        dict(run_id=run_id) if run_id else {}
+    )
+    with self._write() as c:
+        return (
+            c.execute(
+                sa.update(trigger_t)
+                .where(
+                    _at_key(stage, event_key),
+                    trigger_t.c.claimed_by == by,
+                    trigger_t.c.status == "running",
+                )
+                .values(**values)
+            ).rowcount
+            == 1
+        )
 
-def settle(self:Registry, stage:str, event_key:str, by:str, *, status:str="done", run_id:str|None=None)->None:
+
+def settle(
+    self: Registry,
+    stage: str,
+    event_key: str,
+    by: str,
+    *,
+    status: str = "done",
+    run_id: str | None = None,
+) -> None:
     "A claim is over: done, or failed."
-    with self._write() as c: c.execute(sa.update(trigger_t).where(_at_key(stage, event_key), trigger_t.c.claimed_by == by).values(status=status, lease_until=None, **(dict(run_id=run_id) if run_id else {})))
+    with self._write() as c:
+        c.execute(
+            sa.update(trigger_t)
+            .where(_at_key(stage, event_key), trigger_t.c.claimed_by == by)
+            .values(status=status, lease_until=None, **(dict(run_id=run_id) if run_id else {}))
+        )
 
-def claims(self:Registry, *, running:bool=False, expired:bool=False, limit:int=50)->list[dict]: # newest first
+
+def claims(
+    self: Registry, *, running: bool = False, expired: bool = False, limit: int = 50
+) -> list[dict]:  # newest first
     "What was claimed: all of it, what is running under a lease, or what is left of processes that died."
     q = sa.select(trigger_t).order_by(trigger_t.c.id.desc()).limit(limit)
-    if running: q = q.where(trigger_t.c.status == "running", trigger_t.c.lease_until > self.now)
-    if expired: q = q.where(trigger_t.c.status == "running", trigger_t.c.lease_until <= self.now)
+    if running:
+        q = q.where(trigger_t.c.status == "running", trigger_t.c.lease_until > self.now)
+    if expired:
+        q = q.where(trigger_t.c.status == "running", trigger_t.c.lease_until <= self.now)
     return [_plain(x) for x in self._read(q)]
 
-def claim_of(self:Registry, stage:str, event_key:str)->dict|None:
-    return next((_plain(x) for x in self._read(sa.select(trigger_t).where(_at_key(stage, event_key)))), None)
 
-def cursor(self:Registry, consumer:str)->int:
+def claim_of(self: Registry, stage: str, event_key: str) -> dict | None:
+    return next(
+        (_plain(x) for x in self._read(sa.select(trigger_t).where(_at_key(stage, event_key)))), None
+    )
+
+
+def cursor(self: Registry, consumer: str) -> int:
     "Id of the last event that a reader of the log has dealt with; 0 at first."
-    return next((x.event_id for x in self._read(sa.select(cursor_t.c.event_id).where(cursor_t.c.consumer == consumer))), 0)
+    return next(
+        (
+            x.event_id
+            for x in self._read(
+                sa.select(cursor_t.c.event_id).where(cursor_t.c.consumer == consumer)
+            )
+        ),
+        0,
+    )
 
-def advance(self:Registry, consumer:str, event_id:int)->None:
+
+def advance(self: Registry, consumer: str, event_id: int) -> None:
     "Remember how far a reader of the log has come; it never goes back."
     insert = postgresql.insert if self.engine.dialect.name == "postgresql" else sqlite.insert
     q = insert(cursor_t).values(consumer=consumer, event_id=event_id)
-    with self._write() as c: c.execute(q.on_conflict_do_update(index_elements=["consumer"], set_=dict(event_id=event_id), where=cursor_t.c.event_id < event_id))
+    with self._write() as c:
+        c.execute(
+            q.on_conflict_do_update(
+                index_elements=["consumer"],
+                set_=dict(event_id=event_id),
+                where=cursor_t.c.event_id < event_id,
+            )
+        )
 
-for f in (start_run, finish_run, list_runs, run, claim, renew, settle, claims, claim_of, cursor, advance): setattr(Registry, f.__name__, f)
+
+for f in (
+    start_run,
+    finish_run,
+    list_runs,
+    run,
+    claim,
+    renew,
+    settle,
+    claims,
+    claim_of,
+    cursor,
+    advance,
+):
+    setattr(Registry, f.__name__, f)

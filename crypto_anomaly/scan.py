@@ -8,172 +8,345 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 import numpy as np, pandas as pd
 from .workspace import Workspace
-from .data import DataError, NotFound, newest_moment, newest_rows, read_parts, read_snapshots, write_part
+from crypto_anomaly.data import (
+    DataError,
+    NotFound,
+    newest_moment,
+    newest_rows,
+    read_parts,
+    read_snapshots,
+    write_part,
+)
 from .features import INPUT, FeatureConfig, featurize
-from .model import Model, counterfactual, explain, load_artifact, nearest_normal, reason
+from crypto_anomaly.model import (
+    Model,
+    counterfactual,
+    explain,
+    load_artifact,
+    nearest_normal,
+    reason,
+)
 from .registry import NotThere, Registry, RegistryError, open_registry
 
 # %% auto #0
-__all__ = ['PREDICTION', 'Served', 'load_served', 'moment_features', 'predictions', 'Scan', 'scan', 'of_features',
-           'log_predictions', 'read_predictions', 'scan_all', 'find_coin', 'why', 'market_overview']
+__all__ = [
+    "PREDICTION",
+    "Served",
+    "load_served",
+    "moment_features",
+    "predictions",
+    "Scan",
+    "scan",
+    "of_features",
+    "log_predictions",
+    "read_predictions",
+    "scan_all",
+    "find_coin",
+    "why",
+    "market_overview",
+]
+
 
 # %% ../nbs/08_scan.ipynb #5660408d
 @dataclass(frozen=True)
 class Served:
     "A version of the registry with its artifact."
-    version:dict     # as the registry shows it
-    model:Model
-    note:str = ""    # what the reader must know, e.g. that this is a fallback
+
+    version: dict  # as the registry shows it
+    model: Model
+    note: str = ""  # what the reader must know, e.g. that this is a fallback
 
     @property
-    def config(self)->FeatureConfig:
+    def config(self) -> FeatureConfig:
         "What the model's features were computed with."
         return FeatureConfig.of(self.model.meta.get("feature_config"))
+
     @property
-    def role(self)->str: return self.version["status"] if self.version["status"] in ("champion", "challenger") else "candidate"
+    def role(self) -> str:
+        return (
+            self.version["status"]
+            if self.version["status"] in ("champion", "challenger")
+            else "candidate"
+        )
+
 
 _artifact = lru_cache(maxsize=8)(load_artifact)
 
+
 def load_served(
-    ws:Workspace,
-    ref:str|int|None=None,   # None = MODEL_REF of the settings
-    *, registry:Registry|None=None
-)->Served:
+    ws: Workspace,
+    ref: str | int | None = None,  # None = MODEL_REF of the settings
+    *,
+    registry: Registry | None = None,
+) -> Served:
     "The version that `ref` means, with its artifact."
     r, ref = registry or open_registry(ws), ref or ws.settings.model_ref
-    if ref != "champion": v, note = r.resolve(ref), ""
+    if ref != "champion":
+        v, note = r.resolve(ref), ""
     else:
         v, fallback = r.load_champion_or_latest()
-        if v is None: raise NotThere(f"workspace {ws.name!r} has no model yet; run: crypto-anomaly run build_dataset && crypto-anomaly run train")
-        note = f"there is no champion; v{v['version']} ({v['status']}) is the newest version and stands in" if fallback else ""
+        if v is None:
+            raise NotThere(
+                f"workspace {ws.name!r} has no model yet; run: crypto-anomaly run build_dataset && crypto-anomaly run train"
+            )
+        note = (
+            f"there is no champion; v{v['version']} ({v['status']}) is the newest version and stands in"
+            if fallback
+            else ""
+        )
     return Served(v, _artifact(ws.artifacts_url, v["artifact_sha256"]), note)
+
 
 # %% ../nbs/08_scan.ipynb #580a88f5
 def moment_features(
-    ws:Workspace,
-    at:pd.Timestamp|None=None,  # newest stored moment at or before this; None = the newest
-    config:FeatureConfig=FeatureConfig()
-)->pd.DataFrame:                # feature frame of that moment: of each coin the newest row of the half hour before it
+    ws: Workspace,
+    at: pd.Timestamp | None = None,  # newest stored moment at or before this; None = the newest
+    config: FeatureConfig = FeatureConfig(),
+) -> (
+    pd.DataFrame
+):  # feature frame of that moment: of each coin the newest row of the half hour before it
     "Features of all coins at one stored moment, from stored history."
     ts = newest_moment(ws, end=at)
-    if ts is None: raise DataError(f"workspace {ws.reads.name!r} holds no snapshot{f' at or before {at}' if at is not None else ''}; run: crypto-anomaly run ingest")
+    if ts is None:
+        raise DataError(
+            f"workspace {ws.reads.name!r} holds no snapshot{f' at or before {at}' if at is not None else ''}; run: crypto-anomaly run ingest"
+        )
     since = ts - pd.Timedelta("30min")
-    return newest_rows(featurize(read_snapshots(ws, start=since - pd.Timedelta(hours=config.lookback), end=ts, columns=INPUT), config, since=since))
+    return newest_rows(
+        featurize(
+            read_snapshots(
+                ws, start=since - pd.Timedelta(hours=config.lookback), end=ts, columns=INPUT
+            ),
+            config,
+            since=since,
+        )
+    )
+
 
 # %% ../nbs/08_scan.ipynb #510804c6
-PREDICTION = ["coin_id", "symbol", "name", "ts", "current_price", "score", "p_value", "severity", "is_anomaly", "model_version", "role", "run_id", "source"]
+PREDICTION = [
+    "coin_id",
+    "symbol",
+    "name",
+    "ts",
+    "current_price",
+    "score",
+    "p_value",
+    "severity",
+    "is_anomaly",
+    "model_version",
+    "role",
+    "run_id",
+    "source",
+]
+
 
 def predictions(
-    served:Served,
-    frame:pd.DataFrame,    # feature frame
-    *, run_id:str=""
-)->pd.DataFrame:           # the columns of PREDICTION, strangest first within each moment
+    served: Served,
+    frame: pd.DataFrame,  # feature frame
+    *,
+    run_id: str = "",
+) -> pd.DataFrame:  # the columns of PREDICTION, strangest first within each moment
     "Score a feature frame in the one shape that predictions have."
-    p = frame[["coin_id", "symbol", "name", "ts", "current_price"]].join(served.model.predict(frame))
-    p = p.assign(model_version=served.version["version"], role=served.role, run_id=run_id, source=frame.source)
+    p = frame[["coin_id", "symbol", "name", "ts", "current_price"]].join(
+        served.model.predict(frame)
+    )
+    p = p.assign(
+        model_version=served.version["version"],
+        role=served.role,
+        run_id=run_id,
+        source=frame.source,
+    )
     return p[PREDICTION].sort_values(["ts", "score"], ascending=[True, False], ignore_index=True)
+
 
 # %% ../nbs/08_scan.ipynb #96e9a64b
 @dataclass(frozen=True)
 class Scan:
     "The market at one moment, as one model sees it."
-    served:Served
-    features:pd.DataFrame      # feature frame of the moment
-    predictions:pd.DataFrame   # strangest first
+
+    served: Served
+    features: pd.DataFrame  # feature frame of the moment
+    predictions: pd.DataFrame  # strangest first
 
     @property
-    def as_of(self)->pd.Timestamp: return self.features.ts.max()
+    def as_of(self) -> pd.Timestamp:
+        return self.features.ts.max()
+
     @property
-    def source(self)->str: return str(self.features.source.iloc[0])
-    def explain(self, coin_id:str, top:int=5)->pd.DataFrame:
+    def source(self) -> str:
+        return str(self.features.source.iloc[0])
+
+    def explain(self, coin_id: str, top: int = 5) -> pd.DataFrame:
         "Why a coin is strange, see `model.explain`."
         return explain(self.served.model, self._row(coin_id), self.features, top=top)
-    def _row(self, coin_id:str)->pd.Series: return self.features[self.features.coin_id == coin_id].iloc[0]
-    def counterfactual(self, coin_id:str)->str|None:
+
+    def _row(self, coin_id: str) -> pd.Series:
+        return self.features[self.features.coin_id == coin_id].iloc[0]
+
+    def counterfactual(self, coin_id: str) -> str | None:
         "The least change after which a flagged coin would not be, see `model.counterfactual`."
         e = self.explain(coin_id, 1)
-        return counterfactual(self.served.model, self._row(coin_id), e.group.iloc[0]) if len(e) else None
-    def nearest_normal(self, coin_id:str, n:int=3)->pd.DataFrame:
+        return (
+            counterfactual(self.served.model, self._row(coin_id), e.group.iloc[0])
+            if len(e)
+            else None
+        )
+
+    def nearest_normal(self, coin_id: str, n: int = 3) -> pd.DataFrame:
         "The unflagged coins most like this one, see `model.nearest_normal`."
         return nearest_normal(self.served.model, self._row(coin_id), self.features, n)
+
     @cached_property
-    def table(self)->pd.DataFrame:
+    def table(self) -> pd.DataFrame:
         "Predictions beside the numbers people look at: changes and market cap."
-        return self.predictions.merge(self.features[["coin_id", "price_change_pct_1h", "price_change_pct_24h", "price_change_pct_7d", "market_cap", "sparkline_volatility"]], on="coin_id")
+        return self.predictions.merge(
+            self.features[
+                [
+                    "coin_id",
+                    "price_change_pct_1h",
+                    "price_change_pct_24h",
+                    "price_change_pct_7d",
+                    "market_cap",
+                    "sparkline_volatility",
+                ]
+            ],
+            on="coin_id",
+        )
+
     @cached_property
-    def anomalies(self)->pd.DataFrame:
+    def anomalies(self) -> pd.DataFrame:
         "The flagged coins, strangest first, each with its `reason`."
         a = self.table[self.table.is_anomaly].reset_index(drop=True)
         return a.assign(reason=[reason(self.explain(c)) for c in a.coin_id])
+
     @cached_property
-    def market_move(self)->dict[str, float]:
+    def market_move(self) -> dict[str, float]:
         "The median change of all coins in percent: what the market did, apart from any coin."
-        return {w: float(self.features[f"price_change_pct_{w}"].median()) for w in ("1h", "24h", "7d")}
+        return {
+            w: float(self.features[f"price_change_pct_{w}"].median()) for w in ("1h", "24h", "7d")
+        }
+
 
 # %% ../nbs/08_scan.ipynb #9d2a8e45
 def scan(
-    ws:Workspace,
-    ref:str|int|None=None,       # None = MODEL_REF
-    *, at:pd.Timestamp|None=None,# None = the newest stored moment
-    run_id:str="",
-    registry:Registry|None=None
-)->Scan:
+    ws: Workspace,
+    ref: str | int | None = None,  # None = MODEL_REF
+    *,
+    at: pd.Timestamp | None = None,  # None = the newest stored moment
+    run_id: str = "",
+    registry: Registry | None = None,
+) -> Scan:
     "Score one stored moment with one model."
     served = load_served(ws, ref, registry=registry)
     return of_features(served, moment_features(ws, at, served.config), run_id=run_id)
 
-def of_features(served:Served, features:pd.DataFrame, *, run_id:str="")->Scan:
+
+def of_features(served: Served, features: pd.DataFrame, *, run_id: str = "") -> Scan:
     "A scan of features that are at hand."
-    return Scan(served, features, predictions(served, features, run_id=run_id).sort_values("score", ascending=False, kind="stable", ignore_index=True))
+    return Scan(
+        served,
+        features,
+        predictions(served, features, run_id=run_id).sort_values(
+            "score", ascending=False, kind="stable", ignore_index=True
+        ),
+    )
+
 
 # %% ../nbs/08_scan.ipynb #9ae3a980
-def log_predictions(ws:Workspace, p:pd.DataFrame)->str: # path
+def log_predictions(ws: Workspace, p: pd.DataFrame) -> str:  # path
     "Keep the predictions of one moment and version in the lake; logging them again replaces them by the same."
     return write_part(ws, "predictions", p, tag=f"v{p.model_version.iloc[0]}", replace=True)
 
-def read_predictions(ws:Workspace, *, start:pd.Timestamp|None=None, end:pd.Timestamp|None=None)->pd.DataFrame: # see `PREDICTION`; one row per coin, moment and version
+
+def read_predictions(
+    ws: Workspace, *, start: pd.Timestamp | None = None, end: pd.Timestamp | None = None
+) -> pd.DataFrame:  # see `PREDICTION`; one row per coin, moment and version
     "The predictions that were logged for moments within [start, end]."
     p = read_parts(ws, "predictions", start=start, end=end)
-    return p.drop_duplicates(["coin_id", "ts", "model_version"], keep="last", ignore_index=True) if len(p) else pd.DataFrame(columns=PREDICTION)
+    return (
+        p.drop_duplicates(["coin_id", "ts", "model_version"], keep="last", ignore_index=True)
+        if len(p)
+        else pd.DataFrame(columns=PREDICTION)
+    )
+
 
 def scan_all(
-    ws:Workspace, ref:str|int|None=None, *, at:pd.Timestamp|None=None, run_id:str=""
-)->list[Scan]:               # the model meant, then the challenger when there is one
+    ws: Workspace, ref: str | int | None = None, *, at: pd.Timestamp | None = None, run_id: str = ""
+) -> list[Scan]:  # the model meant, then the challenger when there is one
     "Score one moment with the model meant and in shadow with the challenger; both are logged."
     r = open_registry(ws)
     first = scan(ws, ref, at=at, run_id=run_id, registry=r)
-    trial = [v for v in r.list_model_versions(100) if v["status"] == "challenger" and v["version"] != first.served.version["version"]][:1]
+    trial = [
+        v
+        for v in r.list_model_versions(100)
+        if v["status"] == "challenger" and v["version"] != first.served.version["version"]
+    ][:1]
     more = [scan(ws, v["version"], at=first.as_of, run_id=run_id, registry=r) for v in trial]
-    for s in (first, *more): log_predictions(ws, s.predictions)
+    for s in (first, *more):
+        log_predictions(ws, s.predictions)
     return [first, *more]
 
+
 # %% ../nbs/08_scan.ipynb #e577cd46
-def find_coin(coins:pd.DataFrame, name:str)->str:
+def find_coin(coins: pd.DataFrame, name: str) -> str:
     "The coin_id that `name` means among `coins` (coin_id, symbol)."
     n = name.strip().lower()
-    if (coins.coin_id == n).any(): return n
+    if (coins.coin_id == n).any():
+        return n
     hit = coins[coins.symbol.str.lower() == n].drop_duplicates("coin_id")
-    if len(hit) == 1: return str(hit.coin_id.iloc[0])
-    if len(hit): raise NotFound(f"symbol {name!r} is shared by {', '.join(hit.coin_id)}; use one of these ids.")
-    near = coins[coins.coin_id.str.contains(n[:4], regex=False) | coins.symbol.str.contains(n[:2], regex=False)].coin_id.head(5)
-    raise NotFound(f"no coin {name!r} in this snapshot; use an id" + (f", for example {', '.join(near)}." if len(near) else "."))
+    if len(hit) == 1:
+        return str(hit.coin_id.iloc[0])
+    if len(hit):
+        raise NotFound(
+            f"symbol {name!r} is shared by {', '.join(hit.coin_id)}; use one of these ids."
+        )
+    near = coins[
+        coins.coin_id.str.contains(n[:4], regex=False)
+        | coins.symbol.str.contains(n[:2], regex=False)
+    ].coin_id.head(5)
+    raise NotFound(
+        f"no coin {name!r} in this snapshot; use an id"
+        + (f", for example {', '.join(near)}." if len(near) else ".")
+    )
+
 
 def why(
-    ws:Workspace, coin:str,
-    *, at:pd.Timestamp|None=None, ref:str|int|None=None
-)->tuple[pd.Series, pd.DataFrame, Scan]: # its prediction, its explanation, the scan
+    ws: Workspace, coin: str, *, at: pd.Timestamp | None = None, ref: str | int | None = None
+) -> tuple[pd.Series, pd.DataFrame, Scan]:  # its prediction, its explanation, the scan
     "Why a coin is, or is not, strange."
     s = scan(ws, ref, at=at)
     id_ = find_coin(s.features, coin)
     return s.table[s.table.coin_id == id_].iloc[0], s.explain(id_), s
 
+
 # %% ../nbs/08_scan.ipynb #d9c5026c
-def market_overview(s:Scan)->dict: # see `GET /market`
+def market_overview(s: Scan) -> dict:  # see `GET /market`
     "Totals, winners and losers of a scan."
     f = s.features.merge(s.predictions[["coin_id", "is_anomaly"]], on="coin_id")
-    known = f.dropna(subset="price_change_pct_24h").sort_values("price_change_pct_24h", ascending=False)
-    pick = lambda part: [dict(coin_id=c.coin_id, symbol=c.symbol.upper(), name=c.name_, price_change_24h=round(float(c.price_change_pct_24h), 2)) for c in part.rename(columns={"name": "name_"}).itertuples()]
-    vol = (f.market_cap/f.market_cap_to_volume).sum(min_count=1)
+    known = f.dropna(subset="price_change_pct_24h").sort_values(
+        "price_change_pct_24h", ascending=False
+    )
+    pick = lambda part: [
+        dict(
+            coin_id=c.coin_id,
+            symbol=c.symbol.upper(),
+            name=c.name_,
+            price_change_24h=round(float(c.price_change_pct_24h), 2),
+        )
+        for c in part.rename(columns={"name": "name_"}).itertuples()
+    ]
+    vol = (f.market_cap / f.market_cap_to_volume).sum(min_count=1)
     total = lambda x: None if np.isnan(x) else float(x)
-    return dict(timestamp=s.as_of.isoformat(), source=s.source, coins_tracked=len(f), total_market_cap=total(f.market_cap.sum(min_count=1)), total_24h_volume=total(vol), avg_24h_change=total(f.price_change_pct_24h.mean()),
-                market_move=s.market_move, top_gainers=pick(known.head(5)), top_losers=pick(known.tail(5)[::-1]), anomalies_count=int(f.is_anomaly.sum()))
+    return dict(
+        timestamp=s.as_of.isoformat(),
+        source=s.source,
+        coins_tracked=len(f),
+        total_market_cap=total(f.market_cap.sum(min_count=1)),
+        total_24h_volume=total(vol),
+        avg_24h_change=total(f.price_change_pct_24h.mean()),
+        market_move=s.market_move,
+        top_gainers=pick(known.head(5)),
+        top_losers=pick(known.tail(5)[::-1]),
+        anomalies_count=int(f.is_anomaly.sum()),
+    )

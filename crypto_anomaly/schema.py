@@ -13,181 +13,572 @@ import sqlalchemy as sa
 from .workspace import CryptoAnomalyError, jsonable
 
 # %% auto #0
-__all__ = ['TRANSITIONS', 'model_t', 'version_t', 'evaluation_t', 'approval_t', 'event_t', 'run_t', 'trigger_t', 'alert_t',
-           'asset_t', 'link_t', 'cursor_t', 'alias_t', 'REVISION', 'RegistryError', 'NotThere', 'ModelStatus',
-           'open_engine']
+__all__ = [
+    "TRANSITIONS",
+    "model_t",
+    "version_t",
+    "evaluation_t",
+    "approval_t",
+    "event_t",
+    "run_t",
+    "trigger_t",
+    "alert_t",
+    "asset_t",
+    "link_t",
+    "cursor_t",
+    "alias_t",
+    "REVISION",
+    "RegistryError",
+    "NotThere",
+    "ModelStatus",
+    "open_engine",
+]
+
 
 # %% ../nbs/06_schema.ipynb #c41dec5e
 class RegistryError(CryptoAnomalyError):
     "A change of the registry that is not allowed, or something that is not there; the message says what to do."
 
+
 class NotThere(RegistryError):
     "A version, an alias or data that does not exist."
 
+
 class ModelStatus(StrEnum):
     "The five statuses of a version; an unknown text is a candidate."
-    candidate = "candidate"; evaluated = "evaluated"; challenger = "challenger"; champion = "champion"; retired = "retired"
-    @classmethod
-    def _missing_(cls, value): return cls.candidate
 
-TRANSITIONS = {("candidate", "evaluated"), ("evaluated", "challenger"), ("evaluated", "champion"), ("challenger", "champion"), ("challenger", "evaluated"), ("champion", "retired"), ("retired", "champion"),
-               ("candidate", "retired"), ("evaluated", "retired"), ("challenger", "retired")}
+    candidate = "candidate"
+    evaluated = "evaluated"
+    challenger = "challenger"
+    champion = "champion"
+    retired = "retired"
+
+    @classmethod
+    def _missing_(cls, value):
+        return cls.candidate
+
+
+TRANSITIONS = {
+    ("candidate", "evaluated"),
+    ("evaluated", "challenger"),
+    ("evaluated", "champion"),
+    ("challenger", "champion"),
+    ("challenger", "evaluated"),
+    ("champion", "retired"),
+    ("retired", "champion"),
+    ("candidate", "retired"),
+    ("evaluated", "retired"),
+    ("challenger", "retired"),
+}
 
 # %% ../nbs/06_schema.ipynb #e4556ee4
 _meta = sa.MetaData()
 _id = lambda: sa.Column("id", sa.Integer, primary_key=True, autoincrement=True)
 _text = lambda name, **kw: sa.Column(name, sa.Text, **kw)
 
-model_t = sa.Table("model", _meta, _text("name", primary_key=True), _text("workspace", nullable=False), _text("description", nullable=False), _text("created_at", nullable=False))
-version_t = sa.Table("model_version", _meta, _id(), _text("model", nullable=False), sa.Column("version", sa.Integer, nullable=False), _text("status", nullable=False), _text("artifact_sha256", nullable=False),
-    _text("run_id", nullable=False), _text("created_at", nullable=False), sa.Column("facts", sa.JSON, nullable=False), sa.UniqueConstraint("model", "version"), sa.ForeignKeyConstraint(["model"], ["model.name"]),
-    sa.CheckConstraint(f"status IN ({', '.join(repr(s.value) for s in ModelStatus)})", name="legal_status"),
-    sa.Index("one_challenger", "model", unique=True, sqlite_where=sa.text("status = 'challenger'"), postgresql_where=sa.text("status = 'challenger'")),
-    sa.Index("one_champion", "model", unique=True, sqlite_where=sa.text("status = 'champion'"), postgresql_where=sa.text("status = 'champion'")), sqlite_autoincrement=True)
-evaluation_t = sa.Table("evaluation", _meta, _id(), sa.Column("version_id", sa.ForeignKey("model_version.id"), nullable=False), _text("artifact_sha256", nullable=False), sa.Column("passed", sa.Boolean, nullable=False),
-    _text("dataset", nullable=False), _text("dataset_hash", nullable=False), sa.Column("compared_to", sa.ForeignKey("model_version.id")), sa.Column("gates", sa.JSON, nullable=False), sa.Column("metrics", sa.JSON, nullable=False),
-    _text("run_id", nullable=False), _text("created_at", nullable=False))
-approval_t = sa.Table("approval", _meta, _id(), sa.Column("version_id", sa.ForeignKey("model_version.id"), nullable=False), sa.Column("evaluation_id", sa.ForeignKey("evaluation.id"), nullable=False),
-    sa.Column("champion_id", sa.ForeignKey("model_version.id")), _text("requested_by", nullable=False), _text("requested_at", nullable=False), _text("notes", nullable=False),
-    _text("decision"), _text("decided_by"), _text("decided_at"), _text("reason"), _text("used_at"),
-    sa.CheckConstraint("decision IN ('approved', 'rejected', 'stale')", name="legal_decision"), sa.CheckConstraint("used_at IS NULL OR decision = 'approved'", name="only_approved_is_used"),
-    sa.Index("one_open_request", "version_id", unique=True, sqlite_where=sa.text("decision IS NULL"), postgresql_where=sa.text("decision IS NULL")))
-event_t = sa.Table("event", _meta, _id(), _text("at", nullable=False), _text("kind", nullable=False), _text("model", nullable=False), sa.Column("version", sa.Integer), _text("actor", nullable=False),
-    sa.Column("payload", sa.JSON, nullable=False), sa.Index("event_kind", "kind", "id"), sqlite_autoincrement=True)
-run_t = sa.Table("run", _meta, _text("id", primary_key=True), _text("stage", nullable=False), _text("status", nullable=False), _text("started_at", nullable=False), _text("finished_at"),
-    sa.Column("parameters", sa.JSON, nullable=False), sa.Column("result", sa.JSON), _text("notebook"), _text("report"), _text("error"), _text("code_version", nullable=False), _text("chain"), _text("inputs"),
-    sa.CheckConstraint("status IN ('running', 'succeeded', 'failed')", name="legal_run_status"))
-trigger_t = sa.Table("trigger", _meta, _id(), _text("stage", nullable=False), _text("event_key", nullable=False), _text("claimed_by", nullable=False), _text("claimed_at", nullable=False), _text("status", nullable=False, server_default="done"), _text("lease_until"),
-    sa.Column("attempts", sa.Integer, nullable=False, server_default="1"), _text("run_id"), sa.UniqueConstraint("stage", "event_key"))
-alert_t = sa.Table("alert", _meta, _id(), _text("key", nullable=False), _text("kind", nullable=False), sa.Column("tier", sa.Integer, nullable=False), _text("status", nullable=False), _text("opened_at", nullable=False), _text("seen_at", nullable=False), _text("closed_at"),
-    sa.Column("count", sa.Integer, nullable=False), sa.Column("quiet", sa.Integer, nullable=False), sa.Column("rarity", sa.Double, nullable=False), _text("reason", nullable=False), sa.Column("facts", sa.JSON, nullable=False), _text("feedback"), _text("snoozed_until"),
-    sa.Index("one_open_alert", "key", unique=True, sqlite_where=sa.text("status = 'open'"), postgresql_where=sa.text("status = 'open'")))
-asset_t = sa.Table("asset", _meta, _id(), _text("name", nullable=False), sa.Column("version", sa.Integer, nullable=False), _text("run_id", nullable=False), _text("created_at", nullable=False), sa.Column("facts", sa.JSON, nullable=False),
-    sa.Column("tags", sa.JSON, nullable=False), sa.UniqueConstraint("name", "version", name="asset_version"), sqlite_autoincrement=True)
-link_t = sa.Table("link", _meta, sa.Column("asset_id", sa.ForeignKey("asset.id"), primary_key=True), _text("made_from", primary_key=True), sa.CheckConstraint("made_from NOT LIKE '%\\:latest%' AND made_from NOT LIKE '%\\:champion%' AND made_from NOT LIKE '%\\:challenger%'", name="resolved"),
-    sa.Index("link_made_from", "made_from"))
-cursor_t = sa.Table("cursor", _meta, _text("consumer", primary_key=True), sa.Column("event_id", sa.Integer, nullable=False))
-alias_t = sa.Table("alias", _meta, _text("model", primary_key=True), _text("name", primary_key=True), sa.Column("version_id", sa.ForeignKey("model_version.id"), nullable=False), _text("set_at", nullable=False))
+model_t = sa.Table(
+    "model",
+    _meta,
+    _text("name", primary_key=True),
+    _text("workspace", nullable=False),
+    _text("description", nullable=False),
+    _text("created_at", nullable=False),
+)
+version_t = sa.Table(
+    "model_version",
+    _meta,
+    _id(),
+    _text("model", nullable=False),
+    sa.Column("version", sa.Integer, nullable=False),
+    _text("status", nullable=False),
+    _text("artifact_sha256", nullable=False),
+    _text("run_id", nullable=False),
+    _text("created_at", nullable=False),
+    sa.Column("facts", sa.JSON, nullable=False),
+    sa.UniqueConstraint("model", "version"),
+    sa.ForeignKeyConstraint(["model"], ["model.name"]),
+    sa.CheckConstraint(
+        f"status IN ({', '.join(repr(s.value) for s in ModelStatus)})", name="legal_status"
+    ),
+    sa.Index(
+        "one_challenger",
+        "model",
+        unique=True,
+        sqlite_where=sa.text("status = 'challenger'"),
+        postgresql_where=sa.text("status = 'challenger'"),
+    ),
+    sa.Index(
+        "one_champion",
+        "model",
+        unique=True,
+        sqlite_where=sa.text("status = 'champion'"),
+        postgresql_where=sa.text("status = 'champion'"),
+    ),
+    sqlite_autoincrement=True,
+)
+evaluation_t = sa.Table(
+    "evaluation",
+    _meta,
+    _id(),
+    sa.Column("version_id", sa.ForeignKey("model_version.id"), nullable=False),
+    _text("artifact_sha256", nullable=False),
+    sa.Column("passed", sa.Boolean, nullable=False),
+    _text("dataset", nullable=False),
+    _text("dataset_hash", nullable=False),
+    sa.Column("compared_to", sa.ForeignKey("model_version.id")),
+    sa.Column("gates", sa.JSON, nullable=False),
+    sa.Column("metrics", sa.JSON, nullable=False),
+    _text("run_id", nullable=False),
+    _text("created_at", nullable=False),
+)
+approval_t = sa.Table(
+    "approval",
+    _meta,
+    _id(),
+    sa.Column("version_id", sa.ForeignKey("model_version.id"), nullable=False),
+    sa.Column("evaluation_id", sa.ForeignKey("evaluation.id"), nullable=False),
+    sa.Column("champion_id", sa.ForeignKey("model_version.id")),
+    _text("requested_by", nullable=False),
+    _text("requested_at", nullable=False),
+    _text("notes", nullable=False),
+    _text("decision"),
+    _text("decided_by"),
+    _text("decided_at"),
+    _text("reason"),
+    _text("used_at"),
+    sa.CheckConstraint("decision IN ('approved', 'rejected', 'stale')", name="legal_decision"),
+    sa.CheckConstraint("used_at IS NULL OR decision = 'approved'", name="only_approved_is_used"),
+    sa.Index(
+        "one_open_request",
+        "version_id",
+        unique=True,
+        sqlite_where=sa.text("decision IS NULL"),
+        postgresql_where=sa.text("decision IS NULL"),
+    ),
+)
+event_t = sa.Table(
+    "event",
+    _meta,
+    _id(),
+    _text("at", nullable=False),
+    _text("kind", nullable=False),
+    _text("model", nullable=False),
+    sa.Column("version", sa.Integer),
+    _text("actor", nullable=False),
+    sa.Column("payload", sa.JSON, nullable=False),
+    sa.Index("event_kind", "kind", "id"),
+    sqlite_autoincrement=True,
+)
+run_t = sa.Table(
+    "run",
+    _meta,
+    _text("id", primary_key=True),
+    _text("stage", nullable=False),
+    _text("status", nullable=False),
+    _text("started_at", nullable=False),
+    _text("finished_at"),
+    sa.Column("parameters", sa.JSON, nullable=False),
+    sa.Column("result", sa.JSON),
+    _text("notebook"),
+    _text("report"),
+    _text("error"),
+    _text("code_version", nullable=False),
+    _text("chain"),
+    _text("inputs"),
+    sa.CheckConstraint("status IN ('running', 'succeeded', 'failed')", name="legal_run_status"),
+)
+trigger_t = sa.Table(
+    "trigger",
+    _meta,
+    _id(),
+    _text("stage", nullable=False),
+    _text("event_key", nullable=False),
+    _text("claimed_by", nullable=False),
+    _text("claimed_at", nullable=False),
+    _text("status", nullable=False, server_default="done"),
+    _text("lease_until"),
+    sa.Column("attempts", sa.Integer, nullable=False, server_default="1"),
+    _text("run_id"),
+    sa.UniqueConstraint("stage", "event_key"),
+)
+alert_t = sa.Table(
+    "alert",
+    _meta,
+    _id(),
+    _text("key", nullable=False),
+    _text("kind", nullable=False),
+    sa.Column("tier", sa.Integer, nullable=False),
+    _text("status", nullable=False),
+    _text("opened_at", nullable=False),
+    _text("seen_at", nullable=False),
+    _text("closed_at"),
+    sa.Column("count", sa.Integer, nullable=False),
+    sa.Column("quiet", sa.Integer, nullable=False),
+    sa.Column("rarity", sa.Double, nullable=False),
+    _text("reason", nullable=False),
+    sa.Column("facts", sa.JSON, nullable=False),
+    _text("feedback"),
+    _text("snoozed_until"),
+    sa.Index(
+        "one_open_alert",
+        "key",
+        unique=True,
+        sqlite_where=sa.text("status = 'open'"),
+        postgresql_where=sa.text("status = 'open'"),
+    ),
+)
+asset_t = sa.Table(
+    "asset",
+    _meta,
+    _id(),
+    _text("name", nullable=False),
+    sa.Column("version", sa.Integer, nullable=False),
+    _text("run_id", nullable=False),
+    _text("created_at", nullable=False),
+    sa.Column("facts", sa.JSON, nullable=False),
+    sa.Column("tags", sa.JSON, nullable=False),
+    sa.UniqueConstraint("name", "version", name="asset_version"),
+    sqlite_autoincrement=True,
+)
+link_t = sa.Table(
+    "link",
+    _meta,
+    sa.Column("asset_id", sa.ForeignKey("asset.id"), primary_key=True),
+    _text("made_from", primary_key=True),
+    sa.CheckConstraint(
+        "made_from NOT LIKE '%\\:latest%' AND made_from NOT LIKE '%\\:champion%' AND made_from NOT LIKE '%\\:challenger%'",
+        name="resolved",
+    ),
+    sa.Index("link_made_from", "made_from"),
+)
+cursor_t = sa.Table(
+    "cursor",
+    _meta,
+    _text("consumer", primary_key=True),
+    sa.Column("event_id", sa.Integer, nullable=False),
+)
+alias_t = sa.Table(
+    "alias",
+    _meta,
+    _text("model", primary_key=True),
+    _text("name", primary_key=True),
+    sa.Column("version_id", sa.ForeignKey("model_version.id"), nullable=False),
+    _text("set_at", nullable=False),
+)
 
 # %% ../nbs/06_schema.ipynb #f1421a96
 _LEGAL = ", ".join(f"'{a}>{b}'" for a, b in sorted(TRANSITIONS))
-_changed = lambda *columns: " OR ".join(f"COALESCE(CAST(NEW.{c} AS TEXT), '') <> COALESCE(CAST(OLD.{c} AS TEXT), '')" for c in columns)   # NULL is a value here
+_changed = lambda *columns: " OR ".join(
+    f"COALESCE(CAST(NEW.{c} AS TEXT), '') <> COALESCE(CAST(OLD.{c} AS TEXT), '')" for c in columns
+)  # NULL is a value here
 _HISTORY = ("event", "evaluation", "approval", "model_version", "asset", "link")
 _RULES = {  # name: (operation, table, condition under which it is refused, message)
-    "event_is_append_only_u": ("UPDATE", "event", "TRUE", "events are append-only"), "event_is_append_only_d": ("DELETE", "event", "TRUE", "events are append-only"),
-    "evaluation_is_final_u": ("UPDATE", "evaluation", "TRUE", "an evaluation is final"), "evaluation_is_final_d": ("DELETE", "evaluation", "TRUE", "an evaluation is final"),
-    "approval_is_kept": ("DELETE", "approval", "TRUE", "approvals are kept"), "version_is_kept": ("DELETE", "model_version", "TRUE", "versions are kept"),
-    "asset_is_final_u": ("UPDATE", "asset", "TRUE", "an asset is final"), "asset_is_final_d": ("DELETE", "asset", "TRUE", "an asset is final"), "link_is_final_u": ("UPDATE", "link", "TRUE", "lineage is final"), "link_is_final_d": ("DELETE", "link", "TRUE", "lineage is final"),
-    "approval_starts_open": ("INSERT", "approval", "NEW.decision IS NOT NULL OR NEW.used_at IS NOT NULL OR NOT EXISTS (SELECT 1 FROM evaluation e WHERE e.id = NEW.evaluation_id AND e.version_id = NEW.version_id)", "an approval starts as an open request on an evaluation of its version"),
-    "decision_has_reason": ("UPDATE", "approval", "NEW.decision IN ('approved', 'rejected') AND (COALESCE(NEW.decided_by, '') = '' OR COALESCE(NEW.reason, '') = '')", "a decision needs a name and a reason"),
-    "request_is_final": ("UPDATE", "approval", f"NEW.id <> OLD.id OR {_changed('version_id', 'evaluation_id', 'champion_id', 'requested_by', 'requested_at', 'notes')}", "a request is final"),
-    "decision_is_final": ("UPDATE", "approval", f"OLD.decision IS NOT NULL AND ({_changed('decision', 'decided_by', 'decided_at', 'reason')}) OR OLD.used_at IS NOT NULL", "a decision is final and used once"),
-    "only_approved_is_used": ("UPDATE", "approval", "NEW.used_at IS NOT NULL AND COALESCE(NEW.decision, '') <> 'approved'", "only an approval is used"),
-    "version_is_immutable": ("UPDATE", "model_version", "NEW.id <> OLD.id OR NEW.model <> OLD.model OR NEW.version <> OLD.version OR NEW.artifact_sha256 <> OLD.artifact_sha256 OR NEW.run_id <> OLD.run_id OR NEW.created_at <> OLD.created_at OR CAST(NEW.facts AS TEXT) <> CAST(OLD.facts AS TEXT)", "a version is immutable, only its status moves"),
-    "legal_transition": ("UPDATE", "model_version", f"NEW.status <> OLD.status AND OLD.status || '>' || NEW.status NOT IN ({_LEGAL})", "this change of status is not allowed"),
-    "starts_as_candidate": ("INSERT", "model_version", "NEW.status <> 'candidate'", "a version starts as candidate"),
-    "evaluated_on_evidence": ("UPDATE", "model_version", "NEW.status = 'evaluated' AND OLD.status = 'candidate' AND NOT EXISTS (SELECT 1 FROM evaluation e WHERE e.version_id = NEW.id AND e.passed)", "evaluated needs a passed evaluation"),
-    "champion_is_approved": ("UPDATE", "model_version", "NEW.status = 'champion' AND OLD.status <> 'champion' AND NOT EXISTS (SELECT 1 FROM approval a WHERE a.version_id = NEW.id AND a.used_at IS NOT NULL)", "a champion needs an approval"),
-    **{f"{t}_is_new": ("INSERT", t, f"EXISTS (SELECT 1 FROM {t} o WHERE o.id = NEW.id)", f"this {t} is there already") for t in _HISTORY if t != "link"},   # SQLite's REPLACE would delete the old one without a trigger
-    "version_number_is_new": ("INSERT", "model_version", "EXISTS (SELECT 1 FROM model_version o WHERE o.model = NEW.model AND o.version = NEW.version)", "this version is there already"),
+    "event_is_append_only_u": ("UPDATE", "event", "TRUE", "events are append-only"),
+    "event_is_append_only_d": ("DELETE", "event", "TRUE", "events are append-only"),
+    "evaluation_is_final_u": ("UPDATE", "evaluation", "TRUE", "an evaluation is final"),
+    "evaluation_is_final_d": ("DELETE", "evaluation", "TRUE", "an evaluation is final"),
+    "approval_is_kept": ("DELETE", "approval", "TRUE", "approvals are kept"),
+    "version_is_kept": ("DELETE", "model_version", "TRUE", "versions are kept"),
+    "asset_is_final_u": ("UPDATE", "asset", "TRUE", "an asset is final"),
+    "asset_is_final_d": ("DELETE", "asset", "TRUE", "an asset is final"),
+    "link_is_final_u": ("UPDATE", "link", "TRUE", "lineage is final"),
+    "link_is_final_d": ("DELETE", "link", "TRUE", "lineage is final"),
+    "approval_starts_open": (
+        "INSERT",
+        "approval",
+        "NEW.decision IS NOT NULL OR NEW.used_at IS NOT NULL OR NOT EXISTS (SELECT 1 FROM evaluation e WHERE e.id = NEW.evaluation_id AND e.version_id = NEW.version_id)",
+        "an approval starts as an open request on an evaluation of its version",
+    ),
+    "decision_has_reason": (
+        "UPDATE",
+        "approval",
+        "NEW.decision IN ('approved', 'rejected') AND (COALESCE(NEW.decided_by, '') = '' OR COALESCE(NEW.reason, '') = '')",
+        "a decision needs a name and a reason",
+    ),
+    "request_is_final": (
+        "UPDATE",
+        "approval",
+        f"NEW.id <> OLD.id OR {_changed('version_id', 'evaluation_id', 'champion_id', 'requested_by', 'requested_at', 'notes')}",
+        "a request is final",
+    ),
+    "decision_is_final": (
+        "UPDATE",
+        "approval",
+        f"OLD.decision IS NOT NULL AND ({_changed('decision', 'decided_by', 'decided_at', 'reason')}) OR OLD.used_at IS NOT NULL",
+        "a decision is final and used once",
+    ),
+    "only_approved_is_used": (
+        "UPDATE",
+        "approval",
+        "NEW.used_at IS NOT NULL AND COALESCE(NEW.decision, '') <> 'approved'",
+        "only an approval is used",
+    ),
+    "version_is_immutable": (
+        "UPDATE",
+        "model_version",
+        "NEW.id <> OLD.id OR NEW.model <> OLD.model OR NEW.version <> OLD.version OR NEW.artifact_sha256 <> OLD.artifact_sha256 OR NEW.run_id <> OLD.run_id OR NEW.created_at <> OLD.created_at OR CAST(NEW.facts AS TEXT) <> CAST(OLD.facts AS TEXT)",
+        "a version is immutable, only its status moves",
+    ),
+    "legal_transition": (
+        "UPDATE",
+        "model_version",
+        f"NEW.status <> OLD.status AND OLD.status || '>' || NEW.status NOT IN ({_LEGAL})",
+        "this change of status is not allowed",
+    ),
+    "starts_as_candidate": (
+        "INSERT",
+        "model_version",
+        "NEW.status <> 'candidate'",
+        "a version starts as candidate",
+    ),
+    "evaluated_on_evidence": (
+        "UPDATE",
+        "model_version",
+        "NEW.status = 'evaluated' AND OLD.status = 'candidate' AND NOT EXISTS (SELECT 1 FROM evaluation e WHERE e.version_id = NEW.id AND e.passed)",
+        "evaluated needs a passed evaluation",
+    ),
+    "champion_is_approved": (
+        "UPDATE",
+        "model_version",
+        "NEW.status = 'champion' AND OLD.status <> 'champion' AND NOT EXISTS (SELECT 1 FROM approval a WHERE a.version_id = NEW.id AND a.used_at IS NOT NULL)",
+        "a champion needs an approval",
+    ),
+    **{
+        f"{t}_is_new": (
+            "INSERT",
+            t,
+            f"EXISTS (SELECT 1 FROM {t} o WHERE o.id = NEW.id)",
+            f"this {t} is there already",
+        )
+        for t in _HISTORY
+        if t != "link"
+    },  # SQLite's REPLACE would delete the old one without a trigger
+    "version_number_is_new": (
+        "INSERT",
+        "model_version",
+        "EXISTS (SELECT 1 FROM model_version o WHERE o.model = NEW.model AND o.version = NEW.version)",
+        "this version is there already",
+    ),
 }
 _SQLITE_RULE = "CREATE TRIGGER {name} BEFORE {op} ON {table} WHEN {when} BEGIN SELECT RAISE(ABORT, '{message}'); END"
-_PG_RULE = ("CREATE OR REPLACE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF {when} THEN RAISE EXCEPTION '{message}' USING ERRCODE = 'integrity_constraint_violation'; END IF; "
-            "IF TG_OP = 'DELETE' THEN RETURN OLD; END IF; RETURN NEW; END $$; CREATE TRIGGER {name} BEFORE {op} ON {table} FOR EACH ROW EXECUTE FUNCTION {name}()")
-_PG_KEPT = ("CREATE OR REPLACE FUNCTION is_kept() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'history is kept' USING ERRCODE = 'integrity_constraint_violation'; END $$; "
-            "DROP TRIGGER IF EXISTS {table}_is_not_emptied ON {table}; CREATE TRIGGER {table}_is_not_emptied BEFORE TRUNCATE ON {table} FOR EACH STATEMENT EXECUTE FUNCTION is_kept()")
+_PG_RULE = (
+    "CREATE OR REPLACE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF {when} THEN RAISE EXCEPTION '{message}' USING ERRCODE = 'integrity_constraint_violation'; END IF; "
+    "IF TG_OP = 'DELETE' THEN RETURN OLD; END IF; RETURN NEW; END $$; CREATE TRIGGER {name} BEFORE {op} ON {table} FOR EACH ROW EXECUTE FUNCTION {name}()"
+)
+_PG_KEPT = (
+    "CREATE OR REPLACE FUNCTION is_kept() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'history is kept' USING ERRCODE = 'integrity_constraint_violation'; END $$; "
+    "DROP TRIGGER IF EXISTS {table}_is_not_emptied ON {table}; CREATE TRIGGER {table}_is_not_emptied BEFORE TRUNCATE ON {table} FOR EACH STATEMENT EXECUTE FUNCTION is_kept()"
+)
 
-def _rules(c:sa.Connection)->None:
+
+def _rules(c: sa.Connection) -> None:
     "Put the rules into the database; those of an older version of this code are replaced."
     postgres = c.dialect.name == "postgresql"
     for name, (op, table, when, message) in _RULES.items():
         c.exec_driver_sql(f"DROP TRIGGER IF EXISTS {name}" + (f" ON {table}" if postgres else ""))
-        c.exec_driver_sql((_PG_RULE if postgres else _SQLITE_RULE).format(name=name, op=op, table=table, when=when, message=message))
-    for table in _HISTORY if postgres else (): c.exec_driver_sql(_PG_KEPT.format(table=table))      # TRUNCATE asks no trigger of a row
+        c.exec_driver_sql(
+            (_PG_RULE if postgres else _SQLITE_RULE).format(
+                name=name, op=op, table=table, when=when, message=message
+            )
+        )
+    for table in _HISTORY if postgres else ():
+        c.exec_driver_sql(_PG_KEPT.format(table=table))  # TRUNCATE asks no trigger of a row
+
 
 # %% ../nbs/06_schema.ipynb #abb71d42
-def _0002(op)->None:
+def _0002(op) -> None:
     "Data assets with lineage, cursors of event readers, one challenger."
-    op.create_table("asset", sa.Column("id", sa.Integer, primary_key=True, autoincrement=True), sa.Column("name", sa.Text, nullable=False), sa.Column("version", sa.Integer, nullable=False), sa.Column("run_id", sa.Text, nullable=False), sa.Column("created_at", sa.Text, nullable=False),
-                    sa.Column("facts", sa.JSON, nullable=False), sa.Column("tags", sa.JSON, nullable=False), sa.UniqueConstraint("name", "version", name="asset_version"), sqlite_autoincrement=True)
-    op.create_table("link", sa.Column("asset_id", sa.Integer, sa.ForeignKey("asset.id"), primary_key=True), sa.Column("made_from", sa.Text, primary_key=True),
-                    sa.CheckConstraint("made_from NOT LIKE '%\\:latest%' AND made_from NOT LIKE '%\\:champion%' AND made_from NOT LIKE '%\\:challenger%'", name="resolved"))
+    op.create_table(
+        "asset",
+        sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+        sa.Column("name", sa.Text, nullable=False),
+        sa.Column("version", sa.Integer, nullable=False),
+        sa.Column("run_id", sa.Text, nullable=False),
+        sa.Column("created_at", sa.Text, nullable=False),
+        sa.Column("facts", sa.JSON, nullable=False),
+        sa.Column("tags", sa.JSON, nullable=False),
+        sa.UniqueConstraint("name", "version", name="asset_version"),
+        sqlite_autoincrement=True,
+    )
+    op.create_table(
+        "link",
+        sa.Column("asset_id", sa.Integer, sa.ForeignKey("asset.id"), primary_key=True),
+        sa.Column("made_from", sa.Text, primary_key=True),
+        sa.CheckConstraint(
+            "made_from NOT LIKE '%\\:latest%' AND made_from NOT LIKE '%\\:champion%' AND made_from NOT LIKE '%\\:challenger%'",
+            name="resolved",
+        ),
+    )
     op.create_index("link_made_from", "link", ["made_from"])
-    op.create_table("cursor", sa.Column("consumer", sa.Text, primary_key=True), sa.Column("event_id", sa.Integer, nullable=False))
-    op.execute("UPDATE model_version SET status = 'evaluated' WHERE status = 'challenger' AND id NOT IN (SELECT MAX(id) FROM model_version WHERE status = 'challenger' GROUP BY model)")
-    op.create_index("one_challenger", "model_version", ["model"], unique=True, sqlite_where=sa.text("status = 'challenger'"), postgresql_where=sa.text("status = 'challenger'"))
+    op.create_table(
+        "cursor",
+        sa.Column("consumer", sa.Text, primary_key=True),
+        sa.Column("event_id", sa.Integer, nullable=False),
+    )
+    op.execute(
+        "UPDATE model_version SET status = 'evaluated' WHERE status = 'challenger' AND id NOT IN (SELECT MAX(id) FROM model_version WHERE status = 'challenger' GROUP BY model)"
+    )
+    op.create_index(
+        "one_challenger",
+        "model_version",
+        ["model"],
+        unique=True,
+        sqlite_where=sa.text("status = 'challenger'"),
+        postgresql_where=sa.text("status = 'challenger'"),
+    )
 
-def _0003(op)->None:
+
+def _0003(op) -> None:
     "Leases on triggers, chains of runs with the hash of their inputs, alerts."
-    for c in (sa.Column("status", sa.Text, nullable=False, server_default="done"), sa.Column("lease_until", sa.Text), sa.Column("attempts", sa.Integer, nullable=False, server_default="1"), sa.Column("run_id", sa.Text)): op.add_column("trigger", c)
-    for name in ("chain", "inputs"): op.add_column("run", sa.Column(name, sa.Text))
+    for c in (
+        sa.Column("status", sa.Text, nullable=False, server_default="done"),
+        sa.Column("lease_until", sa.Text),
+        sa.Column("attempts", sa.Integer, nullable=False, server_default="1"),
+        sa.Column("run_id", sa.Text),
+    ):
+        op.add_column("trigger", c)
+    for name in ("chain", "inputs"):
+        op.add_column("run", sa.Column(name, sa.Text))
     text = lambda name, **kw: sa.Column(name, sa.Text, **kw)
-    op.create_table("alert", sa.Column("id", sa.Integer, primary_key=True, autoincrement=True), text("key", nullable=False), text("kind", nullable=False), sa.Column("tier", sa.Integer, nullable=False), text("status", nullable=False), text("opened_at", nullable=False), text("seen_at", nullable=False), text("closed_at"),
-                    sa.Column("count", sa.Integer, nullable=False), sa.Column("quiet", sa.Integer, nullable=False), sa.Column("rarity", sa.Double, nullable=False), text("reason", nullable=False), sa.Column("facts", sa.JSON, nullable=False), text("feedback"), text("snoozed_until"))
-    op.create_index("one_open_alert", "alert", ["key"], unique=True, sqlite_where=sa.text("status = 'open'"), postgresql_where=sa.text("status = 'open'"))
+    op.create_table(
+        "alert",
+        sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+        text("key", nullable=False),
+        text("kind", nullable=False),
+        sa.Column("tier", sa.Integer, nullable=False),
+        text("status", nullable=False),
+        text("opened_at", nullable=False),
+        text("seen_at", nullable=False),
+        text("closed_at"),
+        sa.Column("count", sa.Integer, nullable=False),
+        sa.Column("quiet", sa.Integer, nullable=False),
+        sa.Column("rarity", sa.Double, nullable=False),
+        text("reason", nullable=False),
+        sa.Column("facts", sa.JSON, nullable=False),
+        text("feedback"),
+        text("snoozed_until"),
+    )
+    op.create_index(
+        "one_open_alert",
+        "alert",
+        ["key"],
+        unique=True,
+        sqlite_where=sa.text("status = 'open'"),
+        postgresql_where=sa.text("status = 'open'"),
+    )
 
-_STEPS = {"0002": _0002, "0003": _0003}     # revision -> how to get there from the one before
-REVISION = max(_STEPS)       # of the tables above
+
+_STEPS = {"0002": _0002, "0003": _0003}  # revision -> how to get there from the one before
+REVISION = max(_STEPS)  # of the tables above
 
 # %% ../nbs/06_schema.ipynb #09537198
-_revision_t = sa.Table("alembic_version", _meta, sa.Column("version_num", sa.String(32), primary_key=True))
+_revision_t = sa.Table(
+    "alembic_version", _meta, sa.Column("version_num", sa.String(32), primary_key=True)
+)
 
-def _revision(c:sa.Connection)->str|None:
+
+def _revision(c: sa.Connection) -> str | None:
     "Where a database stands: None when it is empty."
     names = sa.inspect(c).get_table_names()
-    return c.execute(sa.select(_revision_t.c.version_num)).scalar() if "alembic_version" in names else "0001" if "model" in names else None
+    return (
+        c.execute(sa.select(_revision_t.c.version_num)).scalar()
+        if "alembic_version" in names
+        else "0001"
+        if "model" in names
+        else None
+    )
 
-def _upgrade(c:sa.Connection, at:str)->None:
+
+def _upgrade(c: sa.Connection, at: str) -> None:
     "From revision `at` to that of today."
     from alembic.migration import MigrationContext
     from alembic.operations import Operations
+
     op = Operations(MigrationContext.configure(c))
-    for revision in sorted(r for r in _STEPS if r > at): _STEPS[revision](op)
+    for revision in sorted(r for r in _STEPS if r > at):
+        _STEPS[revision](op)
     _revision_t.create(c, checkfirst=True)
 
-def _create(engine:sa.Engine)->None:
+
+def _create(engine: sa.Engine) -> None:
     "Bring the schema to today's, once; the first openers wait for each other."
-    with engine.connect() as c: at = _revision(c)
-    if at == REVISION: return
-    with engine.connect().execution_options(write=True) as c, c.begin():
-        if c.dialect.name == "postgresql": c.execute(sa.text("SELECT pg_advisory_xact_lock(7246001)"))
+    with engine.connect() as c:
         at = _revision(c)
-        if at and at > REVISION: raise RegistryError(f"this registry was written by a newer version of crypto_anomaly (schema {at}, this one knows {REVISION}): update the package.")
-        if at == REVISION: return
-        if at is None: _meta.create_all(c)
-        else: _upgrade(c, at)
-        c.execute(sa.delete(_revision_t)); c.execute(sa.insert(_revision_t).values(version_num=REVISION))
+    if at == REVISION:
+        return
+    with engine.connect().execution_options(write=True) as c, c.begin():
+        if c.dialect.name == "postgresql":
+            c.execute(sa.text("SELECT pg_advisory_xact_lock(7246001)"))
+        at = _revision(c)
+        if at and at > REVISION:
+            raise RegistryError(
+                f"this registry was written by a newer version of crypto_anomaly (schema {at}, this one knows {REVISION}): update the package."
+            )
+        if at == REVISION:
+            return
+        if at is None:
+            _meta.create_all(c)
+        else:
+            _upgrade(c, at)
+        c.execute(sa.delete(_revision_t))
+        c.execute(sa.insert(_revision_t).values(version_num=REVISION))
         _rules(c)
+
 
 # %% ../nbs/06_schema.ipynb #16c08169
 @cache
 def open_engine(
-    url:str     # SQLAlchemy URL; SQLite and PostgreSQL are tested
-)->sa.Engine:   # one per process and URL
+    url: str,  # SQLAlchemy URL; SQLite and PostgreSQL are tested
+) -> sa.Engine:  # one per process and URL
     "The database, its schema created on first use."
-    try: u = sa.make_url(url)
-    except sa.exc.ArgumentError: raise RegistryError(f"CRYPTO_ANOMALY_DB_URL is {url!r}; use an SQLAlchemy URL, e.g. sqlite:///registry.db or postgresql://user@host/name.") from None
-    if u.drivername == "postgresql": u = u.set(drivername="postgresql+psycopg")
-    if u.get_backend_name() == "sqlite" and u.database not in (None, "", ":memory:"): _new_file(Path(u.database))
-    engine = sa.create_engine(u, pool_pre_ping=u.get_backend_name() != "sqlite", json_serializer=lambda x: json.dumps(jsonable(x), allow_nan=False, sort_keys=True))
-    if u.get_backend_name() == "sqlite": _sqlite(engine)
+    try:
+        u = sa.make_url(url)
+    except sa.exc.ArgumentError:
+        raise RegistryError(
+            f"CRYPTO_ANOMALY_DB_URL is {url!r}; use an SQLAlchemy URL, e.g. sqlite:///registry.db or postgresql://user@host/name."
+        ) from None
+    if u.drivername == "postgresql":
+        u = u.set(drivername="postgresql+psycopg")
+    if u.get_backend_name() == "sqlite" and u.database not in (None, "", ":memory:"):
+        _new_file(Path(u.database))
+    engine = sa.create_engine(
+        u,
+        pool_pre_ping=u.get_backend_name() != "sqlite",
+        json_serializer=lambda x: json.dumps(jsonable(x), allow_nan=False, sort_keys=True),
+    )
+    if u.get_backend_name() == "sqlite":
+        _sqlite(engine)
     _create(engine)
     return engine
 
-def _new_file(path:Path)->None:
+
+def _new_file(path: Path) -> None:
     "An empty database in WAL mode, there at once: two openers that switch the mode of one file lock each other out, and SQLite does not wait then."
-    if path.exists(): return
+    if path.exists():
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    with closing(sqlite3.connect(draft)) as db: db.execute("PRAGMA journal_mode=WAL")
-    with suppress(FileExistsError): os.link(draft, path)    # another process was first
+    with closing(sqlite3.connect(draft)) as db:
+        db.execute("PRAGMA journal_mode=WAL")
+    with suppress(FileExistsError):
+        os.link(draft, path)  # another process was first
     draft.unlink()
 
-def _sqlite(engine:sa.Engine)->None:
+
+def _sqlite(engine: sa.Engine) -> None:
     "SQLite as a server would be: WAL, foreign keys, and writers that wait for each other from the start."
+
     @sa.event.listens_for(engine, "connect")
     def connected(db, _):
         db.isolation_level = None
-        for p in ("busy_timeout=30000", "journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"): db.execute(f"PRAGMA {p}")
+        for p in (
+            "busy_timeout=30000",
+            "journal_mode=WAL",
+            "synchronous=NORMAL",
+            "foreign_keys=ON",
+        ):
+            db.execute(f"PRAGMA {p}")
+
     @sa.event.listens_for(engine, "begin")
-    def begin(c): c.exec_driver_sql("BEGIN IMMEDIATE" if c.get_execution_options().get("write") else "BEGIN")
+    def begin(c):
+        c.exec_driver_sql("BEGIN IMMEDIATE" if c.get_execution_options().get("write") else "BEGIN")

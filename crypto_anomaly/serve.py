@@ -16,666 +16,1289 @@ from fastapi import Path as PathParam
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, PlainTextResponse, Response
 from fastapi.staticfiles import StaticFiles
-from fastapi_offline import FastAPIOffline   # /docs without a CDN
+from fastapi_offline import FastAPIOffline  # /docs without a CDN
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from pydantic import BaseModel
-from .workspace import CryptoAnomalyError, Settings, Workspace, jsonable, load_settings, open_workspace, setup_logging, utcnow
+from crypto_anomaly.workspace import (
+    CryptoAnomalyError,
+    Settings,
+    Workspace,
+    jsonable,
+    load_settings,
+    open_workspace,
+    setup_logging,
+    utcnow,
+)
 from .data import ATTRIBUTION, DataError, NotFound, hold_source, newest_moment
 from .registry import NotThere, Registry, RegistryError, open_registry
 from .features import FeatureConfig
-from .scan import Scan, Served, find_coin, load_served, market_overview, moment_features, of_features, scan_all
+from crypto_anomaly.scan import (
+    Scan,
+    Served,
+    find_coin,
+    load_served,
+    market_overview,
+    moment_features,
+    of_features,
+    scan_all,
+)
 from .pipeline import STATIC, SIMULATED, ingest, inside, stages
 from .trades import TradeError
-from .live import DemoData, Healthz, NotReady, Score, Trades, demo_data, healthz, score
+from crypto_anomaly.live import (
+    DemoData,
+    Healthz,
+    NotReady,
+    Score,
+    Trades,
+    demo_data,
+    healthz,
+    score,
+)
 import crypto_anomaly.alerts as alerts, crypto_anomaly.catalog as catalog, crypto_anomaly.pages as pages
 
 # %% auto #0
-__all__ = ['log', 'CACHE_SECONDS', 'Limit', 'Few', 'Unserved', 'State', 'Named', 'Alert', 'Anomaly', 'ScanAnswer', 'Anomalies',
-           'Mover', 'MarketAnswer', 'ModelInfo', 'Versions', 'Health', 'Asked', 'Promotion', 'Why', 'Status', 'Decided',
-           'Message', 'Reloaded', 'model_info', 'health', 'problem', 'client_of', 'Metrics', 'Hot', 'Observed',
-           'create_app', 'check_bind', 'run_server']
+__all__ = [
+    "log",
+    "CACHE_SECONDS",
+    "Limit",
+    "Few",
+    "Unserved",
+    "State",
+    "Named",
+    "Alert",
+    "Anomaly",
+    "ScanAnswer",
+    "Anomalies",
+    "Mover",
+    "MarketAnswer",
+    "ModelInfo",
+    "Versions",
+    "Health",
+    "Asked",
+    "Promotion",
+    "Why",
+    "Status",
+    "Decided",
+    "Message",
+    "Reloaded",
+    "model_info",
+    "health",
+    "problem",
+    "client_of",
+    "Metrics",
+    "Hot",
+    "Observed",
+    "create_app",
+    "check_bind",
+    "run_server",
+]
 
 # %% ../nbs/13_serve.ipynb #c3e411e5
 log = logging.getLogger(__name__)
-CACHE_SECONDS = 60    # CoinGecko's own cache: asking more often brings the same rows
+CACHE_SECONDS = 60  # CoinGecko's own cache: asking more often brings the same rows
+
 
 # %% ../nbs/13_serve.ipynb #51412f5e
 class Unserved(CryptoAnomalyError):
     "There is no model that could answer; the message says which was meant."
 
+
 class State:
     "The store behind the app, and a cache of the current scans."
-    def __init__(self, ws:Workspace):
-        self.ws, self.registry, self._lock, self._stack = ws, open_registry(ws), threading.RLock(), ExitStack()
-        self._features:dict[FeatureConfig, pd.DataFrame] = {}
-        self._scans:dict[int, Scan] = {}
-        self._newest:tuple[float, pd.Timestamp|None] = (-1e9, None)
-        self.trades, self._fetching = Trades(ws), threading.Lock()
-        self._files, self._trade_files = _files(self.registry.engine), [] if ws.settings.redis_url else _files(self.trades.store.engine)
 
-    def newest(self)->pd.Timestamp|None:
+    def __init__(self, ws: Workspace):
+        self.ws, self.registry, self._lock, self._stack = (
+            ws,
+            open_registry(ws),
+            threading.RLock(),
+            ExitStack(),
+        )
+        self._features: dict[FeatureConfig, pd.DataFrame] = {}
+        self._scans: dict[int, Scan] = {}
+        self._newest: tuple[float, pd.Timestamp | None] = (-1e9, None)
+        self.trades, self._fetching = Trades(ws), threading.Lock()
+        self._files, self._trade_files = (
+            _files(self.registry.engine),
+            [] if ws.settings.redis_url else _files(self.trades.store.engine),
+        )
+
+    def newest(self) -> pd.Timestamp | None:
         "Time of the newest stored snapshot; the lake is listed at most once a second."
-        if time.monotonic() - self._newest[0] > 1: self._newest = time.monotonic(), newest_moment(self.ws)
+        if time.monotonic() - self._newest[0] > 1:
+            self._newest = time.monotonic(), newest_moment(self.ws)
         return self._newest[1]
 
-    def pulse(self)->str:
+    def pulse(self) -> str:
         "Changes whenever a page would look different: another snapshot, another event."
         return f"{self.newest()}/{(self.registry.events(limit=1) or [dict(id=0)])[0]['id']}"
 
-    def challenged(self, client:str)->bool:
+    def challenged(self, client: str) -> bool:
         "Whether the challenger answers this client: CHALLENGER_SHARE of them, and always the same ones."
-        return int.from_bytes(hashlib.sha256(client.encode()).digest()[:4], "big")/2**32 < self.ws.settings.challenger_share
+        return (
+            int.from_bytes(hashlib.sha256(client.encode()).digest()[:4], "big") / 2**32
+            < self.ws.settings.challenger_share
+        )
 
-    def served(self, client:str="")->Served:
+    def served(self, client: str = "") -> Served:
         "Who answers a client: the model that MODEL_REF means, or the challenger."
-        try: return load_served(self.ws, "challenger" if self.challenged(client) and "challenger" in self.registry.aliases() else None, registry=self.registry)
-        except NotThere as e: raise Unserved(f"MODEL_REF is {self.ws.settings.model_ref!r}, and {e}") from None
+        try:
+            return load_served(
+                self.ws,
+                "challenger"
+                if self.challenged(client) and "challenger" in self.registry.aliases()
+                else None,
+                registry=self.registry,
+            )
+        except NotThere as e:
+            raise Unserved(f"MODEL_REF is {self.ws.settings.model_ref!r}, and {e}") from None
 
-    def scan(self, client:str="")->Scan:
+    def scan(self, client: str = "") -> Scan:
         "The newest snapshot, scored by the model that answers `client`; computed once per snapshot and version."
         served, newest = self.served(client), self.newest()
         with self._lock:
             f = self._features.get(served.config)
-            if f is None or f.ts.max() != newest: self._features[served.config] = f = moment_features(self.ws, config=served.config)
+            if f is None or f.ts.max() != newest:
+                self._features[served.config] = f = moment_features(self.ws, config=served.config)
             key = lambda s: (s.served.version["status"], s.served.note, s.as_of)
-            s, fresh = self._scans.get(v := served.version["version"]), Scan(served, f, pd.DataFrame())
-            if s is None or key(s) != key(fresh): self._scans = {k: x for k, x in self._scans.items() if x.as_of == fresh.as_of} | {v: of_features(served, f)}
+            s, fresh = (
+                self._scans.get(v := served.version["version"]),
+                Scan(served, f, pd.DataFrame()),
+            )
+            if s is None or key(s) != key(fresh):
+                self._scans = {k: x for k, x in self._scans.items() if x.as_of == fresh.as_of} | {
+                    v: of_features(served, f)
+                }
             return self._scans[v]
 
-    def refresh(self, num_coins:int)->str:
+    def refresh(self, num_coins: int) -> str:
         "Fetch, store and score a snapshot unless the stored one is younger than the source's cache; returns a note when the source did not answer."
-        with self._fetching:        # reading goes on meanwhile
+        with self._fetching:  # reading goes on meanwhile
             age = timedelta.max if (t := newest_moment(self.ws)) is None else utcnow() - t
-            if age < timedelta(seconds=CACHE_SECONDS): return ""
-            if not self.registry.claim("serve", f"fetch {int(time.time()//CACHE_SECONDS)}", f"pid {os.getpid()}"): return "another worker is fetching the market now; this is the newest stored snapshot"
-            if self.ws.source == "simulated" and not self.ws.settings.coingecko_url: self.ws = self._stack.enter_context(hold_source(self.ws))
-            try: ingest(self.ws, num_coins=max(100, num_coins), run_id="serve", tries=1)
+            if age < timedelta(seconds=CACHE_SECONDS):
+                return ""
+            if not self.registry.claim(
+                "serve", f"fetch {int(time.time() // CACHE_SECONDS)}", f"pid {os.getpid()}"
+            ):
+                return (
+                    "another worker is fetching the market now; this is the newest stored snapshot"
+                )
+            if self.ws.source == "simulated" and not self.ws.settings.coingecko_url:
+                self.ws = self._stack.enter_context(hold_source(self.ws))
+            try:
+                ingest(self.ws, num_coins=max(100, num_coins), run_id="serve", tries=1)
             except DataError as e:
-                if t is None: raise
-                log.warning("scan of the stored snapshot: %s", e); return f"the market could not be fetched ({str(e).split(';')[0]}); this is the stored snapshot of {t:%Y-%m-%d %H:%M} UTC"
+                if t is None:
+                    raise
+                log.warning("scan of the stored snapshot: %s", e)
+                return f"the market could not be fetched ({str(e).split(';')[0]}); this is the stored snapshot of {t:%Y-%m-%d %H:%M} UTC"
             self._newest = (-1e9, None)
-            scan_all(self.ws, run_id="serve")        # logged, and a challenger beside it
+            scan_all(self.ws, run_id="serve")  # logged, and a challenger beside it
             return ""
 
-    def version(self)->tuple:
+    def version(self) -> tuple:
         "Changes with the store, and costs next to nothing: second of the last look at the lake, newest moment, and the registry's files or, of a database server, the quarter of a second."
         return int(time.monotonic()), self._newest[1], _stamps(self._files)
-    def trades_version(self)->tuple:
+
+    def trades_version(self) -> tuple:
         "The same for what is said of trades."
         return int(time.monotonic()), _stamps(self._files), _stamps(self._trade_files)
 
-    def close(self)->None: self._stack.close()
+    def close(self) -> None:
+        self._stack.close()
 
-def _files(engine)->list[Path]: return [Path(f"{engine.url.database}{x}") for x in ("", "-wal")] if engine.dialect.name == "sqlite" else []
-def _stamps(files:list[Path]): return tuple((s.st_mtime_ns, s.st_size) for f in files if (s := _stat(f))) or int(4*time.monotonic())
 
-def _stat(path:Path)->os.stat_result|None:
-    try: return os.stat(path)
-    except FileNotFoundError: return None      # no -wal while nobody writes
+def _files(engine) -> list[Path]:
+    return (
+        [Path(f"{engine.url.database}{x}") for x in ("", "-wal")]
+        if engine.dialect.name == "sqlite"
+        else []
+    )
+
+
+def _stamps(files: list[Path]):
+    return tuple((s.st_mtime_ns, s.st_size) for f in files if (s := _stat(f))) or int(
+        4 * time.monotonic()
+    )
+
+
+def _stat(path: Path) -> os.stat_result | None:
+    try:
+        return os.stat(path)
+    except FileNotFoundError:
+        return None  # no -wal while nobody writes
+
 
 # %% ../nbs/13_serve.ipynb #1e99ee54
 class Named(BaseModel):
     "What every answer says of itself."
-    model_version:int
-    model_status:str
-    source:str
-    as_of:str
-    note:str = ""
+
+    model_version: int
+    model_status: str
+    source: str
+    as_of: str
+    note: str = ""
+
 
 class Alert(BaseModel):
     "An alert, see `GET /alerts`."
-    id:int
-    key:str
-    kind:str
-    tier:int
-    status:str
-    opened_at:str
-    seen_at:str
-    closed_at:str|None
-    count:int
-    rarity:float
-    reason:str
-    facts:dict
-    feedback:str|None
-    snoozed_until:str|None
+
+    id: int
+    key: str
+    kind: str
+    tier: int
+    status: str
+    opened_at: str
+    seen_at: str
+    closed_at: str | None
+    count: int
+    rarity: float
+    reason: str
+    facts: dict
+    feedback: str | None
+    snoozed_until: str | None
+
 
 class Anomaly(BaseModel):
     "A flagged coin."
-    coin_id:str
-    symbol:str
-    name:str
-    current_price:float|None
-    price_change_1h:float|None
-    price_change_24h:float|None
-    price_change_7d:float|None
-    score:float
-    anomaly_score:float
-    p_value:float
-    severity:float
-    is_anomaly:bool
-    reason:str
+
+    coin_id: str
+    symbol: str
+    name: str
+    current_price: float | None
+    price_change_1h: float | None
+    price_change_24h: float | None
+    price_change_7d: float | None
+    score: float
+    anomaly_score: float
+    p_value: float
+    severity: float
+    is_anomaly: bool
+    reason: str
+
 
 class ScanAnswer(Named):
     "Answer of `POST /scan`."
-    status:str = "completed"
-    timestamp:str
-    coins_scanned:int
-    anomalies_detected:int
-    anomaly_rate:float
-    top_anomalies:list[Anomaly]
+
+    status: str = "completed"
+    timestamp: str
+    coins_scanned: int
+    anomalies_detected: int
+    anomaly_rate: float
+    top_anomalies: list[Anomaly]
+
 
 class Anomalies(Named):
     "Answer of `GET /anomalies`."
-    status:str
-    anomalies:list[Anomaly]
-    count:int
-    last_scan:str
-    message:str = ""
+
+    status: str
+    anomalies: list[Anomaly]
+    count: int
+    last_scan: str
+    message: str = ""
+
 
 class Mover(BaseModel):
     "A winner or loser of the day."
-    coin_id:str
-    symbol:str
-    name:str
-    price_change_24h:float
+
+    coin_id: str
+    symbol: str
+    name: str
+    price_change_24h: float
+
 
 class MarketAnswer(Named):
     "Answer of `GET /market`."
-    status:str
-    timestamp:str
-    coins_tracked:int
-    total_market_cap:float|None
-    total_24h_volume:float|None
-    avg_24h_change:float|None
-    market_move:dict[str, float|None]
-    top_gainers:list[Mover]
-    top_losers:list[Mover]
-    anomalies_count:int
+
+    status: str
+    timestamp: str
+    coins_tracked: int
+    total_market_cap: float | None
+    total_24h_volume: float | None
+    avg_24h_change: float | None
+    market_move: dict[str, float | None]
+    top_gainers: list[Mover]
+    top_losers: list[Mover]
+    anomalies_count: int
+
 
 class ModelInfo(BaseModel):
     "Answer of `GET /model/info`."
-    version:int
-    status:str
-    algorithm:str
-    n_estimators:int|None
-    contamination:float
-    threshold:float
-    training_samples:int
-    training_anomaly_rate:float
-    training_timestamp:str|None
-    data_source:str
-    features:list[str]
-    artifact_sha256:str
-    note:str
+
+    version: int
+    status: str
+    algorithm: str
+    n_estimators: int | None
+    contamination: float
+    threshold: float
+    training_samples: int
+    training_anomaly_rate: float
+    training_timestamp: str | None
+    data_source: str
+    features: list[str]
+    artifact_sha256: str
+    note: str
+
 
 class Versions(BaseModel):
     "Answer of `GET /versions`."
-    model:str
-    versions:list[dict]
-    count:int
+
+    model: str
+    versions: list[dict]
+    count: int
+
 
 class Health(BaseModel):
     "Answer of `GET /health`."
-    status:str
-    model_loaded:bool
-    model_version:int|None
-    model_status:str|None
-    champion:int|None
-    last_scan:str|None
-    snapshot_age_seconds:float|None
-    source:str|None
-    workspace:str
-    database:bool
-    free_disk_gb:float
-    pulse:str|None
-    trades:list[dict] = []
-    problems:list[str]
+
+    status: str
+    model_loaded: bool
+    model_version: int | None
+    model_status: str | None
+    champion: int | None
+    last_scan: str | None
+    snapshot_age_seconds: float | None
+    source: str | None
+    workspace: str
+    database: bool
+    free_disk_gb: float
+    pulse: str | None
+    trades: list[dict] = []
+    problems: list[str]
+
 
 class Asked(BaseModel):
     "Body of a request for approval."
-    version:str
-    requester:str
-    notes:str = ""
+
+    version: str
+    requester: str
+    notes: str = ""
+
 
 class Promotion(BaseModel):
     "Body of a promotion."
-    version:str
-    triggered_by:str = "api"
-    alias:str = "champion"
-    reason:str = ""
+
+    version: str
+    triggered_by: str = "api"
+    alias: str = "champion"
+    reason: str = ""
+
 
 class Why(Named):
     "Answer of `GET /why/{coin}`."
-    coin_id:str
-    symbol:str
-    name:str
-    is_anomaly:bool
-    score:float
-    p_value:float
-    reasons:list[dict]
-    counterfactual:str|None
-    nearest_normal:list[str]
+
+    coin_id: str
+    symbol: str
+    name: str
+    is_anomaly: bool
+    score: float
+    p_value: float
+    reasons: list[dict]
+    counterfactual: str | None
+    nearest_normal: list[str]
+
 
 class Status(BaseModel):
     "Answer of `GET /pipeline/status`."
-    project:str = "crypto_anomaly"
-    branch:str
-    components:dict[str, dict]
-    overall_health:str
+
+    project: str = "crypto_anomaly"
+    branch: str
+    components: dict[str, dict]
+    overall_health: str
+
 
 class Decided(BaseModel):
     "Answer of the lifecycle verbs."
-    model:str
-    version:int
-    model_status:str
-    event:str
+
+    model: str
+    version: int
+    model_status: str
+    event: str
+
 
 class Message(BaseModel):
     "That there is nothing yet, and what to do."
-    message:str
+
+    message: str
+
 
 class Reloaded(BaseModel):
     "Answer of `POST /model/reload`."
-    status:str = "reloaded"
-    version:int
-    model_status:str
+
+    status: str = "reloaded"
+    version: int
+    model_status: str
+
 
 # %% ../nbs/13_serve.ipynb #c2714079
-def _named(s:Scan)->dict: return dict(model_version=s.served.version["version"], model_status=s.served.version["status"], source=s.source, as_of=s.as_of.isoformat(), note=s.served.note)
+def _named(s: Scan) -> dict:
+    return dict(
+        model_version=s.served.version["version"],
+        model_status=s.served.version["status"],
+        source=s.source,
+        as_of=s.as_of.isoformat(),
+        note=s.served.note,
+    )
 
-def _anomalies(s:Scan, limit:int)->list[Anomaly]:
+
+def _anomalies(s: Scan, limit: int) -> list[Anomaly]:
     "The strangest `limit` flagged coins as answers."
-    rows = s.anomalies.head(limit).rename(columns=lambda c: c.replace("price_change_pct", "price_change")).assign(anomaly_score=lambda d: d.score, symbol=lambda d: d.symbol.str.upper())
+    rows = (
+        s.anomalies.head(limit)
+        .rename(columns=lambda c: c.replace("price_change_pct", "price_change"))
+        .assign(anomaly_score=lambda d: d.score, symbol=lambda d: d.symbol.str.upper())
+    )
     return [Anomaly.model_validate(a) for a in rows.to_dict("records")]
 
-def model_info(state:State)->ModelInfo:
+
+def model_info(state: State) -> ModelInfo:
     "What is known of the current model."
     s = state.served()
     v, h = s.version, s.model.meta["hyperparameters"]
-    return ModelInfo(version=v["version"], status=v["status"], algorithm=s.model.meta["algorithm"], n_estimators=h.get("n_estimators"), contamination=h["contamination"], threshold=s.model.threshold, training_samples=s.model.meta["training_samples"],
-                     training_anomaly_rate=s.model.meta["anomaly_rate"], training_timestamp=v.get("training_timestamp"), data_source=v.get("data_source", ""), features=s.model.features, artifact_sha256=v["artifact_sha256"], note=s.note)
+    return ModelInfo(
+        version=v["version"],
+        status=v["status"],
+        algorithm=s.model.meta["algorithm"],
+        n_estimators=h.get("n_estimators"),
+        contamination=h["contamination"],
+        threshold=s.model.threshold,
+        training_samples=s.model.meta["training_samples"],
+        training_anomaly_rate=s.model.meta["anomaly_rate"],
+        training_timestamp=v.get("training_timestamp"),
+        data_source=v.get("data_source", ""),
+        features=s.model.features,
+        artifact_sha256=v["artifact_sha256"],
+        note=s.note,
+    )
+
 
 # %% ../nbs/13_serve.ipynb #d230311f
-def _answers(state:State)->tuple[bool, str|None]:
+def _answers(state: State) -> tuple[bool, str | None]:
     "Whether the registry answers, and the pulse of the pages."
-    try: return True, state.pulse()
-    except (OSError, sa.exc.SQLAlchemyError): return False, None
+    try:
+        return True, state.pulse()
+    except (OSError, sa.exc.SQLAlchemyError):
+        return False, None
 
-def health(state:State)->Health:
+
+def health(state: State) -> Health:
     "Whether the app can do its work, and what stands in the way."
     problems, v, t, champion = [], None, None, None
     expected = (CryptoAnomalyError, OSError, sa.exc.SQLAlchemyError)
     try:
         champion = state.registry.champion()
         v = load_served(state.ws, registry=state.registry).version
-        if champion is None: problems.append("no champion: approve and promote a version")
-    except expected as e: problems.append(str(e).splitlines()[0])
-    try: t = state.newest()
-    except expected as e: problems.append(str(e).splitlines()[0])
+        if champion is None:
+            problems.append("no champion: approve and promote a version")
+    except expected as e:
+        problems.append(str(e).splitlines()[0])
+    try:
+        t = state.newest()
+    except expected as e:
+        problems.append(str(e).splitlines()[0])
     database, pulse = _answers(state)
-    if not database: problems.append("the registry's database does not answer")
-    if (free := shutil.disk_usage(state.ws.root).free/1e9) < 1: problems.append(f"only {free:.1f} GB are free on the disk of {state.ws.root}")
+    if not database:
+        problems.append("the registry's database does not answer")
+    if (free := shutil.disk_usage(state.ws.root).free / 1e9) < 1:
+        problems.append(f"only {free:.1f} GB are free on the disk of {state.ws.root}")
     age = (utcnow() - t).total_seconds() if t is not None else None
-    if t is None: problems.append("no snapshot: run crypto-anomaly run ingest")
-    elif age > 2*3600: problems.append(f"the newest snapshot is {age/3600:.0f} h old: is the scheduler running?")
-    return Health(status="unhealthy" if v is None else "degraded" if problems else "healthy", model_loaded=v is not None, model_version=v and v["version"], model_status=v and v["status"], champion=champion and champion["version"],
-                  last_scan=t.isoformat() if t is not None else None, snapshot_age_seconds=age, source=state.ws.source, workspace=state.ws.name, database=database, trades=state.trades.completeness(), free_disk_gb=round(free, 1), pulse=pulse, problems=problems)
+    if t is None:
+        problems.append("no snapshot: run crypto-anomaly run ingest")
+    elif age > 2 * 3600:
+        problems.append(f"the newest snapshot is {age / 3600:.0f} h old: is the scheduler running?")
+    return Health(
+        status="unhealthy" if v is None else "degraded" if problems else "healthy",
+        model_loaded=v is not None,
+        model_version=v and v["version"],
+        model_status=v and v["status"],
+        champion=champion and champion["version"],
+        last_scan=t.isoformat() if t is not None else None,
+        snapshot_age_seconds=age,
+        source=state.ws.source,
+        workspace=state.ws.name,
+        database=database,
+        trades=state.trades.completeness(),
+        free_disk_gb=round(free, 1),
+        pulse=pulse,
+        problems=problems,
+    )
+
 
 # %% ../nbs/13_serve.ipynb #6bd3df29
-def problem(status:int, title:str, detail:str)->JSONResponse: return JSONResponse(dict(type="about:blank", title=title, status=status, detail=detail), status, media_type="application/problem+json")
+def problem(status: int, title: str, detail: str) -> JSONResponse:
+    return JSONResponse(
+        dict(type="about:blank", title=title, status=status, detail=detail),
+        status,
+        media_type="application/problem+json",
+    )
 
-def _loopback(host:str|None)->bool:
-    try: return ipaddress.ip_address(host or "").is_loopback
-    except ValueError: return host == "localhost"
 
-def _may_scan(request:Request)->None:
+def _loopback(host: str | None) -> bool:
+    try:
+        return ipaddress.ip_address(host or "").is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _may_scan(request: Request) -> None:
     "Loopback may ask for a scan, which changes nothing but what is cached; anybody else, and a page of another site in a browser here, needs the token."
     asked, origin = request.headers.get("host", ""), request.headers.get("origin")
-    if not _loopback(request.client and request.client.host) or not _loopback(asked.rsplit(":", 1)[0].strip("[]")) and asked != "testserver" or origin and origin.split("://")[-1] != asked: _may_change(request)
+    if (
+        not _loopback(request.client and request.client.host)
+        or not _loopback(asked.rsplit(":", 1)[0].strip("[]"))
+        and asked != "testserver"
+        or origin
+        and origin.split("://")[-1] != asked
+    ):
+        _may_change(request)
 
-def _may_change(request:Request)->None:
+
+def _may_change(request: Request) -> None:
     "A changing request needs the token, from everywhere."
     given = request.headers.get("authorization", "").encode()
-    if not secrets.compare_digest(given, f"Bearer {request.app.state.it.ws.api_token}".encode()): raise HTTPException(401, "this request needs the header 'Authorization: Bearer <token>' (crypto-anomaly status shows where it is)")
+    if not secrets.compare_digest(given, f"Bearer {request.app.state.it.ws.api_token}".encode()):
+        raise HTTPException(
+            401,
+            "this request needs the header 'Authorization: Bearer <token>' (crypto-anomaly status shows where it is)",
+        )
+
 
 # %% ../nbs/13_serve.ipynb #387e3622
-def _said(request:Request, status:int, title:str, detail:str)->Response:
+def _said(request: Request, status: int, title: str, detail: str) -> Response:
     "An error as a page for a browser, as problem+json for everybody else."
-    if "text/html" in request.headers.get("accept", "") and request.method == "GET": return HTMLResponse(pages.error_page(request.app.state.it, title, detail), status)
+    if "text/html" in request.headers.get("accept", "") and request.method == "GET":
+        return HTMLResponse(pages.error_page(request.app.state.it, title, detail), status)
     return problem(status, title, detail)
 
-def _handlers(app:FastAPI)->None:
+
+def _handlers(app: FastAPI) -> None:
     "Every error leaves as problem+json, without a stack trace."
-    @app.exception_handler(StarletteHTTPException)   # FastAPI's own is one of these
-    async def http(request, e): return _said(request, e.status_code, "request refused", e.detail)
+
+    @app.exception_handler(StarletteHTTPException)  # FastAPI's own is one of these
+    async def http(request, e):
+        return _said(request, e.status_code, "request refused", e.detail)
+
     @app.exception_handler(RequestValidationError)
-    async def invalid(request, e): return _said(request, 422, "wrong input", "; ".join(f"{'.'.join(map(str, x['loc'][1:]))}: {x['msg']}" for x in e.errors()))
+    async def invalid(request, e):
+        return _said(
+            request,
+            422,
+            "wrong input",
+            "; ".join(f"{'.'.join(map(str, x['loc'][1:]))}: {x['msg']}" for x in e.errors()),
+        )
+
     @app.exception_handler(RegistryError)
-    async def registry(request, e): return problem(409, "not allowed now", str(e)) if request.method == "POST" and "/scan" not in request.url.path else _said(request, 404, "not there", str(e))
+    async def registry(request, e):
+        return (
+            problem(409, "not allowed now", str(e))
+            if request.method == "POST" and "/scan" not in request.url.path
+            else _said(request, 404, "not there", str(e))
+        )
+
     @app.exception_handler(NotThere)
-    async def unknown(request, e): return _said(request, 503 if "no model yet" in str(e) else 404, "not there", str(e))
+    async def unknown(request, e):
+        return _said(request, 503 if "no model yet" in str(e) else 404, "not there", str(e))
+
     @app.exception_handler(NotFound)
-    async def nothing(request, e): return _said(request, 404, "not there", str(e))
+    async def nothing(request, e):
+        return _said(request, 404, "not there", str(e))
+
     @app.exception_handler(alerts.AlertError)
-    async def alert(request, e): return problem(404 if "there is no alert" in str(e) else 422, "not there", str(e))
+    async def alert(request, e):
+        return problem(404 if "there is no alert" in str(e) else 422, "not there", str(e))
+
     @app.exception_handler(TradeError)
-    async def trade(request, e): return _said(request, 404 if "is not streamed" in str(e) else 503, "not there", str(e))
+    async def trade(request, e):
+        return _said(request, 404 if "is not streamed" in str(e) else 503, "not there", str(e))
+
     @app.exception_handler(DataError)
-    async def data(request, e): return _said(request, 503, "no data", str(e))
+    async def data(request, e):
+        return _said(request, 503, "no data", str(e))
+
     @app.exception_handler(CryptoAnomalyError)
-    async def known(request, e): return _said(request, 503, "cannot be served", str(e))
+    async def known(request, e):
+        return _said(request, 503, "cannot be served", str(e))
+
     @app.exception_handler(Exception)
-    async def other(_, e): return problem(500, "internal error", "the error is in the log of the server")
+    async def other(_, e):
+        return problem(500, "internal error", "the error is in the log of the server")
+
 
 # %% ../nbs/13_serve.ipynb #6009d000
 Limit = Annotated[int, Query(ge=1, le=100)]
 Few = Annotated[int, Query(ge=1, le=50)]
 
-def client_of(scope)->str:
-    "Who asks: the id that the client gives itself, else its address."
-    return next((v.decode("latin-1") for k, v in scope["headers"] if k == b"x-client-id"), "") or (scope["client"][0] if scope.get("client") else "")
 
-def _inference(app:FastAPI, it:Callable[[], State])->None:
+def client_of(scope) -> str:
+    "Who asks: the id that the client gives itself, else its address."
+    return next((v.decode("latin-1") for k, v in scope["headers"] if k == b"x-client-id"), "") or (
+        scope["client"][0] if scope.get("client") else ""
+    )
+
+
+def _inference(app: FastAPI, it: Callable[[], State]) -> None:
     "What is strange, and who says so; what blocks is a plain function, so it runs in the thread pool."
+
     @app.post("/scan", tags=["inference"], dependencies=[Depends(_may_scan)])
-    @app.post("/inference/scan", tags=["inference"], include_in_schema=False, dependencies=[Depends(_may_scan)])
-    def post_scan(request:Request, num_coins:Annotated[int, Query(ge=10, le=250)] = 100)->ScanAnswer:
+    @app.post(
+        "/inference/scan",
+        tags=["inference"],
+        include_in_schema=False,
+        dependencies=[Depends(_may_scan)],
+    )
+    def post_scan(
+        request: Request, num_coins: Annotated[int, Query(ge=10, le=250)] = 100
+    ) -> ScanAnswer:
         it().served()
         note, s = it().refresh(num_coins), it().scan(client_of(request.scope))
-        p = s.predictions[s.predictions.coin_id.isin(s.features.sort_values("market_cap", ascending=False, na_position="last").coin_id.head(num_coins))]
+        p = s.predictions[
+            s.predictions.coin_id.isin(
+                s.features.sort_values(
+                    "market_cap", ascending=False, na_position="last"
+                ).coin_id.head(num_coins)
+            )
+        ]
         top = [a for a in _anomalies(s, len(s.anomalies)) if a.coin_id in set(p.coin_id)]
-        few = f"only {len(s.predictions)} coins are stored; the next hourly ingest decides how many" if len(s.predictions) < num_coins else ""
-        return ScanAnswer(**_named(s) | dict(note="; ".join(x for x in (note, few, s.served.note) if x)), timestamp=s.as_of.isoformat(), coins_scanned=len(p), anomalies_detected=len(top), anomaly_rate=len(top)/len(p), top_anomalies=top[:5])
+        few = (
+            f"only {len(s.predictions)} coins are stored; the next hourly ingest decides how many"
+            if len(s.predictions) < num_coins
+            else ""
+        )
+        return ScanAnswer(
+            **_named(s) | dict(note="; ".join(x for x in (note, few, s.served.note) if x)),
+            timestamp=s.as_of.isoformat(),
+            coins_scanned=len(p),
+            anomalies_detected=len(top),
+            anomaly_rate=len(top) / len(p),
+            top_anomalies=top[:5],
+        )
 
     @app.get("/anomalies", tags=["inference"])
     @app.get("/inference/anomalies", tags=["inference"], include_in_schema=False)
-    def get_anomalies(request:Request, limit:Limit = 20)->Anomalies:
-        s = it().scan(client_of(request.scope)); found = _anomalies(s, limit)
-        return Anomalies(**_named(s), status=s.served.version["status"], anomalies=found, count=len(s.anomalies), last_scan=s.as_of.isoformat(), message="" if found else "no coin is flagged in the newest snapshot; POST /scan looks again")
+    def get_anomalies(request: Request, limit: Limit = 20) -> Anomalies:
+        s = it().scan(client_of(request.scope))
+        found = _anomalies(s, limit)
+        return Anomalies(
+            **_named(s),
+            status=s.served.version["status"],
+            anomalies=found,
+            count=len(s.anomalies),
+            last_scan=s.as_of.isoformat(),
+            message=""
+            if found
+            else "no coin is flagged in the newest snapshot; POST /scan looks again",
+        )
 
     @app.get("/market", tags=["inference"])
     @app.get("/inference/market", tags=["inference"], include_in_schema=False)
-    def get_market(request:Request)->MarketAnswer:
-        if it().newest() is None: raise HTTPException(404, "no snapshot has been stored yet; POST /scan, or run: crypto-anomaly run ingest")
+    def get_market(request: Request) -> MarketAnswer:
+        if it().newest() is None:
+            raise HTTPException(
+                404,
+                "no snapshot has been stored yet; POST /scan, or run: crypto-anomaly run ingest",
+            )
         s = it().scan(client_of(request.scope))
         return MarketAnswer(**_named(s) | market_overview(s), status=s.served.version["status"])
 
     @app.get("/why/{coin}", tags=["inference"])
-    def get_why(request:Request, coin:str)->Why:
-        s = it().scan(client_of(request.scope)); id_ = find_coin(s.features, coin)
+    def get_why(request: Request, coin: str) -> Why:
+        s = it().scan(client_of(request.scope))
+        id_ = find_coin(s.features, coin)
         row = s.predictions[s.predictions.coin_id == id_].iloc[0]
-        return Why(**_named(s), **{k: row[k] for k in ("coin_id", "symbol", "name", "is_anomaly", "score", "p_value")}, reasons=jsonable(s.explain(id_).to_dict("records")), counterfactual=s.counterfactual(id_), nearest_normal=s.nearest_normal(id_).coin_id.tolist())
+        return Why(
+            **_named(s),
+            **{k: row[k] for k in ("coin_id", "symbol", "name", "is_anomaly", "score", "p_value")},
+            reasons=jsonable(s.explain(id_).to_dict("records")),
+            counterfactual=s.counterfactual(id_),
+            nearest_normal=s.nearest_normal(id_).coin_id.tolist(),
+        )
 
     @app.get("/model/info", tags=["model"])
-    def get_model()->ModelInfo:
-        if not it().registry.list_model_versions(1): raise HTTPException(404, "no model has been trained yet; run: crypto-anomaly pipeline")
+    def get_model() -> ModelInfo:
+        if not it().registry.list_model_versions(1):
+            raise HTTPException(404, "no model has been trained yet; run: crypto-anomaly pipeline")
         return model_info(it())
 
     @app.post("/model/reload", tags=["model"], dependencies=[Depends(_may_scan)])
-    def reload()->Reloaded:
-        try: v = it().served().version
-        except CryptoAnomalyError as e: raise HTTPException(503, str(e)) from None
+    def reload() -> Reloaded:
+        try:
+            v = it().served().version
+        except CryptoAnomalyError as e:
+            raise HTTPException(503, str(e)) from None
         return Reloaded(version=v["version"], model_status=v["status"])
 
-# %% ../nbs/13_serve.ipynb #edf069b8
-def _catalog(app:FastAPI, it:Callable[[], State])->None:
-    "What the store and the registry know."
-    @app.get("/data/assets", tags=["data"])
-    def data_assets()->catalog.DataAssets: return catalog.data_assets(it().registry)
-    @app.get("/data/assets/{name}", tags=["data"])
-    def data_asset(name:str, version:str = "latest")->catalog.DataDetail: return catalog.data_asset(it().registry, name, version)
-    @app.get("/data/assets/{name}/versions", tags=["data"])
-    def data_versions(name:str, limit:Limit = 10)->catalog.DataVersions: return catalog.data_versions(it().registry, name, limit)
-    @app.get("/data/snapshots", tags=["data"])
-    def snapshots(limit:Limit = 24)->catalog.Snapshots: return catalog.snapshots(it().ws, limit)
-    @app.get("/data/snapshots/stats", tags=["data"])
-    def snapshot_stats()->catalog.SnapshotStats: return catalog.snapshot_stats(it().ws)
-    @app.get("/data/datasets", tags=["data"])
-    def datasets()->catalog.Datasets: return catalog.datasets(it().ws)
-    @app.get("/data/schema", tags=["data"])
-    def columns()->catalog.Columns: return catalog.columns()
 
-    def registry(name:str)->Registry: return _named_model(it(), name)
+# %% ../nbs/13_serve.ipynb #edf069b8
+def _catalog(app: FastAPI, it: Callable[[], State]) -> None:
+    "What the store and the registry know."
+
+    @app.get("/data/assets", tags=["data"])
+    def data_assets() -> catalog.DataAssets:
+        return catalog.data_assets(it().registry)
+
+    @app.get("/data/assets/{name}", tags=["data"])
+    def data_asset(name: str, version: str = "latest") -> catalog.DataDetail:
+        return catalog.data_asset(it().registry, name, version)
+
+    @app.get("/data/assets/{name}/versions", tags=["data"])
+    def data_versions(name: str, limit: Limit = 10) -> catalog.DataVersions:
+        return catalog.data_versions(it().registry, name, limit)
+
+    @app.get("/data/snapshots", tags=["data"])
+    def snapshots(limit: Limit = 24) -> catalog.Snapshots:
+        return catalog.snapshots(it().ws, limit)
+
+    @app.get("/data/snapshots/stats", tags=["data"])
+    def snapshot_stats() -> catalog.SnapshotStats:
+        return catalog.snapshot_stats(it().ws)
+
+    @app.get("/data/datasets", tags=["data"])
+    def datasets() -> catalog.Datasets:
+        return catalog.datasets(it().ws)
+
+    @app.get("/data/schema", tags=["data"])
+    def columns() -> catalog.Columns:
+        return catalog.columns()
+
+    def registry(name: str) -> Registry:
+        return _named_model(it(), name)
+
     @app.get("/models/assets", tags=["model"])
-    def model_assets()->catalog.ModelAssets: return catalog.model_assets(it().registry, it().trades.registry)
+    def model_assets() -> catalog.ModelAssets:
+        return catalog.model_assets(it().registry, it().trades.registry)
+
     @app.get("/models/assets/{name}", tags=["model"])
-    def model_asset(name:str, version:str = "latest")->catalog.ModelDetail: return catalog.model_detail(registry(name), version)
+    def model_asset(name: str, version: str = "latest") -> catalog.ModelDetail:
+        return catalog.model_detail(registry(name), version)
+
     @app.get("/models/assets/{name}/versions", tags=["model"])
-    def model_versions(name:str, limit:Few = 10)->catalog.ModelVersions: return catalog.model_versions(registry(name), limit)
+    def model_versions(name: str, limit: Few = 10) -> catalog.ModelVersions:
+        return catalog.model_versions(registry(name), limit)
+
     @app.get("/models/assets/{name}/champion", tags=["model"])
-    def model_champion(name:str)->catalog.ModelDetail|Message:
+    def model_champion(name: str) -> catalog.ModelDetail | Message:
         r = registry(name)
-        return catalog.model_detail(r, "champion") if r.champion() else Message(message="there is no champion yet; approve and promote a version")
+        return (
+            catalog.model_detail(r, "champion")
+            if r.champion()
+            else Message(message="there is no champion yet; approve and promote a version")
+        )
+
     @app.get("/models/assets/{name}/compare", tags=["model"])
-    def model_compare(name:str, version_a:str, version_b:str)->catalog.Comparison: return catalog.compare(registry(name), version_a, version_b)
+    def model_compare(name: str, version_a: str, version_b: str) -> catalog.Comparison:
+        return catalog.compare(registry(name), version_a, version_b)
+
     @app.get("/api/models/compare", tags=["model"])
-    def api_compare(v1:str, v2:str)->catalog.Comparison: return catalog.compare(it().registry, v1, v2)
+    def api_compare(v1: str, v2: str) -> catalog.Comparison:
+        return catalog.compare(it().registry, v1, v2)
+
     @app.get("/versions", tags=["model"])
-    def get_versions(limit:Few = 10)->Versions: v = it().registry.list_model_versions(limit); return Versions(model=it().registry.model, versions=v, count=len(v))
+    def get_versions(limit: Few = 10) -> Versions:
+        v = it().registry.list_model_versions(limit)
+        return Versions(model=it().registry.model, versions=v, count=len(v))
+
     @app.get("/versions/{version}", tags=["model"])
-    def get_version(version:str)->dict: return it().registry.lineage(version)
+    def get_version(version: str) -> dict:
+        return it().registry.lineage(version)
 
     @app.get("/eval/latest", tags=["evaluation"])
-    def eval_latest()->catalog.Evaluation|Message: e = catalog.evaluations(it().registry, 1).evaluations; return e[0] if e else Message(message="nothing has been evaluated yet; run: crypto-anomaly run evaluate")
+    def eval_latest() -> catalog.Evaluation | Message:
+        e = catalog.evaluations(it().registry, 1).evaluations
+        return (
+            e[0]
+            if e
+            else Message(message="nothing has been evaluated yet; run: crypto-anomaly run evaluate")
+        )
+
     @app.get("/eval/history", tags=["evaluation"])
-    def eval_history(limit:Few = 10)->catalog.Evaluations: return catalog.evaluations(it().registry, limit)
+    def eval_history(limit: Few = 10) -> catalog.Evaluations:
+        return catalog.evaluations(it().registry, limit)
+
     @app.get("/eval/gates", tags=["evaluation"])
-    def eval_gates()->list[catalog.Gate]: return catalog.gates()
+    def eval_gates() -> list[catalog.Gate]:
+        return catalog.gates()
+
     @app.get("/eval/metrics", tags=["evaluation"])
-    def eval_metrics()->dict[str, str]: return catalog.METRICS
+    def eval_metrics() -> dict[str, str]:
+        return catalog.METRICS
 
     @app.get("/pipeline/status", tags=["pipeline"])
-    def pipeline_status()->Status:
+    def pipeline_status() -> Status:
         h = health(it())
-        model = dict(loaded=h.model_loaded, version=h.model_version, status=h.model_status, champion=h.champion)
-        return Status(branch=it().ws.name, components=dict(model=model, data=dict(last_snapshot=h.last_scan, age_seconds=h.snapshot_age_seconds, source=h.source), serving=dict(problems=h.problems)), overall_health=h.status)
+        model = dict(
+            loaded=h.model_loaded,
+            version=h.model_version,
+            status=h.model_status,
+            champion=h.champion,
+        )
+        return Status(
+            branch=it().ws.name,
+            components=dict(
+                model=model,
+                data=dict(
+                    last_snapshot=h.last_scan, age_seconds=h.snapshot_age_seconds, source=h.source
+                ),
+                serving=dict(problems=h.problems),
+            ),
+            overall_health=h.status,
+        )
+
     @app.get("/pipeline/flows", tags=["pipeline"])
-    def pipeline_flows(limit:Limit = 10)->catalog.Flows: return catalog.flows(it().ws, it().registry, limit)
+    def pipeline_flows(limit: Limit = 10) -> catalog.Flows:
+        return catalog.flows(it().ws, it().registry, limit)
+
     @app.get("/pipeline/schedule", tags=["pipeline"])
-    def pipeline_schedule()->catalog.Schedules: return catalog.schedules()
+    def pipeline_schedule() -> catalog.Schedules:
+        return catalog.schedules()
+
 
 # %% ../nbs/13_serve.ipynb #5753d551
-def _named_model(it:State, name:str)->Registry:
+def _named_model(it: State, name: str) -> Registry:
     both = {r.model: r for r in (it.registry, it.trades.registry)}
-    if name not in both: raise HTTPException(404, f"there is no model {name!r}; there are {', '.join(both)}")
+    if name not in both:
+        raise HTTPException(404, f"there is no model {name!r}; there are {', '.join(both)}")
     return both[name]
 
-def _lifecycle(app:FastAPI, it:Callable[[], State])->None:
+
+def _lifecycle(app: FastAPI, it: Callable[[], State]) -> None:
     "The verbs of the registry; each needs the token."
-    def decided(r, ref, event)->Decided: v = r.resolve(ref); return Decided(model=r.model, version=v["version"], model_status=v["status"], event=event)
+
+    def decided(r, ref, event) -> Decided:
+        v = r.resolve(ref)
+        return Decided(model=r.model, version=v["version"], model_status=v["status"], event=event)
+
     token = dict(tags=["lifecycle"], dependencies=[Depends(_may_change)])
 
     @app.post("/approve", **token)
-    def post_approve(version:str, by:str, reason:str, model:str = "anomaly_detector")->Decided:
-        r = _named_model(it(), model); r.approve(version, by=by, reason=reason)
+    def post_approve(
+        version: str, by: str, reason: str, model: str = "anomaly_detector"
+    ) -> Decided:
+        r = _named_model(it(), model)
+        r.approve(version, by=by, reason=reason)
         return decided(r, version, "model_approved")
+
     @app.post("/reject", **token)
-    def post_reject(version:str, by:str, reason:str, model:str = "anomaly_detector")->Decided:
-        r = _named_model(it(), model); r.reject(version, by=by, reason=reason)
+    def post_reject(version: str, by: str, reason: str, model: str = "anomaly_detector") -> Decided:
+        r = _named_model(it(), model)
+        r.reject(version, by=by, reason=reason)
         return decided(r, version, "model_rejected")
+
     @app.post("/models/assets/{name}/request-approval", **token)
-    def post_request(name:str, body:Asked)->Decided:
-        r = _named_model(it(), name); r.request_approval(body.version, by=body.requester, notes=body.notes)
+    def post_request(name: str, body: Asked) -> Decided:
+        r = _named_model(it(), name)
+        r.request_approval(body.version, by=body.requester, notes=body.notes)
         return decided(r, body.version, "approval_requested")
+
     @app.post("/models/assets/{name}/promote", **token)
-    def post_promote(name:str, body:Promotion)->Decided:
-        r = _named_model(it(), name); r.promote(body.version, by=body.triggered_by, alias=body.alias, reason=body.reason)
-        return decided(r, body.version, "model_promoted" if body.alias == "champion" else "alias_moved")
+    def post_promote(name: str, body: Promotion) -> Decided:
+        r = _named_model(it(), name)
+        r.promote(body.version, by=body.triggered_by, alias=body.alias, reason=body.reason)
+        return decided(
+            r, body.version, "model_promoted" if body.alias == "champion" else "alias_moved"
+        )
+
     @app.get("/alerts", tags=["alerts"])
-    def get_alerts(status:Literal["open", "closed"] | None = None, limit:Limit = 20)->list[Alert]: return [Alert.model_validate(a) for a in alerts.alerts(it().registry, status=status, limit=limit)]
+    def get_alerts(
+        status: Literal["open", "closed"] | None = None, limit: Limit = 20
+    ) -> list[Alert]:
+        return [
+            Alert.model_validate(a)
+            for a in alerts.alerts(it().registry, status=status, limit=limit)
+        ]
+
     @app.post("/alerts/{id}/feedback", tags=["alerts"], dependencies=[Depends(_may_change)])
-    def post_feedback(id:Annotated[int, PathParam(ge=1, le=2**31)], by:str, says:Literal["useful", "known", "false"] | None = None, snooze_hours:Annotated[float | None, Query(gt=0, le=8760)] = None)->Alert:
-        return Alert.model_validate(alerts.feedback(it().registry, id, by=by, says=says, snooze_hours=snooze_hours))
+    def post_feedback(
+        id: Annotated[int, PathParam(ge=1, le=2**31)],
+        by: str,
+        says: Literal["useful", "known", "false"] | None = None,
+        snooze_hours: Annotated[float | None, Query(gt=0, le=8760)] = None,
+    ) -> Alert:
+        return Alert.model_validate(
+            alerts.feedback(it().registry, id, by=by, says=says, snooze_hours=snooze_hours)
+        )
+
     @app.post("/api/models/promote", **token)
-    def api_promote(version:str, alias:str = "champion", by:str = "api")->Decided:
+    def api_promote(version: str, alias: str = "champion", by: str = "api") -> Decided:
         it().registry.promote(version, by=by, alias=alias)
-        return decided(it().registry, version, "model_promoted" if alias == "champion" else "alias_moved")
+        return decided(
+            it().registry, version, "model_promoted" if alias == "champion" else "alias_moved"
+        )
+
 
 # %% ../nbs/13_serve.ipynb #1646924a
-def _pages(app:FastAPI, it:Callable[[], State])->None:
+def _pages(app: FastAPI, it: Callable[[], State]) -> None:
     "What people look at."
     page = dict(include_in_schema=False, response_class=HTMLResponse)
+
     @app.get("/", include_in_schema=False)
-    def root(request:Request):
-        if "text/html" in request.headers.get("accept", ""): return HTMLResponse(pages.overview(it()))
-        return dict(title=app.title, version=app.version, project="crypto_anomaly", branch=it().ws.name, workspace=it().ws.name, source=it().ws.source, attribution=SIMULATED if it().ws.simulated else ATTRIBUTION, docs="/docs", endpoints=sorted({r.path for r in app.routes if getattr(r, "methods", None)}))
+    def root(request: Request):
+        if "text/html" in request.headers.get("accept", ""):
+            return HTMLResponse(pages.overview(it()))
+        return dict(
+            title=app.title,
+            version=app.version,
+            project="crypto_anomaly",
+            branch=it().ws.name,
+            workspace=it().ws.name,
+            source=it().ws.source,
+            attribution=SIMULATED if it().ws.simulated else ATTRIBUTION,
+            docs="/docs",
+            endpoints=sorted({r.path for r in app.routes if getattr(r, "methods", None)}),
+        )
+
     @app.get("/coins", **page)
-    def coins(): return pages.coins_page(it())
+    def coins():
+        return pages.coins_page(it())
+
     @app.get("/coins/{coin}", **page)
-    def coin(coin:str): return pages.coin_page(it(), coin)
+    def coin(coin: str):
+        return pages.coin_page(it(), coin)
+
     @app.get("/models", **page)
-    def models(a:str = "", b:str = ""): return pages.models_page(it(), a, b)
+    def models(a: str = "", b: str = ""):
+        return pages.models_page(it(), a, b)
+
     @app.get("/models/v{number}", **page)
-    def version(number:int, model:str = ""): return pages.version_page(it(), f"v{number}", model)
+    def version(number: int, model: str = ""):
+        return pages.version_page(it(), f"v{number}", model)
+
     @app.get("/data", **page)
-    def data(): return pages.data_page(it())
+    def data():
+        return pages.data_page(it())
+
     @app.get("/live", **page)
     @app.get("/demo", **page)
-    def live(product:str = ""): return pages.live_page(it(), product or None)
+    def live(product: str = ""):
+        return pages.live_page(it(), product or None)
+
     @app.get("/cards", **page)
-    def cards(left:str = "", right:str = ""): return pages.cards_page(it(), left, right)
+    def cards(left: str = "", right: str = ""):
+        return pages.cards_page(it(), left, right)
+
     @app.get("/cards/{stage}/{run_id}", tags=["pipeline"], response_class=HTMLResponse)
-    def card(stage:str, run_id:str):
-        if stage not in stages(): raise HTTPException(404, f"there is no stage {stage!r}; there are {', '.join(stages())}")
+    def card(stage: str, run_id: str):
+        if stage not in stages():
+            raise HTTPException(
+                404, f"there is no stage {stage!r}; there are {', '.join(stages())}"
+            )
         known = [r for r in it().registry.list_runs(1000, stage) if run_id in ("latest", r["id"])]
-        path = next((p for r in known if (p := it().ws.runs/r["id"]/f"{stage}.html").exists()), None)
-        if path is None: raise HTTPException(404, f"there is no executed notebook of {stage} {run_id!r}; run: crypto-anomaly run {stage}")
-        return HTMLResponse(path.read_text().replace('href="../style.css"', 'href="/runs/style.css"').replace('src="../plotly.min.js"', 'src="/runs/plotly.min.js"'))
+        path = next(
+            (p for r in known if (p := it().ws.runs / r["id"] / f"{stage}.html").exists()), None
+        )
+        if path is None:
+            raise HTTPException(
+                404,
+                f"there is no executed notebook of {stage} {run_id!r}; run: crypto-anomaly run {stage}",
+            )
+        return HTMLResponse(
+            path.read_text()
+            .replace('href="../style.css"', 'href="/runs/style.css"')
+            .replace('src="../plotly.min.js"', 'src="/runs/plotly.min.js"')
+        )
+
 
 # %% ../nbs/13_serve.ipynb #5b00cbed
 class Metrics:
     "Counters of one process, and what the store says when somebody looks."
+
     def __init__(self):
         self.registry = prom.CollectorRegistry()
-        make = lambda kind, name, text, labels=(): kind(f"crypto_anomaly_{name}", text, labels, registry=self.registry, **(dict(multiprocess_mode="mostrecent") if kind is prom.Gauge else {}))
-        self.requests, self.seconds = make(prom.Counter, "requests", "requests answered", ("method", "path", "status")), make(prom.Histogram, "request_seconds", "time to answer", ("path",))
-        self.version, self.champion, self.age = make(prom.Gauge, "model_version", "version that answers"), make(prom.Gauge, "champion_version", "champion, 0 without one"), make(prom.Gauge, "snapshot_age_seconds", "age of the newest snapshot")
-        self.predictions, self.predict_seconds = prom.Counter("blink_predictions", "scores of trades computed", registry=self.registry), prom.Histogram("blink_predict_latency_seconds", "time to compute one", registry=self.registry)      # the names that dashboards of the reference ask for
-        self.scores = make(prom.Counter, "scores", "rows of the market scored, by version", ("version",))
-        self.trade_age, self.trade_alarms, self.missing = make(prom.Gauge, "trade_age_seconds", "age of the newest trade", ("product",)), make(prom.Gauge, "trade_alarms", "alarms kept", ("product",)), make(prom.Gauge, "trades_missing", "ids that are missing", ("product",))
-        self.anomalies, self.waiting = make(prom.Gauge, "anomalies", "coins flagged in the newest snapshot"), make(prom.Gauge, "open_approval_requests", "requests that wait for a decision")
-    def text(self, it:State)->bytes:
+        make = lambda kind, name, text, labels=(): kind(
+            f"crypto_anomaly_{name}",
+            text,
+            labels,
+            registry=self.registry,
+            **(dict(multiprocess_mode="mostrecent") if kind is prom.Gauge else {}),
+        )
+        self.requests, self.seconds = (
+            make(prom.Counter, "requests", "requests answered", ("method", "path", "status")),
+            make(prom.Histogram, "request_seconds", "time to answer", ("path",)),
+        )
+        self.version, self.champion, self.age = (
+            make(prom.Gauge, "model_version", "version that answers"),
+            make(prom.Gauge, "champion_version", "champion, 0 without one"),
+            make(prom.Gauge, "snapshot_age_seconds", "age of the newest snapshot"),
+        )
+        self.predictions, self.predict_seconds = (
+            prom.Counter("blink_predictions", "scores of trades computed", registry=self.registry),
+            prom.Histogram(
+                "blink_predict_latency_seconds", "time to compute one", registry=self.registry
+            ),
+        )  # the names that dashboards of the reference ask for
+        self.scores = make(
+            prom.Counter, "scores", "rows of the market scored, by version", ("version",)
+        )
+        self.trade_age, self.trade_alarms, self.missing = (
+            make(prom.Gauge, "trade_age_seconds", "age of the newest trade", ("product",)),
+            make(prom.Gauge, "trade_alarms", "alarms kept", ("product",)),
+            make(prom.Gauge, "trades_missing", "ids that are missing", ("product",)),
+        )
+        self.anomalies, self.waiting = (
+            make(prom.Gauge, "anomalies", "coins flagged in the newest snapshot"),
+            make(prom.Gauge, "open_approval_requests", "requests that wait for a decision"),
+        )
+
+    def text(self, it: State) -> bytes:
         "All of it in Prometheus' format."
         h = health(it)
-        for gauge, x in ((self.version, h.model_version), (self.champion, h.champion), (self.age, h.snapshot_age_seconds)): gauge.set(x or 0)
-        if h.database: self.waiting.set(len(it.registry.open_requests()))
-        if h.model_loaded and h.last_scan: self.anomalies.set(len(it.scan().anomalies))
+        for gauge, x in (
+            (self.version, h.model_version),
+            (self.champion, h.champion),
+            (self.age, h.snapshot_age_seconds),
+        ):
+            gauge.set(x or 0)
+        if h.database:
+            self.waiting.set(len(it.registry.open_requests()))
+        if h.model_loaded and h.last_scan:
+            self.anomalies.set(len(it.scan().anomalies))
         self._trades(it.trades)
         return prom.generate_latest(self._everybody())
+
     def _everybody(self):
         "The counters of all workers, where there are several."
-        if prom.values.ValueClass is prom.values.MutexValue: return self.registry
+        if prom.values.ValueClass is prom.values.MutexValue:
+            return self.registry
         from prometheus_client.multiprocess import MultiProcessCollector
-        both = prom.CollectorRegistry(); MultiProcessCollector(both)
+
+        both = prom.CollectorRegistry()
+        MultiProcessCollector(both)
         return both
-    def _trades(self, t:Trades)->None:
+
+    def _trades(self, t: Trades) -> None:
         for r in t.completeness():
-            self.missing.labels(r["product_id"]).set(r["missing"]); self.trade_alarms.labels(r["product_id"]).set(len(t.store.alarms(r["product_id"], limit=10_000)))
-            if r["last_ts"]: self.trade_age.labels(r["product_id"]).set((utcnow() - pd.Timestamp(r["last_ts"])).total_seconds())
+            self.missing.labels(r["product_id"]).set(r["missing"])
+            self.trade_alarms.labels(r["product_id"]).set(
+                len(t.store.alarms(r["product_id"], limit=10_000))
+            )
+            if r["last_ts"]:
+                self.trade_age.labels(r["product_id"]).set(
+                    (utcnow() - pd.Timestamp(r["last_ts"])).total_seconds()
+                )
+
 
 class Hot:
     "Middleware: the same answer to the same question, as bytes, as long as the store has not changed."
-    PATHS = {f"{p}{q}" for p in ("", "/inference") for q in ("/scan", "/anomalies", "/market")} | {"/model/info", "/score"}
-    def __init__(self, app, it:Callable[[], State]): self.app, self.it, self.answers = app, it, {}
+
+    PATHS = {f"{p}{q}" for p in ("", "/inference") for q in ("/scan", "/anomalies", "/market")} | {
+        "/model/info",
+        "/score",
+    }
+
+    def __init__(self, app, it: Callable[[], State]):
+        self.app, self.it, self.answers = app, it, {}
+
     async def __call__(self, scope, receive, send):
-        if scope["type"] != "http" or scope["path"] not in self.PATHS: return await self.app(scope, receive, send)
-        key, now = self._key(scope), self.it().trades_version() if scope["path"] == "/score" else self.it().version()
+        if scope["type"] != "http" or scope["path"] not in self.PATHS:
+            return await self.app(scope, receive, send)
+        key, now = (
+            self._key(scope),
+            self.it().trades_version() if scope["path"] == "/score" else self.it().version(),
+        )
         have = self.answers.get(key)
         if have and have[0] == now:
-            for message in have[1]: await send(dict(message))
+            for message in have[1]:
+                await send(dict(message))
             return
         said = []
-        async def keep(message): said.append(dict(message)); await send(message)
+
+        async def keep(message):
+            said.append(dict(message))
+            await send(message)
+
         await self.app(scope, receive, keep)
-        if len(self.answers) > 1000: self.answers.clear()
-        if said and said[0].get("status") == 200: self.answers[key] = now, said     # what changed meanwhile asks anew the next time
-    def _key(self, scope)->tuple:
+        if len(self.answers) > 1000:
+            self.answers.clear()
+        if said and said[0].get("status") == 200:
+            self.answers[key] = now, said  # what changed meanwhile asks anew the next time
+
+    def _key(self, scope) -> tuple:
         "All that an answer depends on; who may scan, too."
-        may = () if scope["method"] == "GET" else (scope["client"] and scope["client"][0], *(x for x in scope["headers"] if x[0] in (b"host", b"origin", b"authorization")))
-        return scope["method"], scope["path"], scope["query_string"], may, self.it().ws.settings.challenger_share > 0 and self.it().challenged(client_of(scope))
+        may = (
+            ()
+            if scope["method"] == "GET"
+            else (
+                scope["client"] and scope["client"][0],
+                *(x for x in scope["headers"] if x[0] in (b"host", b"origin", b"authorization")),
+            )
+        )
+        return (
+            scope["method"],
+            scope["path"],
+            scope["query_string"],
+            may,
+            self.it().ws.settings.challenger_share > 0 and self.it().challenged(client_of(scope)),
+        )
+
 
 class Observed:
     "Middleware: counts, times and logs each request."
-    def __init__(self, app, metrics:Metrics): self.app, self.metrics = app, metrics
+
+    def __init__(self, app, metrics: Metrics):
+        self.app, self.metrics = app, metrics
+
     async def __call__(self, scope, receive, send):
-        if scope["type"] != "http": return await self.app(scope, receive, send)
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
         start, seen = time.perf_counter(), dict(status=500)
-        id_ = next((v.decode("latin-1")[:64] for k, v in scope["headers"] if k == b"x-request-id" and v.isascii() and v.decode("latin-1").isprintable()), secrets.token_hex(8))
+        id_ = next(
+            (
+                v.decode("latin-1")[:64]
+                for k, v in scope["headers"]
+                if k == b"x-request-id" and v.isascii() and v.decode("latin-1").isprintable()
+            ),
+            secrets.token_hex(8),
+        )
+
         async def tell(message):
-            if message["type"] == "http.response.start": seen["status"] = message["status"]; message["headers"] = [*message["headers"], (b"x-request-id", id_.encode())]
+            if message["type"] == "http.response.start":
+                seen["status"] = message["status"]
+                message["headers"] = [*message["headers"], (b"x-request-id", id_.encode())]
             await send(message)
-        try: await self.app(scope, receive, tell)
-        finally: self._note(scope, id_, seen["status"], time.perf_counter() - start)
-    def _note(self, scope, id_:str, status:int, seconds:float)->None:
-        path = getattr(scope.get("route"), "path", None) or (scope["path"] if scope["path"] in Hot.PATHS else "other")
+
+        try:
+            await self.app(scope, receive, tell)
+        finally:
+            self._note(scope, id_, seen["status"], time.perf_counter() - start)
+
+    def _note(self, scope, id_: str, status: int, seconds: float) -> None:
+        path = getattr(scope.get("route"), "path", None) or (
+            scope["path"] if scope["path"] in Hot.PATHS else "other"
+        )
         self.metrics.requests.labels(scope["method"], path, status).inc()
         self.metrics.seconds.labels(path).observe(seconds)
-        log.log(logging.DEBUG if path in ("/health", "/metrics", "other") and status < 500 else logging.INFO, "%s %s %d in %.1f ms", scope["method"], scope["path"], status, 1e3*seconds, extra=dict(request_id=id_, method=scope["method"], path=scope["path"], status=status, milliseconds=round(1e3*seconds, 2)))
+        log.log(
+            logging.DEBUG
+            if path in ("/health", "/metrics", "other") and status < 500
+            else logging.INFO,
+            "%s %s %d in %.1f ms",
+            scope["method"],
+            scope["path"],
+            status,
+            1e3 * seconds,
+            extra=dict(
+                request_id=id_,
+                method=scope["method"],
+                path=scope["path"],
+                status=status,
+                milliseconds=round(1e3 * seconds, 2),
+            ),
+        )
+
 
 # %% ../nbs/13_serve.ipynb #a10ae418
-def _trades(app:FastAPI, it:Callable[[], State], metrics:Metrics)->None:
+def _trades(app: FastAPI, it: Callable[[], State], metrics: Metrics) -> None:
     "What live trades look like, see `live`."
+
     @app.get("/healthz", tags=["trades"], responses={503: {"model": Healthz}})
-    def get_healthz()->Healthz:
+    def get_healthz() -> Healthz:
         h = healthz(it().trades)
         return h if h.ok else JSONResponse(h.model_dump(), 503)
+
     @app.get("/score", tags=["trades"])
-    def get_score(product:str|None = None)->Score|NotReady:
+    def get_score(product: str | None = None) -> Score | NotReady:
         "The score of now; before there is one, what is missing."
         start = time.perf_counter()
         s = score(it().trades, product)
-        if isinstance(s, Score): metrics.predictions.inc(); metrics.predict_seconds.observe(time.perf_counter() - start)
+        if isinstance(s, Score):
+            metrics.predictions.inc()
+            metrics.predict_seconds.observe(time.perf_counter() - start)
         return s
+
     @app.get("/demo/data", tags=["trades"])
-    def get_demo(product:str|None = None, minutes:Annotated[float, Query(gt=0, le=60)] = 5)->DemoData: return demo_data(it().trades, product, minutes)
+    def get_demo(
+        product: str | None = None, minutes: Annotated[float, Query(gt=0, le=60)] = 5
+    ) -> DemoData:
+        return demo_data(it().trades, product, minutes)
+
 
 # %% ../nbs/13_serve.ipynb #22298493
 def create_app(
-    settings:Settings|None=None  # None = read them at start
-)->FastAPI:
+    settings: Settings | None = None,  # None = read them at start
+) -> FastAPI:
     "The serving app of one workspace; nothing is opened before it starts."
+
     @asynccontextmanager
     async def life(app):
         s = settings or load_settings()
-        if not logging.getLogger().handlers: setup_logging(s)      # a worker of several
+        if not logging.getLogger().handlers:
+            setup_logging(s)  # a worker of several
         app.state.it = State(open_workspace(s))
-        app.mount("/runs", StaticFiles(directory=app.state.it.ws.runs, check_dir=False), name="runs")
+        app.mount(
+            "/runs", StaticFiles(directory=app.state.it.ws.runs, check_dir=False), name="runs"
+        )
         yield
         app.state.it.close()
-    app = FastAPIOffline(title="crypto_anomaly", version="0.1.0", description="Anomalies of the crypto market, explained. Market data: CoinGecko, or simulated where an answer says so.", lifespan=life)
+
+    app = FastAPIOffline(
+        title="crypto_anomaly",
+        version="0.1.0",
+        description="Anomalies of the crypto market, explained. Market data: CoinGecko, or simulated where an answer says so.",
+        lifespan=life,
+    )
     import plotly
+
     @app.get("/static/plotly.min.js", include_in_schema=False)
-    async def script(): return FileResponse(Path(plotly.__file__).parent/"package_data"/"plotly.min.js", headers={"Cache-Control": "max-age=86400"})
+    async def script():
+        return FileResponse(
+            Path(plotly.__file__).parent / "package_data" / "plotly.min.js",
+            headers={"Cache-Control": "max-age=86400"},
+        )
+
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     it, metrics = lambda: app.state.it, Metrics()
+
     @app.get("/health", tags=["health"], responses={503: {"model": Health}})
-    def get_health()->Health:
+    def get_health() -> Health:
         h = health(it())
         return h if h.status != "unhealthy" else JSONResponse(h.model_dump(), 503)
+
     @app.get("/health/live", tags=["health"])
-    async def live()->dict[str, str]: return dict(status="alive")
+    async def live() -> dict[str, str]:
+        return dict(status="alive")
+
     @app.get("/metrics", tags=["health"], response_class=PlainTextResponse)
-    def get_metrics(): return Response(metrics.text(it()), media_type=prom.CONTENT_TYPE_LATEST)
+    def get_metrics():
+        return Response(metrics.text(it()), media_type=prom.CONTENT_TYPE_LATEST)
+
     _handlers(app)
-    for routes in (_inference, _catalog, _lifecycle, _pages): routes(app, it)
+    for routes in (_inference, _catalog, _lifecycle, _pages):
+        routes(app, it)
     _trades(app, it, metrics)
     app.add_middleware(Hot, it=it)
     app.add_middleware(Observed, metrics=metrics)
     return app
 
+
 # %% ../nbs/13_serve.ipynb #6b5de778
-def check_bind(settings:Settings, host:str)->None:
+def check_bind(settings: Settings, host: str) -> None:
     "Refuse to listen beyond loopback without a token of one's own."
-    if not _loopback(host) and not settings.api_token: raise RegistryError(f"listening on {host} needs a token of your own: set CRYPTO_ANOMALY_API_TOKEN, or listen on 127.0.0.1.")
+    if not _loopback(host) and not settings.api_token:
+        raise RegistryError(
+            f"listening on {host} needs a token of your own: set CRYPTO_ANOMALY_API_TOKEN, or listen on 127.0.0.1."
+        )
+
 
 def run_server(
-    settings:Settings, host:str="127.0.0.1", port:int=8000,
-    workers:int=1   # processes that share the port; what they know is in the store
-)->None:
+    settings: Settings,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    workers: int = 1,  # processes that share the port; what they know is in the store
+) -> None:
     "Serve until stopped."
     import uvicorn
+
     check_bind(settings, host)
-    if workers == 1: uvicorn.run(create_app(settings), host=host, port=port, log_level="warning"); return
-    counters = open_workspace(settings).root/"metrics"
-    shutil.rmtree(counters, ignore_errors=True); counters.mkdir(parents=True)
-    with inside(open_workspace(settings), PROMETHEUS_MULTIPROC_DIR=str(counters)): uvicorn.run("crypto_anomaly.serve:create_app", factory=True, host=host, port=port, workers=workers, log_level="warning")
+    if workers == 1:
+        uvicorn.run(create_app(settings), host=host, port=port, log_level="warning")
+        return
+    counters = open_workspace(settings).root / "metrics"
+    shutil.rmtree(counters, ignore_errors=True)
+    counters.mkdir(parents=True)
+    with inside(open_workspace(settings), PROMETHEUS_MULTIPROC_DIR=str(counters)):
+        uvicorn.run(
+            "crypto_anomaly.serve:create_app",
+            factory=True,
+            host=host,
+            port=port,
+            workers=workers,
+            log_level="warning",
+        )

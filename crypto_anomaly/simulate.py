@@ -12,347 +12,626 @@ from collections.abc import Iterator
 import numpy as np, pandas as pd
 
 # %% auto #0
-__all__ = ['EVENT_HOURS', 'WINDOWS', 'FAULTS', 'make_coins', 'Market', 'planted_events', 'markets', 'market_chart', 'Clock',
-           'MarketServer', 'market_app', 'serve_market']
+__all__ = [
+    "EVENT_HOURS",
+    "WINDOWS",
+    "FAULTS",
+    "make_coins",
+    "Market",
+    "planted_events",
+    "markets",
+    "market_chart",
+    "Clock",
+    "MarketServer",
+    "market_app",
+    "serve_market",
+]
 
 # %% ../nbs/01_simulate.ipynb #7344d104
 _SYLLABLES = "al bra cor dex el fi gal hex io ju kor lum mar neo or pyx quo ra sol tor un vex wav xen yo zet".split()
 
-def _names(rng:np.random.Generator, n:int)->list[str]:
+
+def _names(rng: np.random.Generator, n: int) -> list[str]:
     "`n` different invented names."
-    out:dict[str, None] = {}
-    while len(out) < n: out["".join(rng.choice(_SYLLABLES, rng.integers(2, 4))).capitalize()] = None
+    out: dict[str, None] = {}
+    while len(out) < n:
+        out["".join(rng.choice(_SYLLABLES, rng.integers(2, 4))).capitalize()] = None
     return list(out)
 
+
 # %% ../nbs/01_simulate.ipynb #a9b10bc1
-def _kinds(n:int)->np.ndarray:
+def _kinds(n: int) -> np.ndarray:
     "The kind of each of `n` coins, by rank."
     rank = np.arange(n)
-    kind = np.where(rank < max(3, n//12), "major", np.where(rank < n*.7, "alt", "illiquid")).astype(object)
-    kind[2::12] = "stable"; kind[8::16] = "twin"
+    kind = np.where(
+        rank < max(3, n // 12), "major", np.where(rank < n * 0.7, "alt", "illiquid")
+    ).astype(object)
+    kind[2::12] = "stable"
+    kind[8::16] = "twin"
     return kind
+
 
 # %% ../nbs/01_simulate.ipynb #21173a76
 def make_coins(
-    n:int=250,    # number of coins
-    *, seed:int=42,
-    start:pd.Timestamp # first hour of the market
-)->pd.DataFrame:  # (n,) one row per coin by descending first market value, with the constants of its process
+    n: int = 250,  # number of coins
+    *,
+    seed: int = 42,
+    start: pd.Timestamp,  # first hour of the market
+) -> (
+    pd.DataFrame
+):  # (n,) one row per coin by descending first market value, with the constants of its process
     "The universe: identity and the constants of each coin's process."
     rng = np.random.default_rng([seed, 7])
     kind, name, rank = _kinds(n), _names(rng, n), np.arange(n)
     c = pd.DataFrame(dict(name=name, kind=kind, parent=-1, sector=rng.integers(0, 6, n)))
-    c["market_cap"] = 1.3e12*(rank + 1.)**-1.5*rng.lognormal(0, .1, n)
-    c["price"] = 10**rng.uniform(-5, 3.5, n)
-    c["beta"] = rng.uniform(.7, 1.5, n)
-    c["sigma"] = np.select([kind == "major", kind == "alt"], [.004, .006], .009)*rng.lognormal(0, .2, n)
-    c["turnover"] = np.select([kind == "major", kind == "alt"], [.06, .05], .006)*rng.lognormal(0, .5, n)
-    c["sticky"] = np.where(kind == "illiquid", rng.uniform(0, .4, n), 0)         # share of hours without a trade
-    c["max_supply"] = rng.random(n) < .6
-    c["listed"] = np.where((rng.random(n) < .08) & (kind == "alt"), rng.integers(24, 24*330, n), -24*365)
-    for i in np.flatnonzero(kind == "stable"): c.loc[i, ["name", "price", "beta", "turnover"]] = [f"{name[i]} Dollar", 1., 0., .4]
+    c["market_cap"] = 1.3e12 * (rank + 1.0) ** -1.5 * rng.lognormal(0, 0.1, n)
+    c["price"] = 10 ** rng.uniform(-5, 3.5, n)
+    c["beta"] = rng.uniform(0.7, 1.5, n)
+    c["sigma"] = np.select([kind == "major", kind == "alt"], [0.004, 0.006], 0.009) * rng.lognormal(
+        0, 0.2, n
+    )
+    c["turnover"] = np.select(
+        [kind == "major", kind == "alt"], [0.06, 0.05], 0.006
+    ) * rng.lognormal(0, 0.5, n)
+    c["sticky"] = np.where(
+        kind == "illiquid", rng.uniform(0, 0.4, n), 0
+    )  # share of hours without a trade
+    c["max_supply"] = rng.random(n) < 0.6
+    c["listed"] = np.where(
+        (rng.random(n) < 0.08) & (kind == "alt"), rng.integers(24, 24 * 330, n), -24 * 365
+    )
+    for i in np.flatnonzero(kind == "stable"):
+        c.loc[i, ["name", "price", "beta", "turnover"]] = [f"{name[i]} Dollar", 1.0, 0.0, 0.4]
     for i in np.flatnonzero(kind == "twin"):
-        c.loc[i, ["name", "parent", "price", "sigma"]] = [f"Wrapped {name[i - 3]}", i - 3, c.price[i - 3]*1.002, c.sigma[i - 3]]
+        c.loc[i, ["name", "parent", "price", "sigma"]] = [
+            f"Wrapped {name[i - 3]}",
+            i - 3,
+            c.price[i - 3] * 1.002,
+            c.sigma[i - 3],
+        ]
         c.loc[i, "listed"] = c.listed[i - 3]
     c.insert(0, "coin_id", c.name.str.lower().str.replace(" ", "-"))
     c.insert(1, "symbol", c.name.str.replace("Wrapped ", "w").str[:4].str.strip().str.lower())
-    c["supply"], c["ath"] = c.market_cap/c.price, c.price*np.where(kind == "stable", 1.04, rng.uniform(1.1, 6, n))
+    c["supply"], c["ath"] = (
+        c.market_cap / c.price,
+        c.price * np.where(kind == "stable", 1.04, rng.uniform(1.1, 6, n)),
+    )
     c["listed_at"] = start + pd.to_timedelta(c.listed, unit="h")
     return c
 
+
 # %% ../nbs/01_simulate.ipynb #80d170c5
-def _shocks(seed:int, days:int, k:int)->tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _shocks(seed: int, days: int, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     "Student-t shocks (days*24, k), normal shocks (days*24, k) for volatility and for volume."
     draw = [np.random.default_rng([seed, 11, d]) for d in range(days)]
-    parts = [(g.standard_t(4, (24, k))/np.sqrt(2), g.standard_normal((24, k)), g.standard_normal((24, k))) for g in draw]
+    parts = [
+        (
+            g.standard_t(4, (24, k)) / np.sqrt(2),
+            g.standard_normal((24, k)),
+            g.standard_normal((24, k)),
+        )
+        for g in draw
+    ]
     return tuple(np.concatenate(p) for p in zip(*parts))
 
+
 # %% ../nbs/01_simulate.ipynb #3e68221b
-def _decay(e:np.ndarray, phi:float)->np.ndarray:
+def _decay(e: np.ndarray, phi: float) -> np.ndarray:
     "`y[t] = phi*y[t-1] + e[t]` along time."
     y = e.copy()
-    for t in range(1, len(y)): y[t] += phi*y[t - 1]
+    for t in range(1, len(y)):
+        y[t] += phi * y[t - 1]
     return y
 
-def _ar1(e:np.ndarray, half_life:float, sd:float)->np.ndarray:
+
+def _ar1(e: np.ndarray, half_life: float, sd: float) -> np.ndarray:
     "Stationary AR(1) along time with standard deviation `sd` and the half-life in hours."
-    phi = .5**(1/half_life)
-    return _decay(sd*np.sqrt(1 - phi**2)*e, phi)
+    phi = 0.5 ** (1 / half_life)
+    return _decay(sd * np.sqrt(1 - phi**2) * e, phi)
+
 
 # %% ../nbs/01_simulate.ipynb #798fc8d9
-def _log_prices(coins:pd.DataFrame, t4:np.ndarray, nv:np.ndarray)->np.ndarray:
+def _log_prices(coins: pd.DataFrame, t4: np.ndarray, nv: np.ndarray) -> np.ndarray:
     "Log-prices (hours, coins); the last 7 columns of the shocks drive the market and the sectors."
     k = len(coins)
-    h = np.exp(_ar1(nv, 48, .6))
-    f, g = .0035*h[:, -1:]*t4[:, -1:], .002*h[:, k:k + 6]*t4[:, k:k + 6]
-    r = coins.beta.values*f + g[:, coins.sector]*(coins.beta.values > 0) + coins.sigma.values*h[:, :k]*t4[:, :k]
-    x = _decay(r, 1 - 1/8760) + np.log(coins.price.values)
-    for i in np.flatnonzero(coins.kind == "stable"): x[:, i] = _ar1(t4[:, i], 6, .0004)
-    for i in np.flatnonzero(coins.kind == "twin"): x[:, i] = x[:, coins.parent[i]] + .002 + _ar1(t4[:, i], 3, .0006)
+    h = np.exp(_ar1(nv, 48, 0.6))
+    f, g = 0.0035 * h[:, -1:] * t4[:, -1:], 0.002 * h[:, k : k + 6] * t4[:, k : k + 6]
+    r = (
+        coins.beta.values * f
+        + g[:, coins.sector] * (coins.beta.values > 0)
+        + coins.sigma.values * h[:, :k] * t4[:, :k]
+    )
+    x = _decay(r, 1 - 1 / 8760) + np.log(coins.price.values)
+    for i in np.flatnonzero(coins.kind == "stable"):
+        x[:, i] = _ar1(t4[:, i], 6, 0.0004)
+    for i in np.flatnonzero(coins.kind == "twin"):
+        x[:, i] = x[:, coins.parent[i]] + 0.002 + _ar1(t4[:, i], 3, 0.0006)
     return x
 
+
 # %% ../nbs/01_simulate.ipynb #92164299
-def _hourly_volumes(coins:pd.DataFrame, x:np.ndarray, nn:np.ndarray)->np.ndarray:
+def _hourly_volumes(coins: pd.DataFrame, x: np.ndarray, nn: np.ndarray) -> np.ndarray:
     "Hourly traded USD (hours, coins): turnover with a day rhythm, its own slow wave, and more of it when prices move."
-    moves = np.abs(np.diff(x, axis=0, prepend=x[:1]))/np.maximum(coins.sigma.values, .001)
-    day = .25*np.sin(2*np.pi*(np.arange(len(x))[:, None] - 8)/24)
-    lv = _ar1(nn[:, :len(coins)], 48, .35) + day + .15*np.minimum(moves, 8)
-    return (coins.market_cap*coins.turnover).values/24*np.exp(lv)
+    moves = np.abs(np.diff(x, axis=0, prepend=x[:1])) / np.maximum(coins.sigma.values, 0.001)
+    day = 0.25 * np.sin(2 * np.pi * (np.arange(len(x))[:, None] - 8) / 24)
+    lv = _ar1(nn[:, : len(coins)], 48, 0.35) + day + 0.15 * np.minimum(moves, 8)
+    return (coins.market_cap * coins.turnover).values / 24 * np.exp(lv)
+
 
 # %% ../nbs/01_simulate.ipynb #afd880f4
-EVENT_HOURS = dict(pump=14, crash=26, volume=6, stale=8, glitch=1, decouple=12, depeg=8, missing=3, market_crash=2)
+EVENT_HOURS = dict(
+    pump=14, crash=26, volume=6, stale=8, glitch=1, decouple=12, depeg=8, missing=3, market_crash=2
+)
 
-def _plant(coins:pd.DataFrame, seed:int, day:int, rate:float)->list[dict]:
+
+def _plant(coins: pd.DataFrame, seed: int, day: int, rate: float) -> list[dict]:
     "The events that begin on `day` (counted from the start of the market)."
     rng, out = np.random.default_rng([seed, 13, day]), []
     for _ in range(rng.poisson(rate)):
-        kind = rng.choice(["pump", "crash", "volume", "stale", "glitch", "decouple", "depeg", "missing"])
-        pool = np.flatnonzero((coins.kind == "stable") if kind == "depeg" else coins.kind.isin(["alt", "major"]) & (coins.listed < day*24))
-        out.append(dict(kind=kind, coin=int(rng.choice(pool)), hour=day*24 + int(rng.integers(24)), size=float(rng.uniform(.08, .4))))
-    if rng.random() < 1/45: out.append(dict(kind="market_crash", coin=-1, hour=day*24 + int(rng.integers(24)), size=float(rng.uniform(.05, .1))))
+        kind = rng.choice(
+            ["pump", "crash", "volume", "stale", "glitch", "decouple", "depeg", "missing"]
+        )
+        pool = np.flatnonzero(
+            (coins.kind == "stable")
+            if kind == "depeg"
+            else coins.kind.isin(["alt", "major"]) & (coins.listed < day * 24)
+        )
+        out.append(
+            dict(
+                kind=kind,
+                coin=int(rng.choice(pool)),
+                hour=day * 24 + int(rng.integers(24)),
+                size=float(rng.uniform(0.08, 0.4)),
+            )
+        )
+    if rng.random() < 1 / 45:
+        out.append(
+            dict(
+                kind="market_crash",
+                coin=-1,
+                hour=day * 24 + int(rng.integers(24)),
+                size=float(rng.uniform(0.05, 0.1)),
+            )
+        )
     return out
 
+
 # %% ../nbs/01_simulate.ipynb #06aa6d7c
-def _price_path(kind:str, size:float)->np.ndarray:
+def _price_path(kind: str, size: float) -> np.ndarray:
     "What an event of `kind` adds to the log-price, hour by hour; the last value stays."
-    up = lambda total, back, n: np.r_[total/2, total, total*(1 - (1 - back)*(1 - np.exp(-np.arange(1, n)/4)))]
-    return dict(pump=up(size, .5, 13), crash=up(-size, .6, 25), market_crash=np.r_[-size/2, -size],
-                glitch=np.r_[size, 0], decouple=np.linspace(0, size, 13)[1:], depeg=np.r_[np.full(8, -size/6), 0]).get(kind, np.zeros(1))
+    up = lambda total, back, n: np.r_[
+        total / 2, total, total * (1 - (1 - back) * (1 - np.exp(-np.arange(1, n) / 4)))
+    ]
+    return dict(
+        pump=up(size, 0.5, 13),
+        crash=up(-size, 0.6, 25),
+        market_crash=np.r_[-size / 2, -size],
+        glitch=np.r_[size, 0],
+        decouple=np.linspace(0, size, 13)[1:],
+        depeg=np.r_[np.full(8, -size / 6), 0],
+    ).get(kind, np.zeros(1))
+
 
 # %% ../nbs/01_simulate.ipynb #a49a3cef
-def _apply(e:dict, x:np.ndarray, v:np.ndarray, beta:np.ndarray)->None:
+def _apply(e: dict, x: np.ndarray, v: np.ndarray, beta: np.ndarray) -> None:
     "Write one event into log-prices `x` and hourly volumes `v`, in place."
     h, c, path = e["hour"], e["coin"], _price_path(e["kind"], e["size"])
-    if c < 0: x[h:] += np.r_[path, np.full(max(0, len(x) - h - len(path)), path[-1])][:len(x) - h, None]*beta; return
-    x[h:h + len(path), c] += path[:len(x) - h]
-    x[h + len(path):, c] += path[-1]
-    if e["kind"] in ("pump", "crash"): v[h:h + 6, c] *= 1 + 20*e["size"]
-    if e["kind"] == "volume": v[h:h + 6, c] *= 1 + 60*e["size"]
+    if c < 0:
+        x[h:] += (
+            np.r_[path, np.full(max(0, len(x) - h - len(path)), path[-1])][: len(x) - h, None]
+            * beta
+        )
+        return
+    x[h : h + len(path), c] += path[: len(x) - h]
+    x[h + len(path) :, c] += path[-1]
+    if e["kind"] in ("pump", "crash"):
+        v[h : h + 6, c] *= 1 + 20 * e["size"]
+    if e["kind"] == "volume":
+        v[h : h + 6, c] *= 1 + 60 * e["size"]
+
 
 # %% ../nbs/01_simulate.ipynb #c5dc6642
 class Market:
     "A simulated market: a pure function of seed and time."
-    def __init__(self,
-        coins:int=250,                # number of coins
-        *, seed:int=42,
-        start:str="2026-01-01",       # first hour, UTC; nothing exists before
-        events_per_day:float=3.,      # planted events a day
-        planted:tuple[dict, ...]=(),  # events of one's own besides: kind, coin (rank), hour (since the start), size
-    ):
-        self.start, self.seed, self.rate, self.own = pd.Timestamp(start, tz="UTC"), seed, events_per_day, list(planted)
-        self.coins, self._days, self._lock = make_coins(coins, seed=seed, start=self.start), 0, threading.Lock()
 
-    def _hour(self, at:pd.Timestamp)->float:
+    def __init__(
+        self,
+        coins: int = 250,  # number of coins
+        *,
+        seed: int = 42,
+        start: str = "2026-01-01",  # first hour, UTC; nothing exists before
+        events_per_day: float = 3.0,  # planted events a day
+        planted: tuple[
+            dict, ...
+        ] = (),  # events of one's own besides: kind, coin (rank), hour (since the start), size
+    ):
+        self.start, self.seed, self.rate, self.own = (
+            pd.Timestamp(start, tz="UTC"),
+            seed,
+            events_per_day,
+            list(planted),
+        )
+        self.coins, self._days, self._lock = (
+            make_coins(coins, seed=seed, start=self.start),
+            0,
+            threading.Lock(),
+        )
+
+    def _hour(self, at: pd.Timestamp) -> float:
         "Hours since the start; makes sure that the market reaches that far."
-        h = (pd.Timestamp(at) - self.start)/pd.Timedelta("1h")
-        if h < 0: raise ValueError(f"the simulated market starts at {self.start:%Y-%m-%d}; {at} is before that.")
+        h = (pd.Timestamp(at) - self.start) / pd.Timedelta("1h")
+        if h < 0:
+            raise ValueError(
+                f"the simulated market starts at {self.start:%Y-%m-%d}; {at} is before that."
+            )
         with self._lock:
-            if h + 2 > self._days*24: self._draw(int(h//24) + 30)
+            if h + 2 > self._days * 24:
+                self._draw(int(h // 24) + 30)
         return h
 
-    def _draw(self, days:int)->None:
+    def _draw(self, days: int) -> None:
         "Draw the market for `days` days."
         t4, nv, nn = _shocks(self.seed, days, len(self.coins) + 7)
         x = _log_prices(self.coins, t4, nv)
         v = _hourly_volumes(self.coins, x, nn)
-        self._planted = [e for d in range(2, days) for e in _plant(self.coins, self.seed, d, self.rate)] + self.own
-        for e in self._planted: _apply(e, x, v, self.coins.beta.values)
+        self._planted = [
+            e for d in range(2, days) for e in _plant(self.coins, self.seed, d, self.rate)
+        ] + self.own
+        for e in self._planted:
+            _apply(e, x, v, self.coins.beta.values)
         self._prices, self._volumes, self._days = *self._freeze(x, v), days
         self._ath = np.maximum(np.maximum.accumulate(self._prices, 0), self.coins.ath.values)
-        self._atl = np.minimum(np.minimum.accumulate(self._prices, 0), self.coins.price.values/3)
+        self._atl = np.minimum(np.minimum.accumulate(self._prices, 0), self.coins.price.values / 3)
 
-    def _freeze(self, x:np.ndarray, v:np.ndarray)->tuple[np.ndarray, np.ndarray]:
+    def _freeze(self, x: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         "Prices and 24 h volumes, held still where a coin did not trade or its feed is stale; sets `_seen`, the hour each value is of."
         held = np.random.default_rng([self.seed, 17]).random(x.shape) < self.coins.sticky.values
         stale = np.zeros_like(held)
         for e in self._planted:
-            if e["kind"] == "stale": stale[e["hour"]:e["hour"] + 8, e["coin"]] = True
+            if e["kind"] == "stale":
+                stale[e["hour"] : e["hour"] + 8, e["coin"]] = True
         hours = np.arange(len(x))[:, None]
         last = lambda hold: np.maximum.accumulate(np.where(hold, 0, hours), 0)
         cum = np.cumsum(v, 0)
         v24 = cum - np.r_[np.zeros_like(cum[:24]), cum[:-24]]
         self._seen = last(stale)
-        return np.take_along_axis(np.exp(x), last(held | stale), 0), np.take_along_axis(v24, self._seen, 0)
+        return np.take_along_axis(np.exp(x), last(held | stale), 0), np.take_along_axis(
+            v24, self._seen, 0
+        )
+
 
 # %% ../nbs/01_simulate.ipynb #8b1108b3
 def planted_events(
-    m:Market,
-    start:pd.Timestamp,   # first moment of interest
-    end:pd.Timestamp      # last moment
-)->pd.DataFrame:          # kind, coin_id, start, end, size (log-price units, or a strength for kinds without a price move)
+    m: Market,
+    start: pd.Timestamp,  # first moment of interest
+    end: pd.Timestamp,  # last moment
+) -> pd.DataFrame:  # kind, coin_id, start, end, size (log-price units, or a strength for kinds without a price move)
     "The planted events of `m` that begin within [start, end]."
     m._hour(end)
     e = pd.DataFrame(m._planted, columns=["kind", "coin", "hour", "size"])
     e["coin_id"] = e.coin.map(m.coins.coin_id).fillna("")
     e["start"] = m.start + pd.to_timedelta(e.hour, unit="h")
     e["end"] = e.start + pd.to_timedelta(e.kind.map(EVENT_HOURS), unit="h")
-    return e.loc[e.start.between(start, end), ["kind", "coin_id", "start", "end", "size"]].sort_values("start", ignore_index=True)
+    return e.loc[
+        e.start.between(start, end), ["kind", "coin_id", "start", "end", "size"]
+    ].sort_values("start", ignore_index=True)
+
 
 # %% ../nbs/01_simulate.ipynb #376c1275
 WINDOWS = {"1h": 1, "24h": 24, "7d": 168, "14d": 336, "30d": 720, "200d": 4800, "1y": 8760}  # hours
 
-def _round(x:np.ndarray)->np.ndarray:
+
+def _round(x: np.ndarray) -> np.ndarray:
     "As CoinGecko shows prices: whole dollars above 10,000, otherwise about six significant digits."
-    digits = np.where(x >= 1e4, 0, np.where(x >= 10, 2, np.where(x >= 1, 3, 5 - np.floor(np.log10(np.maximum(x, 1e-12))))))
-    return np.round(x*10.**digits)/10.**digits
+    digits = np.where(
+        x >= 1e4,
+        0,
+        np.where(x >= 10, 2, np.where(x >= 1, 3, 5 - np.floor(np.log10(np.maximum(x, 1e-12))))),
+    )
+    return np.round(x * 10.0**digits) / 10.0**digits
+
 
 # %% ../nbs/01_simulate.ipynb #418ea4ed
 @dataclass(frozen=True)
 class _Moment:
     "The market at one moment: arrays over coins, NaN where a coin did not exist yet."
-    m:Market
-    at:pd.Timestamp
 
-    def __post_init__(self): self.m._hour(self.at)   # the market must reach this far
+    m: Market
+    at: pd.Timestamp
+
+    def __post_init__(self):
+        self.m._hour(self.at)  # the market must reach this far
 
     @cached_property
-    def h(self)->float: return self.m._hour(self.at)
+    def h(self) -> float:
+        return self.m._hour(self.at)
 
-    def _at(self, a:np.ndarray, hours_ago:float=0)->np.ndarray:
+    def _at(self, a: np.ndarray, hours_ago: float = 0) -> np.ndarray:
         "Row of `a` at this moment less `hours_ago`, log-linear between two hours."
         h = self.h - hours_ago
-        if h < 0: return np.full(a.shape[1], np.nan)
+        if h < 0:
+            return np.full(a.shape[1], np.nan)
         i, w = int(h), h - int(h)
-        return np.where((a[i] == a[i + 1]) | (w == 0), a[i], np.exp((1 - w)*np.log(a[i]) + w*np.log(a[i + 1])))
+        return np.where(
+            (a[i] == a[i + 1]) | (w == 0),
+            a[i],
+            np.exp((1 - w) * np.log(a[i]) + w * np.log(a[i + 1])),
+        )
 
-    def change(self, hours:float)->np.ndarray:
+    def change(self, hours: float) -> np.ndarray:
         "Percent change of the price over `hours`; NaN for a coin listed later than that."
         young = self.m.coins.listed.values > self.h - hours
-        return np.where(young, np.nan, 100*(self.price/_round(self._at(self.m._prices, hours)) - 1))
+        return np.where(
+            young, np.nan, 100 * (self.price / _round(self._at(self.m._prices, hours)) - 1)
+        )
 
     @cached_property
-    def price(self)->np.ndarray: return _round(self._at(self.m._prices))
+    def price(self) -> np.ndarray:
+        return _round(self._at(self.m._prices))
+
     @cached_property
-    def updated(self)->np.ndarray:
+    def updated(self) -> np.ndarray:
         "Hours since the start at which each coin was last updated; a stale feed stays behind."
         seen = self.m._seen[int(self.h)]
         return np.where(seen == int(self.h), self.h, seen.astype(float))
 
+
 # %% ../nbs/01_simulate.ipynb #239175f9
-def _frame(m:Market, at:pd.Timestamp, windows:list[str])->pd.DataFrame:
+def _frame(m: Market, at: pd.Timestamp, windows: list[str]) -> pd.DataFrame:
     "All listed coins at `at` as `/coins/markets` describes them, biggest first."
     s, c = _Moment(m, at), m.coins
     p, ath, atl = s.price, _round(s._at(m._ath)), _round(s._at(m._atl))
-    day = m._prices[max(0, int(s.h) - 23):int(s.h) + 1]
-    cap, ch, stamp = np.round(p*c.supply), s.change(24), lambda h: (m.start + pd.to_timedelta(h, unit="h")).strftime("%Y-%m-%dT%H:%M:%S.000Z")
-    f = pd.DataFrame(dict(id=c.coin_id, symbol=c.symbol, name=c.name, image="", current_price=p, market_cap=cap, market_cap_rank=0,
-        fully_diluted_valuation=np.where(c.max_supply, np.round(cap*1.1), np.nan), total_volume=np.round(s._at(m._volumes)),
-        high_24h=_round(day.max(0)), low_24h=_round(day.min(0)), price_change_24h=p - p/(1 + ch/100), price_change_percentage_24h=ch.round(5),
-        market_cap_change_24h=np.round(cap - cap/(1 + ch/100)), market_cap_change_percentage_24h=ch.round(5), circulating_supply=c.supply.round(),
-        total_supply=c.supply.round(), max_supply=np.where(c.max_supply, np.round(c.supply*1.1), np.nan), ath=ath, ath_change_percentage=(100*(p/ath - 1)).round(5),
-        ath_date=stamp(np.argmax(m._prices[:int(s.h) + 1], 0)), atl=atl, atl_change_percentage=(100*(p/atl - 1)).round(5), atl_date=stamp(0),
-        roi=None, last_updated=stamp(s.updated)))
-    for w in windows: f[f"price_change_percentage_{w}_in_currency"] = s.change(WINDOWS[w])
+    day = m._prices[max(0, int(s.h) - 23) : int(s.h) + 1]
+    cap, ch, stamp = (
+        np.round(p * c.supply),
+        s.change(24),
+        lambda h: (m.start + pd.to_timedelta(h, unit="h")).strftime("%Y-%m-%dT%H:%M:%S.000Z"),
+    )
+    f = pd.DataFrame(
+        dict(
+            id=c.coin_id,
+            symbol=c.symbol,
+            name=c.name,
+            image="",
+            current_price=p,
+            market_cap=cap,
+            market_cap_rank=0,
+            fully_diluted_valuation=np.where(c.max_supply, np.round(cap * 1.1), np.nan),
+            total_volume=np.round(s._at(m._volumes)),
+            high_24h=_round(day.max(0)),
+            low_24h=_round(day.min(0)),
+            price_change_24h=p - p / (1 + ch / 100),
+            price_change_percentage_24h=ch.round(5),
+            market_cap_change_24h=np.round(cap - cap / (1 + ch / 100)),
+            market_cap_change_percentage_24h=ch.round(5),
+            circulating_supply=c.supply.round(),
+            total_supply=c.supply.round(),
+            max_supply=np.where(c.max_supply, np.round(c.supply * 1.1), np.nan),
+            ath=ath,
+            ath_change_percentage=(100 * (p / ath - 1)).round(5),
+            ath_date=stamp(np.argmax(m._prices[: int(s.h) + 1], 0)),
+            atl=atl,
+            atl_change_percentage=(100 * (p / atl - 1)).round(5),
+            atl_date=stamp(0),
+            roi=None,
+            last_updated=stamp(s.updated),
+        )
+    )
+    for w in windows:
+        f[f"price_change_percentage_{w}_in_currency"] = s.change(WINDOWS[w])
     f = f[(c.listed <= s.h).values].sort_values("market_cap", ascending=False)
     return f.assign(market_cap_rank=np.arange(1, len(f) + 1))
+
 
 # %% ../nbs/01_simulate.ipynb #f12139fe
 _NULLED = ["market_cap", "total_volume", "price_change_percentage_24h", "ath_change_percentage"]
 
-def _missing_now(m:Market, h:float)->list[str]:
-    "Ids of coins whose fields are planted as missing at hour `h`."
-    return [m.coins.coin_id[e["coin"]] for e in m._planted if e["kind"] == "missing" and e["hour"] <= h < e["hour"] + 3]
 
-def _rows(f:pd.DataFrame)->list[dict]:
+def _missing_now(m: Market, h: float) -> list[str]:
+    "Ids of coins whose fields are planted as missing at hour `h`."
+    return [
+        m.coins.coin_id[e["coin"]]
+        for e in m._planted
+        if e["kind"] == "missing" and e["hour"] <= h < e["hour"] + 3
+    ]
+
+
+def _rows(f: pd.DataFrame) -> list[dict]:
     "Records with None for NaN, as JSON wants them."
     columns = [[None if x is None or x != x else x for x in f[c].tolist()] for c in f]
     return [dict(zip(f.columns, values)) for values in zip(*columns)]
 
+
 # %% ../nbs/01_simulate.ipynb #282aec75
 def markets(
-    m:Market,
-    at:pd.Timestamp,             # the moment of the snapshot
-    *, per_page:int=100,         # 1..250
-    page:int=1,
-    sparkline:bool=False,        # add about 168 hourly prices per coin
-    windows:tuple[str, ...]=(),  # of `WINDOWS`: changes to add
-    ids:list[str]|None=None      # only these coins
-)->list[dict]:                   # the JSON array of /coins/markets
+    m: Market,
+    at: pd.Timestamp,  # the moment of the snapshot
+    *,
+    per_page: int = 100,  # 1..250
+    page: int = 1,
+    sparkline: bool = False,  # add about 168 hourly prices per coin
+    windows: tuple[str, ...] = (),  # of `WINDOWS`: changes to add
+    ids: list[str] | None = None,  # only these coins
+) -> list[dict]:  # the JSON array of /coins/markets
     "One page of `/coins/markets` at the moment `at`."
     f = _frame(m, at, list(windows))
-    if ids: f = f[f.id.isin(ids)]
-    f = f.iloc[(page - 1)*per_page:page*per_page]
+    if ids:
+        f = f[f.id.isin(ids)]
+    f = f.iloc[(page - 1) * per_page : page * per_page]
     f.loc[f.id.isin(_missing_now(m, m._hour(at))), _NULLED] = np.nan
     rows, h = _rows(f), int(m._hour(at))
     if sparkline:
-        for r, i in zip(rows, f.index): r["sparkline_in_7d"] = {"price": m._prices[max(0, h - 167, m.coins.listed[i]):h + 1, i].tolist()}
+        for r, i in zip(rows, f.index):
+            r["sparkline_in_7d"] = {
+                "price": m._prices[max(0, h - 167, m.coins.listed[i]) : h + 1, i].tolist()
+            }
     return rows
+
 
 # %% ../nbs/01_simulate.ipynb #0263006a
 def market_chart(
-    m:Market,
-    coin_id:str,
-    at:pd.Timestamp,  # end of the chart
-    *, days:float     # length
-)->dict|None:         # {"prices":[[ms, usd]…], "market_caps":…, "total_volumes":…}; None for an unknown coin
+    m: Market,
+    coin_id: str,
+    at: pd.Timestamp,  # end of the chart
+    *,
+    days: float,  # length
+) -> (
+    dict | None
+):  # {"prices":[[ms, usd]…], "market_caps":…, "total_volumes":…}; None for an unknown coin
     "History of one coin up to `at`."
     hit = m.coins.index[m.coins.coin_id == coin_id]
-    if not len(hit): return None
+    if not len(hit):
+        return None
     i, step = hit[0], pd.Timedelta("5min" if days <= 1 else "1h" if days <= 90 else "1D")
     first = max(at - pd.Timedelta(days=days), m.start, m.coins.listed_at[i])
-    times = pd.date_range(first.ceil(step), at.floor(step), freq=step).append(pd.DatetimeIndex([at])).unique()
+    times = (
+        pd.date_range(first.ceil(step), at.floor(step), freq=step)
+        .append(pd.DatetimeIndex([at]))
+        .unique()
+    )
     s = [_Moment(m, t) for t in times]
-    series = dict(prices=[z.price[i] for z in s], market_caps=[np.round(z.price[i]*m.coins.supply[i]) for z in s], total_volumes=[np.round(z._at(m._volumes)[i]) for z in s])
-    ms = [int(t.timestamp()*1000) for t in times]
+    series = dict(
+        prices=[z.price[i] for z in s],
+        market_caps=[np.round(z.price[i] * m.coins.supply[i]) for z in s],
+        total_volumes=[np.round(z._at(m._volumes)[i]) for z in s],
+    )
+    ms = [int(t.timestamp() * 1000) for t in times]
     return {k: [[t, float(x)] for t, x in zip(ms, v)] for k, v in series.items()}
+
 
 # %% ../nbs/01_simulate.ipynb #4996f6d8
 class Clock:
     "A wall clock that can be moved and sped up."
-    def __init__(self): self.set(None)
-    def set(self, now:pd.Timestamp|str|None, rate:float=1.)->None:
+
+    def __init__(self):
+        self.set(None)
+
+    def set(self, now: pd.Timestamp | str | None, rate: float = 1.0) -> None:
         "Jump to `now` (None: the true time) and go on at `rate` seconds per second."
         self._t0, self._rate = time.monotonic(), rate
         self._now = pd.Timestamp.now("UTC") if now is None else pd.to_datetime(now, utc=True)
-    def now(self)->pd.Timestamp: return self._now + pd.Timedelta(seconds=(time.monotonic() - self._t0)*self._rate)
+
+    def now(self) -> pd.Timestamp:
+        return self._now + pd.Timedelta(seconds=(time.monotonic() - self._t0) * self._rate)
+
 
 # %% ../nbs/01_simulate.ipynb #06844506
-FAULTS = {"429": (429, json.dumps({"status": {"error_code": 429, "error_message": "You've exceeded the Rate Limit."}})),
-          "nested": (429, json.dumps({"error": {"status": {"timestamp": "", "error_code": 429, "error_message": "Too many requests."}}})),
-          "1015": (429, "error code: 1015"), "503": (503, json.dumps({"status": {"error_code": 503, "error_message": "Service unavailable."}})),
-          "cloudflare": (200, "<!DOCTYPE html><html><title>Just a moment...</title></html>"),
-          "10002": (401, json.dumps({"status": {"error_code": 10002, "error_message": "API Key Missing"}})),
-          "10012": (401, json.dumps({"error": {"status": {"error_code": 10012, "error_message": "Your request exceeds the allowed time range."}}})),
-          "truncated": None, "empty": (200, "[]"), "short": None, "stall": None, "drop": None}
+FAULTS = {
+    "429": (
+        429,
+        json.dumps(
+            {"status": {"error_code": 429, "error_message": "You've exceeded the Rate Limit."}}
+        ),
+    ),
+    "nested": (
+        429,
+        json.dumps(
+            {
+                "error": {
+                    "status": {
+                        "timestamp": "",
+                        "error_code": 429,
+                        "error_message": "Too many requests.",
+                    }
+                }
+            }
+        ),
+    ),
+    "1015": (429, "error code: 1015"),
+    "503": (
+        503,
+        json.dumps({"status": {"error_code": 503, "error_message": "Service unavailable."}}),
+    ),
+    "cloudflare": (200, "<!DOCTYPE html><html><title>Just a moment...</title></html>"),
+    "10002": (
+        401,
+        json.dumps({"status": {"error_code": 10002, "error_message": "API Key Missing"}}),
+    ),
+    "10012": (
+        401,
+        json.dumps(
+            {
+                "error": {
+                    "status": {
+                        "error_code": 10012,
+                        "error_message": "Your request exceeds the allowed time range.",
+                    }
+                }
+            }
+        ),
+    ),
+    "truncated": None,
+    "empty": (200, "[]"),
+    "short": None,
+    "stall": None,
+    "drop": None,
+}
+
 
 # %% ../nbs/01_simulate.ipynb #23d65556
 class MarketServer:
     "State of the loopback server: market, clock, and the faults of the next answers."
-    def __init__(self, market:Market):
+
+    def __init__(self, market: Market):
         self.market, self.clock, self.requests = market, Clock(), 0
-        self._faults:list[tuple[str, float]] = []
-    def fault(self,
-        kind:str,           # a key of `FAULTS`
-        times:int=1,        # how many answers are bad
-        seconds:float=0,    # `Retry-After` of 429, or how long `stall` waits
-    )->None:
+        self._faults: list[tuple[str, float]] = []
+
+    def fault(
+        self,
+        kind: str,  # a key of `FAULTS`
+        times: int = 1,  # how many answers are bad
+        seconds: float = 0,  # `Retry-After` of 429, or how long `stall` waits
+    ) -> None:
         "Make the next `times` answers bad."
-        if kind not in FAULTS: raise ValueError(f"unknown fault {kind!r}; one of {', '.join(FAULTS)}.")
-        self._faults += [(kind, seconds)]*times
-    def next_fault(self)->tuple[str, float]|None: return self._faults.pop(0) if self._faults else None
+        if kind not in FAULTS:
+            raise ValueError(f"unknown fault {kind!r}; one of {', '.join(FAULTS)}.")
+        self._faults += [(kind, seconds)] * times
+
+    def next_fault(self) -> tuple[str, float] | None:
+        return self._faults.pop(0) if self._faults else None
+
 
 # %% ../nbs/01_simulate.ipynb #802e5aa7
-def _query(q)->dict:
+def _query(q) -> dict:
     "Checked query of /coins/markets; only lower-case `true` is true, as at CoinGecko."
     windows = [w for w in q.get("price_change_percentage", "").split(",") if w in WINDOWS]
     ids = [i for i in q.get("ids", "").split(",") if i]
-    return dict(per_page=min(int(q.get("per_page", 100)), 250), page=int(q.get("page", 1)), sparkline=q.get("sparkline") == "true", windows=windows, ids=ids or None)
+    return dict(
+        per_page=min(int(q.get("per_page", 100)), 250),
+        page=int(q.get("page", 1)),
+        sparkline=q.get("sparkline") == "true",
+        windows=windows,
+        ids=ids or None,
+    )
+
 
 # %% ../nbs/01_simulate.ipynb #1457e212
-async def _bad(kind:str, seconds:float, body:str):
+async def _bad(kind: str, seconds: float, body: str):
     "The bad answer `kind` in place of `body`."
     from starlette.responses import Response
-    if kind == "drop": return Response(body[:9], headers={"content-length": str(len(body))})   # the server closes a connection that breaks off
-    if kind == "stall": await asyncio.sleep(seconds); return Response(body, media_type="application/json")
-    if kind == "truncated": return Response(body[:len(body)//2], media_type="application/json")
-    if kind == "short": return Response(json.dumps(json.loads(body)[:1]), media_type="application/json")
+
+    if kind == "drop":
+        return Response(
+            body[:9], headers={"content-length": str(len(body))}
+        )  # the server closes a connection that breaks off
+    if kind == "stall":
+        await asyncio.sleep(seconds)
+        return Response(body, media_type="application/json")
+    if kind == "truncated":
+        return Response(body[: len(body) // 2], media_type="application/json")
+    if kind == "short":
+        return Response(json.dumps(json.loads(body)[:1]), media_type="application/json")
     status, text = FAULTS[kind]
-    return Response(text, status, {"Retry-After": f"{seconds:g}"} if status == 429 and seconds else {}, media_type="text/html" if text.startswith("<") else "application/json")
+    return Response(
+        text,
+        status,
+        {"Retry-After": f"{seconds:g}"} if status == 429 and seconds else {},
+        media_type="text/html" if text.startswith("<") else "application/json",
+    )
+
 
 # %% ../nbs/01_simulate.ipynb #7ebc7191
-def market_app(
-    server:MarketServer
-):                       # an ASGI app
+def market_app(server: MarketServer):  # an ASGI app
     "CoinGecko's wire format over `server`."
     from starlette.applications import Starlette
     from starlette.concurrency import run_in_threadpool
@@ -361,44 +640,122 @@ def market_app(
 
     async def answer(request, data):
         server.requests += 1
-        if not request.headers.get("user-agent"): return JSONResponse({"status": {"error_code": 403, "error_message": "Please add a descriptive User-Agent to your request"}}, 403)
+        if not request.headers.get("user-agent"):
+            return JSONResponse(
+                {
+                    "status": {
+                        "error_code": 403,
+                        "error_message": "Please add a descriptive User-Agent to your request",
+                    }
+                },
+                403,
+            )
         body = json.dumps(await run_in_threadpool(data), allow_nan=False)
-        return await _bad(*f, body) if (f := server.next_fault()) else Response(body, media_type="application/json")
+        return (
+            await _bad(*f, body)
+            if (f := server.next_fault())
+            else Response(body, media_type="application/json")
+        )
+
     async def coins_markets(r):
-        if not r.query_params.get("vs_currency"): return JSONResponse({"error": "Missing parameter vs_currency"}, 422)
-        return await answer(r, lambda: markets(server.market, server.clock.now(), **_query(r.query_params)))
+        if not r.query_params.get("vs_currency"):
+            return JSONResponse({"error": "Missing parameter vs_currency"}, 422)
+        return await answer(
+            r, lambda: markets(server.market, server.clock.now(), **_query(r.query_params))
+        )
+
     async def chart(r):
-        c = await run_in_threadpool(market_chart, server.market, r.path_params["id"], server.clock.now(), days=float(r.query_params.get("days", 1).replace("max", "365")))
+        c = await run_in_threadpool(
+            market_chart,
+            server.market,
+            r.path_params["id"],
+            server.clock.now(),
+            days=float(r.query_params.get("days", 1).replace("max", "365")),
+        )
         return await answer(r, lambda: c) if c else JSONResponse({"error": "coin not found"}, 404)
+
     async def chart_range(r):
         a, b = (pd.Timestamp(float(r.query_params[k]), unit="s", tz="UTC") for k in ("from", "to"))
-        c = await run_in_threadpool(market_chart, server.market, r.path_params["id"], min(b, server.clock.now()), days=(b - a)/pd.Timedelta("1D"))
+        c = await run_in_threadpool(
+            market_chart,
+            server.market,
+            r.path_params["id"],
+            min(b, server.clock.now()),
+            days=(b - a) / pd.Timedelta("1D"),
+        )
         return await answer(r, lambda: c) if c else JSONResponse({"error": "coin not found"}, 404)
+
     async def key(r):
-        if not r.headers.get("x-cg-pro-api-key"): return JSONResponse({"status": {"error_code": 10002, "error_message": "API Key Missing"}}, 401)
-        return await answer(r, lambda: dict(plan="Basic", rate_limit_request_per_minute=250, monthly_call_credit=100_000, current_total_monthly_calls=server.requests, current_remaining_monthly_calls=100_000 - server.requests))
-    async def ping(r): return await answer(r, lambda: {"gecko_says": "(V3) To the Moon!"})
-    async def clock(r): b = await r.json(); server.clock.set(b.get("now"), b.get("rate", 1.)); return JSONResponse({"now": str(server.clock.now())})
-    async def fault(r): server.fault(**await r.json()); return JSONResponse({"waiting": len(server._faults)})
+        if not r.headers.get("x-cg-pro-api-key"):
+            return JSONResponse(
+                {"status": {"error_code": 10002, "error_message": "API Key Missing"}}, 401
+            )
+        return await answer(
+            r,
+            lambda: dict(
+                plan="Basic",
+                rate_limit_request_per_minute=250,
+                monthly_call_credit=100_000,
+                current_total_monthly_calls=server.requests,
+                current_remaining_monthly_calls=100_000 - server.requests,
+            ),
+        )
+
+    async def ping(r):
+        return await answer(r, lambda: {"gecko_says": "(V3) To the Moon!"})
+
+    async def clock(r):
+        b = await r.json()
+        server.clock.set(b.get("now"), b.get("rate", 1.0))
+        return JSONResponse({"now": str(server.clock.now())})
+
+    async def fault(r):
+        server.fault(**await r.json())
+        return JSONResponse({"waiting": len(server._faults)})
+
     api = "/api/v3"
-    return Starlette(routes=[Route(f"{api}/ping", ping), Route(f"{api}/coins/markets", coins_markets), Route(f"{api}/coins/{{id}}/market_chart", chart),
-                             Route(f"{api}/coins/{{id}}/market_chart/range", chart_range), Route(f"{api}/key", key),
-                             Route("/_control/clock", clock, methods=["POST"]), Route("/_control/fault", fault, methods=["POST"])])
+    return Starlette(
+        routes=[
+            Route(f"{api}/ping", ping),
+            Route(f"{api}/coins/markets", coins_markets),
+            Route(f"{api}/coins/{{id}}/market_chart", chart),
+            Route(f"{api}/coins/{{id}}/market_chart/range", chart_range),
+            Route(f"{api}/key", key),
+            Route("/_control/clock", clock, methods=["POST"]),
+            Route("/_control/fault", fault, methods=["POST"]),
+        ]
+    )
+
 
 # %% ../nbs/01_simulate.ipynb #c4777a6a
 @contextmanager
 def serve_market(
-    market:Market,
-    *, host:str="127.0.0.1",
-    port:int=0,             # 0 = any free port
-)->Iterator[tuple[str, MarketServer]]: # base URL for `COINGECKO_URL`, and the server with its clock and faults
+    market: Market,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,  # 0 = any free port
+) -> Iterator[
+    tuple[str, MarketServer]
+]:  # base URL for `COINGECKO_URL`, and the server with its clock and faults
     "Run the market on a loopback socket for as long as the `with` block lasts."
     import uvicorn
+
     server = MarketServer(market)
-    u = uvicorn.Server(uvicorn.Config(market_app(server), host=host, port=port, log_level="critical", lifespan="off"))
-    t = threading.Thread(target=u.run, daemon=True, name="simulated-market"); t.start()
+    u = uvicorn.Server(
+        uvicorn.Config(
+            market_app(server), host=host, port=port, log_level="critical", lifespan="off"
+        )
+    )
+    t = threading.Thread(target=u.run, daemon=True, name="simulated-market")
+    t.start()
     while not u.started:
-        if not t.is_alive(): raise OSError(f"the simulated market could not listen on {host}:{port}; choose another port.")
-        time.sleep(.01)
-    try: yield f"http://{host}:{u.servers[0].sockets[0].getsockname()[1]}/api/v3", server
-    finally: u.should_exit = True; t.join(10)
+        if not t.is_alive():
+            raise OSError(
+                f"the simulated market could not listen on {host}:{port}; choose another port."
+            )
+        time.sleep(0.01)
+    try:
+        yield f"http://{host}:{u.servers[0].sockets[0].getsockname()[1]}/api/v3", server
+    finally:
+        u.should_exit = True
+        t.join(10)

@@ -13,208 +13,441 @@ from scipy.signal import lfilter
 from .simulate import FAULTS, Clock, _bad
 
 # %% auto #0
-__all__ = ['PRODUCTS', 'BURSTS', 'FEED_FAULTS', 'Tape', 'trades', 'trades_below', 'planted_bursts', 'TradeServer',
-           'match_message', 'trade_app', 'serve_trades']
+__all__ = [
+    "PRODUCTS",
+    "BURSTS",
+    "FEED_FAULTS",
+    "Tape",
+    "trades",
+    "trades_below",
+    "planted_bursts",
+    "TradeServer",
+    "match_message",
+    "trade_app",
+    "serve_trades",
+]
 
 # %% ../nbs/01_simulate_trades.ipynb #4f6defa4
-PRODUCTS = {"BTC-USD": (64_000., 7.), "ETH-USD": (3_200., 4.), "SOL-USD": (150., 1.5), "DOGE-USD": (.12, .5)}   # price in USD and fills a second at the start
+PRODUCTS = {
+    "BTC-USD": (64_000.0, 7.0),
+    "ETH-USD": (3_200.0, 4.0),
+    "SOL-USD": (150.0, 1.5),
+    "DOGE-USD": (0.12, 0.5),
+}  # price in USD and fills a second at the start
 BURSTS = ("pump", "dump", "whale")
 
-def _day(product:str, seed:int, day:int, rate:float, bursts:float)->tuple[np.ndarray, np.ndarray, list[dict]]: # (1440,) log-returns, (1440,) numbers of fills, planted bursts
+
+def _day(
+    product: str, seed: int, day: int, rate: float, bursts: float
+) -> tuple[
+    np.ndarray, np.ndarray, list[dict]
+]:  # (1440,) log-returns, (1440,) numbers of fills, planted bursts
     "What happens to `product` in the minutes of one day."
     rng = np.random.default_rng([seed, zlib.crc32(product.encode()), day])
-    wave = np.exp(.35*np.cumsum(rng.standard_normal(24))/3 - .3).repeat(60)*(1 + .4*np.sin(np.arange(1440)/1440*2*np.pi))
-    r, n = .0004*wave**.5*rng.standard_t(4, 1440), rng.poisson(60*rate*wave)
+    wave = np.exp(0.35 * np.cumsum(rng.standard_normal(24)) / 3 - 0.3).repeat(60) * (
+        1 + 0.4 * np.sin(np.arange(1440) / 1440 * 2 * np.pi)
+    )
+    r, n = 0.0004 * wave**0.5 * rng.standard_t(4, 1440), rng.poisson(60 * rate * wave)
     planted = []
     for m in np.sort(rng.choice(1400, rng.poisson(bursts), replace=False)):
-        kind, size = BURSTS[rng.choice(3, p=(.45, .35, .2))], float(rng.uniform(.012, .05))
+        kind, size = BURSTS[rng.choice(3, p=(0.45, 0.35, 0.2))], float(rng.uniform(0.012, 0.05))
         up = -size if kind == "dump" else size
-        r[m] += up; r[m + 1:m + 21] -= up/40
-        if kind != "whale": n[m] += int(60*rate*4 + 150)
-        planted.append(dict(kind=kind, minute=day*1440 + int(m), size=size))
+        r[m] += up
+        r[m + 1 : m + 21] -= up / 40
+        if kind != "whale":
+            n[m] += int(60 * rate * 4 + 150)
+        planted.append(dict(kind=kind, minute=day * 1440 + int(m), size=size))
     return r, n, planted
+
 
 # %% ../nbs/01_simulate_trades.ipynb #938103f1
 class Tape:
     "Simulated trades: a pure function of seed, product and time."
-    def __init__(self,
-        products:tuple[str, ...]=("BTC-USD",), # any name; unknown ones trade at 10 USD, once in two seconds
-        *, seed:int=42,
-        start:str="2026-01-01",       # first minute, UTC
-        bursts_per_day:float=24.      # planted bursts of each product
-    ):
-        self.products, self.seed, self.start, self.bursts = tuple(products), seed, pd.Timestamp(start, tz="UTC"), bursts_per_day
-        self._drawn, self._lock, self._minute = {}, threading.Lock(), lru_cache(maxsize=4096)(self._trades_of)
 
-    def minute(self, at:pd.Timestamp)->int:
+    def __init__(
+        self,
+        products: tuple[str, ...] = (
+            "BTC-USD",
+        ),  # any name; unknown ones trade at 10 USD, once in two seconds
+        *,
+        seed: int = 42,
+        start: str = "2026-01-01",  # first minute, UTC
+        bursts_per_day: float = 24.0,  # planted bursts of each product
+    ):
+        self.products, self.seed, self.start, self.bursts = (
+            tuple(products),
+            seed,
+            pd.Timestamp(start, tz="UTC"),
+            bursts_per_day,
+        )
+        self._drawn, self._lock, self._minute = (
+            {},
+            threading.Lock(),
+            lru_cache(maxsize=4096)(self._trades_of),
+        )
+
+    def minute(self, at: pd.Timestamp) -> int:
         "The minute of the tape that `at` lies in."
-        m = int((pd.Timestamp(at) - self.start)//pd.Timedelta("1min"))
-        if m < 0: raise ValueError(f"the tape starts at {self.start:%Y-%m-%d}; {at} is before that.")
+        m = int((pd.Timestamp(at) - self.start) // pd.Timedelta("1min"))
+        if m < 0:
+            raise ValueError(f"the tape starts at {self.start:%Y-%m-%d}; {at} is before that.")
         return m
-    def _arrays(self, product:str, minute:int)->tuple[np.ndarray, np.ndarray, list[dict]]: # log-price and number of the first fill at the start of each minute, bursts
+
+    def _arrays(
+        self, product: str, minute: int
+    ) -> tuple[
+        np.ndarray, np.ndarray, list[dict]
+    ]:  # log-price and number of the first fill at the start of each minute, bursts
         "Minutes of `product` up to `minute`."
-        if product not in self.products: raise KeyError(product)
+        if product not in self.products:
+            raise KeyError(product)
         with self._lock:
             have = self._drawn.get(product)
             if have is None or len(have[1]) < minute + 2:
-                price, rate = PRODUCTS.get(product, (10., .5))
-                days = [_day(product, self.seed, d, rate, self.bursts) for d in range(minute//1440 + 3)]
+                price, rate = PRODUCTS.get(product, (10.0, 0.5))
+                days = [
+                    _day(product, self.seed, d, rate, self.bursts)
+                    for d in range(minute // 1440 + 3)
+                ]
                 r, n = (np.concatenate([d[i] for d in days]) for i in (0, 1))
-                self._drawn[product] = have = np.log(price) + np.r_[0, lfilter([1], [1, -1 + 1/4320], r)], 1_000_000 + np.r_[0, np.cumsum(n)], [e for d in days for e in d[2]]
+                self._drawn[product] = have = (
+                    np.log(price) + np.r_[0, lfilter([1], [1, -1 + 1 / 4320], r)],
+                    1_000_000 + np.r_[0, np.cumsum(n)],
+                    [e for d in days for e in d[2]],
+                )
             return have
 
-# %% ../nbs/01_simulate_trades.ipynb #cf4687df
-_ids = lambda rng, n: [f"{h[:8]}-{h[8:12]}-{h[12:16]}-{h[16:20]}-{h[20:]}" for h in (rng.bytes(16).hex() for _ in range(n))]
 
-def _orders(rng, n:int, kind:str|None)->tuple[np.ndarray, np.ndarray]: # (n,) number of the order of each fill; (orders,) seconds within the minute
+# %% ../nbs/01_simulate_trades.ipynb #cf4687df
+_ids = lambda rng, n: [
+    f"{h[:8]}-{h[8:12]}-{h[12:16]}-{h[16:20]}-{h[20:]}"
+    for h in (rng.bytes(16).hex() for _ in range(n))
+]
+
+
+def _orders(
+    rng, n: int, kind: str | None
+) -> tuple[
+    np.ndarray, np.ndarray
+]:  # (n,) number of the order of each fill; (orders,) seconds within the minute
     "Which fills belong together, and when each taker order came."
-    fills = np.minimum(rng.geometric(.7, n), 12)
+    fills = np.minimum(rng.geometric(0.7, n), 12)
     order = np.repeat(np.arange(n), fills)[:n]
     t = rng.uniform(0, 60, order[-1] + 1 if n else 0)
-    if kind in ("pump", "dump"): late = rng.random(len(t)) < .85; t[late] = 8 + rng.exponential(9, late.sum()).clip(0, 50)
+    if kind in ("pump", "dump"):
+        late = rng.random(len(t)) < 0.85
+        t[late] = 8 + rng.exponential(9, late.sum()).clip(0, 50)
     return order, np.sort(t)
 
-def _path(rng, t:np.ndarray, a:float, b:float, kind:str|None)->np.ndarray:
-    "Log-price at second `t` of a minute that goes from `a` to `b`: steadily, or with the burst that is in it."
-    share = (t > 20).astype(float) if kind == "whale" else np.clip((t - 8)/25, 0, 1)**.7 if kind else t/60
-    return a + (b - a)*share + .00008*rng.standard_normal(len(t))*np.sqrt(share*(1 - share) + .05)
 
-def _trades_of(self:Tape, product:str, minute:int)->pd.DataFrame:
+def _path(rng, t: np.ndarray, a: float, b: float, kind: str | None) -> np.ndarray:
+    "Log-price at second `t` of a minute that goes from `a` to `b`: steadily, or with the burst that is in it."
+    share = (
+        (t > 20).astype(float)
+        if kind == "whale"
+        else np.clip((t - 8) / 25, 0, 1) ** 0.7
+        if kind
+        else t / 60
+    )
+    return (
+        a
+        + (b - a) * share
+        + 0.00008 * rng.standard_normal(len(t)) * np.sqrt(share * (1 - share) + 0.05)
+    )
+
+
+def _trades_of(self: Tape, product: str, minute: int) -> pd.DataFrame:
     "All fills of one minute, in their order."
     logp, first, bursts = self._arrays(product, minute)
-    n, kind = int(first[minute + 1] - first[minute]), next((e["kind"] for e in bursts if e["minute"] == minute), None)
+    n, kind = (
+        int(first[minute + 1] - first[minute]),
+        next((e["kind"] for e in bursts if e["minute"] == minute), None),
+    )
     rng = np.random.default_rng([self.seed, zlib.crc32(product.encode()), 3, minute])
     order, t = _orders(rng, n, kind)
-    crowd = (kind is not None) & (t > 8) & (rng.random(len(t)) < .9)
-    buys = np.where(crowd, kind != "dump", rng.random(len(t)) < .5)
-    if kind == "whale": order, buys = np.where((t[order] > 20) & (t[order] < 26), max(0, int(np.searchsorted(t, 20))), order), buys | (np.arange(len(t)) == np.searchsorted(t, 20))
-    price = np.exp(_path(rng, t, logp[minute], logp[minute + 1], kind))[order]*(1 + .00005*np.where(buys[order], 1, -1))
+    crowd = (kind is not None) & (t > 8) & (rng.random(len(t)) < 0.9)
+    buys = np.where(crowd, kind != "dump", rng.random(len(t)) < 0.5)
+    if kind == "whale":
+        order, buys = (
+            np.where((t[order] > 20) & (t[order] < 26), max(0, int(np.searchsorted(t, 20))), order),
+            buys | (np.arange(len(t)) == np.searchsorted(t, 20)),
+        )
+    price = np.exp(_path(rng, t, logp[minute], logp[minute + 1], kind))[order] * (
+        1 + 0.00005 * np.where(buys[order], 1, -1)
+    )
     taker = np.array(_ids(rng, len(t)), object)
-    return pd.DataFrame(dict(product_id=product, trade_id=np.arange(first[minute], first[minute + 1]), ts=self.start + pd.Timedelta(minutes=minute) + pd.to_timedelta((t[order]*1e6).astype(np.int64), unit="us"),
-                             price=np.round(price, 2 if logp[0] > 3 else 6), size=np.round(rng.lognormal(-5, 1.5, n) + 1e-6, 8), side=np.where(buys[order], "sell", "buy"), maker_order_id=_ids(rng, n), taker_order_id=taker[order]))
+    return pd.DataFrame(
+        dict(
+            product_id=product,
+            trade_id=np.arange(first[minute], first[minute + 1]),
+            ts=self.start
+            + pd.Timedelta(minutes=minute)
+            + pd.to_timedelta((t[order] * 1e6).astype(np.int64), unit="us"),
+            price=np.round(price, 2 if logp[0] > 3 else 6),
+            size=np.round(rng.lognormal(-5, 1.5, n) + 1e-6, 8),
+            side=np.where(buys[order], "sell", "buy"),
+            maker_order_id=_ids(rng, n),
+            taker_order_id=taker[order],
+        )
+    )
+
+
 Tape._trades_of = _trades_of
+
 
 # %% ../nbs/01_simulate_trades.ipynb #a42f6e39
 def trades(
-    tape:Tape, product:str,
-    after:pd.Timestamp,    # exclusive
-    until:pd.Timestamp     # inclusive
-)->pd.DataFrame:           # product_id, trade_id, ts, price (USD), size (base currency), side (the maker's), maker_order_id, taker_order_id
+    tape: Tape,
+    product: str,
+    after: pd.Timestamp,  # exclusive
+    until: pd.Timestamp,  # inclusive
+) -> pd.DataFrame:  # product_id, trade_id, ts, price (USD), size (base currency), side (the maker's), maker_order_id, taker_order_id
     "The trades of a stretch of time, oldest first."
-    f = pd.concat([tape._minute(product, m) for m in range(tape.minute(after), tape.minute(until) + 1)], ignore_index=True)
+    f = pd.concat(
+        [tape._minute(product, m) for m in range(tape.minute(after), tape.minute(until) + 1)],
+        ignore_index=True,
+    )
     return f[(f.ts > after) & (f.ts <= until)].reset_index(drop=True)
 
+
 def trades_below(
-    tape:Tape, product:str,
-    below:int|None,        # trade_id, exclusive; None = the newest
-    now:pd.Timestamp,      # nothing is later than this
-    limit:int=1000
-)->pd.DataFrame:           # newest first
+    tape: Tape,
+    product: str,
+    below: int | None,  # trade_id, exclusive; None = the newest
+    now: pd.Timestamp,  # nothing is later than this
+    limit: int = 1000,
+) -> pd.DataFrame:  # newest first
     "A page of trades older than an id, as Coinbase's REST pages with `after=`."
     m, _, parts = tape.minute(now), tape._arrays(product, tape.minute(now)), []
-    if below is not None: m = min(m, int(np.searchsorted(tape._drawn[product][1], below, side="left")) - 1)
+    if below is not None:
+        m = min(m, int(np.searchsorted(tape._drawn[product][1], below, side="left")) - 1)
     while m >= 0 and sum(map(len, parts)) < limit:
         f = tape._minute(product, m)
-        parts.insert(0, f[(f.ts <= now) & (f.trade_id < (below or np.inf))]); m -= 1
+        parts.insert(0, f[(f.ts <= now) & (f.trade_id < (below or np.inf))])
+        m -= 1
     return pd.concat(parts).iloc[::-1].head(limit) if parts else tape._minute(product, 0).head(0)
 
-def planted_bursts(tape:Tape, product:str, start:pd.Timestamp, end:pd.Timestamp)->pd.DataFrame: # kind, product_id, start, size (log-price)
+
+def planted_bursts(
+    tape: Tape, product: str, start: pd.Timestamp, end: pd.Timestamp
+) -> pd.DataFrame:  # kind, product_id, start, size (log-price)
     "The bursts that were planted into a stretch of time."
     e = pd.DataFrame(tape._arrays(product, tape.minute(end))[2], columns=["kind", "minute", "size"])
     e = e.assign(product_id=product, start=tape.start + pd.to_timedelta(e.minute, unit="min"))
-    return e.loc[e.start.between(start, end), ["kind", "product_id", "start", "size"]].reset_index(drop=True)
+    return e.loc[e.start.between(start, end), ["kind", "product_id", "start", "size"]].reset_index(
+        drop=True
+    )
+
 
 # %% ../nbs/01_simulate_trades.ipynb #bde2d85b
-FEED_FAULTS = ("drop", "double", "reorder", "error", "garbage", "unknown", "zero", "stall", "disconnect")
+FEED_FAULTS = (
+    "drop",
+    "double",
+    "reorder",
+    "error",
+    "garbage",
+    "unknown",
+    "zero",
+    "stall",
+    "disconnect",
+)
+
 
 class TradeServer:
     "State of the loopback feed: tape, clock, and the faults to come."
-    def __init__(self, tape:Tape): self.tape, self.clock, self.requests, self.messages, self._faults = tape, Clock(), 0, 0, []
-    def fault(self, kind:str, times:int=1, seconds:float=0)->None:
+
+    def __init__(self, tape: Tape):
+        self.tape, self.clock, self.requests, self.messages, self._faults = tape, Clock(), 0, 0, []
+
+    def fault(self, kind: str, times: int = 1, seconds: float = 0) -> None:
         "Make the next `times` messages, or REST answers, bad."
-        if kind not in FEED_FAULTS and kind.removeprefix("rest_") not in FAULTS: raise ValueError(f"unknown fault {kind!r}; one of {', '.join(FEED_FAULTS)}, or rest_ and one of {', '.join(FAULTS)}.")
-        self._faults += [(kind, seconds)]*times
-    def take(self, *kinds:str)->tuple[str, float]|None:
+        if kind not in FEED_FAULTS and kind.removeprefix("rest_") not in FAULTS:
+            raise ValueError(
+                f"unknown fault {kind!r}; one of {', '.join(FEED_FAULTS)}, or rest_ and one of {', '.join(FAULTS)}."
+            )
+        self._faults += [(kind, seconds)] * times
+
+    def take(self, *kinds: str) -> tuple[str, float] | None:
         "The next waiting fault of these kinds."
         hit = next((f for f in self._faults if f[0] in kinds), None)
-        if hit: self._faults.remove(hit)
+        if hit:
+            self._faults.remove(hit)
         return hit
-    def rest_fault(self)->tuple[str, float]|None:
+
+    def rest_fault(self) -> tuple[str, float] | None:
         f = self.take(*(f"rest_{k}" for k in FAULTS))
         return (f[0].removeprefix("rest_"), f[1]) if f else None
+
 
 # %% ../nbs/01_simulate_trades.ipynb #649a97c3
 _stamp = lambda t: pd.Timestamp(t).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
-def match_message(t, kind:str="match")->dict: # t: a row of `trades`
-    "A trade as Coinbase's Exchange feed sends it: numbers as text."
-    return dict(type=kind, trade_id=int(t.trade_id), maker_order_id=t.maker_order_id, taker_order_id=t.taker_order_id, side=t.side, size=f"{t.size:.8f}", price=f"{t.price:.8g}" if t.price < 1 else f"{t.price:.2f}", product_id=t.product_id, sequence=3*int(t.trade_id), time=_stamp(t.ts))
 
-def _batches(new:pd.DataFrame)->list[dict]:
+def match_message(t, kind: str = "match") -> dict:  # t: a row of `trades`
+    "A trade as Coinbase's Exchange feed sends it: numbers as text."
+    return dict(
+        type=kind,
+        trade_id=int(t.trade_id),
+        maker_order_id=t.maker_order_id,
+        taker_order_id=t.taker_order_id,
+        side=t.side,
+        size=f"{t.size:.8f}",
+        price=f"{t.price:.8g}" if t.price < 1 else f"{t.price:.2f}",
+        product_id=t.product_id,
+        sequence=3 * int(t.trade_id),
+        time=_stamp(t.ts),
+    )
+
+
+def _batches(new: pd.DataFrame) -> list[dict]:
     "Trades as Advanced Trade sends them: many in a message, newest first, ids as text, the taker's side."
-    rows = [dict(product_id=t.product_id, trade_id=str(t.trade_id), price=f"{t.price:.8g}", size=f"{t.size:.8f}", time=_stamp(t.ts), side="BUY" if t.side == "sell" else "SELL") for t in new.itertuples()]
-    return [dict(channel="market_trades", timestamp=rows[0]["time"], sequence_num=0, events=[dict(type="update", trades=rows[i:i + 50][::-1])]) for i in range(0, len(rows), 50)]
+    rows = [
+        dict(
+            product_id=t.product_id,
+            trade_id=str(t.trade_id),
+            price=f"{t.price:.8g}",
+            size=f"{t.size:.8f}",
+            time=_stamp(t.ts),
+            side="BUY" if t.side == "sell" else "SELL",
+        )
+        for t in new.itertuples()
+    ]
+    return [
+        dict(
+            channel="market_trades",
+            timestamp=rows[0]["time"],
+            sequence_num=0,
+            events=[dict(type="update", trades=rows[i : i + 50][::-1])],
+        )
+        for i in range(0, len(rows), 50)
+    ]
+
 
 # %% ../nbs/01_simulate_trades.ipynb #c14d1da5
 class _Sender:
     "One subscriber: what it is sent, and what goes wrong on the way."
-    def __init__(self, server:TradeServer, socket): self.server, self.socket, self.held = server, socket, []
-    async def send(self, m:dict)->None: self.server.messages += 1; await self.socket.send_text(json.dumps(m))
-    async def match(self, m:dict)->None:
-        "One message, good or bad."
-        kind, seconds = self.server.take("drop", "double", "reorder", "error", "garbage", "unknown", "stall", "disconnect") or (None, 0)
-        if kind == "stall": await asyncio.sleep(seconds); raise TimeoutError
-        if kind == "disconnect": await self.socket.close(1011); raise ConnectionError
-        if kind == "error": await self.send(dict(type="error", message="Failed to subscribe", reason="simulated"))
-        if kind == "garbage": await self.socket.send_text("<html>not json")
-        if kind == "unknown": await self.send(dict(type="rfq_match", price="1"))
-        if kind == "reorder": self.held.append([2, m]); return
-        if kind != "drop": await self.send(m)
-        if kind == "double": await self.send(m)
-        for h in self.held: h[0] -= 1
-        for h in [h for h in self.held if h[0] < 0]: self.held.remove(h); await self.send(h[1])
 
-async def _exchange(server:TradeServer, socket)->None:
+    def __init__(self, server: TradeServer, socket):
+        self.server, self.socket, self.held = server, socket, []
+
+    async def send(self, m: dict) -> None:
+        self.server.messages += 1
+        await self.socket.send_text(json.dumps(m))
+
+    async def match(self, m: dict) -> None:
+        "One message, good or bad."
+        kind, seconds = self.server.take(
+            "drop", "double", "reorder", "error", "garbage", "unknown", "stall", "disconnect"
+        ) or (None, 0)
+        if kind == "stall":
+            await asyncio.sleep(seconds)
+            raise TimeoutError
+        if kind == "disconnect":
+            await self.socket.close(1011)
+            raise ConnectionError
+        if kind == "error":
+            await self.send(dict(type="error", message="Failed to subscribe", reason="simulated"))
+        if kind == "garbage":
+            await self.socket.send_text("<html>not json")
+        if kind == "unknown":
+            await self.send(dict(type="rfq_match", price="1"))
+        if kind == "reorder":
+            self.held.append([2, m])
+            return
+        if kind != "drop":
+            await self.send(m)
+        if kind == "double":
+            await self.send(m)
+        for h in self.held:
+            h[0] -= 1
+        for h in [h for h in self.held if h[0] < 0]:
+            self.held.remove(h)
+            await self.send(h[1])
+
+
+async def _exchange(server: TradeServer, socket) -> None:
     "The Exchange feed: subscribe within five seconds, then matches as they happen and a heartbeat a second."
     await socket.accept()
     asked = json.loads(await asyncio.wait_for(socket.receive_text(), 5))
-    wanted, out = [p for p in asked.get("product_ids", []) if p in server.tape.products], _Sender(server, socket)
-    if not wanted: await out.send(dict(type="error", message="Failed to subscribe", reason=f"{asked.get('product_ids')} is not a valid product")); return await socket.close()
-    await out.send(dict(type="subscriptions", channels=[dict(name=c, product_ids=wanted) for c in asked["channels"]]))
-    then, beat, last = server.clock.now(), 0., {}
+    wanted, out = (
+        [p for p in asked.get("product_ids", []) if p in server.tape.products],
+        _Sender(server, socket),
+    )
+    if not wanted:
+        await out.send(
+            dict(
+                type="error",
+                message="Failed to subscribe",
+                reason=f"{asked.get('product_ids')} is not a valid product",
+            )
+        )
+        return await socket.close()
+    await out.send(
+        dict(
+            type="subscriptions",
+            channels=[dict(name=c, product_ids=wanted) for c in asked["channels"]],
+        )
+    )
+    then, beat, last = server.clock.now(), 0.0, {}
     for p in wanted:
         f = trades_below(server.tape, p, None, then, 1)
-        if len(f): last[p] = int(f.trade_id.iloc[0]); await out.send(match_message(f.iloc[0], "last_match"))
+        if len(f):
+            last[p] = int(f.trade_id.iloc[0])
+            await out.send(match_message(f.iloc[0], "last_match"))
     while True:
-        await asyncio.sleep(.02)
+        await asyncio.sleep(0.02)
         now = server.clock.now()
         try:
             for p in wanted:
-                for t in trades(server.tape, p, then, now).itertuples(): last[p] = int(t.trade_id); await out.match(match_message(t))
-        except TimeoutError: now = server.clock.now()     # a stall: what happened meanwhile is never sent
+                for t in trades(server.tape, p, then, now).itertuples():
+                    last[p] = int(t.trade_id)
+                    await out.match(match_message(t))
+        except TimeoutError:
+            now = server.clock.now()  # a stall: what happened meanwhile is never sent
         then = now
         if time.monotonic() - beat > 1:
             beat = time.monotonic()
-            for p in wanted: await out.send(dict(type="heartbeat", product_id=p, sequence=0, last_trade_id=0 if server.take("zero") else last.get(p, 0), time=_stamp(now)))
+            for p in wanted:
+                await out.send(
+                    dict(
+                        type="heartbeat",
+                        product_id=p,
+                        sequence=0,
+                        last_trade_id=0 if server.take("zero") else last.get(p, 0),
+                        time=_stamp(now),
+                    )
+                )
 
-async def _advanced(server:TradeServer, socket)->None:
+
+async def _advanced(server: TradeServer, socket) -> None:
     "The Advanced Trade feed: one channel a subscription, trades in batches."
     await socket.accept()
-    wanted = [p for p in json.loads(await asyncio.wait_for(socket.receive_text(), 5)).get("product_ids", []) if p in server.tape.products]
+    wanted = [
+        p
+        for p in json.loads(await asyncio.wait_for(socket.receive_text(), 5)).get("product_ids", [])
+        if p in server.tape.products
+    ]
     out, then = _Sender(server, socket), server.clock.now()
     while True:
-        await asyncio.sleep(.25)
+        await asyncio.sleep(0.25)
         now = server.clock.now()
         for p in wanted:
             new = trades(server.tape, p, then, now)
-            for m in _batches(new) if len(new) else []: await out.match(m)
-        await out.send(dict(channel="heartbeats", timestamp=_stamp(now), sequence_num=0, events=[dict(current_time=_stamp(now), heartbeat_counter="1")]))
+            for m in _batches(new) if len(new) else []:
+                await out.match(m)
+        await out.send(
+            dict(
+                channel="heartbeats",
+                timestamp=_stamp(now),
+                sequence_num=0,
+                events=[dict(current_time=_stamp(now), heartbeat_counter="1")],
+            )
+        )
         then = now
 
+
 # %% ../nbs/01_simulate_trades.ipynb #f874cbc5
-def trade_app(
-    server:TradeServer
-):                       # an ASGI app
+def trade_app(server: TradeServer):  # an ASGI app
     "Coinbase's wire formats over `server`."
     from starlette.applications import Starlette
     from starlette.concurrency import run_in_threadpool
@@ -225,35 +458,102 @@ def trade_app(
     async def page(r):
         server.requests += 1
         q, p = r.query_params, r.path_params["product"]
-        if p not in server.tape.products: return JSONResponse(dict(message="NotFound"), 404)
-        f = await run_in_threadpool(trades_below, server.tape, p, int(q["after"]) if "after" in q else None, server.clock.now(), min(int(q.get("limit", 1000)), 1000))
-        body = json.dumps([{k: v for k, v in match_message(t).items() if k in ("trade_id", "side", "size", "price", "time")} for t in f.itertuples()])
-        ids = {"CB-BEFORE": str(f.trade_id.max()), "CB-AFTER": str(f.trade_id.min())} if len(f) else {}
-        return await _bad(*bad, body) if (bad := server.rest_fault()) else Response(body, media_type="application/json", headers=ids)
+        if p not in server.tape.products:
+            return JSONResponse(dict(message="NotFound"), 404)
+        f = await run_in_threadpool(
+            trades_below,
+            server.tape,
+            p,
+            int(q["after"]) if "after" in q else None,
+            server.clock.now(),
+            min(int(q.get("limit", 1000)), 1000),
+        )
+        body = json.dumps(
+            [
+                {
+                    k: v
+                    for k, v in match_message(t).items()
+                    if k in ("trade_id", "side", "size", "price", "time")
+                }
+                for t in f.itertuples()
+            ]
+        )
+        ids = (
+            {"CB-BEFORE": str(f.trade_id.max()), "CB-AFTER": str(f.trade_id.min())}
+            if len(f)
+            else {}
+        )
+        return (
+            await _bad(*bad, body)
+            if (bad := server.rest_fault())
+            else Response(body, media_type="application/json", headers=ids)
+        )
+
     def feed(speak):
         async def endpoint(socket):
-            try: await speak(server, socket)
-            except (WebSocketDisconnect, ConnectionError, TimeoutError): pass     # the other side has left, or was made to
+            try:
+                await speak(server, socket)
+            except (WebSocketDisconnect, ConnectionError, TimeoutError):
+                pass  # the other side has left, or was made to
+
         return endpoint
-    async def clock(r): b = await r.json(); server.clock.set(b.get("now"), b.get("rate", 1.)); return JSONResponse({"now": str(server.clock.now())})
-    async def fault(r): server.fault(**await r.json()); return JSONResponse({"waiting": len(server._faults)})
-    return Starlette(routes=[Route("/products/{product}/trades", page), WebSocketRoute("/ws-feed", feed(_exchange)), WebSocketRoute("/advanced", feed(_advanced)),
-                             Route("/_trades/clock", clock, methods=["POST"]), Route("/_trades/fault", fault, methods=["POST"])])
+
+    async def clock(r):
+        b = await r.json()
+        server.clock.set(b.get("now"), b.get("rate", 1.0))
+        return JSONResponse({"now": str(server.clock.now())})
+
+    async def fault(r):
+        server.fault(**await r.json())
+        return JSONResponse({"waiting": len(server._faults)})
+
+    return Starlette(
+        routes=[
+            Route("/products/{product}/trades", page),
+            WebSocketRoute("/ws-feed", feed(_exchange)),
+            WebSocketRoute("/advanced", feed(_advanced)),
+            Route("/_trades/clock", clock, methods=["POST"]),
+            Route("/_trades/fault", fault, methods=["POST"]),
+        ]
+    )
+
 
 # %% ../nbs/01_simulate_trades.ipynb #25f1485d
 @contextmanager
 def serve_trades(
-    tape:Tape, *, host:str="127.0.0.1",
-    port:int=0              # 0 = any free port
-)->Iterator[tuple[str, str, TradeServer]]: # URLs for `COINBASE_WS_URL` and `COINBASE_REST_URL`, and the server with its clock and faults
+    tape: Tape,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,  # 0 = any free port
+) -> Iterator[
+    tuple[str, str, TradeServer]
+]:  # URLs for `COINBASE_WS_URL` and `COINBASE_REST_URL`, and the server with its clock and faults
     "Run the tape on a loopback socket for as long as the `with` block lasts."
     import uvicorn
+
     server = TradeServer(tape)
-    u = uvicorn.Server(uvicorn.Config(trade_app(server), host=host, port=port, log_level="critical", lifespan="off", ws="websockets-sansio", timeout_graceful_shutdown=1))
-    t = threading.Thread(target=u.run, daemon=True, name="simulated-trades"); t.start()
+    u = uvicorn.Server(
+        uvicorn.Config(
+            trade_app(server),
+            host=host,
+            port=port,
+            log_level="critical",
+            lifespan="off",
+            ws="websockets-sansio",
+            timeout_graceful_shutdown=1,
+        )
+    )
+    t = threading.Thread(target=u.run, daemon=True, name="simulated-trades")
+    t.start()
     while not u.started:
-        if not t.is_alive(): raise OSError(f"the simulated feed could not listen on {host}:{port}; choose another port.")
-        time.sleep(.01)
+        if not t.is_alive():
+            raise OSError(
+                f"the simulated feed could not listen on {host}:{port}; choose another port."
+            )
+        time.sleep(0.01)
     at = f"{host}:{u.servers[0].sockets[0].getsockname()[1]}"
-    try: yield f"ws://{at}/ws-feed", f"http://{at}", server
-    finally: u.should_exit = True; t.join(10)
+    try:
+        yield f"ws://{at}/ws-feed", f"http://{at}", server
+    finally:
+        u.should_exit = True
+        t.join(10)

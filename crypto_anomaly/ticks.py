@@ -10,131 +10,222 @@ from numba import njit
 from .pump import SIDE, score, step, unseen
 
 # %% auto #0
-__all__ = ['TRADE', 'FEATURES', 'READY', 'LEAST_SD', 'order_key', 'order_keys', 'epoch_seconds', 'kernel_input', 'new_state',
-           'ticks', 'skip', 'trade_features', 'taken']
+__all__ = [
+    "TRADE",
+    "FEATURES",
+    "READY",
+    "LEAST_SD",
+    "order_key",
+    "order_keys",
+    "epoch_seconds",
+    "kernel_input",
+    "new_state",
+    "ticks",
+    "skip",
+    "trade_features",
+    "taken",
+]
 
 # %% ../nbs/08_ticks.ipynb #766dbfdc
-TRADE = ["product_id", "trade_id", "ts", "price", "size", "taker_side", "maker_order_id", "taker_order_id", "source"]
+TRADE = [
+    "product_id",
+    "trade_id",
+    "ts",
+    "price",
+    "size",
+    "taker_side",
+    "maker_order_id",
+    "taker_order_id",
+    "source",
+]
 
-def order_key(o:str|None, millisecond:float)->float:
+
+def order_key(o: str | None, millisecond: float) -> float:
     "A number for one taker order; its millisecond where it has no name."
-    if not isinstance(o, str) or len(o) < 31: return millisecond
-    try: return float(int(o[:8] + o[9:13] + o[14:15], 16))      # 52 bits of a UUID
-    except ValueError: return float(zlib.crc32(o.encode()))
+    if not isinstance(o, str) or len(o) < 31:
+        return millisecond
+    try:
+        return float(int(o[:8] + o[9:13] + o[14:15], 16))  # 52 bits of a UUID
+    except ValueError:
+        return float(zlib.crc32(o.encode()))
 
-def order_keys(f:pd.DataFrame)->np.ndarray: # (n,) float64, equal for fills of one order
+
+def order_keys(f: pd.DataFrame) -> np.ndarray:  # (n,) float64, equal for fills of one order
     "A number for the taker order of each trade."
-    named = f.taker_order_id if "taker_order_id" in f else [None]*len(f)
-    when = epoch_seconds(f.ts)*1000//1
+    named = f.taker_order_id if "taker_order_id" in f else [None] * len(f)
+    when = epoch_seconds(f.ts) * 1000 // 1
     return np.array([order_key(o, w) for o, w in zip(named, when)], float)
 
-def epoch_seconds(ts:pd.Series)->np.ndarray: # (n,) float64
-    "Seconds since 1970, with microseconds."
-    return pd.DatetimeIndex(ts).as_unit("us").asi8/1e6
 
-def kernel_input(f:pd.DataFrame)->tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]: # t, order, buy, price: see `ticks`
+def epoch_seconds(ts: pd.Series) -> np.ndarray:  # (n,) float64
+    "Seconds since 1970, with microseconds."
+    return pd.DatetimeIndex(ts).as_unit("us").asi8 / 1e6
+
+
+def kernel_input(
+    f: pd.DataFrame,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:  # t, order, buy, price: see `ticks`
     "The trades of one product as arrays."
-    return epoch_seconds(f.ts), order_keys(f), (f.taker_side == "buy").to_numpy(), f.price.to_numpy(float)
+    return (
+        epoch_seconds(f.ts),
+        order_keys(f),
+        (f.taker_side == "buy").to_numpy(),
+        f.price.to_numpy(float),
+    )
+
 
 # %% ../nbs/08_ticks.ipynb #f371f1db
-FEATURES = ["ret_1s", "ret_5s", "ret_30s", "ewma_30s", "vol_60s", "z_30s", "order_surprise", "move_surprise", "pump_score", "dump_score"]
-READY = 90                       # trades after which the features mean something
-_KEEP = 64                       # seconds of closes that are kept
+FEATURES = [
+    "ret_1s",
+    "ret_5s",
+    "ret_30s",
+    "ewma_30s",
+    "vol_60s",
+    "z_30s",
+    "order_surprise",
+    "move_surprise",
+    "pump_score",
+    "dump_score",
+]
+READY = 90  # trades after which the features mean something
+_KEEP = 64  # seconds of closes that are kept
 _SEEN, _SECOND, _X, _MEAN, _T, _FIRST = range(6)
 _CLOSE, _BUY, _SELL = 6, 6 + _KEEP, 6 + _KEEP + SIDE
 _STATE = _SELL + SIDE
-LEAST_SD = 2e-5                  # a fifth of a basis point: below it, a price that rests is rounding
+LEAST_SD = 2e-5  # a fifth of a basis point: below it, a price that rests is rounding
 
-def new_state()->np.ndarray:
+
+def new_state() -> np.ndarray:
     "The state of a product that has not traded yet."
     return np.zeros(_STATE)
+
 
 @njit(cache=True)
 def _close_seconds(s, second):
     "Seconds that are over close at the last price."
-    for k in range(max(s[_SECOND], second - _KEEP), second): s[_CLOSE + int(k) % _KEEP] = s[_X]
+    for k in range(max(s[_SECOND], second - _KEEP), second):
+        s[_CLOSE + int(k) % _KEEP] = s[_X]
     s[_SECOND] = second
+
 
 @njit(cache=True)
 def _back(s, k):
     "Log-return against the close `k` seconds ago; NaN before the first trade."
-    return s[_X] - s[_CLOSE + int(s[_SECOND] - k) % _KEEP] if s[_SECOND] - k >= s[_FIRST] else np.nan
+    return (
+        s[_X] - s[_CLOSE + int(s[_SECOND] - k) % _KEEP] if s[_SECOND] - k >= s[_FIRST] else np.nan
+    )
+
 
 @njit(cache=True)
 def _spread(s, seconds, returns):
     "Mean and standard deviation of the last closes, or of their returns; NaN with fewer than ten."
     n = min(seconds, s[_SECOND] - s[_FIRST] - returns)
-    if n < 10: return np.nan, np.nan
-    total = squares = 0.
-    base = s[_X]                 # differences from now keep their digits
+    if n < 10:
+        return np.nan, np.nan
+    total = squares = 0.0
+    base = s[_X]  # differences from now keep their digits
     for k in range(1, int(n) + 1):
         c = s[_CLOSE + int(s[_SECOND] - k) % _KEEP]
         v = c - (s[_CLOSE + int(s[_SECOND] - k - 1) % _KEEP] if returns else base)
-        total += v; squares += v*v
-    m = total/n
-    return m, np.sqrt(max(squares/n - m*m, 0.))
+        total += v
+        squares += v * v
+    m = total / n
+    return m, np.sqrt(max(squares / n - m * m, 0.0))
+
 
 # %% ../nbs/08_ticks.ipynb #a8ac5b41
 @njit(cache=True)
 def _tick(s, t, order, buy, x, row, evidence, other):
     "One trade: moves the state on, writes the features, and the evidence of the stronger side; returns True when that is the buyers."
     second = np.floor(t)
-    if s[_SEEN] == 0: s[_SECOND] = s[_FIRST] = second; s[_X] = s[_MEAN] = x; s[_T] = t
-    if second > s[_SECOND]: _close_seconds(s, second)
-    s[_MEAN] = s[_X] + (s[_MEAN] - s[_X])*np.exp(-max(t - s[_T], 0.)/30)
-    s[_SEEN] += 1; s[_X] = x; s[_T] = max(t, s[_T])
+    if s[_SEEN] == 0:
+        s[_SECOND] = s[_FIRST] = second
+        s[_X] = s[_MEAN] = x
+        s[_T] = t
+    if second > s[_SECOND]:
+        _close_seconds(s, second)
+    s[_MEAN] = s[_X] + (s[_MEAN] - s[_X]) * np.exp(-max(t - s[_T], 0.0) / 30)
+    s[_SEEN] += 1
+    s[_X] = x
+    s[_T] = max(t, s[_T])
     buyers, sellers = s[_BUY:_SELL], s[_SELL:]
     up = step(buyers, t, order, buy, x, evidence)
     down = step(sellers, t, order, not buy, -x, other)
-    if buy: down = score(sellers, other) if sellers[9] else 0.
-    else: up = score(buyers, evidence) if buyers[9] else 0.
+    if buy:
+        down = score(sellers, other) if sellers[9] else 0.0
+    else:
+        up = score(buyers, evidence) if buyers[9] else 0.0
     row[0], row[1], row[2], row[3] = _back(s, 1), _back(s, 5), _back(s, 30), x - s[_MEAN]
     row[4] = _spread(s, 60, 1)[1]
     m, sd = _spread(s, 30, 0)
-    row[5] = -m/max(sd, LEAST_SD)
-    row[6], row[7], row[8], row[9] = max(evidence[0], other[0]), max(evidence[1], other[1]), up, down
-    if down > up: evidence[:] = other
+    row[5] = -m / max(sd, LEAST_SD)
+    row[6], row[7], row[8], row[9] = (
+        max(evidence[0], other[0]),
+        max(evidence[1], other[1]),
+        up,
+        down,
+    )
+    if down > up:
+        evidence[:] = other
     return up >= down
+
 
 @njit(cache=True)
 def ticks(
     state,  # of `new_state`; changed
-    t,      # (n,) seconds since 1970, in the order of the trade ids
+    t,  # (n,) seconds since 1970, in the order of the trade ids
     order,  # (n,) see `order_keys`
-    buy,    # (n,) bool, the taker bought
-    price   # (n,)
-):          # (n, features) float32, see `FEATURES`; (n, 8) evidence, see `pump.EVIDENCE`; (n,) bool, whose: the buyers'
+    buy,  # (n,) bool, the taker bought
+    price,  # (n,)
+):  # (n, features) float32, see `FEATURES`; (n, 8) evidence, see `pump.EVIDENCE`; (n,) bool, whose: the buyers'
     "Features at every trade of one product."
     n = len(t)
     X, E, up = np.empty((n, 10), np.float32), np.zeros((n, 8)), np.empty(n, np.bool_)
     row, other = np.empty(10), np.zeros(8)
     for i in range(n):
         other[:] = 0
-        up[i] = _tick(state, t[i], order[i], buy[i], np.log(price[i]), row, E[i], other)      # one logarithm for all: vectors have another last bit
+        up[i] = _tick(
+            state, t[i], order[i], buy[i], np.log(price[i]), row, E[i], other
+        )  # one logarithm for all: vectors have another last bit
         X[i] = row
     return X, E, up
+
 
 @njit(cache=True)
 def skip(state, t, price):
     "Trades may be missing until second `t`; what needs the last minute begins anew at `price`, see `pump.unseen`."
-    if state[_SEEN] == 0: return
+    if state[_SEEN] == 0:
+        return
     x = np.log(price)
     state[_SECOND] = state[_FIRST] = np.floor(t)
-    state[_X] = state[_MEAN] = x; state[_T] = t
-    if state[_BUY + 9]: unseen(state[_BUY:_SELL], t, x)
-    if state[_SELL + 9]: unseen(state[_SELL:], t, -x)
+    state[_X] = state[_MEAN] = x
+    state[_T] = t
+    if state[_BUY + 9]:
+        unseen(state[_BUY:_SELL], t, x)
+    if state[_SELL + 9]:
+        unseen(state[_SELL:], t, -x)
+
 
 # %% ../nbs/08_ticks.ipynb #23965292
 def trade_features(
-    f:pd.DataFrame          # trade table, any products, each in the order of its trade ids
-)->pd.DataFrame:            # coin_id (the product), ts, price, seen (trades so far), the columns of FEATURES, buyers (whose evidence is stronger); index of `f`
+    f: pd.DataFrame,  # trade table, any products, each in the order of its trade ids
+) -> pd.DataFrame:  # coin_id (the product), ts, price, seen (trades so far), the columns of FEATURES, buyers (whose evidence is stronger); index of `f`
     "Features at every trade, from a state that has seen nothing."
+
     def one(p):
         X, _, up = ticks(new_state(), *kernel_input(p))
-        return pd.DataFrame(X, index=p.index, columns=FEATURES).assign(coin_id=p.product_id, ts=p.ts, price=p.price, seen=np.arange(1, len(p) + 1), buyers=up)
-    parts = [one(p) for _, p in f.groupby("product_id", sort=False)]
-    return pd.concat(parts).loc[f.index, ["coin_id", "ts", "price", "seen", *FEATURES, "buyers"]] if parts else pd.DataFrame(columns=["coin_id", "ts", "price", "seen", *FEATURES, "buyers"])
+        return pd.DataFrame(X, index=p.index, columns=FEATURES).assign(
+            coin_id=p.product_id, ts=p.ts, price=p.price, seen=np.arange(1, len(p) + 1), buyers=up
+        )
 
-def taken(f:pd.DataFrame, source:str="ws")->pd.DataFrame:
+    parts = [one(p) for _, p in f.groupby("product_id", sort=False)]
+    return (
+        pd.concat(parts).loc[f.index, ["coin_id", "ts", "price", "seen", *FEATURES, "buyers"]]
+        if parts
+        else pd.DataFrame(columns=["coin_id", "ts", "price", "seen", *FEATURES, "buyers"])
+    )
+
+
+def taken(f: pd.DataFrame, source: str = "ws") -> pd.DataFrame:
     "Trades with the maker's side, as Coinbase sends them, as a trade table."
     return f.assign(taker_side=np.where(f.side == "sell", "buy", "sell"), source=source)[TRADE]

@@ -7,163 +7,378 @@ from __future__ import annotations
 from bisect import bisect_left
 import numpy as np, pandas as pd
 from .pump import ALARM, EVIDENCE, QUIET, evidence_sentence, pump_counterfactual
-from .ticks import FEATURES, READY, kernel_input, new_state, order_key, skip, ticks, trade_features
+from crypto_anomaly.ticks import (
+    FEATURES,
+    READY,
+    kernel_input,
+    new_state,
+    order_key,
+    skip,
+    ticks,
+    trade_features,
+)
 from .model import Model, ModelError, explain, model_config, train
 from .eval import EvalError, evaluate, gate_config
 from .trades import Trade
 
 # %% auto #0
-__all__ = ['CONFIG', 'RATE', 'TRAINABLE', 'GATES', 'KINDS', 'THRESHOLDS', 'WORDS', 'strictest', 'second_rows', 'train_trades',
-           'plant_bursts', 'evaluate_trades', 'why_strange', 'Live']
+__all__ = [
+    "CONFIG",
+    "RATE",
+    "TRAINABLE",
+    "GATES",
+    "KINDS",
+    "THRESHOLDS",
+    "WORDS",
+    "strictest",
+    "second_rows",
+    "train_trades",
+    "plant_bursts",
+    "evaluate_trades",
+    "why_strange",
+    "Live",
+]
 
 # %% ../nbs/10_trade_detector.ipynb #ab7c66d1
 CONFIG = dict(algorithm="isolation_forest", n_estimators=100, random_state=42)
-RATE, TRAINABLE = .001, 200                                                       # share of the seconds that the model flags; trades that are the least to train on
-GATES = dict(max_anomaly_rate=.05, min_anomaly_rate=0., max_rate_diff=.05)        # as for the market, around that rate; a calm half hour flags nobody
+RATE, TRAINABLE = (
+    0.001,
+    200,
+)  # share of the seconds that the model flags; trades that are the least to train on
+GATES = dict(
+    max_anomaly_rate=0.05, min_anomaly_rate=0.0, max_rate_diff=0.05
+)  # as for the market, around that rate; a calm half hour flags nobody
 
-def strictest(seconds:int)->float:
+
+def strictest(seconds: int) -> float:
     "`RATE`, or the strictest rate that so many seconds can calibrate: two of the quarter held back."
-    return min(.1, max(RATE, 2.1/max(seconds//4, 1)))
+    return min(0.1, max(RATE, 2.1 / max(seconds // 4, 1)))
+
 
 def second_rows(
-    f:pd.DataFrame,                    # trade table
-    start:pd.Timestamp|None=None       # rows from here on; trades before only warm the state up
-)->pd.DataFrame:                       # coin_id (the product), ts (the second), price, seen, the columns of `ticks.FEATURES`
+    f: pd.DataFrame,  # trade table
+    start: pd.Timestamp | None = None,  # rows from here on; trades before only warm the state up
+) -> (
+    pd.DataFrame
+):  # coin_id (the product), ts (the second), price, seen, the columns of `ticks.FEATURES`
     "Features of every second with a trade."
     x = trade_features(f)
     x = x[x.seen >= READY].assign(ts=lambda d: d.ts.dt.floor("s"))
     x = x[x.ts >= start] if start is not None else x
-    return x.drop_duplicates(["coin_id", "ts"], keep="last").sort_values("ts", kind="stable", ignore_index=True)
+    return x.drop_duplicates(["coin_id", "ts"], keep="last").sort_values(
+        "ts", kind="stable", ignore_index=True
+    )
 
-def train_trades(f:pd.DataFrame, config:dict|str|None=None, **lineage)->tuple[Model, pd.DataFrame]: # and the rows
+
+def train_trades(
+    f: pd.DataFrame, config: dict | str | None = None, **lineage
+) -> tuple[Model, pd.DataFrame]:  # and the rows
     "A detector of the trades in `f`."
-    if len(f) < TRAINABLE: raise ModelError(f"{len(f)} trades are too few to train on; {TRAINABLE} are needed: let 'crypto-anomaly stream' run a while.")
+    if len(f) < TRAINABLE:
+        raise ModelError(
+            f"{len(f)} trades are too few to train on; {TRAINABLE} are needed: let 'crypto-anomaly stream' run a while."
+        )
     rows = second_rows(f)
     c = model_config(config or CONFIG)
-    if config is None: c["contamination"] = strictest(rows.ts.nunique())
+    if config is None:
+        c["contamination"] = strictest(rows.ts.nunique())
     return train(rows, c, features=FEATURES, **lineage), rows
+
 
 # %% ../nbs/10_trade_detector.ipynb #97cc6b0a
 KINDS = ("pump", "dump", "jump", "rush")
 
-def _sizes(f:pd.DataFrame)->tuple[float, int]:
+
+def _sizes(f: pd.DataFrame) -> tuple[float, int]:
     "A product's usual move in a minute, and its usual number of trades in one."
     p = f.set_index("ts").price.resample("1min").agg(["last", "count"])
     r = np.log(p["last"].ffill()).diff().dropna()
-    return max(1.4826*float(r.abs().median()), 5e-4), int(p["count"].median())
+    return max(1.4826 * float(r.abs().median()), 5e-4), int(p["count"].median())
 
-def _crowd(rng, onset:pd.Timestamp, n:int, side:str)->pd.DataFrame:
+
+def _crowd(rng, onset: pd.Timestamp, n: int, side: str) -> pd.DataFrame:
     "Orders of a burst, in the forty seconds after its onset."
-    ts = onset + pd.to_timedelta(np.sort(rng.uniform(0, 40, n)*1e6).astype(np.int64), unit="us")
-    return pd.DataFrame(dict(ts=ts, size=.01, taker_side=np.where(rng.random(n) < .95, side, "sell" if side == "buy" else "buy") if side else rng.choice(["buy", "sell"], n)))
+    ts = onset + pd.to_timedelta(np.sort(rng.uniform(0, 40, n) * 1e6).astype(np.int64), unit="us")
+    return pd.DataFrame(
+        dict(
+            ts=ts,
+            size=0.01,
+            taker_side=np.where(rng.random(n) < 0.95, side, "sell" if side == "buy" else "buy")
+            if side
+            else rng.choice(["buy", "sell"], n),
+        )
+    )
 
-def _plant(f:pd.DataFrame, kind:str, size:float, onset:pd.Timestamp, rng)->pd.DataFrame:
+
+def _plant(f: pd.DataFrame, kind: str, size: float, onset: pd.Timestamp, rng) -> pd.DataFrame:
     "One burst, put into the trades of one product."
     unit, usual = _sizes(f)
-    n = dict(jump=1).get(kind, max(12, 3*usual))
-    new = _crowd(rng, onset, n, dict(pump="buy", dump="sell", jump=str(rng.choice(["buy", "sell"]))).get(kind, ""))
-    new = pd.merge_asof(new, f[["ts", "price"]], on="ts").assign(product_id=f.product_id.iloc[0], trade_id=0, maker_order_id=None, taker_order_id=None, source="planted")
-    up = 0 if kind == "rush" else (-1 if kind == "dump" or kind == "jump" and new.taker_side[0] == "sell" else 1)*size*unit
-    g = pd.concat([f, new[f.columns]], ignore_index=True).sort_values("ts", kind="stable", ignore_index=True)
+    n = dict(jump=1).get(kind, max(12, 3 * usual))
+    new = _crowd(
+        rng,
+        onset,
+        n,
+        dict(pump="buy", dump="sell", jump=str(rng.choice(["buy", "sell"]))).get(kind, ""),
+    )
+    new = pd.merge_asof(new, f[["ts", "price"]], on="ts").assign(
+        product_id=f.product_id.iloc[0],
+        trade_id=0,
+        maker_order_id=None,
+        taker_order_id=None,
+        source="planted",
+    )
+    up = (
+        0
+        if kind == "rush"
+        else (-1 if kind == "dump" or kind == "jump" and new.taker_side[0] == "sell" else 1)
+        * size
+        * unit
+    )
+    g = pd.concat([f, new[f.columns]], ignore_index=True).sort_values(
+        "ts", kind="stable", ignore_index=True
+    )
     t = (g.ts - onset).dt.total_seconds().to_numpy()
-    ramp = np.clip(t/(1e-6 if kind == "jump" else 30), 0, 1)*np.where(t > 40, .5 + .5*np.exp(-(t - 40)/300), 1)
-    return g.assign(price=g.price*np.exp(up*np.where(t < 0, 0, ramp)))
+    ramp = np.clip(t / (1e-6 if kind == "jump" else 30), 0, 1) * np.where(
+        t > 40, 0.5 + 0.5 * np.exp(-(t - 40) / 300), 1
+    )
+    return g.assign(price=g.price * np.exp(up * np.where(t < 0, 0, ramp)))
+
 
 def plant_bursts(
-    f:pd.DataFrame,               # trade table: the holdout and what is before it
-    start:pd.Timestamp,           # begin of the holdout
-    *, plantings:int=3, per_kind:int=3, sizes:tuple[float, ...]=(4., 8.), seed:int=0
-)->list[tuple[pd.DataFrame, pd.DataFrame]]: # rows of the holdout with bursts, and the bursts: kind, size, coin_id, first, last; empty when there is no room
+    f: pd.DataFrame,  # trade table: the holdout and what is before it
+    start: pd.Timestamp,  # begin of the holdout
+    *,
+    plantings: int = 3,
+    per_kind: int = 3,
+    sizes: tuple[float, ...] = (4.0, 8.0),
+    seed: int = 0,
+) -> list[
+    tuple[pd.DataFrame, pd.DataFrame]
+]:  # rows of the holdout with bursts, and the bursts: kind, size, coin_id, first, last; empty when there is no room
     "Holdouts with known bursts."
     product = f.product_id.value_counts().idxmax()
     f = f[f.product_id == product]
     slots = np.arange(120, (f.ts.max() - start).total_seconds() - 90, 150)
-    wanted = [(k, s) for s in sizes for k in KINDS]*per_kind
-    if len(slots) < len(KINDS): return []
-    def once(i:int):
+    wanted = [(k, s) for s in sizes for k in KINDS] * per_kind
+    if len(slots) < len(KINDS):
+        return []
+
+    def once(i: int):
         rng, g, events = np.random.default_rng([seed, i]), f, []
-        for (kind, size), at in zip(wanted, np.sort(rng.permutation(slots)[:len(wanted)])):
+        for (kind, size), at in zip(wanted, np.sort(rng.permutation(slots)[: len(wanted)])):
             onset = start + pd.Timedelta(seconds=float(at))
             g = _plant(g, kind, size, onset, rng)
-            events.append(dict(kind=kind, size=size, coin_id=product, first=onset.floor("s"), last=onset.floor("s") + pd.Timedelta("60s")))
+            events.append(
+                dict(
+                    kind=kind,
+                    size=size,
+                    coin_id=product,
+                    first=onset.floor("s"),
+                    last=onset.floor("s") + pd.Timedelta("60s"),
+                )
+            )
         return second_rows(g, start), pd.DataFrame(events)
+
     return [once(i) for i in range(plantings)]
+
 
 # %% ../nbs/10_trade_detector.ipynb #0d099519
 def evaluate_trades(
-    model:Model, f:pd.DataFrame,      # trade table: the holdout and, to warm up, what is before it
-    start:pd.Timestamp|None=None,     # begin of the holdout; None = the end of the model's training
-    **gates                           # thresholds, see `eval.GateConfig`
-)->dict:                              # see `eval.evaluate`; rows, planted
+    model: Model,
+    f: pd.DataFrame,  # trade table: the holdout and, to warm up, what is before it
+    start: pd.Timestamp
+    | None = None,  # begin of the holdout; None = the end of the model's training
+    **gates,  # thresholds, see `eval.GateConfig`
+) -> dict:  # see `eval.evaluate`; rows, planted
     "Judge the unmodified model on trades that it has not seen."
     start = start or pd.Timestamp(model.meta["training_range"][1]) + pd.Timedelta("1s")
     rows = second_rows(f, start)
-    if rows.empty: raise EvalError(f"there are no trades after {start:%Y-%m-%d %H:%M:%S} to judge the model on; stream a while, or train on less.")
-    return evaluate(model, rows, gate_config(**(GATES | {k: v for k, v in gates.items() if v is not None})), planted := plant_bursts(f, start), baseline=lambda x: x.z_30s.abs().fillna(0).to_numpy(float)) | dict(rows=rows, planted=planted)
+    if rows.empty:
+        raise EvalError(
+            f"there are no trades after {start:%Y-%m-%d %H:%M:%S} to judge the model on; stream a while, or train on less."
+        )
+    return evaluate(
+        model,
+        rows,
+        gate_config(**(GATES | {k: v for k, v in gates.items() if v is not None})),
+        planted := plant_bursts(f, start),
+        baseline=lambda x: x.z_30s.abs().fillna(0).to_numpy(float),
+    ) | dict(rows=rows, planted=planted)
+
 
 # %% ../nbs/10_trade_detector.ipynb #1de17d26
 THRESHOLDS = dict(pump=ALARM, dump=10.5)
-WORDS = dict(ret_1s="return over 1 s", ret_5s="return over 5 s", ret_30s="return over 30 s", ewma_30s="price above its 30 s mean", vol_60s="volatility of the last minute", z_30s="distance from the last 30 s in standard deviations",
-             order_surprise="orders, evidence in nats", move_surprise="move of a minute, evidence in nats", pump_score="pump score", dump_score="dump score")
+WORDS = dict(
+    ret_1s="return over 1 s",
+    ret_5s="return over 5 s",
+    ret_30s="return over 30 s",
+    ewma_30s="price above its 30 s mean",
+    vol_60s="volatility of the last minute",
+    z_30s="distance from the last 30 s in standard deviations",
+    order_surprise="orders, evidence in nats",
+    move_surprise="move of a minute, evidence in nats",
+    pump_score="pump score",
+    dump_score="dump score",
+)
 _AS_PERCENT = {"ret_1s", "ret_5s", "ret_30s", "ewma_30s", "vol_60s"}
 
-def why_strange(model:Model, features:dict[str, float], top:int=2)->str:
+
+def why_strange(model: Model, features: dict[str, float], top: int = 2) -> str:
     "What makes a moment strange to the model, in words."
     row = pd.Series(features | dict(coin_id="", current_price=np.nan))
     e = explain(model, row, row.to_frame().T, top=top)
-    say = lambda n, x: f"{WORDS[n]} {100*x:+.3g} %" if n in _AS_PERCENT else f"{WORDS[n]} {x:.3g}"
+    say = lambda n, x: f"{WORDS[n]} {100 * x:+.3g} %" if n in _AS_PERCENT else f"{WORDS[n]} {x:.3g}"
     return "; ".join(say(n, features[n]) for n in e.group) or "many small deviations together"
 
+
 # %% ../nbs/10_trade_detector.ipynb #f5b0f3a3
-_key = lambda t: order_key(t.taker_order_id, float(t.ts//1000))
+_key = lambda t: order_key(t.taker_order_id, float(t.ts // 1000))
+
 
 class Live:
     "One product as its trades come in."
-    def __init__(self, product:str, model:Model|None=None, version:int|None=None):
-        self.product, self.state, self.seen, self.quiet, self.last = product, new_state(), 0, {}, None
+
+    def __init__(self, product: str, model: Model | None = None, version: int | None = None):
+        self.product, self.state, self.seen, self.quiet, self.last = (
+            product,
+            new_state(),
+            0,
+            {},
+            None,
+        )
         self._one = np.empty(1), np.empty(1), np.empty(1, bool), np.empty(1)
         self.use(model, version)
-    def use(self, model:Model|None, version:int|None)->None:
+
+    def use(self, model: Model | None, version: int | None) -> None:
         "Score with this model from now on."
         self.model, self.version = model, version
-        self._strange, self._calibration = (model.detector.strangeness, model.arrays["calibration"].tolist()) if model else (None, [])
-    def warm(self, f:pd.DataFrame)->None:
-        "Stored trades of the time before: the state moves on, nothing alarms."
-        if len(f): X, _, _ = ticks(self.state, *kernel_input(f)); self.seen += len(f); self.last = X[-1]
-    def skip(self, trade:Trade)->None:
-        "Trades are missing before this one, and will not come in time."
-        skip(self.state, trade.ts/1e6, trade.price)
+        self._strange, self._calibration = (
+            (model.detector.strangeness, model.arrays["calibration"].tolist())
+            if model
+            else (None, [])
+        )
 
-    def step(self, trade:Trade)->tuple[float, float, float, float]: # score (NaN without a model or before 90 trades), p_value, pump score, dump score
+    def warm(self, f: pd.DataFrame) -> None:
+        "Stored trades of the time before: the state moves on, nothing alarms."
+        if len(f):
+            X, _, _ = ticks(self.state, *kernel_input(f))
+            self.seen += len(f)
+            self.last = X[-1]
+
+    def skip(self, trade: Trade) -> None:
+        "Trades are missing before this one, and will not come in time."
+        skip(self.state, trade.ts / 1e6, trade.price)
+
+    def step(
+        self, trade: Trade
+    ) -> tuple[
+        float, float, float, float
+    ]:  # score (NaN without a model or before 90 trades), p_value, pump score, dump score
         "One trade in, its scores out: the fast way."
-        a = self._one                     # the same four arrays again and again: making them costs more than the features
-        a[0][0], a[1][0], a[2][0], a[3][0] = trade.ts/1e6, _key(trade), trade.taker_side == "buy", trade.price
+        a = (
+            self._one
+        )  # the same four arrays again and again: making them costs more than the features
+        a[0][0], a[1][0], a[2][0], a[3][0] = (
+            trade.ts / 1e6,
+            _key(trade),
+            trade.taker_side == "buy",
+            trade.price,
+        )
         X, self._evidence, self._up = ticks(self.state, *a)
-        self.seen += 1; self.last = X[0]
+        self.seen += 1
+        self.last = X[0]
         score = float(self._strange(X)[0]) if self._strange and self.seen >= READY else np.nan
         return score, self._p(score), float(X[0, 8]), float(X[0, 9])
-    def _p(self, score:float)->float: return (1 + len(self._calibration) - bisect_left(self._calibration, score))/(len(self._calibration) + 1) if score == score else np.nan
-    def score(self, batch:list[Trade])->list[dict]: # alarms
+
+    def _p(self, score: float) -> float:
+        return (
+            (1 + len(self._calibration) - bisect_left(self._calibration, score))
+            / (len(self._calibration) + 1)
+            if score == score
+            else np.nan
+        )
+
+    def score(self, batch: list[Trade]) -> list[dict]:  # alarms
         "Trades in the order of their ids; what is known after them is in `now`."
-        t, price = np.array([b.ts for b in batch])/1e6, np.array([b.price for b in batch])
-        X, E, up = ticks(self.state, t, np.array([_key(b) for b in batch]), np.array([b.taker_side == "buy" for b in batch]), price)
+        t, price = np.array([b.ts for b in batch]) / 1e6, np.array([b.price for b in batch])
+        X, E, up = ticks(
+            self.state,
+            t,
+            np.array([_key(b) for b in batch]),
+            np.array([b.taker_side == "buy" for b in batch]),
+            price,
+        )
         S = self._strange(X) if self._strange else np.full(len(X), np.nan)
-        S[:max(0, READY - 1 - self.seen)] = np.nan
-        self.seen += len(batch); self.last, self._score, self._at = X[-1], float(S[-1]), batch[-1]
+        S[: max(0, READY - 1 - self.seen)] = np.nan
+        self.seen += len(batch)
+        self.last, self._score, self._at = X[-1], float(S[-1]), batch[-1]
         self._evidence, self._up = E[-1:], up[-1:]
         return self._alarms(batch, t, X, E, S)
-    def _alarms(self, batch, t, X, E, S)->list[dict]:
+
+    def _alarms(self, batch, t, X, E, S) -> list[dict]:
         most = self._calibration[-1] if self._calibration else np.inf
-        hits = [(i, kind) for kind, hit in dict(pump=X[:, 8] >= THRESHOLDS["pump"], dump=X[:, 9] >= THRESHOLDS["dump"], strange=most < S).items() for i in np.flatnonzero(hit)]
-        return [self._alarm(batch[i], kind, X[i], E[i], S[i]) for i, kind in sorted(hits) if t[i] >= self.quiet.get(kind, -np.inf) and not self.quiet.update({kind: t[i] + QUIET})]
-    def _alarm(self, b:Trade, kind:str, row, evidence, score:float)->dict:
+        hits = [
+            (i, kind)
+            for kind, hit in dict(
+                pump=X[:, 8] >= THRESHOLDS["pump"],
+                dump=X[:, 9] >= THRESHOLDS["dump"],
+                strange=most < S,
+            ).items()
+            for i in np.flatnonzero(hit)
+        ]
+        return [
+            self._alarm(batch[i], kind, X[i], E[i], S[i])
+            for i, kind in sorted(hits)
+            if t[i] >= self.quiet.get(kind, -np.inf) and not self.quiet.update({kind: t[i] + QUIET})
+        ]
+
+    def _alarm(self, b: Trade, kind: str, row, evidence, score: float) -> dict:
         e, f = dict(zip(EVIDENCE, evidence.tolist())), dict(zip(FEATURES, row.tolist()))
         value = f["pump_score"] if kind == "pump" else f["dump_score"] if kind == "dump" else score
-        why = why_strange(self.model, f) if kind == "strange" else evidence_sentence(e, "buy" if kind == "pump" else "sell") + "; " + pump_counterfactual(e, THRESHOLDS[kind])
-        return dict(product_id=self.product, trade_id=b.trade_id, kind=kind, ts=b.ts, price=b.price, score=float(value), model_version=self.version if kind == "strange" else None, reason=why, evidence=e | f)
+        why = (
+            why_strange(self.model, f)
+            if kind == "strange"
+            else evidence_sentence(e, "buy" if kind == "pump" else "sell")
+            + "; "
+            + pump_counterfactual(e, THRESHOLDS[kind])
+        )
+        return dict(
+            product_id=self.product,
+            trade_id=b.trade_id,
+            kind=kind,
+            ts=b.ts,
+            price=b.price,
+            score=float(value),
+            model_version=self.version if kind == "strange" else None,
+            reason=why,
+            evidence=e | f,
+        )
+
     @property
-    def now(self)->dict:
+    def now(self) -> dict:
         "What is known after the last trade: features, both scores, and the model's."
         b, f = self._at, dict(zip(FEATURES, self.last.tolist()))
-        return dict(product_id=self.product, trade_id=b.trade_id, ts=pd.Timestamp(b.ts, unit="us", tz="UTC").isoformat(), price=b.price, seen=self.seen, ready=self.seen >= READY, features=f, score=self._score, p_value=self._p(self._score), model_version=self.version,
-                    pump=dict(score=f["pump_score"], threshold=THRESHOLDS["pump"], alarm=f["pump_score"] >= THRESHOLDS["pump"]), dump=dict(score=f["dump_score"], threshold=THRESHOLDS["dump"], alarm=f["dump_score"] >= THRESHOLDS["dump"]), evidence=dict(zip(EVIDENCE, self._evidence[0].tolist())), side="buy" if self._up[0] else "sell")
+        return dict(
+            product_id=self.product,
+            trade_id=b.trade_id,
+            ts=pd.Timestamp(b.ts, unit="us", tz="UTC").isoformat(),
+            price=b.price,
+            seen=self.seen,
+            ready=self.seen >= READY,
+            features=f,
+            score=self._score,
+            p_value=self._p(self._score),
+            model_version=self.version,
+            pump=dict(
+                score=f["pump_score"],
+                threshold=THRESHOLDS["pump"],
+                alarm=f["pump_score"] >= THRESHOLDS["pump"],
+            ),
+            dump=dict(
+                score=f["dump_score"],
+                threshold=THRESHOLDS["dump"],
+                alarm=f["dump_score"] >= THRESHOLDS["dump"],
+            ),
+            evidence=dict(zip(EVIDENCE, self._evidence[0].tolist())),
+            side="buy" if self._up[0] else "sell",
+        )

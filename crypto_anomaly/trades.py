@@ -15,295 +15,743 @@ from .workspace import CryptoAnomalyError, Workspace, iso, jsonable, utcnow
 from .schema import _new_file, _sqlite
 
 # %% auto #0
-__all__ = ['trades_t', 'gaps_t', 'alarms_t', 'latest_t', 'TradeError', 'Trade', 'trade_of', 'Heard', 'parse_message',
-           'TradeStore', 'open_gap', 'close_gap', 'gaps', 'completeness', 'put_latest', 'get_latest', 'add_alarm',
-           'alarms', 'forget', 'open_store', 'to_trades', 'fill_gap', 'read_trades']
+__all__ = [
+    "trades_t",
+    "gaps_t",
+    "alarms_t",
+    "latest_t",
+    "TradeError",
+    "Trade",
+    "trade_of",
+    "Heard",
+    "parse_message",
+    "TradeStore",
+    "open_gap",
+    "close_gap",
+    "gaps",
+    "completeness",
+    "put_latest",
+    "get_latest",
+    "add_alarm",
+    "alarms",
+    "forget",
+    "open_store",
+    "to_trades",
+    "fill_gap",
+    "read_trades",
+]
+
 
 # %% ../nbs/09_trades.ipynb #94cc06c5
 class TradeError(CryptoAnomalyError):
     "Trades that cannot be read, fetched or kept; the message says why and what to do."
 
+
 class Trade(NamedTuple):
     "One trade."
-    product_id:str
-    trade_id:int
-    ts:int                       # microseconds since 1970, UTC
-    price:float                  # quote currency
-    size:float                   # base currency
-    taker_side:str               # 'buy' or 'sell': who acted
-    maker_order_id:str|None = None
-    taker_order_id:str|None = None
-    source:str = "ws"            # ws, rest or replay
 
-_OTHER = dict(buy="sell", sell="buy", BUY="buy", SELL="sell")    # Exchange: the maker's side; Advanced Trade: the taker's, in capitals
+    product_id: str
+    trade_id: int
+    ts: int  # microseconds since 1970, UTC
+    price: float  # quote currency
+    size: float  # base currency
+    taker_side: str  # 'buy' or 'sell': who acted
+    maker_order_id: str | None = None
+    taker_order_id: str | None = None
+    source: str = "ws"  # ws, rest or replay
 
-def _micros(text:str)->int: return pd.Timestamp(text).value//1000 if len(text) > 32 else _fast_micros(text)
 
-def _fast_micros(text:str)->int:
+_OTHER = dict(
+    buy="sell", sell="buy", BUY="buy", SELL="sell"
+)  # Exchange: the maker's side; Advanced Trade: the taker's, in capitals
+
+
+def _micros(text: str) -> int:
+    return pd.Timestamp(text).value // 1000 if len(text) > 32 else _fast_micros(text)
+
+
+def _fast_micros(text: str) -> int:
     "ISO time as microseconds; the usual form without pandas."
     from datetime import datetime
-    t = datetime.fromisoformat(text)
-    if t.tzinfo is None: raise ValueError(f"{text!r} has no time zone")
-    return int(t.timestamp())*1_000_000 + t.microsecond
 
-def trade_of(m:dict, product:str|None=None, source:str="ws")->Trade:
+    t = datetime.fromisoformat(text)
+    if t.tzinfo is None:
+        raise ValueError(f"{text!r} has no time zone")
+    return int(t.timestamp()) * 1_000_000 + t.microsecond
+
+
+def trade_of(m: dict, product: str | None = None, source: str = "ws") -> Trade:
     "A trade as Coinbase writes it; what is none is an error that shows it."
-    try: t = Trade(product or m["product_id"], int(m["trade_id"]), _micros(m["time"]), float(m["price"]), float(m["size"]), _OTHER[m["side"]], m.get("maker_order_id"), m.get("taker_order_id"), source)
-    except (KeyError, TypeError, ValueError, OverflowError) as e: raise TradeError(f"not a trade ({type(e).__name__}: {e}): {str(m)[:200]}") from None
-    if not (0 < t.price < 1e15 and 0 < t.size < 1e15 and 0 < t.trade_id < 2**62): raise TradeError(f"a trade with price {m['price']}, size {m['size']}, id {m['trade_id']} cannot be: {str(m)[:200]}")
+    try:
+        t = Trade(
+            product or m["product_id"],
+            int(m["trade_id"]),
+            _micros(m["time"]),
+            float(m["price"]),
+            float(m["size"]),
+            _OTHER[m["side"]],
+            m.get("maker_order_id"),
+            m.get("taker_order_id"),
+            source,
+        )
+    except (KeyError, TypeError, ValueError, OverflowError) as e:
+        raise TradeError(f"not a trade ({type(e).__name__}: {e}): {str(m)[:200]}") from None
+    if not (0 < t.price < 1e15 and 0 < t.size < 1e15 and 0 < t.trade_id < 2**62):
+        raise TradeError(
+            f"a trade with price {m['price']}, size {m['size']}, id {m['trade_id']} cannot be: {str(m)[:200]}"
+        )
     return t
+
 
 class Heard(NamedTuple):
     "What one message of a feed says."
-    trades:list[Trade] = []
-    beat:dict[str, int] = {}     # product -> id of the last trade, by a heartbeat that knows it
-    first:bool = False           # the trade is `last_match`: the newest one when the subscription began
-    error:str|None = None
 
-def parse_message(text:str|bytes)->Heard:
+    trades: list[Trade] = []
+    beat: dict[str, int] = {}  # product -> id of the last trade, by a heartbeat that knows it
+    first: bool = False  # the trade is `last_match`: the newest one when the subscription began
+    error: str | None = None
+
+
+def parse_message(text: str | bytes) -> Heard:
     "What a message says; one that is no JSON, or a trade that cannot be, is an error."
-    try: m = json.loads(text)
-    except ValueError: raise TradeError(f"not JSON: {str(text)[:100]!r}") from None
-    try: return _heard(m) if isinstance(m, dict) else Heard()
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as e: raise TradeError(f"not a message of a feed ({type(e).__name__}: {e}): {str(m)[:200]}") from None
+    try:
+        m = json.loads(text)
+    except ValueError:
+        raise TradeError(f"not JSON: {str(text)[:100]!r}") from None
+    try:
+        return _heard(m) if isinstance(m, dict) else Heard()
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as e:
+        raise TradeError(
+            f"not a message of a feed ({type(e).__name__}: {e}): {str(m)[:200]}"
+        ) from None
 
-def _heard(m:dict)->Heard:
+
+def _heard(m: dict) -> Heard:
     kind = m.get("type")
-    if kind in ("match", "last_match"): return Heard([trade_of(m)], first=kind == "last_match")
-    if kind == "heartbeat": return Heard(beat={m["product_id"]: int(m["last_trade_id"])} if m.get("last_trade_id") else {})     # 0 was seen: unknown
-    if kind == "error": return Heard(error=f"{m.get('message', '')}: {m.get('reason', '')}")
-    if m.get("channel") == "market_trades": return Heard(sorted((trade_of(t) for e in m.get("events", []) for t in e.get("trades", [])), key=lambda t: t.trade_id))
+    if kind in ("match", "last_match"):
+        return Heard([trade_of(m)], first=kind == "last_match")
+    if kind == "heartbeat":
+        return Heard(
+            beat={m["product_id"]: int(m["last_trade_id"])} if m.get("last_trade_id") else {}
+        )  # 0 was seen: unknown
+    if kind == "error":
+        return Heard(error=f"{m.get('message', '')}: {m.get('reason', '')}")
+    if m.get("channel") == "market_trades":
+        return Heard(
+            sorted(
+                (trade_of(t) for e in m.get("events", []) for t in e.get("trades", [])),
+                key=lambda t: t.trade_id,
+            )
+        )
     return Heard()
+
 
 # %% ../nbs/09_trades.ipynb #113f69db
 _meta = sa.MetaData()
 _c = lambda name, kind=sa.Text, **kw: sa.Column(name, kind, **kw)
 _real = sa.Double
-trades_t = sa.Table("trades", _meta, _c("product_id", primary_key=True), _c("trade_id", sa.BigInteger, primary_key=True, autoincrement=False), _c("ts", sa.BigInteger, nullable=False), _c("price", _real, nullable=False), _c("size", _real, nullable=False),
-    _c("taker_side", nullable=False), _c("maker_order_id"), _c("taker_order_id"), _c("source", nullable=False), sa.Index("trades_ts", "product_id", "ts", postgresql_using="brin"), sqlite_with_rowid=False)
-gaps_t = sa.Table("ingest_gaps", _meta, _c("id", sa.Integer, primary_key=True), _c("product_id", nullable=False), _c("from_id", sa.BigInteger, nullable=False), _c("to_id", sa.BigInteger, nullable=False), _c("missing", sa.BigInteger, nullable=False), _c("filled", sa.BigInteger, nullable=False),
-    _c("pages", sa.Integer, nullable=False), _c("seconds", _real, nullable=False), _c("cause", nullable=False), _c("found_at", nullable=False), _c("closed_at"))
-alarms_t = sa.Table("trade_alarm", _meta, _c("product_id", primary_key=True), _c("trade_id", sa.BigInteger, primary_key=True, autoincrement=False), _c("kind", primary_key=True), _c("ts", sa.BigInteger, nullable=False), _c("price", _real, nullable=False), _c("score", _real, nullable=False),
-    _c("model_version", sa.Integer), _c("reason", nullable=False), _c("evidence", sa.JSON, nullable=False))
-latest_t = sa.Table("latest", _meta, _c("product_id", primary_key=True), _c("at", _real, nullable=False), _c("payload", sa.JSON, nullable=False))
+trades_t = sa.Table(
+    "trades",
+    _meta,
+    _c("product_id", primary_key=True),
+    _c("trade_id", sa.BigInteger, primary_key=True, autoincrement=False),
+    _c("ts", sa.BigInteger, nullable=False),
+    _c("price", _real, nullable=False),
+    _c("size", _real, nullable=False),
+    _c("taker_side", nullable=False),
+    _c("maker_order_id"),
+    _c("taker_order_id"),
+    _c("source", nullable=False),
+    sa.Index("trades_ts", "product_id", "ts", postgresql_using="brin"),
+    sqlite_with_rowid=False,
+)
+gaps_t = sa.Table(
+    "ingest_gaps",
+    _meta,
+    _c("id", sa.Integer, primary_key=True),
+    _c("product_id", nullable=False),
+    _c("from_id", sa.BigInteger, nullable=False),
+    _c("to_id", sa.BigInteger, nullable=False),
+    _c("missing", sa.BigInteger, nullable=False),
+    _c("filled", sa.BigInteger, nullable=False),
+    _c("pages", sa.Integer, nullable=False),
+    _c("seconds", _real, nullable=False),
+    _c("cause", nullable=False),
+    _c("found_at", nullable=False),
+    _c("closed_at"),
+)
+alarms_t = sa.Table(
+    "trade_alarm",
+    _meta,
+    _c("product_id", primary_key=True),
+    _c("trade_id", sa.BigInteger, primary_key=True, autoincrement=False),
+    _c("kind", primary_key=True),
+    _c("ts", sa.BigInteger, nullable=False),
+    _c("price", _real, nullable=False),
+    _c("score", _real, nullable=False),
+    _c("model_version", sa.Integer),
+    _c("reason", nullable=False),
+    _c("evidence", sa.JSON, nullable=False),
+)
+latest_t = sa.Table(
+    "latest",
+    _meta,
+    _c("product_id", primary_key=True),
+    _c("at", _real, nullable=False),
+    _c("payload", sa.JSON, nullable=False),
+)
 _COLUMNS = list(Trade._fields)
-_said = lambda x: "\\N" if x is None else x if x.isprintable() and "\\" not in x else x.replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n").replace("\r", "\\r")
+_said = lambda x: (
+    "\\N"
+    if x is None
+    else x
+    if x.isprintable() and "\\" not in x
+    else x.replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n").replace("\r", "\\r")
+)
 
-def _copy(cur, table:str, batch:list[Trade])->None:
+
+def _copy(cur, table: str, batch: list[Trade]) -> None:
     "Send a batch as the text that COPY reads."
     with cur.copy(f"COPY {table} FROM STDIN") as copy:
-        copy.write("".join(f"{_said(t[0])}\t{t[1]}\t{t[2]}\t{t[3]!r}\t{t[4]!r}\t{t[5]}\t{_said(t[6])}\t{_said(t[7])}\t{t[8]}\n" for t in batch))
+        copy.write(
+            "".join(
+                f"{_said(t[0])}\t{t[1]}\t{t[2]}\t{t[3]!r}\t{t[4]!r}\t{t[5]}\t{_said(t[6])}\t{_said(t[7])}\t{t[8]}\n"
+                for t in batch
+            )
+        )
+
 
 _TEMP = "CREATE TEMP TABLE IF NOT EXISTS new_trades (LIKE trades) ON COMMIT DELETE ROWS"
 
+
 @cache
-def _engine(url:str)->sa.Engine: # one per process and URL
+def _engine(url: str) -> sa.Engine:  # one per process and URL
     "The database of trades, its tables made on first use."
-    try: u = sa.make_url(url)
-    except sa.exc.ArgumentError: raise TradeError(f"CRYPTO_ANOMALY_TRADES_URL is {url!r}; use an SQLAlchemy URL, e.g. sqlite:///trades.db or postgresql://user@host/name.") from None
-    if u.drivername == "postgresql": u = u.set(drivername="postgresql+psycopg")
+    try:
+        u = sa.make_url(url)
+    except sa.exc.ArgumentError:
+        raise TradeError(
+            f"CRYPTO_ANOMALY_TRADES_URL is {url!r}; use an SQLAlchemy URL, e.g. sqlite:///trades.db or postgresql://user@host/name."
+        ) from None
+    if u.drivername == "postgresql":
+        u = u.set(drivername="postgresql+psycopg")
     lite = u.get_backend_name() == "sqlite"
-    if lite and u.database not in (None, "", ":memory:"): _new_file(Path(u.database))
-    e = sa.create_engine(u, pool_pre_ping=not lite, json_serializer=lambda x: json.dumps(jsonable(x), allow_nan=False))
-    if lite: _sqlite(e)
+    if lite and u.database not in (None, "", ":memory:"):
+        _new_file(Path(u.database))
+    e = sa.create_engine(
+        u,
+        pool_pre_ping=not lite,
+        json_serializer=lambda x: json.dumps(jsonable(x), allow_nan=False),
+    )
+    if lite:
+        _sqlite(e)
     with e.connect().execution_options(write=True) as c, c.begin():
-        if not lite: c.execute(sa.text("SELECT pg_advisory_xact_lock(7246002)"))
+        if not lite:
+            c.execute(sa.text("SELECT pg_advisory_xact_lock(7246002)"))
         _meta.create_all(c)
     return e
+
 
 # %% ../nbs/09_trades.ipynb #e15478ca
 class TradeStore:
     "The trades of some products, what is missing among them, what they looked like last, and what alarmed."
-    def __init__(self, url:str): self.engine, self._counted = _engine(url), {}
-    @contextmanager
-    def _write(self)->Iterator[sa.Connection]:
-        with self.engine.connect().execution_options(write=True) as c, c.begin(): yield c
-    def _read(self, q)->list:
-        with self.engine.connect() as c: return c.execute(q).all()
 
-    def write(self, batch:Iterable[Trade])->None:
+    def __init__(self, url: str):
+        self.engine, self._counted = _engine(url), {}
+
+    @contextmanager
+    def _write(self) -> Iterator[sa.Connection]:
+        with self.engine.connect().execution_options(write=True) as c, c.begin():
+            yield c
+
+    def _read(self, q) -> list:
+        with self.engine.connect() as c:
+            return c.execute(q).all()
+
+    def write(self, batch: Iterable[Trade]) -> None:
         "Keep a batch of trades, all or none; those that are there already stay as they are."
-        if not (batch := list(batch)): return
-        try: self._insert(batch)
-        except (sa.exc.SQLAlchemyError, self.engine.dialect.dbapi.Error, OSError) as e: raise TradeError(f"the store of trades did not take a batch ({type(e).__name__}: {str(e).splitlines()[0][:200]}); check CRYPTO_ANOMALY_TRADES_URL and the disk.") from e
-    def _insert(self, batch:list[Trade])->None:
+        if not (batch := list(batch)):
+            return
+        try:
+            self._insert(batch)
+        except (sa.exc.SQLAlchemyError, self.engine.dialect.dbapi.Error, OSError) as e:
+            raise TradeError(
+                f"the store of trades did not take a batch ({type(e).__name__}: {str(e).splitlines()[0][:200]}); check CRYPTO_ANOMALY_TRADES_URL and the disk."
+            ) from e
+
+    def _insert(self, batch: list[Trade]) -> None:
         with self._write() as c:
             raw = c.connection.driver_connection
-            if self.engine.dialect.name == "sqlite": raw.executemany(f"INSERT INTO trades VALUES ({','.join('?'*len(_COLUMNS))}) ON CONFLICT (product_id, trade_id) DO NOTHING", batch); return
+            if self.engine.dialect.name == "sqlite":
+                raw.executemany(
+                    f"INSERT INTO trades VALUES ({','.join('?' * len(_COLUMNS))}) ON CONFLICT (product_id, trade_id) DO NOTHING",
+                    batch,
+                )
+                return
             import psycopg
+
             with raw.cursor() as cur:
                 cur.execute("SAVEPOINT batch")
-                try: _copy(cur, "trades", batch)
-                except psycopg.errors.UniqueViolation:           # some of them are there already
-                    cur.execute("ROLLBACK TO SAVEPOINT batch"); cur.execute(_TEMP)
+                try:
+                    _copy(cur, "trades", batch)
+                except psycopg.errors.UniqueViolation:  # some of them are there already
+                    cur.execute("ROLLBACK TO SAVEPOINT batch")
+                    cur.execute(_TEMP)
                     _copy(cur, "new_trades", batch)
-                    cur.execute("INSERT INTO trades SELECT * FROM new_trades ON CONFLICT DO NOTHING")
+                    cur.execute(
+                        "INSERT INTO trades SELECT * FROM new_trades ON CONFLICT DO NOTHING"
+                    )
 
-    def last_id(self, product:str)->int|None: return self._read(sa.select(sa.func.max(trades_t.c.trade_id)).where(trades_t.c.product_id == product))[0][0]
-    def products(self)->list[str]: return [r[0] for r in self._read(sa.select(latest_t.c.product_id).order_by(latest_t.c.product_id))]
-    def read(self, product:str, *, first_id:int|None=None, last_id:int|None=None, start:pd.Timestamp|None=None, end:pd.Timestamp|None=None, newest:int|None=None)->pd.DataFrame: # trade table, by id
+    def last_id(self, product: str) -> int | None:
+        return self._read(
+            sa.select(sa.func.max(trades_t.c.trade_id)).where(trades_t.c.product_id == product)
+        )[0][0]
+
+    def products(self) -> list[str]:
+        return [
+            r[0]
+            for r in self._read(sa.select(latest_t.c.product_id).order_by(latest_t.c.product_id))
+        ]
+
+    def read(
+        self,
+        product: str,
+        *,
+        first_id: int | None = None,
+        last_id: int | None = None,
+        start: pd.Timestamp | None = None,
+        end: pd.Timestamp | None = None,
+        newest: int | None = None,
+    ) -> pd.DataFrame:  # trade table, by id
         "Trades by id or by time, `newest` at most."
-        t, us = trades_t.c, lambda x: pd.Timestamp(x).value//1000
-        wanted = [t.product_id == product, *([t.trade_id >= first_id] if first_id is not None else []), *([t.trade_id <= last_id] if last_id is not None else []), *([t.ts >= us(start)] if start is not None else []), *([t.ts <= us(end)] if end is not None else [])]
-        rows = self._read(sa.select(trades_t).where(*wanted).order_by(t.trade_id.desc()).limit(newest))[::-1]
+        t, us = trades_t.c, lambda x: pd.Timestamp(x).value // 1000
+        wanted = [
+            t.product_id == product,
+            *([t.trade_id >= first_id] if first_id is not None else []),
+            *([t.trade_id <= last_id] if last_id is not None else []),
+            *([t.ts >= us(start)] if start is not None else []),
+            *([t.ts <= us(end)] if end is not None else []),
+        ]
+        rows = self._read(
+            sa.select(trades_t).where(*wanted).order_by(t.trade_id.desc()).limit(newest)
+        )[::-1]
         f = pd.DataFrame.from_records(rows, columns=_COLUMNS)
         return f.assign(ts=pd.to_datetime(f.ts.astype("int64"), unit="us", utc=True))
-    def holes(self, product:str)->list[tuple[int, int]]: # first and last missing id of each hole
+
+    def holes(
+        self, product: str
+    ) -> list[tuple[int, int]]:  # first and last missing id of each hole
         "Ids that are not there, between the first and the last that are."
-        q = sa.select(trades_t.c.trade_id.label("id"), sa.func.lead(trades_t.c.trade_id).over(order_by=trades_t.c.trade_id).label("next")).where(trades_t.c.product_id == product).subquery()
-        return [(r.id + 1, r.next - 1) for r in self._read(sa.select(q).where(q.c.next > q.c.id + 1).order_by(q.c.id))]
+        q = (
+            sa.select(
+                trades_t.c.trade_id.label("id"),
+                sa.func.lead(trades_t.c.trade_id).over(order_by=trades_t.c.trade_id).label("next"),
+            )
+            .where(trades_t.c.product_id == product)
+            .subquery()
+        )
+        return [
+            (r.id + 1, r.next - 1)
+            for r in self._read(sa.select(q).where(q.c.next > q.c.id + 1).order_by(q.c.id))
+        ]
+
 
 # %% ../nbs/09_trades.ipynb #821563ed
-def open_gap(self:TradeStore, product:str, first:int, last:int, cause:str)->int: # id
+def open_gap(self: TradeStore, product: str, first: int, last: int, cause: str) -> int:  # id
     "Write down that trades are missing."
     g = gaps_t.c
     with self._write() as c:
-        known = c.execute(sa.select(g.id).where(g.product_id == product, g.from_id == first, g.to_id == last, g.closed_at.is_(None))).scalar()
-        return known or c.execute(sa.insert(gaps_t).values(product_id=product, from_id=first, to_id=last, missing=last - first + 1, filled=0, pages=0, seconds=0., cause=cause, found_at=iso(utcnow()))).inserted_primary_key[0]
+        known = c.execute(
+            sa.select(g.id).where(
+                g.product_id == product, g.from_id == first, g.to_id == last, g.closed_at.is_(None)
+            )
+        ).scalar()
+        return (
+            known
+            or c.execute(
+                sa.insert(gaps_t).values(
+                    product_id=product,
+                    from_id=first,
+                    to_id=last,
+                    missing=last - first + 1,
+                    filled=0,
+                    pages=0,
+                    seconds=0.0,
+                    cause=cause,
+                    found_at=iso(utcnow()),
+                )
+            ).inserted_primary_key[0]
+        )
 
-def close_gap(self:TradeStore, id_:int, *, filled:int, pages:int, seconds:float)->None:
+
+def close_gap(self: TradeStore, id_: int, *, filled: int, pages: int, seconds: float) -> None:
     "Write down what was filled; a gap that is not whole stays open."
     g = gaps_t.c
     with self._write() as c:
-        c.execute(sa.update(gaps_t).where(g.id == id_).values(filled=filled, pages=g.pages + pages, seconds=g.seconds + seconds, closed_at=sa.case((g.missing <= filled, iso(utcnow())), else_=None)))
+        c.execute(
+            sa.update(gaps_t)
+            .where(g.id == id_)
+            .values(
+                filled=filled,
+                pages=g.pages + pages,
+                seconds=g.seconds + seconds,
+                closed_at=sa.case((g.missing <= filled, iso(utcnow())), else_=None),
+            )
+        )
 
-def gaps(self:TradeStore, *, opened:bool=False, limit:int=50)->list[dict]: # newest first
+
+def gaps(self: TradeStore, *, opened: bool = False, limit: int = 50) -> list[dict]:  # newest first
     "The gaps there were, or only those that are open."
     q = sa.select(gaps_t).order_by(gaps_t.c.id.desc()).limit(limit)
-    return [dict(r._mapping) for r in self._read(q.where(gaps_t.c.closed_at.is_(None)) if opened else q)]
+    return [
+        dict(r._mapping) for r in self._read(q.where(gaps_t.c.closed_at.is_(None)) if opened else q)
+    ]
 
-def completeness(self:TradeStore, product:str)->dict: # product_id, trades, first_id, last_id, missing, open_gaps, last_ts
+
+def completeness(
+    self: TradeStore, product: str
+) -> dict:  # product_id, trades, first_id, last_id, missing, open_gaps, last_ts
     "What there is of a product, and what is missing between its first and its last trade."
     t, g = trades_t.c, gaps_t.c
-    a, b = self._read(sa.select(sa.func.min(t.trade_id), sa.func.max(t.trade_id)).where(t.product_id == product))[0]
-    filled = tuple(self._read(sa.select(sa.func.count(), sa.func.sum(g.filled)).where(g.product_id == product))[0])
-    known, upto = self._counted.get((product, a, filled), (0, -1))              # millions are counted once, then what is new
-    n = known + self._read(sa.select(sa.func.count()).where(t.product_id == product, t.trade_id > upto))[0][0]
-    if n: self._counted = {k: v for k, v in self._counted.items() if k[0] != product} | {(product, a, filled): (n, b)}
-    when = self._read(sa.select(t.ts).where(t.product_id == product, t.trade_id == b))[0][0] if n else None
-    return dict(product_id=product, trades=n, first_id=a, last_id=b, missing=b - a + 1 - n if n else 0, open_gaps=sum(g["product_id"] == product for g in self.gaps(opened=True)), last_ts=pd.Timestamp(when, unit="us", tz="UTC").isoformat() if n else None)
-for f in (open_gap, close_gap, gaps, completeness): setattr(TradeStore, f.__name__, f)
+    a, b = self._read(
+        sa.select(sa.func.min(t.trade_id), sa.func.max(t.trade_id)).where(t.product_id == product)
+    )[0]
+    filled = tuple(
+        self._read(
+            sa.select(sa.func.count(), sa.func.sum(g.filled)).where(g.product_id == product)
+        )[0]
+    )
+    known, upto = self._counted.get(
+        (product, a, filled), (0, -1)
+    )  # millions are counted once, then what is new
+    n = (
+        known
+        + self._read(sa.select(sa.func.count()).where(t.product_id == product, t.trade_id > upto))[
+            0
+        ][0]
+    )
+    if n:
+        self._counted = {k: v for k, v in self._counted.items() if k[0] != product} | {
+            (product, a, filled): (n, b)
+        }
+    when = (
+        self._read(sa.select(t.ts).where(t.product_id == product, t.trade_id == b))[0][0]
+        if n
+        else None
+    )
+    return dict(
+        product_id=product,
+        trades=n,
+        first_id=a,
+        last_id=b,
+        missing=b - a + 1 - n if n else 0,
+        open_gaps=sum(g["product_id"] == product for g in self.gaps(opened=True)),
+        last_ts=pd.Timestamp(when, unit="us", tz="UTC").isoformat() if n else None,
+    )
+
+
+for f in (open_gap, close_gap, gaps, completeness):
+    setattr(TradeStore, f.__name__, f)
+
 
 # %% ../nbs/09_trades.ipynb #2941dea2
-def _upsert(self:TradeStore, table:sa.Table, values:dict, replace:bool)->None:
+def _upsert(self: TradeStore, table: sa.Table, values: dict, replace: bool) -> None:
     from sqlalchemy.dialects import postgresql, sqlite
-    q = (postgresql if self.engine.dialect.name == "postgresql" else sqlite).insert(table).values(**values)
-    q = q.on_conflict_do_update(index_elements=[c.name for c in table.primary_key], set_=values) if replace else q.on_conflict_do_nothing()
-    with self._write() as c: c.execute(q)
 
-def put_latest(self:TradeStore, product:str, payload:dict)->None:
+    q = (
+        (postgresql if self.engine.dialect.name == "postgresql" else sqlite)
+        .insert(table)
+        .values(**values)
+    )
+    q = (
+        q.on_conflict_do_update(index_elements=[c.name for c in table.primary_key], set_=values)
+        if replace
+        else q.on_conflict_do_nothing()
+    )
+    with self._write() as c:
+        c.execute(q)
+
+
+def put_latest(self: TradeStore, product: str, payload: dict) -> None:
     "Remember what a product looks like now."
     _upsert(self, latest_t, dict(product_id=product, at=time.time(), payload=payload), True)
 
-def get_latest(self:TradeStore, product:str)->dict|None: # payload and `age_seconds`; None when it was never streamed
-    r = self._read(sa.select(latest_t.c.at, latest_t.c.payload).where(latest_t.c.product_id == product))
+
+def get_latest(
+    self: TradeStore, product: str
+) -> dict | None:  # payload and `age_seconds`; None when it was never streamed
+    r = self._read(
+        sa.select(latest_t.c.at, latest_t.c.payload).where(latest_t.c.product_id == product)
+    )
     return r[0].payload | dict(age_seconds=time.time() - r[0].at) if r else None
 
-def add_alarm(self:TradeStore, alarm:dict)->None: # columns of `trade_alarm`
+
+def add_alarm(self: TradeStore, alarm: dict) -> None:  # columns of `trade_alarm`
     "Keep an alarm; the same one again changes nothing."
     _upsert(self, alarms_t, alarm, False)
 
-def alarms(self:TradeStore, product:str|None=None, *, start:pd.Timestamp|None=None, limit:int=50)->pd.DataFrame: # newest first
+
+def alarms(
+    self: TradeStore,
+    product: str | None = None,
+    *,
+    start: pd.Timestamp | None = None,
+    limit: int = 50,
+) -> pd.DataFrame:  # newest first
     "Alarms of one product, or of all."
     q = sa.select(alarms_t).order_by(alarms_t.c.ts.desc()).limit(limit)
     q = q.where(alarms_t.c.product_id == product) if product else q
-    f = pd.DataFrame.from_records(self._read(q.where(alarms_t.c.ts >= pd.Timestamp(start).value//1000) if start is not None else q), columns=[c.name for c in alarms_t.c])
+    f = pd.DataFrame.from_records(
+        self._read(
+            q.where(alarms_t.c.ts >= pd.Timestamp(start).value // 1000) if start is not None else q
+        ),
+        columns=[c.name for c in alarms_t.c],
+    )
     return f.assign(ts=pd.to_datetime(f.ts.astype("int64"), unit="us", utc=True))
-for f in (put_latest, get_latest, add_alarm, alarms): setattr(TradeStore, f.__name__, f)
 
-def forget(self:TradeStore, before:pd.Timestamp, *, dry_run:bool=False)->int: # trades
+
+for f in (put_latest, get_latest, add_alarm, alarms):
+    setattr(TradeStore, f.__name__, f)
+
+
+def forget(self: TradeStore, before: pd.Timestamp, *, dry_run: bool = False) -> int:  # trades
     "Delete trades older than `before`; the newest of each product stays, so that a stream knows where it was."
-    last = {r[0]: r[1] for r in self._read(sa.select(trades_t.c.product_id, sa.func.max(trades_t.c.trade_id)).group_by(trades_t.c.product_id))}
-    old = lambda p, i: (trades_t.c.product_id == p) & (trades_t.c.ts < pd.Timestamp(before).value//1000) & (trades_t.c.trade_id < i)
-    if dry_run: return sum(self._read(sa.select(sa.func.count()).where(old(p, i)))[0][0] for p, i in last.items())
-    with self._write() as c: return sum(c.execute(sa.delete(trades_t).where(old(p, i))).rowcount for p, i in last.items())
+    last = {
+        r[0]: r[1]
+        for r in self._read(
+            sa.select(trades_t.c.product_id, sa.func.max(trades_t.c.trade_id)).group_by(
+                trades_t.c.product_id
+            )
+        )
+    }
+    old = lambda p, i: (
+        (trades_t.c.product_id == p)
+        & (trades_t.c.ts < pd.Timestamp(before).value // 1000)
+        & (trades_t.c.trade_id < i)
+    )
+    if dry_run:
+        return sum(
+            self._read(sa.select(sa.func.count()).where(old(p, i)))[0][0] for p, i in last.items()
+        )
+    with self._write() as c:
+        return sum(
+            c.execute(sa.delete(trades_t).where(old(p, i))).rowcount for p, i in last.items()
+        )
+
+
 TradeStore.forget = forget
 
-def open_store(ws:Workspace)->TradeStore:
+
+def open_store(ws: Workspace) -> TradeStore:
     "The trades of a workspace."
     return TradeStore(ws.trades_url)
 
-def to_trades(f:pd.DataFrame)->list[Trade]:
+
+def to_trades(f: pd.DataFrame) -> list[Trade]:
     "A trade table as trades."
-    return [Trade(*r) for r in f.assign(ts=pd.DatetimeIndex(f.ts).as_unit("us").asi8)[_COLUMNS].astype(object).where(f[_COLUMNS].notna(), None).itertuples(index=False, name=None)]
+    return [
+        Trade(*r)
+        for r in f.assign(ts=pd.DatetimeIndex(f.ts).as_unit("us").asi8)[_COLUMNS]
+        .astype(object)
+        .where(f[_COLUMNS].notna(), None)
+        .itertuples(index=False, name=None)
+    ]
+
 
 # %% ../nbs/09_trades.ipynb #32fe7d22
-def _page(session, url:str, product:str, after:int, tries:int)->list[dict]:
+def _page(session, url: str, product: str, after: int, tries: int) -> list[dict]:
     "One page of trades older than an id."
     import requests
+
     for k in range(tries):
         try:
-            r = session.get(f"{url}/products/{product}/trades", params=dict(after=after, limit=1000), timeout=10)
-            if r.status_code == 200 and isinstance(page := r.json(), list): return page
-            why, wait = f"HTTP {r.status_code}: {r.text[:80]}", float(r.headers.get("Retry-After", .2*2**k))
-            if r.status_code == 404: break
-        except (requests.RequestException, ValueError) as e: why, wait = f"{type(e).__name__}: {str(e)[:80]}", .2*2**k
-        if k + 1 < tries: time.sleep(min(wait, 10.))
-    raise TradeError(f"{url} does not hand over the trades of {product} before {after} ({why}); check CRYPTO_ANOMALY_COINBASE_REST_URL, or wait: the gap stays open and is tried again.")
+            r = session.get(
+                f"{url}/products/{product}/trades", params=dict(after=after, limit=1000), timeout=10
+            )
+            if r.status_code == 200 and isinstance(page := r.json(), list):
+                return page
+            why, wait = (
+                f"HTTP {r.status_code}: {r.text[:80]}",
+                float(r.headers.get("Retry-After", 0.2 * 2**k)),
+            )
+            if r.status_code == 404:
+                break
+        except (requests.RequestException, ValueError) as e:
+            why, wait = f"{type(e).__name__}: {str(e)[:80]}", 0.2 * 2**k
+        if k + 1 < tries:
+            time.sleep(min(wait, 10.0))
+    raise TradeError(
+        f"{url} does not hand over the trades of {product} before {after} ({why}); check CRYPTO_ANOMALY_COINBASE_REST_URL, or wait: the gap stays open and is tried again."
+    )
+
 
 def fill_gap(
-    store:TradeStore, url:str, product:str, first:int, last:int, # ids, inclusive
-    *, cause:str, tries:int=5, pause:float=.1,       # seconds between pages: ten requests a second are allowed
-    session=None, progress:Callable=lambda got: None
-)->int:                          # trades that were missing and are there now
+    store: TradeStore,
+    url: str,
+    product: str,
+    first: int,
+    last: int,  # ids, inclusive
+    *,
+    cause: str,
+    tries: int = 5,
+    pause: float = 0.1,  # seconds between pages: ten requests a second are allowed
+    session=None,
+    progress: Callable = lambda got: None,
+) -> int:  # trades that were missing and are there now
     "Fetch missing trades; a gap that could not be filled whole stays open and is an error."
     import requests
-    session, id_, start, after, pages, got = session or requests.Session(), store.open_gap(product, first, last, cause), time.monotonic(), last + 1, 0, 0
+
+    session, id_, start, after, pages, got = (
+        session or requests.Session(),
+        store.open_gap(product, first, last, cause),
+        time.monotonic(),
+        last + 1,
+        0,
+        0,
+    )
     session.headers.setdefault("User-Agent", "crypto_anomaly (trade gap fill)")
     try:
         while after > first:
-            page = [t for m in _page(session, url, product, after, tries) if (t := trade_of(m, product, "rest")).trade_id < after]
+            page = [
+                t
+                for m in _page(session, url, product, after, tries)
+                if (t := trade_of(m, product, "rest")).trade_id < after
+            ]
             pages += 1
-            if not page: break                       # older than what the exchange keeps
+            if not page:
+                break  # older than what the exchange keeps
             store.write(t for t in page if t.trade_id >= first)
-            got += sum(t.trade_id >= first for t in page); after = min(t.trade_id for t in page); progress(got)
-            if after > first: time.sleep(pause)
-    finally: store.close_gap(id_, filled=_present(store, product, first, last), pages=pages, seconds=time.monotonic() - start)
+            got += sum(t.trade_id >= first for t in page)
+            after = min(t.trade_id for t in page)
+            progress(got)
+            if after > first:
+                time.sleep(pause)
+    finally:
+        store.close_gap(
+            id_,
+            filled=_present(store, product, first, last),
+            pages=pages,
+            seconds=time.monotonic() - start,
+        )
     return got
 
-def _present(store:TradeStore, product:str, first:int, last:int)->int:
+
+def _present(store: TradeStore, product: str, first: int, last: int) -> int:
     t = trades_t.c
-    return store._read(sa.select(sa.func.count()).where(t.product_id == product, t.trade_id.between(first, last)))[0][0]
+    return store._read(
+        sa.select(sa.func.count()).where(t.product_id == product, t.trade_id.between(first, last))
+    )[0][0]
+
 
 # %% ../nbs/09_trades.ipynb #1a1483c4
-_NAMES = dict(product_id=("product_id", "symbol", "pair", "product"), trade_id=("trade_id", "id", "tradeId"), ts=("ts", "time", "timestamp", "datetime", "date"), price=("price", "px", "rate", "close"), size=("size", "amount", "qty", "quantity", "volume"),
-              side=("side",), taker_side=("taker_side",), maker_order_id=("maker_order_id",), taker_order_id=("taker_order_id",))
+_NAMES = dict(
+    product_id=("product_id", "symbol", "pair", "product"),
+    trade_id=("trade_id", "id", "tradeId"),
+    ts=("ts", "time", "timestamp", "datetime", "date"),
+    price=("price", "px", "rate", "close"),
+    size=("size", "amount", "qty", "quantity", "volume"),
+    side=("side",),
+    taker_side=("taker_side",),
+    maker_order_id=("maker_order_id",),
+    taker_order_id=("taker_order_id",),
+)
 
-def _read_table(path:Path)->pd.DataFrame:
-    if path.name.endswith((".jsonl", ".ndjson", ".json")): return pd.DataFrame([t for line in path.read_text().splitlines() if line.strip() for t in parse_message(line).trades], columns=_COLUMNS)
-    if path.suffix == ".parquet": return pd.read_parquet(path)
-    if path.suffix == ".feather": return pd.read_feather(path)
+
+def _read_table(path: Path) -> pd.DataFrame:
+    if path.name.endswith((".jsonl", ".ndjson", ".json")):
+        return pd.DataFrame(
+            [
+                t
+                for line in path.read_text().splitlines()
+                if line.strip()
+                for t in parse_message(line).trades
+            ],
+            columns=_COLUMNS,
+        )
+    if path.suffix == ".parquet":
+        return pd.read_parquet(path)
+    if path.suffix == ".feather":
+        return pd.read_feather(path)
     f = pd.read_csv(path, dtype=str)
-    return f[f.type.isin(["match", "last_match"])] if "type" in f and f.type.isin(["match"]).any() else f
+    return (
+        f[f.type.isin(["match", "last_match"])]
+        if "type" in f and f.type.isin(["match"]).any()
+        else f
+    )
 
-def _times(x:pd.Series)->pd.Series:
+
+def _times(x: pd.Series) -> pd.Series:
     "Times as text, or as Unix seconds, milliseconds, microseconds or nanoseconds."
     n = pd.to_numeric(x, errors="coerce")
-    if n.isna().any(): return pd.to_datetime(x, utc=True, format="ISO8601")
-    unit = next(u for u, most in (("s", 1e11), ("ms", 1e14), ("us", 1e17), ("ns", 1e20)) if n.max() < most)
-    return pd.to_datetime(n if unit == "s" else n.astype("int64"), unit=unit, utc=True).dt.as_unit("us")
+    if n.isna().any():
+        return pd.to_datetime(x, utc=True, format="ISO8601")
+    unit = next(
+        u for u, most in (("s", 1e11), ("ms", 1e14), ("us", 1e17), ("ns", 1e20)) if n.max() < most
+    )
+    return pd.to_datetime(n if unit == "s" else n.astype("int64"), unit=unit, utc=True).dt.as_unit(
+        "us"
+    )
+
 
 def read_trades(
-    path:str|Path, columns:dict[str, str]|None=None, # ours -> the file's; a number instead of a name is the value
-    product:str="REPLAY-USD"                         # where the file does not say
-)->pd.DataFrame:                                     # trade table
+    path: str | Path,
+    columns: dict[str, str]
+    | None = None,  # ours -> the file's; a number instead of a name is the value
+    product: str = "REPLAY-USD",  # where the file does not say
+) -> pd.DataFrame:  # trade table
     "Recorded trades of a file."
     path, columns = Path(path), columns or {}
-    if not path.is_file(): raise FileNotFoundError(f"there is no file {path}; --replay takes JSON lines, CSV, Parquet or Feather.")
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"there is no file {path}; --replay takes JSON lines, CSV, Parquet or Feather."
+        )
     try:
         f = _read_table(path)
-        find = lambda ours: f[columns[ours]] if columns.get(ours) in f else float(columns[ours]) if columns.get(ours, "").replace(".", "", 1).isdigit() else next((f[n] for n in _NAMES[ours] if n in f and ours not in columns), None)
+        find = lambda ours: (
+            f[columns[ours]]
+            if columns.get(ours) in f
+            else float(columns[ours])
+            if columns.get(ours, "").replace(".", "", 1).isdigit()
+            else next((f[n] for n in _NAMES[ours] if n in f and ours not in columns), None)
+        )
         got = {k: find(k) for k in _NAMES}
-        if lacks := [k for k in ("ts", "price") if got[k] is None]: raise TradeError(f"{path} has no column for {' and '.join(lacks)}; it has {', '.join(map(str, f.columns[:12]))}: name them, e.g. --columns ts=timestamp,price=px")
+        if lacks := [k for k in ("ts", "price") if got[k] is None]:
+            raise TradeError(
+                f"{path} has no column for {' and '.join(lacks)}; it has {', '.join(map(str, f.columns[:12]))}: name them, e.g. --columns ts=timestamp,price=px"
+            )
         side = got["taker_side"] if got["taker_side"] is not None else got["side"]
-        if side is not None and "maker_order_id" in f and got["taker_side"] is None: side = side.map(_OTHER)        # Coinbase's own rows name the maker's side
-        out = dict(product_id=product if got["product_id"] is None else got["product_id"], trade_id=pd.RangeIndex(1, len(f) + 1) if got["trade_id"] is None else pd.to_numeric(got["trade_id"]).astype("int64").to_numpy(), ts=_times(got["ts"]),
-                   price=pd.to_numeric(got["price"]), size=.001 if got["size"] is None else pd.to_numeric(got["size"]) if hasattr(got["size"], "map") else got["size"], taker_side=_ticks_side(got["price"]) if side is None else side.str.lower(), maker_order_id=got["maker_order_id"], taker_order_id=got["taker_order_id"], source="replay")
+        if side is not None and "maker_order_id" in f and got["taker_side"] is None:
+            side = side.map(_OTHER)  # Coinbase's own rows name the maker's side
+        out = dict(
+            product_id=product if got["product_id"] is None else got["product_id"],
+            trade_id=pd.RangeIndex(1, len(f) + 1)
+            if got["trade_id"] is None
+            else pd.to_numeric(got["trade_id"]).astype("int64").to_numpy(),
+            ts=_times(got["ts"]),
+            price=pd.to_numeric(got["price"]),
+            size=0.001
+            if got["size"] is None
+            else pd.to_numeric(got["size"])
+            if hasattr(got["size"], "map")
+            else got["size"],
+            taker_side=_ticks_side(got["price"]) if side is None else side.str.lower(),
+            maker_order_id=got["maker_order_id"],
+            taker_order_id=got["taker_order_id"],
+            source="replay",
+        )
         f = pd.DataFrame(out, index=f.index)
-    except (ValueError, IndexError, AttributeError, pd.errors.ParserError) as e: raise TradeError(f"{path} cannot be read as trades ({type(e).__name__}: {str(e)[:120]}); name its columns with --columns ts=…,price=…") from None
-    return f.drop_duplicates(["product_id", "trade_id"]).sort_values(["ts", "trade_id"] if got["trade_id"] is None else ["trade_id"], kind="stable", ignore_index=True)[_COLUMNS]
+    except (ValueError, IndexError, AttributeError, pd.errors.ParserError) as e:
+        raise TradeError(
+            f"{path} cannot be read as trades ({type(e).__name__}: {str(e)[:120]}); name its columns with --columns ts=…,price=…"
+        ) from None
+    return f.drop_duplicates(["product_id", "trade_id"]).sort_values(
+        ["ts", "trade_id"] if got["trade_id"] is None else ["trade_id"],
+        kind="stable",
+        ignore_index=True,
+    )[_COLUMNS]
 
-def _ticks_side(price:pd.Series)->pd.Series:
+
+def _ticks_side(price: pd.Series) -> pd.Series:
     "Who acted, where nobody says: the tick rule – a price above the last different one was a buy (Lee and Ready 1991)."
     move = pd.to_numeric(price).diff()
     return move.where(move != 0).ffill().gt(0).map({True: "buy", False: "sell"})

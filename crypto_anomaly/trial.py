@@ -13,77 +13,184 @@ from .registry import RegistryError, open_registry
 from .scan import load_served, moment_features, of_features, read_predictions
 
 # %% auto #0
-__all__ = ['DAYS', 'MARGIN', 'paired', 'foresight', 'trial', 'exclusive']
+__all__ = ["DAYS", "MARGIN", "paired", "foresight", "trial", "exclusive"]
+
 
 # %% ../nbs/09_trial.ipynb #0a4154d8
 def paired(
-    p:pd.DataFrame,   # predictions, see `scan.PREDICTION`
-    a:int, b:int      # versions
-)->pd.DataFrame:      # one row per coin and moment that both scored: coin_id, name, ts, current_price, score, is_anomaly, score_b, is_anomaly_b
+    p: pd.DataFrame,  # predictions, see `scan.PREDICTION`
+    a: int,
+    b: int,  # versions
+) -> pd.DataFrame:  # one row per coin and moment that both scored: coin_id, name, ts, current_price, score, is_anomaly, score_b, is_anomaly_b
     "Predictions of two versions side by side."
     mine, other = (p[p.model_version == v] for v in (a, b))
-    both = mine.merge(other[["coin_id", "ts", "score", "is_anomaly"]], on=["coin_id", "ts"], suffixes=("", "_b"))
-    return both[["coin_id", "symbol", "name", "ts", "current_price", "score", "is_anomaly", "score_b", "is_anomaly_b"]].sort_values(["ts", "coin_id"], ignore_index=True)
+    both = mine.merge(
+        other[["coin_id", "ts", "score", "is_anomaly"]], on=["coin_id", "ts"], suffixes=("", "_b")
+    )
+    return both[
+        [
+            "coin_id",
+            "symbol",
+            "name",
+            "ts",
+            "current_price",
+            "score",
+            "is_anomaly",
+            "score_b",
+            "is_anomaly_b",
+        ]
+    ].sort_values(["ts", "coin_id"], ignore_index=True)
 
-def _rho(ts:pd.Series, x:pd.Series, y:pd.Series)->pd.Series:
+
+def _rho(ts: pd.Series, x: pd.Series, y: pd.Series) -> pd.Series:
     "Spearman's ρ of `x` and `y` within each moment."
     r = pd.DataFrame(dict(x=x, y=y)).groupby(ts).rank()
     r -= r.groupby(ts).transform("mean")
-    return (r.x*r.y).groupby(ts).sum()/np.sqrt((r.x**2).groupby(ts).sum()*(r.y**2).groupby(ts).sum())
+    return (r.x * r.y).groupby(ts).sum() / np.sqrt(
+        (r.x**2).groupby(ts).sum() * (r.y**2).groupby(ts).sum()
+    )
+
 
 # %% ../nbs/09_trial.ipynb #b3e4577d
-DAYS = 5        # fewer days than this decide nothing
-MARGIN = .05    # loss of ρ that would not matter
+DAYS = 5  # fewer days than this decide nothing
+MARGIN = 0.05  # loss of ρ that would not matter
+
 
 def foresight(
-    rows:pd.DataFrame,   # of `paired`, plus change_pct: what came within 24 h, percent; NaN = not known
-)->dict:                # verdict, gain {value, low, high} of ρ, rho (of the first), rho_b, days, moments, by_day (score, score_b)
+    rows: pd.DataFrame,  # of `paired`, plus change_pct: what came within 24 h, percent; NaN = not known
+) -> dict:  # verdict, gain {value, low, high} of ρ, rho (of the first), rho_b, days, moments, by_day (score, score_b)
     "Whose scores rank the coins that are about to move higher, with an interval by days."
     known = rows.dropna(subset="change_pct")
     move = (known.change_pct - known.groupby("ts").change_pct.transform("median")).abs()
-    with np.errstate(invalid="ignore"): per = pd.DataFrame({c: _rho(known.ts, known[c], move) for c in ("score", "score_b")}).dropna()   # one coin has no rank
+    with np.errstate(invalid="ignore"):
+        per = pd.DataFrame(
+            {c: _rho(known.ts, known[c], move) for c in ("score", "score_b")}
+        ).dropna()  # one coin has no rank
     days = pd.DatetimeIndex(per.index).floor("D")
     by_day = per.groupby(days).mean()
-    gain, seen = by_day.score - by_day.score_b, dict(days=len(by_day), moments=len(per), by_day=by_day)
-    if len(gain) < DAYS: return dict(verdict="undecided", gain=dict(value=None, low=None, high=None), rho=None, rho_b=None) | seen
-    from scipy.stats import t as student     # slow to import, and rarely needed
-    half = student.ppf(.975, len(gain) - 1)*gain.std()/np.sqrt(len(gain))
-    gain = dict(value=float(gain.mean()), low=float(gain.mean() - half), high=float(gain.mean() + half))
-    verdict = "better" if gain["low"] > 0 else "worse" if gain["high"] < 0 else "not worse" if gain["low"] > -MARGIN else "undecided"
-    return dict(verdict=verdict, gain=gain, rho=float(per.score.mean()), rho_b=float(per.score_b.mean())) | seen
+    gain, seen = (
+        by_day.score - by_day.score_b,
+        dict(days=len(by_day), moments=len(per), by_day=by_day),
+    )
+    if len(gain) < DAYS:
+        return (
+            dict(
+                verdict="undecided",
+                gain=dict(value=None, low=None, high=None),
+                rho=None,
+                rho_b=None,
+            )
+            | seen
+        )
+    from scipy.stats import t as student  # slow to import, and rarely needed
+
+    half = student.ppf(0.975, len(gain) - 1) * gain.std() / np.sqrt(len(gain))
+    gain = dict(
+        value=float(gain.mean()), low=float(gain.mean() - half), high=float(gain.mean() + half)
+    )
+    verdict = (
+        "better"
+        if gain["low"] > 0
+        else "worse"
+        if gain["high"] < 0
+        else "not worse"
+        if gain["low"] > -MARGIN
+        else "undecided"
+    )
+    return (
+        dict(
+            verdict=verdict, gain=gain, rho=float(per.score.mean()), rho_b=float(per.score_b.mean())
+        )
+        | seen
+    )
+
 
 # %% ../nbs/09_trial.ipynb #186d1e35
 def trial(
-    ws:Workspace, a:int|str="challenger", b:int|str="champion", *, model:str="anomaly_detector",
-    now:pd.Timestamp|None=None # the newest prediction to count; None = all
-)->dict:                       # version, champion, since, moments, agreement …, verdict, gain, message, rows (see `paired`, plus change_pct), exclusive
+    ws: Workspace,
+    a: int | str = "challenger",
+    b: int | str = "champion",
+    *,
+    model: str = "anomaly_detector",
+    now: pd.Timestamp | None = None,  # the newest prediction to count; None = all
+) -> dict:  # version, champion, since, moments, agreement …, verdict, gain, message, rows (see `paired`, plus change_pct), exclusive
     "What two versions said of the same moments since the trial began, and what came of it."
     r = open_registry(ws, model)
     a, b = r.resolve(a)["version"], r.resolve(b)["version"]
-    if a == b: raise RegistryError(f"v{a} beside v{b} is no trial: name two versions.")
-    since = next((e["at"] for e in r.events(kind="model_challenged", limit=10_000) if e["version"] == a), None)
-    rows = paired(read_predictions(ws, start=since and pd.Timestamp(since).floor("h") - pd.Timedelta("1h"), end=now), a, b)
-    if rows.empty: return dict(version=a, champion=b, since=since, moments=0, verdict="undecided", message=f"no moment has been scored by v{a} and v{b} yet; the next scan does", rows=rows.assign(change_pct=np.nan))
+    if a == b:
+        raise RegistryError(f"v{a} beside v{b} is no trial: name two versions.")
+    since = next(
+        (e["at"] for e in r.events(kind="model_challenged", limit=10_000) if e["version"] == a),
+        None,
+    )
+    rows = paired(
+        read_predictions(
+            ws, start=since and pd.Timestamp(since).floor("h") - pd.Timedelta("1h"), end=now
+        ),
+        a,
+        b,
+    )
+    if rows.empty:
+        return dict(
+            version=a,
+            champion=b,
+            since=since,
+            moments=0,
+            verdict="undecided",
+            message=f"no moment has been scored by v{a} and v{b} yet; the next scan does",
+            rows=rows.assign(change_pct=np.nan),
+        )
     prices = read_snapshots(ws, start=rows.ts.min(), columns=["current_price"])
     rows = outcomes(rows, prices).drop(columns=["crash", "price_after", "price_after_ts"])
-    said = compare(rows, rows.assign(score=rows.score_b, is_anomaly=rows.is_anomaly_b)) | foresight(rows)
-    return dict(version=a, champion=b, since=since) | said | dict(moments=int(rows.ts.nunique()), outcomes_of=said["moments"], message=_message(a, b, said), rows=rows)
+    said = compare(rows, rows.assign(score=rows.score_b, is_anomaly=rows.is_anomaly_b)) | foresight(
+        rows
+    )
+    return (
+        dict(version=a, champion=b, since=since)
+        | said
+        | dict(
+            moments=int(rows.ts.nunique()),
+            outcomes_of=said["moments"],
+            message=_message(a, b, said),
+            rows=rows,
+        )
+    )
 
-def _message(a:int, b:int, said:dict)->str:
+
+def _message(a: int, b: int, said: dict) -> str:
     "The verdict in words."
-    if said["gain"]["value"] is None: return f"undecided: outcomes of {said['days']} day{'s' * (said['days'] != 1)}, {DAYS} are needed"
+    if said["gain"]["value"] is None:
+        return f"undecided: outcomes of {said['days']} day{'s' * (said['days'] != 1)}, {DAYS} are needed"
     g = said["gain"]
     return f"v{a} is {said['verdict']} {'than' if said['verdict'] in ('better', 'worse', 'not worse') else 'beside'} v{b}: its scores foretell moves with ρ {said['rho']:.3f} against {said['rho_b']:.3f}, a gain of {g['value']:+.3f} [{g['low']:+.3f}, {g['high']:+.3f}] over {said['days']} days"
 
+
 # %% ../nbs/09_trial.ipynb #495c119c
 def exclusive(
-    ws:Workspace, a:int|str="challenger", b:int|str="champion", *, model:str="anomaly_detector", at:pd.Timestamp|None=None
-)->pd.DataFrame:   # symbol, name, only (the version that flags it), score, other_score, reason; strangest first
+    ws: Workspace,
+    a: int | str = "challenger",
+    b: int | str = "champion",
+    *,
+    model: str = "anomaly_detector",
+    at: pd.Timestamp | None = None,
+) -> (
+    pd.DataFrame
+):  # symbol, name, only (the version that flags it), score, other_score, reason; strangest first
     "Coins of the newest moment that one of two versions flags and the other does not, and why."
     r = open_registry(ws, model)
     served = [load_served(ws, ref, registry=r) for ref in (a, b)]
     scans = [of_features(s, moment_features(ws, at, s.config)) for s in served]
+
     def only(x, y):
-        f = x.anomalies.merge(y.predictions[["coin_id", "score", "is_anomaly"]], on="coin_id", suffixes=("", "_other"))
-        return f[~f.is_anomaly_other].assign(only=f"v{x.served.version['version']}").rename(columns=dict(score_other="other_score"))
-    return pd.concat([only(*scans), only(*scans[::-1])], ignore_index=True)[["coin_id", "symbol", "name", "only", "score", "other_score", "p_value", "reason"]].sort_values("p_value", ignore_index=True)
+        f = x.anomalies.merge(
+            y.predictions[["coin_id", "score", "is_anomaly"]], on="coin_id", suffixes=("", "_other")
+        )
+        return (
+            f[~f.is_anomaly_other]
+            .assign(only=f"v{x.served.version['version']}")
+            .rename(columns=dict(score_other="other_score"))
+        )
+
+    return pd.concat([only(*scans), only(*scans[::-1])], ignore_index=True)[
+        ["coin_id", "symbol", "name", "only", "score", "other_score", "p_value", "reason"]
+    ].sort_values("p_value", ignore_index=True)

@@ -8,30 +8,48 @@ import numpy as np, pandas as pd
 from numba import njit
 
 # %% auto #0
-__all__ = ['MINUTE', 'HOUR', 'rows_before', 'window_starts', 'past', 'rolling', 'median', 'baseline', 'across', 'sums', 'highest',
-           'run_length', 'Rows']
+__all__ = [
+    "MINUTE",
+    "HOUR",
+    "rows_before",
+    "window_starts",
+    "past",
+    "rolling",
+    "median",
+    "baseline",
+    "across",
+    "sums",
+    "highest",
+    "run_length",
+    "Rows",
+]
 
 # %% ../nbs/03_windows.ipynb #51b0f86b
-MINUTE, HOUR = 60*10**6, 3600*10**6   # microseconds, the unit of ts
+MINUTE, HOUR = 60 * 10**6, 3600 * 10**6  # microseconds, the unit of ts
+
 
 @njit(cache=True)
 def rows_before(
-    t,      # (n,) int64 microseconds, sorted within each coin
+    t,  # (n,) int64 microseconds, sorted within each coin
     first,  # (n,) index of the coin's first row
-    lag,    # microseconds to look back
-    tol,    # microseconds the found row may be off
-    older   # where none is that near: microseconds that the newest one before t - lag may be older
-):          # (n,) index of the row nearest to t - lag, -1 when none is near enough
+    lag,  # microseconds to look back
+    tol,  # microseconds the found row may be off
+    older,  # where none is that near: microseconds that the newest one before t - lag may be older
+):  # (n,) index of the row nearest to t - lag, -1 when none is near enough
     "For every row the row of its own coin that is `lag` older."
     out = np.full(len(t), -1, np.int64)
     j = 0
     for i in range(len(t)):
         j = max(j, first[i])
-        while j + 1 < i and t[j + 1] <= t[i] - lag: j += 1
+        while j + 1 < i and t[j + 1] <= t[i] - lag:
+            j += 1
         k = j + 1 if j + 1 < i and abs(t[j + 1] - t[i] + lag) < abs(t[j] - t[i] + lag) else j
-        if k < i and abs(t[k] - t[i] + lag) <= tol: out[i] = k
-        elif j < i and 0 <= t[i] - lag - t[j] <= older: out[i] = j
+        if k < i and abs(t[k] - t[i] + lag) <= tol:
+            out[i] = k
+        elif j < i and 0 <= t[i] - lag - t[j] <= older:
+            out[i] = j
     return out
+
 
 # %% ../nbs/03_windows.ipynb #d48624c9
 @njit(cache=True)
@@ -41,148 +59,203 @@ def window_starts(t, first, width):
     j = 0
     for i in range(len(t)):
         j = max(j, first[i])
-        while t[j] <= t[i] - width: j += 1
+        while t[j] <= t[i] - width:
+            j += 1
         out[i] = j
     return out
 
+
 # %% ../nbs/03_windows.ipynb #663db242
-def past(x:np.ndarray, rows:np.ndarray)->np.ndarray:
+def past(x: np.ndarray, rows: np.ndarray) -> np.ndarray:
     "Values of `x` at `rows`, NaN where there is no such row."
     return np.where(rows >= 0, x[rows], np.nan)
+
 
 # %% ../nbs/03_windows.ipynb #b582092a
 @njit(cache=True)
 def rolling(
-    x,      # (n,) values, NaN = missing
+    x,  # (n,) values, NaN = missing
     start,  # (n,) first row of each window
-    rows    # (m,) rows that are wanted
-):          # mean (from 1 value) and sample standard deviation (from 2), (m,) each
+    rows,  # (m,) rows that are wanted
+):  # mean (from 1 value) and sample standard deviation (from 2), (m,) each
     "Mean and standard deviation over rows start[i]..i, for every wanted row; NaN values are left out."
     mean, std = np.full(len(rows), np.nan), np.full(len(rows), np.nan)
     for j in range(len(rows)):
-        i, n, s, q = rows[j], 0, 0., 0.
+        i, n, s, q = rows[j], 0, 0.0, 0.0
         for k in range(start[i], i + 1):
-            if not np.isnan(x[k]): n += 1; s += x[k]
-        if n: mean[j] = s/n
+            if not np.isnan(x[k]):
+                n += 1
+                s += x[k]
+        if n:
+            mean[j] = s / n
         for k in range(start[i], i + 1):
-            if not np.isnan(x[k]): q += (x[k] - s/n)**2
-        if n > 1: std[j] = np.sqrt(q/(n - 1))
+            if not np.isnan(x[k]):
+                q += (x[k] - s / n) ** 2
+        if n > 1:
+            std[j] = np.sqrt(q / (n - 1))
     return mean, std
+
 
 # %% ../nbs/03_windows.ipynb #a80b02fe
 @njit(cache=True)
 def median(s, n):
     "Median of the sorted s[:n]."
-    return s[n//2] if n % 2 else .5*(s[n//2 - 1] + s[n//2])
+    return s[n // 2] if n % 2 else 0.5 * (s[n // 2 - 1] + s[n // 2])
+
 
 @njit(cache=True)
 def _place(s, n, v):
     "Where `v` belongs in the sorted s[:n]."
     lo, hi = 0, n
     while lo < hi:
-        k = (lo + hi)//2
-        if s[k] < v: lo = k + 1
-        else: hi = k
+        k = (lo + hi) // 2
+        if s[k] < v:
+            lo = k + 1
+        else:
+            hi = k
     return lo
+
 
 @njit(cache=True)
 def _mad(s, n, m):
     "Median absolute deviation from `m` of the sorted s[:n]."
-    r, k = _place(s, n, m), n//2                 # s[:r] is below m, the rest is not; k deviations are smaller than the middle one
+    r, k = (
+        _place(s, n, m),
+        n // 2,
+    )  # s[:r] is below m, the rest is not; k deviations are smaller than the middle one
     lo, hi = max(0, k - n + r), min(k, r)
-    while lo < hi:                               # `a` of the k smallest deviations lie below m
-        a = (lo + hi)//2
-        if m - s[r - 1 - a] < s[r + k - a - 1] - m: lo = a + 1
-        else: hi = a
-    below, above = r - 1 - lo, r + k - lo        # the next deviation on either side
+    while lo < hi:  # `a` of the k smallest deviations lie below m
+        a = (lo + hi) // 2
+        if m - s[r - 1 - a] < s[r + k - a - 1] - m:
+            lo = a + 1
+        else:
+            hi = a
+    below, above = r - 1 - lo, r + k - lo  # the next deviation on either side
     middle = min(m - s[below] if below >= 0 else np.inf, s[above] - m if above < n else np.inf)
-    if n % 2: return middle
-    return .5*(middle + max(m - s[below + 1] if lo else -np.inf, s[above - 1] - m if k > lo else -np.inf))
+    if n % 2:
+        return middle
+    return 0.5 * (
+        middle + max(m - s[below + 1] if lo else -np.inf, s[above - 1] - m if k > lo else -np.inf)
+    )
+
 
 @njit(cache=True)
 def _slide(s, n, old, new):
     "Take `old` out of the sorted s[:n] and put `new` in, moving only what lies between; NaN is nothing. Returns the new length."
-    p = n if np.isnan(old) else _place(s, n, old)    # the place that is free
-    if np.isnan(old): n += 1
+    p = n if np.isnan(old) else _place(s, n, old)  # the place that is free
+    if np.isnan(old):
+        n += 1
     if np.isnan(new):
-        for k in range(p, n - 1): s[k] = s[k + 1]
+        for k in range(p, n - 1):
+            s[k] = s[k + 1]
         return n - 1
-    while p + 1 < n and s[p + 1] < new: s[p] = s[p + 1]; p += 1
-    while p > 0 and s[p - 1] > new: s[p] = s[p - 1]; p -= 1
+    while p + 1 < n and s[p + 1] < new:
+        s[p] = s[p + 1]
+        p += 1
+    while p > 0 and s[p - 1] > new:
+        s[p] = s[p - 1]
+        p -= 1
     s[p] = new
     return n
+
 
 # %% ../nbs/03_windows.ipynb #ced36001
 @njit(cache=True)
 def baseline(
-    x,          # (n,) values, NaN = missing
-    start,      # (n,) first row of each window, within the row's coin
-    rows,       # (m,) rows that are wanted, in order
-    least,      # values a baseline needs
-    spread=True # whether the deviation is wanted, too
-):              # median and median absolute deviation of the values before each wanted row, (m,) each; NaN without a baseline
+    x,  # (n,) values, NaN = missing
+    start,  # (n,) first row of each window, within the row's coin
+    rows,  # (m,) rows that are wanted, in order
+    least,  # values a baseline needs
+    spread=True,  # whether the deviation is wanted, too
+):  # median and median absolute deviation of the values before each wanted row, (m,) each; NaN without a baseline
     "What is usual: median and MAD of every wanted row's own earlier values in its window."
     med, mad = np.full(len(rows), np.nan), np.full(len(rows), np.nan)
-    s, n, lo, hi = np.empty(4096), 0, 0, 0       # s[:n] holds the values of rows lo..hi-1, sorted
+    s, n, lo, hi = np.empty(4096), 0, 0, 0  # s[:n] holds the values of rows lo..hi-1, sorted
     for j in range(len(rows)):
         i = rows[j]
-        if start[i] >= hi: n, lo, hi = 0, start[i], start[i]
+        if start[i] >= hi:
+            n, lo, hi = 0, start[i], start[i]
         while lo < start[i] or hi < i:
-            if n == len(s): s = np.concatenate((s, np.empty(n)))
+            if n == len(s):
+                s = np.concatenate((s, np.empty(n)))
             n = _slide(s, n, x[lo] if lo < start[i] else np.nan, x[hi] if hi < i else np.nan)
-            lo += lo < start[i]; hi += hi < i
-        if n >= least: med[j] = median(s, n)
-        if n >= least and spread: mad[j] = _mad(s, n, med[j])
+            lo += lo < start[i]
+            hi += hi < i
+        if n >= least:
+            med[j] = median(s, n)
+        if n >= least and spread:
+            mad[j] = _mad(s, n, med[j])
     return med, mad
+
 
 # %% ../nbs/03_windows.ipynb #5ee68a1e
 @njit(cache=True)
 def across(
-    x,        # (n,) values, NaN = missing
-    t, coin,  # (n,) time in microseconds and number of the coin
+    x,  # (n,) values, NaN = missing
+    t,
+    coin,  # (n,) time in microseconds and number of the coin
     by_time,  # rows sorted by time
-    since,    # moments from here on are wanted
-    least,    # coins a cross-section needs
-    spread=True # whether the deviation is wanted, too
-):            # median and median absolute deviation of the market at each row's moment, (n,) each; NaN where there is none
+    since,  # moments from here on are wanted
+    least,  # coins a cross-section needs
+    spread=True,  # whether the deviation is wanted, too
+):  # median and median absolute deviation of the market at each row's moment, (n,) each; NaN where there is none
     "What the market does at the moment of each row."
     k = coin.max() + 1 if len(coin) else 0
-    med, mad, newest, values, b = np.full(len(x), np.nan), np.full(len(x), np.nan), np.full(k, -1, np.int64), np.empty(k), 0
+    med, mad, newest, values, b = (
+        np.full(len(x), np.nan),
+        np.full(len(x), np.nan),
+        np.full(k, -1, np.int64),
+        np.empty(k),
+        0,
+    )
     while b < len(by_time):
         now, e = t[by_time[b]], b
-        while e < len(by_time) and t[by_time[e]] == now: newest[coin[by_time[e]]] = by_time[e]; e += 1
+        while e < len(by_time) and t[by_time[e]] == now:
+            newest[coin[by_time[e]]] = by_time[e]
+            e += 1
         if now >= since:
             n = 0
             for i in newest:
-                if i >= 0 and t[i] > now - 30*MINUTE and not np.isnan(x[i]): values[n] = x[i]; n += 1
+                if i >= 0 and t[i] > now - 30 * MINUTE and not np.isnan(x[i]):
+                    values[n] = x[i]
+                    n += 1
             if n >= least:
-                s = np.sort(values[:n]) if spread else np.partition(values[:n], n//2)
-                m = median(s, n) if spread or n % 2 else .5*(s[:n//2].max() + s[n//2])
+                s = np.sort(values[:n]) if spread else np.partition(values[:n], n // 2)
+                m = median(s, n) if spread or n % 2 else 0.5 * (s[: n // 2].max() + s[n // 2])
                 d = _mad(s, n, m) if spread else np.nan
-                for i in by_time[b:e]: med[i] = m; mad[i] = d
+                for i in by_time[b:e]:
+                    med[i] = m
+                    mad[i] = d
         b = e
     return med, mad
+
 
 # %% ../nbs/03_windows.ipynb #127bf84b
 @njit(cache=True)
 def sums(
-    x,      # (n,) whole numbers, NaN = missing
+    x,  # (n,) whole numbers, NaN = missing
     start,  # (n,) first row of each window
-    rows    # (m,) rows that are wanted, in order
-):          # (m,) number and sum of the values before each wanted row
+    rows,  # (m,) rows that are wanted, in order
+):  # (m,) number and sum of the values before each wanted row
     "Count and sum over rows start[i]..i-1."
-    count, total, n, s, lo, hi = np.zeros(len(rows)), np.zeros(len(rows)), 0, 0., 0, 0
+    count, total, n, s, lo, hi = np.zeros(len(rows)), np.zeros(len(rows)), 0, 0.0, 0, 0
     for j in range(len(rows)):
         i = rows[j]
-        if start[i] >= hi: n, s, lo, hi = 0, 0., start[i], start[i]
+        if start[i] >= hi:
+            n, s, lo, hi = 0, 0.0, start[i], start[i]
         while hi < i:
-            if not np.isnan(x[hi]): n += 1; s += x[hi]
+            if not np.isnan(x[hi]):
+                n += 1
+                s += x[hi]
             hi += 1
         while lo < start[i]:
-            if not np.isnan(x[lo]): n -= 1; s -= x[lo]
+            if not np.isnan(x[lo]):
+                n -= 1
+                s -= x[lo]
             lo += 1
         count[j], total[j] = n, s
     return count, total
+
 
 # %% ../nbs/03_windows.ipynb #7f995a43
 @njit(cache=True)
@@ -191,8 +264,10 @@ def highest(x, start, rows):
     out = np.full(len(rows), np.nan)
     for j in range(len(rows)):
         for k in range(start[rows[j]], rows[j]):
-            if not x[k] <= out[j] and not np.isnan(x[k]): out[j] = x[k]
+            if not x[k] <= out[j] and not np.isnan(x[k]):
+                out[j] = x[k]
     return out
+
 
 @njit(cache=True)
 def run_length(same, start):
@@ -200,42 +275,64 @@ def run_length(same, start):
     out = np.zeros(len(same))
     for i in range(len(same)):
         k = i
-        while k >= start[i] and same[k]: k -= 1
+        while k >= start[i] and same[k]:
+            k -= 1
         out[i] = i - k
     return out
+
 
 # %% ../nbs/03_windows.ipynb #741e2cb7
 class Rows:
     "A market table by coin and time: the index arrays that all features share. `rows` are the ones whose features are wanted."
-    def __init__(self,
-        table:pd.DataFrame,      # market table, any order
-        since:pd.Timestamp|None  # None = all rows are wanted
+
+    def __init__(
+        self,
+        table: pd.DataFrame,  # market table, any order
+        since: pd.Timestamp | None,  # None = all rows are wanted
     ):
         self.table, self._windows = table, {}
-        code, t = pd.factorize(table.coin_id, sort=True)[0], table.ts.values.astype("datetime64[us]").astype(np.int64)
+        code, t = (
+            pd.factorize(table.coin_id, sort=True)[0],
+            table.ts.values.astype("datetime64[us]").astype(np.int64),
+        )
         order = np.lexsort((t, code))
-        again = np.r_[False, (np.diff(code[order]) == 0) & (np.diff(t[order]) == 0)][:len(order)]   # a row that is there twice counts once
+        again = np.r_[False, (np.diff(code[order]) == 0) & (np.diff(t[order]) == 0)][
+            : len(order)
+        ]  # a row that is there twice counts once
         self.order = order[~again]
         self.coin, self.t = code[self.order], t[self.order]
         self.first = np.flatnonzero(np.diff(self.coin, prepend=-1))[self.coin]
-        self.now = np.iinfo(np.int64).min//2 if since is None else since.value//1000
+        self.now = np.iinfo(np.int64).min // 2 if since is None else since.value // 1000
         self.rows, self.by_time = self.ago(0), np.argsort(self.t, kind="stable")
 
-    def column(self, name:str)->np.ndarray:
+    def column(self, name: str) -> np.ndarray:
         "A column as floats; NaN throughout where the table lacks it."
-        return self.table[name].to_numpy(float)[self.order] if name in self.table else np.full(len(self.order), np.nan)
-    def ago(self, hours:float)->np.ndarray:
+        return (
+            self.table[name].to_numpy(float)[self.order]
+            if name in self.table
+            else np.full(len(self.order), np.nan)
+        )
+
+    def ago(self, hours: float) -> np.ndarray:
         "The rows that are wanted and those up to so many hours before."
-        return np.flatnonzero(self.t >= self.now - int(hours*HOUR))
-    def lag(self, x:np.ndarray, hours:float, impute:float=0.)->np.ndarray:
+        return np.flatnonzero(self.t >= self.now - int(hours * HOUR))
+
+    def lag(self, x: np.ndarray, hours: float, impute: float = 0.0) -> np.ndarray:
         "`x` that many hours earlier: the row nearest to it within 30 min, else the newest of the `impute` hours before it."
-        return past(x, rows_before(self.t, self.first, int(hours*HOUR), 30*MINUTE, int(impute*HOUR)))
-    def window(self, hours:float)->np.ndarray: # (n,) first row of each window
+        return past(
+            x, rows_before(self.t, self.first, int(hours * HOUR), 30 * MINUTE, int(impute * HOUR))
+        )
+
+    def window(self, hours: float) -> np.ndarray:  # (n,) first row of each window
         "Where the last `hours` before each row begin; the same few are asked for again and again."
-        if hours not in self._windows: self._windows[hours] = window_starts(self.t, self.first, int(hours*HOUR))
+        if hours not in self._windows:
+            self._windows[hours] = window_starts(self.t, self.first, int(hours * HOUR))
         return self._windows[hours]
-    def market(self, x:np.ndarray, least:int, hours:float=0, spread:bool=True)->tuple[np.ndarray, np.ndarray]: # median and MAD, (n,) each, for the rows of `ago(hours)`
+
+    def market(
+        self, x: np.ndarray, least: int, hours: float = 0, spread: bool = True
+    ) -> tuple[np.ndarray, np.ndarray]:  # median and MAD, (n,) each, for the rows of `ago(hours)`
         "What the coins that have a value do at each moment."
-        since = self.now - int(hours*HOUR)
-        recent = self.by_time[np.searchsorted(self.t[self.by_time], since - 30*MINUTE):]
+        since = self.now - int(hours * HOUR)
+        recent = self.by_time[np.searchsorted(self.t[self.by_time], since - 30 * MINUTE) :]
         return across(x, self.t, self.coin, recent, since, least, spread)

@@ -16,261 +16,453 @@ from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict, TomlConfigSettingsSource
 
 # %% auto #0
-__all__ = ['CryptoAnomalyError', 'WorkspaceError', 'Settings', 'load_settings', 'Workspace', 'write_atomic', 'open_workspace',
-           'claim', 'utcnow', 'iso', 'jsonable', 'code_version', 'JsonFormatter', 'setup_logging', 'run_tasks']
+__all__ = [
+    "CryptoAnomalyError",
+    "WorkspaceError",
+    "Settings",
+    "load_settings",
+    "Workspace",
+    "write_atomic",
+    "open_workspace",
+    "claim",
+    "utcnow",
+    "iso",
+    "jsonable",
+    "code_version",
+    "JsonFormatter",
+    "setup_logging",
+    "run_tasks",
+]
+
 
 # %% ../nbs/00_workspace.ipynb #70306d9b
 class CryptoAnomalyError(Exception):
     "An error whose message is meant for the user: the offending value and what to do."
 
+
 class WorkspaceError(CryptoAnomalyError):
     "A setting or a workspace that cannot be used; the message says what to change."
+
 
 # %% ../nbs/00_workspace.ipynb #4c0b2388
 class _Toml(TomlConfigSettingsSource):
     "`crypto_anomaly.toml`, with the table of the chosen environment laid over its top level."
+
     def __init__(self, settings_cls):
         super().__init__(settings_cls)
         tables = self.init_kwargs.pop("environments", {})
         name = os.environ.get("CRYPTO_ANOMALY_ENVIRONMENT")
         if name and name not in tables:
-            raise WorkspaceError(f"CRYPTO_ANOMALY_ENVIRONMENT is {name!r}, but crypto_anomaly.toml has only {sorted(tables)}; add [environments.{name}].")
+            raise WorkspaceError(
+                f"CRYPTO_ANOMALY_ENVIRONMENT is {name!r}, but crypto_anomaly.toml has only {sorted(tables)}; add [environments.{name}]."
+            )
         self.init_kwargs.update(tables.get(name, {}))
 
+
 # %% ../nbs/00_workspace.ipynb #5a72bc3a
-_THEIRS = dict(PAIR="products", PG_DSN="trades_url", MODEL_NAME="trade_model", MLFLOW_TRACKING_URI="mlflow_tracking_uri", LOG_LEVEL="log_level", LOG_FORMAT="log_format")
+_THEIRS = dict(
+    PAIR="products",
+    PG_DSN="trades_url",
+    MODEL_NAME="trade_model",
+    MLFLOW_TRACKING_URI="mlflow_tracking_uri",
+    LOG_LEVEL="log_level",
+    LOG_FORMAT="log_format",
+)
 
-def _reference_names(env:dict[str, str])->dict[str, str]:
+
+def _reference_names(env: dict[str, str]) -> dict[str, str]:
     "Settings by the names of the reference's live detector; none unless `PAIR` is among them."
-    if not env.get("PAIR"): return {}
+    if not env.get("PAIR"):
+        return {}
     out = {ours: env[theirs] for theirs, ours in _THEIRS.items() if env.get(theirs)}
-    if "log_level" in out: out["log_level"] = out["log_level"].upper()
-    if host := env.get("REDIS_HOST"): out["redis_url"] = f"redis://{host}:6379/0"
-    if env.get("INGEST_MODE") == "sample": out |= dict(replay=env.get("SAMPLE_SOURCE", ""), replay_pace=_their_pace(env.get("SAMPLE_PACING", "realtime")))
-    columns = dict(ts=env.get("TS_COLUMN"), price=env.get("PRICE_COLUMN"), size=env.get("SIZE_COLUMN") or env.get("SIZE_DEFAULT"))
-    return out | (dict(replay_columns=named) if (named := ",".join(f"{k}={v}" for k, v in columns.items() if v)) else {})
+    if "log_level" in out:
+        out["log_level"] = out["log_level"].upper()
+    if host := env.get("REDIS_HOST"):
+        out["redis_url"] = f"redis://{host}:6379/0"
+    if env.get("INGEST_MODE") == "sample":
+        out |= dict(
+            replay=env.get("SAMPLE_SOURCE", ""),
+            replay_pace=_their_pace(env.get("SAMPLE_PACING", "realtime")),
+        )
+    columns = dict(
+        ts=env.get("TS_COLUMN"),
+        price=env.get("PRICE_COLUMN"),
+        size=env.get("SIZE_COLUMN") or env.get("SIZE_DEFAULT"),
+    )
+    return out | (
+        dict(replay_columns=named)
+        if (named := ",".join(f"{k}={v}" for k, v in columns.items() if v))
+        else {}
+    )
 
-def _their_pace(text:str)->str: return "real" if text == "realtime" else text.removeprefix("speed=") if text.startswith("speed=") else "max"
+
+def _their_pace(text: str) -> str:
+    return (
+        "real"
+        if text == "realtime"
+        else text.removeprefix("speed=")
+        if text.startswith("speed=")
+        else "max"
+    )
+
 
 # %% ../nbs/00_workspace.ipynb #25d3be98
 class Settings(BaseSettings):
     "All settings of the project; the only place that reads the environment."
-    model_config = SettingsConfigDict(env_prefix="CRYPTO_ANOMALY_", toml_file="crypto_anomaly.toml", extra="forbid", env_ignore_empty=True)
-    environment: str | None = None                               # table of crypto_anomaly.toml to use
-    home: Path = Path("var")                                     # root of all state
-    workspace: str | None = Field(None, pattern=r"^[A-Za-z0-9][\w.-]*$")  # folder below home; None = named after the source
-    source: Literal["auto", "coingecko", "simulated"] = "auto"   # where market data comes from
-    read_from: str | None = None                                 # another workspace to read snapshots and datasets from
-    coingecko_url: str = ""                                      # '' = the public address of the plan
+
+    model_config = SettingsConfigDict(
+        env_prefix="CRYPTO_ANOMALY_",
+        toml_file="crypto_anomaly.toml",
+        extra="forbid",
+        env_ignore_empty=True,
+    )
+    environment: str | None = None  # table of crypto_anomaly.toml to use
+    home: Path = Path("var")  # root of all state
+    workspace: str | None = Field(
+        None, pattern=r"^[A-Za-z0-9][\w.-]*$"
+    )  # folder below home; None = named after the source
+    source: Literal["auto", "coingecko", "simulated"] = "auto"  # where market data comes from
+    read_from: str | None = None  # another workspace to read snapshots and datasets from
+    coingecko_url: str = ""  # '' = the public address of the plan
     coingecko_api_key: str | None = None
     coingecko_plan: Literal["keyless", "demo", "pro"] = "keyless"
-    db_url: str | None = None                                    # any SQLAlchemy URL; None = registry.db of the workspace
-    trades_url: str | None = None                                # the same for live trades; None = trades.db of the workspace
-    coinbase_ws_url: str = "wss://ws-feed.exchange.coinbase.com" # the feed of trades; an address with 'advanced' in it speaks Advanced Trade
-    coinbase_rest_url: str = "https://api.exchange.coinbase.com" # where missed trades are fetched
-    products: str = "BTC-USD"                                    # products to stream, with commas
-    trade_model: str = "trade_detector"                          # name of the model of trades in the registry
-    replay: str | None = None                                    # a file of recorded trades to stream instead of the feed
-    replay_pace: str = "real"                                    # real, max, or 10x
-    replay_columns: str = ""                                     # e.g. ts=timestamp,price=price; '' = the usual names
-    redis_url: str | None = None                                 # latest features, shared between hosts; None = through the store
-    lake_url: str | None = None                                  # any fsspec URL; None = folders of the workspace
-    artifacts_url: str | None = None                             # any fsspec URL; None = folder of the workspace
-    keep_days: int | None = None                                 # files of the lake older than this are deleted; None = never
-    keep_datasets: int | None = Field(None, ge=1)                # newest dataset versions to keep, besides those that models refer to; None = all
-    jobs: int = Field(0, ge=0)                                   # processes for heavy work; 0 = one per core
-    dask_url: str | None = None                                  # address of a Dask scheduler that takes heavy work instead
-    mlflow_tracking_uri: str | None = None                       # an MLflow that is told what the registry knows; None = nobody
-    model_ref: str = "champion"                                  # what serving and scanning load
-    challenger_share: float = Field(0, ge=0, le=1)               # share of clients that the challenger answers; 0 = it only scores in shadow
-    api_token: str | None = None                                 # needed for changing requests; None = made per workspace
-    four_eyes: bool = False                                      # requester and decider of an approval must differ
-    alert_webhook_url: str | None = None                         # alerts and approval requests go here as signed JSON
-    alert_webhook_secret: str | None = None                      # what they are signed with
-    alert_webhook_token: str | None = None                       # bearer token it is sent with, e.g. of Argo's event endpoint
-    slack_webhook_url: str | None = None                         # and here as a message to people
-    alert_file: Path | None = None                               # and here, a JSON line each
-    alerts_per_day: int = Field(20, ge=1)                        # more than that wait for the digest of the day
-    public_url: str = "http://127.0.0.1:8000"                    # where people find the pages, for links in messages
-    keep_trades_days: int | None = Field(None, ge=1)             # trades older than this are deleted; None = never
-    keep_runs_days: int | None = Field(None, ge=1)               # executed notebooks older than this are deleted; None = never
-    max_running: int = Field(2, ge=1)                            # stages that run at the same time, of all schedulers
-    auto_approve: Literal["off", "on_pass", "manual"] = "off"    # who answers an approval request
-    seed: int = 42                                               # of the simulated market
+    db_url: str | None = None  # any SQLAlchemy URL; None = registry.db of the workspace
+    trades_url: str | None = None  # the same for live trades; None = trades.db of the workspace
+    coinbase_ws_url: str = "wss://ws-feed.exchange.coinbase.com"  # the feed of trades; an address with 'advanced' in it speaks Advanced Trade
+    coinbase_rest_url: str = "https://api.exchange.coinbase.com"  # where missed trades are fetched
+    products: str = "BTC-USD"  # products to stream, with commas
+    trade_model: str = "trade_detector"  # name of the model of trades in the registry
+    replay: str | None = None  # a file of recorded trades to stream instead of the feed
+    replay_pace: str = "real"  # real, max, or 10x
+    replay_columns: str = ""  # e.g. ts=timestamp,price=price; '' = the usual names
+    redis_url: str | None = None  # latest features, shared between hosts; None = through the store
+    lake_url: str | None = None  # any fsspec URL; None = folders of the workspace
+    artifacts_url: str | None = None  # any fsspec URL; None = folder of the workspace
+    keep_days: int | None = None  # files of the lake older than this are deleted; None = never
+    keep_datasets: int | None = Field(
+        None, ge=1
+    )  # newest dataset versions to keep, besides those that models refer to; None = all
+    jobs: int = Field(0, ge=0)  # processes for heavy work; 0 = one per core
+    dask_url: str | None = None  # address of a Dask scheduler that takes heavy work instead
+    mlflow_tracking_uri: str | None = (
+        None  # an MLflow that is told what the registry knows; None = nobody
+    )
+    model_ref: str = "champion"  # what serving and scanning load
+    challenger_share: float = Field(
+        0, ge=0, le=1
+    )  # share of clients that the challenger answers; 0 = it only scores in shadow
+    api_token: str | None = None  # needed for changing requests; None = made per workspace
+    four_eyes: bool = False  # requester and decider of an approval must differ
+    alert_webhook_url: str | None = None  # alerts and approval requests go here as signed JSON
+    alert_webhook_secret: str | None = None  # what they are signed with
+    alert_webhook_token: str | None = (
+        None  # bearer token it is sent with, e.g. of Argo's event endpoint
+    )
+    slack_webhook_url: str | None = None  # and here as a message to people
+    alert_file: Path | None = None  # and here, a JSON line each
+    alerts_per_day: int = Field(20, ge=1)  # more than that wait for the digest of the day
+    public_url: str = "http://127.0.0.1:8000"  # where people find the pages, for links in messages
+    keep_trades_days: int | None = Field(
+        None, ge=1
+    )  # trades older than this are deleted; None = never
+    keep_runs_days: int | None = Field(
+        None, ge=1
+    )  # executed notebooks older than this are deleted; None = never
+    max_running: int = Field(2, ge=1)  # stages that run at the same time, of all schedulers
+    auto_approve: Literal["off", "on_pass", "manual"] = "off"  # who answers an approval request
+    seed: int = 42  # of the simulated market
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["plain", "json"] = "plain"
 
     @classmethod
-    def settings_customise_sources(cls, settings_cls, init_settings, env_settings, dotenv_settings, file_secret_settings):
+    def settings_customise_sources(
+        cls, settings_cls, init_settings, env_settings, dotenv_settings, file_secret_settings
+    ):
         "Arguments, then environment, then `crypto_anomaly.toml`."
-        return init_settings, env_settings, _Toml(settings_cls), lambda: _reference_names(os.environ)
+        return (
+            init_settings,
+            env_settings,
+            _Toml(settings_cls),
+            lambda: _reference_names(os.environ),
+        )
+
 
 # %% ../nbs/00_workspace.ipynb #19dab292
 def load_settings(
-    **overrides            # settings that win over environment and file; None = not given
-)->Settings:               # checked settings
+    **overrides,  # settings that win over environment and file; None = not given
+) -> Settings:  # checked settings
     "Read the settings; a wrong value is one clear error."
-    try: return Settings(**{k: v for k, v in overrides.items() if v is not None})
-    except tomllib.TOMLDecodeError as e: raise WorkspaceError(f"crypto_anomaly.toml cannot be read: {e}.") from None
+    try:
+        return Settings(**{k: v for k, v in overrides.items() if v is not None})
+    except tomllib.TOMLDecodeError as e:
+        raise WorkspaceError(f"crypto_anomaly.toml cannot be read: {e}.") from None
     except ValidationError as e:
         bad = e.errors()[0]
         name = "CRYPTO_ANOMALY_" + "_".join(str(p) for p in bad["loc"]).upper()
         raise WorkspaceError(f"{name} is {bad['input']!r}: {bad['msg']}.") from None
 
+
 # %% ../nbs/00_workspace.ipynb #5cb912ae
 @dataclass(frozen=True)
 class Workspace:
     "One market with its data, models and runs."
+
     settings: Settings
     name: str
 
     @property
-    def root(self)->Path: return (self.settings.home/self.name).absolute()
+    def root(self) -> Path:
+        return (self.settings.home / self.name).absolute()
+
     @property
-    def lake_url(self)->str: return self._below(self.settings.lake_url, "lake")
+    def lake_url(self) -> str:
+        return self._below(self.settings.lake_url, "lake")
+
     @property
-    def datasets_url(self)->str: return f"{self.lake_url}/datasets" if self.settings.lake_url else str(self.root/"datasets")
+    def datasets_url(self) -> str:
+        return (
+            f"{self.lake_url}/datasets" if self.settings.lake_url else str(self.root / "datasets")
+        )
+
     @property
-    def artifacts_url(self)->str: return self._below(self.settings.artifacts_url, "artifacts")
+    def artifacts_url(self) -> str:
+        return self._below(self.settings.artifacts_url, "artifacts")
+
     @property
-    def store(self)->str:
+    def store(self) -> str:
         "What kind of store holds the lake: `local`, `s3`, `gs`, `abfs`, `memory` …"
-        return self.lake_url.split("://")[0].removeprefix("simplecache::") if "://" in self.lake_url else "local"
-    def _below(self, url:str|None, folder:str)->str:
+        return (
+            self.lake_url.split("://")[0].removeprefix("simplecache::")
+            if "://" in self.lake_url
+            else "local"
+        )
+
+    def _below(self, url: str | None, folder: str) -> str:
         "This workspace's part of a shared `url`, else its own folder."
-        return f"{url.rstrip('/')}/{self.name}" if url else str(self.root/folder)
+        return f"{url.rstrip('/')}/{self.name}" if url else str(self.root / folder)
+
     @property
-    def db_url(self)->str: return self.settings.db_url or f"sqlite:///{self.root/'registry.db'}"
+    def db_url(self) -> str:
+        return self.settings.db_url or f"sqlite:///{self.root / 'registry.db'}"
+
     @property
-    def trades_url(self)->str: return self.settings.trades_url or f"sqlite:///{self.root/'trades.db'}"
+    def trades_url(self) -> str:
+        return self.settings.trades_url or f"sqlite:///{self.root / 'trades.db'}"
+
     @property
-    def products(self)->list[str]: return [p.strip() for p in self.settings.products.split(",") if p.strip()]
+    def products(self) -> list[str]:
+        return [p.strip() for p in self.settings.products.split(",") if p.strip()]
+
     @property
-    def runs(self)->Path: return self.root/"runs"
+    def runs(self) -> Path:
+        return self.root / "runs"
+
     @property
-    def reads(self)->Workspace:
+    def reads(self) -> Workspace:
         "The workspace that snapshots and datasets are read from (`READ_FROM`, else this one)."
         return replace(self, name=self.settings.read_from) if self.settings.read_from else self
+
     @property
-    def source(self)->str|None:
+    def source(self) -> str | None:
         "`coingecko`, `simulated` or None: the market that lives here."
-        p = self.root/"workspace.json"
+        p = self.root / "workspace.json"
         return json.loads(p.read_text())["source"] if p.exists() else None
+
     @property
-    def simulated(self)->bool: return self.source == "simulated"
+    def simulated(self) -> bool:
+        return self.source == "simulated"
+
     @cached_property
-    def api_token(self)->str:
+    def api_token(self) -> str:
         "The token that changing requests need: the one that was set, else one made for this workspace (mode 0600)."
-        return self.settings.api_token or _secret_file(self.root/"api_token")
+        return self.settings.api_token or _secret_file(self.root / "api_token")
+
 
 # %% ../nbs/00_workspace.ipynb #788c1f85
-def _secret_file(path:Path)->str:
+def _secret_file(path: Path) -> str:
     "The secret in `path`, made on first use so that exactly one maker wins."
     path.parent.mkdir(parents=True, exist_ok=True)
     tmp = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
-    with open(os.open(tmp, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as f: f.write(secrets.token_urlsafe(24))
-    try: os.link(tmp, path)       # fails when another process was first
-    except FileExistsError: pass  # its token is the one
-    finally: tmp.unlink()
+    with open(os.open(tmp, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as f:
+        f.write(secrets.token_urlsafe(24))
+    try:
+        os.link(tmp, path)  # fails when another process was first
+    except FileExistsError:
+        pass  # its token is the one
+    finally:
+        tmp.unlink()
     return path.read_text()
 
+
 # %% ../nbs/00_workspace.ipynb #2bcdfe07
-def write_atomic(path:Path, data:str|bytes)->Path:
+def write_atomic(path: Path, data: str | bytes) -> Path:
     "Write `path` whole or not at all (temporary file, then rename)."
     path.parent.mkdir(parents=True, exist_ok=True)
     tmp = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     tmp.write_bytes(data if isinstance(data, bytes) else data.encode())
     return tmp.replace(path)
 
+
 # %% ../nbs/00_workspace.ipynb #98a3be78
 def open_workspace(
-    settings:Settings|None=None  # None = read them now
-)->Workspace:                    # nothing is created on disk
+    settings: Settings | None = None,  # None = read them now
+) -> Workspace:  # nothing is created on disk
     "The workspace that the settings mean."
     s = settings or load_settings()
-    active = s.home/"active"
-    name = s.workspace or (s.source if s.source != "auto" else active.read_text().strip() if active.exists() else "coingecko")
+    active = s.home / "active"
+    name = s.workspace or (
+        s.source
+        if s.source != "auto"
+        else active.read_text().strip()
+        if active.exists()
+        else "coingecko"
+    )
     return Workspace(s, name)
+
 
 # %% ../nbs/00_workspace.ipynb #dbf0641f
 def claim(
-    ws:Workspace,
-    source:str    # 'coingecko' or 'simulated'
-)->Workspace:     # the same workspace, now on disk and, unless it is a branch, active
+    ws: Workspace,
+    source: str,  # 'coingecko' or 'simulated'
+) -> Workspace:  # the same workspace, now on disk and, unless it is a branch, active
     "Say which market lives in `ws`; refuses to mix a simulated one with a real one."
     if ws.source not in (None, source):
-        raise WorkspaceError(f"workspace {ws.name!r} in {ws.settings.home} holds a {ws.source} market, not {source}; set CRYPTO_ANOMALY_WORKSPACE to another name.")
-    if ws.source is None: write_atomic(ws.root/"workspace.json", json.dumps({"source": source}))
-    if not ws.settings.read_from: write_atomic(ws.settings.home/"active", ws.name)     # a branch is named each time
+        raise WorkspaceError(
+            f"workspace {ws.name!r} in {ws.settings.home} holds a {ws.source} market, not {source}; set CRYPTO_ANOMALY_WORKSPACE to another name."
+        )
+    if ws.source is None:
+        write_atomic(ws.root / "workspace.json", json.dumps({"source": source}))
+    if not ws.settings.read_from:
+        write_atomic(ws.settings.home / "active", ws.name)  # a branch is named each time
     return ws
 
+
 # %% ../nbs/00_workspace.ipynb #61f7479a
-def utcnow()->datetime:
+def utcnow() -> datetime:
     "Now, tz-aware UTC."
     return datetime.now(UTC)
 
+
 # %% ../nbs/00_workspace.ipynb #286f664a
-def iso(t:datetime)->str:  # e.g. 2026-02-05T14:00:00.000000Z: text order is time order
+def iso(t: datetime) -> str:  # e.g. 2026-02-05T14:00:00.000000Z: text order is time order
     "`t` as ISO-8601 UTC with microseconds."
     return t.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
 
 # %% ../nbs/00_workspace.ipynb #e1d7d833
 def jsonable(x):
     "`x` in plain JSON types: NaN and infinity are None, what JSON does not know is text."
-    if isinstance(x, dict): return {str(k): jsonable(v) for k, v in x.items()}
-    if isinstance(x, (list, tuple)): return [jsonable(v) for v in x]
-    if hasattr(x, "item") and not hasattr(x, "__len__"): x = x.item()     # numpy scalars
-    if isinstance(x, float): return x if math.isfinite(x) else None
+    if isinstance(x, dict):
+        return {str(k): jsonable(v) for k, v in x.items()}
+    if isinstance(x, (list, tuple)):
+        return [jsonable(v) for v in x]
+    if hasattr(x, "item") and not hasattr(x, "__len__"):
+        x = x.item()  # numpy scalars
+    if isinstance(x, float):
+        return x if math.isfinite(x) else None
     return x if x is None or isinstance(x, (bool, int, str)) else str(x)
 
+
 # %% ../nbs/00_workspace.ipynb #7086d598
-def code_version()->str:
+def code_version() -> str:
     "Commit of the checkout this runs from, or the package's version."
     from crypto_anomaly import __version__
+
     here = Path(sys.modules["crypto_anomaly"].__file__).parents[1]
-    r = subprocess.run(["git", "describe", "--always", "--dirty=+", "--exclude=*"], cwd=here, capture_output=True, text=True) if (here/".git").exists() else None
+    r = (
+        subprocess.run(
+            ["git", "describe", "--always", "--dirty=+", "--exclude=*"],
+            cwd=here,
+            capture_output=True,
+            text=True,
+        )
+        if (here / ".git").exists()
+        else None
+    )
     return f"{__version__}-{r.stdout.strip()}" if r and r.returncode == 0 else __version__
+
 
 # %% ../nbs/00_workspace.ipynb #8ec9c8a6
 _STANDARD = set(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
+
 class JsonFormatter(logging.Formatter):
     "One JSON object per record: `ts, level, logger, message, exc_info` and every extra field."
+
     def format(self, record):
-        out = {"ts": iso(datetime.fromtimestamp(record.created, UTC)), "level": record.levelname, "logger": record.name, "message": record.getMessage()}
-        out |= {k: v for k, v in vars(record).items() if k not in _STANDARD} | ({"service": name} if (name := os.environ.get("SERVICE_NAME")) else {})
-        if record.exc_info: out["exc_info"] = self.formatException(record.exc_info)
+        out = {
+            "ts": iso(datetime.fromtimestamp(record.created, UTC)),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        out |= {k: v for k, v in vars(record).items() if k not in _STANDARD} | (
+            {"service": name} if (name := os.environ.get("SERVICE_NAME")) else {}
+        )
+        if record.exc_info:
+            out["exc_info"] = self.formatException(record.exc_info)
         return json.dumps(out, default=str)
 
+
 # %% ../nbs/00_workspace.ipynb #63c37468
-def setup_logging(settings:Settings)->None:
+def setup_logging(settings: Settings) -> None:
     "Send this process's logs to stderr, in the format of the settings."
     h = logging.StreamHandler(sys.stderr)
-    h.setFormatter(JsonFormatter() if settings.log_format == "json" else logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S"))
+    h.setFormatter(
+        JsonFormatter()
+        if settings.log_format == "json"
+        else logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S")
+    )
     logging.basicConfig(level=settings.log_level, handlers=[h], force=True)
-    for noisy in ("papermill", "apscheduler", "httpx", "urllib3", "traitlets", "alembic", "mlflow"): logging.getLogger(noisy).setLevel("WARNING")
+    for noisy in ("papermill", "apscheduler", "httpx", "urllib3", "traitlets", "alembic", "mlflow"):
+        logging.getLogger(noisy).setLevel("WARNING")
+
 
 # %% ../nbs/00_workspace.ipynb #6f2a90be
 def run_tasks(
-    settings:Settings,
-    function:Callable,         # importable by the workers
-    tasks:list[tuple],         # arguments of each call
-    *, progress:Callable=lambda it, **kw: it # e.g. tqdm
-)->list[Any]:                  # results in the order of the tasks
+    settings: Settings,
+    function: Callable,  # importable by the workers
+    tasks: list[tuple],  # arguments of each call
+    *,
+    progress: Callable = lambda it, **kw: it,  # e.g. tqdm
+) -> list[Any]:  # results in the order of the tasks
     "Call `function` for every task, side by side."
-    if not settings.dask_url and (settings.jobs == 1 or len(tasks) < 2): return [function(*t) for t in progress(tasks, desc="tasks")]
+    if not settings.dask_url and (settings.jobs == 1 or len(tasks) < 2):
+        return [function(*t) for t in progress(tasks, desc="tasks")]
     from joblib import Parallel, delayed
-    with _backend(settings.dask_url): return list(progress(Parallel(n_jobs=settings.jobs or -1, return_as="generator")(delayed(function)(*t) for t in tasks), total=len(tasks), desc="tasks"))
+
+    with _backend(settings.dask_url):
+        return list(
+            progress(
+                Parallel(n_jobs=settings.jobs or -1, return_as="generator")(
+                    delayed(function)(*t) for t in tasks
+                ),
+                total=len(tasks),
+                desc="tasks",
+            )
+        )
+
 
 @contextmanager
-def _backend(dask_url:str|None):
+def _backend(dask_url: str | None):
     "joblib's own processes, or those of a Dask cluster."
     from joblib import parallel_config
+
     if not dask_url:
-        with parallel_config("loky", idle_worker_timeout=5): yield      # five minutes is joblib's own: a process that ends waits for its idle workers
+        with parallel_config("loky", idle_worker_timeout=5):
+            yield  # five minutes is joblib's own: a process that ends waits for its idle workers
         return
-    try: from dask.distributed import Client
-    except ImportError: raise WorkspaceError("work on a Dask cluster needs one more package: pip install 'crypto_anomaly[dask]'.") from None
-    try: client = Client(dask_url, timeout="10s", set_as_default=False)
-    except (OSError, ValueError) as e: raise WorkspaceError(f"no Dask scheduler answers at {dask_url} ({str(e)[:80]}); start one, or leave CRYPTO_ANOMALY_DASK_URL empty.") from None
-    with client, parallel_config("dask", client=client): yield
+    try:
+        from dask.distributed import Client
+    except ImportError:
+        raise WorkspaceError(
+            "work on a Dask cluster needs one more package: pip install 'crypto_anomaly[dask]'."
+        ) from None
+    try:
+        client = Client(dask_url, timeout="10s", set_as_default=False)
+    except (OSError, ValueError) as e:
+        raise WorkspaceError(
+            f"no Dask scheduler answers at {dask_url} ({str(e)[:80]}); start one, or leave CRYPTO_ANOMALY_DASK_URL empty."
+        ) from None
+    with client, parallel_config("dask", client=client):
+        yield

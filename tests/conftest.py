@@ -1,4 +1,5 @@
 """Shared tools of the tests: the command line as a user calls it, private PostgreSQL, headless Chromium."""
+
 import json
 import os
 import re
@@ -39,13 +40,30 @@ class Cli:
 
     def __init__(self, home: Path, **settings):
         self.home = home
-        clean = {k: v for k, v in os.environ.items() if not k.startswith("CRYPTO_ANOMALY_") and k != "PYTHONDONTWRITEBYTECODE"}
-        self.env = clean | {"CRYPTO_ANOMALY_HOME": str(home)} | {f"CRYPTO_ANOMALY_{k.upper()}": str(v) for k, v in settings.items()}
+        clean = {
+            k: v
+            for k, v in os.environ.items()
+            if not k.startswith("CRYPTO_ANOMALY_") and k != "PYTHONDONTWRITEBYTECODE"
+        }
+        self.env = (
+            clean
+            | {"CRYPTO_ANOMALY_HOME": str(home)}
+            | {f"CRYPTO_ANOMALY_{k.upper()}": str(v) for k, v in settings.items()}
+        )
 
     def __call__(self, *args: str, ok: bool = True, **settings) -> subprocess.CompletedProcess:
         env = self.env | {f"CRYPTO_ANOMALY_{k.upper()}": str(v) for k, v in settings.items()}
-        r = subprocess.run([*COMMAND, *args], env=env, cwd=self.home.parent, capture_output=True, text=True, timeout=300)
-        assert (r.returncode == 0) == ok, f"{args}: exit {r.returncode}\n{r.stdout[-2000:]}\n{r.stderr[-3000:]}"
+        r = subprocess.run(
+            [*COMMAND, *args],
+            env=env,
+            cwd=self.home.parent,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert (r.returncode == 0) == ok, (
+            f"{args}: exit {r.returncode}\n{r.stdout[-2000:]}\n{r.stderr[-3000:]}"
+        )
         return r
 
     def json(self, *args: str):
@@ -54,12 +72,24 @@ class Cli:
     def error(self, *args: str, **settings) -> str:
         """The one line of an error."""
         r = self(*args, ok=False, **settings)
-        ours = re.sub(r"ERROR:tornado.general:Uncaught exception in ZMQStream callback\n.*?zmq.error.ZMQError[^\n]*\n", "", r.stderr, flags=re.S)  # ipykernel, told to stop while it flushes
+        ours = re.sub(
+            r"ERROR:tornado.general:Uncaught exception in ZMQStream callback\n.*?zmq.error.ZMQError[^\n]*\n",
+            "",
+            r.stderr,
+            flags=re.S,
+        )  # ipykernel, told to stop while it flushes
         assert "Traceback" not in ours, r.stderr
         return next(line for line in r.stderr.splitlines() if line.startswith("error: "))
 
     def start(self, *args: str) -> subprocess.Popen:
-        return subprocess.Popen([*COMMAND, *args], env=self.env, cwd=self.home.parent, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        return subprocess.Popen(
+            [*COMMAND, *args],
+            env=self.env,
+            cwd=self.home.parent,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
 
 
 def wait_for(url: str, seconds: float = 60) -> bytes:
@@ -93,10 +123,23 @@ def postgres():
     asuser = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
 
     def tool(name, *args):
-        subprocess.run([*asuser, str(binaries[-1].with_name(name)), "-D", str(folder / "db"), *args], check=True, stdout=subprocess.DEVNULL, cwd="/")
+        subprocess.run(
+            [*asuser, str(binaries[-1].with_name(name)), "-D", str(folder / "db"), *args],
+            check=True,
+            stdout=subprocess.DEVNULL,
+            cwd="/",
+        )
 
     tool("initdb", "-A", "trust", "-U", "postgres")
-    tool("pg_ctl", "-o", f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder} -c fsync=off", "-l", str(folder / "log"), "-w", "start")
+    tool(
+        "pg_ctl",
+        "-o",
+        f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder} -c fsync=off",
+        "-l",
+        str(folder / "log"),
+        "-w",
+        "start",
+    )
     try:
         yield f"postgresql+psycopg://postgres@127.0.0.1:{port}"
     finally:

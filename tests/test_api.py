@@ -1,4 +1,5 @@
 """The API as strangers use it: any input the schema allows or forbids, several workers, a challenger's share."""
+
 import json
 import subprocess
 import urllib.request
@@ -31,8 +32,18 @@ def test_nothing_that_is_asked_breaks_it(ws):
         for operation in schema.get_all_operations():
             for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
                 with suppress(Unsatisfiable):  # what takes nothing cannot be asked wrongly
-                    given(case=operation.ok().as_strategy(generation_mode=mode))(settings(max_examples=5, deadline=None, derandomize=True, phases=[Phase.generate], suppress_health_check=list(HealthCheck))(lambda case: check(case, asked)))()
-    assert len({path for path, _ in asked}) > 30 and {200, 404, 422} <= {status for _, status in asked}, asked
+                    given(case=operation.ok().as_strategy(generation_mode=mode))(
+                        settings(
+                            max_examples=5,
+                            deadline=None,
+                            derandomize=True,
+                            phases=[Phase.generate],
+                            suppress_health_check=list(HealthCheck),
+                        )(lambda case: check(case, asked))
+                    )()
+    assert len({path for path, _ in asked}) > 30 and {200, 404, 422} <= {
+        status for _, status in asked
+    }, asked
 
 
 def check(case, asked):
@@ -40,11 +51,20 @@ def check(case, asked):
     asked.add((case.operation.path, r.status_code))
     assert r.status_code < 500, (case.operation.path, r.text)
     if r.status_code >= 400:
-        assert r.headers["content-type"] == ["application/problem+json"], (case.operation.path, r.status_code, r.headers, r.text[:200])
+        assert r.headers["content-type"] == ["application/problem+json"], (
+            case.operation.path,
+            r.status_code,
+            r.headers,
+            r.text[:200],
+        )
 
 
 def ask(port, path, **headers):
-    return json.load(urllib.request.urlopen(urllib.request.Request(f"http://127.0.0.1:{port}{path}", headers=headers), timeout=30))
+    return json.load(
+        urllib.request.urlopen(
+            urllib.request.Request(f"http://127.0.0.1:{port}{path}", headers=headers), timeout=30
+        )
+    )
 
 
 def test_two_workers_and_two_models_tell_one_story(home):
@@ -52,20 +72,38 @@ def test_two_workers_and_two_models_tell_one_story(home):
     r = open_registry(ws)
     r.approve("v1", by="ada", reason="gates pass")
     r.promote("v1")
-    r.register(r.champion()["artifact_sha256"], dict(algorithm="families", data_source="training_dataset:v1"))
+    r.register(
+        r.champion()["artifact_sha256"],
+        dict(algorithm="families", data_source="training_dataset:v1"),
+    )
     r.record_evaluation("v2", passed=True, gates=[], metrics={}, dataset="eval_holdout:v1")
     r.challenge("v2")
     port = free_port()
-    server = subprocess.Popen([*COMMAND, "serve", "--port", str(port), "--workers", "2"], env=home.env | {"CRYPTO_ANOMALY_CHALLENGER_SHARE": "0.3"}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    server = subprocess.Popen(
+        [*COMMAND, "serve", "--port", str(port), "--workers", "2"],
+        env=home.env | {"CRYPTO_ANOMALY_CHALLENGER_SHARE": "0.3"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     try:
         wait_for(f"http://127.0.0.1:{port}/health")
-        share = {c: {ask(port, "/anomalies", **{"X-Client-Id": f"c{c}"})["model_version"] for _ in range(3)} for c in range(60)}
-        assert all(len(v) == 1 for v in share.values())  # always the same model for the same client, whichever worker answers
+        share = {
+            c: {
+                ask(port, "/anomalies", **{"X-Client-Id": f"c{c}"})["model_version"]
+                for _ in range(3)
+            }
+            for c in range(60)
+        }
+        assert all(
+            len(v) == 1 for v in share.values()
+        )  # always the same model for the same client, whichever worker answers
         assert 0.1 < sum(v == {2} for v in share.values()) / 60 < 0.5
         r.request_approval("v2", by="ada")
         r.approve("v2", by="bob", reason="it won")
         r.promote("v2")
-        assert [ask(port, "/model/info")["version"] for _ in range(12)] == [2] * 12  # from the next answer on, in both
+        assert [ask(port, "/model/info")["version"] for _ in range(12)] == [
+            2
+        ] * 12  # from the next answer on, in both
     finally:
         server.terminate()
         server.wait(20)

@@ -1,4 +1,5 @@
 """Automation: two schedulers, deaths at any point, an approval that promotes, resuming, a drill."""
+
 import json
 import multiprocessing
 import os
@@ -20,7 +21,9 @@ spawn = multiprocessing.get_context("spawn")
 
 
 def workspace(home, db_url=None):
-    return claim(open_workspace(Settings(home=home, source="simulated", db_url=db_url)), "simulated")
+    return claim(
+        open_workspace(Settings(home=home, source="simulated", db_url=db_url)), "simulated"
+    )
 
 
 def one_scheduler(home, db_url, barrier, out):
@@ -37,7 +40,9 @@ def one_scheduler(home, db_url, barrier, out):
         return 0
 
     for minute in range(0, 60 * 24, 30):
-        automation.tick(ws, "hourly", pd.Timestamp("2026-03-01", tz="UTC") + pd.Timedelta(minutes=minute), child)
+        automation.tick(
+            ws, "hourly", pd.Timestamp("2026-03-01", tz="UTC") + pd.Timedelta(minutes=minute), child
+        )
         automation.dispatch(ws, child)
     out.put(started)
 
@@ -48,13 +53,17 @@ def test_two_schedulers_start_nothing_twice(tmp_path, db_url):
     for i in range(20):
         r.publish("dataset_ready", None, "b", dataset_version=i + 1)
     barrier, out = spawn.Barrier(2), spawn.Queue()
-    people = [spawn.Process(target=one_scheduler, args=(tmp_path, db_url, barrier, out)) for _ in range(2)]
+    people = [
+        spawn.Process(target=one_scheduler, args=(tmp_path, db_url, barrier, out)) for _ in range(2)
+    ]
     for p in people:
         p.start()
     started = out.get(timeout=120) + out.get(timeout=120)
     for p in people:
         p.join()
-    assert len(started) == len(set(started)) == 25 + 20  # 24 hours and the last of the day before, and every dataset once
+    assert (
+        len(started) == len(set(started)) == 25 + 20
+    )  # 24 hours and the last of the day before, and every dataset once
 
 
 WORKER = """
@@ -85,24 +94,37 @@ def test_killed_at_random_points_fifty_times(tmp_path):
     for i in range(40):
         r.publish("dataset_ready", None, "b", dataset_version=i + 1)
     for _ in range(50):
-        p = subprocess.Popen([sys.executable, "-c", WORKER, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+        p = subprocess.Popen(
+            [sys.executable, "-c", WORKER, str(tmp_path)], stdout=subprocess.PIPE, text=True
+        )
         p.stdout.readline()
         time.sleep(rng.uniform(0, 0.35))
         p.send_signal(signal.SIGKILL)
         p.wait()
     for _ in range(3):
         time.sleep(0.5)
-        subprocess.run([sys.executable, "-c", WORKER, str(tmp_path)], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(
+            [sys.executable, "-c", WORKER, str(tmp_path)], check=True, stdout=subprocess.DEVNULL
+        )
     whys = [v["why"] for v in r.list_model_versions(1000)]
     assert len(whys) == len(set(whys))
-    open_, spent = r.claims(expired=True, limit=1000), [t for t in r.claims(limit=1000) if t["attempts"] >= 3]
+    open_, spent = (
+        r.claims(expired=True, limit=1000),
+        [t for t in r.claims(limit=1000) if t["attempts"] >= 3],
+    )
     assert len(whys) >= 40 - len(spent) and all(t["attempts"] >= 3 for t in open_)
-    assert not [x for x in r.list_runs(1000) if x["status"] == "running" and x["id"] not in {t["run_id"] for t in open_}]
+    assert not [
+        x
+        for x in r.list_runs(1000)
+        if x["status"] == "running" and x["id"] not in {t["run_id"] for t in open_}
+    ]
 
 
 def test_an_approval_promotes_while_the_scheduler_runs(home):
     """The human in the middle: `schedule` does the rest, once, and a second scheduler beside it nothing."""
-    automation.skip_slots(open_workspace(Settings(home=home.home, workspace="simulated", source="simulated")))  # nothing else is due
+    automation.skip_slots(
+        open_workspace(Settings(home=home.home, workspace="simulated", source="simulated"))
+    )  # nothing else is due
     clocks = [home.start("schedule") for _ in range(2)]
     try:
         home("approve", "v1", "--by", "ada", "--reason", "gates pass")
@@ -123,7 +145,9 @@ def test_an_approval_promotes_while_the_scheduler_runs(home):
 def test_a_chain_is_resumed(home):
     done = home.json("pipeline", "--from", "build_dataset", "--to", "evaluate")
     assert [d["stage"] for d in done] == ["build_dataset", "train", "evaluate"]
-    again = home("pipeline", "--from", "build_dataset", "--to", "evaluate", "--resume", done[0]["run_id"])
+    again = home(
+        "pipeline", "--from", "build_dataset", "--to", "evaluate", "--resume", done[0]["run_id"]
+    )
     assert again.stderr.count("is skipped") == 3 and len(home.json("versions")) == 2
     assert "no run or chain" in home.error("pipeline", "--resume", "nobody")
 
@@ -151,13 +175,27 @@ def test_the_simulated_day():
 
     w = week(34, pump_at=26, silent=range(10, 12))
     assert w["ingests"] == 32 and w["failed_ingests"] == 2 and w["datasets"] == 2 and w["champion"]
-    assert w["pump"].count("alert_opened") == 1 and w["pump"].count("alert_escalated") <= 1 and w["alerts_a_day"] < 20
+    assert (
+        w["pump"].count("alert_opened") == 1
+        and w["pump"].count("alert_escalated") <= 1
+        and w["alerts_a_day"] < 20
+    )
 
 
 def test_messages_hold_no_secret(tmp_path):
-    cli = Cli(tmp_path / "home", source="simulated", slack_webhook_url="http://127.0.0.1:9/services/T0P/S3CRET", alert_webhook_secret="hunter2")
+    cli = Cli(
+        tmp_path / "home",
+        source="simulated",
+        slack_webhook_url="http://127.0.0.1:9/services/T0P/S3CRET",
+        alert_webhook_secret="hunter2",
+    )
     ws = workspace(tmp_path / "home")
     open_registry(ws).publish("drift_detected", None, "x", problems=["inputs have moved"])
     told = cli("alerts", "send").stderr
-    assert "slack was not told" in told and "S3CRET" not in told and "hunter2" not in told and json.loads(cli("alerts", "--json").stdout) == []
+    assert (
+        "slack was not told" in told
+        and "S3CRET" not in told
+        and "hunter2" not in told
+        and json.loads(cli("alerts", "--json").stdout) == []
+    )
     assert Path(tmp_path / "home/simulated").exists()

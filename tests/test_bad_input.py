@@ -1,4 +1,5 @@
 """What the market sends on a bad day, and what people bring: one clear error, nothing half written."""
+
 import time
 
 import pytest
@@ -14,15 +15,27 @@ def market():
         yield url, server
 
 
-@pytest.mark.parametrize("fault, times, says", [("429", 3, "Rate Limit"), ("truncated", 3, "broken JSON"), ("10002", 1, "COINGECKO_API_KEY"), ("short", 3, "1 coins where 100")])
+@pytest.mark.parametrize(
+    "fault, times, says",
+    [
+        ("429", 3, "Rate Limit"),
+        ("truncated", 3, "broken JSON"),
+        ("10002", 1, "COINGECKO_API_KEY"),
+        ("short", 3, "1 coins where 100"),
+    ],
+)
 def test_a_market_that_does_not_answer_well(market, tmp_path, fault, times, says):
     url, server = market
     cli = Cli(tmp_path / "home", source="simulated", coingecko_url=url)
     server._faults.clear()
-    requests.post(url.replace("/api/v3", "/_control/fault"), json=dict(kind=fault, times=times, seconds=0.1))
+    requests.post(
+        url.replace("/api/v3", "/_control/fault"), json=dict(kind=fault, times=times, seconds=0.1)
+    )
     message = cli.error("run", "ingest")
     assert says in message and "stage ingest failed" in message
-    assert not list(cli.home.rglob("*.parquet")) and not [e for e in cli.json("events") if e["kind"] == "snapshot_ingested"]
+    assert not list(cli.home.rglob("*.parquet")) and not [
+        e for e in cli.json("events") if e["kind"] == "snapshot_ingested"
+    ]
     server._faults.clear()
     cli("run", "ingest")  # the next one is fine
     assert len(list(cli.home.rglob("snapshots/**/*.parquet"))) == 1
@@ -40,8 +53,19 @@ def test_a_passing_fault_is_survived(market, tmp_path):
 HEAD = "fetched_at_utc,name,symbol,current_price,market_cap\n"
 
 
-@pytest.mark.parametrize("text, says", [("time,price\n1,2\n", "lacks ts, coin_id, current_price"), (HEAD + "2026-02-02T10:00,Solana,sol,cheap,1\n", "current_price is 'cheap', not a number"), (HEAD + "soon,Solana,sol,1,1\n", "'soon' is not a time"),
-                                        (HEAD + "2026-02-02T10:00,Solana,sol,1,1\n2026-02-02T10:00,Solana,sol,2,1\n", "two different rows"), ("fetched_at_utc,symbol,current_price\n2026-02-02,sol,1\n", "a symbol is not unique")])
+@pytest.mark.parametrize(
+    "text, says",
+    [
+        ("time,price\n1,2\n", "lacks ts, coin_id, current_price"),
+        (HEAD + "2026-02-02T10:00,Solana,sol,cheap,1\n", "current_price is 'cheap', not a number"),
+        (HEAD + "soon,Solana,sol,1,1\n", "'soon' is not a time"),
+        (
+            HEAD + "2026-02-02T10:00,Solana,sol,1,1\n2026-02-02T10:00,Solana,sol,2,1\n",
+            "two different rows",
+        ),
+        ("fetched_at_utc,symbol,current_price\n2026-02-02,sol,1\n", "a symbol is not unique"),
+    ],
+)
 def test_a_bad_import_is_one_error(tmp_path, text, says):
     cli, file = Cli(tmp_path / "home"), tmp_path / "recorded.csv"
     file.write_text(text)
@@ -51,7 +75,13 @@ def test_a_bad_import_is_one_error(tmp_path, text, says):
 def test_a_good_import_of_untidy_rows(tmp_path):
     cli, file = Cli(tmp_path / "home"), tmp_path / "recorded.csv"
     row = "2026-02-02T{}:00,{},sol,{},1\n".format
-    file.write_text(HEAD + row(11, "Solana", 2) + row(10, "Solana", 1) + row(10, "Wrapped SOL", 1) + row(10, "Solana", 1))
+    file.write_text(
+        HEAD
+        + row(11, "Solana", 2)
+        + row(10, "Solana", 1)
+        + row(10, "Wrapped SOL", 1)
+        + row(10, "Solana", 1)
+    )
     report = cli.json("import", str(file))
     assert (report["rows"], report["duplicates"], report["coins"], report["stored"]) == (4, 1, 2, 3)
     assert cli.json("import", str(file))["stored"] == 0
@@ -62,7 +92,9 @@ def test_a_simulated_workspace_takes_no_real_rows(home, tmp_path):
     file.write_text(HEAD + "2026-02-02T10:00,Solana,sol,1,1\n")
     assert "holds a simulated market" in home.error("import", str(file), workspace="simulated")
     home("import", str(file))  # left to itself it goes to a workspace of its own
-    assert (home.home / "coingecko/lake").is_dir() and home.json("status")["workspace"] == "coingecko"
+    assert (home.home / "coingecko/lake").is_dir() and home.json("status")[
+        "workspace"
+    ] == "coingecko"
 
 
 def test_unreachable_is_simulated_and_said(tmp_path):
@@ -73,13 +105,17 @@ def test_unreachable_is_simulated_and_said(tmp_path):
 def test_two_imports_of_the_same_hours_both_stay(tmp_path):
     cli = Cli(tmp_path / "home")
     for coin in ("Bitcoin", "Ethereum"):
-        (tmp_path / f"{coin}.csv").write_text(HEAD + "".join(f"2026-02-02T{h:02}:00,{coin},x,{h + 1},1\n" for h in range(24)))
+        (tmp_path / f"{coin}.csv").write_text(
+            HEAD + "".join(f"2026-02-02T{h:02}:00,{coin},x,{h + 1},1\n" for h in range(24))
+        )
         assert cli.json("import", str(tmp_path / f"{coin}.csv"))["stored"] == 24
     assert cli.json("import", str(tmp_path / "Bitcoin.csv"))["stored"] == 0
 
 
 def test_a_database_that_is_not_there_is_one_line(home):
-    assert "CRYPTO_ANOMALY_DB_URL" in home.error("versions", db_url="postgresql+psycopg://postgres@127.0.0.1:9/none")
+    assert "CRYPTO_ANOMALY_DB_URL" in home.error(
+        "versions", db_url="postgresql+psycopg://postgres@127.0.0.1:9/none"
+    )
     assert "use an SQLAlchemy URL" in home.error("versions", db_url="nonsense")
 
 
@@ -87,13 +123,17 @@ def test_settings_and_addresses_that_cannot_work(tmp_path):
     cli = Cli(tmp_path / "home")
     assert "CRYPTO_ANOMALY_SOURCE is 'binance'" in cli.error("up", "--once", "--source", "binance")
     assert "start with 'crypto-anomaly up'" in cli.error("versions")
-    assert "needs a token of your own" in cli.error("up", "--source", "simulated", "--host", "0.0.0.0")
+    assert "needs a token of your own" in cli.error(
+        "up", "--source", "simulated", "--host", "0.0.0.0"
+    )
     import socket
 
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         s.listen()
-        assert "choose another with --port" in cli.error("up", "--source", "simulated", "--port", str(s.getsockname()[1]))
+        assert "choose another with --port" in cli.error(
+            "up", "--source", "simulated", "--port", str(s.getsockname()[1])
+        )
 
 
 def test_a_day_of_faults_loses_nothing_and_stores_nothing_twice(tmp_path):
@@ -103,17 +143,45 @@ def test_a_day_of_faults_loses_nothing_and_stores_nothing_twice(tmp_path):
 
     import pandas as pd
 
-    from crypto_anomaly.data import CoinGecko, DataError, claim, parse_markets, read_snapshots, write_snapshot
+    from crypto_anomaly.data import (
+        CoinGecko,
+        DataError,
+        claim,
+        parse_markets,
+        read_snapshots,
+        write_snapshot,
+    )
     from crypto_anomaly.workspace import Settings, open_workspace
 
-    ws, waits, rng = claim(open_workspace(Settings(home=tmp_path, source="simulated")), "simulated"), [], random.Random(7)
+    ws, waits, rng = (
+        claim(open_workspace(Settings(home=tmp_path, source="simulated")), "simulated"),
+        [],
+        random.Random(7),
+    )
     stored, failed, slept = [], 0, time.monotonic()
     with serve_market(Market(30)) as (url, server):
         for at in pd.date_range("2026-03-01", periods=24, freq="h", tz="UTC"):
             server._faults.clear()
             server.clock.set(at, rate=0)
             if rng.random() < 0.67:
-                server.fault(rng.choice(["429", "503", "cloudflare", "truncated", "nested", "1015", "drop", "stall", "short", "empty"]), rng.choice([1, 2, 3]), seconds=0.6)
+                server.fault(
+                    rng.choice(
+                        [
+                            "429",
+                            "503",
+                            "cloudflare",
+                            "truncated",
+                            "nested",
+                            "1015",
+                            "drop",
+                            "stall",
+                            "short",
+                            "empty",
+                        ]
+                    ),
+                    rng.choice([1, 2, 3]),
+                    seconds=0.6,
+                )
             c = CoinGecko(url, source="simulated", sleep=waits.append, timeout=(1, 0.5))
             try:
                 table = parse_markets(c.markets(25), at, source=c.source, run_id=str(at))
@@ -121,10 +189,17 @@ def test_a_day_of_faults_loses_nothing_and_stores_nothing_twice(tmp_path):
                 failed += 1
                 assert "nothing was stored" in str(e)
                 continue
-            assert write_snapshot(ws, table) and write_snapshot(ws, table.assign(ts=at + pd.Timedelta("10s"))) is None
+            assert (
+                write_snapshot(ws, table)
+                and write_snapshot(ws, table.assign(ts=at + pd.Timedelta("10s"))) is None
+            )
             stored.append(at)
     rows = read_snapshots(ws)
-    assert failed >= 2 and sorted(rows.ts.unique()) == stored and (rows.groupby("ts").size() == 25).all()
+    assert (
+        failed >= 2
+        and sorted(rows.ts.unique()) == stored
+        and (rows.groupby("ts").size() == 25).all()
+    )
     assert not rows.duplicated(["coin_id", "last_updated"]).any()
     assert time.monotonic() - slept < 60
 
@@ -149,13 +224,22 @@ def test_a_build_that_cannot_be_says_why(home):
     from crypto_anomaly.workspace import Settings, open_workspace
 
     ws = open_workspace(Settings(home=home.home, source="simulated"))
-    for name, value, says in (("max_history_hours", -5, "max_history_hours is -5"), ("min_snapshots_per_coin", 0, "min_snapshots_per_coin is 0"), ("holdout_hours", 0, "holdout_hours is 0")):
+    for name, value, says in (
+        ("max_history_hours", -5, "max_history_hours is -5"),
+        ("min_snapshots_per_coin", 0, "min_snapshots_per_coin is 0"),
+        ("holdout_hours", 0, "holdout_hours is 0"),
+    ):
         with pytest.raises(DataError, match=says):
             build_dataset(ws, **{name: value})
-    for given, says in (('{"lag_hours": []}', r"lag_hours is \(\)"), ('{"rolling_hours": [0]}', r"rolling_hours is \(0,\)")):
+    for given, says in (
+        ('{"lag_hours": []}', r"lag_hours is \(\)"),
+        ('{"rolling_hours": [0]}', r"rolling_hours is \(0,\)"),
+    ):
         with pytest.raises(DataError, match=says):
             build_dataset(ws, config=FeatureConfig.of(json.loads(given)))
-    assert "unknown feature setting 'lags'" in home.error("run", "build_dataset", "-p", "feature_config", '{"lags": [1]}')
+    assert "unknown feature setting 'lags'" in home.error(
+        "run", "build_dataset", "-p", "feature_config", '{"lags": [1]}'
+    )
 
 
 def test_a_source_that_hangs_blocks_no_reader(home, monkeypatch):
@@ -170,7 +254,11 @@ def test_a_source_that_hangs_blocks_no_reader(home, monkeypatch):
 
     monkeypatch.setattr(serve, "CACHE_SECONDS", 0.001)
     hung = socket.create_server(("127.0.0.1", 0))
-    settings = Settings(home=home.home, source="simulated", coingecko_url=f"http://127.0.0.1:{hung.getsockname()[1]}/api/v3")
+    settings = Settings(
+        home=home.home,
+        source="simulated",
+        coingecko_url=f"http://127.0.0.1:{hung.getsockname()[1]}/api/v3",
+    )
     with TestClient(serve.create_app(settings), client=("127.0.0.1", 1)) as client:
         assert client.get("/anomalies").status_code == 200
         scan = threading.Thread(target=lambda: client.post("/scan"), daemon=True)

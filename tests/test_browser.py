@@ -1,4 +1,5 @@
 """The overview in a real browser: what a person sees, and that it follows a promotion by itself."""
+
 import json
 import os
 import shutil
@@ -22,7 +23,10 @@ def page():
         page.errors = []
         page.on("pageerror", lambda e: page.errors.append(str(e)))
         page.on("console", lambda m: page.errors.append(m.text) if m.type == "error" else None)
-        page.route(lambda url: not url.startswith("http://127.0.0.1"), lambda r: (page.errors.append(f"asked for {r.request.url}"), r.abort()))
+        page.route(
+            lambda url: not url.startswith("http://127.0.0.1"),
+            lambda r: (page.errors.append(f"asked for {r.request.url}"), r.abort()),
+        )
         yield page
         browser.close()
 
@@ -39,19 +43,27 @@ def test_overview_shows_anomalies_and_follows_a_promotion(home, page, tmp_path):
         expect(page.get_by_text("Simulated market.")).to_be_visible()
         expect(page.get_by_text("there is no champion")).to_be_visible()
         rows = page.locator("h2#anomalies + div tbody tr")
-        found = json.load(urllib.request.urlopen(f"http://127.0.0.1:{port}/anomalies?limit=10"))["anomalies"]
+        found = json.load(urllib.request.urlopen(f"http://127.0.0.1:{port}/anomalies?limit=10"))[
+            "anomalies"
+        ]
         assert rows.locator("td:last-child").all_inner_texts() == [a["reason"] for a in found]
         expect(page.locator("#map .scatterlayer")).to_be_visible(timeout=20_000)
         page.screenshot(path=tmp_path / "overview.png", full_page=True)
         home("approve", "v1", "--by", "ada", "--reason", "seen on the page")
         home("promote", "v1")
-        expect(page.locator(".pill.champion")).to_be_visible(timeout=40_000)  # the page looks every 15 s and reloads itself
+        expect(page.locator(".pill.champion")).to_be_visible(
+            timeout=40_000
+        )  # the page looks every 15 s and reloads itself
         page.set_viewport_size(dict(width=390, height=844))
-        page.wait_for_function("document.documentElement.scrollWidth <= innerWidth + 1", timeout=10_000)  # not wider than a phone, once the figure has followed
+        page.wait_for_function(
+            "document.documentElement.scrollWidth <= innerWidth + 1", timeout=10_000
+        )  # not wider than a phone, once the figure has followed
         page.get_by_role("link", name="executed notebook").first.click()
         expect(page.locator("main")).to_contain_text("crypto_anomaly")
         page.goto(f"http://127.0.0.1:{port}/docs")
-        expect(page.get_by_text("/anomalies", exact=True).first).to_be_visible(timeout=20_000)  # no CDN: nothing may leave loopback
+        expect(page.get_by_text("/anomalies", exact=True).first).to_be_visible(
+            timeout=20_000
+        )  # no CDN: nothing may leave loopback
         assert not page.errors, page.errors
     finally:
         server.terminate()
@@ -75,14 +87,23 @@ def test_every_page_and_a_decision(home, page, tmp_path):
         page.get_by_label("Reason").fill("seen on the page")
         expect(page.get_by_label("Token")).to_be_hidden()
         page.get_by_role("button", name="Approve and promote").click()
-        expect(page.get_by_role("heading", level=1)).to_contain_text("v1 is champion", timeout=20_000)
-        assert json.load(urllib.request.urlopen(f"{at}/anomalies"))["model_status"] == "champion"  # the server has not been restarted
+        expect(page.get_by_role("heading", level=1)).to_contain_text(
+            "v1 is champion", timeout=20_000
+        )
+        assert (
+            json.load(urllib.request.urlopen(f"{at}/anomalies"))["model_status"] == "champion"
+        )  # the server has not been restarted
 
         page.get_by_role("link", name="Market").click()
         expect(page.locator("#heat .heatmaplayer")).to_be_visible(timeout=20_000)
         coins = page.locator("#coins tbody tr")
         page.get_by_role("button", name="24 h").click()
-        moves = [float(v) for v in coins.locator("td:nth-child(4)").evaluate_all("c => c.map(x => x.dataset.value).filter(x => x !== 'None')")]
+        moves = [
+            float(v)
+            for v in coins.locator("td:nth-child(4)").evaluate_all(
+                "c => c.map(x => x.dataset.value).filter(x => x !== 'None')"
+            )
+        ]
         assert moves == sorted(moves, reverse=True)
         name = coins.first.locator("b").inner_text()
         page.get_by_label("Find a coin").fill(name)
@@ -90,7 +111,12 @@ def test_every_page_and_a_decision(home, page, tmp_path):
         coins.filter(visible=True).first.get_by_role("link").click()
         expect(page.get_by_role("heading", level=1)).to_contain_text(f"({name})")
         expect(page.locator("#price .scatterlayer")).to_be_visible(timeout=20_000)
-        for path, says in (("/data", "files of snapshots"), ("/cards", "The last run of"), ("/live", "No trades"), ("/models?a=v1&b=latest", "v1 is")):
+        for path, says in (
+            ("/data", "files of snapshots"),
+            ("/cards", "The last run of"),
+            ("/live", "No trades"),
+            ("/models?a=v1&b=latest", "v1 is"),
+        ):
             page.goto(at + path)
             expect(page.get_by_role("heading", level=1)).to_contain_text(says)
             expect(page.get_by_text("Simulated market.")).to_be_visible()
@@ -98,8 +124,13 @@ def test_every_page_and_a_decision(home, page, tmp_path):
         for path in ("/coins", "/models", "/data", "/cards"):
             page.goto(at + path)
             page.wait_for_load_state("networkidle")
-            too_wide = page.evaluate("[...document.querySelectorAll('main > *, main table')].filter(e => !e.closest('.scroll') && e.scrollWidth > innerWidth + 1).map(e => `${e.tagName}#${e.id} ${e.scrollWidth}`)")
-            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth + 1"), (path, too_wide)
+            too_wide = page.evaluate(
+                "[...document.querySelectorAll('main > *, main table')].filter(e => !e.closest('.scroll') && e.scrollWidth > innerWidth + 1).map(e => `${e.tagName}#${e.id} ${e.scrollWidth}`)"
+            )
+            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth + 1"), (
+                path,
+                too_wide,
+            )
         assert not page.errors, page.errors
     finally:
         server.terminate()

@@ -1,4 +1,5 @@
 """The promotion desk as two people use it: Voilà, a real kernel each, a real browser."""
+
 import re
 import urllib.request
 
@@ -38,7 +39,9 @@ def test_two_people_at_the_desk(home, desk, page, tmp_path):  # noqa: F811
     ws = open_workspace(Settings(home=home.home, source="simulated"))
     r = open_registry(ws)
     ada, bob = page, page.context.browser.new_page(viewport=dict(width=1280, height=800))
-    assert "/login" in urllib.request.urlopen(desk.split("?")[0], timeout=10).url  # nothing without the token
+    assert (
+        "/login" in urllib.request.urlopen(desk.split("?")[0], timeout=10).url
+    )  # nothing without the token
 
     def sign(who, name, why):
         who.get_by_label("Name").fill(name)
@@ -54,7 +57,9 @@ def test_two_people_at_the_desk(home, desk, page, tmp_path):  # noqa: F811
     expect(ada.get_by_text("v1 becomes champion; there was no champion before")).to_be_visible()
     with ada.context.expect_page() as opened:
         ada.get_by_role("link", name=re.compile("evaluate · ")).click()
-    expect(opened.value.locator(".js-plotly-plot").first).to_be_visible(timeout=20_000)  # the executed notebook
+    expect(opened.value.locator(".js-plotly-plot").first).to_be_visible(
+        timeout=20_000
+    )  # the executed notebook
 
     button(ada, "Approve and promote").click()
     expect(ada.get_by_role("status")).to_contain_text("a decision needs a name and a reason")
@@ -91,7 +96,12 @@ def test_two_people_at_the_desk(home, desk, page, tmp_path):  # noqa: F811
     winner = r.lineage("v2")["approvals"][-1]["decided_by"]
     assert sorted("v1 has retired" in s for s in said) == [False, True], said
     assert any(f"approved by {winner}" in s for s in said), said
-    assert [v["status"] for v in r.list_model_versions()] == ["evaluated", "evaluated", "champion", "retired"]
+    assert [v["status"] for v in r.list_model_versions()] == [
+        "evaluated",
+        "evaluated",
+        "champion",
+        "retired",
+    ]
     assert len(r.events(kind="model_promoted")) == 2
 
     expect(ada.locator("option")).to_have_text([re.compile(r"v3\s·\sstale")], timeout=10_000)
@@ -101,7 +111,9 @@ def test_two_people_at_the_desk(home, desk, page, tmp_path):  # noqa: F811
     button(ada, "Try it first").click()
     expect(ada.get_by_role("status")).to_contain_text("v3 is on trial")
     assert r.resolve("challenger")["version"] == 3
-    assert not [e for e in page.errors if "font" not in e.lower() and "ERR_FAILED" not in e], page.errors
+    assert not [e for e in page.errors if "font" not in e.lower() and "ERR_FAILED" not in e], (
+        page.errors
+    )
 
 
 def test_an_open_address_needs_a_token_of_its_own(home):

@@ -1,4 +1,5 @@
 """The site is whole: every page of _quarto.yml is there, every local link resolves, no directive leaks."""
+
 import re
 import subprocess
 import sys
@@ -15,14 +16,28 @@ def names(items):
 
 
 def test_site():
-    subprocess.run([sys.executable, "tools/build_docs.py", "--no-quarto"], cwd=ROOT, check=True, timeout=300)
+    subprocess.run(
+        [sys.executable, "tools/build_docs.py", "--no-quarto"], cwd=ROOT, check=True, timeout=300
+    )
     site = ROOT / "_docs"
-    listed = set(names(yaml.safe_load((ROOT / "_quarto.yml").read_text())["website"]["sidebar"]["contents"]))
-    there = {p.relative_to(ROOT / "nbs").as_posix() for p in (ROOT / "nbs").rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts}
+    listed = set(
+        names(yaml.safe_load((ROOT / "_quarto.yml").read_text())["website"]["sidebar"]["contents"])
+    )
+    there = {
+        p.relative_to(ROOT / "nbs").as_posix()
+        for p in (ROOT / "nbs").rglob("*.ipynb")
+        if ".ipynb_checkpoints" not in p.parts
+    }
     assert listed == there
     for path in site.rglob("*.html"):
         text = path.read_text()
-        assert not re.search(r"(^|>)#\| ", text, re.M) and "show_doc(" not in text and 'src="http' not in text, path
+        assert (
+            not re.search(r"(^|>)#\| ", text, re.M)
+            and "show_doc(" not in text
+            and 'src="http' not in text
+        ), path
         for href in re.findall(r'(?:href|src)="([^"#\s]+)', text):
-            assert re.match(r"https?:|data:|mailto:", href) or (path.parent / href).exists(), f"{path.name}: {href}"
+            assert re.match(r"https?:|data:|mailto:", href) or (path.parent / href).exists(), (
+                f"{path.name}: {href}"
+            )
     assert "Plotly.newPlot" in (site / "guides/first_day.html").read_text()

@@ -3,6 +3,7 @@
 nbdev_test runs the cells of a notebook, definitions included, so it never imports the .py that users get. Here
 the export cells are left out and the rest runs in the module's namespace.
 """
+
 import ast
 import importlib
 import re
@@ -19,7 +20,9 @@ LEFT_OUT = {"export", "exporti", "default_exp", "slow", "network"}
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
 def test_lessons_hold_for_the_exported_module(path, monkeypatch):
-    cells = [(i, c.source) for i, c in enumerate(nbformat.read(path, 4).cells) if c.cell_type == "code"]
+    cells = [
+        (i, c.source) for i, c in enumerate(nbformat.read(path, 4).cells) if c.cell_type == "code"
+    ]
     name = next(m[1] for _, s in cells if (m := re.search(r"^#\|\s*default_exp\s+(\S+)", s, re.M)))
     monkeypatch.chdir(path.parent)
     ns = dict(vars(importlib.import_module(f"crypto_anomaly.{name}")))

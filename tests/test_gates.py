@@ -1,4 +1,5 @@
 """Evaluation can fail: the default passes at twenty seeds, models that are known to be bad fail at all of them."""
+
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,14 +32,22 @@ class Scored(Model):
 
 
 def scored(like, past, function):
-    return Scored(like.meta, like.arrays | dict(calibration=np.sort(function(like.matrix(past)))), function)
+    return Scored(
+        like.meta, like.arrays | dict(calibration=np.sort(function(like.matrix(past)))), function
+    )
 
 
 def first_day(seed):
     """A young lake as the first cycle finds it, cut a day before its end: training features, holdout features, holdouts with events."""
     at = pd.Timestamp("2026-10-20", tz="UTC") + pd.Timedelta(days=6 * seed, hours=seed)
     rows = markets(Market(60, seed=seed), at, per_page=60, sparkline=True, windows=WINDOWS)
-    table = pd.concat([sparkline_history(rows, at, source="simulated"), parse_markets(rows, at, source="simulated")], ignore_index=True)
+    table = pd.concat(
+        [
+            sparkline_history(rows, at, source="simulated"),
+            parse_markets(rows, at, source="simulated"),
+        ],
+        ignore_index=True,
+    )
     frame, cut = featurize(table), at - pd.Timedelta("24h")
     holdout = frame[frame.ts > cut].reset_index(drop=True)
     return frame[frame.ts <= cut], holdout, plant(table, holdout.ts.min())
@@ -47,9 +56,17 @@ def first_day(seed):
 @pytest.mark.parametrize("seed", range(20))
 def test_the_known_bad_fail_and_the_default_passes(seed):
     past, holdout, planted = first_day(seed)
-    rng, default, forest = np.random.default_rng(seed), train(past), train(past, dict(algorithm="isolation_forest", features="all", random_state=seed))
+    rng, default, forest = (
+        np.random.default_rng(seed),
+        train(past),
+        train(past, dict(algorithm="isolation_forest", features="all", random_state=seed)),
+    )
     order = rng.permutation(len(forest.features))
-    bad = dict(random=scored(forest, past, lambda X: rng.random(len(X))), constant=scored(forest, past, lambda X: np.ones(len(X))), shuffled=scored(forest, past, lambda X: forest.score(X[:, order])))
+    bad = dict(
+        random=scored(forest, past, lambda X: rng.random(len(X))),
+        constant=scored(forest, past, lambda X: np.ones(len(X))),
+        shuffled=scored(forest, past, lambda X: forest.score(X[:, order])),
+    )
     good = evaluate(default, holdout, planted=planted)
     assert good["passed"], good["gates"]
     for name, model in bad.items():
@@ -65,5 +82,8 @@ def test_the_default_on_the_recorded_market():
     m = b["metrics"]
     for k in ("clean_flag_rate", "clean_flag_rate_at_0.05"):
         assert 0.7 <= m[k]["value"] / m[k]["stated"] <= 1.3, (k, m[k])
-    assert m["recall_at_0.001"]["value"] >= 0.40 and m["recall_at_0.005"]["low"] > b["baseline"]["robust_z"]["recall_at_0.005"]["high"]
+    assert (
+        m["recall_at_0.001"]["value"] >= 0.40
+        and m["recall_at_0.005"]["low"] > b["baseline"]["robust_z"]["recall_at_0.005"]["high"]
+    )
     assert b["named_first"]["all"]["value"] >= 0.95

@@ -1,4 +1,5 @@
 """The first slice as a user lives it: one command, a decision, a champion, on simulated and on recorded data."""
+
 import json
 import time
 import urllib.request
@@ -15,18 +16,38 @@ STAGES = ["backfill", "ingest", "build_dataset", "train", "evaluate", "scan"]
 
 
 def get(port, path, method="GET"):
-    return json.load(urllib.request.urlopen(urllib.request.Request(f"http://127.0.0.1:{port}{path}", method=method), timeout=60))
+    return json.load(
+        urllib.request.urlopen(
+            urllib.request.Request(f"http://127.0.0.1:{port}{path}", method=method), timeout=60
+        )
+    )
 
 
 def test_one_cycle_tells_its_story(cycle):
     assert "SIMULATED MARKET" in cycle.told and "approve v1" in cycle.told
     assert [v["status"] for v in cycle.json("versions")] == ["evaluated"]
     kinds = [e["kind"] for e in cycle.json("events")][::-1]
-    assert kinds == ["history_ready", "snapshot_ingested", "dataset_ready", "training_finished", "evaluation_passed", "approval_requested"]
+    assert kinds == [
+        "history_ready",
+        "snapshot_ingested",
+        "dataset_ready",
+        "training_finished",
+        "evaluation_passed",
+        "approval_requested",
+    ]
     status = cycle.json("status")
-    assert status["simulated"] and status["champion"] is None and status["open_requests"][0]["version"] == 1
+    assert (
+        status["simulated"]
+        and status["champion"] is None
+        and status["open_requests"][0]["version"] == 1
+    )
     v = cycle.json("show", "v1")
-    assert v["data_source"] == "training_dataset:v1" and v["evaluations"][0]["passed"] and {"max_anomaly_rate", "win_rate", "beats_baseline"} < {g["name"] for g in v["evaluations"][0]["gates"]}
+    assert (
+        v["data_source"] == "training_dataset:v1"
+        and v["evaluations"][0]["passed"]
+        and {"max_anomaly_rate", "win_rate", "beats_baseline"}
+        < {g["name"] for g in v["evaluations"][0]["gates"]}
+    )
 
 
 def test_every_stage_left_a_notebook_and_a_page(cycle):
@@ -46,7 +67,12 @@ def test_predictions_have_their_shape_and_their_own_time(cycle):
 
     files = list((cycle.home / "simulated/lake/predictions").rglob("*.parquet"))
     p = pd.concat(map(pd.read_parquet, files))
-    assert list(p) == PREDICTION and p.ts.nunique() == 1 and set(p.source) == {"simulated"} and p.current_price.notna().all()
+    assert (
+        list(p) == PREDICTION
+        and p.ts.nunique() == 1
+        and set(p.source) == {"simulated"}
+        and p.current_price.notna().all()
+    )
 
 
 def test_approve_and_promote_reach_a_running_server(home):
@@ -60,7 +86,10 @@ def test_approve_and_promote_reach_a_running_server(home):
         home("approve", "v1", "--by", "ada", "--reason", "gates pass")
         home("promote", "v1")
         assert get(port, "/model/info")["status"] == "champion"
-        assert get(port, "/anomalies")["model_status"] == "champion" and get(port, "/health")["champion"] == 1
+        assert (
+            get(port, "/anomalies")["model_status"] == "champion"
+            and get(port, "/health")["champion"] == 1
+        )
         assert get(port, "/scan?num_coins=50", "POST")["coins_scanned"] == 50
         assert get(port, "/model/reload", "POST")["model_status"] == "champion"
     finally:
@@ -72,17 +101,42 @@ def test_approve_and_promote_reach_a_running_server(home):
 def test_a_second_champion_and_a_rollback(home):
     home("approve", "v1", "--by", "ada", "--reason", "gates pass")
     home("run", "promote", "-p", "run_id", home.json("show", "v1")["training_run_id"])
-    assert json.loads(home("run", "train", "--model-config", "conservative", "-p", "contamination", "0.05", "--json").stdout)["result"]["version"] == 2
+    assert (
+        json.loads(
+            home(
+                "run",
+                "train",
+                "--model-config",
+                "conservative",
+                "-p",
+                "contamination",
+                "0.05",
+                "--json",
+            ).stdout
+        )["result"]["version"]
+        == 2
+    )
     result = json.loads(home("run", "evaluate", "--json").stdout)["result"]
     assert result["compared_to"] == 1 and result["passed"]
     home("challenge", "v2")
     assert home.json("show", "challenger")["version"] == 2
-    assert [s.served.role for s in scan_all(open_workspace(Settings(home=home.home, source="simulated")))] == ["champion", "challenger"]
+    assert [
+        s.served.role
+        for s in scan_all(open_workspace(Settings(home=home.home, source="simulated")))
+    ] == ["champion", "challenger"]
     home("end-trial", "--reason", "the evidence is enough")
     data = home.json("assets", home.json("show", "v2")["data_source"])
-    assert data["used_by"] == ["anomaly_detector:v1", "anomaly_detector:v2"] and data["made_from"] == ["market_snapshot:v1"]
-    assert home.json("assets", "evaluation_results:v2")["made_from"] == ["eval_holdout:v1", "anomaly_detector:v1", "anomaly_detector:v2"]
-    assert "has ended its trial since" in home.error("approve", "v2", "--by", "bob", "--reason", "smaller")
+    assert data["used_by"] == ["anomaly_detector:v1", "anomaly_detector:v2"] and data[
+        "made_from"
+    ] == ["market_snapshot:v1"]
+    assert home.json("assets", "evaluation_results:v2")["made_from"] == [
+        "eval_holdout:v1",
+        "anomaly_detector:v1",
+        "anomaly_detector:v2",
+    ]
+    assert "has ended its trial since" in home.error(
+        "approve", "v2", "--by", "bob", "--reason", "smaller"
+    )
     home("request-approval", "v2")
     home("approve", "v2", "--by", "bob", "--reason", "smaller")
     between = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
@@ -92,17 +146,28 @@ def test_a_second_champion_and_a_rollback(home):
     assert json.loads(home("champion", "--at", between, "--json").stdout)["version"] == 1
     home("rollback", "--reason", "too many alarms")
     assert home.json("champion")["version"] == 1
-    assert "stays candidate" in home("run", "evaluate", "-p", "candidate_version", "v2", "-p", "max_anomaly_rate", "0.001").stderr
+    assert (
+        "stays candidate"
+        in home(
+            "run", "evaluate", "-p", "candidate_version", "v2", "-p", "max_anomaly_rate", "0.001"
+        ).stderr
+    )
 
 
 def test_failures_are_one_line_and_leave_their_page(home):
     assert "unknown stage 'trane'" in home.error("run", "trane")
     assert "has no parameter 'trees'" in home.error("run", "train", "-p", "trees", "5")
     assert "there is no training_dataset" in home.error("run", "train", "-p", "data_version", "v9")
-    assert "unknown model config 'forrest'" in home.error("run", "train", "--model-config", "forrest")
+    assert "unknown model config 'forrest'" in home.error(
+        "run", "train", "--model-config", "forrest"
+    )
     assert "there are v1 (evaluated)" in home.error("show", "v9")
     failed = home.json("runs")[0]
-    assert failed["status"] == "failed" and "papermill-error-cell" in Path(failed["notebook"]).read_text() and Path(failed["report"]).exists()
+    assert (
+        failed["status"] == "failed"
+        and "papermill-error-cell" in Path(failed["notebook"]).read_text()
+        and Path(failed["report"]).exists()
+    )
     artifact = next((home.home / "simulated/artifacts").rglob("*.npz"))
     artifact.write_bytes(artifact.read_bytes()[:-9] + b"tampered!")
     assert "has been changed" in home.error("scan")
@@ -124,7 +189,11 @@ def test_a_young_lake_says_how_long_to_wait(tmp_path):
     cli = Cli(tmp_path / "home", source="simulated")
     cli("run", "ingest")
     message = cli.error("run", "build_dataset")
-    assert "too little history" in message and "Wait about 30 hours" in message and not list(cli.home.rglob("_metadata.json"))
+    assert (
+        "too little history" in message
+        and "Wait about 30 hours" in message
+        and not list(cli.home.rglob("_metadata.json"))
+    )
 
 
 def test_the_same_chain_on_recorded_data(tmp_path):
@@ -140,7 +209,13 @@ def test_the_same_chain_on_recorded_data(tmp_path):
     assert evaluation["passed"], evaluation["gates"]
     cli("approve", "v1", "--by", "ada", "--reason", "gates pass")
     cli("promote", "v1")
-    calm, crash = (json.loads(cli("scan", "--at", t, "--json").stdout) for t in ("2026-02-04T12:00", "2026-02-05T23:30"))
-    assert crash["market_move"]["24h"] < -8 and crash["anomalies_detected"] > calm["anomalies_detected"]
+    calm, crash = (
+        json.loads(cli("scan", "--at", t, "--json").stdout)
+        for t in ("2026-02-04T12:00", "2026-02-05T23:30")
+    )
+    assert (
+        crash["market_move"]["24h"] < -8
+        and crash["anomalies_detected"] > calm["anomalies_detected"]
+    )
     assert all(a["reason"] for a in crash["anomalies"]) and crash["source"] == "import"
     assert "shared by" in cli.error("why", "sol", "--at", "2026-01-05")

@@ -1,4 +1,5 @@
 """A registry made by an older version is brought up to the tables of today, with all it knows."""
+
 import sqlite3
 from pathlib import Path
 
@@ -30,8 +31,16 @@ def old_database(url):
 
 
 def rules(c):
-    table = "pg_trigger WHERE NOT tgisinternal" if c.dialect.name == "postgresql" else "sqlite_master WHERE type = 'trigger'"
-    return set(c.exec_driver_sql(f"SELECT {'tgname' if c.dialect.name == 'postgresql' else 'name'} FROM {table}").scalars())
+    table = (
+        "pg_trigger WHERE NOT tgisinternal"
+        if c.dialect.name == "postgresql"
+        else "sqlite_master WHERE type = 'trigger'"
+    )
+    return set(
+        c.exec_driver_sql(
+            f"SELECT {'tgname' if c.dialect.name == 'postgresql' else 'name'} FROM {table}"
+        ).scalars()
+    )
 
 
 def test_an_old_database_becomes_what_a_new_one_is(db_url):
@@ -39,15 +48,35 @@ def test_an_old_database_becomes_what_a_new_one_is(db_url):
     r = Registry(db_url)
     with r.engine.connect() as c:
         assert compare_metadata(MigrationContext.configure(c), schema._meta) == []
-        assert rules(c) == set(schema._RULES) | ({f"{t}_is_not_emptied" for t in schema._HISTORY} if "postgresql" in db_url else set())
-        assert {i["name"] for i in sa.inspect(c).get_indexes("model_version")} >= {"one_champion", "one_challenger"}
-    assert [(v["version"], v["status"]) for v in r.list_model_versions()] == [(2, "challenger"), (1, "evaluated")]  # the newer trial goes on
+        assert rules(c) == set(schema._RULES) | (
+            {f"{t}_is_not_emptied" for t in schema._HISTORY} if "postgresql" in db_url else set()
+        )
+        assert {i["name"] for i in sa.inspect(c).get_indexes("model_version")} >= {
+            "one_champion",
+            "one_challenger",
+        }
+    assert [(v["version"], v["status"]) for v in r.list_model_versions()] == [
+        (2, "challenger"),
+        (1, "evaluated"),
+    ]  # the newer trial goes on
     r.request_approval("v2", by="a")
     r.approve("v2", by="b", reason="still here")
     assert r.promote("v2")["version"] == 2
-    assert r.record_data("dataset_ready", {}, dict(name="training_dataset", facts={}, made_from=["market_snapshot:v1"])) == ["training_dataset:v1"]
-    for sql in ("INSERT INTO link VALUES (1, 'market_snapshot:latest')", "UPDATE asset SET version = 7", "DELETE FROM link"):
-        with pytest.raises(sa.exc.IntegrityError), r.engine.connect().execution_options(write=True) as c, c.begin():
+    assert r.record_data(
+        "dataset_ready",
+        {},
+        dict(name="training_dataset", facts={}, made_from=["market_snapshot:v1"]),
+    ) == ["training_dataset:v1"]
+    for sql in (
+        "INSERT INTO link VALUES (1, 'market_snapshot:latest')",
+        "UPDATE asset SET version = 7",
+        "DELETE FROM link",
+    ):
+        with (
+            pytest.raises(sa.exc.IntegrityError),
+            r.engine.connect().execution_options(write=True) as c,
+            c.begin(),
+        ):
             c.exec_driver_sql(sql)
 
 

@@ -1,4 +1,5 @@
 """The MLflow mirror against real stores: an `mlflow server` on loopback and MLflow's SQLite; killed at every call; nobody at home."""
+
 import http.server
 import json
 import os
@@ -18,7 +19,10 @@ from crypto_anomaly.mirror import MirrorError, consumer, mirror
 from crypto_anomaly.registry import Registry
 
 SHA, S3 = "ab" * 32, "s3://bucket/artifacts"
-QUIET = os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+QUIET = os.environ | {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+}
 
 
 def told(uri, model="anomaly_detector"):
@@ -28,16 +32,63 @@ def told(uri, model="anomaly_detector"):
     runs = {r.info.run_id: r for r in c.search_runs([experiment.experiment_id])}
 
     def run(r):
-        points = {k: sorted((p.step, p.timestamp, p.value) for p in c.get_metric_history(r.info.run_id, k)) for k in r.data.metrics}
-        return dict(name=r.info.run_name, status=r.info.status, start=r.info.start_time, end=r.info.end_time, params=r.data.params, tags=r.data.tags, points=points)
+        points = {
+            k: sorted(
+                (p.step, p.timestamp, p.value) for p in c.get_metric_history(r.info.run_id, k)
+            )
+            for k in r.data.metrics
+        }
+        return dict(
+            name=r.info.run_name,
+            status=r.info.status,
+            start=r.info.start_time,
+            end=r.info.end_time,
+            params=r.data.params,
+            tags=r.data.tags,
+            points=points,
+        )
 
     versions = sorted(c.search_model_versions(f"name = '{model}'"), key=lambda v: int(v.version))
-    return dict(aliases={a: int(v) for a, v in m.aliases.items()}, tags=m.tags, runs=len(runs), versions=[dict(number=int(v.version), source=v.source, text=v.description, tags=v.tags, run=run(runs[v.run_id])) for v in versions])
+    return dict(
+        aliases={a: int(v) for a, v in m.aliases.items()},
+        tags=m.tags,
+        runs=len(runs),
+        versions=[
+            dict(
+                number=int(v.version),
+                source=v.source,
+                text=v.description,
+                tags=v.tags,
+                run=run(runs[v.run_id]),
+            )
+            for v in versions
+        ],
+    )
 
 
 def new(r, **facts):
-    v = r.register(SHA, dict(algorithm="families", anomaly_rate=0.04, training_samples=100, hyperparameters=dict(contamination=0.05), data_source="training_dataset:v1", dataset_hash="cd", description="a text") | facts, run_id="t1")
-    r.record_evaluation(v, passed=True, gates=[], metrics=dict(recall=0.9, psi=None, by_kind=dict(pump=dict(found=1.0))), dataset="eval_holdout:v1", run_id="e1")
+    v = r.register(
+        SHA,
+        dict(
+            algorithm="families",
+            anomaly_rate=0.04,
+            training_samples=100,
+            hyperparameters=dict(contamination=0.05),
+            data_source="training_dataset:v1",
+            dataset_hash="cd",
+            description="a text",
+        )
+        | facts,
+        run_id="t1",
+    )
+    r.record_evaluation(
+        v,
+        passed=True,
+        gates=[],
+        metrics=dict(recall=0.9, psi=None, by_kind=dict(pump=dict(found=1.0))),
+        dataset="eval_holdout:v1",
+        run_id="e1",
+    )
     return v
 
 
@@ -64,9 +115,24 @@ def store(empty, tmp_path):
 def server(empty):
     """A real `mlflow server`: its process and its address. mlflow-skinny has it whole, given flask, flask-cors and aiohttp."""
     port, db = free_port(), shutil.copy(empty, empty.with_name("server.db"))
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", f"sqlite:///{db}", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    command = [
+        sys.executable,
+        "-m",
+        "mlflow",
+        "server",
+        "--backend-store-uri",
+        f"sqlite:///{db}",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--workers",
+        "1",
+    ]
     with open(empty.with_name("log"), "w") as log:
-        p = subprocess.Popen(command, env=QUIET, cwd=empty.parent, stdout=log, stderr=log, start_new_session=True)
+        p = subprocess.Popen(
+            command, env=QUIET, cwd=empty.parent, stdout=log, stderr=log, start_new_session=True
+        )
     try:
         wait_for(f"http://127.0.0.1:{port}/health")
         yield p, f"http://127.0.0.1:{port}"
@@ -78,12 +144,18 @@ def server(empty):
 def test_a_server_says_the_same_after_a_whole_life(server, tmp_path):
     r = Registry(db_url := f"sqlite:///{tmp_path}/registry.db", model="life")
     say = lambda: mirror(r, server[1], S3, page=3) and told(server[1], r.model)  # noqa: E731
-    aliases = lambda: mirror(r, server[1], S3) and mlflow.MlflowClient(server[1], server[1]).get_registered_model(r.model).aliases  # noqa: E731
+    aliases = lambda: (
+        mirror(r, server[1], S3)
+        and mlflow.MlflowClient(server[1], server[1]).get_registered_model(r.model).aliases
+    )  # noqa: E731
     new(Registry(db_url, model="another"))  # its events are in the same log
     assert mirror(r, server[1]) == dict(events=0, versions=[])  # nothing of ours yet
     new(r)
     first = say()
-    assert first["aliases"] == {} and first["versions"][0]["tags"]["crypto_anomaly.status"] == "evaluated"
+    assert (
+        first["aliases"] == {}
+        and first["versions"][0]["tags"]["crypto_anomaly.status"] == "evaluated"
+    )
     assert "crypto_anomaly.approved_by" not in first["versions"][0]["tags"]
     crown(r, 1)
     new(r, hyperparameters=dict(contamination=0.1, deep=dict(layers=[2, 3])))
@@ -93,27 +165,78 @@ def test_a_server_says_the_same_after_a_whole_life(server, tmp_path):
     r.promote(1, alias="eu")
     new(r)
     r.retire(3, reason="a mistake")
-    r.publish("outcomes_validated", 2, "o1", confusion=dict(tp=3), crash_recall=dict(value=0.5, low=None), status=dict(crash_recall=True), message="words")
+    r.publish(
+        "outcomes_validated",
+        2,
+        "o1",
+        confusion=dict(tp=3),
+        crash_recall=dict(value=0.5, low=None),
+        status=dict(crash_recall=True),
+        message="words",
+    )
     assert aliases() == dict(champion="2", eu="1")  # the challenger is gone
     r.rollback(reason="worse")
     r.promote(2, alias="eu")
     end = say()
     assert end["aliases"] == dict(champion=1, eu=2) and end["runs"] == 3
-    assert [(v["number"], v["tags"]["crypto_anomaly.version"], v["run"]["name"]) for v in end["versions"]] == [(i, str(i), f"v{i}") for i in (1, 2, 3)]
-    assert [v["tags"]["crypto_anomaly.status"] for v in end["versions"]] == ["champion", "retired", "retired"] == [r.resolve(v)["status"] for v in (1, 2, 3)]
+    assert [
+        (v["number"], v["tags"]["crypto_anomaly.version"], v["run"]["name"])
+        for v in end["versions"]
+    ] == [(i, str(i), f"v{i}") for i in (1, 2, 3)]
+    assert (
+        [v["tags"]["crypto_anomaly.status"] for v in end["versions"]]
+        == ["champion", "retired", "retired"]
+        == [r.resolve(v)["status"] for v in (1, 2, 3)]
+    )
     one, two, three = end["versions"]
-    tags = dict(version="1", status="champion", artifact_sha256=SHA, training_run_id="t1", data_source="training_dataset:v1", dataset_hash="cd", evaluation="passed", eval_dataset="eval_holdout:v1", approved_by="bob", approval_reason="gates pass", registry=r.resolve(1)["created_at"])
+    tags = dict(
+        version="1",
+        status="champion",
+        artifact_sha256=SHA,
+        training_run_id="t1",
+        data_source="training_dataset:v1",
+        dataset_hash="cd",
+        evaluation="passed",
+        eval_dataset="eval_holdout:v1",
+        approved_by="bob",
+        approval_reason="gates pass",
+        registry=r.resolve(1)["created_at"],
+    )
     assert one["tags"] == {f"crypto_anomaly.{k}": v for k, v in tags.items()}
-    assert (one["source"], one["text"]) == (f"{S3}/ab/{SHA}.npz", "a text") and "crypto_anomaly.approved_by" not in three["tags"]
-    assert one["run"]["params"] == dict(contamination="0.05", algorithm="families", data_source="training_dataset:v1", dataset_hash="cd", description="a text")
-    assert two["run"]["params"]["contamination"] == "0.1" and two["run"]["params"]["deep.layers"] == "[2, 3]"
+    assert (one["source"], one["text"]) == (
+        f"{S3}/ab/{SHA}.npz",
+        "a text",
+    ) and "crypto_anomaly.approved_by" not in three["tags"]
+    assert one["run"]["params"] == dict(
+        contamination="0.05",
+        algorithm="families",
+        data_source="training_dataset:v1",
+        dataset_hash="cd",
+        description="a text",
+    )
+    assert (
+        two["run"]["params"]["contamination"] == "0.1"
+        and two["run"]["params"]["deep.layers"] == "[2, 3]"
+    )
     value = {k: [p[2] for p in points] for k, points in two["run"]["points"].items()}
-    assert value == {"anomaly_rate": [0.04], "training_samples": [100], "eval/recall": [0.9], "eval/by_kind.pump.found": [1], "outcome/confusion.tp": [3], "outcome/crash_recall.value": [0.5]}
+    assert value == {
+        "anomaly_rate": [0.04],
+        "training_samples": [100],
+        "eval/recall": [0.9],
+        "eval/by_kind.pump.found": [1],
+        "outcome/confusion.tp": [3],
+        "outcome/crash_recall.value": [0.5],
+    }
     log = [e for e in r.events(limit=1000) if e["model"] == r.model]
-    assert {p[0] for p in two["run"]["points"]["outcome/confusion.tp"]} == {next(e["id"] for e in log if e["kind"] == "outcomes_validated")}
+    assert {p[0] for p in two["run"]["points"]["outcome/confusion.tp"]} == {
+        next(e["id"] for e in log if e["kind"] == "outcomes_validated")
+    }
     assert r.cursor(consumer(r, server[1])) == log[0]["id"]
     assert mirror(r, server[1], S3) == dict(events=0, versions=[])
-    assert mirror(r, server[1], S3, afresh=True, page=3)["events"] == len(log) and told(server[1], r.model) == end
+    assert (
+        mirror(r, server[1], S3, afresh=True, page=3)["events"] == len(log)
+        and told(server[1], r.model) == end
+    )
 
 
 # each step in a child of its own, on fresh copies of both databases: it stops dead before its n-th write (every third, for time), then the mirror runs again;
@@ -164,7 +287,9 @@ def test_killed_before_a_call_it_ends_the_same(empty, tmp_path):
     def life(name):
         now = tmp_path / name / "now"
         now.mkdir(parents=True)
-        return f"sqlite:///{shutil.copy(empty, now / 'mlflow.db')}", Registry(f"sqlite:///{now}/registry.db")
+        return f"sqlite:///{shutil.copy(empty, now / 'mlflow.db')}", Registry(
+            f"sqlite:///{now}/registry.db"
+        )
 
     (_, first), (store, second) = life("first"), life("second")
     for r in (first, second):  # MLflow has heard nothing of the one …
@@ -178,12 +303,28 @@ def test_killed_before_a_call_it_ends_the_same(empty, tmp_path):
         r.engine.dispose()
     for home in tmp_path.iterdir():
         shutil.copytree(home / "now", home / "before")
-    alone = QUIET | {"MLFLOW_SQLALCHEMYSTORE_POOLCLASS": "NullPool"}  # no connection survives a fork
-    p = subprocess.run([sys.executable, "-c", KILLED, os.path.dirname(__file__), *map(str, tmp_path.iterdir())], env=alone, capture_output=True, text=True, timeout=300)
+    alone = QUIET | {
+        "MLFLOW_SQLALCHEMYSTORE_POOLCLASS": "NullPool"
+    }  # no connection survives a fork
+    p = subprocess.run(
+        [sys.executable, "-c", KILLED, os.path.dirname(__file__), *map(str, tmp_path.iterdir())],
+        env=alone,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
     assert p.returncode == 0, p.stderr[-3000:]
-    for name, least, aliases, versions in (("first", 3, {}, 1), ("second", 5, dict(champion=2, eu=1), 2)):
-        *ends, undisturbed = [end for home, end in map(json.loads, p.stdout.splitlines()) if home.endswith(name)]
-        assert undisturbed["aliases"] == aliases and undisturbed["runs"] == len(undisturbed["versions"]) == versions
+    for name, least, aliases, versions in (
+        ("first", 3, {}, 1),
+        ("second", 5, dict(champion=2, eu=1), 2),
+    ):
+        *ends, undisturbed = [
+            end for home, end in map(json.loads, p.stdout.splitlines()) if home.endswith(name)
+        ]
+        assert (
+            undisturbed["aliases"] == aliases
+            and undisturbed["runs"] == len(undisturbed["versions"]) == versions
+        )
         assert len(ends) >= least and [i for i, x in enumerate(ends, 1) if x != undisturbed] == []
 
 
@@ -211,7 +352,11 @@ def fails_quickly(r, uri, seconds):
     start = time.monotonic()
     with pytest.raises(MirrorError, match="was not told") as e:
         mirror(r, uri)
-    assert time.monotonic() - start < seconds and "\n" not in str(e.value) and r.cursor(consumer(r, uri)) == 0
+    assert (
+        time.monotonic() - start < seconds
+        and "\n" not in str(e.value)
+        and r.cursor(consumer(r, uri)) == 0
+    )
     return str(e.value)
 
 
@@ -219,9 +364,16 @@ def test_nobody_at_home(tmp_path):
     r = Registry(f"sqlite:///{tmp_path}/registry.db")
     new(r)
     text = fails_quickly(r, f"http://ada:secret@127.0.0.1:{free_port()}", 3)
-    assert "secret" not in text and text.endswith("Connection refused. Nothing is lost, the next mirror goes on from here.")
+    assert "secret" not in text and text.endswith(
+        "Connection refused. Nothing is lost, the next mirror goes on from here."
+    )
     fails_quickly(r, f"sqlite:///{tmp_path}/registry.db/mlflow.db", 3)  # no such folder can be
-    for reply in ((503, b"later", dict(Retry_After="120")), (500, b"{}", {}), (200, b"<html>", {}), (404, b"<html>", {})):
+    for reply in (
+        (503, b"later", dict(Retry_After="120")),
+        (500, b"{}", {}),
+        (200, b"<html>", {}),
+        (404, b"<html>", {}),
+    ):
         with answers(*reply[:2], **reply[2]) as uri:
             fails_quickly(r, uri, 3)
 
@@ -239,7 +391,9 @@ def test_a_server_that_hangs_and_comes_back(server, tmp_path, monkeypatch):
         os.killpg(p.pid, signal.SIGCONT)
     assert mirror(r, uri) == dict(events=2, versions=[1])
     end = told(uri, "hangs")
-    assert end["versions"][0]["source"] == f"crypto-anomaly:/ab/{SHA}.npz" and end["tags"]["crypto_anomaly.event"] == "2" == str(r.cursor(consumer(r, uri)))
+    assert end["versions"][0]["source"] == f"crypto-anomaly:/ab/{SHA}.npz" and end["tags"][
+        "crypto_anomaly.event"
+    ] == "2" == str(r.cursor(consumer(r, uri)))
 
 
 def test_twins_go(store, tmp_path):
@@ -256,7 +410,10 @@ def test_twins_go(store, tmp_path):
     mirror(r, store, afresh=True)
     after = told(store)
     assert (after["runs"], len(after["versions"]), after["aliases"]) == (1, 1, dict(champion=1))
-    assert after["versions"][0]["tags"] == before["versions"][0]["tags"] and len(after["versions"][0]["run"]["points"]) == 4
+    assert (
+        after["versions"][0]["tags"] == before["versions"][0]["tags"]
+        and len(after["versions"][0]["run"]["points"]) == 4
+    )
 
 
 def test_a_parameter_that_was_said_otherwise_stays(store, tmp_path, monkeypatch):
@@ -264,7 +421,9 @@ def test_a_parameter_that_was_said_otherwise_stays(store, tmp_path, monkeypatch)
     r = Registry(f"sqlite:///{tmp_path}/registry.db")
     new(r)
     mirror(r, store)
-    monkeypatch.setattr("crypto_anomaly.mirror.run_params", lambda facts: dict(contamination="5 %", more="1"))
+    monkeypatch.setattr(
+        "crypto_anomaly.mirror.run_params", lambda facts: dict(contamination="5 %", more="1")
+    )
     mirror(r, store, afresh=True)
     params = told(store)["versions"][0]["run"]["params"]
     assert (params["contamination"], params["more"]) == ("0.05", "1")

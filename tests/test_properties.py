@@ -1,4 +1,5 @@
 """Invariants that hold for any market, not only for the examples of the notebooks."""
+
 import json
 import sys
 from pathlib import Path
@@ -25,7 +26,11 @@ START = pd.Timestamp("2026-01-05", tz="UTC")
 def market(draw):
     """A small market of irregular polls with holes and missing values."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
-    gaps = rng.choice([0.2, 0.98, 1, 1.02, 2, 7, 30], size=draw(st.integers(30, 80)), p=[0.05, 0.2, 0.45, 0.2, 0.05, 0.03, 0.02])
+    gaps = rng.choice(
+        [0.2, 0.98, 1, 1.02, 2, 7, 30],
+        size=draw(st.integers(30, 80)),
+        p=[0.05, 0.2, 0.45, 0.2, 0.05, 0.03, 0.02],
+    )
     ts = START + pd.to_timedelta(np.cumsum(gaps), unit="h")
     f = pd.DataFrame([(c, t) for t in ts for c in "abcdefghijkl"], columns=["coin_id", "ts"])
     f["current_price"] = np.exp(rng.standard_t(3, len(f)) / 50)
@@ -33,11 +38,17 @@ def market(draw):
     f["price_change_percentage_24h"] = rng.normal(0, 5, len(f))
     for c in ("total_volume", "price_change_percentage_24h", "current_price"):
         f.loc[rng.random(len(f)) < 0.05, c] = np.nan
-    return f[rng.random(len(f)) > 0.05].assign(symbol=lambda d: d.coin_id, name="x", source="test").reset_index(drop=True)
+    return (
+        f[rng.random(len(f)) > 0.05]
+        .assign(symbol=lambda d: d.coin_id, name="x", source="test")
+        .reset_index(drop=True)
+    )
 
 
 def same(a, b):
-    pd.testing.assert_frame_equal(a.reset_index(drop=True), b.reset_index(drop=True), check_exact=True)
+    pd.testing.assert_frame_equal(
+        a.reset_index(drop=True), b.reset_index(drop=True), check_exact=True
+    )
 
 
 @slow
@@ -45,7 +56,9 @@ def same(a, b):
 def test_the_future_never_reaches_the_past(f, k, seed):
     cut = np.sort(f.ts.unique())[k]
     g, later = f.copy(), f.ts > cut
-    g.loc[later, ["current_price", "market_cap", "total_volume"]] *= np.random.default_rng(seed).uniform(0.01, 100, (later.sum(), 3))
+    g.loc[later, ["current_price", "market_cap", "total_volume"]] *= np.random.default_rng(
+        seed
+    ).uniform(0.01, 100, (later.sum(), 3))
     a, b, c = featurize(f), featurize(g), featurize(f[~later])
     same(a[a.ts <= cut], b[b.ts <= cut])
     same(a[a.ts <= cut], c)
@@ -72,7 +85,12 @@ def test_any_stretch_computed_alone_equals_the_batch(f, k):
 @slow
 @given(market(), st.integers(0, 99))
 def test_rows_that_are_there_twice_change_nothing(f, seed):
-    same(featurize(f), featurize(pd.concat([f, f.sample(frac=0.3, random_state=seed)]).sample(frac=1, random_state=seed)))
+    same(
+        featurize(f),
+        featurize(
+            pd.concat([f, f.sample(frac=0.3, random_state=seed)]).sample(frac=1, random_state=seed)
+        ),
+    )
 
 
 def by_hand(rows: pd.DataFrame, i: int) -> dict:
@@ -81,12 +99,26 @@ def by_hand(rows: pd.DataFrame, i: int) -> dict:
     x = {}
     for h in (1, 24):
         off = (past.ts.iloc[:-1] - (t - pd.Timedelta(hours=h))).abs()
-        x[f"price_change_pct_24h_lag_{h}h"] = past.price_change_pct_24h[off.idxmin()] if len(off) and off.min() <= pd.Timedelta("30min") else np.nan
+        x[f"price_change_pct_24h_lag_{h}h"] = (
+            past.price_change_pct_24h[off.idxmin()]
+            if len(off) and off.min() <= pd.Timedelta("30min")
+            else np.nan
+        )
     window = past[past.ts > t - pd.Timedelta("6h")].price_change_pct_24h
-    x["price_change_pct_24h_rolling_mean_6h"], x["price_change_pct_24h_rolling_std_6h"] = window.mean(), window.std()
-    base = past.iloc[:-1][past.ts.iloc[:-1] > t - pd.Timedelta("168h")].price_change_pct_24h.dropna()
+    x["price_change_pct_24h_rolling_mean_6h"], x["price_change_pct_24h_rolling_std_6h"] = (
+        window.mean(),
+        window.std(),
+    )
+    base = past.iloc[:-1][
+        past.ts.iloc[:-1] > t - pd.Timedelta("168h")
+    ].price_change_pct_24h.dropna()
     median = base.median()
-    x["price_change_pct_24h_own_z"] = (rows.price_change_pct_24h.iloc[i] - median) / max(1.4826 * (base - median).abs().median(), 0.2) if len(base) >= 24 else np.nan
+    x["price_change_pct_24h_own_z"] = (
+        (rows.price_change_pct_24h.iloc[i] - median)
+        / max(1.4826 * (base - median).abs().median(), 0.2)
+        if len(base) >= 24
+        else np.nan
+    )
     day = past[past.ts > t - pd.Timedelta("24h")]
     x["has_gap_in_history"] = float((rows.ts.diff()[day.index] > pd.Timedelta("1.5h")).any())
     return x
@@ -101,13 +133,34 @@ def test_irregular_hours_follow_the_definition(f, seed):
         rows = rows.reset_index(drop=True)
         for i in rng.integers(0, len(rows), 3):
             for name, value in by_hand(rows, i).items():
-                np.testing.assert_allclose(rows[name].iloc[i], value, rtol=1e-4, atol=1e-5, err_msg=name)
+                np.testing.assert_allclose(
+                    rows[name].iloc[i], value, rtol=1e-4, atol=1e-5, err_msg=name
+                )
 
 
 def test_a_coin_that_moved_alone_is_measured_against_the_market():
     """Of a second poll only what moved is stored; its cross-section is the market as it is known."""
-    f = pd.concat([pd.DataFrame(dict(coin_id=list("abcdefghijkl"), ts=START + pd.Timedelta(hours=h), current_price=np.arange(1.0, 13), price_change_percentage_24h=np.linspace(-2, 2, 12))) for h in range(3)])
-    moved = pd.DataFrame(dict(coin_id=["a"], ts=[START + pd.Timedelta("125min")], current_price=[1.6], price_change_percentage_24h=[60.0]))
+    f = pd.concat(
+        [
+            pd.DataFrame(
+                dict(
+                    coin_id=list("abcdefghijkl"),
+                    ts=START + pd.Timedelta(hours=h),
+                    current_price=np.arange(1.0, 13),
+                    price_change_percentage_24h=np.linspace(-2, 2, 12),
+                )
+            )
+            for h in range(3)
+        ]
+    )
+    moved = pd.DataFrame(
+        dict(
+            coin_id=["a"],
+            ts=[START + pd.Timedelta("125min")],
+            current_price=[1.6],
+            price_change_percentage_24h=[60.0],
+        )
+    )
     x = featurize(pd.concat([f, moved]))
     assert x.price_change_pct_24h_cross_z[x.ts == moved.ts[0]].item() > 30
 
@@ -121,7 +174,11 @@ def test_an_imputed_lag_is_the_newest_of_the_hours_before(f):
         known = bare[name].notna()
         assert (bare[name][known] == filled[name][known]).all()
         for _, rows in filled[~known & filled[name].notna()].iterrows():
-            own = bare[(bare.coin_id == rows.coin_id) & (bare.ts <= rows.ts - pd.Timedelta(hours=h)) & (bare.ts >= rows.ts - pd.Timedelta(hours=h + 3))]
+            own = bare[
+                (bare.coin_id == rows.coin_id)
+                & (bare.ts <= rows.ts - pd.Timedelta(hours=h))
+                & (bare.ts >= rows.ts - pd.Timedelta(hours=h + 3))
+            ]
             assert own.price_change_pct_24h.iloc[-1] == rows[name]
 
 
@@ -130,12 +187,25 @@ def test_an_imputed_lag_is_the_newest_of_the_hours_before(f):
 def test_gap_free_hours_equal_the_textbook(seed, sent):
     f = bench.synthetic(12, 400, seed)
     if not sent:  # a recording without changes and volatility: they are derived
-        f = f.assign(**dict.fromkeys(["price_change_percentage_1h_in_currency", "price_change_percentage_7d_in_currency", "sparkline_volatility"], np.nan))
+        f = f.assign(
+            **dict.fromkeys(
+                [
+                    "price_change_percentage_1h_in_currency",
+                    "price_change_percentage_7d_in_currency",
+                    "sparkline_volatility",
+                ],
+                np.nan,
+            )
+        )
     textbook = plain.features(f)
     assert bench.equal(featurize(f), textbook, [c for c in get_feature_columns() if c in textbook])
 
 
-json_values = st.recursive(st.none() | st.booleans() | st.floats(allow_nan=False) | st.text(max_size=8), lambda x: st.lists(x, max_size=3) | st.dictionaries(st.text(max_size=8), x, max_size=3), max_leaves=8)
+json_values = st.recursive(
+    st.none() | st.booleans() | st.floats(allow_nan=False) | st.text(max_size=8),
+    lambda x: st.lists(x, max_size=3) | st.dictionaries(st.text(max_size=8), x, max_size=3),
+    max_leaves=8,
+)
 
 
 @given(st.integers(200, 599), st.text(max_size=60) | json_values.map(json.dumps))
@@ -162,7 +232,10 @@ def test_any_bytes_are_refused_as_a_model(data):
         raise AssertionError("random bytes were read as a model")
 
 
-@given(st.lists(st.floats(-5, 5), min_size=1, max_size=50), st.lists(st.floats(-5, 5), min_size=1, max_size=20))
+@given(
+    st.lists(st.floats(-5, 5), min_size=1, max_size=50),
+    st.lists(st.floats(-5, 5), min_size=1, max_size=20),
+)
 def test_p_values_are_ordered_and_in_range(calibration, scores):
     c, s = np.sort(calibration), np.sort(scores)
     p = conformal_p(s, c)
@@ -204,6 +277,8 @@ def test_a_damaged_artifact_is_refused_or_scores(artifact, seed):
 @pytest.fixture(scope="module")
 def artifact():
     rng = np.random.default_rng(0)
-    f = pd.DataFrame(rng.standard_normal((400, 4)), columns=list("abcd")).assign(ts=pd.date_range("2026-01-01", periods=400, freq="h", tz="UTC"))
+    f = pd.DataFrame(rng.standard_normal((400, 4)), columns=list("abcd")).assign(
+        ts=pd.date_range("2026-01-01", periods=400, freq="h", tz="UTC")
+    )
     m = train(f, dict(algorithm="isolation_forest", n_estimators=20), features=list("abcd"))
     return to_bytes(m), m.matrix(f)

@@ -1,11 +1,19 @@
 """The lifecycle against a model of it: whatever is tried in whatever order, the registry does what DESIGN 7 says and nothing else."""
+
 import shutil
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 from test_registry_races import SHA, ready, replay
 
 from crypto_anomaly.registry import Registry, RegistryError
@@ -25,6 +33,7 @@ def refuse(**why):
 @dataclass
 class Request:
     """What somebody was asked to approve."""
+
     evaluation: int  # how many there were
     champion: int | None
     by: str
@@ -44,7 +53,13 @@ class Model:
     """The same verbs in plain Python, one after the other."""
 
     def __init__(self, four_eyes):
-        self.four_eyes, self.versions, self.aliases, self.champions, self.line = four_eyes, {}, {}, [], []
+        self.four_eyes, self.versions, self.aliases, self.champions, self.line = (
+            four_eyes,
+            {},
+            {},
+            [],
+            [],
+        )
 
     @property
     def champion(self):
@@ -67,7 +82,12 @@ class Model:
         return dict(version=(n := self.meant(ref)), status=self.versions[n].status)
 
     def stale(self, n, request):
-        return request.evaluation != len(self.versions[n].evaluations) or request.champion != self.champion or MOVED and request.moved
+        return (
+            request.evaluation != len(self.versions[n].evaluations)
+            or request.champion != self.champion
+            or MOVED
+            and request.moved
+        )
 
     def leave(self, n, status):
         v = self.versions[n]
@@ -92,7 +112,11 @@ class Model:
 
     def request_approval(self, ref, by):
         v = self.versions[n := self.meant(ref)]
-        refuse(needs_a_passed_evaluation=v.status in ("candidate", "champion") or not v.evaluations or not v.evaluations[-1])
+        refuse(
+            needs_a_passed_evaluation=v.status in ("candidate", "champion")
+            or not v.evaluations
+            or not v.evaluations[-1]
+        )
         if (waiting := self.open(n)) and self.stale(n, waiting):
             waiting.decision = "stale"
         if not self.open(n):
@@ -102,7 +126,10 @@ class Model:
         refuse(needs_a_name_and_a_reason=not by.strip() or not reason.strip())
         r = self.open(n := self.meant(ref))
         refuse(nobody_has_asked=not r, another_decision_needs_another_request=not r)
-        refuse(is_stale=decision == "approved" and self.stale(n, r), somebody_else_must_decide=self.four_eyes and by == r.by)
+        refuse(
+            is_stale=decision == "approved" and self.stale(n, r),
+            somebody_else_must_decide=self.four_eyes and by == r.by,
+        )
         r.decision = decision
 
     def approve(self, ref, by, reason):
@@ -123,11 +150,21 @@ class Model:
     def promote(self, ref, alias="champion"):
         v = self.versions[n := self.meant(ref)]
         if alias != "champion":
-            refuse(cannot_be_an_alias=alias in ("latest", "latest-1", "challenger", "v3", "", "Ä"), without_a_passed_evaluation=v.status == "candidate" or not v.evaluations or not v.evaluations[-1])
+            refuse(
+                cannot_be_an_alias=alias in ("latest", "latest-1", "challenger", "v3", "", "Ä"),
+                without_a_passed_evaluation=v.status == "candidate"
+                or not v.evaluations
+                or not v.evaluations[-1],
+            )
             old, self.aliases[alias] = self.aliases.get(alias), n
             return dict(version=n, alias=alias, previous_holder=old)
         decided = [r for r in v.requests if r.decision in ("approved", "rejected")]
-        refuse(is_champion_already=v.status == "champion", has_no_approval_to_use=not decided or decided[-1].decision == "rejected" or decided[-1].used)
+        refuse(
+            is_champion_already=v.status == "champion",
+            has_no_approval_to_use=not decided
+            or decided[-1].decision == "rejected"
+            or decided[-1].used,
+        )
         refuse(is_stale=self.stale(n, decided[-1]))
         decided[-1].used = True
         return self.crown(n)
@@ -148,7 +185,11 @@ class Model:
 
     def challenge(self, ref):
         v = self.versions[n := self.meant(ref)]
-        refuse(cannot_become_challenger=v.status != "evaluated", last_evaluation=bool(v.evaluations) and not v.evaluations[-1], is_on_trial_already=any(w.status == "challenger" for w in self.versions.values()))
+        refuse(
+            cannot_become_challenger=v.status != "evaluated",
+            last_evaluation=bool(v.evaluations) and not v.evaluations[-1],
+            is_on_trial_already=any(w.status == "challenger" for w in self.versions.values()),
+        )
         v.status = "challenger"
         return dict(version=n)
 
@@ -160,18 +201,42 @@ class Model:
 
     def retire(self, ref, reason):
         v = self.versions[n := self.meant(ref)]
-        refuse(needs_a_reason=not reason.strip(), is_champion=v.status == "champion", cannot_become_retired=v.status == "retired")
+        refuse(
+            needs_a_reason=not reason.strip(),
+            is_champion=v.status == "champion",
+            cannot_become_retired=v.status == "retired",
+        )
         return self.leave(n, "retired")
 
     def publish(self, kind):
         pass
 
 
-NAMES = ["latest", "latest-1", "champion", "challenger", "production", "latest-2", "anomaly_detector:v1", "2", "v0", "latest-50", "nobody"]
-refs = st.runner().flatmap(lambda machine: st.sampled_from([f"v{n}" for n in machine.model.versions] * 5 + NAMES))
+NAMES = [
+    "latest",
+    "latest-1",
+    "champion",
+    "challenger",
+    "production",
+    "latest-2",
+    "anomaly_detector:v1",
+    "2",
+    "v0",
+    "latest-50",
+    "nobody",
+]
+refs = st.runner().flatmap(
+    lambda machine: st.sampled_from([f"v{n}" for n in machine.model.versions] * 5 + NAMES)
+)
+
+
 def some(having):
     """Those that are worth a try."""
-    return refs | st.runner().flatmap(lambda machine: st.sampled_from([f"v{n}" for n, v in machine.model.versions.items() if having(v)] or ["latest"]))
+    return refs | st.runner().flatmap(
+        lambda machine: st.sampled_from(
+            [f"v{n}" for n, v in machine.model.versions.items() if having(v)] or ["latest"]
+        )
+    )
 
 
 asked = some(lambda v: any(not r.decision for r in v.requests))
@@ -180,7 +245,10 @@ former = some(lambda v: any(r.used for r in v.requests))
 MEANWHILE = dict(
     nothing=lambda both, ref: None,
     evaluated=lambda both, ref: both("record_evaluation", ref, passed=True),
-    rejected=lambda both, ref: (both("request_approval", ref, by="ada"), both("reject", ref, by="bob", reason="no")),
+    rejected=lambda both, ref: (
+        both("request_approval", ref, by="ada"),
+        both("reject", ref, by="bob", reason="no"),
+    ),
     retired=lambda both, ref: both("retire", ref, reason="it leaks"),
     tried=lambda both, ref: (both("challenge", ref), both("end_trial", ref, reason="it lost")),
     rolled_back=lambda both, ref: both("rollback", reason="alarms"),
@@ -191,7 +259,13 @@ people = st.sampled_from(["bob"] * 6 + ["ada"] * 3 + [" "])
 reasons = st.sampled_from(["gates pass"] * 8 + [" "])
 
 
-LIFE = [("record_evaluation", dict(passed=True)), ("request_approval", dict(by="ada")), ("approve", dict(by="bob", reason="gates pass")), ("promote", {}), ("promote", dict(alias="production"))]
+LIFE = [
+    ("record_evaluation", dict(passed=True)),
+    ("request_approval", dict(by="ada")),
+    ("approve", dict(by="bob", reason="gates pass")),
+    ("promote", {}),
+    ("promote", dict(alias="production")),
+]
 
 
 class Lifecycle(RuleBasedStateMachine):
@@ -202,10 +276,16 @@ class Lifecycle(RuleBasedStateMachine):
         self.file = folder / "registry.db"
         shutil.copy(folder / "start.db", self.file)
 
-    @initialize(four_eyes=st.booleans(), lives=st.sampled_from([[4, 2, 3], [5, 4, 3, 1], [4, 4, 4, 3], [3, 3, 0], []]))
+    @initialize(
+        four_eyes=st.booleans(),
+        lives=st.sampled_from([[4, 2, 3], [5, 4, 3, 1], [4, 4, 4, 3], [3, 3, 0], []]),
+    )
     def begin(self, four_eyes, lives):
         self.now, self.log, self.seen = datetime(2026, 1, 5, tzinfo=UTC), [], []
-        self.model, self.registry = Model(four_eyes), Registry(f"sqlite:///{self.file}", four_eyes=four_eyes, clock=lambda: self.now)
+        self.model, self.registry = (
+            Model(four_eyes),
+            Registry(f"sqlite:///{self.file}", four_eyes=four_eyes, clock=lambda: self.now),
+        )
         self.news()
         for steps in lives:
             self.both("register", SHA, dict(data_source="training_dataset:v1"))
@@ -228,7 +308,9 @@ class Lifecycle(RuleBasedStateMachine):
         try:
             answer = getattr(self.registry, verb)(*args, **kw, **more)
         except RegistryError as e:
-            assert words and any(w in str(e) for w in words), f"refused: {e}; the model: {words or 'allowed'}"
+            assert words and any(w in str(e) for w in words), (
+                f"refused: {e}; the model: {words or 'allowed'}"
+            )
             assert not self.news()
             return
         assert not words, f"done, but {words}"
@@ -239,12 +321,22 @@ class Lifecycle(RuleBasedStateMachine):
             assert answer == expected
 
     @precondition(lambda self: len(self.model.versions) < 6)
-    @rule(sha=st.sampled_from([SHA] * 8 + ["abc"]), source=st.sampled_from(["training_dataset:v1"] * 8 + ["training_dataset:latest"]), passed=st.booleans())
+    @rule(
+        sha=st.sampled_from([SHA] * 8 + ["abc"]),
+        source=st.sampled_from(["training_dataset:v1"] * 8 + ["training_dataset:latest"]),
+        passed=st.booleans(),
+    )
     def newcomer(self, sha, source, passed):
         self.both("register", sha, dict(data_source=source))
         self.both("record_evaluation", "latest", passed=passed)
 
-    @rule(ref=refs, verb=st.sampled_from(["approve", "approve", "approve", "reject"]), by=people, asked=meanwhile, decided=meanwhile)
+    @rule(
+        ref=refs,
+        verb=st.sampled_from(["approve", "approve", "approve", "reject"]),
+        by=people,
+        asked=meanwhile,
+        decided=meanwhile,
+    )
     def whole_way(self, ref, verb, by, asked, decided):
         self.both("request_approval", ref, by="ada")
         MEANWHILE[asked](self.both, ref)
@@ -260,7 +352,9 @@ class Lifecycle(RuleBasedStateMachine):
     def request_approval(self, ref, by):
         self.both("request_approval", ref, by=by)
 
-    @rule(verb=st.sampled_from(["approve", "approve", "reject"]), ref=asked, by=people, reason=reasons)
+    @rule(
+        verb=st.sampled_from(["approve", "approve", "reject"]), ref=asked, by=people, reason=reasons
+    )
     def decide(self, verb, ref, by, reason):
         self.both(verb, ref, by=by, reason=reason)
 
@@ -268,7 +362,12 @@ class Lifecycle(RuleBasedStateMachine):
     def promote(self, ref):
         self.both("promote", ref)
 
-    @rule(ref=refs, alias=st.sampled_from(["production"] * 6 + ["staging", "latest", "challenger", "v3", "", "Ä"]))
+    @rule(
+        ref=refs,
+        alias=st.sampled_from(
+            ["production"] * 6 + ["staging", "latest", "challenger", "v3", "", "Ä"]
+        ),
+    )
     def promote_to_an_alias(self, ref, alias):
         self.both("promote", ref, alias=alias)
 
@@ -298,12 +397,23 @@ class Lifecycle(RuleBasedStateMachine):
         want = {n: v.status for n, v in self.model.versions.items()}
         assert {v["version"]: v["status"] for v in self.registry.list_model_versions(1000)} == want
         assert (self.registry.champion() or {}).get("version") == self.model.champion
-        waiting = [(n, bool(self.model.stale(n, self.model.open(n)))) for n in want if self.model.open(n)]
-        assert sorted((a["version"], bool(a["stale"])) for a in self.registry.open_requests()) == waiting
-        assert [self.registry.champion_at(t) for t, _ in self.seen] == [champion for _, champion in self.seen]
+        waiting = [
+            (n, bool(self.model.stale(n, self.model.open(n)))) for n in want if self.model.open(n)
+        ]
+        assert (
+            sorted((a["version"], bool(a["stale"])) for a in self.registry.open_requests())
+            == waiting
+        )
+        assert [self.registry.champion_at(t) for t, _ in self.seen] == [
+            champion for _, champion in self.seen
+        ]
         log = [e for e in self.log if e["model"] == self.registry.model]
         assert replay(log) == want
-        assert {e["payload"]["alias"]: e["version"] for e in log if e["kind"] == "alias_moved"} == self.model.aliases == {a: self.registry.resolve(a)["version"] for a in self.model.aliases}
+        assert (
+            {e["payload"]["alias"]: e["version"] for e in log if e["kind"] == "alias_moved"}
+            == self.model.aliases
+            == {a: self.registry.resolve(a)["version"] for a in self.model.aliases}
+        )
 
     def teardown(self):
         log = self.registry.events(limit=10**6)[::-1]
@@ -312,7 +422,22 @@ class Lifecycle(RuleBasedStateMachine):
 
 
 def test_the_registry_agrees_with_a_small_model(tmp_path):
-    r = ready(f"sqlite:///{tmp_path}/start.db", model="twin", clock=lambda: datetime(2026, 1, 1, tzinfo=UTC))  # another model in the same database is no business of ours
+    r = ready(
+        f"sqlite:///{tmp_path}/start.db",
+        model="twin",
+        clock=lambda: datetime(2026, 1, 1, tzinfo=UTC),
+    )  # another model in the same database is no business of ours
     r.promote("v1", alias="production")
     r.engine.dispose()
-    run_state_machine_as_test(lambda: Lifecycle(tmp_path), settings=settings(derandomize=True, phases=[Phase.explicit, Phase.generate], max_examples=90, stateful_step_count=25, deadline=None, report_multiple_bugs=False, suppress_health_check=list(HealthCheck)))
+    run_state_machine_as_test(
+        lambda: Lifecycle(tmp_path),
+        settings=settings(
+            derandomize=True,
+            phases=[Phase.explicit, Phase.generate],
+            max_examples=90,
+            stateful_step_count=25,
+            deadline=None,
+            report_multiple_bugs=False,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )

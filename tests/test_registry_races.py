@@ -1,4 +1,5 @@
 """The lifecycle under processes that race and processes that die, on SQLite and on PostgreSQL."""
+
 import functools
 import itertools
 import multiprocessing as mp
@@ -21,7 +22,9 @@ from crypto_anomaly.workspace import Settings, claim, open_workspace
 
 SHA = "ab" * 32
 EVIDENCE = dict(passed=True, gates=[], metrics={}, dataset="eval_holdout:v1")
-fork = mp.get_context("forkserver")  # children are forked from a server that has imported everything once and has no threads
+fork = mp.get_context(
+    "forkserver"
+)  # children are forked from a server that has imported everything once and has no threads
 fork.set_forkserver_preload(["pytest", "crypto_anomaly.registry", "psycopg"])
 
 
@@ -43,7 +46,13 @@ def ready(url, n=2, **kw):
     return r
 
 
-BECOMES = dict(model_challenged="challenger", trial_ended="evaluated", model_promoted="champion", model_rolled_back="champion", model_retired="retired")
+BECOMES = dict(
+    model_challenged="challenger",
+    trial_ended="evaluated",
+    model_promoted="champion",
+    model_rolled_back="champion",
+    model_retired="retired",
+)
 
 
 def replay(log):
@@ -66,8 +75,15 @@ def is_sound(r):
     assert [v["version"] for v in versions] == list(range(len(versions), 0, -1))
     assert replay(log) == {v["version"]: v["status"] for v in versions}
     assert [v["status"] for v in versions].count("champion") == 1
-    used = [(a["id"], v["version"]) for v in versions for a in r.lineage(v["version"])["approvals"] if a["used_at"] and a["decision"] == "approved"]
-    assert sorted(used) == sorted((e["payload"]["approval_id"], e["version"]) for e in log if e["kind"] == "model_promoted")
+    used = [
+        (a["id"], v["version"])
+        for v in versions
+        for a in r.lineage(v["version"])["approvals"]
+        if a["used_at"] and a["decision"] == "approved"
+    ]
+    assert sorted(used) == sorted(
+        (e["payload"]["approval_id"], e["version"]) for e in log if e["kind"] == "model_promoted"
+    )
     assert [e["at"] for e in log] == sorted(e["at"] for e in log)
     return log
 
@@ -82,7 +98,9 @@ def hold(barrier):
 
 def at_once(n, target, *args):
     """What `target(*args, i)` returns in `n` processes that have a barrier in common."""
-    with ProcessPoolExecutor(n, mp_context=fork, initializer=hold, initargs=(fork.Barrier(n),)) as pool:
+    with ProcessPoolExecutor(
+        n, mp_context=fork, initializer=hold, initargs=(fork.Barrier(n),)
+    ) as pool:
         return [f.result(timeout=120) for f in [pool.submit(target, *args, i) for i in range(n)]]
 
 
@@ -117,7 +135,10 @@ def test_two_promotes_at_once_exactly_one_wins(db_url):
     r = ready(db_url, n=3)
     for a, b in zip(*at_once(2, duel, db_url, 40)):
         won, lost = (a, b) if a.endswith("won") else (b, a)
-        assert won in ("v2 won", "v3 won") and f"is stale: the champion is now {won[:2]}, made so by b." in lost
+        assert (
+            won in ("v2 won", "v3 won")
+            and f"is stale: the champion is now {won[:2]}, made so by b." in lost
+        )
     assert sum(e["kind"] == "model_promoted" for e in is_sound(r)) == 1 + 40
 
 
@@ -161,9 +182,16 @@ def live(url, lives, seed):
 def test_many_processes_live_whole_lives(db_url):
     ready(db_url, n=1)
     told = [t for heard in at_once(8, live, db_url, 10) for t in heard]
-    assert [(verb, said) for verb, said in told if not re.search(MAY_HEAR.get(verb, "^$"), said)] == []
+    assert [
+        (verb, said) for verb, said in told if not re.search(MAY_HEAR.get(verb, "^$"), said)
+    ] == []
     log = is_sound(r := Registry(db_url))
-    assert len(r.list_model_versions(1000)) == 1 + 8 * 10 and {"model_promoted", "model_rolled_back", "model_challenged", "alias_moved"} < {e["kind"] for e in log}
+    assert len(r.list_model_versions(1000)) == 1 + 8 * 10 and {
+        "model_promoted",
+        "model_rolled_back",
+        "model_challenged",
+        "alias_moved",
+    } < {e["kind"] for e in log}
 
 
 VERBS = dict(
@@ -181,12 +209,21 @@ VERBS = dict(
     rollback=lambda r: r.rollback(reason="x"),
     retire=lambda r: r.retire("v5", reason="x"),
     publish=lambda r: r.publish("drift_detected", 2, psi=0.3),
-    record_data=lambda r: r.record_data("dataset_ready", {}, *(dict(name=n, facts={}, made_from=["market_snapshot:v1"]) for n in ("training_dataset", "eval_holdout"))),
+    record_data=lambda r: r.record_data(
+        "dataset_ready",
+        {},
+        *(
+            dict(name=n, facts={}, made_from=["market_snapshot:v1"])
+            for n in ("training_dataset", "eval_holdout")
+        ),
+    ),
     claim=lambda r: r.claim("train", "event:1", "me"),
 )
-FIRST = dict(end_trial=lambda r: r.challenge("v5"), promote_challenger=lambda r: r.challenge("v3"), request_anew=lambda r: r.record_evaluation("v4", **EVIDENCE))
-
-
+FIRST = dict(
+    end_trial=lambda r: r.challenge("v5"),
+    promote_challenger=lambda r: r.challenge("v3"),
+    request_anew=lambda r: r.record_evaluation("v4", **EVIDENCE),
+)
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
@@ -202,7 +239,9 @@ def copy(request, tmp_path_factory):
             return f"sqlite:///{file}"
     else:
         server = request.getfixturevalue("postgres")
-        admin = sa.create_engine(f"{server}/postgres", isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
+        admin = sa.create_engine(
+            f"{server}/postgres", isolation_level="AUTOCOMMIT", poolclass=sa.NullPool
+        )
 
         def copy(source="template1"):
             name = f"copy{time.monotonic_ns()}"
@@ -225,7 +264,10 @@ def copy(request, tmp_path_factory):
 def rows(c):
     """All that the database holds, past the hooks of SQLAlchemy."""
     cursor = c.connection.cursor()
-    return {t: sorted(map(str, cursor.execute(f'SELECT * FROM "{t}"').fetchall())) for t in version_t.metadata.tables}
+    return {
+        t: sorted(map(str, cursor.execute(f'SELECT * FROM "{t}"').fetchall()))
+        for t in version_t.metadata.tables
+    }
 
 
 def die(url, verb, step, told):
@@ -249,7 +291,9 @@ def die(url, verb, step, told):
 
 def kill_each_step(url, verb, told, _):
     """One child per step; each leaves the old state, the last one the new."""
-    Registry(url).engine.dispose()  # the children inherit an engine that knows the database, but no connection
+    Registry(
+        url
+    ).engine.dispose()  # the children inherit an engine that knows the database, but no connection
     eye = sa.create_engine(url, poolclass=sa.NullPool)
 
     def state():
@@ -296,7 +340,11 @@ def test_kill_while_promoting_on_the_command_line(tmp_path):
     ws = claim(open_workspace(Settings(home=tmp_path, source="simulated")), "simulated")
     r, cli = ready(ws.db_url, n=2), Cli(tmp_path)
     p = subprocess.run([*COMMAND[:2], STOPPED + COMMAND[2], "promote", "v2"], env=cli.env)
-    assert p.returncode == -signal.SIGKILL and r.champion()["version"] == 1 and not r.lineage("v2")["approvals"][0]["used_at"]
+    assert (
+        p.returncode == -signal.SIGKILL
+        and r.champion()["version"] == 1
+        and not r.lineage("v2")["approvals"][0]["used_at"]
+    )
     cli("promote", "v2")
     assert r.champion()["version"] == 2 and r.lineage("v2")["approvals"][0]["used_at"]
 
@@ -314,7 +362,10 @@ REFUSED = [  # a second champion, a second trial
     "UPDATE model_version SET status = 'challenger' WHERE version = 6",
     "UPDATE model_version SET status = 'candidate' WHERE version = 5",
     # over the approval: not used, not decided, not asked for, never evaluated, or made up
-    f"{CROWN} 3", f"{CROWN} 4", f"{CROWN} 5", f"UPDATE model_version SET status = 'retired' WHERE version = 6; {CROWN} 6",
+    f"{CROWN} 3",
+    f"{CROWN} 4",
+    f"{CROWN} 5",
+    f"UPDATE model_version SET status = 'retired' WHERE version = 6; {CROWN} 6",
     f"{REQUEST} 'approved', NULL FROM evaluation WHERE version_id = 5",
     f"{REQUEST} 'approved', 'now' FROM evaluation WHERE version_id = 5; {CROWN} 5",
     f"{REQUEST} NULL, NULL FROM evaluation WHERE version_id = 4",
@@ -323,26 +374,60 @@ REFUSED = [  # a second champion, a second trial
     "UPDATE approval SET decision = 'approved', decided_by = 'me' WHERE version_id = 4",
     "UPDATE approval SET decision = 'maybe', decided_by = 'me', reason = 'x' WHERE version_id = 4",
     # an approval used again, or for something else
-    "UPDATE approval SET used_at = NULL WHERE version_id = 1", "UPDATE approval SET used_at = 'now' WHERE version_id = 1",
-    "UPDATE approval SET decision = NULL WHERE version_id = 1", "UPDATE approval SET decided_by = 'me' WHERE version_id = 1",
-    "UPDATE approval SET version_id = 5 WHERE version_id = 1", "UPDATE approval SET version_id = 5 WHERE version_id = 3",
-    "UPDATE approval SET evaluation_id = 1 WHERE version_id = 3", "UPDATE approval SET decision = 'rejected' WHERE version_id = 3",
+    "UPDATE approval SET used_at = NULL WHERE version_id = 1",
+    "UPDATE approval SET used_at = 'now' WHERE version_id = 1",
+    "UPDATE approval SET decision = NULL WHERE version_id = 1",
+    "UPDATE approval SET decided_by = 'me' WHERE version_id = 1",
+    "UPDATE approval SET version_id = 5 WHERE version_id = 1",
+    "UPDATE approval SET version_id = 5 WHERE version_id = 3",
+    "UPDATE approval SET evaluation_id = 1 WHERE version_id = 3",
+    "UPDATE approval SET decision = 'rejected' WHERE version_id = 3",
     # another past
-    *(f"UPDATE model_version SET {change} WHERE version = 5" for change in ("facts = '[]'", "version = 9", "id = 99", "artifact_sha256 = 'cd'", "run_id = 'x'", "created_at = '2020'", "model = 'other'")),
-    *(f"UPDATE event SET {column} = '2020' WHERE id = 1" for column in ("at", "kind", "actor", "model")),
-    "UPDATE evaluation SET passed = TRUE", "UPDATE evaluation SET dataset = 'x'", "UPDATE asset SET run_id = 'x'", "UPDATE link SET made_from = 'x'",
-    *(f"DELETE FROM {table}" for table in ("event", "evaluation", "approval", "model_version", "asset", "link", "model")),
+    *(
+        f"UPDATE model_version SET {change} WHERE version = 5"
+        for change in (
+            "facts = '[]'",
+            "version = 9",
+            "id = 99",
+            "artifact_sha256 = 'cd'",
+            "run_id = 'x'",
+            "created_at = '2020'",
+            "model = 'other'",
+        )
+    ),
+    *(
+        f"UPDATE event SET {column} = '2020' WHERE id = 1"
+        for column in ("at", "kind", "actor", "model")
+    ),
+    "UPDATE evaluation SET passed = TRUE",
+    "UPDATE evaluation SET dataset = 'x'",
+    "UPDATE asset SET run_id = 'x'",
+    "UPDATE link SET made_from = 'x'",
+    *(
+        f"DELETE FROM {table}"
+        for table in ("event", "evaluation", "approval", "model_version", "asset", "link", "model")
+    ),
     "DELETE FROM model_version WHERE version = 6",
-
     # what OR and NULL make true: a decision is undone, an open request is used
     "UPDATE approval SET decision = NULL WHERE version_id = 3",
     f"UPDATE approval SET used_at = 'now' WHERE version_id = 4; {CROWN} 4",
     # a request, and who decided why, can be rewritten
-    *(f"UPDATE approval SET {change} WHERE version_id = {v}" for v in (3, 4) for change in ("champion_id = 1", "champion_id = NULL", "requested_by = 'me'")),
-    *(f"UPDATE approval SET {column} = 'me' WHERE version_id = 3" for column in ("decided_by", "decided_at", "reason")),
-    "UPDATE approval SET version_id = 5 WHERE version_id = 4", "UPDATE approval SET evaluation_id = 1 WHERE version_id = 4",
+    *(
+        f"UPDATE approval SET {change} WHERE version_id = {v}"
+        for v in (3, 4)
+        for change in ("champion_id = 1", "champion_id = NULL", "requested_by = 'me'")
+    ),
+    *(
+        f"UPDATE approval SET {column} = 'me' WHERE version_id = 3"
+        for column in ("decided_by", "decided_at", "reason")
+    ),
+    "UPDATE approval SET version_id = 5 WHERE version_id = 4",
+    "UPDATE approval SET evaluation_id = 1 WHERE version_id = 4",
     # PostgreSQL: TRUNCATE fires no trigger of a row
-    *(f"TRUNCATE {table} CASCADE" for table in ("event", "evaluation", "approval", "model_version", "asset")),
+    *(
+        f"TRUNCATE {table} CASCADE"
+        for table in ("event", "evaluation", "approval", "model_version", "asset")
+    ),
     # SQLite: REPLACE deletes without a trigger
     "REPLACE INTO event SELECT id, at, 'x', model, version, actor, payload FROM event",
     "REPLACE INTO evaluation SELECT id, version_id, artifact_sha256, FALSE, dataset, dataset_hash, compared_to, gates, metrics, run_id, created_at FROM evaluation WHERE version_id = 5",
@@ -375,7 +460,13 @@ def test_the_database_itself_refuses(copy):
 def test_what_is_not_a_number_is_null(db_url):
     r = Registry(db_url)
     r.register(SHA, dict(anomaly_rate=float("nan")))
-    r.record_evaluation("v1", passed=False, gates=[dict(name="silhouette", value=float("nan"))], metrics=dict(silhouette=float("nan")), dataset="d")
+    r.record_evaluation(
+        "v1",
+        passed=False,
+        gates=[dict(name="silhouette", value=float("nan"))],
+        metrics=dict(silhouette=float("nan")),
+        dataset="d",
+    )
     assert r.lineage("v1")["evaluations"][0]["metrics"] == {"silhouette": None}
 
 
@@ -385,7 +476,14 @@ def test_one_database_serves_one_workspace(db_url):
         Registry(db_url, workspace="coingecko")
 
 
-@pytest.mark.parametrize("moved", [lambda r: r.retire("v2", reason="it leaks"), lambda r: (r.challenge("v2"), r.end_trial("v2", reason="it lost"))], ids=["retired", "tried and dropped"])
+@pytest.mark.parametrize(
+    "moved",
+    [
+        lambda r: r.retire("v2", reason="it leaks"),
+        lambda r: (r.challenge("v2"), r.end_trial("v2", reason="it lost")),
+    ],
+    ids=["retired", "tried and dropped"],
+)
 def test_an_approval_is_stale_when_its_version_moved(tmp_path, moved):
     moved(r := ready(f"sqlite:///{tmp_path}/r.db"))
     with pytest.raises(RegistryError, match="is stale"):

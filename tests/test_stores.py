@@ -1,10 +1,23 @@
 """Where data lives and where work runs: a bucket, another workspace, other processes, a Dask cluster. The numbers are the same everywhere."""
+
 import pandas as pd
 import pytest
 from conftest import DATA, Cli
 
 from crypto_anomaly import features
-from crypto_anomaly.data import DataError, claim, compact, inspect_dataset, list_parts, new_dataset, parse_markets, read_dataset, read_snapshots, write_part, write_snapshot
+from crypto_anomaly.data import (
+    DataError,
+    claim,
+    compact,
+    inspect_dataset,
+    list_parts,
+    new_dataset,
+    parse_markets,
+    read_dataset,
+    read_snapshots,
+    write_part,
+    write_snapshot,
+)
 from crypto_anomaly.features import build_datasets
 from crypto_anomaly.simulate import Market, markets
 from crypto_anomaly.workspace import Settings, open_workspace
@@ -15,7 +28,15 @@ HOURS = pd.date_range("2026-01-03", periods=240, freq="h", tz="UTC")
 @pytest.fixture(scope="module")
 def table():
     market = Market(15)
-    return pd.concat([parse_markets(markets(market, t, per_page=15, windows=("1h", "24h")), t, source="simulated") for t in HOURS], ignore_index=True)
+    return pd.concat(
+        [
+            parse_markets(
+                markets(market, t, per_page=15, windows=("1h", "24h")), t, source="simulated"
+            )
+            for t in HOURS
+        ],
+        ignore_index=True,
+    )
 
 
 def stored(home, table, **settings):
@@ -41,7 +62,12 @@ def bucket(monkeypatch):
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
-    for k, v in dict(AWS_ENDPOINT_URL=f"http://{host}:{port}", AWS_ACCESS_KEY_ID="x", AWS_SECRET_ACCESS_KEY="x", AWS_DEFAULT_REGION="us-east-1").items():
+    for k, v in dict(
+        AWS_ENDPOINT_URL=f"http://{host}:{port}",
+        AWS_ACCESS_KEY_ID="x",
+        AWS_SECRET_ACCESS_KEY="x",
+        AWS_DEFAULT_REGION="us-east-1",
+    ).items():
         monkeypatch.setenv(k, v)
     import s3fs
 
@@ -56,16 +82,24 @@ def test_a_lake_in_a_bucket(tmp_path, table, here, bucket):
     ws = stored(tmp_path, table, jobs=1, lake_url=bucket)
     assert ws.store == "s3" and not list(tmp_path.rglob("*.parquet"))
     late = table[table.ts == HOURS[-1]]
-    assert write_snapshot(ws, late.assign(ts=HOURS[-1] + pd.Timedelta("20s"))) is None  # the same rows again
+    assert (
+        write_snapshot(ws, late.assign(ts=HOURS[-1] + pd.Timedelta("20s"))) is None
+    )  # the same rows again
     for m in (1, 2):
         write_part(ws, "snapshots", late.assign(ts=HOURS[-1] + pd.Timedelta(hours=m)), tag="hourly")
     before = read_snapshots(ws)
     assert compact(ws, before=HOURS[-1] + pd.Timedelta("3D")) == 2
     after = read_snapshots(ws)
-    pd.testing.assert_frame_equal(after.sort_values(["ts", "coin_id"], ignore_index=True), before.sort_values(["ts", "coin_id"], ignore_index=True))
+    pd.testing.assert_frame_equal(
+        after.sort_values(["ts", "coin_id"], ignore_index=True),
+        before.sort_values(["ts", "coin_id"], ignore_index=True),
+    )
     build_datasets(ws, now=HOURS[-1], max_history_hours=200, as_of=HOURS[-1])
     pd.testing.assert_frame_equal(read_dataset(ws, "training_dataset")[0], here)
-    assert [new_dataset(ws, "training_dataset") for _ in range(2)] == [2, 3]  # claimed one by one, by a conditional put
+    assert [new_dataset(ws, "training_dataset") for _ in range(2)] == [
+        2,
+        3,
+    ]  # claimed one by one, by a conditional put
     newest = list_parts(ws).path.iloc[-1]
     import s3fs
 
@@ -78,14 +112,19 @@ def test_a_store_without_its_package_says_what_to_install(tmp_path):
     with pytest.raises(DataError, match="pip install"):
         list_parts(open_workspace(Settings(home=tmp_path, workspace="w", lake_url="gs://bucket")))
     with pytest.raises(DataError, match="not an address of a store"):
-        list_parts(open_workspace(Settings(home=tmp_path, workspace="w", lake_url="nonsense://bucket")))
+        list_parts(
+            open_workspace(Settings(home=tmp_path, workspace="w", lake_url="nonsense://bucket"))
+        )
 
 
 def test_spans_in_other_processes_build_the_same(tmp_path, table, here, monkeypatch):
     monkeypatch.setattr(features, "SPAN_ROWS", 1)  # the least: a week
     ws = stored(tmp_path, table, jobs=2)
     built = build_datasets(ws, now=HOURS[-1], max_history_hours=200)
-    assert {p["path"][-12:-8] for d in ("training", "holdout") for p in built[d]["parts"]} == {"0000", "1000"}  # two spans
+    assert {p["path"][-12:-8] for d in ("training", "holdout") for p in built[d]["parts"]} == {
+        "0000",
+        "1000",
+    }  # two spans
     pd.testing.assert_frame_equal(read_dataset(ws, "training_dataset")[0], here)
 
 
@@ -93,41 +132,70 @@ def test_spans_on_a_dask_cluster_build_the_same(tmp_path, table, here, monkeypat
     from dask.distributed import LocalCluster
 
     monkeypatch.setattr(features, "SPAN_ROWS", 1)
-    with LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, host="127.0.0.1") as cluster:
+    with LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, host="127.0.0.1"
+    ) as cluster:
         ws = stored(tmp_path, table, dask_url=cluster.scheduler_address)
         build_datasets(ws, now=HOURS[-1], max_history_hours=200)
         pd.testing.assert_frame_equal(read_dataset(ws, "training_dataset")[0], here)
-        cli, before = Cli(tmp_path, source="simulated", workspace="simulated"), cluster.scheduler.transition_counter  # and the same by the command line
-        assert cli.json("run", "build_dataset", "--dask", cluster.scheduler_address, "-p", "max_history_hours", "200")["result"]["training_samples"] == len(here)
+        cli, before = (
+            Cli(tmp_path, source="simulated", workspace="simulated"),
+            cluster.scheduler.transition_counter,
+        )  # and the same by the command line
+        assert cli.json(
+            "run",
+            "build_dataset",
+            "--dask",
+            cluster.scheduler_address,
+            "-p",
+            "max_history_hours",
+            "200",
+        )["result"]["training_samples"] == len(here)
         assert cluster.scheduler.transition_counter > before
 
 
 def test_reading_from_another_workspace_changes_nothing_there(home, tmp_path):
     """Branch isolation: snapshots and datasets of `main`, models and datasets of one's own."""
     mine = Cli(home.home, workspace="mine", read_from="simulated", source="simulated")
-    before = sorted((p, p.stat().st_mtime_ns) for p in (home.home / "simulated").rglob("*") if p.is_file())
+    before = sorted(
+        (p, p.stat().st_mtime_ns) for p in (home.home / "simulated").rglob("*") if p.is_file()
+    )
     mine("run", "build_dataset", "-p", "max_history_hours", "120")
     mine("run", "train")
     assert mine.json("show", "v1")["data_workspace"] == "simulated"
-    assert sorted((p, p.stat().st_mtime_ns) for p in (home.home / "simulated").rglob("*") if p.is_file()) == before
-    side = {(r["dataset"], r["fact"]): r["same"] for r in home.json("datasets", "--compare", "simulated", "mine")}
+    assert (
+        sorted(
+            (p, p.stat().st_mtime_ns) for p in (home.home / "simulated").rglob("*") if p.is_file()
+        )
+        == before
+    )
+    side = {
+        (r["dataset"], r["fact"]): r["same"]
+        for r in home.json("datasets", "--compare", "simulated", "mine")
+    }
     assert side["training_dataset", "status"] and not side["training_dataset", "rows"]
     assert home.json("datasets", "--compare", "simulated", "nowhere")[0]["nowhere"] == "not_found"
 
 
 def test_targets_look_neither_past_as_of_nor_into_the_holdout(tmp_path, table):
-    jitter = pd.to_timedelta(pd.Series(range(len(HOURS)), index=HOURS).mul(7919).mod(600).sub(300), unit="s")  # polls are never on the dot
+    jitter = pd.to_timedelta(
+        pd.Series(range(len(HOURS)), index=HOURS).mul(7919).mod(600).sub(300), unit="s"
+    )  # polls are never on the dot
     late = table.assign(ts=table.ts + table.ts.map(jitter))
     ws = stored(tmp_path, late, jobs=1)
     as_of = HOURS[180]
     build_datasets(ws, now=HOURS[-1], as_of=as_of, max_history_hours=150, targets=True)
     train, meta = read_dataset(ws, "training_dataset")
     holdout, _ = read_dataset(ws, "eval_holdout")
-    assert train.future_price.notna().mean() > 0.95 and train.ts.max() + pd.Timedelta("24.5h") <= as_of - pd.Timedelta("23h")
+    assert train.future_price.notna().mean() > 0.95 and train.ts.max() + pd.Timedelta(
+        "24.5h"
+    ) <= as_of - pd.Timedelta("23h")
     known = holdout[holdout.future_price.notna()]
     assert (known.ts + pd.Timedelta("23.5h") <= as_of).all()
     last = train[train.ts == train.ts.max()]
-    assert (last.ts + pd.Timedelta("24h") + pd.Timedelta("30min") < holdout.ts.min()).all() and meta["config"]["add_targets"]
+    assert (
+        last.ts + pd.Timedelta("24h") + pd.Timedelta("30min") < holdout.ts.min()
+    ).all() and meta["config"]["add_targets"]
 
 
 def test_many_hands_on_one_lake(tmp_path, table):
@@ -149,17 +217,30 @@ def test_many_hands_on_one_lake(tmp_path, table):
     with ThreadPoolExecutor(6) as pool:
         assert "rows" not in list(pool.map(hand, range(18)))
     compact(ws, before=end)
-    assert len(read_snapshots(ws)) == len(table) and len(list_parts(ws)) == 10 and len(list_parts(ws, "predictions")) == 1
+    assert (
+        len(read_snapshots(ws)) == len(table)
+        and len(list_parts(ws)) == 10
+        and len(list_parts(ws, "predictions")) == 1
+    )
 
 
 def test_a_store_that_does_not_answer_is_one_line(tmp_path):
     cli = Cli(tmp_path / "home", source="simulated", workspace="simulated", lake_url="s3://nowhere")
-    cli.env |= dict(AWS_ENDPOINT_URL="http://127.0.0.1:9", AWS_ACCESS_KEY_ID="x", AWS_SECRET_ACCESS_KEY="x", AWS_DEFAULT_REGION="us-east-1", AWS_MAX_ATTEMPTS="1")
+    cli.env |= dict(
+        AWS_ENDPOINT_URL="http://127.0.0.1:9",
+        AWS_ACCESS_KEY_ID="x",
+        AWS_SECRET_ACCESS_KEY="x",
+        AWS_DEFAULT_REGION="us-east-1",
+        AWS_MAX_ATTEMPTS="1",
+    )
     claim(open_workspace(Settings(home=tmp_path / "home", source="simulated")), "simulated")
     assert "whether the store answers" in cli.error("datasets")
 
 
-@pytest.mark.skipif(not (DATA / "coingecko_hourly").is_dir(), reason="recorded market data is not beside this checkout (shared/data)")
+@pytest.mark.skipif(
+    not (DATA / "coingecko_hourly").is_dir(),
+    reason="recorded market data is not beside this checkout (shared/data)",
+)
 def test_the_whole_recording(tmp_path):
     """90 days of real, irregular polls: imported, looked at, featured, every hour lag from its own hour."""
     cli = Cli(tmp_path / "home")
@@ -170,16 +251,25 @@ def test_the_whole_recording(tmp_path):
 
     table = read_snapshots(ws)
     q = data_quality(table)
-    assert 0.85 < q.covered < 0.95 and round(q.gaps.hours.max(), 1) == 21.6 and 0.03 < q.nulls.total_volume < 0.04
+    assert (
+        0.85 < q.covered < 0.95
+        and round(q.gaps.hours.max(), 1) == 21.6
+        and 0.03 < q.nulls.total_volume < 0.04
+    )
     f = features.featurize(table)
-    assert len(f) == 194_800 and f.price_change_pct_1h.notna().mean() > 0.85  # derived: the recording has no 1 h change
+    assert (
+        len(f) == 194_800 and f.price_change_pct_1h.notna().mean() > 0.85
+    )  # derived: the recording has no 1 h change
     price = f.set_index(["coin_id", "ts"]).current_price
     known = f[f.price_change_pct_1h.notna()].sample(300, random_state=0)
     for r in known.itertuples():
         then = price[r.coin_id].loc[r.ts - pd.Timedelta("90min") : r.ts - pd.Timedelta("30min")]
         assert ((100 * (r.current_price / then - 1) - r.price_change_pct_1h).abs() < 1e-3).any()
     built = build_datasets(ws, now=table.ts.max(), max_history_hours=2200)
-    assert built["training"]["feature_stats"]["price_change_pct_24h"]["missing"] == 0 and inspect_dataset(ws, detailed=True)["unique_coins"] == 142
+    assert (
+        built["training"]["feature_stats"]["price_change_pct_24h"]["missing"] == 0
+        and inspect_dataset(ws, detailed=True)["unique_coins"] == 142
+    )
 
 
 def test_the_big_profile_gives_the_same_numbers(tmp_path, table, bucket, postgres, monkeypatch):
@@ -188,7 +278,12 @@ def test_the_big_profile_gives_the_same_numbers(tmp_path, table, bucket, postgre
     from dask.distributed import LocalCluster
 
     from crypto_anomaly.backtest import replay
-    from crypto_anomaly.pipeline import build_dataset, evaluate_candidate, promote_version, train_candidate
+    from crypto_anomaly.pipeline import (
+        build_dataset,
+        evaluate_candidate,
+        promote_version,
+        train_candidate,
+    )
     from crypto_anomaly.registry import open_registry
 
     name = f"big{tmp_path.stat().st_ino}"
@@ -210,9 +305,25 @@ def test_the_big_profile_gives_the_same_numbers(tmp_path, table, bucket, postgre
 
     small = life(stored(tmp_path / "small", table, jobs=1))
     monkeypatch.setattr(features, "SPAN_ROWS", 400, raising=False)
-    with LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, host="127.0.0.1") as cluster:
-        big = life(stored(tmp_path / "big", table, db_url=f"{postgres}/{name}", lake_url=bucket, artifacts_url=f"{bucket}-models", dask_url=cluster.scheduler_address))
-    assert big[0]["artifact_sha256"] and {k: big[0][k] for k in ("status", "training_samples", "anomaly_rate", "dataset_hash")} == {k: small[0][k] for k in ("status", "training_samples", "anomaly_rate", "dataset_hash")}
-    assert big[1]["recall"] == small[1]["recall"] and big[1]["anomaly_rate"] == small[1]["anomaly_rate"]
+    with LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, host="127.0.0.1"
+    ) as cluster:
+        big = life(
+            stored(
+                tmp_path / "big",
+                table,
+                db_url=f"{postgres}/{name}",
+                lake_url=bucket,
+                artifacts_url=f"{bucket}-models",
+                dask_url=cluster.scheduler_address,
+            )
+        )
+    assert big[0]["artifact_sha256"] and {
+        k: big[0][k] for k in ("status", "training_samples", "anomaly_rate", "dataset_hash")
+    } == {k: small[0][k] for k in ("status", "training_samples", "anomaly_rate", "dataset_hash")}
+    assert (
+        big[1]["recall"] == small[1]["recall"]
+        and big[1]["anomaly_rate"] == small[1]["anomaly_rate"]
+    )
     pd.testing.assert_frame_equal(big[2], small[2])
     assert not list((tmp_path / "big").rglob("*.parquet"))
