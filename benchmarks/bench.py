@@ -100,8 +100,8 @@ def synthetic(coins, hours, seed=0):
 
 def lake_of(home, table, *, daily=False, **settings):
     """A workspace with `table` in hourly files, or daily ones."""
-    from crypto_anomaly.data import SCHEMA, market_table, write_part
-    from crypto_anomaly.workspace import Settings, claim, open_workspace
+    from crypto_anomaly.core.workspace import Settings, claim, open_workspace
+    from crypto_anomaly.data.client import SCHEMA, market_table, write_part
 
     ws = claim(open_workspace(Settings(home=home, source="simulated", **settings)), "simulated")
     for _, part in market_table(table).groupby(
@@ -135,10 +135,13 @@ def wrong_hours(featurize):
             for c, h in zip(x.coin_id, x.price_change_pct_24h)
         ]
     )
-    off = lambda lag: int(
-        (lag.reset_index(drop=True) != right).sum()
-        - (lag.reset_index(drop=True).isna() & right.isna()).sum()
-    )  # noqa: E731
+
+    def off(lag):
+        return int(
+            (lag.reset_index(drop=True) != right).sum()
+            - (lag.reset_index(drop=True).isna() & right.isna()).sum()
+        )  # noqa: E731
+
     return (
         off(x.price_change_pct_24h_lag_1h),
         off(x.groupby("coin_id").price_change_pct_24h.shift(1)),
@@ -150,8 +153,8 @@ def p1():
     """Files to features: 1000 coins x 2160 h against textbook pandas, once each (ten minutes; BENCH_COINS=200 for a look)."""
     import plain
 
-    from crypto_anomaly.data import list_parts, read_snapshots
-    from crypto_anomaly.features import (
+    from crypto_anomaly.data.client import list_parts, read_snapshots
+    from crypto_anomaly.features.features import (
         INPUT,
         FeatureConfig,
         _base,
@@ -159,7 +162,7 @@ def p1():
         featurize,
         get_feature_columns,
     )
-    from crypto_anomaly.windows import Rows, baseline
+    from crypto_anomaly.features.windows import Rows, baseline
 
     featurize(synthetic(12, 300))  # compiled code is loaded
     with tempfile.TemporaryDirectory() as home:
@@ -242,12 +245,12 @@ def peak(code):
 
 def memory():
     """Peak memory of a dataset build from files, ours and plain (its robust z left empty: it would only add), and of ten million rows."""
-    build = "import pandas as pd; from crypto_anomaly.features import build_datasets; from crypto_anomaly.workspace import Settings, open_workspace\nbuild_datasets(open_workspace(Settings(home={home!r}, source='simulated', jobs=1)), max_history_hours=9999, now=pd.Timestamp('2026-04-01', tz='UTC'))"
+    build = "import pandas as pd; from crypto_anomaly.features.features import build_datasets; from crypto_anomaly.core.workspace import Settings, open_workspace\nbuild_datasets(open_workspace(Settings(home={home!r}, source='simulated', jobs=1)), max_history_hours=9999, now=pd.Timestamp('2026-04-01', tz='UTC'))"
     with tempfile.TemporaryDirectory() as home:
         ws = lake_of(home, synthetic(COINS, 2160), daily=True)
         ours = peak(build.format(home=home))
         theirs = peak(
-            f"import glob, pandas as pd, plain; from crypto_anomaly.features import INPUT, META, get_feature_columns\nx = plain.features(pd.concat([pd.read_parquet(p, columns=INPUT) for p in sorted(glob.glob('{ws.root}/lake/snapshots/*/*.parquet'))], ignore_index=True), robust_z=False).reindex(columns=[*META, *get_feature_columns()])\nx.to_parquet('{home}/x.parquet')"
+            f"import glob, pandas as pd, plain; from crypto_anomaly.features.features import INPUT, META, get_feature_columns\nx = plain.features(pd.concat([pd.read_parquet(p, columns=INPUT) for p in sorted(glob.glob('{ws.root}/lake/snapshots/*/*.parquet'))], ignore_index=True), robust_z=False).reindex(columns=[*META, *get_feature_columns()])\nx.to_parquet('{home}/x.parquet')"
         )
         yield (
             f"peak memory of plain over ours ({theirs:,.0f} against {ours:,.0f} MB), dataset written",
@@ -279,7 +282,7 @@ def p2():
     """Append the newest hour of 1000 coins: store it, read what it needs, compute its features; against a full plain rebuild (reading measured whole, features on a tenth of the coins and multiplied)."""
     import plain
 
-    from crypto_anomaly.data import (
+    from crypto_anomaly.data.client import (
         SCHEMA,
         compact,
         list_parts,
@@ -287,8 +290,8 @@ def p2():
         read_snapshots,
         write_part,
     )
-    from crypto_anomaly.features import INPUT, featurize, get_feature_columns
-    from crypto_anomaly.scan import moment_features
+    from crypto_anomaly.features.features import INPUT, featurize, get_feature_columns
+    from crypto_anomaly.model.scan import moment_features
 
     cols, seconds = get_feature_columns(), {}
     for hours in (720, 2160):
@@ -337,7 +340,8 @@ def p2():
 
 def p3():
     """Read 2,160 hourly files of 250 coins, as they come and compacted, against reading them one by one with pandas."""
-    from crypto_anomaly.data import (
+    from crypto_anomaly.core.workspace import Settings, claim, open_workspace
+    from crypto_anomaly.data.client import (
         SCHEMA,
         compact,
         list_parts,
@@ -345,8 +349,7 @@ def p3():
         read_snapshots,
         write_part,
     )
-    from crypto_anomaly.simulate import Market, markets
-    from crypto_anomaly.workspace import Settings, claim, open_workspace
+    from crypto_anomaly.simulate.market import Market, markets
 
     start = pd.Timestamp("2026-02-01", tz="UTC")
     base = parse_markets(
@@ -371,15 +374,20 @@ def p3():
                 schema=SCHEMA,
             )
         files = list(list_parts(ws).path)
-        plain = lambda: pd.concat(
-            [pd.read_parquet(p, columns=columns) for p in files], ignore_index=True
-        )  # noqa: E731
-        same = lambda a, b: bool(
-            (
-                a[columns].sort_values(["ts", "coin_id"]).to_numpy()
-                == b[columns].sort_values(["ts", "coin_id"]).to_numpy()
-            ).all()
-        )  # noqa: E731
+
+        def plain():
+            return pd.concat(
+                [pd.read_parquet(p, columns=columns) for p in files], ignore_index=True
+            )  # noqa: E731
+
+        def same(a, b):
+            return bool(
+                (
+                    a[columns].sort_values(["ts", "coin_id"]).to_numpy()
+                    == b[columns].sort_values(["ts", "coin_id"]).to_numpy()
+                ).all()
+            )  # noqa: E731
+
         a, b, x, y = interleaved(plain, lambda: read_snapshots(ws, columns=columns))
         row("P3", "2,160 hourly files, six columns", a / b, "x", 4, same(x, y))
         compact(ws, before=start + pd.Timedelta("400D"))
@@ -406,7 +414,7 @@ def p4():
     """Score with a forest of 100 trees: 1, 250 and a million rows of 54 features, against scikit-learn."""
     from sklearn.ensemble import IsolationForest
 
-    from crypto_anomaly.detectors import Forest
+    from crypto_anomaly.model.detectors import Forest
 
     X = forest_rows(1_000_000, 54)
     sk = IsolationForest(n_estimators=100, random_state=42, contamination=0.05).fit(X[:20_000])
@@ -438,7 +446,7 @@ def p5():
     from sklearn.metrics import average_precision_score
     from sklearn.preprocessing import StandardScaler
 
-    from crypto_anomaly.detectors import Forest
+    from crypto_anomaly.model.detectors import Forest
 
     for n, bar in ((42_000, 4), (2_160_000, 20)):
         X = np.nan_to_num(forest_rows(n, 30))
@@ -470,7 +478,7 @@ def p5():
 
 def p9():
     """Registry verbs on SQLite, wall milliseconds."""
-    from crypto_anomaly.registry import Registry
+    from crypto_anomaly.registry.versions import Registry
 
     with tempfile.TemporaryDirectory() as home:
         r, promote = Registry(f"sqlite:///{home}/registry.db"), []
@@ -483,9 +491,12 @@ def p9():
                 t = time.perf_counter()
                 r.promote(v)
                 promote.append(time.perf_counter() - t)
-        timed = lambda f: np.median(
-            [(t := time.perf_counter(), f(), time.perf_counter() - t)[2] for _ in range(50)]
-        )  # noqa: E731
+
+        def timed(f):
+            return np.median(
+                [(t := time.perf_counter(), f(), time.perf_counter() - t)[2] for _ in range(50)]
+            )  # noqa: E731
+
         row("P9", "promote", 1e3 * np.median(promote), "ms", 5)
         row("P9", "list 200 versions", 1e3 * timed(lambda: r.list_model_versions(200)), "ms", 6)
         row("P9", "resolve an alias", 1e3 * timed(lambda: r.resolve("champion")), "ms", 1)
@@ -493,8 +504,8 @@ def p9():
 
 def served(home):
     """CPU seconds and peak MB of `serve` after its first answer; it must not have loaded scikit-learn."""
-    from crypto_anomaly.registry import open_registry
-    from crypto_anomaly.workspace import Settings, claim, open_workspace
+    from crypto_anomaly.core.workspace import Settings, claim, open_workspace
+    from crypto_anomaly.registry.versions import open_registry
 
     open_registry(claim(open_workspace(Settings(home=home, source="simulated")), "simulated"))
     with socket.socket() as free:
@@ -504,7 +515,7 @@ def served(home):
         [
             sys.executable,
             "-c",
-            f"import sys; sys.argv = ['x', 'serve', '--port', '{port}']; from crypto_anomaly.cli import main; main()",
+            f"import sys; sys.argv = ['x', 'serve', '--port', '{port}']; from crypto_anomaly.serving.cli import main; main()",
         ],
         env=os.environ | {"CRYPTO_ANOMALY_HOME": home},
         stderr=subprocess.DEVNULL,
@@ -576,10 +587,10 @@ def requests_per_cpu_second(command, env, asks, seconds):
 
 def p6():
     """A trade in, its scores out, with a forest of 100 trees; and the features against recomputing their window."""
-    from crypto_anomaly.simulate_trades import Tape, trades
-    from crypto_anomaly.ticks import FEATURES, kernel_input, new_state, taken, ticks
-    from crypto_anomaly.trade_detector import CONFIG, Live, train_trades
-    from crypto_anomaly.trades import to_trades
+    from crypto_anomaly.simulate.trades import Tape, trades
+    from crypto_anomaly.trades.detector import CONFIG, Live, train_trades
+    from crypto_anomaly.trades.store import to_trades
+    from crypto_anomaly.trades.ticks import FEATURES, kernel_input, new_state, taken, ticks
 
     at = pd.Timestamp("2026-01-02", tz="UTC")
     f = taken(trades(Tape(), "BTC-USD", at, at + pd.Timedelta("3h")))
@@ -660,9 +671,9 @@ def private_postgres(folder):
 
 def p7():
     """The store of trades: batches, against one INSERT in one transaction for each trade on the same PostgreSQL (wall time: the disk is what is waited for)."""
-    from crypto_anomaly.simulate_trades import Tape, trades
-    from crypto_anomaly.ticks import taken
-    from crypto_anomaly.trades import TradeStore, to_trades
+    from crypto_anomaly.simulate.trades import Tape, trades
+    from crypto_anomaly.trades.store import TradeStore, to_trades
+    from crypto_anomaly.trades.ticks import taken
 
     at = pd.Timestamp("2026-01-02", tz="UTC")
     all_of = to_trades(taken(trades(Tape(), "BTC-USD", at, at + pd.Timedelta("6h"))))
@@ -726,10 +737,10 @@ def p7():
 
 def trades_of_an_hour(ws):
     """An hour of trades that ends now, streamed into `ws`, and a model of them."""
-    from crypto_anomaly.feed import replay
-    from crypto_anomaly.pipeline import train_trade_candidate
-    from crypto_anomaly.simulate_trades import Tape, trades
-    from crypto_anomaly.ticks import taken
+    from crypto_anomaly.lifecycle.steps import train_trade_candidate
+    from crypto_anomaly.simulate.trades import Tape, trades
+    from crypto_anomaly.trades.feed import replay
+    from crypto_anomaly.trades.ticks import taken
 
     now = pd.Timestamp.now("UTC")
     f = taken(trades(Tape(), "BTC-USD", now - pd.Timedelta("1h"), now), "replay")
@@ -740,10 +751,10 @@ def trades_of_an_hour(ws):
 
 def p8():
     """Cached answers against a server that trains, or predicts with scikit-learn, for every request; the same hundred coins."""
-    from crypto_anomaly.data import hold_source
-    from crypto_anomaly.pipeline import backfill_lake, build_dataset, ingest, train_candidate
-    from crypto_anomaly.scan import moment_features
-    from crypto_anomaly.workspace import Settings, claim, open_workspace
+    from crypto_anomaly.core.workspace import Settings, claim, open_workspace
+    from crypto_anomaly.data.client import hold_source
+    from crypto_anomaly.lifecycle.steps import backfill_lake, build_dataset, ingest, train_candidate
+    from crypto_anomaly.model.scan import moment_features
 
     with tempfile.TemporaryDirectory() as home:
         ws = claim(open_workspace(Settings(home=home, source="simulated")), "simulated")
@@ -758,7 +769,7 @@ def p8():
             [
                 sys.executable,
                 "-c",
-                "import sys; sys.argv = ['x', 'serve', '--port', 'PORT']; from crypto_anomaly.cli import main; main()",
+                "import sys; sys.argv = ['x', 'serve', '--port', 'PORT']; from crypto_anomaly.serving.cli import main; main()",
             ],
             {"CRYPTO_ANOMALY_HOME": home, "CRYPTO_ANOMALY_LOG_LEVEL": "WARNING"},
             [("GET", "/anomalies?limit=5"), ("POST", "/scan"), ("GET", "/score")],
@@ -816,7 +827,7 @@ def p10():
         np.median(
             [
                 child(
-                    "import sys; sys.argv = ['crypto-anomaly', '--help']; from crypto_anomaly.cli import main\ntry: main()\nexcept SystemExit: pass"
+                    "import sys; sys.argv = ['crypto-anomaly', '--help']; from crypto_anomaly.serving.cli import main\ntry: main()\nexcept SystemExit: pass"
                 )[0]
                 for _ in range(5)
             ]
@@ -834,7 +845,7 @@ def p10():
             [
                 sys.executable,
                 "-c",
-                f"import sys; sys.argv = ['x', 'up', '--once', '--source', 'simulated', '--home', {home!r}]; from crypto_anomaly.cli import main; main()",
+                f"import sys; sys.argv = ['x', 'up', '--once', '--source', 'simulated', '--home', {home!r}]; from crypto_anomaly.serving.cli import main; main()",
             ],
             check=True,
             capture_output=True,

@@ -16,15 +16,15 @@ import urllib.request
 from collections import Counter
 from datetime import UTC, datetime
 
-from crypto_anomaly.pipeline import (
+from crypto_anomaly.core.workspace import Settings, claim, iso, open_workspace
+from crypto_anomaly.lifecycle.steps import (
     backfill_lake,
     build_dataset,
     evaluate_candidate,
     ingest,
     train_candidate,
 )
-from crypto_anomaly.registry import open_registry
-from crypto_anomaly.workspace import Settings, claim, iso, open_workspace
+from crypto_anomaly.registry.versions import open_registry
 
 SECONDS = int(sys.argv[1]) if len(sys.argv) > 1 else 60
 PATHS = [
@@ -47,7 +47,12 @@ def free_port():
 
 def start(*args, **env):
     return subprocess.Popen(
-        [sys.executable, "-c", "from crypto_anomaly.cli import main; main()", *map(str, args)],
+        [
+            sys.executable,
+            "-c",
+            "from crypto_anomaly.serving.cli import main; main()",
+            *map(str, args),
+        ],
         env=os.environ | env,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -130,9 +135,10 @@ with tempfile.TemporaryDirectory() as home:
             for e in r.events(limit=10_000)
             if e["kind"] in ("model_promoted", "model_rolled_back")
         )
-        allowed = lambda a, b: (
-            {[v for t, v in crowned if t <= a][-1]} | {v for t, v in crowned if a < t <= b}
-        )  # noqa: E731
+
+        def allowed(a, b):
+            return {[v for t, v in crowned if t <= a][-1]} | {v for t, v in crowned if a < t <= b}  # noqa: E731
+
         wrong = [t for t in told if t[4] is not None and t[4] not in allowed(t[2], t[3])]
         print(
             f"{len(told)} answers in {SECONDS} s, {promoted} promotions, the market died after {SECONDS / 3:.0f} s: {dict(Counter(s for _, s, *_ in told))}, {len(wrong)} by a model that was not champion then"

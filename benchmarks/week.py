@@ -11,10 +11,11 @@ import time
 
 import pandas as pd
 
-from crypto_anomaly.alerts import alerts, deliver
-from crypto_anomaly.automation import alert_on_scan
-from crypto_anomaly.data import DataError, dataset_versions, list_parts
-from crypto_anomaly.pipeline import (
+from crypto_anomaly.core.workspace import Settings, claim, open_workspace
+from crypto_anomaly.data.client import DataError, dataset_versions, list_parts
+from crypto_anomaly.lifecycle.alerts import alerts, deliver
+from crypto_anomaly.lifecycle.scheduler import alert_on_scan
+from crypto_anomaly.lifecycle.steps import (
     backfill_lake,
     build_dataset,
     evaluate_candidate,
@@ -23,10 +24,9 @@ from crypto_anomaly.pipeline import (
     promote_version,
     train_candidate,
 )
-from crypto_anomaly.registry import open_registry
-from crypto_anomaly.scan import scan_all
-from crypto_anomaly.simulate import Market, serve_market
-from crypto_anomaly.workspace import Settings, claim, open_workspace
+from crypto_anomaly.model.scan import scan_all
+from crypto_anomaly.registry.versions import open_registry
+from crypto_anomaly.simulate.market import Market, serve_market
 
 START, COINS = pd.Timestamp("2026-03-02 00:05", tz="UTC"), 60
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-COMMAND = [sys.executable, "-c", "from crypto_anomaly.cli import main; main()"]
+COMMAND = [sys.executable, "-c", "from crypto_anomaly.serving.cli import main; main()"]
 DATA = ROOT.parent / "shared" / "data"
 
 

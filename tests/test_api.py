@@ -12,9 +12,9 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.errors import Unsatisfiable
 from schemathesis import GenerationMode
 
-from crypto_anomaly.registry import open_registry
-from crypto_anomaly.serve import create_app
-from crypto_anomaly.workspace import Settings, open_workspace
+from crypto_anomaly.core.workspace import Settings, open_workspace
+from crypto_anomaly.registry.versions import open_registry
+from crypto_anomaly.serving.app import create_app
 
 
 @pytest.fixture

@@ -8,50 +8,78 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-MODULES = {
-    m[1]: i
-    for i, p in enumerate(sorted((ROOT / "nbs").glob("*.ipynb")))
-    if (m := re.fullmatch(r"\d+_(\w+)\.ipynb", p.name))
-}  # in the order of the files
+
+
+def exported(path: Path) -> str:
+    """What a notebook exports to, such as `data.client`."""
+    cells = json.loads(path.read_text())["cells"]
+    found = re.search(r"#\| default_exp ([\w.]+)", "".join("".join(c["source"]) for c in cells))
+    assert found, f"{path} exports nothing"
+    return found[1]
+
+
+NOTEBOOKS = {exported(p): p for p in sorted((ROOT / "nbs").glob("[0-9]*/*.ipynb"))}
+MODULES = {name: i for i, name in enumerate(NOTEBOOKS)}  # in reading order, which is import order
+PACKAGES = sorted({name.split(".")[0] for name in MODULES})
 SCHEDULED = sorted((ROOT / "scheduled").glob("*.ipynb"))
 
 
-def imports(tree: ast.AST) -> set[str]:
-    """Our modules that a source imports, inside functions too."""
-    names = {
-        n.module.split(".")[1]
-        for n in ast.walk(tree)
-        if isinstance(n, ast.ImportFrom) and (n.module or "").startswith("crypto_anomaly.")
-    }
-    return names | {
-        a.name.split(".")[1]
-        for n in ast.walk(tree)
-        if isinstance(n, ast.Import)
-        for a in n.names
-        if a.name.startswith("crypto_anomaly.")
-    }
+def imports(tree: ast.AST, package: str) -> set[str]:
+    """Our modules that a source imports, inside functions too, as `data.client`."""
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            base = {0: "", 1: f"crypto_anomaly.{package}.", 2: "crypto_anomaly."}[node.level]
+            target = base + (node.module or "")
+            if target.startswith("crypto_anomaly"):
+                names |= {
+                    target.rstrip("."),
+                    *(f"{target.rstrip('.')}.{a.name}" for a in node.names),
+                }
+        if isinstance(node, ast.Import):
+            names |= {a.name for a in node.names}
+    ours = {n.removeprefix("crypto_anomaly.") for n in names if n.startswith("crypto_anomaly.")}
+    return {n for n in ours if n in MODULES or n in PACKAGES}
+
+
+def source(name: str) -> Path:
+    """The exported file of a module."""
+    return ROOT / f"crypto_anomaly/{name.replace('.', '/')}.py"
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_a_module_imports_lower_numbers_only(name):
-    tree = ast.parse((ROOT / f"crypto_anomaly/{name}.py").read_text())
-    above = {m for m in imports(tree) if MODULES[m] >= MODULES[name]}
-    assert not above
+def test_a_module_imports_what_comes_before_it_only(name):
+    package = name.split(".")[0]
+    found = imports(ast.parse(source(name).read_text()), package)
+    before = {m for m in MODULES if MODULES[m] < MODULES[name]}
+    earlier_packages = {
+        p for p in PACKAGES if all(m in before for m in MODULES if m.startswith(p + "."))
+    }
+    assert not found - before - earlier_packages - {package}
 
 
-def test_only_workspace_reads_the_environment():
-    for name in MODULES.keys() - {"workspace", "pipeline"}:  # pipeline hands it to child processes
-        assert "environ" not in (ROOT / f"crypto_anomaly/{name}.py").read_text(), name
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_a_module_lies_in_the_folder_that_names_it(name):
+    path = NOTEBOOKS[name]
+    folder = path.parent.name.split("_", 1)[1]
+    assert re.fullmatch(r"\d\d_\w+", path.stem)
+    assert name == f"{folder}.{path.stem[3:]}" or name == f"{folder}.__init__"
+
+
+def test_only_the_workspace_reads_the_environment():
+    allowed = {"core.workspace", "lifecycle.steps"}  # the runner hands it to child processes
+    for name in MODULES.keys() - allowed:
+        assert "environ" not in source(name).read_text(), name
 
 
 def test_nothing_is_swallowed():
-    for path in (ROOT / "crypto_anomaly").glob("*.py"):
+    for path in (ROOT / "crypto_anomaly").rglob("*.py"):
         for n in ast.walk(ast.parse(path.read_text())):
             if isinstance(n, ast.ExceptHandler):
                 assert n.type is not None and ast.unparse(n.type) not in (
                     "Exception",
                     "BaseException",
-                ), f"{path.name}:{n.lineno}"
+                ), f"{path}:{n.lineno}"
 
 
 @pytest.mark.parametrize("path", SCHEDULED, ids=lambda p: p.stem)

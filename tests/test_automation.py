@@ -13,9 +13,9 @@ from pathlib import Path
 import pandas as pd
 from conftest import ROOT, Cli
 
-from crypto_anomaly import automation
-from crypto_anomaly.registry import Registry, open_registry
-from crypto_anomaly.workspace import Settings, claim, open_workspace
+from crypto_anomaly.core.workspace import Settings, claim, open_workspace
+from crypto_anomaly.lifecycle import scheduler as automation
+from crypto_anomaly.registry.versions import Registry, open_registry
 
 spawn = multiprocessing.get_context("spawn")
 
@@ -68,9 +68,9 @@ def test_two_schedulers_start_nothing_twice(tmp_path, db_url):
 
 WORKER = """
 import sys, time
-from crypto_anomaly.automation import claimed
-from crypto_anomaly.registry import open_registry
-from crypto_anomaly.workspace import Settings, claim, open_workspace
+from crypto_anomaly.lifecycle.scheduler import claimed
+from crypto_anomaly.registry.versions import open_registry
+from crypto_anomaly.core.workspace import Settings, claim, open_workspace
 ws = claim(open_workspace(Settings(home=sys.argv[1], source="simulated")), "simulated")
 r = open_registry(ws)
 

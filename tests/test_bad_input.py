@@ -6,7 +6,7 @@ import pytest
 import requests
 from conftest import Cli
 
-from crypto_anomaly.simulate import Market, serve_market
+from crypto_anomaly.simulate.market import Market, serve_market
 
 
 @pytest.fixture(scope="module")
@@ -143,15 +143,14 @@ def test_a_day_of_faults_loses_nothing_and_stores_nothing_twice(tmp_path):
 
     import pandas as pd
 
-    from crypto_anomaly.data import (
+    from crypto_anomaly.core.workspace import Settings, claim, open_workspace
+    from crypto_anomaly.data.client import (
         CoinGecko,
         DataError,
-        claim,
         parse_markets,
         read_snapshots,
         write_snapshot,
     )
-    from crypto_anomaly.workspace import Settings, open_workspace
 
     ws, waits, rng = (
         claim(open_workspace(Settings(home=tmp_path, source="simulated")), "simulated"),
@@ -205,7 +204,7 @@ def test_a_day_of_faults_loses_nothing_and_stores_nothing_twice(tmp_path):
 
 
 def test_a_server_that_asks_for_hours_is_not_obeyed(tmp_path):
-    from crypto_anomaly.data import CoinGecko, DataError
+    from crypto_anomaly.data.client import CoinGecko, DataError
 
     waits = []
     with serve_market(Market(20)) as (url, server):
@@ -218,10 +217,10 @@ def test_a_server_that_asks_for_hours_is_not_obeyed(tmp_path):
 def test_a_build_that_cannot_be_says_why(home):
     import json
 
-    from crypto_anomaly.data import DataError
-    from crypto_anomaly.features import FeatureConfig
-    from crypto_anomaly.pipeline import build_dataset
-    from crypto_anomaly.workspace import Settings, open_workspace
+    from crypto_anomaly.core.workspace import Settings, open_workspace
+    from crypto_anomaly.data.client import DataError
+    from crypto_anomaly.features.features import FeatureConfig
+    from crypto_anomaly.lifecycle.steps import build_dataset
 
     ws = open_workspace(Settings(home=home.home, source="simulated"))
     for name, value, says in (
@@ -249,8 +248,8 @@ def test_a_source_that_hangs_blocks_no_reader(home, monkeypatch):
 
     from fastapi.testclient import TestClient
 
-    from crypto_anomaly import serve
-    from crypto_anomaly.workspace import Settings
+    from crypto_anomaly.core.workspace import Settings
+    from crypto_anomaly.serving.cli import serve
 
     monkeypatch.setattr(serve, "CACHE_SECONDS", 0.001)
     hung = socket.create_server(("127.0.0.1", 0))

@@ -10,9 +10,11 @@ import yaml
 from conftest import ROOT, need
 from typer.testing import CliRunner
 
-from crypto_anomaly import automation, cli, pipeline
-from crypto_anomaly.deploy import SECRETS, Cluster, argo_manifests, write_argo
-from crypto_anomaly.workspace import Settings
+from crypto_anomaly.core.workspace import Settings
+from crypto_anomaly.lifecycle import scheduler as automation
+from crypto_anomaly.lifecycle.deploy import SECRETS, Cluster, argo_manifests, write_argo
+from crypto_anomaly.serving import cli
+from crypto_anomaly.serving.cli import pipeline
 
 MADE = argo_manifests(
     Cluster(image="registry.example.org/crypto-anomaly:1"),

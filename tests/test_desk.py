@@ -7,9 +7,9 @@ import pytest
 from conftest import free_port, wait_for_port
 from test_browser import page  # noqa: F401  a fixture
 
-from crypto_anomaly.pipeline import evaluate_candidate, train_candidate
-from crypto_anomaly.registry import open_registry
-from crypto_anomaly.workspace import Settings, open_workspace
+from crypto_anomaly.core.workspace import Settings, open_workspace
+from crypto_anomaly.lifecycle.steps import evaluate_candidate, train_candidate
+from crypto_anomaly.registry.versions import open_registry
 
 
 @pytest.fixture

@@ -7,13 +7,13 @@ import pandas as pd
 import pytest
 from conftest import DATA
 
-from crypto_anomaly.bench import market_benchmark, read_market
-from crypto_anomaly.data import parse_markets, sparkline_history
-from crypto_anomaly.detectors import RobustZ
-from crypto_anomaly.eval import compare_planted, evaluate, plant
-from crypto_anomaly.features import featurize
-from crypto_anomaly.model import Model, train
-from crypto_anomaly.simulate import Market, markets
+from crypto_anomaly.data.client import parse_markets, sparkline_history
+from crypto_anomaly.eval.benchmark import market_benchmark, read_market
+from crypto_anomaly.eval.gates import compare_planted, evaluate, plant
+from crypto_anomaly.features.features import featurize
+from crypto_anomaly.model.artifact import Model, train
+from crypto_anomaly.model.detectors import RobustZ
+from crypto_anomaly.simulate.market import Market, markets
 
 WINDOWS = ("1h", "24h", "7d")
 

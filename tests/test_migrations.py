@@ -8,8 +8,9 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
-from crypto_anomaly import schema
-from crypto_anomaly.registry import Registry, RegistryError
+from crypto_anomaly.data.client import schema
+from crypto_anomaly.registry.schema import RegistryError
+from crypto_anomaly.registry.versions import Registry
 
 SHA = "ab" * 32
 PAST = f"""INSERT INTO model VALUES ('anomaly_detector', 'simulated', '', '2026-01-01');

@@ -15,8 +15,8 @@ import mlflow
 import pytest
 from conftest import free_port, wait_for
 
-from crypto_anomaly.mirror import MirrorError, consumer, mirror
-from crypto_anomaly.registry import Registry
+from crypto_anomaly.lifecycle.mlflow_sync import MirrorError, consumer, mirror
+from crypto_anomaly.registry.versions import Registry
 
 SHA, S3 = "ab" * 32, "s3://bucket/artifacts"
 QUIET = os.environ | {
@@ -144,10 +144,13 @@ def server(empty):
 def test_a_server_says_the_same_after_a_whole_life(server, tmp_path):
     r = Registry(db_url := f"sqlite:///{tmp_path}/registry.db", model="life")
     say = lambda: mirror(r, server[1], S3, page=3) and told(server[1], r.model)  # noqa: E731
-    aliases = lambda: (
-        mirror(r, server[1], S3)
-        and mlflow.MlflowClient(server[1], server[1]).get_registered_model(r.model).aliases
-    )  # noqa: E731
+
+    def aliases():
+        return (
+            mirror(r, server[1], S3)
+            and mlflow.MlflowClient(server[1], server[1]).get_registered_model(r.model).aliases
+        )
+
     new(Registry(db_url, model="another"))  # its events are in the same log
     assert mirror(r, server[1]) == dict(events=0, versions=[])  # nothing of ours yet
     new(r)
@@ -245,8 +248,8 @@ KILLED = """
 import json, os, shutil, signal, sys
 import sqlalchemy as sa
 from mlflow import MlflowClient
-from crypto_anomaly.mirror import mirror
-from crypto_anomaly.registry import Registry
+from crypto_anomaly.lifecycle.mlflow_sync import mirror
+from crypto_anomaly.registry.versions import Registry
 sys.path.insert(0, sys.argv[1])
 from test_mirror import told
 left = [0]
@@ -422,7 +425,8 @@ def test_a_parameter_that_was_said_otherwise_stays(store, tmp_path, monkeypatch)
     new(r)
     mirror(r, store)
     monkeypatch.setattr(
-        "crypto_anomaly.mirror.run_params", lambda facts: dict(contamination="5 %", more="1")
+        "crypto_anomaly.lifecycle.mlflow_sync.run_params",
+        lambda facts: dict(contamination="5 %", more="1"),
     )
     mirror(r, store, afresh=True)
     params = told(store)["versions"][0]["run"]["params"]

@@ -14,9 +14,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
 import bench  # noqa: E402
 import plain  # noqa: E402
 
-from crypto_anomaly.data import DataError, error_of, parse_markets  # noqa: E402
-from crypto_anomaly.features import LOOKBACK_HOURS, FeatureConfig, featurize, get_feature_columns  # noqa: E402
-from crypto_anomaly.model import ModelError, conformal_p, from_bytes, to_bytes, train  # noqa: E402
+from crypto_anomaly.data.client import DataError, error_of, parse_markets  # noqa: E402
+from crypto_anomaly.features.features import (
+    LOOKBACK_HOURS,
+    FeatureConfig,
+    featurize,
+    get_feature_columns,
+)  # noqa: E402
+from crypto_anomaly.model.artifact import ModelError, conformal_p, from_bytes, to_bytes, train  # noqa: E402
 
 slow = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 START = pd.Timestamp("2026-01-05", tz="UTC")

@@ -4,10 +4,9 @@ import pandas as pd
 import pytest
 from conftest import DATA, Cli
 
-from crypto_anomaly import features
-from crypto_anomaly.data import (
+from crypto_anomaly.core.workspace import Settings, claim, open_workspace
+from crypto_anomaly.data.client import (
     DataError,
-    claim,
     compact,
     inspect_dataset,
     list_parts,
@@ -18,9 +17,9 @@ from crypto_anomaly.data import (
     write_part,
     write_snapshot,
 )
-from crypto_anomaly.features import build_datasets
-from crypto_anomaly.simulate import Market, markets
-from crypto_anomaly.workspace import Settings, open_workspace
+from crypto_anomaly.features import features
+from crypto_anomaly.features.features import build_datasets
+from crypto_anomaly.simulate.market import Market, markets
 
 HOURS = pd.date_range("2026-01-03", periods=240, freq="h", tz="UTC")
 
@@ -247,7 +246,7 @@ def test_the_whole_recording(tmp_path):
     report = cli.json("import", str(next((DATA / "coingecko_hourly").glob("*.csv.gz"))))
     assert (report["stored"], report["coins"], report["snapshots"]) == (194_800, 150, 1_948)
     ws = open_workspace(Settings(home=tmp_path / "home", workspace="coingecko"))
-    from crypto_anomaly.data import data_quality
+    from crypto_anomaly.data.client import data_quality
 
     table = read_snapshots(ws)
     q = data_quality(table)
@@ -277,14 +276,14 @@ def test_the_big_profile_gives_the_same_numbers(tmp_path, table, bucket, postgre
     import sqlalchemy as sa
     from dask.distributed import LocalCluster
 
-    from crypto_anomaly.backtest import replay
-    from crypto_anomaly.pipeline import (
+    from crypto_anomaly.eval.backtest import replay
+    from crypto_anomaly.lifecycle.steps import (
         build_dataset,
         evaluate_candidate,
         promote_version,
         train_candidate,
     )
-    from crypto_anomaly.registry import open_registry
+    from crypto_anomaly.registry.versions import open_registry
 
     name = f"big{tmp_path.stat().st_ino}"
     admin = sa.create_engine(f"{postgres}/postgres", isolation_level="AUTOCOMMIT")

@@ -17,10 +17,10 @@ from conftest import DATA, Cli, free_port, need, wait_for
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crypto_anomaly.feed import Latest, Stream, replay
-from crypto_anomaly.simulate_trades import Tape, serve_trades, trades
-from crypto_anomaly.ticks import taken
-from crypto_anomaly.trades import (
+from crypto_anomaly.core.workspace import Settings, claim, open_workspace
+from crypto_anomaly.simulate.trades import Tape, serve_trades, trades
+from crypto_anomaly.trades.feed import Latest, Stream, replay
+from crypto_anomaly.trades.store import (
     Trade,
     TradeError,
     TradeStore,
@@ -29,7 +29,7 @@ from crypto_anomaly.trades import (
     read_trades,
     to_trades,
 )
-from crypto_anomaly.workspace import Settings, claim, open_workspace
+from crypto_anomaly.trades.ticks import taken
 
 AT = pd.Timestamp("2026-01-02 12:00", tz="UTC")
 
@@ -42,7 +42,7 @@ def run_stream(ws, url, seconds, while_it_runs=lambda: None):
     """Follow a feed for some seconds of wall time."""
     import asyncio
 
-    from crypto_anomaly.feed import follow
+    from crypto_anomaly.trades.feed import follow
 
     stream = Stream(ws)
 
@@ -285,7 +285,7 @@ def test_a_recording_is_streamed_and_its_holes_are_known(tmp_path):
 def test_the_recorded_pumps_are_found():
     if not DATA.exists():
         pytest.skip("no ../shared/data here")
-    from crypto_anomaly.bench_trades import read_recordings, trade_benchmark
+    from crypto_anomaly.trades.benchmark import read_recordings, trade_benchmark
 
     b = trade_benchmark(
         read_recordings(DATA / "pump_and_dump_trades"),

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 
 import crypto_anomaly
-from crypto_anomaly.features import featurize
-from crypto_anomaly.model import train
+from crypto_anomaly.features.features import featurize
+from crypto_anomaly.model.artifact import train
 
 compileall.compile_dir(Path(crypto_anomaly.__file__).parent, quiet=1)
 hours = pd.date_range("2026-01-01", periods=40, freq="h", tz="UTC")
