@@ -587,22 +587,22 @@ def requests_per_cpu_second(command, env, asks, seconds):
 
 def p6():
     """A trade in, its scores out, with a forest of 100 trees; and the features against recomputing their window."""
-    from crypto_anomaly.simulate.trades import Tape, trades
-    from crypto_anomaly.trades.detector import CONFIG, Live, train_trades
+    from crypto_anomaly.simulate.trades import TradeSimulator, trades
+    from crypto_anomaly.trades.detector import CONFIG, ProductState, train_trades
     from crypto_anomaly.trades.store import to_trades
     from crypto_anomaly.trades.ticks import FEATURES, kernel_input, new_state, taken, ticks
 
     at = pd.Timestamp("2026-01-02", tz="UTC")
-    f = taken(trades(Tape(), "BTC-USD", at, at + pd.Timedelta("3h")))
+    f = taken(trades(TradeSimulator(), "BTC-USD", at, at + pd.Timedelta("3h")))
     model, _ = train_trades(f.iloc[:40_000], CONFIG | dict(contamination=0.01))
     stream = to_trades(f.iloc[40_000:60_000])
-    live, took = Live("BTC-USD", model, 1), []
+    live, took = ProductState("BTC-USD", model, 1), []
     live.warm(f.iloc[:40_000])
     for t in stream:
         start = time.perf_counter_ns()
         one = live.step(t)
         took.append(time.perf_counter_ns() - start)
-    batch = Live("BTC-USD", model, 1)
+    batch = ProductState("BTC-USD", model, 1)
     batch.warm(f.iloc[:40_000])
     seconds, _ = cpu(lambda: batch.score(stream))
     same = bool(np.array_equal(live.last, batch.last)) and one[0] == batch.now["score"]
@@ -671,12 +671,12 @@ def private_postgres(folder):
 
 def p7():
     """The store of trades: batches, against one INSERT in one transaction for each trade on the same PostgreSQL (wall time: the disk is what is waited for)."""
-    from crypto_anomaly.simulate.trades import Tape, trades
+    from crypto_anomaly.simulate.trades import TradeSimulator, trades
     from crypto_anomaly.trades.store import TradeStore, to_trades
     from crypto_anomaly.trades.ticks import taken
 
     at = pd.Timestamp("2026-01-02", tz="UTC")
-    all_of = to_trades(taken(trades(Tape(), "BTC-USD", at, at + pd.Timedelta("6h"))))
+    all_of = to_trades(taken(trades(TradeSimulator(), "BTC-USD", at, at + pd.Timedelta("6h"))))
     batches = [all_of[i : i + 5000] for i in range(0, len(all_of), 5000)]
     with tempfile.TemporaryDirectory() as home:
         store, start = TradeStore(f"sqlite:///{home}/trades.db"), time.perf_counter()
@@ -738,12 +738,12 @@ def p7():
 def trades_of_an_hour(ws):
     """An hour of trades that ends now, streamed into `ws`, and a model of them."""
     from crypto_anomaly.lifecycle.steps import train_trade_candidate
-    from crypto_anomaly.simulate.trades import Tape, trades
+    from crypto_anomaly.simulate.trades import TradeSimulator, trades
     from crypto_anomaly.trades.feed import replay
     from crypto_anomaly.trades.ticks import taken
 
     now = pd.Timestamp.now("UTC")
-    f = taken(trades(Tape(), "BTC-USD", now - pd.Timedelta("1h"), now), "replay")
+    f = taken(trades(TradeSimulator(), "BTC-USD", now - pd.Timedelta("1h"), now), "replay")
     replay(ws, f.assign(ts=f.ts + pd.Timedelta("50s")), pace="max", once=True)
     train_trade_candidate(ws)
     return len(f)

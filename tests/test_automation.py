@@ -40,7 +40,7 @@ def one_scheduler(home, db_url, barrier, out):
         return 0
 
     for minute in range(0, 60 * 24, 30):
-        automation.tick(
+        automation.run_slot(
             ws, "hourly", pd.Timestamp("2026-03-01", tz="UTC") + pd.Timedelta(minutes=minute), child
         )
         automation.dispatch(ws, child)

@@ -318,7 +318,9 @@ def test_schedules_and_stages_are_those_of_the_pipeline():
         for turn in crons[f"crypto-anomaly-{k}"]["workflowSpec"]["templates"][0]["steps"]
         for s in turn
     ]
-    assert ran == [s for k in automation.SCHEDULE for s in automation.due(k)] and set(ran) == {
+    assert ran == [s for k in automation.SCHEDULE for s in automation.stages_due(k)] and set(
+        ran
+    ) == {
         *automation.CHAIN,
         *automation.TRADES,
     }

@@ -9,7 +9,7 @@ from conftest import DATA
 
 from crypto_anomaly.data.client import parse_markets, sparkline_history
 from crypto_anomaly.eval.benchmark import market_benchmark, read_market
-from crypto_anomaly.eval.gates import compare_planted, evaluate, plant
+from crypto_anomaly.eval.gates import compare_injected, evaluate, inject_market
 from crypto_anomaly.features.features import featurize
 from crypto_anomaly.model.artifact import Model, train
 from crypto_anomaly.model.detectors import RobustZ
@@ -50,7 +50,7 @@ def first_day(seed):
     )
     frame, cut = featurize(table), at - pd.Timedelta("24h")
     holdout = frame[frame.ts > cut].reset_index(drop=True)
-    return frame[frame.ts <= cut], holdout, plant(table, holdout.ts.min())
+    return frame[frame.ts <= cut], holdout, inject_market(table, holdout.ts.min())
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -71,7 +71,7 @@ def test_the_known_bad_fail_and_the_default_passes(seed):
     assert good["passed"], good["gates"]
     for name, model in bad.items():
         assert not evaluate(model, holdout, planted=planted)["passed"], name
-    assert compare_planted(default, default, holdout, planted)["verdict"] == "undecided"
+    assert compare_injected(default, default, holdout, planted)["verdict"] == "undecided"
 
 
 def test_the_default_on_the_recorded_market():

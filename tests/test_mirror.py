@@ -15,7 +15,7 @@ import mlflow
 import pytest
 from conftest import free_port, wait_for
 
-from crypto_anomaly.lifecycle.mlflow_sync import MirrorError, consumer, mirror
+from crypto_anomaly.lifecycle.mlflow_sync import MlflowSyncError, consumer, sync_to_mlflow
 from crypto_anomaly.registry.versions import Registry
 
 SHA, S3 = "ab" * 32, "s3://bucket/artifacts"
@@ -143,16 +143,16 @@ def server(empty):
 
 def test_a_server_says_the_same_after_a_whole_life(server, tmp_path):
     r = Registry(db_url := f"sqlite:///{tmp_path}/registry.db", model="life")
-    say = lambda: mirror(r, server[1], S3, page=3) and told(server[1], r.model)  # noqa: E731
+    say = lambda: sync_to_mlflow(r, server[1], S3, page=3) and told(server[1], r.model)  # noqa: E731
 
     def aliases():
         return (
-            mirror(r, server[1], S3)
+            sync_to_mlflow(r, server[1], S3)
             and mlflow.MlflowClient(server[1], server[1]).get_registered_model(r.model).aliases
         )
 
     new(Registry(db_url, model="another"))  # its events are in the same log
-    assert mirror(r, server[1]) == dict(events=0, versions=[])  # nothing of ours yet
+    assert sync_to_mlflow(r, server[1]) == dict(events=0, versions=[])  # nothing of ours yet
     new(r)
     first = say()
     assert (
@@ -235,9 +235,9 @@ def test_a_server_says_the_same_after_a_whole_life(server, tmp_path):
         next(e["id"] for e in log if e["kind"] == "outcomes_validated")
     }
     assert r.cursor(consumer(r, server[1])) == log[0]["id"]
-    assert mirror(r, server[1], S3) == dict(events=0, versions=[])
+    assert sync_to_mlflow(r, server[1], S3) == dict(events=0, versions=[])
     assert (
-        mirror(r, server[1], S3, afresh=True, page=3)["events"] == len(log)
+        sync_to_mlflow(r, server[1], S3, afresh=True, page=3)["events"] == len(log)
         and told(server[1], r.model) == end
     )
 
@@ -298,7 +298,7 @@ def test_killed_before_a_call_it_ends_the_same(empty, tmp_path):
     for r in (first, second):  # MLflow has heard nothing of the one …
         new(r)
     second.challenge(1)
-    mirror(second, store)  # … and of the other what is no longer so
+    sync_to_mlflow(second, store)  # … and of the other what is no longer so
     crown(second, 1)
     crown(second, new(second))
     second.promote(1, alias="eu")
@@ -353,8 +353,8 @@ def answers(status, body, **headers):
 
 def fails_quickly(r, uri, seconds):
     start = time.monotonic()
-    with pytest.raises(MirrorError, match="was not told") as e:
-        mirror(r, uri)
+    with pytest.raises(MlflowSyncError, match="was not told") as e:
+        sync_to_mlflow(r, uri)
     assert (
         time.monotonic() - start < seconds
         and "\n" not in str(e.value)
@@ -392,7 +392,7 @@ def test_a_server_that_hangs_and_comes_back(server, tmp_path, monkeypatch):
         fails_quickly(r, uri, 3)
     finally:
         os.killpg(p.pid, signal.SIGCONT)
-    assert mirror(r, uri) == dict(events=2, versions=[1])
+    assert sync_to_mlflow(r, uri) == dict(events=2, versions=[1])
     end = told(uri, "hangs")
     assert end["versions"][0]["source"] == f"crypto-anomaly:/ab/{SHA}.npz" and end["tags"][
         "crypto_anomaly.event"
@@ -403,14 +403,14 @@ def test_twins_go(store, tmp_path):
     """What two mirrors at once can leave, or a request whose answer was lost."""
     r = Registry(f"sqlite:///{tmp_path}/registry.db")
     crown(r, new(r))
-    mirror(r, store)
+    sync_to_mlflow(r, store)
     c, before = mlflow.MlflowClient(store, store), told(store)
     one = c.get_model_version_by_alias(r.model, "champion")
     run = c.get_run(one.run_id)
     c.create_run(run.info.experiment_id, 0, run.data.tags)
     c.create_model_version(r.model, one.source, tags=one.tags)
     c.set_registered_model_alias(r.model, "champion", "2")
-    mirror(r, store, afresh=True)
+    sync_to_mlflow(r, store, afresh=True)
     after = told(store)
     assert (after["runs"], len(after["versions"]), after["aliases"]) == (1, 1, dict(champion=1))
     assert (
@@ -423,12 +423,12 @@ def test_a_parameter_that_was_said_otherwise_stays(store, tmp_path, monkeypatch)
     """MLflow refuses to change one, and a later release may write it differently."""
     r = Registry(f"sqlite:///{tmp_path}/registry.db")
     new(r)
-    mirror(r, store)
+    sync_to_mlflow(r, store)
     monkeypatch.setattr(
         "crypto_anomaly.lifecycle.mlflow_sync.run_params",
         lambda facts: dict(contamination="5 %", more="1"),
     )
-    mirror(r, store, afresh=True)
+    sync_to_mlflow(r, store, afresh=True)
     params = told(store)["versions"][0]["run"]["params"]
     assert (params["contamination"], params["more"]) == ("0.05", "1")
 
@@ -437,20 +437,20 @@ def test_two_registries_are_never_mixed(store, tmp_path):
     ours, other = (Registry(f"sqlite:///{tmp_path}/{n}.db") for n in ("ours", "other"))
     for r in (ours, other):
         new(r)
-    mirror(ours, store, afresh=True)
+    sync_to_mlflow(ours, store, afresh=True)
     before = told(store)
     for afresh in (False, True):
-        with pytest.raises(MirrorError, match="not of this registry"):
-            mirror(other, store, afresh=afresh)
+        with pytest.raises(MlflowSyncError, match="not of this registry"):
+            sync_to_mlflow(other, store, afresh=afresh)
     assert told(store) == before and other.cursor(consumer(other, store)) == 0
 
 
 def test_an_mlflow_that_has_forgotten_is_told_again(store, empty, tmp_path):
     r = Registry(f"sqlite:///{tmp_path}/registry.db")
     crown(r, new(r))
-    mirror(r, store)
+    sync_to_mlflow(r, store)
     mlflow.MlflowClient(store, store).delete_registered_model(r.model)
     new(r)
-    assert mirror(r, store)["versions"] == [1, 2]
+    assert sync_to_mlflow(r, store)["versions"] == [1, 2]
     end = told(store)
     assert end["aliases"] == dict(champion=1) and end["runs"] == 2  # the run was still there

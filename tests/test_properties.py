@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
 import bench  # noqa: E402
 import plain  # noqa: E402
 
-from crypto_anomaly.data.client import DataError, error_of, parse_markets  # noqa: E402
+from crypto_anomaly.data.client import DataError, error_message, parse_markets  # noqa: E402
 from crypto_anomaly.features.features import (
     LOOKBACK_HOURS,
     FeatureConfig,
@@ -215,7 +215,7 @@ json_values = st.recursive(
 
 @given(st.integers(200, 599), st.text(max_size=60) | json_values.map(json.dumps))
 def test_any_answer_is_an_answer_or_an_error(status, body):
-    e = error_of(status, body)
+    e = error_message(status, body)
     assert e is None or (isinstance(e[0], int) and isinstance(e[1], str))
 
 

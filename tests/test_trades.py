@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crypto_anomaly.core.workspace import Settings, claim, open_workspace
-from crypto_anomaly.simulate.trades import Tape, serve_trades, trades
+from crypto_anomaly.simulate.trades import TradeSimulator, serve_trades, trades
 from crypto_anomaly.trades.feed import Latest, Stream, replay
 from crypto_anomaly.trades.store import (
     Trade,
@@ -60,7 +60,7 @@ def run_stream(ws, url, seconds, while_it_runs=lambda: None):
 
 
 def test_an_outage_of_an_hour_is_filled(tmp_path):
-    with serve_trades(Tape()) as (url, rest, server):
+    with serve_trades(TradeSimulator()) as (url, rest, server):
         ws = workspace(tmp_path, coinbase_ws_url=url, coinbase_rest_url=rest)
         server.clock.set(AT)
         run_stream(ws, url, 3)
@@ -95,7 +95,7 @@ def test_a_storm_of_faults_loses_nothing(tmp_path):
         "rest_503",
         "rest_truncated",
     ]
-    with serve_trades(Tape(("SOL-USD", "DOGE-USD"))) as (url, rest, server):
+    with serve_trades(TradeSimulator(("SOL-USD", "DOGE-USD"))) as (url, rest, server):
         ws = workspace(
             tmp_path, coinbase_ws_url=url, coinbase_rest_url=rest, products="SOL-USD,DOGE-USD"
         )
@@ -124,7 +124,7 @@ def test_a_storm_of_faults_loses_nothing(tmp_path):
 
 
 def test_kill_and_restart(tmp_path):
-    with serve_trades(Tape(("SOL-USD",))) as (url, rest, server):
+    with serve_trades(TradeSimulator(("SOL-USD",))) as (url, rest, server):
         server.clock.set(AT, rate=10)
         cli = Cli(
             tmp_path / "home",
@@ -145,7 +145,7 @@ def test_kill_and_restart(tmp_path):
 
 
 def test_a_store_keeps_each_trade_once(tmp_path, db_url):
-    all_of = to_trades(taken(trades(Tape(), "BTC-USD", AT, AT + pd.Timedelta("4min"))))
+    all_of = to_trades(taken(trades(TradeSimulator(), "BTC-USD", AT, AT + pd.Timedelta("4min"))))
     store = TradeStore(db_url.replace("registry.db", "trades.db"))
     odd = all_of[5]._replace(trade_id=all_of[5].trade_id + 10**9, maker_order_id="a\tb\\c\nd")
     for batch in (all_of[:1000], all_of[500:1200], all_of, [odd], [odd]):
@@ -175,7 +175,7 @@ def test_latest_features_through_redis(tmp_path):
         ws = workspace(tmp_path, redis_url=f"redis://127.0.0.1:{port}/0")
         replay(
             ws,
-            taken(trades(Tape(), "BTC-USD", AT, AT + pd.Timedelta("1min")), "replay"),
+            taken(trades(TradeSimulator(), "BTC-USD", AT, AT + pd.Timedelta("1min")), "replay"),
             pace="max",
             once=True,
         )
@@ -314,7 +314,9 @@ def test_the_detectors_life_and_the_live_page(tmp_path):
     now = pd.Timestamp.now("UTC")
     replay(
         ws,
-        taken(trades(Tape(("SOL-USD",)), "SOL-USD", now - pd.Timedelta("8h"), now), "replay"),
+        taken(
+            trades(TradeSimulator(("SOL-USD",)), "SOL-USD", now - pd.Timedelta("8h"), now), "replay"
+        ),
         pace="max",
         once=True,
     )

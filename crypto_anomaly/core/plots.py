@@ -32,7 +32,7 @@ __all__ = [
     "outcome_map",
     "flag_rate_history",
     "metrics_history",
-    "foresight_history",
+    "rank_ic_history",
     "gates_table",
     "figure_html",
     "plotly_script",
@@ -678,7 +678,7 @@ def metrics_history(
 
 
 # %% ../../nbs/00_core/50_plots.ipynb #7655fbbb
-def foresight_history(
+def rank_ic_history(
     by_day: pd.DataFrame,  # index day; one column per model: Spearman's ρ of its scores with the moves of the day after
     *,
     title: str = "Whose scores foretell the moves of the next day?",

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any, Literal
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict, TomlConfigSettingsSource
+from .errors import CryptoAnomalyError
 
 # %% auto #0
 __all__ = [
-    "CryptoAnomalyError",
     "WorkspaceError",
     "Settings",
     "load_settings",
@@ -36,10 +36,6 @@ __all__ = [
 
 
 # %% ../../nbs/00_core/10_workspace.ipynb #70306d9b
-class CryptoAnomalyError(Exception):
-    "An error whose message is meant for the user: the offending value and what to do."
-
-
 class WorkspaceError(CryptoAnomalyError):
     "A setting or a workspace that cannot be used; the message says what to change."
 

@@ -4,7 +4,7 @@
 
 # %% ../../nbs/30_data/10_client.ipynb #8d967f83
 from __future__ import annotations
-import hashlib, io, json, logging, os, random, re, secrets, threading, time, zlib
+import hashlib, io, json, logging, os, re, secrets, threading, time, zlib
 from collections import deque
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 from urllib.parse import quote
 import fsspec, numpy as np, pandas as pd, pyarrow as pa, pyarrow.dataset as ds, pyarrow.parquet as pq, requests
+from ..core.errors import CryptoAnomalyError
 from crypto_anomaly.core.workspace import (
-    CryptoAnomalyError,
     Settings,
     Workspace,
     WorkspaceError,
@@ -25,6 +25,7 @@ from crypto_anomaly.core.workspace import (
     open_workspace,
     utcnow,
 )
+from ..core.http import Retry, call_with_retries, retry_after
 from ..simulate.market import Market, markets, serve_market
 
 # %% auto #0
@@ -40,13 +41,13 @@ __all__ = [
     "USER_AGENT",
     "DATASETS",
     "DataError",
-    "Unreachable",
-    "NotFound",
+    "SourceUnavailableError",
+    "CoinNotFoundError",
     "schema",
     "market_table",
     "parse_markets",
     "simulated_table",
-    "error_of",
+    "error_message",
     "RateLimit",
     "CoinGecko",
     "Credits",
@@ -58,6 +59,7 @@ __all__ = [
     "fetch_prices",
     "newest_rows",
     "get_top_movers",
+    "filesystem",
     "write_file",
     "to_parquet",
     "write_part",
@@ -86,8 +88,8 @@ __all__ = [
     "Quality",
     "lake_quality",
     "data_quality",
-    "expired",
-    "remove",
+    "retention_candidates",
+    "delete_parts",
 ]
 
 # %% ../../nbs/30_data/10_client.ipynb #677046d1
@@ -99,12 +101,16 @@ class DataError(CryptoAnomalyError):
     "Market data that could not be had, read or trusted; the message says what to do."
 
 
-class Unreachable(DataError):
+class SourceUnavailableError(DataError):
     "A source that does not answer now, and may later."
 
+    transient = True
 
-class NotFound(DataError):
+
+class CoinNotFoundError(DataError):
     "CoinGecko does not know what was asked for."
+
+    status = 404
 
 
 # %% ../../nbs/30_data/10_client.ipynb #85509c28
@@ -263,7 +269,7 @@ _SETTING = {
 
 
 # %% ../../nbs/30_data/10_client.ipynb #6772719f
-def error_of(
+def error_message(
     status: int,  # HTTP status
     body: str,  # text of the answer
 ) -> tuple[int, str] | None:  # (error code, message), or None when the body is fine JSON
@@ -313,18 +319,6 @@ _limit = lru_cache(lambda url, key, per_minute: RateLimit(per_minute))  # one fo
 
 
 # %% ../../nbs/30_data/10_client.ipynb #64db5c2c
-def _retry_after(
-    header: str | None,
-) -> float:  # seconds, at most 120; 0 when it says nothing usable
-    "The wait that a `Retry-After` header asks for, in either of its two forms."
-    if not header:
-        return 0.0
-    if header.strip().replace(".", "", 1).isdigit():
-        return min(float(header), 120.0)
-    at = pd.to_datetime(header, utc=True, errors="coerce")
-    return 0.0 if pd.isna(at) else min(max((at - utcnow()).total_seconds(), 0.0), 120.0)
-
-
 @dataclass
 class CoinGecko:
     "A client of CoinGecko's REST API."
@@ -355,40 +349,49 @@ class CoinGecko:
         )
         self.per_minute = 6000 if self.source == "simulated" else per_minute
 
-    def _once(self, path: str, params: dict, timeout: tuple[float, float]):
-        "One request: (parsed answer, None, None) or (None, what went wrong, seconds to wait if the server named them, else negative seconds to begin with)."
+    def _attempt(self, path: str, params: dict, timeout: tuple[float, float]) -> Any:
+        "One request: the parsed answer, or a `Retry` for what may pass."
         _limit(self.url, self.key, self.per_minute).take(self.sleep)
         self.calls += 1
         try:
             r = self._session.get(f"{self.url}{path}", params=params, timeout=timeout)
         except requests.RequestException as e:
-            return None, f"{type(e).__name__}", -2
+            return Retry(type(e).__name__)
         if r.status_code == 200:
             self.meter()
-        if (err := error_of(r.status_code, r.text)) is None:
-            return r.json(), None, None
+        err = error_message(r.status_code, r.text)
+        if err is None:
+            return r.json()
         code, message = err
         if r.status_code == 404:
-            raise NotFound(f"CoinGecko knows no {path} ({message}).")
+            raise CoinNotFoundError(f"CoinGecko knows no {path} ({message}).")
         if code in _SETTING or r.status_code in (400, 401, 403, 422):
+            remedy = _SETTING.get(code, "check the request")
             raise DataError(
-                f"CoinGecko refused {path} ({r.status_code}, code {code}): {message} – {_SETTING.get(code, 'check the request')}."
+                f"CoinGecko refused {path} ({r.status_code}, code {code}): {message} – {remedy}."
             )
-        wait = _retry_after(r.headers.get("Retry-After")) or (-30 if r.status_code == 429 else -2)
-        return None, f"{r.status_code}, {message}", wait
+        wait = retry_after(r.headers.get("Retry-After")) or None
+        first_wait = 30.0 if r.status_code == 429 else 2.0
+        return Retry(f"{r.status_code}, {message}", wait, first_wait)
 
     def get(self, path: str, timeout: tuple[float, float] | None = None, **params):
         "GET `path`, with bounded retries for what may pass; `DataError` otherwise."
-        for n in range(self.tries):
-            answer, problem, wait = self._once(path, params, timeout or self.timeout)
-            if problem is None:
-                return answer
-            log.warning("CoinGecko %s: %s (try %d of %d)", path, problem, n + 1, self.tries)
-            if n + 1 < self.tries:
-                self.sleep((wait if wait > 0 else -wait * 2**n) * random.uniform(1, 1.2))
-        raise Unreachable(
-            f"CoinGecko {path} failed {self.tries} times, last with {problem}; nothing was stored. Try again later, or set CRYPTO_ANOMALY_SOURCE=simulated."
+
+        def warn(retry: Retry, n: int) -> None:
+            log.warning("CoinGecko %s: %s (try %d of %d)", path, retry.problem, n, self.tries)
+
+        answer = call_with_retries(
+            lambda: self._attempt(path, params, timeout or self.timeout),
+            tries=self.tries,
+            sleep=self.sleep,
+            on_retry=warn,
         )
+        if isinstance(answer, Retry):
+            raise SourceUnavailableError(
+                f"CoinGecko {path} failed {self.tries} times, last with {answer.problem}; nothing "
+                "was stored. Try again later, or set CRYPTO_ANOMALY_SOURCE=simulated."
+            )
+        return answer
 
     def markets(self, num_coins: int = 100, sparkline: bool = True) -> list[dict]:
         "The biggest `num_coins` coins, page by page; short of coins is an error."
@@ -585,7 +588,7 @@ def fetch_prices(
                         c.chart(id_, days), dict(id=id_, symbol=id_, name=id_), source=c.source
                     )[["coin_id", "ts", "current_price"]]
                 )
-            except NotFound as e:
+            except CoinNotFoundError as e:
                 log.warning("%s It has no outcome.", e)
     return pd.concat(out[1:] or out, ignore_index=True)
 
@@ -617,7 +620,7 @@ def get_top_movers(
 
 
 # %% ../../nbs/30_data/10_client.ipynb #6651b2ba
-def _fs(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
+def filesystem(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
     "File system and root path of `url`; listings are never cached, other processes write too."
     try:
         return fsspec.core.url_to_fs(url, use_listings_cache=False)
@@ -672,7 +675,7 @@ def write_part(
     "Append `frame` to the lake as one file."
     tag = tag or "x" if replace else f"{tag or 'x'}-{secrets.token_hex(3)}"
     first, last = frame.ts.min(), frame.ts.max()
-    fs, root = _fs(ws.lake_url)
+    fs, root = filesystem(ws.lake_url)
     path = f"{root}/{kind}/dt={first:%Y-%m-%d}/{first.strftime(_STAMP)}_{last.strftime(_STAMP)}_{tag}.parquet"
     write_file(fs, path, to_parquet(frame, schema))
     return path
@@ -692,7 +695,7 @@ def list_parts(
     end: pd.Timestamp | None = None,  # None = to the newest
 ) -> pd.DataFrame:  # path, first, last, tag; oldest first
     "The files of the lake that may hold rows within [start, end]; foreign files are named in the log."
-    fs, root = _fs(ws.reads.lake_url)
+    fs, root = filesystem(ws.reads.lake_url)
     files = (
         [f for f in fs.find(f"{root}/{kind}") if not f.rsplit("/", 1)[1].startswith(".")]
         if fs.exists(f"{root}/{kind}")
@@ -782,7 +785,7 @@ def _read(
     columns: list[str] | None,
 ) -> tuple[pd.DataFrame, bool]:
     "Rows within [start, end] in the order of the files, and whether the files overlap in time."
-    fs = _fs(ws.reads.lake_url)[0]
+    fs = filesystem(ws.reads.lake_url)[0]
     parts, f = _listed(
         ws,
         kind,
@@ -824,7 +827,7 @@ def count_rows(
     end: pd.Timestamp | None = None,
 ) -> pd.DataFrame:  # see `list_parts`, plus rows
     "The files that touch [start, end] with their rows, from their footers."
-    fs = _fs(ws.reads.lake_url)[0]
+    fs = filesystem(ws.reads.lake_url)[0]
     parts, rows = _listed(
         ws, kind, start, end, lambda paths: [_footer(fs, p).num_rows for p in paths]
     )
@@ -913,7 +916,7 @@ def compact(
     before: pd.Timestamp,  # only days that ended by then
 ) -> int:  # files that were replaced
     "Make one file of each finished day of snapshots."
-    fs, gone = _fs(ws.lake_url)[0], 0
+    fs, gone = filesystem(ws.lake_url)[0], 0
     if ws.settings.read_from:
         return 0  # that lake is somebody else's
     parts = list_parts(ws, end=before)
@@ -1020,7 +1023,7 @@ def _chart(
     ws: Workspace, c: CoinGecko, row: dict, days: int, now: pd.Timestamp, run_id: str
 ) -> pd.DataFrame:
     "The chart of one coin: the kept one when it is younger than a day, else asked for and kept; empty when there is none."
-    fs, root = _fs(ws.lake_url)
+    fs, root = filesystem(ws.lake_url)
     path = f"{root}/charts/{days}d/{quote(row['id'], safe='')}.parquet"
     if fs.exists(path) and (
         kept := pd.read_parquet(io.BytesIO(fs.cat_file(path)))
@@ -1028,7 +1031,7 @@ def _chart(
         return kept
     try:
         f = chart_history(c.chart(row["id"], days, now), row, source=c.source, run_id=run_id)
-    except NotFound as e:
+    except CoinNotFoundError as e:
         log.warning("%s It is left out.", e)
         return SCHEMA.empty_table().to_pandas()
     write_file(fs, path, to_parquet(f, SCHEMA))
@@ -1095,7 +1098,7 @@ def backfill(
     )
     for _, day in f.groupby(f.ts.dt.date):
         write_part(ws, "snapshots", day, tag=run_id or "backfill", schema=SCHEMA)
-    fs, root = _fs(ws.lake_url)
+    fs, root = filesystem(ws.lake_url)
     if deep:
         _remove(fs, [f"{root}/charts/{days}d"])
     return f
@@ -1229,7 +1232,7 @@ def import_file(
 # %% ../../nbs/30_data/10_client.ipynb #10ba265c
 def dataset_versions(ws: Workspace, name: str) -> list[dict]:  # metadata, oldest first
     "All finished versions of the dataset `name`."
-    fs, root = _fs(ws.reads.datasets_url)
+    fs, root = filesystem(ws.reads.datasets_url)
     folders = fs.ls(f"{root}/{name}", detail=False) if fs.exists(f"{root}/{name}") else []
     metas = [m for f in folders if fs.exists(m := f"{f.rstrip('/')}/_metadata.json")]
     return sorted(
@@ -1254,7 +1257,7 @@ def find_dataset(ws: Workspace, name: str, version: str | int = "latest") -> dic
 # %% ../../nbs/30_data/10_client.ipynb #20276ce7
 def new_dataset(ws: Workspace, *names: str) -> int:  # the version number, unused in all of `names`
     "Claim the next version; two builds at once get two numbers."
-    fs, root = _fs(ws.datasets_url)
+    fs, root = filesystem(ws.datasets_url)
     folders = [
         f for n in names if fs.exists(f"{root}/{n}") for f in fs.ls(f"{root}/{n}", detail=False)
     ]
@@ -1278,7 +1281,7 @@ def write_dataset_part(
     part_rows: int = 100_000,
 ) -> list[dict]:  # path, rows, bytes, sha256 of each part
     "Write rows of a version as parts; `finish_dataset` makes them a dataset."
-    fs, root = _fs(ws.datasets_url)
+    fs, root = filesystem(ws.datasets_url)
     parts = []
     for i in range(0, len(frame), part_rows):
         path, data = (
@@ -1310,7 +1313,7 @@ def finish_dataset(
     **meta,  # goes into the metadata
 ) -> dict:  # the metadata
     "Make the parts a dataset by writing its metadata; refuses to overwrite."
-    fs, root = _fs(ws.datasets_url)
+    fs, root = filesystem(ws.datasets_url)
     meta = (
         dict(
             name=name,
@@ -1359,7 +1362,7 @@ def read_dataset(
 ) -> tuple[pd.DataFrame, dict]:  # rows and metadata
     "One version of a dataset; a part that is gone or changed is an error."
     meta = find_dataset(ws, name, version)
-    fs, root = _fs(ws.reads.datasets_url)
+    fs, root = filesystem(ws.reads.datasets_url)
     if "parts" not in meta:
         raise DataError(
             f"{name} v{meta['version']} was written by an older version of this project; build a new one: crypto-anomaly run build_dataset."
@@ -1555,7 +1558,7 @@ def data_quality(
 
 
 # %% ../../nbs/30_data/10_client.ipynb #48d6c3fa
-def expired(
+def retention_candidates(
     ws: Workspace,
     *,
     now: pd.Timestamp,
@@ -1570,7 +1573,7 @@ def expired(
         )
     if datasets is not None and datasets < 1:
         raise DataError(f"keeping {datasets} dataset versions is too few; keep at least 1.")
-    fs, root = _fs(ws.datasets_url)
+    fs, root = filesystem(ws.datasets_url)
     own = replace(
         ws, settings=ws.settings.model_copy(update=dict(read_from=None))
     )  # never somebody else's
@@ -1603,6 +1606,6 @@ def _abandoned(fs: fsspec.AbstractFileSystem, root: str, now: pd.Timestamp) -> l
     return [f for f in folders if not fs.exists(f"{f}/_metadata.json")]
 
 
-def remove(ws: Workspace, paths: list[str]) -> None:
+def delete_parts(ws: Workspace, paths: list[str]) -> None:
     "Delete what `expired` named."
-    _remove(_fs(ws.lake_url)[0], paths)
+    _remove(filesystem(ws.lake_url)[0], paths)

@@ -7,13 +7,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 import numpy as np, pandas as pd
-from ..core.workspace import CryptoAnomalyError, Workspace, run_tasks
+from ..core.errors import CryptoAnomalyError
+from ..core.workspace import Workspace, run_tasks
 from ..core.plots import figure_html, flag_rate_history, outcome_map, plotly_script
 from ..data.client import newest_moment, read_snapshots
 from ..features.features import INPUT, FeatureConfig, featurize
 from ..model.artifact import train
 from .outcomes import outcome_metrics, outcomes
-from ..model.scan import Served, load_served, predictions, scan
+from ..model.scan import LoadedModel, load_model, predictions, scan
 
 # %% auto #0
 __all__ = ["BacktestError", "replay", "lookahead", "backtest_report", "write_report"]
@@ -40,7 +41,7 @@ def _features(
 
 def _replayed(
     ws: Workspace,
-    served: Served | None,
+    served: LoadedModel | None,
     config: dict | str | None,
     train_days: float,
     start: pd.Timestamp,
@@ -52,7 +53,7 @@ def _replayed(
     if f.empty:
         return pd.DataFrame()
     if served is None:
-        served = Served(
+        served = LoadedModel(
             dict(version=0, status="candidate"),
             train(_features(ws, start - pd.Timedelta(days=train_days), start, features), config),
         )
@@ -75,7 +76,7 @@ def replay(
     progress: Callable = lambda it, **kw: it,  # e.g. tqdm
 ) -> pd.DataFrame:  # see `scan.PREDICTION`
     "Score every stored moment as a scan of it would have."
-    served = None if walk_forward else load_served(ws, ref)
+    served = None if walk_forward else load_model(ws, ref)
     if (last := newest_moment(ws, end=end)) is None:
         raise BacktestError(
             f"workspace {ws.reads.name!r} holds no snapshots; run 'crypto-anomaly run ingest' or 'crypto-anomaly import FILE'."

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 import numpy as np, pandas as pd
-from ..core.workspace import CryptoAnomalyError
+from ..core.errors import CryptoAnomalyError
 from ..data.client import parse_import
 from ..features.features import featurize
 from .inject import KINDS, inject

@@ -6,7 +6,7 @@
 from __future__ import annotations
 from dataclasses import asdict, dataclass
 import numpy as np, pandas as pd
-from ..core.workspace import CryptoAnomalyError
+from ..core.errors import CryptoAnomalyError
 from ..features.features import FeatureConfig, featurize
 from .inject import InjectError, inject
 from ..model.artifact import Model
@@ -24,14 +24,14 @@ __all__ = [
     "passes",
     "drift",
     "persistence",
-    "plant",
+    "inject_market",
     "largest_z",
     "detection",
-    "planted_metrics",
-    "planted_gates",
+    "injected_metrics",
+    "injected_gates",
     "evaluate",
     "compare",
-    "compare_planted",
+    "compare_injected",
     "verdict",
     "comparison_table",
     "gate_summary",
@@ -240,7 +240,7 @@ def persistence(
 
 
 # %% ../../nbs/60_eval/30_gates.ipynb #3481fcc0
-def plant(
+def inject_market(
     table: pd.DataFrame,  # raw snapshots of the holdout and of the look-back before it
     start: pd.Timestamp,  # begin of the holdout
     config: FeatureConfig = FeatureConfig(),  # as the model's features are computed
@@ -292,7 +292,7 @@ def detection(
 
 
 # %% ../../nbs/60_eval/30_gates.ipynb #91c5c587
-def planted_metrics(
+def injected_metrics(
     model: Model,
     holdout: pd.DataFrame,
     planted: list[tuple],  # of `plant`
@@ -339,7 +339,7 @@ def planted_metrics(
     )  # detection: recall at .1 % and .5 % of clean cells, and average precision, each with its interval
 
 
-def planted_gates(m: dict, c: GateConfig = GateConfig()) -> list[dict]:
+def injected_gates(m: dict, c: GateConfig = GateConfig()) -> list[dict]:
     "The two gates of planted events; both hard."
     return [
         _gate(
@@ -391,9 +391,9 @@ def evaluate(
             psi_max=float(moved.psi.max()),
             most_drifted=str(moved.index[0]),
         )
-        | planted_metrics(model, holdout, list(planted), baseline)
+        | injected_metrics(model, holdout, list(planted), baseline)
     )
-    gates = sanity_gates(metrics, config) + planted_gates(metrics, config)
+    gates = sanity_gates(metrics, config) + injected_gates(metrics, config)
     counts = dict(
         gates_passed=sum(g["passed"] is True for g in gates),
         gates_failed=sum(g["passed"] is False for g in gates),
@@ -420,7 +420,7 @@ def compare(
 
 
 # %% ../../nbs/60_eval/30_gates.ipynb #9076ee57
-def compare_planted(
+def compare_injected(
     a: Model,
     b: Model,
     holdout: pd.DataFrame,

@@ -6,7 +6,7 @@
 from __future__ import annotations
 from dataclasses import dataclass
 import numpy as np, pandas as pd
-from ..core.workspace import CryptoAnomalyError
+from ..core.errors import CryptoAnomalyError
 from ..features.windows import Rows, baseline
 from ..features.signals import MASKED, PEGGED
 

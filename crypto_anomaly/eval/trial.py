@@ -11,10 +11,10 @@ from .gates import compare
 from .outcomes import outcomes
 from ..registry.schema import RegistryError
 from ..registry.versions import open_registry
-from ..model.scan import load_served, moment_features, of_features, read_predictions
+from ..model.scan import load_model, moment_features, scan_features, read_predictions
 
 # %% auto #0
-__all__ = ["DAYS", "MARGIN", "paired", "foresight", "trial", "exclusive"]
+__all__ = ["DAYS", "MARGIN", "paired", "rank_ic", "trial", "exclusive"]
 
 
 # %% ../../nbs/60_eval/60_trial.ipynb #0a4154d8
@@ -57,7 +57,7 @@ DAYS = 5  # fewer days than this decide nothing
 MARGIN = 0.05  # loss of ρ that would not matter
 
 
-def foresight(
+def rank_ic(
     rows: pd.DataFrame,  # of `paired`, plus change_pct: what came within 24 h, percent; NaN = not known
 ) -> dict:  # verdict, gain {value, low, high} of ρ, rho (of the first), rho_b, days, moments, by_day (score, score_b)
     "Whose scores rank the coins that are about to move higher, with an interval by days."
@@ -143,7 +143,7 @@ def trial(
         )
     prices = read_snapshots(ws, start=rows.ts.min(), columns=["current_price"])
     rows = outcomes(rows, prices).drop(columns=["crash", "price_after", "price_after_ts"])
-    said = compare(rows, rows.assign(score=rows.score_b, is_anomaly=rows.is_anomaly_b)) | foresight(
+    said = compare(rows, rows.assign(score=rows.score_b, is_anomaly=rows.is_anomaly_b)) | rank_ic(
         rows
     )
     return (
@@ -179,8 +179,8 @@ def exclusive(
 ):  # symbol, name, only (the version that flags it), score, other_score, reason; strangest first
     "Coins of the newest moment that one of two versions flags and the other does not, and why."
     r = open_registry(ws, model)
-    served = [load_served(ws, ref, registry=r) for ref in (a, b)]
-    scans = [of_features(s, moment_features(ws, at, s.config)) for s in served]
+    served = [load_model(ws, ref, registry=r) for ref in (a, b)]
+    scans = [scan_features(s, moment_features(ws, at, s.config)) for s in served]
 
     def only(x, y):
         f = x.anomalies.merge(

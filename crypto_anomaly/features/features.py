@@ -21,7 +21,7 @@ from crypto_anomaly.data.client import (
     read_snapshots,
     write_dataset_part,
 )
-from .signals import FAMILIES, MASKED, REACH, SURPRISES, History, surprises
+from .signals import FAMILIES, MASKED, REACH, SURPRISALS, History, surprisals
 
 # %% auto #0
 __all__ = [
@@ -192,7 +192,7 @@ def get_feature_columns(
         "has_gap_in_history",
         *(f"{f}_missing" for f in MASKED),
         "missing_fields",
-        *SURPRISES,
+        *SURPRISALS,
     ]
 
 
@@ -323,7 +323,7 @@ def featurize(
         ((f, v[r.rows]) for f, v in x.items()),
         _history(r, x, config),
         _normalised(r, x, config),
-        surprises(r, least_coins=config.least_coins).items(),
+        surprisals(r, least_coins=config.least_coins).items(),
     ):
         out[names.index(name)] = values
     meta = table.reindex(columns=META).take(r.order[r.rows]).reset_index(drop=True)

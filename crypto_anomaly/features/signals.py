@@ -20,17 +20,17 @@ __all__ = [
     "PEGGED",
     "MASKED",
     "MOST",
-    "SURPRISES",
-    "Family",
+    "SURPRISALS",
+    "Signal",
     "History",
     "statistics",
-    "surprises",
+    "surprisals",
 ]
 
 
 # %% ../../nbs/40_features/20_signals.ipynb #f519cf69
 @dataclass(frozen=True)
-class Family:
+class Signal:
     "One kind of strangeness and the tail that all coins have in common."
 
     meaning: str
@@ -41,13 +41,13 @@ class Family:
 
 
 FAMILIES = dict(
-    price=Family("sudden move against the market", 2.9, 0.35),
-    drift=Family("slow move against the market", 2.7, 0.30),
-    peg=Family("away from its peg", 4.2, 0.70),
-    volume=Family("volume without a reason", 0.7, 0.70),
-    relation=Family("market cap against price", 0.65, 0.57),
-    stale=Family("frozen values", 1.7, 2.7, log=False),
-    missing=Family("missing values", 3.2, 3.0, 0.001, log=False),
+    price=Signal("sudden move against the market", 2.9, 0.35),
+    drift=Signal("slow move against the market", 2.7, 0.30),
+    peg=Signal("away from its peg", 4.2, 0.70),
+    volume=Signal("volume without a reason", 0.7, 0.70),
+    relation=Signal("market cap against price", 0.65, 0.57),
+    stale=Signal("frozen values", 1.7, 2.7, log=False),
+    missing=Signal("missing values", 3.2, 3.0, 0.001, log=False),
 )
 
 # %% ../../nbs/40_features/20_signals.ipynb #20480aed
@@ -268,7 +268,7 @@ _PRIOR, MOST = (
 )  # exceedances of the common tail that every coin starts with; greatest surprise
 
 
-def _surprise(h: History, s: np.ndarray, f: Family) -> np.ndarray:
+def _surprise(h: History, s: np.ndarray, f: Signal) -> np.ndarray:
     "How surprising each statistic is for its coin, in nats; 0 = ordinary."
     over = np.where(np.isnan(s), np.nan, s >= f.start)
     excess = (np.log(np.maximum(s, 1e-9) / f.start) if f.log else s - f.start) / f.excess
@@ -312,10 +312,10 @@ def _charged_once(T, t, start, rows):
 
 
 # %% ../../nbs/40_features/20_signals.ipynb #3b58ddec
-SURPRISES = [f"{f}_surprise" for f in FAMILIES]  # names of the features
+SURPRISALS = [f"{f}_surprise" for f in FAMILIES]  # names of the features
 
 
-def surprises(
+def surprisals(
     h: History,
     *,
     least_coins: int = 10,  # coins a market median needs; with fewer, a coin is measured against itself

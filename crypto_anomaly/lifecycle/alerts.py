@@ -9,7 +9,8 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import NamedTuple
 import requests, sqlalchemy as sa
-from ..core.workspace import CryptoAnomalyError, Settings, iso, jsonable
+from ..core.errors import CryptoAnomalyError
+from ..core.workspace import Settings, iso, jsonable
 from ..registry.schema import alert_t, event_t
 from ..registry.versions import Registry
 
@@ -20,13 +21,14 @@ __all__ = [
     "CLOSE",
     "QUIET",
     "COOL_DOWN",
-    "TOGETHER",
+    "GROUP_SIZE",
     "FEEDBACK",
     "TOLD",
     "AlertError",
-    "Sign",
-    "tier",
-    "grouped",
+    "AlertNotFoundError",
+    "AlertSignal",
+    "severity_tier",
+    "group_correlated",
     "observe",
     "alerts",
     "feedback",
@@ -48,15 +50,23 @@ CLOSE, QUIET = (
 COOL_DOWN = dict(
     market=timedelta(hours=6), trades=timedelta(minutes=30)
 )  # after it closed, the same opens another one only at a higher tier; a second pump is not the first
-TOGETHER = 5  # coins at once that are one alert about the market
+GROUP_SIZE = 5  # coins at once that are one alert about the market
 FEEDBACK = ("useful", "known", "false")
 
 
 class AlertError(CryptoAnomalyError):
     "An alert that does not exist, or feedback that means nothing; the message says what there is."
 
+    status = 422
 
-class Sign(NamedTuple):
+
+class AlertNotFoundError(AlertError):
+    "An alert that does not exist."
+
+    status = 404
+
+
+class AlertSignal(NamedTuple):
     "What somebody saw: the stuff of alerts."
 
     key: str  # what the alert is about, e.g. coin:bitcoin
@@ -66,19 +76,19 @@ class Sign(NamedTuple):
     facts: dict = {}  # price, score, model_version, link …
 
 
-def tier(rarity: float) -> int:
+def severity_tier(rarity: float) -> int:
     return sum(rarity >= t for t in TIERS)
 
 
-def grouped(signs: list[Sign], together: int = TOGETHER) -> list[Sign]:
+def group_correlated(signs: list[AlertSignal], together: int = GROUP_SIZE) -> list[AlertSignal]:
     "Many coins at once are one sign about the market."
-    loud = [s for s in signs if tier(s.rarity) and s.key.startswith("coin:")]
+    loud = [s for s in signs if severity_tier(s.rarity) and s.key.startswith("coin:")]
     if len(loud) < together:
         return signs
     top = sorted(loud, key=lambda s: -s.rarity)
     names = ", ".join(s.facts.get("symbol", s.key[5:]) for s in top[:8])
     return [s for s in signs if s not in loud] + [
-        Sign(
+        AlertSignal(
             "market",
             top[0].rarity,
             f"{len(loud)} coins at once: {names}{' …' if len(top) > 8 else ''}. First of them: {top[0].reason}",
@@ -97,7 +107,7 @@ _open = lambda c, kind: {
 
 def observe(
     r: Registry,
-    signs: list[Sign],
+    signs: list[AlertSignal],
     *,
     kind: str = "market",
     now: datetime | None = None,
@@ -105,16 +115,16 @@ def observe(
 ) -> list[dict]:  # the changes: event kind, alert
     "One look: open, escalate and close alerts; each change is an event."
     now, signs, changes = (
-        now or r._clock(),
-        {s.key: s for s in grouped([s for s in signs if s.kind == kind])},
+        now or r.clock(),
+        {s.key: s for s in group_correlated([s for s in signs if s.kind == kind])},
         [],
     )
-    with r._write() as c:
+    with r.transaction() as c:
         there = _open(c, kind)
         for s in signs.values():
             if s.key in there:
                 changes += _seen(r, c, there[s.key], s, now, budget)
-            elif tier(s.rarity) and _may_open(c, s, now):
+            elif severity_tier(s.rarity) and _may_open(c, s, now):
                 changes.append(_opened(r, c, s, now, budget))
         among = {
             f"coin:{x}"
@@ -130,7 +140,7 @@ def observe(
     return changes
 
 
-def _may_open(c, s: Sign, now: datetime) -> bool:
+def _may_open(c, s: AlertSignal, now: datetime) -> bool:
     "Not within the cool-down of the last one, unless it is rarer, and not while it is snoozed."
     last = c.execute(
         sa.select(alert_t).where(alert_t.c.key == s.key).order_by(alert_t.c.id.desc()).limit(1)
@@ -139,7 +149,7 @@ def _may_open(c, s: Sign, now: datetime) -> bool:
         return True
     if last.snoozed_until and last.snoozed_until > iso(now):
         return False
-    return last.closed_at < iso(now - COOL_DOWN[s.kind]) or tier(s.rarity) > last.tier
+    return last.closed_at < iso(now - COOL_DOWN[s.kind]) or severity_tier(s.rarity) > last.tier
 
 
 def _tell(r: Registry, c, kind: str, alert: dict, now: datetime, budget: int) -> dict:
@@ -157,7 +167,7 @@ def _tell(r: Registry, c, kind: str, alert: dict, now: datetime, budget: int) ->
         or alert["feedback"] == "known"
     )
     told = kind == "alert_closed" or not silent and spoken < budget
-    r._event(
+    r.record_event(
         c,
         kind,
         None,
@@ -181,12 +191,12 @@ def _change(c, a, **values) -> dict:
     return _plain(c.execute(sa.select(alert_t).where(alert_t.c.id == a.id)).first())
 
 
-def _opened(r: Registry, c, s: Sign, now: datetime, budget: int) -> dict:
+def _opened(r: Registry, c, s: AlertSignal, now: datetime, budget: int) -> dict:
     id_ = c.execute(
         sa.insert(alert_t).values(
             key=s.key,
             kind=s.kind,
-            tier=tier(s.rarity),
+            tier=severity_tier(s.rarity),
             status="open",
             opened_at=iso(now),
             seen_at=iso(now),
@@ -207,10 +217,10 @@ def _opened(r: Registry, c, s: Sign, now: datetime, budget: int) -> dict:
     )
 
 
-def _seen(r: Registry, c, a, s: Sign, now: datetime, budget: int) -> list[dict]:
+def _seen(r: Registry, c, a, s: AlertSignal, now: datetime, budget: int) -> list[dict]:
     if s.rarity < CLOSE:
         return _quiet(r, c, a, now)
-    rarer = tier(s.rarity) > a.tier
+    rarer = severity_tier(s.rarity) > a.tier
     b = _change(
         c,
         a,
@@ -218,7 +228,7 @@ def _seen(r: Registry, c, a, s: Sign, now: datetime, budget: int) -> list[dict]:
         count=a.count + 1,
         quiet=0,
         **(
-            dict(tier=tier(s.rarity), rarity=s.rarity, reason=s.reason, facts=s.facts)
+            dict(tier=severity_tier(s.rarity), rarity=s.rarity, reason=s.reason, facts=s.facts)
             if rarer
             else dict(rarity=max(a.rarity, s.rarity))
         ),
@@ -248,7 +258,7 @@ def alerts(
 ) -> list[dict]:  # newest first
     "Alerts, or only those that are open or closed."
     q = sa.select(alert_t).order_by(alert_t.c.id.desc()).limit(limit)
-    return [_plain(x) for x in r._read(q.where(alert_t.c.status == status) if status else q)]
+    return [_plain(x) for x in r.rows(q.where(alert_t.c.status == status) if status else q)]
 
 
 def feedback(
@@ -267,16 +277,16 @@ def feedback(
         raise AlertError(f"snooze is {snooze_hours} hours; use more than 0 and at most a year.")
     if not by.strip():
         raise AlertError("say who you are (--by WHO).")
-    now = now or r._clock()
+    now = now or r.clock()
     values = ({"feedback": says} if says else {}) | (
         {"snoozed_until": iso(now + timedelta(hours=snooze_hours))} if snooze_hours else {}
     )
-    with r._write() as c:
+    with r.transaction() as c:
         a = c.execute(sa.select(alert_t).where(alert_t.c.id == id_)).first()
         if a is None:
-            raise AlertError(f"there is no alert {id_}; see: crypto-anomaly alerts")
+            raise AlertNotFoundError(f"there is no alert {id_}; see: crypto-anomaly alerts")
         b = _change(c, a, **values) if values else _plain(a)
-        r._event(c, "alert_feedback", None, by, alert=id_, key=a.key, **values)
+        r.record_event(c, "alert_feedback", None, by, alert=id_, key=a.key, **values)
     return b
 
 
@@ -404,7 +414,7 @@ def deliver(
         for e in r.events(after=r.cursor(consumer), limit=1_000_000)[::-1]:
             if (
                 e["actor"] != "drill"
-                and e["at"] > iso(r._clock() - timedelta(days=7))
+                and e["at"] > iso(r.clock() - timedelta(days=7))
                 and e["kind"] in TOLD
                 and e["payload"].get("told", True)
             ):
@@ -420,7 +430,7 @@ def deliver(
 
 def digest(r: Registry, *, now: datetime | None = None) -> int:  # alerts in it
     "Once a day: what was beyond the budget of the day before, as one event."
-    day = iso((now or r._clock()) - timedelta(days=1))[:10]
+    day = iso((now or r.clock()) - timedelta(days=1))[:10]
     if not r.claim("digest", day, "alerts"):
         return 0
     missed = [

@@ -9,14 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 import yaml
-from ..core.workspace import CryptoAnomalyError, load_settings, write_atomic
+from ..core.errors import CryptoAnomalyError
+from ..core.workspace import load_settings, write_atomic
 from crypto_anomaly.lifecycle.steps import (
     check_parameters,
     scheduled_folder,
     stage_parameters,
     stages,
 )
-from .scheduler import SCHEDULE, due
+from .scheduler import SCHEDULE, stages_due
 
 # %% auto #0
 __all__ = [
@@ -252,7 +253,7 @@ def schedule(
     "The CronWorkflow of a schedule."
     when, by_stage = (
         SCHEDULE[kind][0],
-        {s: workflow_parameters(s, (given or {}).get(s)) for s in due(kind)},
+        {s: workflow_parameters(s, (given or {}).get(s)) for s in stages_due(kind)},
     )
     chain = dict(
         name="chain", steps=[_step(s, [p["name"] for p in ps]) for s, ps in by_stage.items()]

@@ -10,14 +10,14 @@ from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 import sqlalchemy as sa
-from ..core.workspace import CryptoAnomalyError
+from ..core.errors import CryptoAnomalyError
 from ..registry.schema import event_t
 from ..registry.versions import Registry
 
 # %% auto #0
 __all__ = [
     "TAG",
-    "MirrorError",
+    "MlflowSyncError",
     "flat",
     "numbers",
     "run_params",
@@ -26,12 +26,12 @@ __all__ = [
     "news",
     "source",
     "consumer",
-    "mirror",
+    "sync_to_mlflow",
 ]
 
 
 # %% ../../nbs/80_lifecycle/70_mlflow_sync.ipynb #b321a18e
-class MirrorError(CryptoAnomalyError):
+class MlflowSyncError(CryptoAnomalyError):
     "MLflow could not be told; the registry is as it was and the next mirror goes on where this one stopped."
 
 
@@ -186,19 +186,19 @@ def _mlflow(uri: str) -> Iterator:
             except MlflowException as e:
                 raise _not_told(uri, e) from None
     except ModuleNotFoundError as e:
-        raise MirrorError(
+        raise MlflowSyncError(
             f"the MLflow mirror needs a package that is not here ({e.name}): pip install 'crypto_anomaly[mlflow]'."
         ) from None
 
 
-def _not_told(uri: str, e: Exception) -> MirrorError:
+def _not_told(uri: str, e: Exception) -> MlflowSyncError:
     "An error with the last word of MLflow's long story, without the password that may be in the address."
     why = re.sub(
         r".*Caused by \w+\(['\"]?(?:HTTPS?Connection\w*\([^)]*\): )?(.*?)['\"]?\)\)$",
         r"\1",
         str(e).splitlines()[0],
     )
-    return MirrorError(
+    return MlflowSyncError(
         f"MLflow at {_shown(uri)} was not told: {_shown(why)[:200].rstrip('.')}. Nothing is lost, the next mirror goes on from here."
     )
 
@@ -209,7 +209,7 @@ def _look(uri: str) -> None:
         u = sa.make_url(uri)
         u.get_dialect()
     except (sa.exc.ArgumentError, sa.exc.NoSuchModuleError):
-        raise MirrorError(
+        raise MlflowSyncError(
             f"CRYPTO_ANOMALY_MLFLOW_TRACKING_URI is {_shown(uri)!r}; use the http://… of an MLflow server, or a database such as sqlite:///mlflow.db."
         ) from None
     try:
@@ -355,7 +355,7 @@ def _model(c, registry: Registry):
         iter(c.search_registered_models(f"name = '{name}'")), None
     ) or c.create_registered_model(name, {k: v for k, v in ours.items() if v})
     if m.tags.get(TAG + "registry") != ours[TAG + "registry"]:
-        raise MirrorError(
+        raise MlflowSyncError(
             f"MLflow has a model {name!r} that is not of this registry; give this workspace another CRYPTO_ANOMALY_MLFLOW_TRACKING_URI, or rename that model in MLflow."
         )
     return m
@@ -382,7 +382,7 @@ def consumer(registry: Registry, tracking_uri: str) -> str:  # see `Registry.cur
     return f"mlflow {registry.model} {_shown(tracking_uri)}"
 
 
-def mirror(
+def sync_to_mlflow(
     registry: Registry,
     tracking_uri: str,  # http(s)://… of a server, or a database, e.g. sqlite:///mlflow.db
     artifacts_url: str = "",  # where the artifacts are, if others can read it

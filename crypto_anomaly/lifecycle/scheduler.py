@@ -9,21 +9,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 import pandas as pd, sqlalchemy as sa
-from crypto_anomaly.core.workspace import (
-    CryptoAnomalyError,
-    Workspace,
-    code_version,
-    iso,
-    jsonable,
-    utcnow,
-)
+from ..core.errors import CryptoAnomalyError
+from ..core.workspace import Workspace, code_version, iso, jsonable, utcnow
 from ..data.client import dataset_versions, list_parts, newest_moment
 from ..registry.schema import RegistryError
 from ..registry.versions import Registry, open_registry
-from .alerts import Sign, deliver, digest, observe, sinks
+from .alerts import AlertSignal, deliver, digest, observe, sinks
 from ..model.scan import Scan, scan
 from ..trades.store import open_store
-from .steps import PipelineError, run_stage, stages, variables
+from .steps import PipelineError, run_stage, stages, child_env
 
 # %% auto #0
 __all__ = [
@@ -31,20 +25,20 @@ __all__ = [
     "CHAIN",
     "TRADES",
     "SCHEDULE",
-    "ON",
+    "EVENT_TRIGGERS",
     "PUBLISHES",
-    "HEAVY",
+    "LIMITED_STAGES",
     "LEASE",
-    "PASSING",
+    "TRANSIENT_ERRORS",
     "TRIES",
     "COMMAND",
-    "steps",
-    "due",
-    "had_effect",
-    "held",
-    "claimed",
+    "stage_range",
+    "stages_due",
+    "effect_recorded",
+    "is_claimed",
+    "run_once",
     "wait_for_room",
-    "run_patiently",
+    "run_with_retries",
     "inputs_of",
     "triggered_by",
     "chain",
@@ -54,10 +48,10 @@ __all__ = [
     "signs_of",
     "alert_on_scan",
     "alert_on_trades",
-    "slot",
-    "tick",
+    "schedule_slot",
+    "run_slot",
     "skip_slots",
-    "look",
+    "poll",
     "start_scheduler",
 ]
 
@@ -72,7 +66,7 @@ SCHEDULE = {  # when (UTC); first and last stage
     "daily": (dict(hour=0, minute=20), ("build_dataset", "evaluate")),
     "outcomes": (dict(hour=0, minute=50), ("validate_outcomes", "validate_outcomes")),
 }  # a day of predictions is judged once
-ON = dict(
+EVENT_TRIGGERS = dict(
     snapshot_ingested="scan",
     dataset_ready="train",
     training_finished="evaluate",
@@ -91,7 +85,7 @@ PUBLISHES = dict(
 )
 
 
-def steps(first: str, last: str) -> list[str]:
+def stage_range(first: str, last: str) -> list[str]:
     "The stages of a chain from `first` to `last`."
     for chain in (CHAIN, TRADES):
         if first in chain and last in chain:
@@ -101,12 +95,12 @@ def steps(first: str, last: str) -> list[str]:
     )
 
 
-def due(kind: str) -> list[str]:
-    return steps(*SCHEDULE[kind][1])
+def stages_due(kind: str) -> list[str]:
+    return stage_range(*SCHEDULE[kind][1])
 
 
 # %% ../../nbs/80_lifecycle/50_scheduler.ipynb #bad378b3
-HEAVY = (
+LIMITED_STAGES = (
     "backfill",
     "build_dataset",
     "train",
@@ -114,7 +108,7 @@ HEAVY = (
     "train_trades",
     "evaluate_trades",
 )  # a promotion, a scan, an ingest wait for nobody
-LEASE, PASSING, TRIES = (
+LEASE, TRANSIENT_ERRORS, TRIES = (
     120.0,
     (
         "Unreachable",
@@ -151,7 +145,7 @@ def _renewing(r: Registry, stage: str, key: str, by: str, lease: float) -> Itera
         t.join()
 
 
-def had_effect(r: Registry, stage: str, run_id: str | None) -> bool:
+def effect_recorded(r: Registry, stage: str, run_id: str | None) -> bool:
     "Whether a run got as far as the event it is for."
     return bool(run_id) and any(
         e["actor"] == run_id or e["payload"].get("promoted_by_run_id") == run_id
@@ -160,7 +154,7 @@ def had_effect(r: Registry, stage: str, run_id: str | None) -> bool:
     )
 
 
-def held(t: dict | None) -> bool:
+def is_claimed(t: dict | None) -> bool:
     "Whether somebody is at it, or it is over; a process of this machine that lives, too, whose lease ran out while the machine slept."
     if t is None:
         return False
@@ -181,7 +175,7 @@ def held(t: dict | None) -> bool:
     return True
 
 
-def claimed(
+def run_once(
     ws: Workspace,
     stage: str,
     key: str,
@@ -192,9 +186,9 @@ def claimed(
 ) -> dict | None:  # what `run` returned; None when it is somebody else's, or was done
     "Run something for a key, once."
     r, by = open_registry(ws), by or f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
-    if stage in HEAVY:
+    if stage in LIMITED_STAGES:
         wait_for_room(r, ws.settings.max_running)
-    if held(r.claim_of(stage, key)):
+    if is_claimed(r.claim_of(stage, key)):
         return None
     attempt = r.claim(stage, key, by, lease=lease)
     if not attempt:
@@ -215,7 +209,7 @@ def claimed(
 
 def _left_over(r: Registry, stage: str, run_id: str | None) -> bool:
     "Close the row of a run whose process died; whether it had its effect all the same."
-    effect = had_effect(r, stage, run_id)
+    effect = effect_recorded(r, stage, run_id)
     if run_id and (r.run(run_id) or {}).get("status") == "running":
         r.finish_run(
             run_id,
@@ -236,7 +230,7 @@ def wait_for_room(r: Registry, most: int, patience: float = 3600) -> None:
         time.sleep(1)
 
 
-def run_patiently(
+def run_with_retries(
     ws: Workspace, stage: str, parameters: dict | None = None, *, pause: float = 5, **how
 ) -> dict:  # of `run_stage`
     "Run a stage; an error that may pass is tried again."
@@ -244,7 +238,7 @@ def run_patiently(
         try:
             return run_stage(ws, stage, parameters, **how)
         except PipelineError as e:
-            if k + 1 == TRIES or not any(p in str(e) for p in PASSING):
+            if k + 1 == TRIES or not any(p in str(e) for p in TRANSIENT_ERRORS):
                 raise
             log.warning("%s; again in %g s", e, pause * 3**k)
             time.sleep(pause * 3**k)
@@ -291,7 +285,7 @@ def triggered_by(
     return next(
         (
             f"event:{e['id']}"
-            for k, s in ON.items()
+            for k, s in EVENT_TRIGGERS.items()
             if s == stage
             for e in r.events(kind=k, limit=200)
             if e["actor"] == run_id
@@ -319,7 +313,7 @@ def chain(
     )
     _, start, stop = id_.split(":")  # a chain that is resumed is the one that it was
     todo, filled = (
-        steps(start, stop),
+        stage_range(start, stop),
         [x["status"] for x in r.list_runs(1000, chain=id_) if x["stage"] == "backfill"],
     )
     if start == "ingest" and (list_parts(ws).empty or filled and "succeeded" not in filled):
@@ -354,11 +348,11 @@ def chain(
                 ),
                 why,
             )
-        run = claimed(
+        run = run_once(
             ws,
             stage,
             why or f"asked:{id_}:{stage}:{secrets.token_hex(2)}",
-            lambda say, stage=stage, given=given, now=now: run_patiently(
+            lambda say, stage=stage, given=given, now=now: run_with_retries(
                 ws, stage, given, chain=id_, inputs=now, say=say
             ),
         )
@@ -389,7 +383,7 @@ def _command(
     tuple[str, list[str]] | None
 ):  # stage and the arguments of `crypto-anomaly`; None = nothing to do
     "What an event starts."
-    stage, trades = ON.get(e["kind"]), e["model"] == ws.settings.trade_model
+    stage, trades = EVENT_TRIGGERS.get(e["kind"]), e["model"] == ws.settings.trade_model
     if stage is None or stage == "scan" and trades:
         return None
     if stage == "rollback":
@@ -446,7 +440,7 @@ COMMAND = [
 
 def run_child(ws: Workspace, *args: str) -> int:  # exit code
     "Run a command in a process of its own: notebooks need more memory than a server should keep."
-    return subprocess.run([*COMMAND, *args], env=variables(ws), stdin=subprocess.DEVNULL).returncode
+    return subprocess.run([*COMMAND, *args], env=child_env(ws), stdin=subprocess.DEVNULL).returncode
 
 
 def _moot(ws: Workspace, e: dict) -> bool:
@@ -468,7 +462,7 @@ def start_for(
         return None
     stage, args = what
     have = r.claim_of(stage, f"event:{e['id']}")
-    if held(have):
+    if is_claimed(have):
         return None
     if _moot(ws, e):
         r.claim(stage, f"event:{e['id']}", "moot")
@@ -506,11 +500,11 @@ def dispatch(
 
 
 # %% ../../nbs/80_lifecycle/50_scheduler.ipynb #d76cc218
-def signs_of(s: Scan) -> list[Sign]:
+def signs_of(s: Scan) -> list[AlertSignal]:
     "The flagged coins of a scan, the rarest first."
     a = s.anomalies
     return [
-        Sign(
+        AlertSignal(
             f"coin:{x.coin_id}",
             1 / x.p_value,
             x.reason,
@@ -546,7 +540,7 @@ def alert_on_trades(ws: Workspace, now=None, minutes: float = 30) -> list[dict]:
     a = open_store(ws).alarms(start=now - pd.Timedelta(minutes=minutes), limit=500)
     rarity = lambda kind: 600.0 if kind == "strange" else 5000.0
     signs = [
-        Sign(
+        AlertSignal(
             f"trades:{p}",
             max(map(rarity, g.kind)),
             f"{g.kind.iloc[0]}: {g.reason.iloc[0]}",
@@ -565,23 +559,23 @@ def alert_on_trades(ws: Workspace, now=None, minutes: float = 30) -> list[dict]:
 
 
 # %% ../../nbs/80_lifecycle/50_scheduler.ipynb #f6216971
-def slot(kind: str, now: pd.Timestamp | None = None) -> str:
+def schedule_slot(kind: str, now: pd.Timestamp | None = None) -> str:
     "The slot of a schedule that is due: the hour or the day whose minute has come."
     now, when = pd.Timestamp(now or utcnow()), SCHEDULE[kind][0]
     back = pd.Timedelta(hours=when.get("hour", 0), minutes=when["minute"])
     return f"{kind}:{now - back:%Y-%m-%d}" if "hour" in when else f"{kind}:{now - back:%Y-%m-%dT%H}"
 
 
-def tick(
+def run_slot(
     ws: Workspace, kind: str, now: pd.Timestamp | None = None, child: Callable[..., int] = run_child
 ) -> int | None:  # exit code; None when there is nothing to do, or somebody else does it
     "Run the stages of the slot that is due, once among all schedulers."
-    key, r = slot(kind, now), open_registry(ws)
+    key, r = schedule_slot(kind, now), open_registry(ws)
     if kind == "trades" and not _new_trades(ws) or kind == "monitor" and not r.champion():
         return None
     first, last = SCHEDULE[kind][1]
     have = r.claim_of(first, key)
-    if held(have) or have and have["attempts"] >= 3:
+    if is_claimed(have) or have and have["attempts"] >= 3:
         return None
     code = child(ws, "pipeline", "--from", first, "--to", last, "--key", key)
     if code:
@@ -607,13 +601,13 @@ def skip_slots(ws: Workspace) -> None:
     "The slots of now are done, and so is what the log asks for but decisions: somebody has just run everything by hand."
     r = open_registry(ws)
     for kind in SCHEDULE:
-        r.claim(SCHEDULE[kind][1][0], slot(kind), "by hand")
+        r.claim(SCHEDULE[kind][1][0], schedule_slot(kind), "by hand")
     for e in r.events(after=r.cursor("automation"), limit=1_000_000):
         if (what := _command(ws, e)) and what[0] not in ("promote", "rollback"):
             r.claim(what[0], f"event:{e['id']}", "by hand")
 
 
-def look(ws: Workspace) -> None:
+def poll(ws: Workspace) -> None:
     "What the scheduler does all the time beside events: alerts and messages."
     r = open_registry(ws)
 
@@ -654,14 +648,14 @@ def start_scheduler(ws: Workspace, every: float = 5):
         s.add_job(
             lambda: run_child(ws, "mirror"), "interval", minutes=1, id="mirror"
         )  # a process of its own: MLflow is large, and may not answer
-    s.add_job(lambda: look(ws), "interval", seconds=every, id="look")
+    s.add_job(lambda: poll(ws), "interval", seconds=every, id="look")
     s.add_job(
         lambda: _try(lambda: dispatch(ws)), "interval", seconds=every, id="events"
     )  # a job of its own: it waits for what it starts
     for kind, (when, _) in SCHEDULE.items():
-        s.add_job(lambda kind=kind: _try(lambda: tick(ws, kind)), "cron", id=kind, **when)
+        s.add_job(lambda kind=kind: _try(lambda: run_slot(ws, kind)), "cron", id=kind, **when)
         s.add_job(
-            lambda kind=kind: _try(lambda: tick(ws, kind)), "date", id=f"{kind} now"
+            lambda kind=kind: _try(lambda: run_slot(ws, kind)), "date", id=f"{kind} now"
         )  # what was missed
     s.start()
     return s

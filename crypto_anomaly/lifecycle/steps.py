@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 from collections.abc import Callable, Iterator
 import pandas as pd
+from ..core.errors import CryptoAnomalyError
 from crypto_anomaly.core.workspace import (
-    CryptoAnomalyError,
     Workspace,
     code_version,
     iso,
@@ -24,7 +24,7 @@ from crypto_anomaly.data.client import (
     DataError,
     backfill,
     compact,
-    expired,
+    retention_candidates,
     fetch_history,
     fetch_market_data,
     fetch_prices,
@@ -32,7 +32,7 @@ from crypto_anomaly.data.client import (
     newest_moment,
     read_dataset,
     read_snapshots,
-    remove,
+    delete_parts,
     write_snapshot,
 )
 from ..features.features import INPUT, FeatureConfig, build_datasets, featurize
@@ -49,16 +49,16 @@ from crypto_anomaly.model.artifact import (
 from crypto_anomaly.eval.gates import (
     EvalError,
     compare,
-    compare_planted,
+    compare_injected,
     drift,
     evaluate,
     gate_config,
-    plant,
+    inject_market,
 )
 from ..eval.outcomes import outcome_metrics, outcomes
 from ..registry.schema import RegistryError
 from ..registry.versions import open_registry
-from ..model.scan import load_served, read_predictions
+from ..model.scan import load_model, read_predictions
 from ..trades.store import TradeError, open_store
 from ..trades.detector import evaluate_trades, train_trades
 from ..trades.benchmark import read_recordings, trade_benchmark
@@ -79,7 +79,7 @@ __all__ = [
     "build_dataset",
     "train_candidate",
     "evaluate_candidate",
-    "strangest",
+    "top_anomalies",
     "validate_outcomes",
     "promote_version",
     "health_of",
@@ -96,8 +96,8 @@ __all__ = [
     "site_assets",
     "page",
     "write_report",
-    "variables",
-    "inside",
+    "child_env",
+    "workspace_env",
     "stage_result",
     "run_stage",
 ]
@@ -210,7 +210,7 @@ def prune(
 ) -> list[str]:  # what is gone
     "Delete what is older than it need be, and artifacts a day old that no version refers to; data that a version was trained or evaluated on stays."
     now, r = pd.Timestamp(utcnow()), open_registry(ws)
-    gone = expired(
+    gone = retention_candidates(
         ws,
         now=now,
         days=ws.settings.keep_days if days is None else days,
@@ -218,7 +218,7 @@ def prune(
         keep=r.references(),
     )
     if not dry_run:
-        remove(ws, gone)
+        delete_parts(ws, gone)
     stray = r.collect(
         artifacts_before(ws.artifacts_url, now - pd.Timedelta("1D")),
         lambda found: None if dry_run else remove_artifacts(ws.artifacts_url, found),
@@ -431,7 +431,7 @@ def _planted(ws: Workspace, rows: pd.DataFrame, config: FeatureConfig) -> list[t
         end=rows.ts.max(),
         columns=INPUT,
     )
-    return plant(table[table.coin_id.isin(rows.coin_id)], rows.ts.min(), config)
+    return inject_market(table[table.coin_id.isin(rows.coin_id)], rows.ts.min(), config)
 
 
 def _other(registry, ref: str, candidate: int) -> dict | None:
@@ -481,7 +481,7 @@ def evaluate_candidate(
 ) -> dict:  # version, passed, gates, metrics, predictions, comparison, rows, served, approval
     "Judge the stored artifact on the holdout, record it, and ask for approval when it passed."
     r = open_registry(ws, model_name)
-    served = load_served(ws, candidate_version, registry=r)
+    served = load_model(ws, candidate_version, registry=r)
     gates = _eval_settings(
         eval_config, eval_data_source=eval_data_source, eval_data_version=eval_data_version, **gates
     )
@@ -521,7 +521,7 @@ def _recorded(
     "Compare with another version, write the evaluation down, and ask for approval when it passed."
     v, rows = served.version, e["rows"]
     other = _other(r, compare_to, v["version"])
-    rival = load_served(ws, other["version"], registry=r) if other else None
+    rival = load_model(ws, other["version"], registry=r) if other else None
     if rival and rival.config != served.config:
         log.warning(
             "v%d computes its features differently and is not compared on these rows",
@@ -530,7 +530,7 @@ def _recorded(
         rival = None
     comparison = (
         compare(e["predictions"], rival.model.predict(rows))
-        | compare_planted(served.model, rival.model, rows, planted)
+        | compare_injected(served.model, rival.model, rows, planted)
         if rival
         else None
     )
@@ -567,7 +567,7 @@ def _recorded(
     )
 
 
-def strangest(e: dict, n: int = 10) -> pd.DataFrame:  # of `evaluate_candidate`
+def top_anomalies(e: dict, n: int = 10) -> pd.DataFrame:  # of `evaluate_candidate`
     "The strangest rows of a holdout, each with its reason."
     model, rows = e["served"].model, e["rows"].join(e["predictions"]).nlargest(n, "score")
     why = [
@@ -797,7 +797,7 @@ def _healthy(ws: Workspace, r, version: int, end: pd.Timestamp) -> bool:
     if gone and "replaced_by" not in gone[-1]["payload"]:
         return False
     try:
-        return bool(health_of(ws, load_served(ws, version, registry=r), end)["passed"])
+        return bool(health_of(ws, load_model(ws, version, registry=r), end)["passed"])
     except CryptoAnomalyError as e:
         log.warning("v%d cannot be judged: %s", version, e)
         return False
@@ -832,7 +832,7 @@ def monitor(
             message="there is no champion, or no snapshot, to watch",
         )
     h = health_of(
-        ws, load_served(ws, "champion", registry=r), end, psi_limit=psi_limit, rate_limit=rate_limit
+        ws, load_model(ws, "champion", registry=r), end, psi_limit=psi_limit, rate_limit=rate_limit
     )
     problems = h["problems"] + (
         [f"the newest snapshot is {(now - end) / pd.Timedelta('1h'):.1f} h old"]
@@ -886,7 +886,7 @@ def rollback_drill(
         )
     r.rollback(to=to, reason="drill: can we go back?", by=by)
     try:
-        seen = load_served(ws, "champion", registry=r).version["version"]
+        seen = load_model(ws, "champion", registry=r).version["version"]
     finally:
         r.rollback(to=before["version"], reason="drill: over", by=by)
     return dict(
@@ -997,7 +997,7 @@ def evaluate_trade_candidate(
 ) -> dict:  # as `evaluate_candidate`
     "Judge the stored artifact on trades after its training, record it, and ask for approval when it passed and is better than the champion: there is a new one every hour."
     r = open_registry(ws, ws.settings.trade_model)
-    served = load_served(ws, candidate_version, registry=r)
+    served = load_model(ws, candidate_version, registry=r)
     trained = pd.Timestamp(served.model.meta["training_range"][1])
     f, ref, digest = _stored_trades(
         ws, trained - pd.Timedelta("1h"), as_of or trained + pd.Timedelta("12h")
@@ -1149,7 +1149,7 @@ def _environment(ws: Workspace) -> dict[str, str]:
     return {f"CRYPTO_ANOMALY_{k.upper()}": str(v) for k, v in s.items() if k != "environment"}
 
 
-def variables(ws: Workspace) -> dict[str, str]:
+def child_env(ws: Workspace) -> dict[str, str]:
     "What a child process gets, so that it works in `ws`."
     return os.environ | _environment(ws)
 
@@ -1166,7 +1166,7 @@ def _environ(extra: dict[str, str]) -> Iterator[None]:
         os.environ.update(before)
 
 
-def inside(ws: Workspace, **more: str):
+def workspace_env(ws: Workspace, **more: str):
     "For a while, this process and its children work in `ws`, with `more` in their environment."
     return _environ(_environment(ws) | more)
 
@@ -1201,7 +1201,7 @@ def run_stage(
     r.start_run(run_id, stage, given, code_version(), chain=chain, inputs=inputs)
     say(run_id)
     error = "interrupted"
-    with inside(ws), _environ({"PYDEVD_DISABLE_FILE_VALIDATION": "1"}):
+    with workspace_env(ws), _environ({"PYDEVD_DISABLE_FILE_VALIDATION": "1"}):
         try:
             pm.execute_notebook(
                 str(stages()[stage]),

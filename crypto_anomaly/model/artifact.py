@@ -11,10 +11,11 @@ from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 import numpy as np, pandas as pd
-from ..core.workspace import CryptoAnomalyError, code_version
-from ..data.client import _fs, write_file
-from ..features.signals import MASKED, MOST, SURPRISES
-from .detectors import DETECTORS, Detector, DetectorError, Foreign
+from ..core.errors import CryptoAnomalyError
+from ..core.workspace import code_version
+from ..data.client import filesystem, write_file
+from ..features.signals import MASKED, MOST, SURPRISALS
+from .detectors import DETECTORS, Detector, DetectorError, ExternalEstimator
 from ..features.features import DESCRIPTIONS, FeatureConfig, get_feature_columns
 from ..core.plots import percent
 
@@ -112,8 +113,12 @@ def _detector(c: dict) -> Detector:
     "The unfitted detector of a configuration; parameters it does not have are an error that lists those it has."
     given = {k: v for k, v in c.items() if k not in ("algorithm", "features")}
     if "." in c["algorithm"]:
-        own = {k: given.pop(k) for k in list(given) if k in Foreign._names() and k != "params"}
-        return Foreign(estimator=c["algorithm"], params=given, **own)
+        own = {
+            k: given.pop(k)
+            for k in list(given)
+            if k in ExternalEstimator._names() and k != "params"
+        }
+        return ExternalEstimator(estimator=c["algorithm"], params=given, **own)
     if c["algorithm"] not in DETECTORS or c["algorithm"] == "foreign":
         raise ModelError(
             f"unknown algorithm {c['algorithm']!r}; supported: {', '.join(d for d in DETECTORS if d != 'foreign')}, or an import path like sklearn.svm.OneClassSVM."
@@ -151,8 +156,9 @@ def model_config(
 
 # %% ../../nbs/50_model/20_artifact.ipynb #cd6d6fef
 FEATURE_SETS = dict(
-    surprises=list(SURPRISES),
-    normalised=[c for c in get_feature_columns() if c.endswith(("_own_z", "_cross_z"))] + SURPRISES,
+    surprises=list(SURPRISALS),
+    normalised=[c for c in get_feature_columns() if c.endswith(("_own_z", "_cross_z"))]
+    + SURPRISALS,
     all=get_feature_columns(),
 )
 
@@ -347,7 +353,7 @@ def _in_words(group: str, x: float) -> str:
         return ""
     if not np.isfinite(x):
         return "missing"
-    if group in SURPRISES:
+    if group in SURPRISALS:
         return (
             f"once in about {float(f'{np.exp(x):.1g}'):,.0f} snapshots"
             if x < MOST
@@ -409,7 +415,7 @@ def _surprise_sentence(group: str, row: pd.Series, moment: pd.DataFrame) -> str:
 
 def _sentence(group: str, row: pd.Series, moment: pd.DataFrame) -> str:
     "What a person would say about `group` of `row`, one of the coins of `moment`."
-    if group in SURPRISES:
+    if group in SURPRISALS:
         return _surprise_sentence(group, row, moment)
     stem = group + ("_log" if group == "market_cap_to_volume" else "")
     x = float(row.get(group, np.nan))
@@ -480,7 +486,7 @@ def reason(explanation: pd.DataFrame, top: int = 2) -> str:
     far = explanation[
         (explanation.own_z.abs() >= 2)
         | (explanation.cross_z.abs() >= 2)
-        | explanation.group.isin(SURPRISES) & (explanation.value >= 3)
+        | explanation.group.isin(SURPRISALS) & (explanation.value >= 3)
     ]
     return (
         "; ".join((far if len(far) else explanation.head(1)).sentence.head(top))
@@ -515,7 +521,7 @@ def counterfactual(
     )
     if not (np.isfinite(start) and np.isfinite(end)):
         return f"not flagged if {DESCRIPTIONS.get(group, group)} were as usual"
-    if group in SURPRISES:
+    if group in SURPRISALS:
         return f"not flagged if its {DESCRIPTIONS[group]} were what it does {_in_words(group, end)}"
     return f"not flagged if {DESCRIPTIONS.get(group, group)} were {'below' if end < start else 'above'} {_in_words(group, end)}"
 
@@ -610,7 +616,7 @@ def save_artifact(
 ) -> str:  # SHA-256, the name to find it by
     "Store the artifact under its hash; storing it again changes nothing."
     data = to_bytes(model)
-    sha, (fs, root) = hashlib.sha256(data).hexdigest(), _fs(url)
+    sha, (fs, root) = hashlib.sha256(data).hexdigest(), filesystem(url)
     path = f"{root}/{artifact_path(sha)}"
     if not fs.exists(path):
         write_file(fs, path, data)
@@ -619,7 +625,7 @@ def save_artifact(
 
 def artifacts_before(url: str, t: pd.Timestamp) -> list[str]:  # SHA-256
     "Artifacts that were stored before `t`."
-    fs, root = _fs(url)
+    fs, root = filesystem(url)
     files = [p for p in fs.find(root) if p.endswith(".npz")] if fs.exists(root) else []
     return [
         p.rsplit("/", 1)[1].removesuffix(".npz")
@@ -630,14 +636,14 @@ def artifacts_before(url: str, t: pd.Timestamp) -> list[str]:  # SHA-256
 
 def remove_artifacts(url: str, shas: list[str]) -> None:
     "Delete artifacts; which ones nobody needs is for the registry to say."
-    fs, root = _fs(url)
+    fs, root = filesystem(url)
     for sha in shas:
         fs.rm_file(f"{root}/{artifact_path(sha)}")
 
 
 def load_artifact(url: str, sha: str) -> Model:
     "The model stored as `sha`, verified byte for byte."
-    fs, root = _fs(url)
+    fs, root = filesystem(url)
     path = f"{root}/{artifact_path(sha)}"
     try:
         data = fs.cat_file(path)

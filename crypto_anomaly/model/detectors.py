@@ -7,7 +7,7 @@ from __future__ import annotations
 import importlib, inspect
 import numpy as np
 from numba import njit
-from ..core.workspace import CryptoAnomalyError
+from ..core.errors import CryptoAnomalyError
 
 # %% auto #0
 __all__ = [
@@ -18,7 +18,7 @@ __all__ = [
     "Forest",
     "RobustZ",
     "Mahalanobis",
-    "Foreign",
+    "ExternalEstimator",
     "Families",
     "MaxP",
 ]
@@ -442,7 +442,7 @@ def _estimator(path: str, params: dict):
         raise DetectorError(f"{path} does not take these parameters: {e}.") from None
 
 
-class Foreign(Detector):
+class ExternalEstimator(Detector):
     "An outlier estimator by import path, on squashed robust z: missing is typical, and a feature that training never saw says nothing."
 
     learned = ("centre", "scale", "skops")
@@ -644,5 +644,5 @@ DETECTORS = dict(
     families=Families,
     mahalanobis=Mahalanobis,
     max_p=MaxP,
-    foreign=Foreign,
+    foreign=ExternalEstimator,
 )

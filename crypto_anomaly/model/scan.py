@@ -10,7 +10,7 @@ import numpy as np, pandas as pd
 from ..core.workspace import Workspace
 from crypto_anomaly.data.client import (
     DataError,
-    NotFound,
+    CoinNotFoundError,
     newest_moment,
     newest_rows,
     read_parts,
@@ -26,19 +26,20 @@ from crypto_anomaly.model.artifact import (
     nearest_normal,
     reason,
 )
-from ..registry.schema import NotThere, RegistryError
+from ..registry.schema import NotFoundError, RegistryError
 from ..registry.versions import Registry, open_registry
 
 # %% auto #0
 __all__ = [
     "PREDICTION",
-    "Served",
-    "load_served",
+    "ModelUnavailableError",
+    "LoadedModel",
+    "load_model",
     "moment_features",
     "predictions",
     "Scan",
     "scan",
-    "of_features",
+    "scan_features",
     "log_predictions",
     "read_predictions",
     "scan_all",
@@ -49,8 +50,14 @@ __all__ = [
 
 
 # %% ../../nbs/50_model/60_scan.ipynb #5660408d
+class ModelUnavailableError(NotFoundError):
+    "There is no model that could answer; the message says how to make one."
+
+    status = 503
+
+
 @dataclass(frozen=True)
-class Served:
+class LoadedModel:
     "A version of the registry with its artifact."
 
     version: dict  # as the registry shows it
@@ -74,12 +81,12 @@ class Served:
 _artifact = lru_cache(maxsize=8)(load_artifact)
 
 
-def load_served(
+def load_model(
     ws: Workspace,
     ref: str | int | None = None,  # None = MODEL_REF of the settings
     *,
     registry: Registry | None = None,
-) -> Served:
+) -> LoadedModel:
     "The version that `ref` means, with its artifact."
     r, ref = registry or open_registry(ws), ref or ws.settings.model_ref
     if ref != "champion":
@@ -87,7 +94,7 @@ def load_served(
     else:
         v, fallback = r.load_champion_or_latest()
         if v is None:
-            raise NotThere(
+            raise ModelUnavailableError(
                 f"workspace {ws.name!r} has no model yet; run: crypto-anomaly run build_dataset && crypto-anomaly run train"
             )
         note = (
@@ -95,7 +102,7 @@ def load_served(
             if fallback
             else ""
         )
-    return Served(v, _artifact(ws.artifacts_url, v["artifact_sha256"]), note)
+    return LoadedModel(v, _artifact(ws.artifacts_url, v["artifact_sha256"]), note)
 
 
 # %% ../../nbs/50_model/60_scan.ipynb #580a88f5
@@ -143,7 +150,7 @@ PREDICTION = [
 
 
 def predictions(
-    served: Served,
+    served: LoadedModel,
     frame: pd.DataFrame,  # feature frame
     *,
     run_id: str = "",
@@ -166,7 +173,7 @@ def predictions(
 class Scan:
     "The market at one moment, as one model sees it."
 
-    served: Served
+    served: LoadedModel
     features: pd.DataFrame  # feature frame of the moment
     predictions: pd.DataFrame  # strangest first
 
@@ -239,11 +246,11 @@ def scan(
     registry: Registry | None = None,
 ) -> Scan:
     "Score one stored moment with one model."
-    served = load_served(ws, ref, registry=registry)
-    return of_features(served, moment_features(ws, at, served.config), run_id=run_id)
+    served = load_model(ws, ref, registry=registry)
+    return scan_features(served, moment_features(ws, at, served.config), run_id=run_id)
 
 
-def of_features(served: Served, features: pd.DataFrame, *, run_id: str = "") -> Scan:
+def scan_features(served: LoadedModel, features: pd.DataFrame, *, run_id: str = "") -> Scan:
     "A scan of features that are at hand."
     return Scan(
         served,
@@ -299,14 +306,14 @@ def find_coin(coins: pd.DataFrame, name: str) -> str:
     if len(hit) == 1:
         return str(hit.coin_id.iloc[0])
     if len(hit):
-        raise NotFound(
+        raise CoinNotFoundError(
             f"symbol {name!r} is shared by {', '.join(hit.coin_id)}; use one of these ids."
         )
     near = coins[
         coins.coin_id.str.contains(n[:4], regex=False)
         | coins.symbol.str.contains(n[:2], regex=False)
     ].coin_id.head(5)
-    raise NotFound(
+    raise CoinNotFoundError(
         f"no coin {name!r} in this snapshot; use an id"
         + (f", for example {', '.join(near)}." if len(near) else ".")
     )

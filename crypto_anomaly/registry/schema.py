@@ -4,13 +4,11 @@
 
 # %% ../../nbs/10_registry/10_schema.ipynb #59f3aed0
 from __future__ import annotations
-import json, os, secrets, sqlite3
-from contextlib import closing, suppress
 from enum import StrEnum
 from functools import cache
-from pathlib import Path
 import sqlalchemy as sa
-from ..core.workspace import CryptoAnomalyError, jsonable
+from ..core.db import connect_engine
+from ..core.errors import CryptoAnomalyError
 
 # %% auto #0
 __all__ = [
@@ -29,7 +27,7 @@ __all__ = [
     "alias_t",
     "REVISION",
     "RegistryError",
-    "NotThere",
+    "NotFoundError",
     "ModelStatus",
     "open_engine",
 ]
@@ -37,11 +35,15 @@ __all__ = [
 
 # %% ../../nbs/10_registry/10_schema.ipynb #c41dec5e
 class RegistryError(CryptoAnomalyError):
-    "A change of the registry that is not allowed, or something that is not there; the message says what to do."
+    "A change of the registry that is not allowed; the message says what to do."
+
+    status = 409
 
 
-class NotThere(RegistryError):
+class NotFoundError(RegistryError):
     "A version, an alias or data that does not exist."
+
+    status = 404
 
 
 class ModelStatus(StrEnum):
@@ -531,54 +533,6 @@ def open_engine(
     url: str,  # SQLAlchemy URL; SQLite and PostgreSQL are tested
 ) -> sa.Engine:  # one per process and URL
     "The database, its schema created on first use."
-    try:
-        u = sa.make_url(url)
-    except sa.exc.ArgumentError:
-        raise RegistryError(
-            f"CRYPTO_ANOMALY_DB_URL is {url!r}; use an SQLAlchemy URL, e.g. sqlite:///registry.db or postgresql://user@host/name."
-        ) from None
-    if u.drivername == "postgresql":
-        u = u.set(drivername="postgresql+psycopg")
-    if u.get_backend_name() == "sqlite" and u.database not in (None, "", ":memory:"):
-        _new_file(Path(u.database))
-    engine = sa.create_engine(
-        u,
-        pool_pre_ping=u.get_backend_name() != "sqlite",
-        json_serializer=lambda x: json.dumps(jsonable(x), allow_nan=False, sort_keys=True),
-    )
-    if u.get_backend_name() == "sqlite":
-        _sqlite(engine)
+    engine = connect_engine(url, "CRYPTO_ANOMALY_DB_URL", sort_keys=True)
     _create(engine)
     return engine
-
-
-def _new_file(path: Path) -> None:
-    "An empty database in WAL mode, there at once: two openers that switch the mode of one file lock each other out, and SQLite does not wait then."
-    if path.exists():
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    with closing(sqlite3.connect(draft)) as db:
-        db.execute("PRAGMA journal_mode=WAL")
-    with suppress(FileExistsError):
-        os.link(draft, path)  # another process was first
-    draft.unlink()
-
-
-def _sqlite(engine: sa.Engine) -> None:
-    "SQLite as a server would be: WAL, foreign keys, and writers that wait for each other from the start."
-
-    @sa.event.listens_for(engine, "connect")
-    def connected(db, _):
-        db.isolation_level = None
-        for p in (
-            "busy_timeout=30000",
-            "journal_mode=WAL",
-            "synchronous=NORMAL",
-            "foreign_keys=ON",
-        ):
-            db.execute(f"PRAGMA {p}")
-
-    @sa.event.listens_for(engine, "begin")
-    def begin(c):
-        c.exec_driver_sql("BEGIN IMMEDIATE" if c.get_execution_options().get("write") else "BEGIN")

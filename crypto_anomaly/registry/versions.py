@@ -16,7 +16,7 @@ from ..core.workspace import Workspace, iso, utcnow
 from crypto_anomaly.registry.schema import (
     TRANSITIONS,
     ModelStatus,
-    NotThere,
+    NotFoundError,
     RegistryError,
     alias_t,
     approval_t,
@@ -125,14 +125,14 @@ class Registry:
         four_eyes: bool = False,  # requester and decider must differ
         clock: Callable[[], datetime] = utcnow,
     ):
-        self.engine, self.model, self.workspace, self.four_eyes, self._clock = (
+        self.engine, self.model, self.workspace, self.four_eyes, self.clock = (
             open_engine(url),
             model,
             workspace,
             four_eyes,
             clock,
         )
-        for (owner,) in self._read(sa.select(model_t.c.workspace).where(model_t.c.name == model)):
+        for (owner,) in self.rows(sa.select(model_t.c.workspace).where(model_t.c.name == model)):
             if workspace and owner and owner != workspace:
                 raise RegistryError(
                     f"this database keeps the {model} of workspace {owner!r}, not of {workspace!r}; give each workspace a database of its own (CRYPTO_ANOMALY_DB_URL)."
@@ -140,10 +140,10 @@ class Registry:
 
     @property
     def now(self) -> str:
-        return iso(self._clock())
+        return iso(self.clock())
 
     @contextmanager
-    def _write(self) -> Iterator[sa.Connection]:
+    def transaction(self) -> Iterator[sa.Connection]:
         "One write transaction; writers of one model wait for each other."
         try:
             with self.engine.connect().execution_options(write=True) as c, c.begin():
@@ -172,7 +172,7 @@ class Registry:
         except sa.exc.IntegrityError as e:
             raise RegistryError(f"the database refused: {str(e.orig).splitlines()[0]}") from None
 
-    def _read(self, q) -> list:
+    def rows(self, q) -> list:
         with self.engine.connect() as c:
             return c.execute(q).all()
 
@@ -183,7 +183,7 @@ class Registry:
             .order_by(version_t.c.version.desc())
         )
 
-    def _event(
+    def record_event(
         self, c: sa.Connection, kind: str, version: int | None = None, actor: str = "", **payload
     ) -> int:
         "Write an event in the transaction of its change; time never runs backwards in the log, whatever the clocks of its writers say."
@@ -214,8 +214,8 @@ class Registry:
         self, kind: str, version: int | None = None, actor: str = "", **payload
     ) -> int:  # event id
         "Write an event of its own."
-        with self._write() as c:
-            return self._event(c, kind, version, actor, **payload)
+        with self.transaction() as c:
+            return self.record_event(c, kind, version, actor, **payload)
 
 
 # %% ../../nbs/10_registry/20_versions.ipynb #be9c56ce
@@ -246,7 +246,7 @@ def _resolve(self: Registry, c: sa.Connection, ref: str | int) -> sa.Row:
     if hit:
         return hit
     have = [f"v{v.version} ({v.status})" for v in c.execute(q.limit(5))]
-    raise NotThere(
+    raise NotFoundError(
         f"there is no {self.model} {ref!r}; "
         + (
             f"there are {', '.join(have)}."
@@ -264,12 +264,12 @@ def resolve(self: Registry, ref: str | int) -> dict:
 
 def list_model_versions(self: Registry, limit: int = 20) -> list[dict]:
     "The newest versions, newest first."
-    return [_version_dict(r) for r in self._read(self._versions().limit(limit))]
+    return [_version_dict(r) for r in self.rows(self._versions().limit(limit))]
 
 
 def champion(self: Registry) -> dict | None:
     "The champion, None when there is none."
-    r = self._read(self._versions().where(version_t.c.status == "champion"))
+    r = self.rows(self._versions().where(version_t.c.status == "champion"))
     return _version_dict(r[0]) if r else None
 
 
@@ -310,7 +310,7 @@ def register(
         raise RegistryError(
             f"artifact {artifact_sha256!r:.80} is not a SHA-256; store the artifact first."
         )
-    with self._write() as c:
+    with self.transaction() as c:
         v = 1 + (
             c.execute(
                 sa.select(sa.func.max(version_t.c.version)).where(version_t.c.model == self.model)
@@ -328,7 +328,7 @@ def register(
                 facts=facts,
             )
         )
-        self._event(
+        self.record_event(
             c,
             "training_finished",
             v,
@@ -391,9 +391,9 @@ def record_data(
     self: Registry, event: str, payload: dict, *assets: dict, run_id: str = ""
 ) -> list[str]:  # references, e.g. 'training_dataset:v3'
     "Write versions of data (`name`, `facts`, and maybe `version`, `tags`, `made_from`) and the event that announces them, in one transaction."
-    with self._write() as c:
+    with self.transaction() as c:
         refs = [_asset(self, c, **a, run_id=run_id) for a in assets]
-        self._event(c, event, None, run_id, assets=refs, **payload)
+        self.record_event(c, event, None, run_id, assets=refs, **payload)
     return refs
 
 
@@ -414,7 +414,7 @@ def list_assets(
 ) -> list[dict]:  # newest first
     "Versions of data, without what they are made from."
     q = sa.select(asset_t).order_by(asset_t.c.id.desc()).limit(limit)
-    return [_asset_dict(r) for r in self._read(q.where(asset_t.c.name == name) if name else q)]
+    return [_asset_dict(r) for r in self.rows(q.where(asset_t.c.name == name) if name else q)]
 
 
 def asset(self: Registry, ref: str) -> dict:  # facts, tags, made_from, used_by
@@ -425,14 +425,14 @@ def asset(self: Registry, ref: str) -> dict:  # facts, tags, made_from, used_by
         .where(asset_t.c.name == (m[1] if m else ""))
         .order_by(asset_t.c.version.desc())
     )
-    found = self._read(q.where(asset_t.c.version == int(m[2])) if m and m[2] else q.limit(1))
+    found = self.rows(q.where(asset_t.c.version == int(m[2])) if m and m[2] else q.limit(1))
     if not found:
-        raise NotThere(f"there is no data {ref!r}; see: crypto-anomaly assets")
+        raise NotFoundError(f"there is no data {ref!r}; see: crypto-anomaly assets")
     d = _asset_dict(found[0])
     return d | dict(
         made_from=[
             r.made_from
-            for r in self._read(
+            for r in self.rows(
                 sa.select(link_t.c.made_from)
                 .where(link_t.c.asset_id == found[0].id)
                 .order_by(sa.func.length(link_t.c.made_from), link_t.c.made_from)
@@ -444,13 +444,13 @@ def asset(self: Registry, ref: str) -> dict:  # facts, tags, made_from, used_by
 
 def used_by(self: Registry, ref: str) -> list[str]:
     "Data and versions of this model that were made from `ref`."
-    data = self._read(
+    data = self.rows(
         sa.select(asset_t.c.name, asset_t.c.version)
         .join(link_t, link_t.c.asset_id == asset_t.c.id)
         .where(link_t.c.made_from == ref)
         .order_by(asset_t.c.id)
     )
-    models = self._read(
+    models = self.rows(
         sa.select(version_t.c.version)
         .where(version_t.c.model == self.model, version_t.c.facts["data_source"].as_string() == ref)
         .order_by(version_t.c.version)
@@ -500,7 +500,7 @@ def record_evaluation(
     run_id: str = "",
 ) -> int:  # evaluation id
     "Write an evaluation; a candidate that passed becomes evaluated."
-    with self._write() as c:
+    with self.transaction() as c:
         v = _resolve(self, c, ref)
         if artifact_sha256 not in (None, v.artifact_sha256):
             raise RegistryError(
@@ -523,7 +523,7 @@ def record_evaluation(
         ).inserted_primary_key[0]
         if passed and v.status == "candidate":
             _move(self, c, v, "evaluated")
-        self._event(
+        self.record_event(
             c,
             "evaluation_passed" if passed else "evaluation_failed",
             v.version,
@@ -630,7 +630,7 @@ def request_approval(
 ) -> int:  # id of the request; the open one when there is one already
     "Ask for a decision on a version that has passed its evaluation."
     by = _name(by)
-    with self._write() as c:
+    with self.transaction() as c:
         v = _resolve(self, c, ref)
         e, champ = _latest_evaluation(c, v), _champion_row(self, c)
         if v.status not in ("evaluated", "challenger", "retired") or e is None or not e.passed:
@@ -658,7 +658,7 @@ def request_approval(
                 notes=notes,
             )
         ).inserted_primary_key[0]
-        self._event(
+        self.record_event(
             c,
             "approval_requested",
             v.version,
@@ -692,7 +692,7 @@ def _decide(self: Registry, ref: str | int, decision: str, kind: str, by: str, r
             f"a decision needs a name and a reason (--by WHO --reason WHY); got by={by!r}, reason={reason!r}."
         )
     by = _name(by)
-    with self._write() as c:
+    with self.transaction() as c:
         v = _resolve(self, c, ref)
         a = c.execute(
             sa.select(approval_t).where(
@@ -710,7 +710,7 @@ def _decide(self: Registry, ref: str | int, decision: str, kind: str, by: str, r
                 f"{by!r} asked for this approval and FOUR_EYES is on: somebody else must decide."
             )
         _decide_row(c, a.id, decision=decision, decided_by=by, decided_at=self.now, reason=reason)
-        self._event(
+        self.record_event(
             c, kind, v.version, by, approval_id=a.id, evaluation_id=a.evaluation_id, reason=reason
         )
     return a.id
@@ -750,9 +750,9 @@ def _crown(
     old = _champion_row(self, c)
     if old:
         _move(self, c, old, "retired")
-        self._event(c, "model_retired", old.version, actor, replaced_by=v.version)
+        self.record_event(c, "model_retired", old.version, actor, replaced_by=v.version)
     _move(self, c, v, "champion")
-    self._event(
+    self.record_event(
         c,
         kind,
         v.version,
@@ -776,7 +776,7 @@ def promote(
     reason: str = "",
 ) -> dict:  # version, alias, previous_holder
     "Make an approved version champion (or give it a custom alias)."
-    with self._write() as c:
+    with self.transaction() as c:
         v = _resolve(self, c, ref)
         if alias != "champion":
             return _set_alias(self, c, v, alias, by or run_id)
@@ -838,7 +838,7 @@ def _set_alias(self: Registry, c: sa.Connection, v: sa.Row, alias: str, by: str)
     c.execute(
         sa.insert(alias_t).values(model=self.model, name=alias, version_id=v.id, set_at=self.now)
     )
-    self._event(c, "alias_moved", v.version, by, alias=alias, previous_holder=old)
+    self.record_event(c, "alias_moved", v.version, by, alias=alias, previous_holder=old)
     return dict(version=v.version, alias=alias, previous_holder=old)
 
 
@@ -849,7 +849,7 @@ def rollback(
     "Bring the previous champion (or `to`, a former one) back, at once."
     if not reason.strip():
         raise RegistryError("a rollback needs a reason (--reason WHY).")
-    with self._write() as c:
+    with self.transaction() as c:
         now = _champion_row(self, c)
         if now is None:
             raise RegistryError("there is no champion to roll back from.")
@@ -865,7 +865,9 @@ def rollback(
             raise RegistryError(
                 f"{'there is no earlier champion' if target is None else f'v{target} never was champion'}; v{now.version} stays."
             )
-        self._event(c, "rollback_requested", target, by, reason=reason, from_version=now.version)
+        self.record_event(
+            c, "rollback_requested", target, by, reason=reason, from_version=now.version
+        )
         old = _crown(self, c, _resolve(self, c, target), "model_rolled_back", by, reason=reason)
     return dict(version=target, alias="champion", previous_holder=old)
 
@@ -882,7 +884,7 @@ def _before(crowned: list) -> int | None:
 
 def challenge(self: Registry, ref: str | int, *, by: str = "") -> dict:
     "Start the trial of an evaluated version beside the champion: scans score it in shadow from now on."
-    with self._write() as c:
+    with self.transaction() as c:
         v = _resolve(self, c, ref)
         if (
             on := c.execute(self._versions().where(version_t.c.status == "challenger")).first()
@@ -895,7 +897,7 @@ def challenge(self: Registry, ref: str | int, *, by: str = "") -> dict:
                 f"the last evaluation of v{v.version} failed; only a version that passed can be tried: crypto-anomaly run evaluate -p candidate_version v{v.version}"
             )
         _move(self, c, v, "challenger")
-        self._event(
+        self.record_event(
             c,
             "model_challenged",
             v.version,
@@ -909,12 +911,12 @@ def end_trial(self: Registry, ref: str | int = "challenger", *, reason: str, by:
     "End a trial without a promotion: the challenger is an evaluated version again."
     if not reason.strip():
         raise RegistryError("ending a trial needs a reason (--reason WHY).")
-    with self._write() as c:
+    with self.transaction() as c:
         v = _resolve(self, c, ref)
         if v.status != "challenger":
             raise RegistryError(f"v{v.version} is {v.status}, not on trial.")
         _move(self, c, v, "evaluated")
-        self._event(c, "trial_ended", v.version, by, reason=reason)
+        self.record_event(c, "trial_ended", v.version, by, reason=reason)
     return dict(version=v.version, status="evaluated")
 
 
@@ -922,14 +924,14 @@ def retire(self: Registry, ref: str | int, *, reason: str, by: str = "") -> dict
     "Take a version out of the running; the champion is replaced or rolled back instead."
     if not reason.strip():
         raise RegistryError("retiring a version needs a reason (--reason WHY).")
-    with self._write() as c:
+    with self.transaction() as c:
         v = _resolve(self, c, ref)
         if v.status == "champion":
             raise RegistryError(
                 f"v{v.version} is champion: promote another version or roll back, so that there is never none."
             )
         _move(self, c, v, "retired")
-        self._event(c, "model_retired", v.version, by, reason=reason)
+        self.record_event(c, "model_retired", v.version, by, reason=reason)
     return dict(version=v.version, status="retired")
 
 
@@ -943,7 +945,7 @@ def events(
 ) -> list[dict]:  # newest first
     "The log: id, at, kind, version, actor, payload."
     q = sa.select(event_t).where(event_t.c.id > after).order_by(event_t.c.id.desc()).limit(limit)
-    return [_plain(r) for r in self._read(q.where(event_t.c.kind == kind) if kind else q)]
+    return [_plain(r) for r in self.rows(q.where(event_t.c.kind == kind) if kind else q)]
 
 
 def champion_at(self: Registry, t: datetime | str) -> int | None:
@@ -955,7 +957,7 @@ def champion_at(self: Registry, t: datetime | str) -> int | None:
         .order_by(event_t.c.id.desc())
         .limit(1)
     )
-    return next((r.version for r in self._read(q)), None)
+    return next((r.version for r in self.rows(q)), None)
 
 
 def lineage(
@@ -1042,7 +1044,7 @@ def aliases(
         .join(version_t, version_t.c.id == alias_t.c.version_id)
         .where(alias_t.c.model == self.model)
     )
-    return {r.name: r.version for r in self._read(sa.union_all(roles, custom))}
+    return {r.name: r.version for r in self.rows(sa.union_all(roles, custom))}
 
 
 def list_evaluations(
@@ -1058,7 +1060,7 @@ def list_evaluations(
         .order_by(evaluation_t.c.id.desc())
         .limit(limit)
     )
-    return [_plain(r) for r in self._read(q)][::-1]
+    return [_plain(r) for r in self.rows(q)][::-1]
 
 
 def references(self: Registry) -> set[str]:  # e.g. {'training_dataset:v3', 'eval_holdout:v3'}
@@ -1073,7 +1075,7 @@ def collect(
     self: Registry, artifacts: Iterable[str], remove: Callable[[list[str]], None]
 ) -> list[str]:  # those that went
     "Remove the artifacts that no version of any model refers to; nobody registers meanwhile."
-    with self._write() as c:
+    with self.transaction() as c:
         c.execute(sa.select(model_t.c.name).with_for_update())
         gone = sorted(
             set(artifacts) - set(c.execute(sa.select(version_t.c.artifact_sha256)).scalars())
@@ -1182,7 +1184,7 @@ def start_run(
     chain: str | None = None,
     inputs: str | None = None,
 ) -> None:
-    with self._write() as c:
+    with self.transaction() as c:
         c.execute(
             sa.insert(run_t).values(
                 id=id_,
@@ -1198,13 +1200,13 @@ def start_run(
 
 
 def run(self: Registry, id_: str) -> dict | None:
-    return next((_plain(x) for x in self._read(sa.select(run_t).where(run_t.c.id == id_))), None)
+    return next((_plain(x) for x in self.rows(sa.select(run_t).where(run_t.c.id == id_))), None)
 
 
 def finish_run(
     self: Registry, id_: str, *, status: str, **values
 ) -> None:  # result, notebook, report, error
-    with self._write() as c:
+    with self.transaction() as c:
         c.execute(
             sa.update(run_t)
             .where(run_t.c.id == id_)
@@ -1217,7 +1219,7 @@ def list_runs(
 ) -> list[dict]:  # newest first
     q = sa.select(run_t).order_by(run_t.c.started_at.desc(), run_t.c.id.desc()).limit(limit)
     q = q.where(run_t.c.chain == chain) if chain else q
-    return [_plain(x) for x in self._read(q.where(run_t.c.stage == stage) if stage else q)]
+    return [_plain(x) for x in self.rows(q.where(run_t.c.stage == stage) if stage else q)]
 
 
 ATTEMPTS = 3  # of one stage for one event, when its process dies
@@ -1231,12 +1233,12 @@ def claim(
     self: Registry, stage: str, event_key: str, by: str, *, lease: float | None = None
 ) -> int:  # number of the attempt; 0 = somebody else has it, or has done it
     "Exactly one caller gets a (stage, event): for good, or with `lease` seconds for as long as it renews; whose lease runs out is taken over."
-    until = iso(self._clock() + timedelta(seconds=lease)) if lease else None
+    until = iso(self.clock() + timedelta(seconds=lease)) if lease else None
     mine = dict(
         claimed_by=by, claimed_at=self.now, status="running" if lease else "done", lease_until=until
     )
     try:
-        with self._write() as c:
+        with self.transaction() as c:
             t = c.execute(sa.select(trigger_t).where(_at_key(stage, event_key))).first()
             if t is None:
                 c.execute(
@@ -1261,10 +1263,10 @@ def renew(
     self: Registry, stage: str, event_key: str, by: str, *, lease: float, run_id: str | None = None
 ) -> bool:  # False = it is somebody else's now
     "Keep a claim, and say which run it is."
-    values = dict(lease_until=iso(self._clock() + timedelta(seconds=lease))) | (
+    values = dict(lease_until=iso(self.clock() + timedelta(seconds=lease))) | (
         dict(run_id=run_id) if run_id else {}
     )
-    with self._write() as c:
+    with self.transaction() as c:
         return (
             c.execute(
                 sa.update(trigger_t)
@@ -1289,7 +1291,7 @@ def settle(
     run_id: str | None = None,
 ) -> None:
     "A claim is over: done, or failed."
-    with self._write() as c:
+    with self.transaction() as c:
         c.execute(
             sa.update(trigger_t)
             .where(_at_key(stage, event_key), trigger_t.c.claimed_by == by)
@@ -1306,12 +1308,12 @@ def claims(
         q = q.where(trigger_t.c.status == "running", trigger_t.c.lease_until > self.now)
     if expired:
         q = q.where(trigger_t.c.status == "running", trigger_t.c.lease_until <= self.now)
-    return [_plain(x) for x in self._read(q)]
+    return [_plain(x) for x in self.rows(q)]
 
 
 def claim_of(self: Registry, stage: str, event_key: str) -> dict | None:
     return next(
-        (_plain(x) for x in self._read(sa.select(trigger_t).where(_at_key(stage, event_key)))), None
+        (_plain(x) for x in self.rows(sa.select(trigger_t).where(_at_key(stage, event_key)))), None
     )
 
 
@@ -1320,7 +1322,7 @@ def cursor(self: Registry, consumer: str) -> int:
     return next(
         (
             x.event_id
-            for x in self._read(
+            for x in self.rows(
                 sa.select(cursor_t.c.event_id).where(cursor_t.c.consumer == consumer)
             )
         ),
@@ -1332,7 +1334,7 @@ def advance(self: Registry, consumer: str, event_id: int) -> None:
     "Remember how far a reader of the log has come; it never goes back."
     insert = postgresql.insert if self.engine.dialect.name == "postgresql" else sqlite.insert
     q = insert(cursor_t).values(consumer=consumer, event_id=event_id)
-    with self._write() as c:
+    with self.transaction() as c:
         c.execute(
             q.on_conflict_do_update(
                 index_elements=["consumer"],

@@ -19,8 +19,8 @@ from fastapi.staticfiles import StaticFiles
 from fastapi_offline import FastAPIOffline  # /docs without a CDN
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from pydantic import BaseModel
+from ..core.errors import CryptoAnomalyError
 from crypto_anomaly.core.workspace import (
-    CryptoAnomalyError,
     Settings,
     Workspace,
     jsonable,
@@ -29,21 +29,27 @@ from crypto_anomaly.core.workspace import (
     setup_logging,
     utcnow,
 )
-from ..data.client import ATTRIBUTION, DataError, NotFound, hold_source, newest_moment
-from ..registry.schema import NotThere, RegistryError
+from crypto_anomaly.data.client import (
+    ATTRIBUTION,
+    DataError,
+    CoinNotFoundError,
+    hold_source,
+    newest_moment,
+)
+from ..registry.schema import NotFoundError, RegistryError
 from ..registry.versions import Registry, open_registry
 from ..features.features import FeatureConfig
 from crypto_anomaly.model.scan import (
     Scan,
-    Served,
+    LoadedModel,
     find_coin,
-    load_served,
+    load_model,
     market_overview,
     moment_features,
-    of_features,
+    scan_features,
     scan_all,
 )
-from ..lifecycle.steps import STATIC, SIMULATED, ingest, inside, stages
+from ..lifecycle.steps import STATIC, SIMULATED, ingest, workspace_env, stages
 from ..trades.store import TradeError
 from crypto_anomaly.serving.live import (
     DemoData,
@@ -140,17 +146,17 @@ class State:
             < self.ws.settings.challenger_share
         )
 
-    def served(self, client: str = "") -> Served:
+    def served(self, client: str = "") -> LoadedModel:
         "Who answers a client: the model that MODEL_REF means, or the challenger."
         try:
-            return load_served(
+            return load_model(
                 self.ws,
                 "challenger"
                 if self.challenged(client) and "challenger" in self.registry.aliases()
                 else None,
                 registry=self.registry,
             )
-        except NotThere as e:
+        except NotFoundError as e:
             raise Unserved(f"MODEL_REF is {self.ws.settings.model_ref!r}, and {e}") from None
 
     def scan(self, client: str = "") -> Scan:
@@ -167,7 +173,7 @@ class State:
             )
             if s is None or key(s) != key(fresh):
                 self._scans = {k: x for k, x in self._scans.items() if x.as_of == fresh.as_of} | {
-                    v: of_features(served, f)
+                    v: scan_features(served, f)
                 }
             return self._scans[v]
 
@@ -246,7 +252,7 @@ class Alert(BaseModel):
     id: int
     key: str
     kind: str
-    tier: int
+    severity_tier: int
     status: str
     opened_at: str
     seen_at: str
@@ -487,7 +493,7 @@ def health(state: State) -> Health:
     expected = (CryptoAnomalyError, OSError, sa.exc.SQLAlchemyError)
     try:
         champion = state.registry.champion()
-        v = load_served(state.ws, registry=state.registry).version
+        v = load_model(state.ws, registry=state.registry).version
         if champion is None:
             problems.append("no champion: approve and promote a version")
     except expected as e:
@@ -595,21 +601,21 @@ def _handlers(app: FastAPI) -> None:
             else _said(request, 404, "not there", str(e))
         )
 
-    @app.exception_handler(NotThere)
+    @app.exception_handler(NotFoundError)
     async def unknown(request, e):
-        return _said(request, 503 if "no model yet" in str(e) else 404, "not there", str(e))
+        return _said(request, e.status, "not there", str(e))
 
-    @app.exception_handler(NotFound)
+    @app.exception_handler(CoinNotFoundError)
     async def nothing(request, e):
         return _said(request, 404, "not there", str(e))
 
     @app.exception_handler(alerts.AlertError)
     async def alert(request, e):
-        return problem(404 if "there is no alert" in str(e) else 422, "not there", str(e))
+        return problem(e.status, "not there", str(e))
 
     @app.exception_handler(TradeError)
     async def trade(request, e):
-        return _said(request, 404 if "is not streamed" in str(e) else 503, "not there", str(e))
+        return _said(request, e.status, "not there", str(e))
 
     @app.exception_handler(DataError)
     async def data(request, e):
@@ -1294,7 +1300,7 @@ def run_server(
     counters = open_workspace(settings).root / "metrics"
     shutil.rmtree(counters, ignore_errors=True)
     counters.mkdir(parents=True)
-    with inside(open_workspace(settings), PROMETHEUS_MULTIPROC_DIR=str(counters)):
+    with workspace_env(open_workspace(settings), PROMETHEUS_MULTIPROC_DIR=str(counters)):
         uvicorn.run(
             "crypto_anomaly.serving.app:create_app",
             factory=True,

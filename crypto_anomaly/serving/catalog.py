@@ -9,11 +9,11 @@ from pydantic import BaseModel
 from ..core.workspace import Workspace, iso
 from ..data.client import DATASETS, SCHEMA, dataset_versions, list_parts
 from ..features.features import feature_schema
-from ..eval.gates import GateConfig, planted_gates, sanity_gates
+from ..eval.gates import GateConfig, injected_gates, sanity_gates
 from ..registry.schema import RegistryError
 from ..registry.versions import Registry, definitions, open_registry
 from ..lifecycle.steps import stages
-from ..lifecycle.scheduler import ON, SCHEDULE, due
+from ..lifecycle.scheduler import EVENT_TRIGGERS, SCHEDULE, stages_due
 
 # %% auto #0
 __all__ = [
@@ -53,10 +53,10 @@ __all__ = [
     "model_detail",
     "compare",
     "as_text",
-    "beside",
-    "changes",
-    "planted_found",
-    "verdicts",
+    "side_by_side",
+    "promotion_summary",
+    "injected_found",
+    "comparison_rows",
     "Evaluation",
     "Evaluations",
     "Gate",
@@ -545,7 +545,7 @@ def as_text(x) -> str:
     )
 
 
-def beside(
+def side_by_side(
     stories: dict[str, dict],
 ) -> pd.DataFrame:  # one row per fact, one column per version; of two also their difference
     "Versions side by side, from their lineages."
@@ -573,7 +573,7 @@ def _difference(a, b) -> str:
     return "=" if a == b and a is not None else ""
 
 
-def changes(candidate: dict, champion: dict | None, approved: bool = False) -> str:
+def promotion_summary(candidate: dict, champion: dict | None, approved: bool = False) -> str:
     "What exactly a promotion of `candidate` does."
     who = (
         f"v{champion['version']} (champion since {champion.get('promotion_timestamp', '')[:16].replace('T', ' ')}) retires"
@@ -585,7 +585,7 @@ def changes(candidate: dict, champion: dict | None, approved: bool = False) -> s
 
 
 # %% ../../nbs/90_serving/10_catalog.ipynb #b89545a1
-def planted_found(stories: dict[str, dict]) -> dict[str, dict[str, float]]:
+def injected_found(stories: dict[str, dict]) -> dict[str, dict[str, float]]:
     "Share of planted events that each version found in its newest evaluation, by kind; and what a robust z found in that of the first."
     kinds = {
         name: s["evaluations"][-1]["metrics"].get("by_kind", {})
@@ -599,7 +599,7 @@ def planted_found(stories: dict[str, dict]) -> dict[str, dict[str, float]]:
 
 
 # %% ../../nbs/90_serving/10_catalog.ipynb #6611e309
-def verdicts(candidate: dict) -> list[tuple[str, str, str]]:  # (what, value, detail)
+def comparison_rows(candidate: dict) -> list[tuple[str, str, str]]:  # (what, value, detail)
     "The evidence in a few words, for the top of the page."
     e = candidate["evaluations"][-1]
     m = e["metrics"]
@@ -710,7 +710,7 @@ def gates() -> list[Gate]:
     "All gates with their thresholds."
     rows = sanity_gates(
         dict(anomaly_rate=0.05, rate_diff=0.0, silhouette=0.0, score_gap=0.0), GateConfig()
-    ) + planted_gates(dict(win_rate=1.0, recall_gain_low=0.0, planted_events=1), GateConfig())
+    ) + injected_gates(dict(win_rate=1.0, recall_gain_low=0.0, planted_events=1), GateConfig())
     return [Gate(**{k: g[k] for k in ("name", "threshold", "hard", "description")}) for g in rows]
 
 
@@ -791,12 +791,12 @@ def schedules() -> Schedules:
             name=k,
             at=f"minute {t['minute']}"
             + (f" of hour {t['hour']} UTC" if "hour" in t else " of every hour"),
-            stages=due(k),
+            stages=stages_due(k),
         )
         for k, (t, _) in SCHEDULE.items()
     ]
     return Schedules(
         schedules=when,
-        event_triggers=[dict(event=k, starts=s) for k, s in ON.items()]
+        event_triggers=[dict(event=k, starts=s) for k, s in EVENT_TRIGGERS.items()]
         + [dict(event="evaluation_passed", starts="approval_requested (then a person decides)")],
     )

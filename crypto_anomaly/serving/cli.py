@@ -71,7 +71,7 @@ __all__ = [
     "drill",
     "deploy_argo",
     "deploy_compose",
-    "mirror",
+    "sync_to_mlflow",
     "simulate",
     "doctor",
     "main",
@@ -331,14 +331,14 @@ def schedule():
     "The scheduler only: slots that are due, events, alerts."
     import time
     from crypto_anomaly.data.client import hold_source
-    from crypto_anomaly.lifecycle.scheduler import SCHEDULE, due, start_scheduler
+    from crypto_anomaly.lifecycle.scheduler import SCHEDULE, stages_due, start_scheduler
 
     with hold_source(fetching()) as ws:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
         clock = start_scheduler(ws)
         for kind in SCHEDULE:
             say(
-                f"{kind}: {' → '.join(due(kind))}; next at {clock.get_job(kind).next_run_time:%Y-%m-%d %H:%M} UTC"
+                f"{kind}: {' → '.join(stages_due(kind))}; next at {clock.get_job(kind).next_run_time:%Y-%m-%d %H:%M} UTC"
             )
         try:
             while True:
@@ -402,7 +402,7 @@ def _streaming(source: str | None, recorded: bool):
 def _tape(ws):
     "The feed of a workspace: its URLs, of a tape of our own where it is simulated and no other feed was named."
     from contextlib import nullcontext
-    from crypto_anomaly.simulate.trades import Tape, serve_trades
+    from crypto_anomaly.simulate.trades import TradeSimulator, serve_trades
     from crypto_anomaly.core.workspace import Settings
 
     own = (
@@ -410,7 +410,7 @@ def _tape(ws):
         and ws.settings.coinbase_ws_url == Settings.model_fields["coinbase_ws_url"].default
     )
     return (
-        serve_trades(Tape(tuple(ws.products), seed=ws.settings.seed))
+        serve_trades(TradeSimulator(tuple(ws.products), seed=ws.settings.seed))
         if own
         else nullcontext((ws.settings.coinbase_ws_url, ws.settings.coinbase_rest_url, None))
     )
@@ -583,7 +583,7 @@ def run(
     as_json: Json = False,
 ):
     "Run one scheduled notebook."
-    from crypto_anomaly.lifecycle.scheduler import claimed, run_patiently
+    from crypto_anomaly.lifecycle.scheduler import run_once, run_with_retries
     from crypto_anomaly.lifecycle.steps import check_parameters, run_stage
 
     given = _parameters(ctx.args)
@@ -604,7 +604,7 @@ def run(
         else working(dask_url=dask)
     )
     done = (
-        claimed(ws, stage, key, lambda said: run_patiently(ws, stage, given, say=said))
+        run_once(ws, stage, key, lambda said: run_with_retries(ws, stage, given, say=said))
         if key
         else run_stage(ws, stage, given)
     )
@@ -1527,16 +1527,16 @@ def deploy_compose(
 
 # %% ../../nbs/90_serving/70_cli.ipynb #9c239108
 @app.command()
-def mirror(
+def sync_to_mlflow(
     afresh: Annotated[bool, typer.Option(help="Tell everything again.")] = False,
     as_json: Json = False,
 ):
     "Tell the MLflow at MLFLOW_TRACKING_URI what the registry knows; 'up' and 'schedule' do it by themselves."
-    from crypto_anomaly.lifecycle.mlflow_sync import MirrorError, mirror as mirror_
+    from crypto_anomaly.lifecycle.mlflow_sync import MlflowSyncError, sync_to_mlflow as mirror_
 
     ws = reading()
     if not ws.settings.mlflow_tracking_uri:
-        raise MirrorError(
+        raise MlflowSyncError(
             "there is no MLflow to tell: set CRYPTO_ANOMALY_MLFLOW_TRACKING_URI, e.g. to sqlite:///mlflow.db or http://127.0.0.1:5000."
         )
     told = mirror_(registry(), ws.settings.mlflow_tracking_uri, ws.artifacts_url, afresh=afresh)
@@ -1561,13 +1561,15 @@ def simulate(
     "Serve the simulated market and the simulated trades, in CoinGecko's and Coinbase's wire formats."
     import time
     from crypto_anomaly.simulate.market import Market, serve_market
-    from crypto_anomaly.simulate.trades import Tape, serve_trades
+    from crypto_anomaly.simulate.trades import TradeSimulator, serve_trades
 
     _free(host, port)
     _free(host, trades_port)
     with (
         serve_market(Market(seed=seed), host=host, port=port) as (url, _),
-        serve_trades(Tape(tuple(products.split(",")), seed=seed), host=host, port=trades_port) as (
+        serve_trades(
+            TradeSimulator(tuple(products.split(",")), seed=seed), host=host, port=trades_port
+        ) as (
             ws_url,
             rest,
             _,
@@ -1671,7 +1673,7 @@ def doctor():
 # %% ../../nbs/90_serving/70_cli.ipynb #a42fc568
 def _expected() -> tuple:
     "Errors that are the world's, not ours: one line instead of a trace."
-    from crypto_anomaly.core.workspace import CryptoAnomalyError
+    from crypto_anomaly.core.errors import CryptoAnomalyError
 
     database, bucket = sys.modules.get("sqlalchemy"), sys.modules.get("botocore.exceptions")
     return (

@@ -9,15 +9,15 @@ import numpy as np, pandas as pd, sqlalchemy as sa
 from pydantic import BaseModel
 from ..core.workspace import Workspace, jsonable, utcnow
 from ..registry.versions import open_registry
-from ..model.scan import Served, load_served
-from ..trades.store import TradeError, open_store
+from ..model.scan import LoadedModel, load_model
+from ..trades.store import ProductNotFoundError, TradeError, open_store
 from ..trades.detector import why_strange
 from ..trades.feed import Latest
 
 # %% auto #0
 __all__ = [
     "FRESH",
-    "Crowd",
+    "PumpView",
     "Score",
     "NotReady",
     "Healthz",
@@ -33,7 +33,7 @@ __all__ = [
 FRESH = 60  # seconds after which features say nothing of now
 
 
-class Crowd(BaseModel):
+class PumpView(BaseModel):
     "A pump or dump score."
 
     score: float
@@ -58,8 +58,8 @@ class Score(BaseModel):
     source: str
     price: float
     features: dict[str, float | None]
-    pump: Crowd
-    dump: Crowd
+    pump: PumpView
+    dump: PumpView
     reason: str
 
 
@@ -108,10 +108,10 @@ class Trades:
         self.ws, self.store, self.latest = ws, open_store(ws), Latest(ws)
         self.registry, self._complete = open_registry(ws, ws.settings.trade_model), (-1e9, [])
 
-    def served(self) -> Served | None:
+    def served(self) -> LoadedModel | None:
         "The model of trades that answers, None before the first was trained."
         return (
-            load_served(self.ws, "champion", registry=self.registry)
+            load_model(self.ws, "champion", registry=self.registry)
             if self.registry.list_model_versions(1)
             else None
         )
@@ -120,7 +120,7 @@ class Trades:
         "The product that is meant, None when there is none."
         there = self.latest.products()
         if product and product not in there:
-            raise TradeError(
+            raise ProductNotFoundError(
                 f"{product!r} is not streamed; there {'are ' + ', '.join(there) if there else 'is nothing'} – see: crypto-anomaly stream"
             )
         return product or next(iter([p for p in self.ws.products if p in there] or there), None)

@@ -7,12 +7,13 @@ from __future__ import annotations
 from typing import Protocol
 import pandas as pd
 from jinja2 import Environment, PackageLoader
-from ..core.workspace import CryptoAnomalyError, Workspace, utcnow
+from ..core.errors import CryptoAnomalyError
+from ..core.workspace import Workspace, utcnow
 from ..data.client import DataError, lake_quality, read_snapshots
 from crypto_anomaly.core.plots import (
     coin_history,
     contributions,
-    foresight_history,
+    rank_ic_history,
     live_prices,
     market_map,
     money,
@@ -29,8 +30,8 @@ from ..lifecycle.alerts import alerts
 from ..lifecycle.steps import stages
 from .live import Trades, coin_trades, demo_data
 from crypto_anomaly.serving.catalog import (
-    beside,
-    changes,
+    side_by_side,
+    promotion_summary,
     columns,
     data_assets,
     datasets,
@@ -228,7 +229,7 @@ def _queue(it: Source, r: Registry) -> list[dict]:
         return q | dict(
             model=r.model,
             status=v["status"],
-            change=changes(v, champion),
+            change=promotion_summary(v, champion),
             gates=e["gates"],
             metrics=e["metrics"],
             comparison=e["metrics"].get("comparison"),
@@ -254,9 +255,7 @@ def _trial(it: Source) -> dict:
         only = exclusive(it.ws, model=it.registry.model).head(5).to_dict("records")
     except DataError:
         only = []  # no snapshot yet
-    return dict(
-        trial=t, exclusive=only, figure=foresight_history(lines) if len(lines) > 1 else None
-    )
+    return dict(trial=t, exclusive=only, figure=rank_ic_history(lines) if len(lines) > 1 else None)
 
 
 def models_page(it: Source, a: str = "", b: str = "") -> str:
@@ -265,7 +264,7 @@ def models_page(it: Source, a: str = "", b: str = "") -> str:
     versions = model_versions(r, 30).versions
     if a and b:
         two = {f"v{s['version']}": s for s in (r.lineage(a), r.lineage(b))}
-        a, b, table = *(list(two) * 2)[:2], beside(two)
+        a, b, table = *(list(two) * 2)[:2], side_by_side(two)
         shown = dict(
             a=a,
             b=b,

@@ -7,15 +7,11 @@ from __future__ import annotations
 import asyncio, json, logging, subprocess, sys
 from html import escape
 import ipywidgets as W, numpy as np, pandas as pd, sqlalchemy as sa
-from crypto_anomaly.core.workspace import (
-    CryptoAnomalyError,
-    Workspace,
-    open_workspace,
-    write_atomic,
-)
+from ..core.errors import CryptoAnomalyError
+from ..core.workspace import Workspace, open_workspace, write_atomic
 from crypto_anomaly.core.plots import (
     COLORS,
-    foresight_history,
+    rank_ic_history,
     gates_table,
     recall_heatmap,
     score_distributions,
@@ -23,17 +19,17 @@ from crypto_anomaly.core.plots import (
 from ..data.client import read_dataset
 from ..registry.schema import RegistryError
 from ..registry.versions import open_registry
-from ..model.scan import load_served
+from ..model.scan import load_model
 from ..eval.trial import trial
-from ..lifecycle.steps import PipelineError, scheduled_folder, variables
+from ..lifecycle.steps import PipelineError, scheduled_folder, child_env
 from ..lifecycle.alerts import FEEDBACK, AlertError, alerts, feedback
 from crypto_anomaly.serving.catalog import (
     OUTCOMES,
     as_text,
-    beside,
-    changes,
-    planted_found,
-    verdicts,
+    side_by_side,
+    promotion_summary,
+    injected_found,
+    comparison_rows,
 )
 
 # %% auto #0
@@ -91,7 +87,7 @@ def scored(
     name, _, number = dataset.partition(":v")
     if name != "eval_holdout":
         return None
-    s = load_served(ws, version, registry=open_registry(ws, model))
+    s = load_model(ws, version, registry=open_registry(ws, model))
     p = s.model.predict(read_dataset(ws, name, number)[0])
     return p.score.to_numpy(), p.is_anomaly.to_numpy(bool), s.model.threshold
 
@@ -123,7 +119,7 @@ def _tab_versions(p, s, champion) -> list[W.Widget]:
 
     def show(_=None):
         seen.value = _table(
-            beside({x: p.registry.lineage(x) for x in dict.fromkeys((a.value, b.value))})
+            side_by_side({x: p.registry.lineage(x) for x in dict.fromkeys((a.value, b.value))})
         )
 
     for w in (a, b):
@@ -133,7 +129,7 @@ def _tab_versions(p, s, champion) -> list[W.Widget]:
 
 
 def _tab_beside(p, s, champion) -> list[W.Widget]:
-    return [_html(_table(beside(p.stories(s, champion))))]
+    return [_html(_table(side_by_side(p.stories(s, champion))))]
 
 
 def _tab_gates(p, s, champion) -> list[W.Widget]:
@@ -148,7 +144,7 @@ def _tab_gates(p, s, champion) -> list[W.Widget]:
 
 
 def _tab_planted(p, s, champion) -> list[W.Widget]:
-    found = planted_found(p.stories(s, champion))
+    found = injected_found(p.stories(s, champion))
     return (
         [
             _figure(
@@ -207,7 +203,7 @@ def _tab_trial(p, s, champion) -> list[W.Widget]:
         _html(
             f"{how}<p><b>{escape(t['message'])}</b></p>{_table(pd.Series(shares).to_frame('so far'))}"
         ),
-        *([_figure(foresight_history(lines))] if len(lines) > 1 else []),
+        *([_figure(rank_ic_history(lines))] if len(lines) > 1 else []),
     ]
 
 
@@ -497,7 +493,7 @@ class PromotionPanel(W.VBox):
             self.will.value = (
                 f"<p class='note'>Stale: {escape(q['stale'])}. Look at the evidence again, then ask again.</p>"
                 if q["stale"]
-                else f"<p>{escape(changes(self._story, self._champion))}</p>"
+                else f"<p>{escape(promotion_summary(self._story, self._champion))}</p>"
             )
             asked = (
                 f"asked by {escape(q['requested_by'])}"
@@ -510,7 +506,7 @@ class PromotionPanel(W.VBox):
             )
             tiles = "".join(
                 f"<div class='tile'><span class='muted'>{w}</span><b class='{'bad' if v == 'worse' or v[0] == '✗' else 'ok' if v == 'better' or v[0] == '✓' else ''}'>{v}</b><span class='muted'>{escape(d)}</span></div>"
-                for w, v, d in verdicts(self._story)
+                for w, v, d in comparison_rows(self._story)
             )
             self.summary.value = f"<h2>v{q['version']} {_pill(self._story['status'])} wants to be champion</h2><p class='muted'>{asked} · {self.report(q['evaluation']['run_id'])}</p><div class='tiles'>{tiles}</div>"
         self.approve.disabled, self.approve.description = (
@@ -621,7 +617,7 @@ def desk_command(
         "--Voila.log_level=WARN",
         "--VoilaConfiguration.file_allowlist",
         r".*\.(html|css|js)",
-    ], variables(ws) | {"JUPYTER_TOKEN": ws.api_token, "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
+    ], child_env(ws) | {"JUPYTER_TOKEN": ws.api_token, "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
 
 
 def run_desk(ws: Workspace, host: str = "127.0.0.1", port: int = 8866) -> int:  # exit code

@@ -18,7 +18,7 @@ __all__ = [
     "FAULTS",
     "make_coins",
     "Market",
-    "planted_events",
+    "injected_events",
     "markets",
     "market_chart",
     "Clock",
@@ -301,7 +301,7 @@ class Market:
 
 
 # %% ../../nbs/20_simulate/10_market.ipynb #8b1108b3
-def planted_events(
+def injected_events(
     m: Market,
     start: pd.Timestamp,  # first moment of interest
     end: pd.Timestamp,  # last moment

@@ -17,10 +17,10 @@ __all__ = [
     "PRODUCTS",
     "BURSTS",
     "FEED_FAULTS",
-    "Tape",
+    "TradeSimulator",
     "trades",
     "trades_below",
-    "planted_bursts",
+    "injected_bursts",
     "TradeServer",
     "match_message",
     "trade_app",
@@ -61,7 +61,7 @@ def _day(
 
 
 # %% ../../nbs/20_simulate/20_trades.ipynb #938103f1
-class Tape:
+class TradeSimulator:
     "Simulated trades: a pure function of seed, product and time."
 
     def __init__(
@@ -156,7 +156,7 @@ def _path(rng, t: np.ndarray, a: float, b: float, kind: str | None) -> np.ndarra
     )
 
 
-def _trades_of(self: Tape, product: str, minute: int) -> pd.DataFrame:
+def _trades_of(self: TradeSimulator, product: str, minute: int) -> pd.DataFrame:
     "All fills of one minute, in their order."
     logp, first, bursts = self._arrays(product, minute)
     n, kind = (
@@ -192,12 +192,12 @@ def _trades_of(self: Tape, product: str, minute: int) -> pd.DataFrame:
     )
 
 
-Tape._trades_of = _trades_of
+TradeSimulator._trades_of = _trades_of
 
 
 # %% ../../nbs/20_simulate/20_trades.ipynb #a42f6e39
 def trades(
-    tape: Tape,
+    tape: TradeSimulator,
     product: str,
     after: pd.Timestamp,  # exclusive
     until: pd.Timestamp,  # inclusive
@@ -211,7 +211,7 @@ def trades(
 
 
 def trades_below(
-    tape: Tape,
+    tape: TradeSimulator,
     product: str,
     below: int | None,  # trade_id, exclusive; None = the newest
     now: pd.Timestamp,  # nothing is later than this
@@ -228,8 +228,8 @@ def trades_below(
     return pd.concat(parts).iloc[::-1].head(limit) if parts else tape._minute(product, 0).head(0)
 
 
-def planted_bursts(
-    tape: Tape, product: str, start: pd.Timestamp, end: pd.Timestamp
+def injected_bursts(
+    tape: TradeSimulator, product: str, start: pd.Timestamp, end: pd.Timestamp
 ) -> pd.DataFrame:  # kind, product_id, start, size (log-price)
     "The bursts that were planted into a stretch of time."
     e = pd.DataFrame(tape._arrays(product, tape.minute(end))[2], columns=["kind", "minute", "size"])
@@ -256,7 +256,7 @@ FEED_FAULTS = (
 class TradeServer:
     "State of the loopback feed: tape, clock, and the faults to come."
 
-    def __init__(self, tape: Tape):
+    def __init__(self, tape: TradeSimulator):
         self.tape, self.clock, self.requests, self.messages, self._faults = tape, Clock(), 0, 0, []
 
     def fault(self, kind: str, times: int = 1, seconds: float = 0) -> None:
@@ -521,7 +521,7 @@ def trade_app(server: TradeServer):  # an ASGI app
 # %% ../../nbs/20_simulate/20_trades.ipynb #25f1485d
 @contextmanager
 def serve_trades(
-    tape: Tape,
+    tape: TradeSimulator,
     *,
     host: str = "127.0.0.1",
     port: int = 0,  # 0 = any free port

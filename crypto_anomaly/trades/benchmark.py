@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 import numpy as np, pandas as pd
-from ..core.workspace import CryptoAnomalyError
+from ..core.errors import CryptoAnomalyError
 from ..eval.metrics import _average_precision, interval
 from .pump import ALARM, QUIET
 from .ticks import FEATURES, kernel_input, new_state, ticks

@@ -39,10 +39,10 @@ __all__ = [
     "strictest",
     "second_rows",
     "train_trades",
-    "plant_bursts",
+    "inject_bursts",
     "evaluate_trades",
     "why_strange",
-    "Live",
+    "ProductState",
 ]
 
 # %% ../../nbs/70_trades/50_detector.ipynb #ab7c66d1
@@ -150,7 +150,7 @@ def _plant(f: pd.DataFrame, kind: str, size: float, onset: pd.Timestamp, rng) ->
     return g.assign(price=g.price * np.exp(up * np.where(t < 0, 0, ramp)))
 
 
-def plant_bursts(
+def inject_bursts(
     f: pd.DataFrame,  # trade table: the holdout and what is before it
     start: pd.Timestamp,  # begin of the holdout
     *,
@@ -207,7 +207,7 @@ def evaluate_trades(
         model,
         rows,
         gate_config(**(GATES | {k: v for k, v in gates.items() if v is not None})),
-        planted := plant_bursts(f, start),
+        planted := inject_bursts(f, start),
         baseline=lambda x: x.z_30s.abs().fillna(0).to_numpy(float),
     ) | dict(rows=rows, planted=planted)
 
@@ -241,7 +241,7 @@ def why_strange(model: Model, features: dict[str, float], top: int = 2) -> str:
 _key = lambda t: order_key(t.taker_order_id, float(t.ts // 1000))
 
 
-class Live:
+class ProductState:
     "One product as its trades come in."
 
     def __init__(self, product: str, model: Model | None = None, version: int | None = None):

@@ -8,11 +8,12 @@ import asyncio, logging, time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 import numpy as np, pandas as pd, sqlalchemy as sa
-from ..core.workspace import CryptoAnomalyError, Workspace
+from ..core.errors import CryptoAnomalyError
+from ..core.workspace import Workspace
 from ..registry.versions import open_registry
-from ..model.scan import load_served
+from ..model.scan import load_model
 from crypto_anomaly.trades.store import (
-    Heard,
+    FeedMessage,
     Trade,
     TradeError,
     _present,
@@ -21,7 +22,7 @@ from crypto_anomaly.trades.store import (
     parse_message,
     to_trades,
 )
-from .detector import Live
+from .detector import ProductState
 
 # %% auto #0
 __all__ = [
@@ -33,7 +34,7 @@ __all__ = [
     "WAITING",
     "Sequence",
     "Stream",
-    "take",
+    "process",
     "Latest",
     "latest",
     "subscriptions",
@@ -118,7 +119,7 @@ class Stream:
 
     def _open(self, p: str) -> None:
         "Go on where the store ends, with a state as if there had been no pause."
-        newest, self.lives[p] = self.store.read(p, newest=1), Live(p, *self._model())
+        newest, self.lives[p] = self.store.read(p, newest=1), ProductState(p, *self._model())
         self.sequences[p] = Sequence(int(newest.trade_id.iloc[0]) + 1 if len(newest) else None)
         if len(newest):
             self.lives[p].warm(self.store.read(p, start=newest.ts.iloc[0] - WARM))
@@ -130,7 +131,7 @@ class Stream:
         self._asked, r = self._clock(), open_registry(self.ws, self.ws.settings.trade_model)
         if not r.list_model_versions(1):
             return
-        s = load_served(self.ws, "champion", registry=r)  # MODEL_REF is about the market's model
+        s = load_model(self.ws, "champion", registry=r)  # MODEL_REF is about the market's model
         if self._served is None or (s.version["version"], s.version["status"]) != (
             self._served.version["version"],
             self._served.version["status"],
@@ -152,7 +153,7 @@ class Stream:
 
 
 # %% ../../nbs/70_trades/60_feed.ipynb #a247d896
-def take(self: Stream, heard: list[Heard]) -> None:
+def process(self: Stream, heard: list[FeedMessage]) -> None:
     "Deal with what was heard."
     try:
         self.model()
@@ -198,7 +199,7 @@ def _welcome(self: Stream, late: list[Trade]) -> None:
             )
 
 
-def _first(self: Stream, h: Heard, t: Trade) -> None:
+def _first(self: Stream, h: FeedMessage, t: Trade) -> None:
     "The first trade of a product that was never streamed: some of its past comes along."
     s = self.sequences[t.product_id]
     if s.next is None:
@@ -321,7 +322,7 @@ def _repair(self: Stream) -> None:
             return
 
 
-for fn in (take, _welcome, _first, _settle, _fill, _keep, _score, _repair):
+for fn in (process, _welcome, _first, _settle, _fill, _keep, _score, _repair):
     setattr(Stream, fn.__name__, fn)
 
 
@@ -432,7 +433,7 @@ async def _listen(url: str, products: list[str], queue: asyncio.Queue, stats: di
                 stats["bad"] += 1
                 log.warning("a message was passed over: %s", e)
                 continue
-            if h != Heard():
+            if h != FeedMessage():
                 await queue.put(h)
 
 
@@ -464,7 +465,7 @@ async def _digest(stream: Stream, queue: asyncio.Queue, stop: asyncio.Event) -> 
         while not queue.empty() and len(heard) < 5000:
             heard.append(queue.get_nowait())
         try:
-            await asyncio.to_thread(stream.take, heard)
+            await asyncio.to_thread(stream.process, heard)
         except (CryptoAnomalyError, OSError, sa.exc.SQLAlchemyError) as e:
             log.error("%s; again in a second", str(e).splitlines()[0])
             await asyncio.sleep(1)  # what was heard waits in its sequence
@@ -539,6 +540,6 @@ def replay(
                 sleep(wait)
             for s in stream.sequences.values():
                 s.since = -1e9
-            stream.take([Heard(rows[i:j])])
+            stream.process([FeedMessage(rows[i:j])])
             i = j
     return stream

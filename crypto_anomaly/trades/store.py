@@ -5,14 +5,16 @@
 # %% ../../nbs/70_trades/20_store.ipynb #1397751a
 from __future__ import annotations
 import json, time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 import pandas as pd, sqlalchemy as sa
-from ..core.workspace import CryptoAnomalyError, Workspace, iso, jsonable, utcnow
-from ..registry.schema import _new_file, _sqlite
+from ..core.db import connect_engine, is_sqlite, write_transaction
+from ..core.errors import CryptoAnomalyError
+from ..core.http import Retry, call_with_retries, retry_after
+from ..core.workspace import Workspace, iso, utcnow
 
 # %% auto #0
 __all__ = [
@@ -21,9 +23,10 @@ __all__ = [
     "alarms_t",
     "latest_t",
     "TradeError",
+    "ProductNotFoundError",
     "Trade",
     "trade_of",
-    "Heard",
+    "FeedMessage",
     "parse_message",
     "TradeStore",
     "open_gap",
@@ -34,7 +37,7 @@ __all__ = [
     "get_latest",
     "add_alarm",
     "alarms",
-    "forget",
+    "delete_before",
     "open_store",
     "to_trades",
     "fill_gap",
@@ -45,6 +48,12 @@ __all__ = [
 # %% ../../nbs/70_trades/20_store.ipynb #94cc06c5
 class TradeError(CryptoAnomalyError):
     "Trades that cannot be read, fetched or kept; the message says why and what to do."
+
+
+class ProductNotFoundError(TradeError):
+    "A product that is not streamed."
+
+    status = 404
 
 
 class Trade(NamedTuple):
@@ -103,7 +112,7 @@ def trade_of(m: dict, product: str | None = None, source: str = "ws") -> Trade:
     return t
 
 
-class Heard(NamedTuple):
+class FeedMessage(NamedTuple):
     "What one message of a feed says."
 
     trades: list[Trade] = []
@@ -112,38 +121,38 @@ class Heard(NamedTuple):
     error: str | None = None
 
 
-def parse_message(text: str | bytes) -> Heard:
+def parse_message(text: str | bytes) -> FeedMessage:
     "What a message says; one that is no JSON, or a trade that cannot be, is an error."
     try:
         m = json.loads(text)
     except ValueError:
         raise TradeError(f"not JSON: {str(text)[:100]!r}") from None
     try:
-        return _heard(m) if isinstance(m, dict) else Heard()
+        return _heard(m) if isinstance(m, dict) else FeedMessage()
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as e:
         raise TradeError(
             f"not a message of a feed ({type(e).__name__}: {e}): {str(m)[:200]}"
         ) from None
 
 
-def _heard(m: dict) -> Heard:
+def _heard(m: dict) -> FeedMessage:
     kind = m.get("type")
     if kind in ("match", "last_match"):
-        return Heard([trade_of(m)], first=kind == "last_match")
+        return FeedMessage([trade_of(m)], first=kind == "last_match")
     if kind == "heartbeat":
-        return Heard(
+        return FeedMessage(
             beat={m["product_id"]: int(m["last_trade_id"])} if m.get("last_trade_id") else {}
         )  # 0 was seen: unknown
     if kind == "error":
-        return Heard(error=f"{m.get('message', '')}: {m.get('reason', '')}")
+        return FeedMessage(error=f"{m.get('message', '')}: {m.get('reason', '')}")
     if m.get("channel") == "market_trades":
-        return Heard(
+        return FeedMessage(
             sorted(
                 (trade_of(t) for e in m.get("events", []) for t in e.get("trades", [])),
                 key=lambda t: t.trade_id,
             )
         )
-    return Heard()
+    return FeedMessage()
 
 
 # %% ../../nbs/70_trades/20_store.ipynb #113f69db
@@ -227,29 +236,12 @@ _TEMP = "CREATE TEMP TABLE IF NOT EXISTS new_trades (LIKE trades) ON COMMIT DELE
 @cache
 def _engine(url: str) -> sa.Engine:  # one per process and URL
     "The database of trades, its tables made on first use."
-    try:
-        u = sa.make_url(url)
-    except sa.exc.ArgumentError:
-        raise TradeError(
-            f"CRYPTO_ANOMALY_TRADES_URL is {url!r}; use an SQLAlchemy URL, e.g. sqlite:///trades.db or postgresql://user@host/name."
-        ) from None
-    if u.drivername == "postgresql":
-        u = u.set(drivername="postgresql+psycopg")
-    lite = u.get_backend_name() == "sqlite"
-    if lite and u.database not in (None, "", ":memory:"):
-        _new_file(Path(u.database))
-    e = sa.create_engine(
-        u,
-        pool_pre_ping=not lite,
-        json_serializer=lambda x: json.dumps(jsonable(x), allow_nan=False),
-    )
-    if lite:
-        _sqlite(e)
-    with e.connect().execution_options(write=True) as c, c.begin():
-        if not lite:
+    engine = connect_engine(url, "CRYPTO_ANOMALY_TRADES_URL")
+    with write_transaction(engine) as c:
+        if not is_sqlite(engine):
             c.execute(sa.text("SELECT pg_advisory_xact_lock(7246002)"))
         _meta.create_all(c)
-    return e
+    return engine
 
 
 # %% ../../nbs/70_trades/20_store.ipynb #e15478ca
@@ -259,10 +251,8 @@ class TradeStore:
     def __init__(self, url: str):
         self.engine, self._counted = _engine(url), {}
 
-    @contextmanager
-    def _write(self) -> Iterator[sa.Connection]:
-        with self.engine.connect().execution_options(write=True) as c, c.begin():
-            yield c
+    def _write(self) -> AbstractContextManager[sa.Connection]:
+        return write_transaction(self.engine)
 
     def _read(self, q) -> list:
         with self.engine.connect() as c:
@@ -514,7 +504,9 @@ for f in (put_latest, get_latest, add_alarm, alarms):
     setattr(TradeStore, f.__name__, f)
 
 
-def forget(self: TradeStore, before: pd.Timestamp, *, dry_run: bool = False) -> int:  # trades
+def delete_before(
+    self: TradeStore, before: pd.Timestamp, *, dry_run: bool = False
+) -> int:  # trades
     "Delete trades older than `before`; the newest of each product stays, so that a stream knows where it was."
     last = {
         r[0]: r[1]
@@ -539,7 +531,7 @@ def forget(self: TradeStore, before: pd.Timestamp, *, dry_run: bool = False) -> 
         )
 
 
-TradeStore.forget = forget
+TradeStore.forget = delete_before
 
 
 def open_store(ws: Workspace) -> TradeStore:
@@ -563,25 +555,29 @@ def _page(session, url: str, product: str, after: int, tries: int) -> list[dict]
     "One page of trades older than an id."
     import requests
 
-    for k in range(tries):
+    def attempt() -> list[dict] | Retry:
+        where = f"{url}/products/{product}/trades"
         try:
-            r = session.get(
-                f"{url}/products/{product}/trades", params=dict(after=after, limit=1000), timeout=10
-            )
+            r = session.get(where, params=dict(after=after, limit=1000), timeout=10)
             if r.status_code == 200 and isinstance(page := r.json(), list):
                 return page
-            why, wait = (
-                f"HTTP {r.status_code}: {r.text[:80]}",
-                float(r.headers.get("Retry-After", 0.2 * 2**k)),
-            )
-            if r.status_code == 404:
-                break
         except (requests.RequestException, ValueError) as e:
-            why, wait = f"{type(e).__name__}: {str(e)[:80]}", 0.2 * 2**k
-        if k + 1 < tries:
-            time.sleep(min(wait, 10.0))
-    raise TradeError(
-        f"{url} does not hand over the trades of {product} before {after} ({why}); check CRYPTO_ANOMALY_COINBASE_REST_URL, or wait: the gap stays open and is tried again."
+            return Retry(f"{type(e).__name__}: {str(e)[:80]}", first_wait=0.2)
+        problem = f"HTTP {r.status_code}: {r.text[:80]}"
+        if r.status_code == 404:
+            raise TradeError(_no_page(url, product, after, problem))
+        return Retry(problem, retry_after(r.headers.get("Retry-After")), first_wait=0.2)
+
+    page = call_with_retries(attempt, tries=tries, longest_wait=10.0, sleep=time.sleep)
+    if isinstance(page, Retry):
+        raise TradeError(_no_page(url, product, after, page.problem))
+    return page
+
+
+def _no_page(url: str, product: str, after: int, problem: str) -> str:
+    return (
+        f"{url} does not hand over the trades of {product} before {after} ({problem}); "
+        "check CRYPTO_ANOMALY_COINBASE_REST_URL, or wait: the gap stays open and is tried again."
     )
 
 
