@@ -16,7 +16,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMAND = [sys.executable, "-c", "from crypto_anomaly.serving.cli import main; main()"]
-DATA = ROOT.parent / "shared" / "data"
+SHARED = ROOT.parent / "shared/data"
 
 
 def need(found, what: str) -> None:
@@ -27,6 +27,18 @@ def need(found, what: str) -> None:
     if os.environ.get("CRYPTO_ANOMALY_REQUIRE_SERVICES"):
         pytest.fail(message)
     pytest.skip(message)
+
+
+@pytest.fixture(scope="session")
+def recordings() -> Path:
+    """Recorded market data and trades. Their licences forbid to ship them with the project.
+
+    Whoever has none runs the same promises on the small simulated files of `tests/data`
+    (test_small_data.py).
+    """
+    if not SHARED.is_dir():
+        pytest.skip(f"recorded data is not at {SHARED}; test_small_data.py covers the same code")
+    return SHARED
 
 
 def free_port() -> int:

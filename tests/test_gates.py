@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import DATA
 
 from crypto_anomaly.data.client import parse_markets, sparkline_history
 from crypto_anomaly.eval.benchmark import market_benchmark, read_market
@@ -74,11 +73,11 @@ def test_the_known_bad_fail_and_the_default_passes(seed):
     assert compare_injected(default, default, holdout, planted)["verdict"] == "undecided"
 
 
-def test_the_default_on_the_recorded_market():
+def test_the_default_on_the_recorded_market(recordings):
     """Calibrated on real polls, as often as it says (within 30 %), and ahead of the baseline on planted events; the numbers of `crypto-anomaly bench market`."""
-    if not DATA.exists():
-        pytest.skip("no ../shared/data here")
-    b = market_benchmark(read_market(DATA / "coingecko_hourly"), seeds=1, per_kind=15, sizes=(8.0,))
+    b = market_benchmark(
+        read_market(recordings / "coingecko_hourly"), seeds=1, per_kind=15, sizes=(8.0,)
+    )
     m = b["metrics"]
     for k in ("clean_flag_rate", "clean_flag_rate_at_0.05"):
         assert 0.7 <= m[k]["value"] / m[k]["stated"] <= 1.3, (k, m[k])

@@ -6,8 +6,7 @@ import urllib.request
 from pathlib import Path
 
 import nbformat
-import pytest
-from conftest import DATA, Cli, free_port, wait_for
+from conftest import Cli, free_port, wait_for
 
 from crypto_anomaly.core.workspace import Settings, open_workspace
 from crypto_anomaly.model.scan import scan_all
@@ -196,11 +195,9 @@ def test_a_young_lake_says_how_long_to_wait(tmp_path):
     )
 
 
-def test_the_same_chain_on_recorded_data(tmp_path):
+def test_the_same_chain_on_recorded_data(tmp_path, recordings):
     """Real snapshots, trained on what was known on the eve of the crash of 2026-02-05."""
-    recording = next(iter((DATA / "coingecko_hourly").glob("*.csv.gz")), None)
-    if recording is None:
-        pytest.skip("the recorded snapshots are not beside this checkout (../shared/data)")
+    recording = next((recordings / "coingecko_hourly").glob("*.csv.gz"))
     cli = Cli(tmp_path / "home")
     assert cli.json("import", str(recording))["stored"] == 194_800
     cli("run", "build_dataset", "-p", "as_of", "2026-02-05", "-p", "max_history_hours", "480")

@@ -2,7 +2,7 @@
 
 import pandas as pd
 import pytest
-from conftest import DATA, Cli
+from conftest import Cli
 
 from crypto_anomaly.core.workspace import Settings, claim, open_workspace
 from crypto_anomaly.data.client import (
@@ -236,14 +236,10 @@ def test_a_store_that_does_not_answer_is_one_line(tmp_path):
     assert "whether the store answers" in cli.error("datasets")
 
 
-@pytest.mark.skipif(
-    not (DATA / "coingecko_hourly").is_dir(),
-    reason="recorded market data is not beside this checkout (shared/data)",
-)
-def test_the_whole_recording(tmp_path):
+def test_the_whole_recording(tmp_path, recordings):
     """90 days of real, irregular polls: imported, looked at, featured, every hour lag from its own hour."""
     cli = Cli(tmp_path / "home")
-    report = cli.json("import", str(next((DATA / "coingecko_hourly").glob("*.csv.gz"))))
+    report = cli.json("import", str(next((recordings / "coingecko_hourly").glob("*.csv.gz"))))
     assert (report["stored"], report["coins"], report["snapshots"]) == (194_800, 150, 1_948)
     ws = open_workspace(Settings(home=tmp_path / "home", workspace="coingecko"))
     from crypto_anomaly.data.client import data_quality

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import DATA, Cli, free_port, need, wait_for
+from conftest import Cli, free_port, need, wait_for
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -228,10 +228,8 @@ def test_no_message_breaks_the_parser(m, kind):
         assert "\n" not in str(e)[:50]
 
 
-def test_recordings_of_coinbase_and_kraken():
-    if not DATA.exists():
-        pytest.skip("no ../shared/data here")
-    session = read_trades(DATA / "coinbase/btcusd_session_20180417.csv.gz")
+def test_recordings_of_coinbase_and_kraken(recordings):
+    session = read_trades(recordings / "coinbase/btcusd_session_20180417.csv.gz")
     assert (
         len(session) == 257
         and session.trade_id.iloc[0] == 41766820
@@ -239,7 +237,7 @@ def test_recordings_of_coinbase_and_kraken():
     )
     assert session.taker_side.value_counts().to_dict()["buy"] > 170  # up-ticks: the maker sold
     kraken = read_trades(
-        DATA / "kraken/btcusdt_trades_20231117_20231122.feather", product="BTC-USDT"
+        recordings / "kraken/btcusdt_trades_20231117_20231122.feather", product="BTC-USDT"
     )
     assert (
         len(kraken) == 26_921
@@ -247,14 +245,12 @@ def test_recordings_of_coinbase_and_kraken():
     )
 
 
-def test_a_recording_is_streamed_and_its_holes_are_known(tmp_path):
-    if not DATA.exists():
-        pytest.skip("no ../shared/data here")
+def test_a_recording_is_streamed_and_its_holes_are_known(tmp_path, recordings):
     cli = Cli(tmp_path / "home")
     done = cli.json(
         "stream",
         "--replay",
-        str(DATA / "kraken/btcusdt_trades_20231117_20231122.feather"),
+        str(recordings / "kraken/btcusdt_trades_20231117_20231122.feather"),
         "--pace",
         "max",
         "--once",
@@ -269,27 +265,25 @@ def test_a_recording_is_streamed_and_its_holes_are_known(tmp_path):
     assert "has no column" in cli.error(
         "stream",
         "--replay",
-        str(DATA / "kraken/btcusdt_trades_20231117_20231122.feather"),
+        str(recordings / "kraken/btcusdt_trades_20231117_20231122.feather"),
         "--columns",
         "price=nosuch",
     )
     assert "--pace is" in cli.error(
         "stream",
         "--replay",
-        str(DATA / "kraken/btcusdt_trades_20231117_20231122.feather"),
+        str(recordings / "kraken/btcusdt_trades_20231117_20231122.feather"),
         "--pace",
         "soon",
     )
 
 
-def test_the_recorded_pumps_are_found():
-    if not DATA.exists():
-        pytest.skip("no ../shared/data here")
+def test_the_recorded_pumps_are_found(recordings):
     from crypto_anomaly.trades.benchmark import read_recordings, trade_benchmark
 
     b = trade_benchmark(
-        read_recordings(DATA / "pump_and_dump_trades"),
-        liquid=read_trades(DATA / "kraken/btcusdt_trades_20231117_20231122.feather"),
+        read_recordings(recordings / "pump_and_dump_trades"),
+        liquid=read_trades(recordings / "kraken/btcusdt_trades_20231117_20231122.feather"),
     )
     m = {k: v["value"] for k, v in b["metrics"].items()}
     assert b["events"] == 16 and m["block_ap"] >= 0.96 and m["cold_start_block_ap"] >= 0.96
