@@ -1,13 +1,14 @@
 # make run: install and start. make test: install and prove it. Everything is installed into .venv.
 PYTHON ?= python3
 BIN := .venv/bin
+SOURCES := crypto_anomaly nbs scheduled tests tools benchmarks
 UV := $(or $(shell command -v uv),$(BIN)/uv)
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 unexport PYTHONDONTWRITEBYTECODE  # without cached bytecode every kernel compiles pandas anew
-.PHONY: help setup run test check docs bench prepare lock
+.PHONY: help setup run test check docs bench hooks coverage wheel test-lowest imports outputs prepare lock
 
 help:  ## this list
-	@grep -hE '^[a-z]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 13
 
 setup: .venv/.done  ## create .venv and install everything (safe to repeat)
 .venv/.done: settings.ini setup.py pyproject.toml requirements.lock
@@ -26,9 +27,11 @@ test: setup check  ## all tests; what needs a missing system package is skipped 
 	nbdev_test --n_workers 2 --timing
 	pytest -q -n 3 -rs --durations=6
 
-check: setup  ## notebooks clean, package and README in sync, lint
+check: setup  ## notebooks clean, package and README in sync, format, lint, types
 	tools/check_sync.sh
-	ruff check crypto_anomaly nbs scheduled tests tools benchmarks
+	python tools/import_picture.py --check
+	ruff check $(SOURCES)
+	mypy
 
 docs: setup  ## the documentation site, into _docs/
 	python tools/build_docs.py
@@ -36,11 +39,38 @@ docs: setup  ## the documentation site, into _docs/
 bench: setup  ## the bars that exist so far, measured here: make bench [ONLY="P3 P9"]; P1 takes ten minutes, BENCH_COINS=200 for a look
 	python benchmarks/bench.py $(ONLY)
 
-prepare: setup  ## after editing notebooks: export, clean, README
-	rm -f crypto_anomaly/__pycache__/*.nb?  # kernels of other modules that were compiled in
-	ruff format -q nbs scheduled tests tools benchmarks setup.py
-	nbdev_export && ruff format -q crypto_anomaly
-	nbdev_clean && nbdev_clean --fname scheduled && python tools/build_readme.py
+hooks: setup  ## install the git hooks of nbdev (clean notebooks, merges) and of pre-commit (format, lint, sync)
+	nbdev_install_hooks
+	pre-commit install
+
+coverage: setup  ## share of the package's lines that the tests run; fails below 90 %
+	rm -f .coverage .coverage.*
+	coverage run -m pytest -q -n 2 -rs
+	coverage combine -q
+	coverage report
+
+wheel: setup  ## build the wheel and start it from an empty folder
+	tools/try_wheel.sh
+
+test-lowest: setup  ## the lessons with the lowest versions that settings.ini allows, in .venv-lowest
+	tools/test_lowest.sh
+
+imports: setup  ## draw which package imports which, into the docs
+	python tools/import_picture.py
+
+outputs: setup  ## run the notebooks and save their outputs, with a PNG of each figure: make outputs [ONLY=nbs/30_data]
+	python tools/save_outputs.py $(ONLY)
+
+prepare: setup  ## after editing notebooks: format, export, clean, README, import picture
+	find crypto_anomaly -name '*.nb?' -delete  # kernels of other modules that were compiled in
+	ruff format -q $(SOURCES) setup.py
+	find crypto_anomaly -name '*.py' ! -path crypto_anomaly/__init__.py -delete
+	nbdev_export
+	ruff format -q crypto_anomaly
+	nbdev_clean
+	nbdev_clean --fname scheduled
+	python tools/build_readme.py
+	python tools/import_picture.py >/dev/null
 
 lock: setup  ## renew requirements.lock
 	$(UV) pip compile -q --universal --python-version 3.11 --all-extras --no-header --no-annotate --no-emit-index-url setup.py -o requirements.lock
