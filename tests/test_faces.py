@@ -1,0 +1,74 @@
+"""The faces of the packages: the calls that people know, offered lazily, and light imports."""
+
+import ast
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+FACES = sorted(p.parent.name for p in (ROOT / "crypto_anomaly").glob("*/__init__.py"))
+SEED = """
+from crypto_anomaly import data, features, model, registry
+
+snapshot = data.fetch_market_data()
+movers = data.get_top_movers(snapshot)
+trained = model.train(features.featurize(table))
+scored = trained.predict(features.featurize(table))
+"""
+
+
+def loaded(code: str) -> set[str]:
+    """The modules that a fresh process has loaded after `code`."""
+    script = f"{code}\nimport sys\nprint(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=True
+    )
+    return set(done.stdout.split())
+
+
+def test_the_example_of_the_first_system(tmp_path, monkeypatch):
+    """Its notebook says `data.fetch_market_data()`, `data.get_top_movers(snapshot)`, `model.train`."""
+    from crypto_anomaly import data
+
+    monkeypatch.setenv("CRYPTO_ANOMALY_HOME", str(tmp_path))
+    monkeypatch.setenv("CRYPTO_ANOMALY_SOURCE", "simulated")
+    names = {"table": data.read_import(ROOT / "tests/data/simulated_market.csv.gz")}
+    exec(SEED, names)
+    assert len(names["snapshot"]) == 100
+    assert len(names["movers"]) == 5
+    assert list(names["scored"]) == ["score", "p_value", "severity", "is_anomaly"]
+
+
+@pytest.mark.parametrize("name", FACES)
+def test_a_face_offers_what_it_says(name):
+    face = importlib.import_module(f"crypto_anomaly.{name}")
+    modules = {p.stem for p in (ROOT / f"crypto_anomaly/{name}").glob("*.py")}
+    offered = {n for n in face.__all__ if n not in modules}
+    assert offered, f"crypto_anomaly.{name} offers nothing"
+    assert not modules & {n for n in offered}, "a module of the same name would hide it"
+    for n in offered:
+        assert getattr(face, n) is not None
+
+
+@pytest.mark.parametrize("name", FACES)
+def test_a_face_names_the_same_for_type_checkers(name):
+    source = (ROOT / f"crypto_anomaly/{name}/__init__.py").read_text()
+    block = next(n for n in ast.walk(ast.parse(source)) if isinstance(n, ast.If))
+    typed = {a.asname or a.name for n in block.body for a in n.names}
+    assert typed == set(importlib.import_module(f"crypto_anomaly.{name}").__all__)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import crypto_anomaly",
+        "from crypto_anomaly import data, features, model, registry, eval",
+        "import crypto_anomaly.serving.cli",
+        "import crypto_anomaly.lifecycle.scheduler",
+    ],
+)
+def test_orchestration_starts_without_numpy(code):
+    assert not loaded(code) & {"numpy", "pandas", "sklearn"}
