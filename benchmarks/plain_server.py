@@ -1,6 +1,10 @@
-"""The textbook server of P8: scikit-learn at every request, over one stored moment of the market. `plain_server.py FILE PORT`"""
+"""The textbook server of P8: scikit-learn at every request, over one stored moment of the market.
+
+`plain_server.py FILE PORT`
+"""
 
 import sys
+from typing import Any, NamedTuple
 
 import pandas as pd
 import uvicorn
@@ -21,19 +25,26 @@ COLUMNS = [
 X = table[COLUMNS].fillna(0).to_numpy()
 
 
-def fit():
+class Fitted(NamedTuple):
+    """A model in two parts."""
+
+    scaler: StandardScaler
+    forest: IsolationForest
+
+
+def fit() -> Fitted:
+    """Train on the whole moment."""
     scaler = StandardScaler().fit(X)
-    return scaler, IsolationForest(n_estimators=100, contamination=0.05, random_state=42).fit(
-        scaler.transform(X)
-    )
+    forest = IsolationForest(n_estimators=100, contamination=0.05, random_state=42)
+    return Fitted(scaler, forest.fit(scaler.transform(X)))
 
 
-def answer(scaler, forest):
-    z = scaler.transform(X)
-    flagged, score = forest.predict(z) == -1, -forest.score_samples(z)
-    top = table.assign(score=score)[flagged].nlargest(5, "score")[
-        ["symbol", "price_change_pct_24h", "score"]
-    ]
+def answer(model: Fitted) -> dict[str, Any]:
+    """Score the whole moment."""
+    z = model.scaler.transform(X)
+    flagged, score = model.forest.predict(z) == -1, -model.forest.score_samples(z)
+    columns = ["symbol", "price_change_pct_24h", "score"]
+    top = table.assign(score=score)[flagged].nlargest(5, "score")[columns]
     return dict(
         coins_scanned=len(table),
         anomalies_detected=int(flagged.sum()),
@@ -45,18 +56,21 @@ fitted = fit()
 
 
 @app.get("/health")
-def health():
+def health() -> dict[str, str]:
+    """Whether the server runs."""
     return dict(status="ok")
 
 
 @app.get("/predict")
-def predict():
-    return answer(*fitted)
+def predict() -> dict[str, Any]:
+    """Score with the fitted model."""
+    return answer(fitted)
 
 
 @app.post("/train")
-def train():
-    return answer(*fit())
+def train() -> dict[str, Any]:
+    """Train and score."""
+    return answer(fit())
 
 
 if __name__ == "__main__":

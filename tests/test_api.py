@@ -12,8 +12,9 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.errors import Unsatisfiable
 from schemathesis import GenerationMode
 
-from crypto_anomaly.core.workspace import Settings, open_workspace
-from crypto_anomaly.registry.versions import open_registry
+from crypto_anomaly.core.settings import Settings
+from crypto_anomaly.core.workspace import open_workspace
+from crypto_anomaly.registry.registry import open_registry
 from crypto_anomaly.serving.app import create_app
 
 
@@ -26,7 +27,7 @@ def test_nothing_that_is_asked_breaks_it(ws):
     from starlette.testclient import TestClient
 
     app = create_app(ws.settings.model_copy(update=dict(workspace=ws.name)))
-    with TestClient(app, client=("127.0.0.1", 1)):  # started once
+    with TestClient(app, base_url="http://127.0.0.1", client=("127.0.0.1", 50000)):  # started once
         schema, asked = schemathesis.openapi.from_asgi("/openapi.json", app), set()
 
         for operation in schema.get_all_operations():

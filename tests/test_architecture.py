@@ -3,6 +3,8 @@
 import ast
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -66,10 +68,24 @@ def test_a_module_lies_in_the_folder_that_names_it(name):
     assert name == f"{folder}.{path.stem[3:]}" or name == f"{folder}.__init__"
 
 
-def test_only_the_workspace_reads_the_environment():
-    allowed = {"core.workspace", "lifecycle.steps"}  # the runner hands it to child processes
+def test_only_the_settings_read_the_environment():
+    allowed = {"core.settings", "lifecycle.subprocesses"}  # a child process gets a copy
     for name in MODULES.keys() - allowed:
-        assert "environ" not in source(name).read_text(), name
+        assert not re.search(r"\b(environ|getenv)\b", source(name).read_text()), name
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["crypto_anomaly", "crypto_anomaly.lifecycle.scheduler", "crypto_anomaly.lifecycle.triggers"],
+)
+def test_a_waiting_process_loads_no_numbers(name):
+    """The package, and what `crypto-anomaly schedule` starts, import nothing heavy."""
+    heavy = {"numpy", "pandas", "pyarrow", "scipy", "sklearn", "numba", "plotly", "papermill"}
+    script = f"import sys, {name}; print(*sorted({heavy} & set(sys.modules)))"
+    loaded = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert loaded.stdout.strip() == ""
 
 
 def test_nothing_is_swallowed():

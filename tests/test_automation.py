@@ -13,9 +13,11 @@ from pathlib import Path
 import pandas as pd
 from conftest import ROOT, Cli
 
-from crypto_anomaly.core.workspace import Settings, claim, open_workspace
-from crypto_anomaly.lifecycle import scheduler as automation
-from crypto_anomaly.registry.versions import Registry, open_registry
+from crypto_anomaly.core.settings import Settings
+from crypto_anomaly.core.workspace import claim, open_workspace
+from crypto_anomaly.lifecycle.scheduler import run_slot, skip_slots
+from crypto_anomaly.lifecycle.triggers import dispatch
+from crypto_anomaly.registry.registry import Registry, open_registry
 
 spawn = multiprocessing.get_context("spawn")
 
@@ -36,14 +38,14 @@ def one_scheduler(home, db_url, barrier, out):
         key, stage = args[-1], args[1] if args[0] == "run" else args[2]
         if open_registry(ws_).claim(stage, key, f"pid {os.getpid()}", lease=60):
             started.append(f"{stage} {key}")
-            open_registry(ws_).settle(stage, key, f"pid {os.getpid()}")
+            open_registry(ws_).release(stage, key, f"pid {os.getpid()}")
         return 0
 
     for minute in range(0, 60 * 24, 30):
-        automation.run_slot(
+        run_slot(
             ws, "hourly", pd.Timestamp("2026-03-01", tz="UTC") + pd.Timedelta(minutes=minute), child
         )
-        automation.dispatch(ws, child)
+        dispatch(ws, child)
     out.put(started)
 
 
@@ -68,8 +70,8 @@ def test_two_schedulers_start_nothing_twice(tmp_path, db_url):
 
 WORKER = """
 import sys, time
-from crypto_anomaly.lifecycle.scheduler import claimed
-from crypto_anomaly.registry.versions import open_registry
+from crypto_anomaly.lifecycle.claims import run_once
+from crypto_anomaly.registry.registry import open_registry
 from crypto_anomaly.core.workspace import Settings, claim, open_workspace
 ws = claim(open_workspace(Settings(home=sys.argv[1], source="simulated")), "simulated")
 r = open_registry(ws)
@@ -83,7 +85,7 @@ def train(key):
     return run
 
 print("ready", flush=True)
-for e in r.events(kind="dataset_ready", limit=1000)[::-1]: claimed(ws, "train", f"event:{e['id']}", train(f"event:{e['id']}"), lease=.3)
+for e in r.events(kind="dataset_ready", limit=1000)[::-1]: run_once(ws, "train", f"event:{e['id']}", train(f"event:{e['id']}"), lease=.3)
 """
 
 
@@ -122,7 +124,7 @@ def test_killed_at_random_points_fifty_times(tmp_path):
 
 def test_an_approval_promotes_while_the_scheduler_runs(home):
     """The human in the middle: `schedule` does the rest, once, and a second scheduler beside it nothing."""
-    automation.skip_slots(
+    skip_slots(
         open_workspace(Settings(home=home.home, workspace="simulated", source="simulated"))
     )  # nothing else is due
     clocks = [home.start("schedule") for _ in range(2)]

@@ -6,7 +6,8 @@ import pytest
 import requests
 from conftest import Cli
 
-from crypto_anomaly.simulate.market import Market, serve_market
+from crypto_anomaly.simulate.market import Market
+from crypto_anomaly.simulate.market_server import serve_market
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +28,7 @@ def market():
 def test_a_market_that_does_not_answer_well(market, tmp_path, fault, times, says):
     url, server = market
     cli = Cli(tmp_path / "home", source="simulated", coingecko_url=url)
-    server._faults.clear()
+    server.clear_faults()
     requests.post(
         url.replace("/api/v3", "/_control/fault"), json=dict(kind=fault, times=times, seconds=0.1)
     )
@@ -36,14 +37,14 @@ def test_a_market_that_does_not_answer_well(market, tmp_path, fault, times, says
     assert not list(cli.home.rglob("*.parquet")) and not [
         e for e in cli.json("events") if e["kind"] == "snapshot_ingested"
     ]
-    server._faults.clear()
+    server.clear_faults()
     cli("run", "ingest")  # the next one is fine
     assert len(list(cli.home.rglob("snapshots/**/*.parquet"))) == 1
 
 
 def test_a_passing_fault_is_survived(market, tmp_path):
     url, server = market
-    server._faults.clear()
+    server.clear_faults()
     server.fault("503", 2)
     cli = Cli(tmp_path / "home", source="simulated", coingecko_url=url)
     cli("run", "ingest")
@@ -143,14 +144,12 @@ def test_a_day_of_faults_loses_nothing_and_stores_nothing_twice(tmp_path):
 
     import pandas as pd
 
-    from crypto_anomaly.core.workspace import Settings, claim, open_workspace
-    from crypto_anomaly.data.client import (
-        CoinGecko,
-        DataError,
-        parse_markets,
-        read_snapshots,
-        write_snapshot,
-    )
+    from crypto_anomaly.core.settings import Settings
+    from crypto_anomaly.core.workspace import claim, open_workspace
+    from crypto_anomaly.data.client import CoinGecko
+    from crypto_anomaly.data.responses import parse_markets
+    from crypto_anomaly.data.snapshots import read_snapshots, write_snapshot
+    from crypto_anomaly.data.table import DataError
 
     ws, waits, rng = (
         claim(open_workspace(Settings(home=tmp_path, source="simulated")), "simulated"),
@@ -160,7 +159,7 @@ def test_a_day_of_faults_loses_nothing_and_stores_nothing_twice(tmp_path):
     stored, failed, slept = [], 0, time.monotonic()
     with serve_market(Market(30)) as (url, server):
         for at in pd.date_range("2026-03-01", periods=24, freq="h", tz="UTC"):
-            server._faults.clear()
+            server.clear_faults()
             server.clock.set(at, rate=0)
             if rng.random() < 0.67:
                 server.fault(
@@ -204,7 +203,8 @@ def test_a_day_of_faults_loses_nothing_and_stores_nothing_twice(tmp_path):
 
 
 def test_a_server_that_asks_for_hours_is_not_obeyed(tmp_path):
-    from crypto_anomaly.data.client import CoinGecko, DataError
+    from crypto_anomaly.data.client import CoinGecko
+    from crypto_anomaly.data.table import DataError
 
     waits = []
     with serve_market(Market(20)) as (url, server):
@@ -217,10 +217,11 @@ def test_a_server_that_asks_for_hours_is_not_obeyed(tmp_path):
 def test_a_build_that_cannot_be_says_why(home):
     import json
 
-    from crypto_anomaly.core.workspace import Settings, open_workspace
-    from crypto_anomaly.data.client import DataError
-    from crypto_anomaly.features.features import FeatureConfig
-    from crypto_anomaly.lifecycle.steps import build_dataset
+    from crypto_anomaly.core.settings import Settings
+    from crypto_anomaly.core.workspace import open_workspace
+    from crypto_anomaly.data.table import DataError
+    from crypto_anomaly.features.config import FeatureConfig
+    from crypto_anomaly.lifecycle.dataset_steps import build_dataset
 
     ws = open_workspace(Settings(home=home.home, source="simulated"))
     for name, value, says in (
@@ -248,17 +249,20 @@ def test_a_source_that_hangs_blocks_no_reader(home, monkeypatch):
 
     from fastapi.testclient import TestClient
 
-    from crypto_anomaly.core.workspace import Settings
-    from crypto_anomaly.serving.cli import serve
+    from crypto_anomaly.core.settings import Settings
+    from crypto_anomaly.serving import state
+    from crypto_anomaly.serving.app import create_app
 
-    monkeypatch.setattr(serve, "CACHE_SECONDS", 0.001)
+    monkeypatch.setattr(state, "CACHE_SECONDS", 0.001)
     hung = socket.create_server(("127.0.0.1", 0))
     settings = Settings(
         home=home.home,
         source="simulated",
         coingecko_url=f"http://127.0.0.1:{hung.getsockname()[1]}/api/v3",
     )
-    with TestClient(serve.create_app(settings), client=("127.0.0.1", 1)) as client:
+    with TestClient(
+        create_app(settings), base_url="http://127.0.0.1", client=("127.0.0.1", 50000)
+    ) as client:
         assert client.get("/anomalies").status_code == 200
         scan = threading.Thread(target=lambda: client.post("/scan"), daemon=True)
         scan.start()

@@ -3,6 +3,7 @@
 import copy
 import json
 import re
+import sys
 from importlib.util import find_spec
 
 import pytest
@@ -10,11 +11,13 @@ import yaml
 from conftest import ROOT, need
 from typer.testing import CliRunner
 
-from crypto_anomaly.core.workspace import Settings
-from crypto_anomaly.lifecycle import scheduler as automation
-from crypto_anomaly.lifecycle.deploy import SECRETS, Cluster, argo_manifests, write_argo
+from crypto_anomaly.core.settings import Settings
+from crypto_anomaly.lifecycle.cluster import SECRETS, Cluster
+from crypto_anomaly.lifecycle.deploy import argo_manifests, write_argo
+from crypto_anomaly.lifecycle.runner import run_stage
+from crypto_anomaly.lifecycle.schedule import CHAIN, SCHEDULE, TRADES, stages_due
+from crypto_anomaly.lifecycle.stages import check_parameters, stage_parameters, stages
 from crypto_anomaly.serving import cli
-from crypto_anomaly.serving.cli import pipeline
 
 MADE = argo_manifests(
     Cluster(image="registry.example.org/crypto-anomaly:1"),
@@ -311,21 +314,19 @@ def test_a_broken_reference_is_found(old, new, says):
 
 def test_schedules_and_stages_are_those_of_the_pipeline():
     crons = {m["metadata"]["name"]: m["spec"] for m in MADE if m["kind"] == "CronWorkflow"}
-    assert crons.keys() == {f"crypto-anomaly-{k}" for k in automation.SCHEDULE}
+    assert crons.keys() == {f"crypto-anomaly-{k}" for k in SCHEDULE}
     ran = [
         s["name"].replace("-", "_")
-        for k in automation.SCHEDULE
+        for k in SCHEDULE
         for turn in crons[f"crypto-anomaly-{k}"]["workflowSpec"]["templates"][0]["steps"]
         for s in turn
     ]
-    assert ran == [s for k in automation.SCHEDULE for s in automation.stages_due(k)] and set(
-        ran
-    ) == {
-        *automation.CHAIN,
-        *automation.TRADES,
+    assert ran == [s for k in SCHEDULE for s in stages_due(k)] and set(ran) == {
+        *CHAIN,
+        *TRADES,
     }
     assert {m["metadata"]["name"] for m in MADE if m["kind"] == "WorkflowTemplate"} == {
-        f"crypto-anomaly-{s.replace('_', '-')}" for s in [*pipeline.stages(), "rollback"]
+        f"crypto-anomaly-{s.replace('_', '-')}" for s in [*stages(), "rollback"]
     }
     for spec in crons.values():
         assert (
@@ -371,16 +372,16 @@ def test_a_schedule_hands_its_parameters_down():
     assert "-p contamination 0.02" in " ".join(commands("crypto-anomaly-daily", made)[1])
 
 
-@pytest.mark.parametrize("stage", pipeline.stages())
+@pytest.mark.parametrize("stage", stages())
 def test_a_pod_gives_the_notebook_its_own_defaults(stage, monkeypatch):
     """The arguments of the pod through the real command line, up to the runner."""
     given = {}
     monkeypatch.setattr(cli, "working", lambda **_: None)
     monkeypatch.setattr(cli, "fetching", lambda **_: None)
     monkeypatch.setattr(
-        pipeline,
+        sys.modules[run_stage.__module__],
         "run_stage",
-        lambda ws, s, p, **_: given.update(pipeline.check_parameters(s, p)) or dict(stage=s),
+        lambda ws, s, p, **_: given.update(check_parameters(s, p)) or dict(stage=s),
     )
     w = one("WorkflowTemplate", f"crypto-anomaly-{stage.replace('_', '-')}")["spec"]
     values = {p["name"]: p["value"] for p in w["arguments"]["parameters"]}
@@ -388,7 +389,7 @@ def test_a_pod_gives_the_notebook_its_own_defaults(stage, monkeypatch):
     r = CliRunner().invoke(cli.app, [*args, "--json"], catch_exceptions=False)
     assert json.loads(r.stdout) == dict(stage=stage)
     assert {k: repr(v) for k, v in given.items()} == {
-        k: repr(eval(p["default"])) for k, p in pipeline.stage_parameters(stage).items()
+        k: repr(eval(p["default"])) for k, p in stage_parameters(stage).items()
     }
 
 

@@ -1,4 +1,4 @@
-"""The promotion desk as two people use it: Voilà, a real kernel each, a real browser."""
+"""The promotion panel as two people use it: Voilà, a real kernel each, a real browser."""
 
 import re
 import urllib.request
@@ -7,9 +7,11 @@ import pytest
 from conftest import free_port, wait_for_port
 from test_browser import page  # noqa: F401  a fixture
 
-from crypto_anomaly.core.workspace import Settings, open_workspace
-from crypto_anomaly.lifecycle.steps import evaluate_candidate, train_candidate
-from crypto_anomaly.registry.versions import open_registry
+from crypto_anomaly.core.settings import Settings
+from crypto_anomaly.core.workspace import open_workspace
+from crypto_anomaly.lifecycle.evaluate_steps import evaluate_candidate
+from crypto_anomaly.lifecycle.train_steps import train_candidate
+from crypto_anomaly.registry.registry import open_registry
 
 
 @pytest.fixture

@@ -6,13 +6,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from crypto_anomaly.data.client import parse_markets, sparkline_history
+from crypto_anomaly.data.history import sparkline_history
+from crypto_anomaly.data.responses import parse_markets
 from crypto_anomaly.eval.benchmark import market_benchmark, read_market
-from crypto_anomaly.eval.gates import compare_injected, evaluate, inject_market
+from crypto_anomaly.eval.compare import compare_injected
+from crypto_anomaly.eval.evaluation import evaluate
+from crypto_anomaly.eval.injected import inject_market
 from crypto_anomaly.features.features import featurize
-from crypto_anomaly.model.artifact import Model, train
-from crypto_anomaly.model.detectors import RobustZ
-from crypto_anomaly.simulate.market import Market, markets
+from crypto_anomaly.model.fitted import Model
+from crypto_anomaly.model.robust import RobustZ
+from crypto_anomaly.model.training import train
+from crypto_anomaly.simulate.coingecko import markets
+from crypto_anomaly.simulate.market import Market
 
 WINDOWS = ("1h", "24h", "7d")
 
@@ -26,7 +31,7 @@ class Scored(Model):
     @property
     def detector(self):
         d = RobustZ()
-        d.strangeness = self.function
+        d.anomaly_score = self.function
         return d
 
 
@@ -54,7 +59,7 @@ def first_day(seed):
 
 @pytest.mark.parametrize("seed", range(20))
 def test_the_known_bad_fail_and_the_default_passes(seed):
-    past, holdout, planted = first_day(seed)
+    past, holdout, injected = first_day(seed)
     rng, default, forest = (
         np.random.default_rng(seed),
         train(past),
@@ -66,11 +71,11 @@ def test_the_known_bad_fail_and_the_default_passes(seed):
         constant=scored(forest, past, lambda X: np.ones(len(X))),
         shuffled=scored(forest, past, lambda X: forest.score(X[:, order])),
     )
-    good = evaluate(default, holdout, planted=planted)
+    good = evaluate(default, holdout, injected=injected)
     assert good["passed"], good["gates"]
     for name, model in bad.items():
-        assert not evaluate(model, holdout, planted=planted)["passed"], name
-    assert compare_injected(default, default, holdout, planted)["verdict"] == "undecided"
+        assert not evaluate(model, holdout, injected=injected)["passed"], name
+    assert compare_injected(default, default, holdout, injected)["verdict"] == "undecided"
 
 
 def test_the_default_on_the_recorded_market(recordings):

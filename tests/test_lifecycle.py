@@ -8,7 +8,8 @@ from pathlib import Path
 import nbformat
 from conftest import Cli, free_port, wait_for
 
-from crypto_anomaly.core.workspace import Settings, open_workspace
+from crypto_anomaly.core.settings import Settings
+from crypto_anomaly.core.workspace import open_workspace
 from crypto_anomaly.model.scan import scan_all
 
 STAGES = ["backfill", "ingest", "build_dataset", "train", "evaluate", "scan"]
@@ -62,7 +63,7 @@ def test_every_stage_left_a_notebook_and_a_page(cycle):
 def test_predictions_have_their_shape_and_their_own_time(cycle):
     import pandas as pd
 
-    from crypto_anomaly.model.scan import PREDICTION
+    from crypto_anomaly.model.prediction_log import PREDICTION
 
     files = list((cycle.home / "simulated/lake/predictions").rglob("*.parquet"))
     p = pd.concat(map(pd.read_parquet, files))

@@ -8,9 +8,9 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
-from crypto_anomaly.data.client import schema
-from crypto_anomaly.registry.schema import RegistryError
-from crypto_anomaly.registry.versions import Registry
+from crypto_anomaly.registry import migrations, rules, schema, tables
+from crypto_anomaly.registry.errors import RegistryError
+from crypto_anomaly.registry.registry import Registry
 
 SHA = "ab" * 32
 PAST = f"""INSERT INTO model VALUES ('anomaly_detector', 'simulated', '', '2026-01-01');
@@ -31,7 +31,7 @@ def old_database(url):
     engine.dispose()
 
 
-def rules(c):
+def triggers(c):
     table = (
         "pg_trigger WHERE NOT tgisinternal"
         if c.dialect.name == "postgresql"
@@ -48,9 +48,11 @@ def test_an_old_database_becomes_what_a_new_one_is(db_url):
     old_database(db_url)
     r = Registry(db_url)
     with r.engine.connect() as c:
-        assert compare_metadata(MigrationContext.configure(c), schema._meta) == []
-        assert rules(c) == set(schema._RULES) | (
-            {f"{t}_is_not_emptied" for t in schema._HISTORY} if "postgresql" in db_url else set()
+        assert compare_metadata(MigrationContext.configure(c), tables.METADATA) == []
+        assert triggers(c) == {rule.name for rule in rules.TABLE_RULES} | (
+            {f"{t}_is_not_emptied" for t in rules.HISTORY_TABLES}
+            if "postgresql" in db_url
+            else set()
         )
         assert {i["name"] for i in sa.inspect(c).get_indexes("model_version")} >= {
             "one_champion",
@@ -85,13 +87,13 @@ def test_a_step_that_fails_leaves_the_old_database(db_url, monkeypatch):
     old_database(db_url)
 
     def broken(op):
-        schema._0002(op)
+        migrations.upgrade_to_0002(op)
         op.execute("SELECT no_such_function()")
 
-    monkeypatch.setitem(schema._STEPS, "0002", broken)
+    monkeypatch.setitem(migrations.MIGRATIONS, "0002", broken)
     with pytest.raises(sa.exc.DBAPIError):
         schema.open_engine(db_url)
-    monkeypatch.setitem(schema._STEPS, "0002", schema._0002)
+    monkeypatch.setitem(migrations.MIGRATIONS, "0002", migrations.upgrade_to_0002)
     assert Registry(db_url).resolve("challenger")["version"] == 2
 
 

@@ -1,4 +1,4 @@
-"""The MLflow mirror against real stores: an `mlflow server` on loopback and MLflow's SQLite; killed at every call; nobody at home."""
+"""The MLflow sync against real stores: an `mlflow server` on loopback and MLflow's SQLite; killed at every call; nobody at home."""
 
 import http.server
 import json
@@ -15,8 +15,9 @@ import mlflow
 import pytest
 from conftest import free_port, wait_for
 
-from crypto_anomaly.lifecycle.mlflow_sync import MlflowSyncError, consumer, sync_to_mlflow
-from crypto_anomaly.registry.versions import Registry
+from crypto_anomaly.lifecycle.mlflow_client import MlflowSyncError
+from crypto_anomaly.lifecycle.mlflow_sync import consumer, sync_to_mlflow
+from crypto_anomaly.registry.registry import Registry
 
 SHA, S3 = "ab" * 32, "s3://bucket/artifacts"
 QUIET = os.environ | {
@@ -242,14 +243,14 @@ def test_a_server_says_the_same_after_a_whole_life(server, tmp_path):
     )
 
 
-# each step in a child of its own, on fresh copies of both databases: it stops dead before its n-th write (every third, for time), then the mirror runs again;
+# each step in a child of its own, on fresh copies of both databases: it stops dead before its n-th write (every third, for time), then the sync runs again;
 # being killed before a call that reads leaves what being killed before the next write does
 KILLED = """
 import json, os, shutil, signal, sys
 import sqlalchemy as sa
 from mlflow import MlflowClient
-from crypto_anomaly.lifecycle.mlflow_sync import mirror
-from crypto_anomaly.registry.versions import Registry
+from crypto_anomaly.lifecycle.mlflow_sync import sync_to_mlflow
+from crypto_anomaly.registry.registry import Registry
 sys.path.insert(0, sys.argv[1])
 from test_mirror import told
 left = [0]
@@ -265,7 +266,7 @@ for owner, names in ((MlflowClient, writes), (Registry, ["advance"])):
     for n in names: setattr(owner, n, counted(getattr(owner, n)))
 def again(home):
     uri, r = f"sqlite:///{home}/now/mlflow.db", Registry(f"sqlite:///{home}/now/registry.db")
-    mirror(r, uri, page=6)
+    sync_to_mlflow(r, uri, page=6)
     r.engine.dispose()
     return told(uri)
 def run(home):
@@ -353,7 +354,7 @@ def answers(status, body, **headers):
 
 def fails_quickly(r, uri, seconds):
     start = time.monotonic()
-    with pytest.raises(MlflowSyncError, match="was not told") as e:
+    with pytest.raises(MlflowSyncError, match="was not updated") as e:
         sync_to_mlflow(r, uri)
     assert (
         time.monotonic() - start < seconds
@@ -368,7 +369,7 @@ def test_nobody_at_home(tmp_path):
     new(r)
     text = fails_quickly(r, f"http://ada:secret@127.0.0.1:{free_port()}", 3)
     assert "secret" not in text and text.endswith(
-        "Connection refused. Nothing is lost, the next mirror goes on from here."
+        "Connection refused. Nothing is lost, the next sync continues from here."
     )
     fails_quickly(r, f"sqlite:///{tmp_path}/registry.db/mlflow.db", 3)  # no such folder can be
     for reply in (

@@ -14,14 +14,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
 import bench  # noqa: E402
 import plain  # noqa: E402
 
-from crypto_anomaly.data.client import DataError, error_message, parse_markets  # noqa: E402
-from crypto_anomaly.features.features import (
-    LOOKBACK_HOURS,
-    FeatureConfig,
-    featurize,
-    get_feature_columns,
-)  # noqa: E402
-from crypto_anomaly.model.artifact import ModelError, conformal_p, from_bytes, to_bytes, train  # noqa: E402
+from crypto_anomaly.data.responses import error_message, parse_markets  # noqa: E402
+from crypto_anomaly.data.table import DataError  # noqa: E402
+from crypto_anomaly.features.config import LOOKBACK_HOURS, FeatureConfig
+from crypto_anomaly.features.features import featurize
+from crypto_anomaly.features.schema import get_feature_columns  # noqa: E402
+from crypto_anomaly.model.artifact import from_bytes, to_bytes
+from crypto_anomaly.model.calibration import conformal_p
+from crypto_anomaly.model.errors import ModelError
+from crypto_anomaly.model.training import train  # noqa: E402
 
 slow = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 START = pd.Timestamp("2026-01-05", tz="UTC")

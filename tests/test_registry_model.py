@@ -16,8 +16,8 @@ from hypothesis.stateful import (
 )
 from test_registry_races import SHA, ready, replay
 
-from crypto_anomaly.registry.schema import RegistryError
-from crypto_anomaly.registry.versions import Registry
+from crypto_anomaly.registry.errors import RegistryError
+from crypto_anomaly.registry.registry import Registry
 
 MOVED = True  # DESIGN 7: an approval is stale when its version moved, too; the registry does not look at that yet
 

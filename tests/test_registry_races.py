@@ -16,16 +16,18 @@ import pytest
 import sqlalchemy as sa
 from conftest import COMMAND, Cli
 
-from crypto_anomaly.core.workspace import Settings, claim, open_workspace
-from crypto_anomaly.registry.schema import RegistryError, version_t
-from crypto_anomaly.registry.versions import Registry
+from crypto_anomaly.core.settings import Settings
+from crypto_anomaly.core.workspace import claim, open_workspace
+from crypto_anomaly.registry.errors import RegistryError
+from crypto_anomaly.registry.registry import Registry
+from crypto_anomaly.registry.tables import version_t
 
 SHA = "ab" * 32
 EVIDENCE = dict(passed=True, gates=[], metrics={}, dataset="eval_holdout:v1")
 fork = mp.get_context(
     "forkserver"
 )  # children are forked from a server that has imported everything once and has no threads
-fork.set_forkserver_preload(["pytest", "crypto_anomaly.registry.versions", "psycopg"])
+fork.set_forkserver_preload(["pytest", "crypto_anomaly.registry.registry", "psycopg"])
 
 
 def approved(r, ref):

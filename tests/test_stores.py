@@ -4,22 +4,18 @@ import pandas as pd
 import pytest
 from conftest import Cli
 
-from crypto_anomaly.core.workspace import Settings, claim, open_workspace
-from crypto_anomaly.data.client import (
-    DataError,
-    compact,
-    inspect_dataset,
-    list_parts,
-    new_dataset,
-    parse_markets,
-    read_dataset,
-    read_snapshots,
-    write_part,
-    write_snapshot,
-)
+from crypto_anomaly.core.settings import Settings
+from crypto_anomaly.core.workspace import claim, open_workspace
+from crypto_anomaly.data.dataset_facts import inspect_dataset
+from crypto_anomaly.data.datasets import new_dataset, read_dataset
+from crypto_anomaly.data.lake import list_parts, write_part
+from crypto_anomaly.data.responses import parse_markets
+from crypto_anomaly.data.snapshots import compact, read_snapshots, write_snapshot
+from crypto_anomaly.data.table import DataError
 from crypto_anomaly.features import features
-from crypto_anomaly.features.features import build_datasets
-from crypto_anomaly.simulate.market import Market, markets
+from crypto_anomaly.features.build import build_datasets
+from crypto_anomaly.simulate.coingecko import markets
+from crypto_anomaly.simulate.market import Market
 
 HOURS = pd.date_range("2026-01-03", periods=240, freq="h", tz="UTC")
 
@@ -242,7 +238,7 @@ def test_the_whole_recording(tmp_path, recordings):
     report = cli.json("import", str(next((recordings / "coingecko_hourly").glob("*.csv.gz"))))
     assert (report["stored"], report["coins"], report["snapshots"]) == (194_800, 150, 1_948)
     ws = open_workspace(Settings(home=tmp_path / "home", workspace="coingecko"))
-    from crypto_anomaly.data.client import data_quality
+    from crypto_anomaly.data.quality import data_quality
 
     table = read_snapshots(ws)
     q = data_quality(table)
@@ -273,13 +269,11 @@ def test_the_big_profile_gives_the_same_numbers(tmp_path, table, bucket, postgre
     from dask.distributed import LocalCluster
 
     from crypto_anomaly.eval.backtest import replay
-    from crypto_anomaly.lifecycle.steps import (
-        build_dataset,
-        evaluate_candidate,
-        promote_version,
-        train_candidate,
-    )
-    from crypto_anomaly.registry.versions import open_registry
+    from crypto_anomaly.lifecycle.dataset_steps import build_dataset
+    from crypto_anomaly.lifecycle.evaluate_steps import evaluate_candidate
+    from crypto_anomaly.lifecycle.promote_steps import promote_version
+    from crypto_anomaly.lifecycle.train_steps import train_candidate
+    from crypto_anomaly.registry.registry import open_registry
 
     name = f"big{tmp_path.stat().st_ino}"
     admin = sa.create_engine(f"{postgres}/postgres", isolation_level="AUTOCOMMIT")

@@ -17,19 +17,17 @@ from conftest import Cli, free_port, need, wait_for
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crypto_anomaly.core.workspace import Settings, claim, open_workspace
-from crypto_anomaly.simulate.trades import TradeSimulator, serve_trades, trades
-from crypto_anomaly.trades.feed import Latest, Stream, replay
-from crypto_anomaly.trades.store import (
-    Trade,
-    TradeError,
-    TradeStore,
-    open_store,
-    parse_message,
-    read_trades,
-    to_trades,
-)
-from crypto_anomaly.trades.ticks import taken
+from crypto_anomaly.core.settings import Settings
+from crypto_anomaly.core.workspace import claim, open_workspace
+from crypto_anomaly.simulate.trade_server import serve_trades
+from crypto_anomaly.simulate.trades import TradeSimulator, trades
+from crypto_anomaly.trades.latest import Latest
+from crypto_anomaly.trades.messages import Trade, TradeError, parse_message
+from crypto_anomaly.trades.playback import replay
+from crypto_anomaly.trades.recordings import read_trades
+from crypto_anomaly.trades.store import TradeStore, open_store
+from crypto_anomaly.trades.stream import Stream
+from crypto_anomaly.trades.table import taken, to_trades
 
 AT = pd.Timestamp("2026-01-02 12:00", tz="UTC")
 
@@ -105,7 +103,7 @@ def test_a_storm_of_faults_loses_nothing(tmp_path):
         def shake():
             used.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
             if time.monotonic() > calm:
-                server._faults.clear()  # the weather clears; what is open is fetched now
+                server.clear_faults()  # the weather clears; what is open is fetched now
             elif rng.random() < 0.7:
                 kind = rng.choice(kinds)
                 server.fault(kind, 1, seconds=0.3 if kind == "stall" else 0)
@@ -115,7 +113,10 @@ def test_a_storm_of_faults_loses_nothing(tmp_path):
         c = open_store(ws).completeness(p)
         assert c["missing"] == 0 and c["open_gaps"] == 0, (c, open_store(ws).gaps(opened=True))
         sent = trades(
-            server.tape, p, AT - pd.Timedelta("1h"), AT + pd.Timedelta(seconds=4 * seconds + 120)
+            server.simulator,
+            p,
+            AT - pd.Timedelta("1h"),
+            AT + pd.Timedelta(seconds=4 * seconds + 120),
         ).set_index("trade_id")
         kept = open_store(ws).read(p, start=AT - pd.Timedelta("1h")).set_index("trade_id")
         assert (sent.loc[kept.index].price.round(6) == kept.price.round(6)).all()
@@ -279,7 +280,8 @@ def test_a_recording_is_streamed_and_its_holes_are_known(tmp_path, recordings):
 
 
 def test_the_recorded_pumps_are_found(recordings):
-    from crypto_anomaly.trades.benchmark import read_recordings, trade_benchmark
+    from crypto_anomaly.trades.bench_recordings import read_recordings
+    from crypto_anomaly.trades.benchmark import trade_benchmark
 
     b = trade_benchmark(
         read_recordings(recordings / "pump_and_dump_trades"),

@@ -8,21 +8,22 @@ import pandas as pd
 
 import crypto_anomaly
 from crypto_anomaly.features.features import featurize
-from crypto_anomaly.model.artifact import train
+from crypto_anomaly.model.training import train
 
-compileall.compile_dir(Path(crypto_anomaly.__file__).parent, quiet=1)
-hours = pd.date_range("2026-01-01", periods=40, freq="h", tz="UTC")
-coins = [
-    pd.DataFrame(
-        dict(
-            coin_id=f"c{i}",
-            ts=hours,
-            current_price=np.linspace(1, 2, 40) ** i,
-            symbol="c",
-            name="c",
-            source="x",
-        )
-    )
-    for i in range(12)
-]
-train(featurize(pd.concat(coins, ignore_index=True)))
+
+def coin(i: int) -> pd.DataFrame:
+    """Forty hours of an invented coin."""
+    ts = pd.date_range("2026-01-01", periods=40, freq="h", tz="UTC")
+    price = np.linspace(1, 2, 40) ** i
+    f = pd.DataFrame(dict(ts=ts, current_price=price))
+    return f.assign(coin_id=f"c{i}", symbol="c", name="c", source="x")
+
+
+def main() -> None:
+    """Compile the package, and the kernels by using them once."""
+    compileall.compile_dir(Path(crypto_anomaly.__file__).parent, quiet=1)
+    train(featurize(pd.concat([coin(i) for i in range(12)], ignore_index=True)))
+
+
+if __name__ == "__main__":
+    main()

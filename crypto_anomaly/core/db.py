@@ -17,7 +17,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from .errors import CryptoAnomalyError
-from .workspace import jsonable
+from .json_values import jsonable
 
 # %% auto #0
 __all__ = [
@@ -79,6 +79,7 @@ def is_sqlite(engine: sa.Engine) -> bool:
     return engine.dialect.name == "sqlite"
 
 
+# %% ../../nbs/00_core/30_db.ipynb #0906ad39
 def connect_engine(
     url: str,  # SQLAlchemy URL; SQLite and PostgreSQL are tested
     setting: str,  # environment variable that holds the URL, for the message

@@ -14,6 +14,8 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TypeVar
 
+from .clock import utcnow
+
 # %% auto #0
 __all__ = ["LONGEST_WAIT", "T", "retry_after", "Retry", "call_with_retries"]
 
@@ -31,12 +33,13 @@ def retry_after(
     try:
         seconds = float(header)
     except ValueError:
-        return _until(header, now or datetime.now(UTC))
+        return _until(header, now or utcnow())
     if not math.isfinite(seconds) or seconds < 0:
         return None
     return min(seconds, LONGEST_WAIT)
 
 
+# %% ../../nbs/00_core/40_http.ipynb #48e3a365
 def _until(header: str, now: datetime) -> float | None:
     "Seconds from `now` to the date in `header`."
     try:
@@ -60,6 +63,7 @@ class Retry:
     first_wait: float = 2.0  # seconds before the second attempt when the server named none
 
 
+# %% ../../nbs/00_core/40_http.ipynb #ba2638cc
 def call_with_retries(
     attempt: Callable[[], T | Retry],  # one request
     *,
@@ -80,6 +84,7 @@ def call_with_retries(
     return outcome
 
 
+# %% ../../nbs/00_core/40_http.ipynb #8cf5a7d2
 def _pause(retry: Retry, n: int) -> float:
     "Seconds to wait after failure number `n`, counted from 0."
     seconds = retry.first_wait * 2**n if retry.wait is None else retry.wait

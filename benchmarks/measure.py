@@ -1,0 +1,136 @@
+"""What every benchmark uses: a table of figures, CPU seconds, and processes of their own."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+HERE = Path(__file__).resolve().parent
+ROWS: list[dict[str, Any]] = []
+COINS = int(os.environ.get("BENCH_COINS", 1000))  # of P1 and P2
+CLI = "from crypto_anomaly.serving.cli import main; main()"
+
+
+def row(
+    id_: str, what: str, value: float, unit: str, bar: float, equal: bool | None = None
+) -> None:
+    """Keep and print one figure; with unit `x` the bar is a minimum, else a maximum."""
+    ok = value >= bar if unit == "x" else value <= bar
+    figure = dict(id=id_, what=what, value=round(float(value), 4), unit=unit, bar=bar)
+    ROWS.append(figure | dict(ok=bool(ok), equal=equal))
+    outputs = {None: "", True: ", outputs equal", False: ", OUTPUTS DIFFER"}[equal]
+    result = "ok" if ok else "MISSED"
+    print(f"{id_:4} {what:74} {value:10.3f} {unit:3} (bar {bar:g}) {result}{outputs}", flush=True)
+
+
+class Timed(NamedTuple):
+    """One measured call."""
+
+    seconds: float  # of CPU
+    result: Any
+
+
+def cpu(f: Callable[[], Any], times: int = 1) -> Timed:
+    """CPU seconds of the process per call, and the last result."""
+    start = time.process_time()
+    for _ in range(times):
+        result = f()
+    return Timed((time.process_time() - start) / times, result)
+
+
+class Pair(NamedTuple):
+    """Two measured functions: median CPU seconds and last results."""
+
+    a: float
+    b: float
+    result_a: Any
+    result_b: Any
+
+
+def interleaved(a: Callable[[], Any], b: Callable[[], Any], rounds: int = 3) -> Pair:
+    """Both functions in turns."""
+    of_a, of_b = [], []
+    for _ in range(rounds):
+        of_a.append(cpu(a))
+        of_b.append(cpu(b))
+    seconds = [float(np.median([t.seconds for t in times])) for times in (of_a, of_b)]
+    return Pair(*seconds, of_a[-1].result, of_b[-1].result)
+
+
+def equal(a: Any, b: Any, columns: list[str], rtol: float = 1e-4) -> bool:
+    """Whether two frames hold the same features up to float32."""
+    for c in columns:
+        x, y = a[c].to_numpy(float), b[c].to_numpy(float)
+        if not np.allclose(x, y, rtol=rtol, atol=1e-5, equal_nan=True):
+            return False
+    return True
+
+
+def free_port() -> int:
+    """A port of loopback that nobody uses."""
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return int(s.getsockname()[1])
+
+
+def python(code: str, *args: str) -> list[str]:
+    """A command that runs `code` with this folder on its path."""
+    return [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(HERE)!r})\n{code}", *args]
+
+
+def cli(*args: str) -> list[str]:
+    """A command of the program."""
+    return [sys.executable, "-c", CLI, *args]
+
+
+def peak(code: str) -> float:
+    """Peak MB of a process that runs `code`."""
+    report = "import measure\nprint(measure.peak_of('self'))"
+    command = python(f"{code}\n{report}")
+    out = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    return float(out.split()[-1])
+
+
+def peak_of(pid: int | str) -> float:
+    """Peak MB of a process."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    kilobytes = next(line.split()[1] for line in lines if line.startswith("VmHWM"))
+    return int(kilobytes) / 1024
+
+
+def cpu_of(pid: int) -> float:
+    """CPU seconds of a process so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
+
+
+@contextmanager
+def server(command: list[str], env: dict[str, str], url: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that serves, from its first answer at `url` to the end of the block."""
+    process = subprocess.Popen(
+        command, env=os.environ | env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        wait_for(url)
+        yield process
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def wait_for(url: str, tries: int = 600) -> None:
+    """Wait until `url` answers, half a minute at most."""
+    for _ in range(tries):
+        try:
+            urllib.request.urlopen(url).read()
+            return
+        except OSError:
+            time.sleep(0.05)
