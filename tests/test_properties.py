@@ -11,8 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
-import bench  # noqa: E402
 import plain  # noqa: E402
+from markets import synthetic  # noqa: E402
+from measure import equal  # noqa: E402
 
 from crypto_anomaly.data.responses import error_message, parse_markets  # noqa: E402
 from crypto_anomaly.data.table import DataError  # noqa: E402
@@ -191,7 +192,7 @@ def test_an_imputed_lag_is_the_newest_of_the_hours_before(f):
 @settings(max_examples=3, deadline=None)
 @given(st.integers(0, 9), st.booleans())
 def test_gap_free_hours_equal_the_textbook(seed, sent):
-    f = bench.synthetic(12, 400, seed)
+    f = synthetic(12, 400, seed)
     if not sent:  # a recording without changes and volatility: they are derived
         f = f.assign(
             **dict.fromkeys(
@@ -204,7 +205,7 @@ def test_gap_free_hours_equal_the_textbook(seed, sent):
             )
         )
     textbook = plain.features(f)
-    assert bench.equal(featurize(f), textbook, [c for c in get_feature_columns() if c in textbook])
+    assert equal(featurize(f), textbook, [c for c in get_feature_columns() if c in textbook])
 
 
 json_values = st.recursive(

@@ -12,7 +12,7 @@ import pandas as pd
 
 from .drift import drift, persistence
 from .gates import EvalError, GateConfig, injected_gates, passes, sanity_gates
-from .injected import Score, injected_metrics, largest_z
+from .injected import ScoreFunction, injected_metrics, largest_z
 from .separation import scaled, score_metrics, silhouette
 from ..model.fitted import Model
 
@@ -58,7 +58,7 @@ def evaluate(
     config: GateConfig = GateConfig(),  # thresholds
     injected: Sequence[tuple[pd.DataFrame, pd.DataFrame]] = (),  # of `inject_market`
     *,
-    baseline: Score = largest_z,  # see `injected_metrics`
+    baseline: ScoreFunction = largest_z,  # see `injected_metrics`
 ) -> dict[str, Any]:  # passed, gates, metrics, predictions (frame)
     "Score the untouched holdout with the unmodified model and judge it."
     _check_holdout(model, holdout)

@@ -15,7 +15,7 @@ from ..core.errors import CryptoAnomalyError
 
 # %% auto #0
 __all__ = [
-    "Gate",
+    "GateResult",
     "EvalError",
     "GateConfig",
     "gate_config",
@@ -59,7 +59,7 @@ def gate_config(
 
 
 # %% ../../nbs/60_eval/35_gates.ipynb #4bd147f6
-Gate = dict[str, Any]  # name, value, limit, threshold, actual, passed, hard, description
+GateResult = dict[str, Any]  # name, value, limit, threshold, actual, passed, hard, description
 
 
 # %% ../../nbs/60_eval/35_gates.ipynb #b4e723ef
@@ -70,7 +70,7 @@ def _gate(
     limit: float,
     hard: bool,
     description: str,
-) -> Gate:
+) -> GateResult:
     "One gate; value and passed are None where the value is not defined."
     known = not np.isnan(value)
     holds = value <= limit if op == "≤" else value >= limit
@@ -90,7 +90,7 @@ def _gate(
 def sanity_gates(
     m: dict[str, Any],  # metrics with anomaly_rate, rate_diff, silhouette, score_gap
     c: GateConfig = GateConfig(),  # thresholds
-) -> list[Gate]:
+) -> list[GateResult]:
     "The five sanity gates."
     rate, diff = m["anomaly_rate"], m["rate_diff"]
     most, least = c.max_anomaly_rate, c.min_anomaly_rate
@@ -109,7 +109,7 @@ def sanity_gates(
 def injected_gates(
     m: dict[str, Any],  # metrics with win_rate and recall_gain_low
     c: GateConfig = GateConfig(),  # thresholds
-) -> list[Gate]:
+) -> list[GateResult]:
     "The two gates of injected events; both hard."
     higher = "an injected event scores higher than the same hours without it"
     more = "surely finds more injected events than a robust z"
@@ -121,7 +121,7 @@ def injected_gates(
 
 # %% ../../nbs/60_eval/35_gates.ipynb #aee6bf3e
 def passes(
-    gates: Iterable[Gate],  # of `sanity_gates` and `injected_gates`
+    gates: Iterable[GateResult],  # of `sanity_gates` and `injected_gates`
 ) -> bool:
     "True when no hard gate has failed or is undefined."
     return all(g["passed"] is True for g in gates if g["hard"])
@@ -129,7 +129,7 @@ def passes(
 
 # %% ../../nbs/60_eval/35_gates.ipynb #c28f4d51
 def verdict(
-    gates: list[Gate],  # of `sanity_gates` and `injected_gates`
+    gates: list[GateResult],  # of `sanity_gates` and `injected_gates`
 ) -> str:
     "The gates in one line."
     failed = [g["name"] for g in gates if g["hard"] and g["passed"] is not True]
@@ -142,7 +142,7 @@ def verdict(
 _MARKS = {True: "PASS", False: "FAIL", None: "n/a "}
 
 
-def _gate_line(g: Gate) -> str:
+def _gate_line(g: GateResult) -> str:
     "One gate in one line."
     soft = "" if g["hard"] else ", soft"
     return f"{_MARKS[g['passed']]}  {g['name']}: {g['actual']} ({g['threshold']}{soft})"
@@ -150,7 +150,7 @@ def _gate_line(g: Gate) -> str:
 
 # %% ../../nbs/60_eval/35_gates.ipynb #67bd3eeb
 def gate_summary(
-    gates: list[Gate],  # of `sanity_gates` and `injected_gates`
+    gates: list[GateResult],  # of `sanity_gates` and `injected_gates`
 ) -> str:
     "The gates in a few lines of text."
     return "\n".join(_gate_line(g) for g in gates)

@@ -19,7 +19,7 @@ from ..model.fitted import Model
 
 # %% auto #0
 __all__ = [
-    "Score",
+    "ScoreFunction",
     "InjectedFrame",
     "inject_market",
     "largest_z",
@@ -60,7 +60,7 @@ def inject_market(
 
 
 # %% ../../nbs/60_eval/38_injected.ipynb #7a8051da
-Score = Callable[[pd.DataFrame], np.ndarray]  # feature frame -> (n,) scores
+ScoreFunction = Callable[[pd.DataFrame], np.ndarray]  # feature frame -> (n,) scores
 
 
 # %% ../../nbs/60_eval/38_injected.ipynb #a43a5ae0
@@ -77,7 +77,7 @@ def largest_z(
 # %% ../../nbs/60_eval/38_injected.ipynb #238ee435
 def score_of(
     model: Model,  # the artifact as it is
-) -> Score:
+) -> ScoreFunction:
     "The scores of a model as a function of feature frames."
 
     def score(frame: pd.DataFrame) -> np.ndarray:
@@ -97,14 +97,14 @@ class DetectionResult(NamedTuple):
 
 
 # %% ../../nbs/60_eval/38_injected.ipynb #5ea7ec08
-def _scored(score: Score, frame: pd.DataFrame) -> pd.DataFrame:  # coin_id, ts, score
+def _scored(score: ScoreFunction, frame: pd.DataFrame) -> pd.DataFrame:  # coin_id, ts, score
     "The rows of a frame with their scores."
     return frame[["coin_id", "ts"]].assign(score=score(frame))
 
 
 # %% ../../nbs/60_eval/38_injected.ipynb #b1b49942
 def detection(
-    score: Score,  # scores feature frames
+    score: ScoreFunction,  # scores feature frames
     holdout: pd.DataFrame,  # feature frame without events
     injected: Sequence[tuple[pd.DataFrame, pd.DataFrame]],  # of `inject_market`
     rates: tuple[float, ...],  # alert rates
@@ -154,7 +154,7 @@ def injected_metrics(
     model: Model,  # the artifact as it is
     holdout: pd.DataFrame,  # feature frame
     injected: Sequence[tuple[pd.DataFrame, pd.DataFrame]],  # of `inject_market`
-    baseline: Score = largest_z,  # what any detector should beat
+    baseline: ScoreFunction = largest_z,  # what any detector should beat
 ) -> dict[str, Any]:  # `detection`: figures at strict alert rates; NaN without events
     "Recall of model and baseline at the model's own alert rate, win rate, and both by kind."
     if not injected:

@@ -16,7 +16,7 @@ from .history import History
 from .normalised import normalised_features
 from .schema import get_feature_columns
 from .surprisal import surprisals
-from .temporal import Named, temporal_features
+from .temporal import NamedValues, temporal_features
 
 # %% auto #0
 __all__ = ["META", "INPUT", "featurize"]
@@ -43,7 +43,7 @@ INPUT = [
 
 
 # %% ../../nbs/40_features/80_features.ipynb #297e8938
-def _all_features(r: History, config: FeatureConfig) -> Iterator[Named]:
+def _all_features(r: History, config: FeatureConfig) -> Iterator[NamedValues]:
     "Every feature of the rows of `r.rows`, one by one."
     x = base_features(r, config)
     for name, values in x.items():

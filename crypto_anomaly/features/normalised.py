@@ -13,7 +13,7 @@ from .config import FeatureConfig
 from .medians import baseline
 from .rows import Rows
 from .schema import CROSS_FLOORS, OWN_FLOORS
-from .temporal import Base, Named
+from .temporal import BaseFeatures, NamedValues
 
 # %% auto #0
 __all__ = ["normalised_features"]
@@ -36,7 +36,7 @@ def _log_volume(r: Rows) -> np.ndarray:  # (n,) NaN where there is none
 
 
 # %% ../../nbs/40_features/78_normalised.ipynb #8b1f6a20
-def _own(r: Rows, x: Base, config: FeatureConfig) -> Iterator[Named]:
+def _own(r: Rows, x: BaseFeatures, config: FeatureConfig) -> Iterator[NamedValues]:
     "Robust z against the coin's own week, and the surge of the volume."
     window = r.window(config.baseline_hours)
     for f, floor in OWN_FLOORS.items():
@@ -48,7 +48,7 @@ def _own(r: Rows, x: Base, config: FeatureConfig) -> Iterator[Named]:
 
 
 # %% ../../nbs/40_features/78_normalised.ipynb #a6164545
-def _cross(r: Rows, x: Base, config: FeatureConfig) -> Iterator[Named]:
+def _cross(r: Rows, x: BaseFeatures, config: FeatureConfig) -> Iterator[NamedValues]:
     "Robust z against all coins at the same moment."
     for f, floor in CROSS_FLOORS.items():
         center, mad = r.market(x[f], config.least_coins)
@@ -58,9 +58,9 @@ def _cross(r: Rows, x: Base, config: FeatureConfig) -> Iterator[Named]:
 # %% ../../nbs/40_features/78_normalised.ipynb #d747ab53
 def normalised_features(
     r: Rows,  # a market
-    x: Base,  # of `base_features`
+    x: BaseFeatures,  # of `base_features`
     config: FeatureConfig,  # how much data a baseline needs
-) -> Iterator[Named]:  # of the rows of `r.rows`
+) -> Iterator[NamedValues]:  # of the rows of `r.rows`
     "Robust z of base features, one by one."
     yield from _own(r, x, config)
     yield from _cross(r, x, config)

@@ -16,15 +16,15 @@ from .signals import EXPECTED_FIELDS
 from .windows import HOUR, rolling_mean_std
 
 # %% auto #0
-__all__ = ["Named", "Base", "temporal_features"]
+__all__ = ["NamedValues", "BaseFeatures", "temporal_features"]
 
 # %% ../../nbs/40_features/76_temporal.ipynb #356ff945
-Named = tuple[str, np.ndarray]  # feature and its (m,) values
-Base = dict[str, np.ndarray]  # of `base_features`: feature -> (n,) values
+NamedValues = tuple[str, np.ndarray]  # feature and its (m,) values
+BaseFeatures = dict[str, np.ndarray]  # of `base_features`: feature -> (n,) values
 
 
 # %% ../../nbs/40_features/76_temporal.ipynb #0de41865
-def _lags(r: Rows, x: Base, config: FeatureConfig) -> Iterator[Named]:
+def _lags(r: Rows, x: BaseFeatures, config: FeatureConfig) -> Iterator[NamedValues]:
     "Base features some hours earlier."
     for f in LAGGED:
         for hours in config.lag_hours:
@@ -33,7 +33,7 @@ def _lags(r: Rows, x: Base, config: FeatureConfig) -> Iterator[Named]:
 
 
 # %% ../../nbs/40_features/76_temporal.ipynb #6d358b12
-def _rolling(r: Rows, x: Base, config: FeatureConfig) -> Iterator[Named]:
+def _rolling(r: Rows, x: BaseFeatures, config: FeatureConfig) -> Iterator[NamedValues]:
     "Mean and standard deviation of base features over some hours."
     for hours in config.rolling_hours:
         window = r.window(hours)
@@ -44,7 +44,7 @@ def _rolling(r: Rows, x: Base, config: FeatureConfig) -> Iterator[Named]:
 
 
 # %% ../../nbs/40_features/76_temporal.ipynb #05748dcf
-def _calendar(r: Rows) -> Iterator[Named]:
+def _calendar(r: Rows) -> Iterator[NamedValues]:
     "Hour of the day and day of the week; Monday is 0."
     t = r.t[r.rows]
     yield "hour_of_day", t // HOUR % 24
@@ -52,7 +52,7 @@ def _calendar(r: Rows) -> Iterator[Named]:
 
 
 # %% ../../nbs/40_features/76_temporal.ipynb #8993962c
-def _gaps(r: Rows, config: FeatureConfig) -> Iterator[Named]:
+def _gaps(r: Rows, config: FeatureConfig) -> Iterator[NamedValues]:
     "Time since the previous row, and whether the longest lag reaches across a gap."
     hours = np.diff(r.t, prepend=r.t[:1]) / HOUR
     is_first = np.arange(len(r.t)) == r.first
@@ -66,7 +66,7 @@ def _gaps(r: Rows, config: FeatureConfig) -> Iterator[Named]:
 
 
 # %% ../../nbs/40_features/76_temporal.ipynb #c9a88b8d
-def _missing_fields(r: Rows) -> Iterator[Named]:
+def _missing_fields(r: Rows) -> Iterator[NamedValues]:
     "Which fields the source did not send, and how many."
     count = np.zeros(len(r.rows), np.float32)
     for f in EXPECTED_FIELDS:
@@ -79,9 +79,9 @@ def _missing_fields(r: Rows) -> Iterator[Named]:
 # %% ../../nbs/40_features/76_temporal.ipynb #4a797d14
 def temporal_features(
     r: Rows,  # a market
-    x: Base,  # of `base_features`
+    x: BaseFeatures,  # of `base_features`
     config: FeatureConfig,  # lags and windows
-) -> Iterator[Named]:  # of the rows of `r.rows`
+) -> Iterator[NamedValues]:  # of the rows of `r.rows`
     "Lags, rolling windows, calendar, gaps and missing fields, one by one."
     yield from _lags(r, x, config)
     yield from _rolling(r, x, config)

@@ -58,7 +58,7 @@ def group_contributions(
     return Contributions(groups, (loss + gain) * np.array(weight))
 
 
-# %% ../../nbs/50_model/72_explanation.ipynb #11e81be8
+# %% ../../nbs/50_model/72_explanation.ipynb #c5ac797b
 _COLUMNS = ["feature", "group", "share", "value", "own_z", "cross_z", "sentence"]
 
 
@@ -66,6 +66,22 @@ def _shown_z(row: pd.Series, group: str, kind: str) -> float:
     "The robust z of the feature that people read for `group`; NaN where there is none."
     column = z_column(SHOWN.get(group, group), kind)
     return float(row.get(column, np.nan))
+
+
+# %% ../../nbs/50_model/72_explanation.ipynb #e193ba47
+def _explained(
+    group: str, share: float, row: pd.Series, moment: pd.DataFrame
+) -> dict[str, str | float]:
+    "One row of an explanation."
+    return dict(
+        feature=DESCRIPTIONS.get(group, group),
+        group=group,
+        share=share,
+        value=float(row.get(group, np.nan)),
+        own_z=_shown_z(row, group, "own"),
+        cross_z=_shown_z(row, group, "cross"),
+        sentence=group_sentence(group, row, moment),
+    )
 
 
 # %% ../../nbs/50_model/72_explanation.ipynb #f32dbfff
@@ -81,18 +97,8 @@ def explain(
     groups, amounts = group_contributions(model, x)
     order = np.argsort(-amounts)[:top]
     strongest = [i for i in order if amounts[i] > 0]
-    rows = [
-        dict(
-            feature=DESCRIPTIONS.get(groups[i], groups[i]),
-            group=groups[i],
-            share=float(amounts[i] / amounts.sum()),
-            value=float(row.get(groups[i], np.nan)),
-            own_z=_shown_z(row, groups[i], "own"),
-            cross_z=_shown_z(row, groups[i], "cross"),
-            sentence=group_sentence(groups[i], row, moment),
-        )
-        for i in strongest
-    ]
+    shares = {groups[i]: float(amounts[i] / amounts.sum()) for i in strongest}
+    rows = [_explained(group, share, row, moment) for group, share in shares.items()]
     return pd.DataFrame(rows, columns=_COLUMNS)
 
 

@@ -156,8 +156,8 @@ def _row_sum(W, i, shift, node, value, depth):  # type: ignore[no-untyped-def]
 
 # %% ../../nbs/50_model/15_forest.ipynb #99af066d
 @njit(cache=True, inline="always")
-def _add_eight(W, i, shift, f, v, leaf, depth, out, r):  # type: ignore[no-untyped-def]  # as above
-    "Add the path lengths of one tree to eight neighbouring rows, from `r` on."
+def _add_eight(W, i, shift, f, v, leaf, depth, out, r):  # type: ignore[no-untyped-def]
+    "Add the path lengths of one tree to eight neighbouring rows."
     a = c = d = e = g = h = p = q = _U(0)
     for _ in range(depth // 4):
         for _ in range(4):  # a length that the compiler knows

@@ -12,7 +12,7 @@ import ipywidgets as W
 
 from ..lifecycle.alerts import FEEDBACK, AlertError, alerts, feedback
 from .panel_html import html_widget, result_line
-from .panel_state import PanelState, VersionLineage, Widgets
+from .panel_state import PanelState, LineageDict, Widgets
 
 # %% auto #0
 __all__ = ["SNOOZE_HOURS", "alerts_tab"]
@@ -69,7 +69,7 @@ def _alert_row(state: PanelState, alert: dict[str, Any]) -> W.Widget:
 
 
 # %% ../../nbs/90_serving/65_alerts_tab.ipynb #e730e924
-def alerts_tab(state: PanelState, candidate: VersionLineage) -> Widgets:
+def alerts_tab(state: PanelState, candidate: LineageDict) -> Widgets:
     "Open alerts, each with the words that people have for it."
     rows = [_alert_row(state, alert) for alert in alerts(state.registry, status="open")]
     return rows or [html_widget("<p class='muted'>no alert is open</p>")]

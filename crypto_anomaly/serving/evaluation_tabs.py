@@ -14,20 +14,20 @@ from ..core.plot_models import recall_heatmap
 from ..core.plot_scores import score_distributions
 from .comparison import injected_found, side_by_side
 from .panel_html import figure_widget, html_table, html_widget
-from .panel_state import PanelState, VersionLineage, Widgets
+from .panel_state import PanelState, LineageDict, Widgets
 
 # %% auto #0
 __all__ = ["side_by_side_tab", "gates_tab", "injected_tab", "scores_tab"]
 
 
 # %% ../../nbs/90_serving/62_evaluation_tabs.ipynb #340a7485
-def side_by_side_tab(state: PanelState, candidate: VersionLineage) -> Widgets:
+def side_by_side_tab(state: PanelState, candidate: LineageDict) -> Widgets:
     "All facts and measures of the two versions, and their difference."
     return [html_widget(html_table(side_by_side(state.version_details(candidate))))]
 
 
 # %% ../../nbs/90_serving/62_evaluation_tabs.ipynb #4ef95a80
-def gates_tab(state: PanelState, candidate: VersionLineage) -> Widgets:
+def gates_tab(state: PanelState, candidate: LineageDict) -> Widgets:
     "The gates of the newest evaluation, with what the champion had for each."
     gates = gates_table(candidate["evaluations"][-1]["gates"])
     champion = state.champion
@@ -39,7 +39,7 @@ def gates_tab(state: PanelState, candidate: VersionLineage) -> Widgets:
 
 
 # %% ../../nbs/90_serving/62_evaluation_tabs.ipynb #e9b6eba6
-def injected_tab(state: PanelState, candidate: VersionLineage) -> Widgets:
+def injected_tab(state: PanelState, candidate: LineageDict) -> Widgets:
     "Which kinds of injected events each version finds."
     found = injected_found(state.version_details(candidate))
     if not found:
@@ -49,7 +49,7 @@ def injected_tab(state: PanelState, candidate: VersionLineage) -> Widgets:
 
 
 # %% ../../nbs/90_serving/62_evaluation_tabs.ipynb #1ded5fe4
-def scores_tab(state: PanelState, candidate: VersionLineage) -> Widgets:
+def scores_tab(state: PanelState, candidate: LineageDict) -> Widgets:
     "The distribution of the scores on the holdout of the newest evaluation."
     holdout = candidate["evaluations"][-1]["dataset"]
     scores: dict[str, tuple[np.ndarray, np.ndarray, float]] = {}

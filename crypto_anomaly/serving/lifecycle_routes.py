@@ -142,10 +142,10 @@ def get_alerts(
 def post_feedback(
     state: CurrentState,
     id: AlertId,
-    by: str,  # who says so
+    by: str,  # who rates it
     says: Literal["useful", "known", "false"] | None = None,
     snooze_hours: SnoozeHours = None,  # None = do not silence
 ) -> AlertResponse:
-    "Say what an alert was worth, or silence its subject for some hours."
+    "Rate an alert, or silence its subject for some hours."
     alert = feedback(state.registry, id, by=by, says=says, snooze_hours=snooze_hours)
     return AlertResponse.model_validate(alert)

@@ -31,7 +31,7 @@ CHANGES = ["price_change_pct_1h", "price_change_pct_24h", "price_change_pct_7d"]
 
 
 def _scan_facts(scan: Scan) -> dict[str, Any]:
-    "What every market page says of its scan: which model, as of when, how many anomalies."
+    "What every market page shows of its scan: which model, as of when, how many anomalies."
     return dict(
         as_of=f"{scan.as_of:%Y-%m-%d %H:%M}",
         age=ago(scan.as_of),

@@ -204,7 +204,6 @@ _PASSING_METRICS = dict(
     score_gap=0.0,
     win_rate=1.0,
     recall_gain_low=0.0,
-    planted_events=1,
 )
 
 

@@ -17,7 +17,7 @@ from crypto_anomaly.serving.evaluation_tabs import (
     side_by_side_tab,
 )
 from .panel_html import STYLE, html_widget
-from .panel_state import PanelState, VersionLineage, Widgets
+from .panel_state import PanelState, LineageDict, Widgets
 from .registry_tabs import history_tab, lineage_tab, versions_tab
 from .trial_tabs import outcomes_tab, trial_tab
 
@@ -25,7 +25,7 @@ from .trial_tabs import outcomes_tab, trial_tab
 __all__ = ["Tab", "TABS", "WITHOUT_EVALUATION", "PanelLayout"]
 
 # %% ../../nbs/90_serving/67_panel_layout.ipynb #df7a1e77
-Tab = Callable[[PanelState, VersionLineage], Widgets]
+Tab = Callable[[PanelState, LineageDict], Widgets]
 TABS: dict[str, Tab] = {
     "Side by side": side_by_side_tab,
     "Gates": gates_tab,

@@ -19,7 +19,7 @@ from .panel_html import html_widget
 
 # %% auto #0
 __all__ = [
-    "VersionLineage",
+    "LineageDict",
     "Widgets",
     "HoldoutScores",
     "holdout_scores",
@@ -56,7 +56,7 @@ def holdout_scores(
 
 
 # %% ../../nbs/90_serving/61_panel_state.ipynb #1369c3a8
-VersionLineage = dict[str, Any]  # a version as `Registry.lineage` describes it
+LineageDict = dict[str, Any]  # a version as `Registry.lineage` describes it
 Widgets = list[W.Widget]  # the content of a tab
 
 
@@ -71,8 +71,8 @@ class PanelVersions:
     ) -> None:
         self.ws = ws
         self.registry: Registry = open_registry(ws, model)
-        self.candidate: VersionLineage | None = None  # lineage; None while there is no version
-        self.champion: VersionLineage | None = None  # lineage; None while there is none
+        self.candidate: LineageDict | None = None  # lineage; None while there is no version
+        self.champion: LineageDict | None = None  # lineage; None while there is none
         self._scores: dict[tuple[int, str], HoldoutScores | None] = {}
 
     def look_at(
@@ -88,8 +88,8 @@ class PanelVersions:
 
     def version_details(
         self,
-        candidate: VersionLineage,
-    ) -> dict[str, VersionLineage]:  # by label
+        candidate: LineageDict,
+    ) -> dict[str, LineageDict]:  # by label
         "The candidate, and the champion where that is another version."
         details = {f"v{candidate['version']}": candidate}
         champion = self.champion

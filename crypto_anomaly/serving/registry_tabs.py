@@ -13,13 +13,13 @@ import pandas as pd
 
 from .comparison import as_text, side_by_side
 from .panel_html import html_table, html_widget
-from .panel_state import PanelState, VersionLineage, Widgets
+from .panel_state import PanelState, LineageDict, Widgets
 
 # %% auto #0
-__all__ = ["LINEAGE", "DECISIONS", "lineage_tab", "versions_tab", "history_tab"]
+__all__ = ["LINEAGE_FACTS", "DECISIONS", "lineage_tab", "versions_tab", "history_tab"]
 
 # %% ../../nbs/90_serving/64_registry_tabs.ipynb #9a2fb005
-LINEAGE = [
+LINEAGE_FACTS = [
     "training_run_id",
     "data_source",
     "dataset_hash",
@@ -37,11 +37,11 @@ def _fact_row(key: str, value: Any) -> str:
 
 
 # %% ../../nbs/90_serving/64_registry_tabs.ipynb #ff8bfaa7
-def lineage_tab(state: PanelState, candidate: VersionLineage) -> Widgets:
+def lineage_tab(state: PanelState, candidate: LineageDict) -> Widgets:
     "Where the version comes from: runs, data, code, artifact."
     run_ids = (candidate["training_run_id"], candidate.get("evaluated_by_run_id"))
     links = "".join(f"<li>{state.report_link(run_id)}</li>" for run_id in run_ids if run_id)
-    facts = "".join(_fact_row(key, candidate.get(key)) for key in LINEAGE)
+    facts = "".join(_fact_row(key, candidate.get(key)) for key in LINEAGE_FACTS)
     runs = f"<p>Executed notebooks:</p><ul>{links or '<li>none</li>'}</ul>"
     return [html_widget(f"{runs}<table>{facts}</table>")]
 
@@ -91,7 +91,7 @@ def _comparison(state: PanelState, labels: list[str], first: str, second: str) -
 
 
 # %% ../../nbs/90_serving/64_registry_tabs.ipynb #f8afb0c1
-def versions_tab(state: PanelState, candidate: VersionLineage) -> Widgets:
+def versions_tab(state: PanelState, candidate: LineageDict) -> Widgets:
     "All versions, and any two of them side by side."
     versions = state.registry.list_model_versions(50)
     aliases = _aliases_by_version(state)
@@ -133,7 +133,7 @@ def _event_row(event: dict[str, Any]) -> dict[str, str]:
 
 
 # %% ../../nbs/90_serving/64_registry_tabs.ipynb #915b1158
-def history_tab(state: PanelState, candidate: VersionLineage) -> Widgets:
+def history_tab(state: PanelState, candidate: LineageDict) -> Widgets:
     "The last thirty decisions and evaluations."
     events = state.registry.events(limit=200)
     rows = [_event_row(event) for event in events if event["kind"] in DECISIONS]

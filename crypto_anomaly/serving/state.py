@@ -107,7 +107,7 @@ def file_stamps(
         try:
             stat = os.stat(path)
         except FileNotFoundError:
-            continue  # the write-ahead log exists only while somebody writes
+            continue  # the write-ahead log exists only while a process writes
         stamps.append(FileStamp(stat.st_mtime_ns, stat.st_size))
     return tuple(stamps)
 

@@ -14,7 +14,7 @@ from ..core.plot_models import rank_ic_history
 from ..eval.trial import trial
 from .comparison import OUTCOMES
 from .panel_html import figure_widget, html_table, html_widget
-from .panel_state import PanelState, VersionLineage, Widgets
+from .panel_state import PanelState, LineageDict, Widgets
 
 # %% auto #0
 __all__ = ["trial_tab", "outcomes_tab"]
@@ -47,7 +47,7 @@ def _trial_measures(t: dict[str, Any], candidate: int, champion: int) -> pd.Data
 
 
 # %% ../../nbs/90_serving/63_trial_tabs.ipynb #2a413b04
-def trial_tab(state: PanelState, candidate: VersionLineage) -> Widgets:
+def trial_tab(state: PanelState, candidate: LineageDict) -> Widgets:
     "How the candidate compares with the champion on the moments that both have scored."
     if state.champion is None or candidate["version"] == state.champion["version"]:
         return [html_widget("A trial compares with a champion, and there is none yet.")]
@@ -85,7 +85,7 @@ def _outcome_column(outcome: dict[str, Any]) -> dict[str, Any]:
 
 
 # %% ../../nbs/90_serving/63_trial_tabs.ipynb #11187344
-def outcomes_tab(state: PanelState, candidate: VersionLineage) -> Widgets:
+def outcomes_tab(state: PanelState, candidate: LineageDict) -> Widgets:
     "What happened to the coins in the day after each version scored them."
     known = {
         label: _outcome_column(lineage["outcomes"][-1])

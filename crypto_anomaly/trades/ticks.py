@@ -94,8 +94,9 @@ def _mean_and_sd(s: np.ndarray, seconds: int, returns: int) -> tuple[float, floa
     base = s[_X]  # differences from the last price keep their digits
     for k in range(1, int(n) + 1):
         c = s[_CLOSE + int(s[_SECOND] - k) % _KEEP]
-        before = s[_CLOSE + int(s[_SECOND] - k - 1) % _KEEP]
-        v = c - (before if returns else base)
+        if returns:
+            base = s[_CLOSE + int(s[_SECOND] - k - 1) % _KEEP]
+        v = c - base
         total += v
         squares += v * v
     m = total / n

@@ -1,16 +1,16 @@
-// Figures: drawn from the JSON beside them once Plotly is there.
+// Figures: drawn from the JSON beside them once Plotly is loaded.
 addEventListener("DOMContentLoaded", () => document.querySelectorAll("script[data-figure]").forEach(s => {
   const f = JSON.parse(s.textContent);
   Plotly.newPlot(s.dataset.figure, f.data, f.layout, {responsive: true, displaylogo: false});
 }));
 
-// Something has happened: reload; the browser keeps the place. Never while somebody is typing.
+// Reload when the store has changed; the browser keeps the place. Not while somebody is typing.
 setInterval(async () => {
   if (document.hidden || /^(INPUT|TEXTAREA|SELECT)$/.test(document.activeElement?.tagName)) return;
   try {
     const h = await (await fetch("/health")).json();
     if (document.body.dataset.state !== h.pulse) location.reload();
-  } catch { /* the server is away for a moment; the next look will tell */ }
+  } catch { /* the server does not answer now; ask again in ten seconds */ }
 }, 10000);
 
 // Tables: a heading that is a button sorts, and a search box filters.
@@ -21,7 +21,7 @@ addEventListener("click", e => {
   const key = r => { const v = r.cells[i].dataset.value ?? r.cells[i].innerText, n = parseFloat(v); return isNaN(n) ? v.toLowerCase() : n; };
   th.parentElement.querySelectorAll("th").forEach(x => x.removeAttribute("aria-sort"));
   th.setAttribute("aria-sort", up ? "ascending" : "descending");
-  const rank = (a, b) => typeof a === typeof b ? (a < b ? -1 : a > b ? 1 : 0) : typeof a === "number" ? 1 : -1;   // what is no number comes first
+  const rank = (a, b) => typeof a === typeof b ? (a < b ? -1 : a > b ? 1 : 0) : typeof a === "number" ? 1 : -1;   // text sorts before numbers
   body.append(...[...body.rows].sort((a, b) => (up ? 1 : -1) * rank(key(a), key(b))));
 });
 addEventListener("input", e => {
@@ -54,7 +54,7 @@ addEventListener("submit", async e => {
   } catch (detail) { out.textContent = detail; out.className = "failed"; }
 });
 
-// What an alert was worth, in one click.
+// Feedback on an alert, in one click.
 addEventListener("submit", async e => {
   const form = e.target;
   if (!form.dataset.alert) return;
@@ -77,7 +77,7 @@ addEventListener("DOMContentLoaded", () => {
   setInterval(async () => {
     if (document.hidden) return;
     let d;
-    try { d = await (await fetch(`/demo/data?product=${encodeURIComponent(live.dataset.product)}`)).json(); } catch { return; }   // the server is away for a moment
+    try { d = await (await fetch(`/demo/data?product=${encodeURIComponent(live.dataset.product)}`)).json(); } catch { return; }   // the server does not answer now
     if (!d.prices) return;
     put("state", d.state); at("state").className = `pill ${{Anomaly: "anomaly", Normal: "champion"}[d.state] ?? "warning"}`;
     put("reason", d.reason); put("as_of", (d.as_of ?? "").slice(0, 19).replace("T", " ")); put("model", d.model ?? "no model yet: crypto-anomaly run train_trades");
@@ -93,7 +93,7 @@ addEventListener("DOMContentLoaded", () => {
   }, 2000);
 });
 
-// A page that reloads comes back as it was: sorted, filtered, unfolded, at the same place.
+// A reloaded page keeps its sorting, filters, open details and position.
 const KEY = `place:${location.pathname}`;
 addEventListener("pagehide", () => {
   const heads = [...document.querySelectorAll("th[aria-sort]")].map(th => [[...document.querySelectorAll("th")].indexOf(th), th.getAttribute("aria-sort")]);
