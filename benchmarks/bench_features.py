@@ -15,19 +15,20 @@ from measure import COINS, cpu, equal, peak, python, row
 from crypto_anomaly.data.lake import list_parts, write_part
 from crypto_anomaly.data.snapshots import compact, read_snapshots
 from crypto_anomaly.data.table import SCHEMA, market_table
-from crypto_anomaly.features import features as kernel
+from crypto_anomaly.features.base import base_features
 from crypto_anomaly.features.config import FeatureConfig
 from crypto_anomaly.features.features import INPUT, featurize
 from crypto_anomaly.features.medians import baseline
 from crypto_anomaly.features.rows import Rows
 from crypto_anomaly.features.schema import get_feature_columns
+from crypto_anomaly.features.temporal import temporal_features
 from crypto_anomaly.model.scan import moment_features
 
 BUILD = """
 import pandas as pd
 from crypto_anomaly.core.settings import Settings
 from crypto_anomaly.core.workspace import open_workspace
-from crypto_anomaly.features.features import build_datasets
+from crypto_anomaly.features.build import build_datasets
 ws = open_workspace(Settings(home={home!r}, source='simulated', jobs=1))
 build_datasets(ws, max_history_hours=9999, now=pd.Timestamp('2026-04-01', tz='UTC'))
 """
@@ -51,7 +52,7 @@ def p1() -> None:
     with tempfile.TemporaryDirectory() as home:
         table, temporal = whole_lake(home)
     rows, config = Rows(table, None), FeatureConfig()
-    ours = cpu(lambda: temporal_features(rows, config)).seconds
+    ours = cpu(lambda: lags_and_windows(rows, config)).seconds
     row("P1", "lags, windows and calendar alone (no robust z)", temporal / ours, "x", 1)
     robust_z(config)
     wrong = wrong_hours(featurize)
@@ -88,9 +89,9 @@ def read_files(files: list[str]) -> pd.DataFrame:
     return pd.concat([pd.read_parquet(p, columns=INPUT) for p in files], ignore_index=True)
 
 
-def temporal_features(rows: Rows, config: FeatureConfig) -> dict[str, np.ndarray]:
+def lags_and_windows(rows: Rows, config: FeatureConfig) -> dict[str, np.ndarray]:
     """Lags, windows and calendar of the kernel, without the robust z."""
-    return dict(kernel._history(rows, kernel._base(rows, config), config))
+    return dict(temporal_features(rows, base_features(rows, config), config))
 
 
 def robust_z(config: FeatureConfig) -> None:

@@ -17,7 +17,7 @@ from crypto_anomaly.lifecycle.deploy import argo_manifests, write_argo
 from crypto_anomaly.lifecycle.runner import run_stage
 from crypto_anomaly.lifecycle.schedule import CHAIN, SCHEDULE, TRADES, stages_due
 from crypto_anomaly.lifecycle.stages import check_parameters, stage_parameters, stages
-from crypto_anomaly.serving import cli
+from crypto_anomaly.serving import cli, cli_lifecycle, cli_run
 
 MADE = argo_manifests(
     Cluster(image="registry.example.org/crypto-anomaly:1"),
@@ -376,8 +376,8 @@ def test_a_schedule_hands_its_parameters_down():
 def test_a_pod_gives_the_notebook_its_own_defaults(stage, monkeypatch):
     """The arguments of the pod through the real command line, up to the runner."""
     given = {}
-    monkeypatch.setattr(cli, "working", lambda **_: None)
-    monkeypatch.setattr(cli, "fetching", lambda **_: None)
+    monkeypatch.setattr(cli_run, "open_for_write", lambda **_: None)
+    monkeypatch.setattr(cli_run, "open_with_source", lambda **_: None)
     monkeypatch.setattr(
         sys.modules[run_stage.__module__],
         "run_stage",
@@ -399,8 +399,8 @@ def test_a_rollback_event_is_a_command_of_ours(monkeypatch):
     ]
     said = {}
     monkeypatch.setattr(
-        cli,
-        "registry",
+        cli_lifecycle,
+        "open_model_registry",
         lambda model="": type(
             "R",
             (),

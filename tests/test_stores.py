@@ -12,8 +12,9 @@ from crypto_anomaly.data.lake import list_parts, write_part
 from crypto_anomaly.data.responses import parse_markets
 from crypto_anomaly.data.snapshots import compact, read_snapshots, write_snapshot
 from crypto_anomaly.data.table import DataError
-from crypto_anomaly.features import features
 from crypto_anomaly.features.build import build_datasets
+from crypto_anomaly.features.features import featurize
+from crypto_anomaly.features.spans import spans_between
 from crypto_anomaly.simulate.coingecko import markets
 from crypto_anomaly.simulate.market import Market
 
@@ -113,7 +114,7 @@ def test_a_store_without_its_package_says_what_to_install(tmp_path):
 
 
 def test_spans_in_other_processes_build_the_same(tmp_path, table, here, monkeypatch):
-    monkeypatch.setattr(features, "SPAN_ROWS", 1)  # the least: a week
+    monkeypatch.setitem(spans_between.__kwdefaults__, "span_rows", 1)  # the least: a week
     ws = stored(tmp_path, table, jobs=2)
     built = build_datasets(ws, now=HOURS[-1], max_history_hours=200)
     assert {p["path"][-12:-8] for d in ("training", "holdout") for p in built[d]["parts"]} == {
@@ -126,7 +127,7 @@ def test_spans_in_other_processes_build_the_same(tmp_path, table, here, monkeypa
 def test_spans_on_a_dask_cluster_build_the_same(tmp_path, table, here, monkeypatch):
     from dask.distributed import LocalCluster
 
-    monkeypatch.setattr(features, "SPAN_ROWS", 1)
+    monkeypatch.setitem(spans_between.__kwdefaults__, "span_rows", 1)
     with LocalCluster(
         n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, host="127.0.0.1"
     ) as cluster:
@@ -247,7 +248,7 @@ def test_the_whole_recording(tmp_path, recordings):
         and round(q.gaps.hours.max(), 1) == 21.6
         and 0.03 < q.nulls.total_volume < 0.04
     )
-    f = features.featurize(table)
+    f = featurize(table)
     assert (
         len(f) == 194_800 and f.price_change_pct_1h.notna().mean() > 0.85
     )  # derived: the recording has no 1 h change
@@ -293,7 +294,7 @@ def test_the_big_profile_gives_the_same_numbers(tmp_path, table, bucket, postgre
         return r.resolve("v1"), e["metrics"], said.sort_values(["ts", "coin_id"], ignore_index=True)
 
     small = life(stored(tmp_path / "small", table, jobs=1))
-    monkeypatch.setattr(features, "SPAN_ROWS", 400, raising=False)
+    monkeypatch.setitem(spans_between.__kwdefaults__, "span_rows", 400)
     with LocalCluster(
         n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, host="127.0.0.1"
     ) as cluster:
