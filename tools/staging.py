@@ -1,8 +1,9 @@
 """Stage notebooks for the site and the README with nbdev, without Quarto."""
 
-import typing
 from pathlib import Path
+from typing import Any
 
+from execnb.shell import CaptureShell
 from nbdev.serve import proc_nbs
 
 EVERY_FOLDER = "^[_.]"  # regular expression of the folders to leave out
@@ -12,8 +13,16 @@ TOP_ONLY = "^[_.0-9]|guides"
 def stage(leave_out: str = EVERY_FOLDER) -> Path:
     """Process the notebooks into _proc/; returns that folder.
 
-    nbdev evaluates the annotations of the functions that it documents. Names that a module imports
-    for type checkers only must exist then, so `TYPE_CHECKING` is true in this process.
+    nbdev runs the exported cells and evaluates the annotations of their functions, so the names that
+    are imported for type checkers only must exist.
     """
-    typing.TYPE_CHECKING = True
-    return proc_nbs(force=True, n_workers=0, skip_folder_re=leave_out)
+    run_cell = CaptureShell.run_cell
+
+    def run_with_types(shell: CaptureShell, source: str, *args: Any, **options: Any) -> Any:
+        return run_cell(shell, source.replace("if TYPE_CHECKING:", "if True:"), *args, **options)
+
+    CaptureShell.run_cell = run_with_types
+    try:
+        return proc_nbs(force=True, n_workers=0, skip_folder_re=leave_out)
+    finally:
+        CaptureShell.run_cell = run_cell
