@@ -35,7 +35,7 @@ def test_the_example_of_the_first_system(tmp_path, monkeypatch):
 
     monkeypatch.setenv("CRYPTO_ANOMALY_HOME", str(tmp_path))
     monkeypatch.setenv("CRYPTO_ANOMALY_SOURCE", "simulated")
-    names = {"table": data.read_import(ROOT / "tests/data/simulated_market.csv.gz")}
+    names = {"table": data.parse_import(ROOT / "tests/data/simulated_market.csv.gz").table}
     exec(SEED, names)
     assert len(names["snapshot"]) == 100
     assert len(names["movers"]) == 5
