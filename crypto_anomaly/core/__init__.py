@@ -26,17 +26,25 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
 
 # %% ../../nbs/00_core/00_core.ipynb #83bc1aaf
 if TYPE_CHECKING:
-    from crypto_anomaly.core.clock import iso as iso, utcnow as utcnow
+    from crypto_anomaly.core.clock import iso as iso
+    from crypto_anomaly.core.clock import utcnow as utcnow
     from crypto_anomaly.core.errors import CryptoAnomalyError as CryptoAnomalyError
     from crypto_anomaly.core.logs import setup_logging as setup_logging
     from crypto_anomaly.core.plot_market import (
         coin_history as coin_history,
+    )
+    from crypto_anomaly.core.plot_market import (
         market_map as market_map,
     )
     from crypto_anomaly.core.plot_scores import score_distribution as score_distribution
-    from crypto_anomaly.core.settings import Settings as Settings, load_settings as load_settings
+    from crypto_anomaly.core.settings import Settings as Settings
+    from crypto_anomaly.core.settings import load_settings as load_settings
     from crypto_anomaly.core.workspace import (
         Workspace as Workspace,
+    )
+    from crypto_anomaly.core.workspace import (
         claim as claim,
+    )
+    from crypto_anomaly.core.workspace import (
         open_workspace as open_workspace,
     )

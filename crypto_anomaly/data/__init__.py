@@ -33,19 +33,30 @@ if TYPE_CHECKING:
     from crypto_anomaly.data.dataset_facts import inspect_dataset as inspect_dataset
     from crypto_anomaly.data.datasets import (
         dataset_versions as dataset_versions,
+    )
+    from crypto_anomaly.data.datasets import (
         read_dataset as read_dataset,
     )
-    from crypto_anomaly.data.history import backfill as backfill, fetch_history as fetch_history
-    from crypto_anomaly.data.imports import import_file as import_file, parse_import as parse_import
+    from crypto_anomaly.data.history import backfill as backfill
+    from crypto_anomaly.data.history import fetch_history as fetch_history
+    from crypto_anomaly.data.imports import import_file as import_file
+    from crypto_anomaly.data.imports import parse_import as parse_import
     from crypto_anomaly.data.movers import get_top_movers as get_top_movers
     from crypto_anomaly.data.quality import (
         data_quality as data_quality,
+    )
+    from crypto_anomaly.data.quality import (
         lake_quality as lake_quality,
     )
     from crypto_anomaly.data.snapshots import (
         newest_moment as newest_moment,
+    )
+    from crypto_anomaly.data.snapshots import (
         read_snapshots as read_snapshots,
+    )
+    from crypto_anomaly.data.snapshots import (
         write_snapshot as write_snapshot,
     )
     from crypto_anomaly.data.source import fetch_market_data as fetch_market_data
-    from crypto_anomaly.data.table import DataError as DataError, market_table as market_table
+    from crypto_anomaly.data.table import DataError as DataError
+    from crypto_anomaly.data.table import market_table as market_table

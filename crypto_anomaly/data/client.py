@@ -17,8 +17,8 @@ from typing import Any
 import pandas as pd
 import requests
 
-from ..core.http import Retry, call_with_retries, retry_after
 from ..core.clock import utcnow
+from ..core.http import Retry, call_with_retries, retry_after
 from .responses import ErrorMessage, error_message, require_coins
 from .table import DataError
 

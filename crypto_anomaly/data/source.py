@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from ..core.errors import first_line
 from ..core.clock import utcnow
+from ..core.errors import first_line
 from ..core.settings import Settings
 from ..core.workspace import Workspace, open_workspace
 from .client import PLANS, CoinGecko, SourceUnavailableError

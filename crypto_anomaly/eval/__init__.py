@@ -29,6 +29,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
 if TYPE_CHECKING:
     from crypto_anomaly.eval.backtest import (
         backtest_report as backtest_report,
+    )
+    from crypto_anomaly.eval.backtest import (
         lookahead as lookahead,
     )
     from crypto_anomaly.eval.benchmark import market_benchmark as market_benchmark

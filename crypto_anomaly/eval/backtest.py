@@ -13,18 +13,18 @@ import numpy as np
 import pandas as pd
 
 from ..core.errors import CryptoAnomalyError
+from ..core.parallel import run_tasks
 from ..core.plot_outcomes import flag_rate_history, outcome_map
 from ..core.plot_style import figure_html, plotly_script
-from ..core.parallel import run_tasks
 from ..core.workspace import Workspace
 from ..data.snapshots import newest_moment, read_snapshots
 from .outcomes import outcome_metrics, outcomes
 from ..features.config import FeatureConfig
 from ..features.features import INPUT, featurize
-from ..model.training import train
 from ..model.loading import LoadedModel, load_model
 from ..model.prediction_log import predictions
 from ..model.scan import scan
+from ..model.training import train
 
 # %% auto #0
 __all__ = ["BacktestError", "replay", "lookahead", "backtest_report", "write_report"]

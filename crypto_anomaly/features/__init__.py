@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from crypto_anomaly.features.features import featurize as featurize
     from crypto_anomaly.features.schema import (
         feature_schema as feature_schema,
+    )
+    from crypto_anomaly.features.schema import (
         get_feature_columns as get_feature_columns,
     )
     from crypto_anomaly.features.targets import add_targets as add_targets

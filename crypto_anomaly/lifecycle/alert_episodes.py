@@ -16,8 +16,8 @@ from crypto_anomaly.lifecycle.alert_signals import (
     AlertSignal,
     group_correlated,
 )
-from ..registry.tables import alert_t, event_t
 from ..registry.registry import Registry
+from ..registry.tables import alert_t, event_t
 
 # %% auto #0
 __all__ = [

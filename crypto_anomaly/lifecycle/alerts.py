@@ -10,11 +10,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from ..core.errors import CryptoAnomalyError
 from ..core.clock import iso
+from ..core.errors import CryptoAnomalyError
 from .alert_episodes import alert_dict, alert_row, change_alert
-from ..registry.tables import alert_t
 from ..registry.registry import Registry
+from ..registry.tables import alert_t
 
 # %% auto #0
 __all__ = ["FEEDBACK", "LONGEST_SNOOZE", "AlertError", "AlertNotFoundError", "alerts", "feedback"]

@@ -18,8 +18,8 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
-from ..core.errors import first_line
 from ..core.clock import iso, utcnow
+from ..core.errors import first_line
 from ..core.workspace import Workspace
 from .runner import run_stage
 from .schedule import PUBLISHES

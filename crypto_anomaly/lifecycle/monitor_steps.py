@@ -10,8 +10,8 @@ from typing import Any
 
 import pandas as pd
 
-from ..core.errors import CryptoAnomalyError
 from ..core.clock import iso, utcnow
+from ..core.errors import CryptoAnomalyError
 from ..core.workspace import Workspace
 from ..data.snapshots import newest_moment, read_snapshots
 from ..eval.drift import drift

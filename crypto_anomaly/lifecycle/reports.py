@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import crypto_anomaly
-from ..core.plot_style import figure_html, plotly_script
 from ..core.files import write_atomic
+from ..core.plot_style import figure_html, plotly_script
 from ..core.workspace import Workspace
 from ..data.client import ATTRIBUTION
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from ..core.errors import CryptoAnomalyError, first_line
 from ..core.clock import utcnow
+from ..core.errors import CryptoAnomalyError, first_line
 from ..core.workspace import Workspace
 from .alert_polls import alert_on_scan, alert_on_trades
 from .alert_sinks import deliver, digest, sink_cursor, sinks

@@ -33,6 +33,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
 if TYPE_CHECKING:
     from crypto_anomaly.model.artifact import (
         load_artifact as load_artifact,
+    )
+    from crypto_anomaly.model.artifact import (
         save_artifact as save_artifact,
     )
     from crypto_anomaly.model.calibration import conformal_p as conformal_p
@@ -40,12 +42,16 @@ if TYPE_CHECKING:
     from crypto_anomaly.model.explanation import explain as explain
     from crypto_anomaly.model.fitted import Model as Model
     from crypto_anomaly.model.loading import load_model as load_model
-    from crypto_anomaly.model.lookup import find_coin as find_coin, why as why
+    from crypto_anomaly.model.lookup import find_coin as find_coin
+    from crypto_anomaly.model.lookup import why as why
     from crypto_anomaly.model.overview import market_overview as market_overview
     from crypto_anomaly.model.prediction_log import (
         predictions as predictions,
+    )
+    from crypto_anomaly.model.prediction_log import (
         read_predictions as read_predictions,
     )
-    from crypto_anomaly.model.presets import PRESETS as PRESETS, model_config as model_config
+    from crypto_anomaly.model.presets import PRESETS as PRESETS
+    from crypto_anomaly.model.presets import model_config as model_config
     from crypto_anomaly.model.scan import Scan as Scan
     from crypto_anomaly.model.training import train as train

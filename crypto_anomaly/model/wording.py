@@ -13,8 +13,7 @@ import pandas as pd
 from ..core.numbers import percent
 from ..features.schema import DESCRIPTIONS
 from ..features.signals import EXPECTED_FIELDS
-from ..features.surprisal import MAX_SURPRISAL
-from ..features.surprisal import SURPRISALS
+from ..features.surprisal import MAX_SURPRISAL, SURPRISALS
 
 # %% auto #0
 __all__ = ["SHOWN", "feature_group", "value_in_words", "z_column", "group_sentence"]

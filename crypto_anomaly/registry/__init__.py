@@ -24,10 +24,14 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
 if TYPE_CHECKING:
     from crypto_anomaly.registry.errors import (
         NotFoundError as NotFoundError,
+    )
+    from crypto_anomaly.registry.errors import (
         RegistryError as RegistryError,
     )
     from crypto_anomaly.registry.registry import (
         Registry as Registry,
+    )
+    from crypto_anomaly.registry.registry import (
         open_registry as open_registry,
     )
     from crypto_anomaly.registry.statuses import ModelStatus as ModelStatus

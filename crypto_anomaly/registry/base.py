@@ -13,9 +13,9 @@ from typing import Any, TypeAlias
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
+from ..core.clock import iso, utcnow
 from ..core.db import write_transaction
 from ..core.errors import first_line
-from ..core.clock import iso, utcnow
 from .definitions import definitions
 from .errors import ConstraintError, RegistryError
 from .schema import open_engine

@@ -21,5 +21,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
 
 # %% ../../nbs/90_serving/00_serving.ipynb #191d8775
 if TYPE_CHECKING:
-    from crypto_anomaly.serving.app import create_app as create_app, run_server as run_server
+    from crypto_anomaly.serving.app import create_app as create_app
+    from crypto_anomaly.serving.app import run_server as run_server
     from crypto_anomaly.serving.panel import PromotionPanel as PromotionPanel

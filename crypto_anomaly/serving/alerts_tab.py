@@ -12,7 +12,7 @@ import ipywidgets as W
 
 from ..lifecycle.alerts import FEEDBACK, AlertError, alerts, feedback
 from .panel_html import html_widget, result_line
-from .panel_state import PanelState, LineageDict, Widgets
+from .panel_state import LineageDict, PanelState, Widgets
 
 # %% auto #0
 __all__ = ["SNOOZE_HOURS", "alerts_tab"]

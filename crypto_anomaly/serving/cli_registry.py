@@ -175,8 +175,8 @@ def assets(
     as_json: AsJson = False,
 ) -> None:
     "Versions of data: what each was made from, and what was made from it."
-    from crypto_anomaly.registry.errors import RegistryError
     from crypto_anomaly.registry.definitions import definitions
+    from crypto_anomaly.registry.errors import RegistryError
 
     if ref and ":" in ref:
         one = open_model_registry().asset(ref)

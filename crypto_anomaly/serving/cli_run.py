@@ -146,8 +146,8 @@ def serve(
 @run_commands.command()
 def panel(host: str = "127.0.0.1", port: int = 8866) -> None:
     "The promotion panel in the browser: approve, reject, try."
-    from crypto_anomaly.serving.security import check_bind
     from crypto_anomaly.serving.panel import run_desk
+    from crypto_anomaly.serving.security import check_bind
 
     ws = open_for_read()
     check_bind(ws.settings, host)

@@ -95,8 +95,8 @@ def open_model_registry(
     model: str = "anomaly_detector",  # a model that is declared, or the trade model of the settings
 ) -> Registry:
     "The registry of a model in the workspace; `RegistryError` for an unknown name."
-    from crypto_anomaly.registry.errors import RegistryError
     from crypto_anomaly.registry.definitions import definitions
+    from crypto_anomaly.registry.errors import RegistryError
     from crypto_anomaly.registry.registry import open_registry
 
     ws = open_for_read()

@@ -13,8 +13,8 @@ from ..data.datasets import DATASETS, dataset_versions
 from ..data.lake import list_parts
 from ..data.table import SCHEMA
 from ..features.schema import feature_schema
-from ..registry.errors import NotFoundError
 from ..registry.definitions import definitions
+from ..registry.errors import NotFoundError
 from ..registry.registry import Registry
 from crypto_anomaly.serving.catalog_schemas import (
     Columns,

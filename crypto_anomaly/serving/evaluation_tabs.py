@@ -14,7 +14,7 @@ from ..core.plot_models import recall_heatmap
 from ..core.plot_scores import score_distributions
 from .comparison import injected_found, side_by_side
 from .panel_html import figure_widget, html_table, html_widget
-from .panel_state import PanelState, LineageDict, Widgets
+from .panel_state import LineageDict, PanelState, Widgets
 
 # %% auto #0
 __all__ = ["side_by_side_tab", "gates_tab", "injected_tab", "scores_tab"]

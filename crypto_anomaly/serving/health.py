@@ -11,8 +11,8 @@ from typing import NamedTuple
 import pandas as pd
 import sqlalchemy as sa
 
-from ..core.errors import CryptoAnomalyError, first_line
 from ..core.clock import utcnow
+from ..core.errors import CryptoAnomalyError, first_line
 from ..model.loading import load_model
 from .schemas import HealthResponse
 from .state import AppState

@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 import sqlalchemy as sa
 
-from ..core.errors import first_line
 from ..core.clock import utcnow
+from ..core.errors import first_line
 from ..core.json_values import jsonable
 from ..core.workspace import Workspace
 from ..model.loading import LoadedModel, load_model

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from ..core.plot_models import rank_ic_history
 from ..core.clock import utcnow
+from ..core.plot_models import rank_ic_history
 from ..data.table import DataError
 from ..eval.trial import exclusive, trial
 from ..registry.registry import Registry

@@ -17,7 +17,7 @@ from crypto_anomaly.serving.evaluation_tabs import (
     side_by_side_tab,
 )
 from .panel_html import STYLE, html_widget
-from .panel_state import PanelState, LineageDict, Widgets
+from .panel_state import LineageDict, PanelState, Widgets
 from .registry_tabs import history_tab, lineage_tab, versions_tab
 from .trial_tabs import outcomes_tab, trial_tab
 

@@ -13,7 +13,7 @@ import pandas as pd
 
 from .comparison import as_text, side_by_side
 from .panel_html import html_table, html_widget
-from .panel_state import PanelState, LineageDict, Widgets
+from .panel_state import LineageDict, PanelState, Widgets
 
 # %% auto #0
 __all__ = ["LINEAGE_FACTS", "DECISIONS", "lineage_tab", "versions_tab", "history_tab"]

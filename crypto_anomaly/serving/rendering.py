@@ -10,8 +10,8 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment, PackageLoader
 
-from ..core.numbers import money, once_in, percent
 from ..core.clock import utcnow
+from ..core.numbers import money, once_in, percent
 from .state import AppState
 
 # %% auto #0

@@ -14,7 +14,7 @@ from ..core.plot_models import rank_ic_history
 from ..eval.trial import trial
 from .comparison import OUTCOMES
 from .panel_html import figure_widget, html_table, html_widget
-from .panel_state import PanelState, LineageDict, Widgets
+from .panel_state import LineageDict, PanelState, Widgets
 
 # %% auto #0
 __all__ = ["trial_tab", "outcomes_tab"]

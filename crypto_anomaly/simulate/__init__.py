@@ -24,11 +24,15 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
 
 # %% ../../nbs/20_simulate/00_simulate.ipynb #1a693ba1
 if TYPE_CHECKING:
-    from crypto_anomaly.simulate.coingecko import market_chart as market_chart, markets as markets
-    from crypto_anomaly.simulate.market import Market as Market, injected_events as injected_events
+    from crypto_anomaly.simulate.coingecko import market_chart as market_chart
+    from crypto_anomaly.simulate.coingecko import markets as markets
+    from crypto_anomaly.simulate.market import Market as Market
+    from crypto_anomaly.simulate.market import injected_events as injected_events
     from crypto_anomaly.simulate.market_server import serve_market as serve_market
     from crypto_anomaly.simulate.trade_server import serve_trades as serve_trades
     from crypto_anomaly.simulate.trades import (
         TradeSimulator as TradeSimulator,
+    )
+    from crypto_anomaly.simulate.trades import (
         injected_bursts as injected_bursts,
     )

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from crypto_anomaly.trades.messages import Trade as Trade
     from crypto_anomaly.trades.pump import pump_scores as pump_scores
     from crypto_anomaly.trades.recordings import read_trades as read_trades
-    from crypto_anomaly.trades.store import TradeStore as TradeStore, open_store as open_store
+    from crypto_anomaly.trades.store import TradeStore as TradeStore
+    from crypto_anomaly.trades.store import open_store as open_store
     from crypto_anomaly.trades.stream import Stream as Stream
     from crypto_anomaly.trades.ticks import trade_features as trade_features
