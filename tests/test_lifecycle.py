@@ -1,13 +1,16 @@
-"""The first slice as a user lives it: one command, a decision, a champion, on simulated and on recorded data."""
+"""The lifecycle as a user sees it: one command, a decision, a champion.
+
+On simulated and on recorded data.
+"""
 
 import json
-import time
 import urllib.request
 from pathlib import Path
 
 import nbformat
-from conftest import Cli, free_port, wait_for
+from conftest import Cli, free_port, stop, wait_for
 
+from crypto_anomaly.core.clock import iso, utcnow
 from crypto_anomaly.core.settings import Settings
 from crypto_anomaly.core.workspace import open_workspace
 from crypto_anomaly.model.scan import scan_all
@@ -93,8 +96,7 @@ def test_approve_and_promote_reach_a_running_server(home):
         assert get(port, "/scan?num_coins=50", "POST")["coins_scanned"] == 50
         assert get(port, "/model/reload", "POST")["model_status"] == "champion"
     finally:
-        server.terminate()
-        server.wait(20)
+        stop(server)
     assert home.json("champion")["version"] == 1
 
 
@@ -139,8 +141,7 @@ def test_a_second_champion_and_a_rollback(home):
     )
     home("request-approval", "v2")
     home("approve", "v2", "--by", "bob", "--reason", "smaller")
-    between = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    time.sleep(1.1)
+    between = iso(utcnow())  # with microseconds: before the promotion, however fast that is
     home("promote", "v2")
     assert [v["status"] for v in home.json("versions")] == ["champion", "retired"]
     assert json.loads(home("champion", "--at", between, "--json").stdout)["version"] == 1
