@@ -1,4 +1,7 @@
-"""What `deploy argo` writes: held against the schemas that Argo and Kubernetes publish, and every reference followed."""
+"""What `deploy argo` writes.
+
+It is held against the schemas that Argo and Kubernetes publish, and every reference is followed.
+"""
 
 import copy
 import json
@@ -26,7 +29,10 @@ MADE = argo_manifests(
 
 
 def argo_schema(m: dict) -> None:
-    """hera's models are generated from Argo's published schema; JSON names only, no key and no type that is not in it."""
+    """hera's models are generated from Argo's published schema.
+
+    JSON names only, no key and no type that is not in it.
+    """
     need(find_spec("hera"), "hera")
     from hera.workflows import models
 
@@ -238,6 +244,9 @@ def test_a_wrong_type_is_refused(path, value):
         check_schema(m)
 
 
+SUBJECT = '"subjects": [{"kind": "ServiceAccount", "name": "crypto-anomaly-runner"'
+
+
 def test_references_resolve():
     assert dangling(MADE) == []
 
@@ -295,8 +304,8 @@ def test_references_resolve():
             "no Role",
         ),
         (
-            '"subjects": [{"kind": "ServiceAccount", "name": "crypto-anomaly-runner", "namespace": "crypto-anomaly"',
-            '"subjects": [{"kind": "ServiceAccount", "name": "crypto-anomaly-runner", "namespace": "default"',
+            f'{SUBJECT}, "namespace": "crypto-anomaly"',
+            f'{SUBJECT}, "namespace": "default"',
             "no account",
         ),
         (
@@ -340,7 +349,10 @@ def filled(text: str, where: str, values: dict) -> str:
 
 
 def commands(name: str, made: list[dict]) -> list[list[str]]:
-    """What the pods of a CronWorkflow are told, one after the other: parameters handed down as Argo does it."""
+    """The commands of the pods of a CronWorkflow in their order.
+
+    Parameters are handed down as Argo does it.
+    """
     w = one("CronWorkflow", name, made)["spec"]["workflowSpec"]
     outer = {p["name"]: p["value"] for p in w["arguments"]["parameters"]}
     said = []
@@ -500,7 +512,11 @@ def test_the_command_writes_both(tmp_path):
 
 
 def test_compose_is_whole():
-    """No engine here to start it: what can be read off the files. Every service is restarted, rotates its log and has a health check; settings are known; nginx has a backup on each side."""
+    """No engine here to start it: what can be read off the files.
+
+    Every service is restarted, rotates its log and has a health check; settings are known; nginx
+    has a backup on each side.
+    """
     folder = ROOT / "deploy"
     compose = yaml.safe_load((folder / "compose.yml").read_text())
     assert {

@@ -1,4 +1,7 @@
-"""The site is whole: every page of _quarto.yml is there, every local link resolves, no directive leaks."""
+"""The site is whole.
+
+Every page of _quarto.yml is there, every local link resolves, no directive leaks.
+"""
 
 import re
 import subprocess

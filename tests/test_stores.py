@@ -1,4 +1,7 @@
-"""Where data lives and where work runs: a bucket, another workspace, other processes, a Dask cluster. The numbers are the same everywhere."""
+"""Where data lives and where work runs: a bucket, another workspace, processes, a Dask cluster.
+
+The numbers are the same everywhere.
+"""
 
 import pandas as pd
 import pytest
@@ -195,7 +198,10 @@ def test_targets_look_neither_past_as_of_nor_into_the_holdout(tmp_path, table):
 
 
 def test_many_hands_on_one_lake(tmp_path, table):
-    """Compaction by several threads while others read and write the same file name: no error, no row lost or doubled."""
+    """Compaction by several threads while others read and write the same file name.
+
+    No error, and no row is lost or doubled.
+    """
     from concurrent.futures import ThreadPoolExecutor
 
     ws = claim(open_workspace(Settings(home=tmp_path, source="simulated")), "simulated")
@@ -211,13 +217,11 @@ def test_many_hands_on_one_lake(tmp_path, table):
         return write_part(ws, "predictions", table.head(5), tag="v1", replace=True)
 
     with ThreadPoolExecutor(6) as pool:
-        assert "rows" not in list(pool.map(hand, range(18)))
+        assert "rows" not in list(pool.map(hand, range(18), timeout=300))
     compact(ws, before=end)
-    assert (
-        len(read_snapshots(ws)) == len(table)
-        and len(list_parts(ws)) == 10
-        and len(list_parts(ws, "predictions")) == 1
-    )
+    assert len(read_snapshots(ws)) == len(table)
+    assert len(list_parts(ws)) == 10
+    assert len(list_parts(ws, "predictions")) == 1
 
 
 def test_a_store_that_does_not_answer_is_one_line(tmp_path):
@@ -234,7 +238,10 @@ def test_a_store_that_does_not_answer_is_one_line(tmp_path):
 
 
 def test_the_whole_recording(tmp_path, recordings):
-    """90 days of real, irregular polls: imported, looked at, featured, every hour lag from its own hour."""
+    """90 days of real, irregular polls: imported, inspected, featured.
+
+    Every lag of hours is taken from its own hour.
+    """
     cli = Cli(tmp_path / "home")
     report = cli.json("import", str(next((recordings / "coingecko_hourly").glob("*.csv.gz"))))
     assert (report["stored"], report["coins"], report["snapshots"]) == (194_800, 150, 1_948)
@@ -265,7 +272,10 @@ def test_the_whole_recording(tmp_path, recordings):
 
 
 def test_the_big_profile_gives_the_same_numbers(tmp_path, table, bucket, postgres, monkeypatch):
-    """PostgreSQL, a bucket and a Dask cluster against everything embedded: dataset, model, evaluation and backtest are the same."""
+    """PostgreSQL, a bucket and a Dask cluster against everything embedded.
+
+    Dataset, model, evaluation and backtest are the same.
+    """
     import sqlalchemy as sa
     from dask.distributed import LocalCluster
 

@@ -1,7 +1,7 @@
 """Run notebooks and save their outputs for readers: `python tools/save_outputs.py nbs/30_data …`.
 
-Every Plotly figure also gets a PNG, so that GitHub and a plain `nbconvert --to html` show it. Log lines
-are left out, because they hold clock times. Needs Chromium (`apt-get install chromium`).
+Every Plotly figure also gets a PNG, so that GitHub and a plain `nbconvert --to html` show it.
+Log lines are left out, because they hold clock times. Needs Chromium (`apt-get install chromium`).
 """
 
 from __future__ import annotations
