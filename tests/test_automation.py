@@ -162,7 +162,8 @@ def test_a_chain_is_resumed(home):
     again = home(
         "pipeline", "--from", "build_dataset", "--to", "evaluate", "--resume", done[0]["run_id"]
     )
-    assert again.stderr.count("is skipped") == 3 and len(home.json("versions")) == 2
+    assert again.stderr.count("is skipped") == 3
+    assert len(home.json("versions")) == 2
     assert "no run or chain" in home.error("pipeline", "--resume", "nobody")
 
 
@@ -176,7 +177,9 @@ def test_monitor_and_drill(home):
     home("approve", "v2", "--by", "ada", "--reason", "gates pass")
     home("promote", "v2")
     m = home.json("run", "monitor")["result"]
-    assert m["champion"] == 2 and m["passed"] is True and m["metrics"]["planted_events"] > 50
+    assert m["champion"] == 2
+    assert m["passed"] is True
+    assert m["metrics"]["planted_events"] > 50
     d = home.json("drill")
     assert (d["from_version"], d["to_version"], d["served_after"], d["champion"]) == (2, 1, 1, 2)
     assert Registry(f"sqlite:///{home.home}/simulated/registry.db").champion()["version"] == 2
@@ -188,7 +191,10 @@ def test_the_simulated_day():
     from week import week
 
     w = week(34, pump_at=26, silent=range(10, 12))
-    assert w["ingests"] == 32 and w["failed_ingests"] == 2 and w["datasets"] == 2 and w["champion"]
+    assert w["ingests"] == 32
+    assert w["failed_ingests"] == 2
+    assert w["datasets"] == 2
+    assert w["champion"]
     assert w["pump"].count("alert_opened") == 1
     assert w["pump"].count("alert_escalated") <= 1
     assert w["alerts_a_day"] < 20

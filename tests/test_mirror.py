@@ -163,10 +163,8 @@ def test_a_server_says_the_same_after_a_whole_life(server, tmp_path):
     assert sync_to_mlflow(r, server[1]) == dict(events=0, versions=[])  # nothing of ours yet
     new(r)
     first = say()
-    assert (
-        first["aliases"] == {}
-        and first["versions"][0]["tags"]["crypto_anomaly.status"] == "evaluated"
-    )
+    assert first["aliases"] == {}
+    assert first["versions"][0]["tags"]["crypto_anomaly.status"] == "evaluated"
     assert "crypto_anomaly.approved_by" not in first["versions"][0]["tags"]
     crown(r, 1)
     new(r, hyperparameters=dict(contamination=0.1, deep=dict(layers=[2, 3])))
@@ -189,16 +187,15 @@ def test_a_server_says_the_same_after_a_whole_life(server, tmp_path):
     r.rollback(reason="worse")
     r.promote(2, alias="eu")
     end = say()
-    assert end["aliases"] == dict(champion=1, eu=2) and end["runs"] == 3
-    assert [
-        (v["number"], v["tags"]["crypto_anomaly.version"], v["run"]["name"])
-        for v in end["versions"]
-    ] == [(i, str(i), f"v{i}") for i in (1, 2, 3)]
-    assert (
-        [v["tags"]["crypto_anomaly.status"] for v in end["versions"]]
-        == ["champion", "retired", "retired"]
-        == [r.resolve(v)["status"] for v in (1, 2, 3)]
-    )
+    assert end["aliases"] == dict(champion=1, eu=2)
+    assert end["runs"] == 3
+    for number, v in enumerate(end["versions"], 1):
+        assert v["number"] == number
+        assert v["tags"]["crypto_anomaly.version"] == str(number)
+        assert v["run"]["name"] == f"v{number}"
+    statuses = [v["tags"]["crypto_anomaly.status"] for v in end["versions"]]
+    assert statuses == ["champion", "retired", "retired"]
+    assert statuses == [r.resolve(v)["status"] for v in (1, 2, 3)]
     one, two, three = end["versions"]
     tags = dict(
         version="1",
@@ -217,7 +214,8 @@ def test_a_server_says_the_same_after_a_whole_life(server, tmp_path):
     assert (one["source"], one["text"]) == (
         f"{S3}/ab/{SHA}.npz",
         "a text",
-    ) and "crypto_anomaly.approved_by" not in three["tags"]
+    )
+    assert "crypto_anomaly.approved_by" not in three["tags"]
     assert one["run"]["params"] == dict(
         contamination="0.05",
         algorithm="families",
@@ -225,10 +223,8 @@ def test_a_server_says_the_same_after_a_whole_life(server, tmp_path):
         dataset_hash="cd",
         description="a text",
     )
-    assert (
-        two["run"]["params"]["contamination"] == "0.1"
-        and two["run"]["params"]["deep.layers"] == "[2, 3]"
-    )
+    assert two["run"]["params"]["contamination"] == "0.1"
+    assert two["run"]["params"]["deep.layers"] == "[2, 3]"
     value = {k: [p[2] for p in points] for k, points in two["run"]["points"].items()}
     assert value == {
         "anomaly_rate": [0.04],
@@ -244,10 +240,8 @@ def test_a_server_says_the_same_after_a_whole_life(server, tmp_path):
     }
     assert r.cursor(consumer(r, server[1])) == log[0]["id"]
     assert sync_to_mlflow(r, server[1], S3) == dict(events=0, versions=[])
-    assert (
-        sync_to_mlflow(r, server[1], S3, afresh=True, page=3)["events"] == len(log)
-        and told(server[1], r.model) == end
-    )
+    assert sync_to_mlflow(r, server[1], S3, afresh=True, page=3)["events"] == len(log)
+    assert told(server[1], r.model) == end
 
 
 # Each step in a child of its own, on fresh copies of both databases: it stops dead before its
@@ -438,10 +432,8 @@ def test_twins_go(store, tmp_path):
     sync_to_mlflow(r, store, afresh=True)
     after = told(store)
     assert (after["runs"], len(after["versions"]), after["aliases"]) == (1, 1, dict(champion=1))
-    assert (
-        after["versions"][0]["tags"] == before["versions"][0]["tags"]
-        and len(after["versions"][0]["run"]["points"]) == 4
-    )
+    assert after["versions"][0]["tags"] == before["versions"][0]["tags"]
+    assert len(after["versions"][0]["run"]["points"]) == 4
 
 
 def test_a_parameter_that_was_said_otherwise_stays(store, tmp_path, monkeypatch):
@@ -467,7 +459,8 @@ def test_two_registries_are_never_mixed(store, tmp_path):
     for afresh in (False, True):
         with pytest.raises(MlflowSyncError, match="not of this registry"):
             sync_to_mlflow(other, store, afresh=afresh)
-    assert told(store) == before and other.cursor(consumer(other, store)) == 0
+    assert told(store) == before
+    assert other.cursor(consumer(other, store)) == 0
 
 
 def test_an_mlflow_that_has_forgotten_is_told_again(store, empty, tmp_path):
@@ -478,4 +471,5 @@ def test_an_mlflow_that_has_forgotten_is_told_again(store, empty, tmp_path):
     new(r)
     assert sync_to_mlflow(r, store)["versions"] == [1, 2]
     end = told(store)
-    assert end["aliases"] == dict(champion=1) and end["runs"] == 2  # the run was still there
+    assert end["aliases"] == dict(champion=1)
+    assert end["runs"] == 2  # the run was still there

@@ -246,7 +246,9 @@ def test_any_bytes_are_refused_as_a_model(data):
 def test_p_values_are_ordered_and_in_range(calibration, scores):
     c, s = np.sort(calibration), np.sort(scores)
     p = conformal_p(s, c)
-    assert (p >= 1 / (len(c) + 1)).all() and (p <= 1).all() and (np.diff(p) <= 0).all()
+    assert (p >= 1 / (len(c) + 1)).all()
+    assert (p <= 1).all()
+    assert (np.diff(p) <= 0).all()
 
 
 @given(st.integers(0, 2**32 - 1))

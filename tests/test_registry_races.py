@@ -328,7 +328,8 @@ def kill_each_step(url, verb, told, _):
         if told.exists():
             break
         assert after == before, f"killed at step {step}"
-    assert after != before and str(after) == told.read_text()
+    assert after != before
+    assert str(after) == told.read_text()
     assert [sum("'champion'" in v for v in s["model_version"]) for s in (before, after)] == [1, 1]
     return step
 

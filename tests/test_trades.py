@@ -359,6 +359,5 @@ def test_the_detectors_life_and_the_live_page(tmp_path):
 
 def test_a_trade_is_a_plain_tuple():
     t = Trade("X", 1, 2, 3.0, 4.0, "buy")
-    assert t.source == "ws" and to_trades(
-        pd.DataFrame([t]).assign(ts=pd.to_datetime([2], unit="us", utc=True))
-    ) == [t]
+    assert t.source == "ws"
+    assert to_trades(pd.DataFrame([t]).assign(ts=pd.to_datetime([2], unit="us", utc=True))) == [t]

@@ -98,7 +98,7 @@ def main(arguments: list[str]) -> int:
             drop_log_lines(nb)
             count = add_pictures(nb, page)
             nbformat.write(nb, path)
-            subprocess.run(["nbdev_clean", "--fname", str(path)], check=True)
+            subprocess.run(["nbdev_clean", "--fname", str(path)], check=True, timeout=300)
             print(f"{path}: {count} figures")
         browser.close()
     return 0
