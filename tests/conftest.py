@@ -1,4 +1,7 @@
-"""Shared tools of the tests: the command line as a user calls it, private PostgreSQL, headless Chromium."""
+"""Shared tools of the tests.
+
+The command line as a user calls it, waits that end, a private PostgreSQL, headless Chromium.
+"""
 
 import json
 import os
@@ -10,7 +13,9 @@ import sys
 import tempfile
 import time
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -41,10 +46,75 @@ def recordings() -> Path:
     return SHARED
 
 
+def until(condition: Callable[[], Any], seconds: float = 60, what: str = "") -> Any:
+    """Ask `condition` until its answer is true; returns the answer.
+
+    A `TimeoutError` says `what` did not happen. The bound is for a busy machine: it is no claim
+    about speed.
+    """
+    end = time.monotonic() + seconds
+    while True:
+        answer = condition()
+        if answer:
+            return answer
+        if time.monotonic() > end:
+            raise TimeoutError(f"waited {seconds:g} s for: {what or condition}; got {answer!r}")
+        time.sleep(0.1)
+
+
+class Running(subprocess.Popen):
+    """A command that keeps running.
+
+    What it says goes to a file: a pipe that nobody reads fills up and stops the process.
+    """
+
+    def __init__(self, command: list[str], log: Path, **options):
+        self.log = log
+        with log.open("w") as file:
+            super().__init__(command, stdout=file, stderr=subprocess.STDOUT, **options)
+
+    def said(self) -> str:
+        return self.log.read_text()
+
+    def says(self, pattern: str, seconds: float = 120) -> re.Match:
+        """Wait until the process has said something."""
+
+        def found():
+            match = re.search(pattern, self.said())
+            assert match or self.poll() is None, f"ended with {self.returncode}:\n{self.said()}"
+            return match
+
+        return until(found, seconds, f"{self.args[-1]} to say {pattern!r}")
+
+
+def stop(*processes: subprocess.Popen | None, seconds: float = 60) -> None:
+    """Terminate processes and wait for them; one that does not end is killed, which is an error."""
+    started = [p for p in processes if p]
+    for p in started:
+        p.terminate()
+    stuck = []
+    for p in started:
+        try:
+            p.wait(seconds)
+        except subprocess.TimeoutExpired:
+            p.kill()
+            p.wait(seconds)
+            stuck.append(p.args)
+    assert not stuck, f"SIGTERM did not end {stuck} within {seconds:g} s"
+
+
 def free_port() -> int:
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         return s.getsockname()[1]
+
+
+# What ipykernel logs when it is told to stop while it flushes its streams.
+KERNEL_STOPPED = re.compile(
+    r"ERROR:tornado.general:Uncaught exception in ZMQStream callback\n"
+    r".*?zmq.error.ZMQError[^\n]*\n",
+    re.DOTALL,
+)
 
 
 class Cli:
@@ -84,45 +154,38 @@ class Cli:
     def error(self, *args: str, **settings) -> str:
         """The one line of an error."""
         r = self(*args, ok=False, **settings)
-        ours = re.sub(
-            r"ERROR:tornado.general:Uncaught exception in ZMQStream callback\n.*?zmq.error.ZMQError[^\n]*\n",
-            "",
-            r.stderr,
-            flags=re.S,
-        )  # ipykernel, told to stop while it flushes
+        ours = KERNEL_STOPPED.sub("", r.stderr)
         assert "Traceback" not in ours, r.stderr
         return next(line for line in r.stderr.splitlines() if line.startswith("error: "))
 
-    def start(self, *args: str) -> subprocess.Popen:
-        return subprocess.Popen(
-            [*COMMAND, *args],
-            env=self.env,
-            cwd=self.home.parent,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+    def start(self, *args: str) -> Running:
+        log = self.home.parent / f"{args[0]}-{time.monotonic_ns()}.log"
+        return Running([*COMMAND, *args], log, env=self.env, cwd=self.home.parent)
 
 
-def wait_for(url: str, seconds: float = 60) -> bytes:
-    end = time.monotonic() + seconds
-    while True:
+def wait_for(url: str, seconds: float = 120) -> bytes:
+    """What an address answers, once it answers."""
+
+    def answer():
         try:
-            return urllib.request.urlopen(url, timeout=2).read()
-        except OSError:
-            if time.monotonic() > end:
-                raise
-            time.sleep(0.2)
+            return urllib.request.urlopen(url, timeout=10).read() or b"empty"
+        except OSError as e:
+            problems.append(e)
+            return None
+
+    problems = []
+    try:
+        return until(answer, seconds, f"an answer of {url}")
+    except TimeoutError:
+        raise problems[-1] from None
 
 
-def wait_for_port(port: int, seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
+def wait_for_port(port: int, seconds: float = 120) -> None:
+    def listens():
         with socket.socket() as s:
-            if s.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.1)
-    raise TimeoutError(f"nobody listens on {port}")
+            return s.connect_ex(("127.0.0.1", port)) == 0
+
+    until(listens, seconds, f"somebody to listen on {port}")
 
 
 @pytest.fixture(scope="session")
@@ -140,6 +203,7 @@ def postgres():
             check=True,
             stdout=subprocess.DEVNULL,
             cwd="/",
+            timeout=300,
         )
 
     tool("initdb", "-A", "trust", "-U", "postgres")
@@ -177,17 +241,17 @@ def db_url(request, tmp_path):
 
 @pytest.fixture(scope="session")
 def cycle(tmp_path_factory):
-    """A home in which `up --once` has run on the simulated market, once for all workers; read it, copy it to change it."""
+    """A home in which `up --once` has run on the simulated market, once for all workers.
+
+    Read it; use `home` for a copy that may be changed.
+    """
     base = tmp_path_factory.getbasetemp()
     folder = (base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base) / "cycle"
     cli, told = Cli(folder / "home"), folder / "told.txt"
     try:
         folder.mkdir()
     except FileExistsError:  # another worker is at it
-        for _ in range(3000):
-            if told.exists():
-                break
-            time.sleep(0.1)
+        until(told.exists, 300, "the cycle that another worker runs")
     else:
         text = cli("up", "--once", "--source", "simulated", "--home", str(cli.home)).stderr
         (folder / "told.tmp").write_text(text)

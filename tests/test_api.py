@@ -1,4 +1,4 @@
-"""The API as strangers use it: any input the schema allows or forbids, several workers, a challenger's share."""
+"""The API as anybody may use it: all that the schema allows or forbids, workers, a challenger."""
 
 import json
 import subprocess
@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import pytest
 import schemathesis
-from conftest import COMMAND, free_port, wait_for
+from conftest import COMMAND, free_port, stop, wait_for
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.errors import Unsatisfiable
 from schemathesis import GenerationMode
@@ -42,9 +42,8 @@ def test_nothing_that_is_asked_breaks_it(ws):
                             suppress_health_check=list(HealthCheck),
                         )(lambda case: check(case, asked))
                     )()
-    assert len({path for path, _ in asked}) > 30 and {200, 404, 422} <= {
-        status for _, status in asked
-    }, asked
+    assert len({path for path, _ in asked}) > 30, asked
+    assert {200, 404, 422} <= {status for _, status in asked}, asked
 
 
 def check(case, asked):
@@ -64,7 +63,7 @@ def check(case, asked):
 def ask(port, path, **headers):
     return json.load(
         urllib.request.urlopen(
-            urllib.request.Request(f"http://127.0.0.1:{port}{path}", headers=headers), timeout=30
+            urllib.request.Request(f"http://127.0.0.1:{port}{path}", headers=headers), timeout=120
         )
     )
 
@@ -96,16 +95,13 @@ def test_two_workers_and_two_models_tell_one_story(home):
             }
             for c in range(60)
         }
-        assert all(
-            len(v) == 1 for v in share.values()
-        )  # always the same model for the same client, whichever worker answers
+        # always the same model for the same client, whichever worker answers
+        assert all(len(v) == 1 for v in share.values())
         assert 0.1 < sum(v == {2} for v in share.values()) / 60 < 0.5
         r.request_approval("v2", by="ada")
         r.approve("v2", by="bob", reason="it won")
         r.promote("v2")
-        assert [ask(port, "/model/info")["version"] for _ in range(12)] == [
-            2
-        ] * 12  # from the next answer on, in both
+        answers = {ask(port, "/model/info")["version"] for _ in range(12)}
+        assert answers == {2}  # from the next answer on, in both
     finally:
-        server.terminate()
-        server.wait(20)
+        stop(server)

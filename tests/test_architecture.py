@@ -83,26 +83,33 @@ def test_a_waiting_process_loads_no_numbers(name):
     heavy = {"numpy", "pandas", "pyarrow", "scipy", "sklearn", "numba", "plotly", "papermill"}
     script = f"import sys, {name}; print(*sorted({heavy} & set(sys.modules)))"
     loaded = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+        timeout=120,
     )
     assert loaded.stdout.strip() == ""
+
+
+TOO_MUCH = ("everything", "Exception", "BaseException")
 
 
 def test_nothing_is_swallowed():
     for path in (ROOT / "crypto_anomaly").rglob("*.py"):
         for n in ast.walk(ast.parse(path.read_text())):
             if isinstance(n, ast.ExceptHandler):
-                assert n.type is not None and ast.unparse(n.type) not in (
-                    "Exception",
-                    "BaseException",
-                ), f"{path}:{n.lineno}"
+                caught = ast.unparse(n.type) if n.type else "everything"
+                assert caught not in TOO_MUCH, f"{path}:{n.lineno}"
 
 
 @pytest.mark.parametrize("path", SCHEDULED, ids=lambda p: p.stem)
 def test_scheduled_notebooks_are_thin_and_clean(path):
     nb = json.loads(path.read_text())
     code = [c for c in nb["cells"] if c["cell_type"] == "code"]
-    assert len(nb["cells"]) <= 12 and nb["metadata"]["kernelspec"]["name"] == "python3"
+    assert len(nb["cells"]) <= 12
+    assert nb["metadata"]["kernelspec"]["name"] == "python3"
     assert sum("parameters" in c["metadata"].get("tags", []) for c in nb["cells"]) == 1
     assert all(not c["outputs"] and c["execution_count"] is None for c in code)
     banned = (ast.FunctionDef, ast.ClassDef, ast.Try, ast.For, ast.While, ast.Lambda)
@@ -112,9 +119,8 @@ def test_scheduled_notebooks_are_thin_and_clean(path):
 
 
 def test_quarto_config_is_one_file():
-    assert (ROOT / "nbs/_quarto.yml").is_symlink() and (
-        ROOT / "nbs/_quarto.yml"
-    ).resolve() == ROOT / "_quarto.yml"
+    assert (ROOT / "nbs/_quarto.yml").is_symlink()
+    assert (ROOT / "nbs/_quarto.yml").resolve() == ROOT / "_quarto.yml"
 
 
 def test_saved_outputs_are_small_and_leak_nothing():
@@ -123,4 +129,5 @@ def test_saved_outputs_are_small_and_leak_nothing():
             continue
         text = path.read_text()
         assert len(text) < 1_500_000, path
-        assert "/work/" not in text and "Traceback (most recent call last)" not in text, path
+        assert "/work/" not in text, path
+        assert "Traceback (most recent call last)" not in text, path

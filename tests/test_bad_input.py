@@ -1,6 +1,7 @@
-"""What the market sends on a bad day, and what people bring: one clear error, nothing half written."""
+"""What the market sends on a bad day, and what people bring.
 
-import time
+Each time one clear error, and nothing half written.
+"""
 
 import pytest
 import requests
@@ -29,14 +30,13 @@ def test_a_market_that_does_not_answer_well(market, tmp_path, fault, times, says
     url, server = market
     cli = Cli(tmp_path / "home", source="simulated", coingecko_url=url)
     server.clear_faults()
-    requests.post(
-        url.replace("/api/v3", "/_control/fault"), json=dict(kind=fault, times=times, seconds=0.1)
-    )
+    control = url.replace("/api/v3", "/_control/fault")
+    requests.post(control, json=dict(kind=fault, times=times, seconds=0.1), timeout=60)
     message = cli.error("run", "ingest")
-    assert says in message and "stage ingest failed" in message
-    assert not list(cli.home.rglob("*.parquet")) and not [
-        e for e in cli.json("events") if e["kind"] == "snapshot_ingested"
-    ]
+    assert says in message
+    assert "stage ingest failed" in message
+    assert not list(cli.home.rglob("*.parquet"))
+    assert not [e for e in cli.json("events") if e["kind"] == "snapshot_ingested"]
     server.clear_faults()
     cli("run", "ingest")  # the next one is fine
     assert len(list(cli.home.rglob("snapshots/**/*.parquet"))) == 1
@@ -70,7 +70,8 @@ HEAD = "fetched_at_utc,name,symbol,current_price,market_cap\n"
 def test_a_bad_import_is_one_error(tmp_path, text, says):
     cli, file = Cli(tmp_path / "home"), tmp_path / "recorded.csv"
     file.write_text(text)
-    assert says in cli.error("import", str(file)) and not list(tmp_path.rglob("*.parquet"))
+    assert says in cli.error("import", str(file))
+    assert not list(tmp_path.rglob("*.parquet"))
 
 
 def test_a_good_import_of_untidy_rows(tmp_path):
@@ -93,9 +94,8 @@ def test_a_simulated_workspace_takes_no_real_rows(home, tmp_path):
     file.write_text(HEAD + "2026-02-02T10:00,Solana,sol,1,1\n")
     assert "holds a simulated market" in home.error("import", str(file), workspace="simulated")
     home("import", str(file))  # left to itself it goes to a workspace of its own
-    assert (home.home / "coingecko/lake").is_dir() and home.json("status")[
-        "workspace"
-    ] == "coingecko"
+    assert (home.home / "coingecko/lake").is_dir()
+    assert home.json("status")["workspace"] == "coingecko"
 
 
 def test_unreachable_is_simulated_and_said(tmp_path):
@@ -138,9 +138,11 @@ def test_settings_and_addresses_that_cannot_work(tmp_path):
 
 
 def test_a_day_of_faults_loses_nothing_and_stores_nothing_twice(tmp_path):
-    """24 hourly polls, two of three answered badly: each is stored whole or fails in bounded time, and the next one is fine."""
+    """24 hourly polls, two of three answered badly.
+
+    Each is stored whole or fails after a few tries, and the next one is fine.
+    """
     import random
-    import time
 
     import pandas as pd
 
@@ -151,35 +153,17 @@ def test_a_day_of_faults_loses_nothing_and_stores_nothing_twice(tmp_path):
     from crypto_anomaly.data.snapshots import read_snapshots, write_snapshot
     from crypto_anomaly.data.table import DataError
 
-    ws, waits, rng = (
-        claim(open_workspace(Settings(home=tmp_path, source="simulated")), "simulated"),
-        [],
-        random.Random(7),
-    )
-    stored, failed, slept = [], 0, time.monotonic()
+    faults = "429 503 cloudflare truncated nested 1015 drop stall short empty".split()
+    ws = claim(open_workspace(Settings(home=tmp_path, source="simulated")), "simulated")
+    rng = random.Random(7)
+    stored, failed = [], 0
     with serve_market(Market(30)) as (url, server):
         for at in pd.date_range("2026-03-01", periods=24, freq="h", tz="UTC"):
             server.clear_faults()
             server.clock.set(at, rate=0)
             if rng.random() < 0.67:
-                server.fault(
-                    rng.choice(
-                        [
-                            "429",
-                            "503",
-                            "cloudflare",
-                            "truncated",
-                            "nested",
-                            "1015",
-                            "drop",
-                            "stall",
-                            "short",
-                            "empty",
-                        ]
-                    ),
-                    rng.choice([1, 2, 3]),
-                    seconds=0.6,
-                )
+                server.fault(rng.choice(faults), rng.choice([1, 2, 3]), seconds=0.6)
+            waits = []
             c = CoinGecko(url, source="simulated", sleep=waits.append, timeout=(1, 0.5))
             try:
                 table = parse_markets(c.markets(25), at, source=c.source, run_id=str(at))
@@ -187,19 +171,17 @@ def test_a_day_of_faults_loses_nothing_and_stores_nothing_twice(tmp_path):
                 failed += 1
                 assert "nothing was stored" in str(e)
                 continue
-            assert (
-                write_snapshot(ws, table)
-                and write_snapshot(ws, table.assign(ts=at + pd.Timedelta("10s"))) is None
-            )
+            finally:  # bounded: at most three tries, and no wait of minutes between them
+                assert len(waits) <= 2
+                assert sum(waits) < 60
+            assert write_snapshot(ws, table)
+            assert write_snapshot(ws, table.assign(ts=at + pd.Timedelta("10s"))) is None
             stored.append(at)
     rows = read_snapshots(ws)
-    assert (
-        failed >= 2
-        and sorted(rows.ts.unique()) == stored
-        and (rows.groupby("ts").size() == 25).all()
-    )
+    assert failed >= 2
+    assert sorted(rows.ts.unique()) == stored
+    assert (rows.groupby("ts").size() == 25).all()
     assert not rows.duplicated(["coin_id", "last_updated"]).any()
-    assert time.monotonic() - slept < 60
 
 
 def test_a_server_that_asks_for_hours_is_not_obeyed(tmp_path):
@@ -211,7 +193,8 @@ def test_a_server_that_asks_for_hours_is_not_obeyed(tmp_path):
         server.fault("429", 3, seconds=7200)
         with pytest.raises(DataError, match="failed 3 times"):
             CoinGecko(url, source="simulated", sleep=waits.append).markets(10)
-    assert len(waits) == 2 and max(waits) <= 120 * 1.2
+    assert len(waits) == 2
+    assert max(waits) <= 120 * 1.2
 
 
 def test_a_build_that_cannot_be_says_why(home):
@@ -243,7 +226,7 @@ def test_a_build_that_cannot_be_says_why(home):
 
 
 def test_a_source_that_hangs_blocks_no_reader(home, monkeypatch):
-    """A socket that accepts and says nothing: POST /scan waits for it, everybody else is answered meanwhile."""
+    """A socket accepts and says nothing: POST /scan waits for it, others are answered meanwhile."""
     import socket
     import threading
 
@@ -255,6 +238,7 @@ def test_a_source_that_hangs_blocks_no_reader(home, monkeypatch):
 
     monkeypatch.setattr(state, "CACHE_SECONDS", 0.001)
     hung = socket.create_server(("127.0.0.1", 0))
+    hung.setblocking(False)
     settings = Settings(
         home=home.home,
         source="simulated",
@@ -264,11 +248,15 @@ def test_a_source_that_hangs_blocks_no_reader(home, monkeypatch):
         create_app(settings), base_url="http://127.0.0.1", client=("127.0.0.1", 50000)
     ) as client:
         assert client.get("/anomalies").status_code == 200
+        with pytest.raises(BlockingIOError):
+            hung.accept()  # nobody has asked the source yet
+        hung.settimeout(120)
         scan = threading.Thread(target=lambda: client.post("/scan"), daemon=True)
         scan.start()
-        time.sleep(1.5)
-        start = time.monotonic()
+        asked, _ = hung.accept()  # the scan waits for an answer from now on
         assert client.get("/anomalies?limit=7").status_code == 200
-        assert time.monotonic() - start < 5 and scan.is_alive()
-        hung.close()  # the kernel resets what it held
-        scan.join(60)
+        assert scan.is_alive()  # nobody had to wait for it
+        hung.close()  # the kernel refuses what follows
+        asked.close()
+        scan.join(240)
+        assert not scan.is_alive()

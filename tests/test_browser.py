@@ -3,23 +3,39 @@
 import json
 import os
 import shutil
-import urllib.request
 
 import pytest
-from conftest import free_port, need, wait_for
+from conftest import free_port, need, stop, wait_for
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
-FLAGS = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync".split()
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+PATIENCE = 120_000  # ms for whatever a page has to show, on a busy machine too
+
+TOO_WIDE = """
+[...document.querySelectorAll('main > *, main table')]
+  .filter(e => !e.closest('.scroll') && e.scrollWidth > innerWidth + 1)
+  .map(e => `${e.tagName}#${e.id} ${e.scrollWidth}`)
+"""
 
 
 @pytest.fixture
 def page():
     need(CHROMIUM, "Chromium")
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
 
+    expect.set_options(timeout=PATIENCE)
     with sync_playwright() as pw:
-        browser = pw.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        browser = pw.chromium.launch(executable_path=CHROMIUM, args=FLAGS, timeout=PATIENCE)
         page = browser.new_page(viewport=dict(width=1280, height=900))
+        page.context.set_default_timeout(PATIENCE)
         page.errors = []
         page.on("pageerror", lambda e: page.errors.append(str(e)))
         page.on("console", lambda m: page.errors.append(m.text) if m.type == "error" else None)
@@ -38,36 +54,30 @@ def test_overview_shows_anomalies_and_follows_a_promotion(home, page, tmp_path):
     server = home.start("serve", "--port", str(port))
     try:
         wait_for(f"http://127.0.0.1:{port}/health")
-        page.goto(f"http://127.0.0.1:{port}/", timeout=60_000)
+        page.goto(f"http://127.0.0.1:{port}/")
         expect(page.get_by_role("heading", level=1)).to_contain_text("coins behave strangely")
         expect(page.get_by_text("Simulated market.")).to_be_visible()
         expect(page.get_by_text("there is no champion")).to_be_visible()
         rows = page.locator("h2#anomalies + div tbody tr")
-        found = json.load(urllib.request.urlopen(f"http://127.0.0.1:{port}/anomalies?limit=10"))[
-            "anomalies"
-        ]
+        found = json.loads(wait_for(f"http://127.0.0.1:{port}/anomalies?limit=10"))["anomalies"]
         assert rows.locator("td:last-child").all_inner_texts() == [a["reason"] for a in found]
-        expect(page.locator("#map .scatterlayer")).to_be_visible(timeout=20_000)
+        expect(page.locator("#map .scatterlayer")).to_be_visible()
         page.screenshot(path=tmp_path / "overview.png", full_page=True)
         home("approve", "v1", "--by", "ada", "--reason", "seen on the page")
         home("promote", "v1")
-        expect(page.locator(".pill.champion")).to_be_visible(
-            timeout=40_000
-        )  # the page looks every 15 s and reloads itself
+        # the page looks every 15 s and reloads itself
+        expect(page.locator(".pill.champion")).to_be_visible()
         page.set_viewport_size(dict(width=390, height=844))
-        page.wait_for_function(
-            "document.documentElement.scrollWidth <= innerWidth + 1", timeout=10_000
-        )  # not wider than a phone, once the figure has followed
+        # not wider than a phone, once the figure has followed
+        page.wait_for_function("document.documentElement.scrollWidth <= innerWidth + 1")
         page.get_by_role("link", name="executed notebook").first.click()
         expect(page.locator("main")).to_contain_text("crypto_anomaly")
         page.goto(f"http://127.0.0.1:{port}/docs")
-        expect(page.get_by_text("/anomalies", exact=True).first).to_be_visible(
-            timeout=20_000
-        )  # no CDN: nothing may leave loopback
+        # no CDN: nothing may leave loopback
+        expect(page.get_by_text("/anomalies", exact=True).first).to_be_visible()
         assert not page.errors, page.errors
     finally:
-        server.terminate()
-        server.wait(20)
+        stop(server)
 
 
 def test_every_page_and_a_decision(home, page, tmp_path):
@@ -78,24 +88,21 @@ def test_every_page_and_a_decision(home, page, tmp_path):
     at = f"http://127.0.0.1:{port}"
     server = home.start("serve", "--port", str(port))
     try:
-        line = server.stdout.readline()
+        address = server.says(r"decide on (\S+)")[1]  # …/models#token=…
         wait_for(f"{at}/health")
-        page.goto(line.split("decide on ")[1].split()[0])  # /models#token=…
+        page.goto(address)
         assert "token" not in page.url
         expect(page.get_by_role("heading", level=1)).to_have_text("There is no champion")
         page.get_by_label("Name").fill("ada")
         page.get_by_label("Reason").fill("seen on the page")
         expect(page.get_by_label("Token")).to_be_hidden()
         page.get_by_role("button", name="Approve and promote").click()
-        expect(page.get_by_role("heading", level=1)).to_contain_text(
-            "v1 is champion", timeout=20_000
-        )
-        assert (
-            json.load(urllib.request.urlopen(f"{at}/anomalies"))["model_status"] == "champion"
-        )  # the server has not been restarted
+        expect(page.get_by_role("heading", level=1)).to_contain_text("v1 is champion")
+        answer = json.loads(wait_for(f"{at}/anomalies"))
+        assert answer["model_status"] == "champion"  # the server has not been restarted
 
         page.get_by_role("link", name="Market").click()
-        expect(page.locator("#heat .heatmaplayer")).to_be_visible(timeout=20_000)
+        expect(page.locator("#heat .heatmaplayer")).to_be_visible()
         coins = page.locator("#coins tbody tr")
         page.get_by_role("button", name="24 h").click()
         moves = [
@@ -110,7 +117,7 @@ def test_every_page_and_a_decision(home, page, tmp_path):
         expect(coins.filter(visible=True).first).to_contain_text(name)
         coins.filter(visible=True).first.get_by_role("link").click()
         expect(page.get_by_role("heading", level=1)).to_contain_text(f"({name})")
-        expect(page.locator("#price .scatterlayer")).to_be_visible(timeout=20_000)
+        expect(page.locator("#price .scatterlayer")).to_be_visible()
         for path, says in (
             ("/data", "files of snapshots"),
             ("/cards", "The last run of"),
@@ -124,14 +131,8 @@ def test_every_page_and_a_decision(home, page, tmp_path):
         for path in ("/coins", "/models", "/data", "/cards"):
             page.goto(at + path)
             page.wait_for_load_state("networkidle")
-            too_wide = page.evaluate(
-                "[...document.querySelectorAll('main > *, main table')].filter(e => !e.closest('.scroll') && e.scrollWidth > innerWidth + 1).map(e => `${e.tagName}#${e.id} ${e.scrollWidth}`)"
-            )
-            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth + 1"), (
-                path,
-                too_wide,
-            )
+            fits = page.evaluate("document.documentElement.scrollWidth <= innerWidth + 1")
+            assert fits, (path, page.evaluate(TOO_WIDE))
         assert not page.errors, page.errors
     finally:
-        server.terminate()
-        server.wait(20)
+        stop(server)

@@ -1,4 +1,7 @@
-"""What `deploy argo` writes: held against the schemas that Argo and Kubernetes publish, and every reference followed."""
+"""What `deploy argo` writes.
+
+It is held against the schemas that Argo and Kubernetes publish, and every reference is followed.
+"""
 
 import copy
 import json
@@ -26,7 +29,10 @@ MADE = argo_manifests(
 
 
 def argo_schema(m: dict) -> None:
-    """hera's models are generated from Argo's published schema; JSON names only, no key and no type that is not in it."""
+    """hera's models are generated from Argo's published schema.
+
+    JSON names only, no key and no type that is not in it.
+    """
     need(find_spec("hera"), "hera")
     from hera.workflows import models
 
@@ -238,6 +244,9 @@ def test_a_wrong_type_is_refused(path, value):
         check_schema(m)
 
 
+SUBJECT = '"subjects": [{"kind": "ServiceAccount", "name": "crypto-anomaly-runner"'
+
+
 def test_references_resolve():
     assert dangling(MADE) == []
 
@@ -295,8 +304,8 @@ def test_references_resolve():
             "no Role",
         ),
         (
-            '"subjects": [{"kind": "ServiceAccount", "name": "crypto-anomaly-runner", "namespace": "crypto-anomaly"',
-            '"subjects": [{"kind": "ServiceAccount", "name": "crypto-anomaly-runner", "namespace": "default"',
+            f'{SUBJECT}, "namespace": "crypto-anomaly"',
+            f'{SUBJECT}, "namespace": "default"',
             "no account",
         ),
         (
@@ -321,7 +330,8 @@ def test_schedules_and_stages_are_those_of_the_pipeline():
         for turn in crons[f"crypto-anomaly-{k}"]["workflowSpec"]["templates"][0]["steps"]
         for s in turn
     ]
-    assert ran == [s for k in SCHEDULE for s in stages_due(k)] and set(ran) == {
+    assert ran == [s for k in SCHEDULE for s in stages_due(k)]
+    assert set(ran) == {
         *CHAIN,
         *TRADES,
     }
@@ -329,10 +339,8 @@ def test_schedules_and_stages_are_those_of_the_pipeline():
         f"crypto-anomaly-{s.replace('_', '-')}" for s in [*stages(), "rollback"]
     }
     for spec in crons.values():
-        assert (
-            spec["concurrencyPolicy"] == "Forbid"
-            and spec["workflowSpec"]["activeDeadlineSeconds"] > 0
-        )
+        assert spec["concurrencyPolicy"] == "Forbid"
+        assert spec["workflowSpec"]["activeDeadlineSeconds"] > 0
 
 
 def filled(text: str, where: str, values: dict) -> str:
@@ -340,7 +348,10 @@ def filled(text: str, where: str, values: dict) -> str:
 
 
 def commands(name: str, made: list[dict]) -> list[list[str]]:
-    """What the pods of a CronWorkflow are told, one after the other: parameters handed down as Argo does it."""
+    """The commands of the pods of a CronWorkflow in their order.
+
+    Parameters are handed down as Argo does it.
+    """
     w = one("CronWorkflow", name, made)["spec"]["workflowSpec"]
     outer = {p["name"]: p["value"] for p in w["arguments"]["parameters"]}
     said = []
@@ -394,34 +405,20 @@ def test_a_pod_gives_the_notebook_its_own_defaults(stage, monkeypatch):
 
 
 def test_a_rollback_event_is_a_command_of_ours(monkeypatch):
-    args = one("WorkflowTemplate", "crypto-anomaly-rollback")["spec"]["templates"][0]["container"][
-        "args"
-    ]
+    w = one("WorkflowTemplate", "crypto-anomaly-rollback")["spec"]
+    args = w["templates"][0]["container"]["args"]
     said = {}
-    monkeypatch.setattr(
-        cli_lifecycle,
-        "open_model_registry",
-        lambda model="": type(
-            "R",
-            (),
-            dict(rollback=lambda self, **k: said.update(k) or dict(version=4, previous_holder=5)),
-        )(),
-    )
-    assert (
-        CliRunner()
-        .invoke(
-            cli.app,
-            [
-                a.replace("{{inputs.parameters.to}}", "4").replace(
-                    "{{inputs.parameters.reason}}", "drift --to 9; rm -rf /"
-                )
-                for a in args
-            ],
-        )
-        .exit_code
-        == 0
-    )
-    assert said == dict(reason="drift --to 9; rm -rf /", by="argo", to="4")
+
+    class FakeRegistry:
+        def rollback(self, **given):
+            said.update(given)
+            return dict(version=4, previous_holder=5)
+
+    monkeypatch.setattr(cli_lifecycle, "open_model_registry", lambda model="": FakeRegistry())
+    values = dict(to="4", reason="drift --to 9; rm -rf /")
+    r = CliRunner().invoke(cli.app, [filled(a, "inputs", values) for a in args])
+    assert r.exit_code == 0
+    assert said == dict(by="argo", **values)
 
 
 def test_what_the_cluster_has_already_is_named_and_not_made():
@@ -439,9 +436,11 @@ def test_what_the_cluster_has_already_is_named_and_not_made():
 def test_nothing_secret_is_written_and_the_form_is_not_applied(tmp_path):
     files = write_argo(tmp_path / "argo", settings=dict(coingecko_plan="demo"))
     applied = "".join(f.read_text() for f in files if f.suffix in (".yaml", ".yml", ".json"))
-    assert "stringData" not in applied and (tmp_path / "argo/secret.yaml.example").exists()
+    assert "stringData" not in applied
+    assert (tmp_path / "argo/secret.yaml.example").exists()
     form = yaml.safe_load((tmp_path / "argo/secret.yaml.example").read_text())["stringData"]
-    assert form == SECRETS and all("<" in v for v in form.values())
+    assert form == SECRETS
+    assert all("<" in v for v in form.values())
 
 
 def test_least_privilege():
@@ -459,48 +458,31 @@ def test_least_privilege():
 
 
 def test_the_command_writes_both(tmp_path):
-    run = CliRunner().invoke
-    assert (
-        run(
-            cli.app,
-            [
-                "deploy",
-                "argo",
-                "--out",
-                str(tmp_path / "a"),
-                "--image",
-                "r/x:1",
-                "--set",
-                "train.contamination=0.02",
-            ],
-        ).exit_code
-        == 0
-    )
+
+    def deploy(*args):
+        return CliRunner().invoke(cli.app, ["deploy", *args])
+
+    image = ("--image", "r/x:1")
+    r = deploy("argo", "--out", str(tmp_path / "a"), *image, "--set", "train.contamination=0.02")
+    assert r.exit_code == 0
     made = [m for f in (tmp_path / "a").glob("*.yaml*") for m in yaml.safe_load_all(f.read_text())]
     assert dangling(made) == []
-    assert {
-        p["name"]: p["value"]
-        for p in one("CronWorkflow", "crypto-anomaly-daily", made)["spec"]["workflowSpec"][
-            "arguments"
-        ]["parameters"]
-    }["train_contamination"] == "0.02"
-    assert (
-        run(
-            cli.app, ["deploy", "compose", "--out", str(tmp_path / "c"), "--image", "r/x:1"]
-        ).exit_code
-        == 0
-    )
-    assert {p.name for p in (tmp_path / "c").iterdir()} == {
-        "compose.yml",
-        "nginx.conf",
-        "env.dev",
-        "env.prod",
-    } and "r/x:1" in (tmp_path / "c/compose.yml").read_text()
-    assert "cannot read --set" in str(run(cli.app, ["deploy", "argo", "--set", "ingest"]).exception)
+    daily = one("CronWorkflow", "crypto-anomaly-daily", made)["spec"]["workflowSpec"]
+    values = {p["name"]: p["value"] for p in daily["arguments"]["parameters"]}
+    assert values["train_contamination"] == "0.02"
+    assert deploy("compose", "--out", str(tmp_path / "c"), *image).exit_code == 0
+    files = {p.name for p in (tmp_path / "c").iterdir()}
+    assert files == {"compose.yml", "nginx.conf", "env.dev", "env.prod"}
+    assert "r/x:1" in (tmp_path / "c/compose.yml").read_text()
+    assert "cannot read --set" in str(deploy("argo", "--set", "ingest").exception)
 
 
 def test_compose_is_whole():
-    """No engine here to start it: what can be read off the files. Every service is restarted, rotates its log and has a health check; settings are known; nginx has a backup on each side."""
+    """No engine here to start it: what can be read off the files.
+
+    Every service is restarted, rotates its log and has a health check; settings are known; nginx
+    has a backup on each side.
+    """
     folder = ROOT / "deploy"
     compose = yaml.safe_load((folder / "compose.yml").read_text())
     assert {
@@ -515,9 +497,8 @@ def test_compose_is_whole():
         "split",
     } <= compose["services"].keys()
     for name, s in compose["services"].items():
-        assert s["logging"]["options"] == {"max-size": "10m", "max-file": "3"} and s["restart"], (
-            name
-        )
+        assert s["logging"]["options"] == {"max-size": "10m", "max-file": "3"}, name
+        assert s["restart"], name
         assert "healthcheck" in s or name == "split", name
         assert all(p.startswith("127.0.0.1:") for p in s.get("ports", [])), name
         assert all(d in compose["services"] for d in s.get("depends_on", {})), name

@@ -4,7 +4,7 @@ import re
 import urllib.request
 
 import pytest
-from conftest import free_port, wait_for_port
+from conftest import free_port, stop, wait_for_port
 from test_browser import page  # noqa: F401  a fixture
 
 from crypto_anomaly.core.settings import Settings
@@ -15,17 +15,16 @@ from crypto_anomaly.registry.registry import open_registry
 
 
 @pytest.fixture
-def desk(home):
-    """The address of the desk over a workspace in which v1 waits for a decision."""
+def panel(home):
+    """The address of the panel over a workspace in which v1 waits for a decision."""
     port = free_port()
     server = home.start("panel", "--port", str(port))
-    address = re.search(r"http\S+", server.stdout.readline())[0]
     try:
+        address = server.says(r"http\S+")[0]
         wait_for_port(port)
         yield address
     finally:
-        server.terminate()
-        server.wait(20)
+        stop(server)
 
 
 def waiting(ws, n):
@@ -35,15 +34,14 @@ def waiting(ws, n):
         assert evaluate_candidate(ws, candidate_version=f"v{v}")["passed"]
 
 
-def test_two_people_at_the_desk(home, desk, page, tmp_path):  # noqa: F811
+def test_two_people_at_the_panel(home, panel, page, tmp_path):  # noqa: F811
     from playwright.sync_api import expect
 
     ws = open_workspace(Settings(home=home.home, source="simulated"))
     r = open_registry(ws)
     ada, bob = page, page.context.browser.new_page(viewport=dict(width=1280, height=800))
-    assert (
-        "/login" in urllib.request.urlopen(desk.split("?")[0], timeout=10).url
-    )  # nothing without the token
+    without_token = urllib.request.urlopen(panel.split("?")[0], timeout=120)
+    assert "/login" in without_token.url
 
     def sign(who, name, why):
         who.get_by_label("Name").fill(name)
@@ -53,46 +51,46 @@ def test_two_people_at_the_desk(home, desk, page, tmp_path):  # noqa: F811
         return who.get_by_role("button", name=name)
 
     for who in (ada, bob):
-        who.goto(desk)
-        expect(who.locator("option")).to_have_text([re.compile(r"v1\s·\swaiting")], timeout=60_000)
+        who.goto(panel)
+        expect(who.locator("option")).to_have_text([re.compile(r"v1\s·\swaiting")])
     expect(ada.get_by_text("nobody yet")).to_be_visible()
     expect(ada.get_by_text("v1 becomes champion; there was no champion before")).to_be_visible()
     with ada.context.expect_page() as opened:
         ada.get_by_role("link", name=re.compile("evaluate · ")).click()
-    expect(opened.value.locator(".js-plotly-plot").first).to_be_visible(
-        timeout=20_000
-    )  # the executed notebook
+    executed_notebook = opened.value
+    expect(executed_notebook.locator(".js-plotly-plot").first).to_be_visible()
 
     button(ada, "Approve and promote").click()
     expect(ada.get_by_role("status")).to_contain_text("a decision needs a name and a reason")
     sign(ada, "ada", "gates pass")
     button(ada, "Approve and promote").click()
     expect(ada.get_by_role("status")).to_have_text("v1 is champion")
-    expect(bob.locator(".pill.champion").first).to_be_visible(timeout=10_000)  # by itself
+    expect(bob.locator(".pill.champion").first).to_be_visible()  # by itself
     expect(bob.get_by_text("Nothing waits for a decision")).to_be_visible()
-    assert r.champion()["version"] == 1 and r.lineage("v1")["approvals"][0]["decided_by"] == "ada"
+    assert r.champion()["version"] == 1
+    assert r.lineage("v1")["approvals"][0]["decided_by"] == "ada"
 
     waiting(ws, 3)  # v2, v3, v4
-    expect(bob.locator("option")).to_have_count(3, timeout=20_000)
+    expect(bob.locator("option")).to_have_count(3)
     bob.locator("select").select_option(index=2)
     sign(bob, "bob", "too few alarms")
     button(bob, "Reject").click()
     expect(bob.get_by_role("status")).to_have_text("v4 is rejected")
-    expect(ada.locator("option")).to_have_count(2, timeout=10_000)
+    expect(ada.locator("option")).to_have_count(2)
 
     ada.locator("select").select_option(index=0)
     bob.locator("select").select_option(index=0)
     for who, name in ((ada, "ada"), (bob, "bob")):  # both have v2 before them
         expect(who.get_by_text("v2 becomes champion; v1")).to_be_visible()
         who.get_by_role("tab", name="Scores").click()
-        expect(who.locator(".js-plotly-plot").first).to_be_visible(timeout=20_000)
+        expect(who.locator(".js-plotly-plot").first).to_be_visible()
         sign(who, name, "fewer alarms")
-    page.screenshot(path=tmp_path / "desk.png", full_page=True)
+    page.screenshot(path=tmp_path / "panel.png", full_page=True)
     for who in (ada, bob):
         button(who, "Approve and promote").click(no_wait_after=True)
     said = []
     for who in (ada, bob):
-        expect(who.get_by_role("status")).to_contain_text("v2", timeout=10_000)
+        expect(who.get_by_role("status")).to_contain_text("v2")
         expect(who.get_by_role("status")).not_to_have_text("v4 is rejected")
         said.append(who.get_by_role("status").inner_text())
     winner = r.lineage("v2")["approvals"][-1]["decided_by"]
@@ -106,16 +104,15 @@ def test_two_people_at_the_desk(home, desk, page, tmp_path):  # noqa: F811
     ]
     assert len(r.events(kind="model_promoted")) == 2
 
-    expect(ada.locator("option")).to_have_text([re.compile(r"v3\s·\sstale")], timeout=10_000)
+    expect(ada.locator("option")).to_have_text([re.compile(r"v3\s·\sstale")])
     expect(button(ada, "Approve and promote")).to_be_disabled()
     button(ada, "Ask again").click()
     expect(ada.locator("option")).to_have_text([re.compile(r"v3\s·\swaiting")])
     button(ada, "Try it first").click()
     expect(ada.get_by_role("status")).to_contain_text("v3 is on trial")
     assert r.resolve("challenger")["version"] == 3
-    assert not [e for e in page.errors if "font" not in e.lower() and "ERR_FAILED" not in e], (
-        page.errors
-    )
+    errors = [e for e in page.errors if "font" not in e.lower() and "ERR_FAILED" not in e]
+    assert errors == []
 
 
 def test_an_open_address_needs_a_token_of_its_own(home):

@@ -1,7 +1,7 @@
 """Each notebook's lessons, run against the exported module.
 
-nbdev_test runs the cells of a notebook, definitions included, so it never imports the .py that users get. Here
-the export cells are left out and the rest runs in the module's namespace.
+nbdev_test runs the cells of a notebook, definitions included, so it never imports the .py that
+users get. Here the export cells are left out and the rest runs in the module's namespace.
 """
 
 import ast

@@ -30,7 +30,7 @@ def loaded(code: str) -> set[str]:
 
 
 def test_the_example_of_the_first_system(tmp_path, monkeypatch):
-    """Its notebook says `data.fetch_market_data()`, `data.get_top_movers(snapshot)`, `model.train`."""
+    """Its notebook calls `data.fetch_market_data`, `data.get_top_movers` and `model.train`."""
     from crypto_anomaly import data
 
     monkeypatch.setenv("CRYPTO_ANOMALY_HOME", str(tmp_path))

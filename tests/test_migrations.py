@@ -14,8 +14,13 @@ from crypto_anomaly.registry.registry import Registry
 
 SHA = "ab" * 32
 PAST = f"""INSERT INTO model VALUES ('anomaly_detector', 'simulated', '', '2026-01-01');
-INSERT INTO model_version (model, version, status, artifact_sha256, run_id, created_at, facts) VALUES ('anomaly_detector', 1, 'candidate', '{SHA}', 'r1', '2026-01-01', '{{}}'), ('anomaly_detector', 2, 'candidate', '{SHA}', 'r2', '2026-01-01', '{{}}');
-INSERT INTO evaluation (version_id, artifact_sha256, passed, dataset, dataset_hash, gates, metrics, run_id, created_at) VALUES (1, '{SHA}', TRUE, 'd', '', '[]', '{{}}', '', ''), (2, '{SHA}', TRUE, 'd', '', '[]', '{{}}', '', '');
+INSERT INTO model_version (model, version, status, artifact_sha256, run_id, created_at, facts)
+VALUES ('anomaly_detector', 1, 'candidate', '{SHA}', 'r1', '2026-01-01', '{{}}'),
+       ('anomaly_detector', 2, 'candidate', '{SHA}', 'r2', '2026-01-01', '{{}}');
+INSERT INTO evaluation (version_id, artifact_sha256, passed, dataset, dataset_hash, gates,
+                        metrics, run_id, created_at)
+VALUES (1, '{SHA}', TRUE, 'd', '', '[]', '{{}}', '', ''),
+       (2, '{SHA}', TRUE, 'd', '', '[]', '{{}}', '', '');
 UPDATE model_version SET status = 'evaluated';
 UPDATE model_version SET status = 'challenger'"""
 

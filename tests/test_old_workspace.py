@@ -1,4 +1,4 @@
-"""A workspace that version 0.1 made, before the package had folders: this code opens it, scans and promotes.
+"""A workspace of version 0.1, before the package had folders: this code scans and promotes in it.
 
 `tests/data/workspace_0.1.tar.gz` holds registry, lake, datasets, artifacts and trades;
 `tests/data/workspace_0.1.json` holds what version 0.1 itself answered from them.

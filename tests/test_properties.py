@@ -101,7 +101,7 @@ def test_rows_that_are_there_twice_change_nothing(f, seed):
 
 
 def by_hand(rows: pd.DataFrame, i: int) -> dict:
-    """Some features of row `i` of one coin, straight from their definition, with times instead of pointers."""
+    """Some features of row `i` of one coin, from their definition: times instead of pointers."""
     past, t = rows.iloc[: i + 1], rows.ts.iloc[i]
     x = {}
     for h in (1, 24):
@@ -146,7 +146,7 @@ def test_irregular_hours_follow_the_definition(f, seed):
 
 
 def test_a_coin_that_moved_alone_is_measured_against_the_market():
-    """Of a second poll only what moved is stored; its cross-section is the market as it is known."""
+    """Only what moved is stored of a second poll; its cross-section is the market as known."""
     f = pd.concat(
         [
             pd.DataFrame(
@@ -246,13 +246,18 @@ def test_any_bytes_are_refused_as_a_model(data):
 def test_p_values_are_ordered_and_in_range(calibration, scores):
     c, s = np.sort(calibration), np.sort(scores)
     p = conformal_p(s, c)
-    assert (p >= 1 / (len(c) + 1)).all() and (p <= 1).all() and (np.diff(p) <= 0).all()
+    assert (p >= 1 / (len(c) + 1)).all()
+    assert (p <= 1).all()
+    assert (np.diff(p) <= 0).all()
 
 
 @given(st.integers(0, 2**32 - 1))
 @settings(max_examples=60, deadline=None)
 def test_a_damaged_artifact_is_refused_or_scores(artifact, seed):
-    """Bytes flipped, cut or repeated; and arrays of a well-formed file made shorter: an error of ours, or a model that scores, never a crash."""
+    """Bytes flipped or cut, or an array of a well-formed file made shorter.
+
+    The answer is an error of ours or a model that scores, never a crash.
+    """
     import io
     import zipfile
 

@@ -8,9 +8,8 @@ from crypto_anomaly.data.quality import data_quality
 from crypto_anomaly.data.snapshots import read_snapshots
 from crypto_anomaly.features.features import featurize
 
-MARKET = (
-    ROOT / "tests/data/simulated_market.csv.gz"
-)  # the 30 biggest, irregular polls, a gap of 11 hours
+# the 30 biggest, irregular polls, a gap of 11 hours
+MARKET = ROOT / "tests/data/simulated_market.csv.gz"
 TRADES = ROOT / "tests/data/simulated_trades.csv"  # 597 trades with two gaps, 3 trades missing
 
 

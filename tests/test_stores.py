@@ -1,4 +1,7 @@
-"""Where data lives and where work runs: a bucket, another workspace, other processes, a Dask cluster. The numbers are the same everywhere."""
+"""Where data lives and where work runs: a bucket, another workspace, processes, a Dask cluster.
+
+The numbers are the same everywhere.
+"""
 
 import pandas as pd
 import pytest
@@ -76,11 +79,11 @@ def bucket(monkeypatch):
 
 def test_a_lake_in_a_bucket(tmp_path, table, here, bucket):
     ws = stored(tmp_path, table, jobs=1, lake_url=bucket)
-    assert ws.store == "s3" and not list(tmp_path.rglob("*.parquet"))
+    assert ws.store == "s3"
+    assert not list(tmp_path.rglob("*.parquet"))
     late = table[table.ts == HOURS[-1]]
-    assert (
-        write_snapshot(ws, late.assign(ts=HOURS[-1] + pd.Timedelta("20s"))) is None
-    )  # the same rows again
+    again = late.assign(ts=HOURS[-1] + pd.Timedelta("20s"))
+    assert write_snapshot(ws, again) is None  # the same rows
     for m in (1, 2):
         write_part(ws, "snapshots", late.assign(ts=HOURS[-1] + pd.Timedelta(hours=m)), tag="hourly")
     before = read_snapshots(ws)
@@ -92,10 +95,8 @@ def test_a_lake_in_a_bucket(tmp_path, table, here, bucket):
     )
     build_datasets(ws, now=HOURS[-1], max_history_hours=200, as_of=HOURS[-1])
     pd.testing.assert_frame_equal(read_dataset(ws, "training_dataset")[0], here)
-    assert [new_dataset(ws, "training_dataset") for _ in range(2)] == [
-        2,
-        3,
-    ]  # claimed one by one, by a conditional put
+    numbers = [new_dataset(ws, "training_dataset") for _ in range(2)]
+    assert numbers == [2, 3]  # claimed one by one, by a conditional put
     newest = list_parts(ws).path.iloc[-1]
     import s3fs
 
@@ -117,10 +118,8 @@ def test_spans_in_other_processes_build_the_same(tmp_path, table, here, monkeypa
     monkeypatch.setitem(spans_between.__kwdefaults__, "span_rows", 1)  # the least: a week
     ws = stored(tmp_path, table, jobs=2)
     built = build_datasets(ws, now=HOURS[-1], max_history_hours=200)
-    assert {p["path"][-12:-8] for d in ("training", "holdout") for p in built[d]["parts"]} == {
-        "0000",
-        "1000",
-    }  # two spans
+    spans = {p["path"][-12:-8] for d in ("training", "holdout") for p in built[d]["parts"]}
+    assert spans == {"0000", "1000"}
     pd.testing.assert_frame_equal(read_dataset(ws, "training_dataset")[0], here)
 
 
@@ -134,42 +133,35 @@ def test_spans_on_a_dask_cluster_build_the_same(tmp_path, table, here, monkeypat
         ws = stored(tmp_path, table, dask_url=cluster.scheduler_address)
         build_datasets(ws, now=HOURS[-1], max_history_hours=200)
         pd.testing.assert_frame_equal(read_dataset(ws, "training_dataset")[0], here)
-        cli, before = (
-            Cli(tmp_path, source="simulated", workspace="simulated"),
-            cluster.scheduler.transition_counter,
-        )  # and the same by the command line
-        assert cli.json(
-            "run",
-            "build_dataset",
-            "--dask",
-            cluster.scheduler_address,
-            "-p",
-            "max_history_hours",
-            "200",
-        )["result"]["training_samples"] == len(here)
+        # and the same by the command line
+        cli = Cli(tmp_path, source="simulated", workspace="simulated")
+        before = cluster.scheduler.transition_counter
+        options = ["--dask", cluster.scheduler_address, "-p", "max_history_hours", "200"]
+        result = cli.json("run", "build_dataset", *options)["result"]
+        assert result["training_samples"] == len(here)
         assert cluster.scheduler.transition_counter > before
 
 
 def test_reading_from_another_workspace_changes_nothing_there(home, tmp_path):
     """Branch isolation: snapshots and datasets of `main`, models and datasets of one's own."""
     mine = Cli(home.home, workspace="mine", read_from="simulated", source="simulated")
-    before = sorted(
-        (p, p.stat().st_mtime_ns) for p in (home.home / "simulated").rglob("*") if p.is_file()
-    )
+
+    def files():
+        """Every file of the other workspace with the moment of its last change."""
+        there = (home.home / "simulated").rglob("*")
+        return sorted((p, p.stat().st_mtime_ns) for p in there if p.is_file())
+
+    before = files()
     mine("run", "build_dataset", "-p", "max_history_hours", "120")
     mine("run", "train")
     assert mine.json("show", "v1")["data_workspace"] == "simulated"
-    assert (
-        sorted(
-            (p, p.stat().st_mtime_ns) for p in (home.home / "simulated").rglob("*") if p.is_file()
-        )
-        == before
-    )
+    assert files() == before
     side = {
         (r["dataset"], r["fact"]): r["same"]
         for r in home.json("datasets", "--compare", "simulated", "mine")
     }
-    assert side["training_dataset", "status"] and not side["training_dataset", "rows"]
+    assert side["training_dataset", "status"]
+    assert not side["training_dataset", "rows"]
     assert home.json("datasets", "--compare", "simulated", "nowhere")[0]["nowhere"] == "not_found"
 
 
@@ -183,19 +175,20 @@ def test_targets_look_neither_past_as_of_nor_into_the_holdout(tmp_path, table):
     build_datasets(ws, now=HOURS[-1], as_of=as_of, max_history_hours=150, targets=True)
     train, meta = read_dataset(ws, "training_dataset")
     holdout, _ = read_dataset(ws, "eval_holdout")
-    assert train.future_price.notna().mean() > 0.95 and train.ts.max() + pd.Timedelta(
-        "24.5h"
-    ) <= as_of - pd.Timedelta("23h")
+    assert train.future_price.notna().mean() > 0.95
+    assert train.ts.max() + pd.Timedelta("24.5h") <= as_of - pd.Timedelta("23h")
     known = holdout[holdout.future_price.notna()]
     assert (known.ts + pd.Timedelta("23.5h") <= as_of).all()
     last = train[train.ts == train.ts.max()]
-    assert (
-        last.ts + pd.Timedelta("24h") + pd.Timedelta("30min") < holdout.ts.min()
-    ).all() and meta["config"]["add_targets"]
+    assert (last.ts + pd.Timedelta("24h") + pd.Timedelta("30min") < holdout.ts.min()).all()
+    assert meta["config"]["add_targets"]
 
 
 def test_many_hands_on_one_lake(tmp_path, table):
-    """Compaction by several threads while others read and write the same file name: no error, no row lost or doubled."""
+    """Compaction by several threads while others read and write the same file name.
+
+    No error, and no row is lost or doubled.
+    """
     from concurrent.futures import ThreadPoolExecutor
 
     ws = claim(open_workspace(Settings(home=tmp_path, source="simulated")), "simulated")
@@ -211,13 +204,11 @@ def test_many_hands_on_one_lake(tmp_path, table):
         return write_part(ws, "predictions", table.head(5), tag="v1", replace=True)
 
     with ThreadPoolExecutor(6) as pool:
-        assert "rows" not in list(pool.map(hand, range(18)))
+        assert "rows" not in list(pool.map(hand, range(18), timeout=300))
     compact(ws, before=end)
-    assert (
-        len(read_snapshots(ws)) == len(table)
-        and len(list_parts(ws)) == 10
-        and len(list_parts(ws, "predictions")) == 1
-    )
+    assert len(read_snapshots(ws)) == len(table)
+    assert len(list_parts(ws)) == 10
+    assert len(list_parts(ws, "predictions")) == 1
 
 
 def test_a_store_that_does_not_answer_is_one_line(tmp_path):
@@ -234,7 +225,10 @@ def test_a_store_that_does_not_answer_is_one_line(tmp_path):
 
 
 def test_the_whole_recording(tmp_path, recordings):
-    """90 days of real, irregular polls: imported, looked at, featured, every hour lag from its own hour."""
+    """90 days of real, irregular polls: imported, inspected, featured.
+
+    Every lag of hours is taken from its own hour.
+    """
     cli = Cli(tmp_path / "home")
     report = cli.json("import", str(next((recordings / "coingecko_hourly").glob("*.csv.gz"))))
     assert (report["stored"], report["coins"], report["snapshots"]) == (194_800, 150, 1_948)
@@ -243,29 +237,27 @@ def test_the_whole_recording(tmp_path, recordings):
 
     table = read_snapshots(ws)
     q = data_quality(table)
-    assert (
-        0.85 < q.covered < 0.95
-        and round(q.gaps.hours.max(), 1) == 21.6
-        and 0.03 < q.nulls.total_volume < 0.04
-    )
+    assert 0.85 < q.covered < 0.95
+    assert round(q.gaps.hours.max(), 1) == 21.6
+    assert 0.03 < q.nulls.total_volume < 0.04
     f = featurize(table)
-    assert (
-        len(f) == 194_800 and f.price_change_pct_1h.notna().mean() > 0.85
-    )  # derived: the recording has no 1 h change
+    assert len(f) == 194_800
+    assert f.price_change_pct_1h.notna().mean() > 0.85  # derived: the recording has no 1 h change
     price = f.set_index(["coin_id", "ts"]).current_price
     known = f[f.price_change_pct_1h.notna()].sample(300, random_state=0)
     for r in known.itertuples():
         then = price[r.coin_id].loc[r.ts - pd.Timedelta("90min") : r.ts - pd.Timedelta("30min")]
         assert ((100 * (r.current_price / then - 1) - r.price_change_pct_1h).abs() < 1e-3).any()
     built = build_datasets(ws, now=table.ts.max(), max_history_hours=2200)
-    assert (
-        built["training"]["feature_stats"]["price_change_pct_24h"]["missing"] == 0
-        and inspect_dataset(ws, detailed=True)["unique_coins"] == 142
-    )
+    assert built["training"]["feature_stats"]["price_change_pct_24h"]["missing"] == 0
+    assert inspect_dataset(ws, detailed=True)["unique_coins"] == 142
 
 
 def test_the_big_profile_gives_the_same_numbers(tmp_path, table, bucket, postgres, monkeypatch):
-    """PostgreSQL, a bucket and a Dask cluster against everything embedded: dataset, model, evaluation and backtest are the same."""
+    """PostgreSQL, a bucket and a Dask cluster against everything embedded.
+
+    Dataset, model, evaluation and backtest are the same.
+    """
     import sqlalchemy as sa
     from dask.distributed import LocalCluster
 
@@ -308,12 +300,10 @@ def test_the_big_profile_gives_the_same_numbers(tmp_path, table, bucket, postgre
                 dask_url=cluster.scheduler_address,
             )
         )
-    assert big[0]["artifact_sha256"] and {
-        k: big[0][k] for k in ("status", "training_samples", "anomaly_rate", "dataset_hash")
-    } == {k: small[0][k] for k in ("status", "training_samples", "anomaly_rate", "dataset_hash")}
-    assert (
-        big[1]["recall"] == small[1]["recall"]
-        and big[1]["anomaly_rate"] == small[1]["anomaly_rate"]
-    )
+    assert big[0]["artifact_sha256"]
+    for fact in ("status", "training_samples", "anomaly_rate", "dataset_hash"):
+        assert big[0][fact] == small[0][fact], fact
+    assert big[1]["recall"] == small[1]["recall"]
+    assert big[1]["anomaly_rate"] == small[1]["anomaly_rate"]
     pd.testing.assert_frame_equal(big[2], small[2])
     assert not list((tmp_path / "big").rglob("*.parquet"))

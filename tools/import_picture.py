@@ -65,10 +65,11 @@ def box(index: int, name: str) -> str:
     """The box of one package with the number of its modules."""
     y = 8 + index * ROW
     modules = len([p for p in (PACKAGE / name).glob("*.py") if p.stem != "__init__"])
+    right = f'x="{LEFT + 198}" y="{y + 21}" text-anchor="end"'
     return (
         f'<rect x="{LEFT}" y="{y}" width="210" height="32" rx="6"/>'
         f'<text x="{LEFT + 12}" y="{y + 21}">{name}</text>'
-        f'<text class="count" x="{LEFT + 198}" y="{y + 21}" text-anchor="end">{modules} modules</text>'
+        f'<text class="count" {right}>{modules} modules</text>'
     )
 
 

@@ -1,7 +1,7 @@
 """Run notebooks and save their outputs for readers: `python tools/save_outputs.py nbs/30_data …`.
 
-Every Plotly figure also gets a PNG, so that GitHub and a plain `nbconvert --to html` show it. Log lines
-are left out, because they hold clock times. Needs Chromium (`apt-get install chromium`).
+Every Plotly figure also gets a PNG, so that GitHub and a plain `nbconvert --to html` show it.
+Log lines are left out, because they hold clock times. Needs Chromium (`apt-get install chromium`).
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def main(arguments: list[str]) -> int:
             drop_log_lines(nb)
             count = add_pictures(nb, page)
             nbformat.write(nb, path)
-            subprocess.run(["nbdev_clean", "--fname", str(path)], check=True)
+            subprocess.run(["nbdev_clean", "--fname", str(path)], check=True, timeout=300)
             print(f"{path}: {count} figures")
         browser.close()
     return 0

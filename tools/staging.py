@@ -13,8 +13,8 @@ TOP_ONLY = "^[_.0-9]|guides"
 def stage(leave_out: str = EVERY_FOLDER) -> Path:
     """Process the notebooks into _proc/; returns that folder.
 
-    nbdev runs the exported cells and evaluates the annotations of their functions, so the names that
-    are imported for type checkers only must exist.
+    nbdev runs the exported cells and evaluates the annotations of their functions, so the names
+    that are imported for type checkers only must exist.
     """
     run_cell = CaptureShell.run_cell
 
