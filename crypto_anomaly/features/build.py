@@ -21,7 +21,6 @@ from .config import FeatureConfig
 from .features import INPUT, featurize
 from .schema import get_feature_columns
 from crypto_anomaly.features.spans import (
-    Span,
     check_history,
     look_at_rows,
     removed_report,

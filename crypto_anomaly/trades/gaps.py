@@ -155,11 +155,12 @@ class CompletenessLog(GapLog):
         known = self._counted.get(product)
         if known is None or known.valid_for != valid_for:
             known = _Counted(valid_for, 0, -1)
-        newer = (t.product_id == product, t.trade_id > known.last_id)
-        count = sa.select(sa.func.count()).where(*newer)
+        if last is None:
+            return 0
+        newer = t.trade_id.between(known.last_id + 1, last)  # not what was stored meanwhile
+        count = sa.select(sa.func.count()).where(t.product_id == product, newer)
         n = known.trades + int(self.value(count))
-        if last is not None:
-            self._counted[product] = _Counted(valid_for, n, last)
+        self._counted[product] = _Counted(valid_for, n, last)
         return n
 
 
