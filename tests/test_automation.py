@@ -12,10 +12,12 @@ import time
 from pathlib import Path
 
 import pandas as pd
+import pytest
 from conftest import ROOT, Cli, stop, until
 
 from crypto_anomaly.core.settings import Settings
 from crypto_anomaly.core.workspace import claim, open_workspace
+from crypto_anomaly.lifecycle.runner import run_stage
 from crypto_anomaly.lifecycle.scheduler import run_slot, skip_slots
 from crypto_anomaly.lifecycle.triggers import dispatch
 from crypto_anomaly.registry.registry import Registry, open_registry
@@ -81,8 +83,8 @@ r = open_registry(ws)
 def train(key):
     def run(say):
         id_ = f"{key}-{time.time_ns()}"
+        say(id_)  # first, as `run_stage` has to: see the test below
         r.start_run(id_, "train", {})
-        say(id_)
         time.sleep(0.02)  # longer moments between the writes, to be killed in
         r.register("ab" * 32, dict(algorithm="families", why=key), run_id=id_)
         time.sleep(0.02)
@@ -125,6 +127,18 @@ def test_killed_at_random_points_fifty_times(tmp_path):
     assert all(t["attempts"] >= 3 for t in abandoned)
     running = {x["id"] for x in r.list_runs(1000) if x["status"] == "running"}
     assert running <= {t["run_id"] for t in abandoned}
+
+
+def test_a_claim_names_its_run_before_the_run_is_recorded(tmp_path):
+    """A process killed in between leaves no run that stays `running` for ever."""
+    ws = workspace(tmp_path)
+
+    def killed(run_id):
+        raise KeyboardInterrupt(run_id)
+
+    with pytest.raises(KeyboardInterrupt):
+        run_stage(ws, "ingest", say=killed)
+    assert open_registry(ws).list_runs(10) == []
 
 
 def test_an_approval_promotes_while_the_scheduler_runs(home):
