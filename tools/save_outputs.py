@@ -1,7 +1,9 @@
 """Run notebooks and save their outputs for readers: `python tools/save_outputs.py nbs/30_data …`.
 
 Every Plotly figure also gets a PNG, so that GitHub and a plain `nbconvert --to html` show it.
-Log lines are left out, because they hold clock times. Needs Chromium (`apt-get install chromium`).
+Log lines are left out, because they hold clock times. `--pictures-only` runs nothing and draws the
+figures that are saved already.
+Needs Chromium (`apt-get install chromium`).
 """
 
 from __future__ import annotations
@@ -83,6 +85,8 @@ def add_pictures(nb: nbformat.NotebookNode, page: Page) -> int:
 def main(arguments: list[str]) -> int:
     """Execute, draw, save, clean."""
     os.environ["IN_TEST"] = "1"  # the last cell of a module notebook would export the package
+    pictures_only = "--pictures-only" in arguments
+    paths = [a for a in arguments if a != "--pictures-only"]
     browser_path = shutil.which("chromium")
     if not browser_path:
         print("Chromium is not installed: apt-get install chromium")
@@ -93,8 +97,8 @@ def main(arguments: list[str]) -> int:
         )
         page = browser.new_page()
         page.add_script_tag(content=get_plotlyjs())
-        for path in notebooks(arguments):
-            nb = execute(path)
+        for path in notebooks(paths):
+            nb = nbformat.read(path, 4) if pictures_only else execute(path)
             drop_log_lines(nb)
             count = add_pictures(nb, page)
             nbformat.write(nb, path)
