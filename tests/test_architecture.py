@@ -57,7 +57,10 @@ def test_a_module_imports_what_comes_before_it_only(name):
     earlier_packages = {
         p for p in PACKAGES if all(m in before for m in MODULES if m.startswith(p + "."))
     }
-    assert not found - before - earlier_packages - {package}
+    allowed = before | earlier_packages | {package}
+    if name.endswith(".__init__"):  # a face offers names of its package, lazily
+        allowed |= {m for m in MODULES if m.startswith(f"{package}.")}
+    assert found <= allowed
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
