@@ -55,7 +55,7 @@ def test_overview_shows_anomalies_and_follows_a_promotion(home, page, tmp_path):
     try:
         wait_for(f"http://127.0.0.1:{port}/health")
         page.goto(f"http://127.0.0.1:{port}/")
-        expect(page.get_by_role("heading", level=1)).to_contain_text("coins behave strangely")
+        expect(page.get_by_role("heading", level=1)).to_contain_text("coins behave anomalously")
         expect(page.get_by_text("Simulated market.")).to_be_visible()
         expect(page.get_by_text("there is no champion")).to_be_visible()
         rows = page.locator("h2#anomalies + div tbody tr")

@@ -71,7 +71,7 @@ def _renewing(registry: Registry, stage: str, key: str, by: str, lease: float) -
         yield
     finally:
         over.set()
-        thread.join()
+        thread.join(lease)
 
 
 # %% ../../nbs/80_lifecycle/62_claims.ipynb #acae8f25

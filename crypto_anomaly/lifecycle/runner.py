@@ -193,8 +193,8 @@ def run_stage(
     given = check_parameters(stage, parameters or {})
     registry, start = open_registry(ws), time.monotonic()
     run = _start_run(ws, stage)
+    say(run.id)  # first, so that a claim knows the run of a process that dies here
     registry.start_run(run.id, stage, given, code_version(), chain=chain, inputs=inputs)
-    say(run.id)
     failure = _execute(ws, registry, run, given, timeout)
     facts = _record_run(ws, registry, run, failure)
     return dict(
