@@ -20,7 +20,7 @@ def names(items):
 
 def test_site():
     subprocess.run(
-        [sys.executable, "tools/build_docs.py", "--no-quarto"], cwd=ROOT, check=True, timeout=300
+        [sys.executable, "tools/build_docs.py", "--no-quarto"], cwd=ROOT, check=True, timeout=540
     )
     site = ROOT / "_docs"
     listed = set(

@@ -99,7 +99,8 @@ def show_table(
         table.add_column(name.replace("_", " "), overflow="fold")
     for row in rows:
         table.add_row(*(_cell(row.get(name)) for name in names))
-    Console(width=None if sys.stdout.isatty() else 180).print(table)
+    width = None if sys.stdout.isatty() else 180
+    Console(width=width, force_jupyter=False).print(table)
 
 
 # %% ../../nbs/90_serving/70_terminal.ipynb #070f012c
