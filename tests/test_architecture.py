@@ -134,3 +134,21 @@ def test_saved_outputs_are_small_and_leak_nothing():
         assert len(text) < 1_500_000, path
         assert "/work/" not in text, path
         assert "Traceback (most recent call last)" not in text, path
+
+
+def outputs(path: Path) -> list[dict]:
+    """The saved outputs of a notebook."""
+    cells = json.loads(path.read_text())["cells"]
+    return [o for cell in cells for o in cell.get("outputs", [])]
+
+
+PAGES = [p for p in sorted((ROOT / "nbs").rglob("*.ipynb")) if ".ipynb_checkpoints" not in p.parts]
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda p: p.stem)
+def test_saved_outputs_hold_no_log_line_and_every_figure_has_a_picture(path):
+    """GitHub and a plain `nbconvert --to html` show the PNG; `make outputs` draws it."""
+    found = outputs(path)
+    assert not [o for o in found if o.get("name") == "stderr"]
+    figures = [o["data"] for o in found if "application/vnd.plotly.v1+json" in o.get("data", {})]
+    assert all("image/png" in data for data in figures)
