@@ -1,6 +1,7 @@
 # make run: install and start. make test: install and prove it. Everything is installed into .venv.
 PYTHON ?= python3
 BIN := .venv/bin
+LIMIT := $(shell command -v timeout >/dev/null && echo timeout 1800)
 SOURCES := crypto_anomaly nbs scheduled tests tools benchmarks
 UV := $(or $(shell command -v uv),$(BIN)/uv)
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -24,7 +25,7 @@ run: setup  ## watch the market: backfill, train, evaluate, then serve on http:/
 
 test: setup check  ## all tests; what needs a missing system package is skipped with a reason
 	rm -rf $(HOME)/.cache/ipython/numba_cache  # numba keeps kernels of notebook cells by the text of their own cell, and misses that one they call has changed
-	nbdev_test --n_workers 2 --timing
+	$(LIMIT) nbdev_test --n_workers 2 --timing
 	pytest -q -n 3 -rs --durations=6
 
 check: setup  ## notebooks clean, package and README in sync, format, lint, types
