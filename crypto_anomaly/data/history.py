@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from ..core.clock import utcnow
+from ..core.parallel import no_progress
 from ..core.workspace import Workspace
 from .client import CoinGecko, CoinNotFoundError, chart_calls
 from .files import delete_files, filesystem, to_parquet, write_file
@@ -206,12 +207,6 @@ def _announce(coins: int, days: int, per_minute: int) -> None:
     )
 
 
-# %% ../../nbs/30_data/55_history.ipynb #17d28e91
-def _no_progress(rows: Iterable[Any], **kwargs: Any) -> Iterable[Any]:
-    "Show no progress bar."
-    return rows
-
-
 # %% ../../nbs/30_data/55_history.ipynb #91ac298f
 def _new_hours(ws: Workspace, hours: pd.DataFrame, *, deep: bool) -> pd.DataFrame:
     "The hours that are not stored; with `deep`, also those stored without a market cap."
@@ -236,7 +231,7 @@ def backfill(
     deep: bool = False,  # True = fetch charts: market caps and volumes, many calls
     run_id: str = "",  # run that fetches
     as_of: pd.Timestamp | None = None,  # UTC; None = now
-    progress: Callable[..., Iterable[Any]] = _no_progress,  # e.g. `tqdm`
+    progress: Callable[..., Iterable[Any]] = no_progress,  # e.g. `tqdm`
 ) -> pd.DataFrame:  # market table of the rows that were added
     "Give a young lake a past; stored hours are left as they are."
     with open_source(ws) as client:

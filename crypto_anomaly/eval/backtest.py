@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from ..core.errors import CryptoAnomalyError
-from ..core.parallel import run_tasks
+from ..core.parallel import no_progress, run_tasks
 from ..core.plot_outcomes import flag_rate_history, outcome_map
 from ..core.plot_style import figure_html, plotly_script
 from ..core.workspace import Workspace
@@ -118,12 +118,6 @@ def _check_start(
         )
 
 
-# %% ../../nbs/60_eval/70_backtest.ipynb #fd957369
-def _no_progress(items: Iterable[Any], **_: Any) -> Iterable[Any]:
-    "Show no progress bar."
-    return items
-
-
 # %% ../../nbs/60_eval/70_backtest.ipynb #ddf2125e
 def replay(
     ws: Workspace,
@@ -134,7 +128,7 @@ def replay(
     every_days: float = 1,  # length of a span; walk-forward trains once for each
     walk_forward: dict[str, Any] | str | None = None,  # a detector to train, instead of a version
     train_days: float = 7,  # days that it is trained on
-    progress: Callable[..., Iterable[Any]] = _no_progress,  # e.g. tqdm
+    progress: Callable[..., Iterable[Any]] = no_progress,  # e.g. tqdm
 ) -> pd.DataFrame:  # see `scan.PREDICTION`
     "Score every stored moment as a scan of it would have."
     loaded = None if walk_forward else load_model(ws, ref)

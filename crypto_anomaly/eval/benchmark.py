@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from ..core.errors import CryptoAnomalyError
+from ..core.parallel import no_progress
 from ..data.imports import parse_import
 from .inject import KINDS, inject
 from .injected import InjectedFrame, detection, score_of
@@ -131,11 +132,6 @@ def _widest_day(frame: pd.DataFrame) -> pd.Timestamp:
     return move.groupby(move.index.floor("D")).max().idxmax()
 
 
-def _no_progress(items: Iterable[Any], **_: Any) -> Iterable[Any]:
-    "Show no progress bar."
-    return items
-
-
 # %% ../../nbs/60_eval/80_benchmark.ipynb #7927ead0
 class MarketBench:
     "A market whose test time is featured once without events and once per seed and size with them."
@@ -147,7 +143,7 @@ class MarketBench:
         seeds: int = 3,  # injections of each size
         per_kind: int = 25,  # events of each kind in each
         sizes: tuple[float, ...] = SIZES,  # sizes of events
-        progress: Callable[..., Iterable[Any]] = _no_progress,  # e.g. tqdm
+        progress: Callable[..., Iterable[Any]] = no_progress,  # e.g. tqdm
     ) -> None:
         warm, self.start = _split(table)
         frame = featurize(table)

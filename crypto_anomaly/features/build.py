@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from ..core.lineage import code_version
-from ..core.parallel import run_tasks
+from ..core.parallel import no_progress, run_tasks
 from ..core.workspace import Workspace
 from ..data.datasets import DATASETS, finish_dataset, new_dataset, write_dataset_part
 from ..data.snapshots import newest_moment, read_snapshots
@@ -193,12 +193,6 @@ def _check_rows(done: list[dict[str, _SpanPart]], settings: dict[str, Any]) -> N
     )
 
 
-# %% ../../nbs/40_features/90_build.ipynb #92f74c2d
-def _no_progress(items: Iterable[Any], **_: Any) -> Iterable[Any]:
-    "Show no progress bar."
-    return items
-
-
 # %% ../../nbs/40_features/90_build.ipynb #a96aea56
 def build_datasets(
     ws: Workspace,
@@ -211,7 +205,7 @@ def build_datasets(
     run_id: str = "",  # of the run that builds
     now: pd.Timestamp,  # creation time of the datasets
     as_of: pd.Timestamp | None = None,  # pretend that nothing later is stored
-    progress: Callable[..., Iterable[Any]] = _no_progress,  # e.g. tqdm
+    progress: Callable[..., Iterable[Any]] = no_progress,  # e.g. tqdm
 ) -> dict[str, Any]:  # training, holdout (metadata of each) and report
     "Build a `training_dataset` and an `eval_holdout` of the newest history, with one version."
     settings = dict(
