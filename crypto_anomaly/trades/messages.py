@@ -129,6 +129,9 @@ def now_micros() -> int:  # microseconds since 1970, UTC
 
 
 # %% ../../nbs/70_trades/10_messages.ipynb #aec985c4
+_NUMBERS = ("trade_id", "ts", "price", "size")
+
+
 def fault_of(
     t: Trade,
     now: int,  # microseconds since 1970, UTC
