@@ -187,6 +187,12 @@ class SettledGaps(GapLog):
             to_id=to_id,
         )
 
+    def is_whole(self, product: str, ids: IdRange, epoch: int = 0) -> bool:
+        "Whether every trade of a range of ids is stored or was refused."
+        stored = self.count_between(product, *ids, epoch)
+        refused = self.refused_between(product, *ids, epoch=epoch)
+        return stored + refused > ids.last - ids.first
+
 
 # %% ../../nbs/70_trades/30_gaps.ipynb #fa73e3d0
 class _Counted(NamedTuple):

@@ -8,10 +8,10 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from ..core.errors import CryptoAnomalyError
 from .champion import LONG_AGO
 from .epochs import Epoch
 from .gap_fill import fill_gap
+from .gaps import IdRange
 from .messages import FeedMessage, Refused, Trade, TradeError, fault_of
 from .sequence import LARGEST_GAP, Sequence, misplaced
 from .stream_base import Heartbeat, Retry, ScoredStream
@@ -86,15 +86,8 @@ class GapFillingStream(ScoredStream):
         self._score_stored(product, first, last)
         s = self.sequences[product]
         s.next_id = last + 1
-        if s.waiting and not self._is_whole(product, first, last):
+        if s.waiting and not self.store.is_whole(product, IdRange(first, last), s.epoch):
             self.states[product].skip(s.waiting[min(s.waiting)])
-
-    def _is_whole(self, product: str, first: int, last: int) -> bool:
-        "Whether every trade of a range of ids is stored or was refused."
-        epoch = self.sequences[product].epoch
-        stored = self.store.count_between(product, first, last, epoch)
-        refused = self.store.refused_between(product, first, last, epoch=epoch)
-        return stored + refused > last - first
 
     def _score_stored(self, product: str, first: int, last: int) -> int:  # the last id, or first-1
         "Score the stored trades of a hole, unless it is too large to have been fetched."
@@ -291,15 +284,6 @@ HISTORY = 10_000  # trades that are fetched before the first one
 class OfferingStream(FlushingStream):
     "Puts the content of messages where it waits for `flush`."
 
-    def _refresh_model(self) -> None:
-        "Use the champion; while the registry cannot be read, the model stays."
-        try:
-            if self.champion.refresh():
-                for state in self.states.values():
-                    state.use(self.champion.model, self.champion.version)
-        except CryptoAnomalyError as e:
-            _log.warning("the model stays: %s", e)
-
     def _offer(self, m: FeedMessage) -> None:
         "Put the content of a message where it waits."
         self.stats["messages"] += 1
@@ -348,7 +332,7 @@ class Stream(OfferingStream):
 
     def process(self, messages: list[FeedMessage]) -> None:  # may be empty: time has passed
         "Deal with messages."
-        self._refresh_model()
+        self.refresh_model()
         for m in messages:
             self._offer(m)
         if self.refusals:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from ..core.errors import CryptoAnomalyError
 from ..core.workspace import Workspace
 from .champion import ChampionWatch
 from .latest import Latest
@@ -139,6 +140,15 @@ class StreamBase:
         sequence = last_sequence(self.store, product)
         warm_up(state, self.store, sequence.newest)
         self.states[product], self.sequences[product] = state, sequence
+
+    def refresh_model(self) -> None:
+        "Use the champion; while the registry cannot be read, the model stays."
+        try:
+            if self.champion.refresh():
+                for state in self.states.values():
+                    state.use(self.champion.model, self.champion.version)
+        except CryptoAnomalyError as e:
+            _log.warning("the model stays: %s", e)
 
     @cached_property
     def latest(self) -> Latest:
