@@ -6,22 +6,34 @@
 from __future__ import annotations
 
 import json
+import re
+import time
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any, NamedTuple
 
 import pandas as pd
 
 from ..core.errors import CryptoAnomalyError
+from .limits import first_fault
 
 # %% auto #0
 __all__ = [
     "TAKER_SIDE",
+    "REASONS",
     "TradeError",
     "ProductNotFoundError",
     "Trade",
     "iso_micros",
+    "Refused",
+    "BadTradeError",
+    "now_micros",
+    "fault_of",
+    "product_name",
     "trade_of",
     "FeedMessage",
+    "CheckedTrades",
+    "trades_of",
     "parse_message",
 ]
 
@@ -57,12 +69,11 @@ def iso_micros(
     text: str,  # ISO 8601 with a time zone
 ) -> int:  # microseconds since 1970
     "The time in `text`."
-    if len(text) > 32:  # nanoseconds, which `datetime` does not read
-        return int(pd.Timestamp(text).value // 1000)
-    t = datetime.fromisoformat(text)
+    # `datetime` does not read nanoseconds
+    t = datetime.fromisoformat(text) if len(text) <= 32 else pd.Timestamp(text)
     if t.tzinfo is None:
         raise ValueError(f"{text!r} has no time zone")
-    return int(t.timestamp()) * 1_000_000 + t.microsecond
+    return int(t.timestamp() // 1) * 1_000_000 + t.microsecond
 
 
 # %% ../../nbs/70_trades/10_messages.ipynb #20d96358
@@ -70,26 +81,153 @@ def iso_micros(
 TAKER_SIDE = dict(buy="sell", sell="buy", BUY="buy", SELL="sell")
 
 
-# %% ../../nbs/70_trades/10_messages.ipynb #a6548abd
-def _read_trade(m: dict[str, Any], product: str | None, source: str) -> Trade:
-    "The fields of `m`, unchecked; raises whatever a wrong field raises."
-    return Trade(
-        product or m["product_id"],
-        int(m["trade_id"]),
-        iso_micros(m["time"]),
-        float(m["price"]),
-        float(m["size"]),
-        TAKER_SIDE[m["side"]],
-        m.get("maker_order_id"),
-        m.get("taker_order_id"),
-        source,
-    )
+# %% ../../nbs/70_trades/10_messages.ipynb #2a08ead2
+class Refused(NamedTuple):
+    "A trade that was refused: which one, and why."
+
+    product_id: str  # '' when none could be read
+    trade_id: int  # 0 when none could be read
+    field: str  # that is wrong: price, size, trade_id, ts, side, …
+    value: str  # of the field, as it was sent
+    reason: str
+    source: str = "ws"  # ws, rest or replay
+    row: str = ""  # the begin of what was sent
+
+    def __str__(self) -> str:
+        "One line for people."
+        which = f"trade {self.trade_id}" if self.trade_id else "a trade"
+        of = f"{which} of {self.product_id or 'an unnamed product'} ({self.source})"
+        return f"{of} is refused: {self.field} {self.value} {self.reason}"
 
 
-# %% ../../nbs/70_trades/10_messages.ipynb #537c0d60
-def _is_plausible(t: Trade) -> bool:
-    "Whether price, size and id are numbers that a trade can have; NaN is not."
-    return 0 < t.price < 1e15 and 0 < t.size < 1e15 and 0 < t.trade_id < 2**62
+# %% ../../nbs/70_trades/10_messages.ipynb #14edffca
+class BadTradeError(TradeError):
+    "A trade that cannot be."
+
+    def __init__(self, refused: Refused) -> None:
+        super().__init__(f"not a trade that can be: {refused}; {refused.row}")
+        self.refused = refused
+
+
+# %% ../../nbs/70_trades/10_messages.ipynb #07dea4dd
+REASONS = dict(
+    trade_id="is not a whole number above 0",
+    ts="is no time from 2009 to five minutes after now",
+    price="is not a number above 0",
+    size="is not a number above 0",
+    product_id="is not the name of a product",
+    side="is not a side",
+    maker_order_id="is not the id of an order",
+    taker_order_id="is not the id of an order",
+    row="is not a trade",
+)  # field -> what is wrong with it
+
+
+def now_micros() -> int:  # microseconds since 1970, UTC
+    "The time of this machine."
+    return time.time_ns() // 1000
+
+
+# %% ../../nbs/70_trades/10_messages.ipynb #aec985c4
+_NUMBERS = ("trade_id", "ts", "price", "size")
+
+
+def fault_of(
+    t: Trade,
+    now: int,  # microseconds since 1970, UTC
+) -> Refused | None:  # None = the trade can be
+    "Why a trade is refused; a field that is no number counts as out of its range."
+    try:
+        field = first_fault(trade_id=t.trade_id, ts=t.ts, price=t.price, size=t.size, now=now)
+    except TypeError:
+        field = next(name for name in _NUMBERS if not isinstance(getattr(t, name), (int, float)))
+    if field is None:
+        return None
+    trade_id = t.trade_id if field != "trade_id" else 0
+    value = str(getattr(t, field))
+    return Refused(t.product_id, trade_id, field, value, REASONS[field], t.source, str(tuple(t)))
+
+
+# %% ../../nbs/70_trades/10_messages.ipynb #91a3d52e
+_PRODUCT = re.compile(r"[A-Z0-9]+(?:[-/_.:][A-Z0-9]+)*")
+
+
+def product_name(
+    text: Any,  # e.g. ` btc-usd`
+) -> str:
+    "The name of a product, trimmed and in capitals; anything else is a ValueError."
+    name = text.strip().upper() if isinstance(text, str) else ""
+    if len(name) > 40 or not _PRODUCT.fullmatch(name):
+        raise ValueError(f"{text!r} is not the name of a product")
+    return name
+
+
+# %% ../../nbs/70_trades/10_messages.ipynb #f8b4cf57
+def _number(value: Any) -> float:
+    "A number that was sent as one, or as text."
+    if isinstance(value, bool) or "_" in str(value):
+        raise ValueError("not a number")
+    return float(value)
+
+
+def _whole(value: Any) -> int:
+    "A whole number that was sent as one, or as text."
+    if isinstance(value, (bool, float)) or "_" in str(value):
+        raise ValueError("not a whole number")
+    return int(value)
+
+
+# %% ../../nbs/70_trades/10_messages.ipynb #47addc7a
+def _order_id(value: Any) -> str | None:
+    "The id of an order; None where none was sent."
+    if value is None or value == "":
+        return None
+    if isinstance(value, (list, dict)) or len(str(value)) > 200 or "\0" in str(value):
+        raise ValueError("not the id of an order")
+    str(value).encode()  # half of a surrogate pair cannot be stored
+    return str(value)
+
+
+# %% ../../nbs/70_trades/10_messages.ipynb #8c485252
+def _side(value: Any) -> str:
+    "The taker's side."
+    return TAKER_SIDE[value]
+
+
+_READERS: dict[str, tuple[str, Callable[[Any], Any]]] = dict(
+    trade_id=("trade_id", _whole),
+    product_id=("product_id", product_name),
+    ts=("time", iso_micros),
+    price=("price", _number),
+    size=("size", _number),
+    taker_side=("side", _side),
+    maker_order_id=("maker_order_id", _order_id),
+    taker_order_id=("taker_order_id", _order_id),
+)  # our field -> theirs, and what reads it
+
+
+# %% ../../nbs/70_trades/10_messages.ipynb #412f0c8a
+def _refused_field(m: dict[str, Any], known: dict[str, Any], field: str, source: str) -> Refused:
+    "The refusal of a message because of one field."
+    value = repr(m[field])[:80] if field in m else "(missing)"
+    known_id = known.get("trade_id", 0)
+    product = known.get("product_id") or str(m.get("product_id", ""))[:40]
+    name = "ts" if field == "time" else field
+    return Refused(product, known_id, name, value, REASONS[name], source, str(m)[:200])
+
+
+# %% ../../nbs/70_trades/10_messages.ipynb #242bfc4f
+def _read_fields(m: dict[str, Any], product: str | None, source: str) -> dict[str, Any]:
+    "The fields of `Trade` in a message; the first that cannot be read is an error."
+    fields: dict[str, Any] = {} if product is None else dict(product_id=product)
+    for field, (theirs, read) in _READERS.items():
+        if field in fields:
+            continue
+        try:
+            fields[field] = read(m.get(theirs))
+        except (KeyError, TypeError, ValueError, OverflowError):
+            raise BadTradeError(_refused_field(m, fields, theirs, source)) from None
+    return fields
 
 
 # %% ../../nbs/70_trades/10_messages.ipynb #0b3e0c3f
@@ -97,15 +235,16 @@ def trade_of(
     m: dict[str, Any],  # one trade as Coinbase writes it
     product: str | None = None,  # None = the message names it
     source: str = "ws",  # ws, rest or replay
+    now: int | None = None,  # microseconds since 1970, UTC; None = the time of this machine
 ) -> Trade:
-    "The trade in `m`; anything else is a `TradeError` that shows it."
-    try:
-        t = _read_trade(m, product, source)
-    except (KeyError, TypeError, ValueError, OverflowError) as e:
-        raise TradeError(f"not a trade ({type(e).__name__}: {e}): {str(m)[:200]}") from None
-    if not _is_plausible(t):
-        found = f"price {m['price']}, size {m['size']}, id {m['trade_id']}"
-        raise TradeError(f"a trade with {found} cannot be: {str(m)[:200]}")
+    "The trade in `m`; anything else is a `BadTradeError` that names the field."
+    if not isinstance(m, dict):
+        row = str(m)[:200]
+        raise BadTradeError(Refused(product or "", 0, "row", row, REASONS["row"], source, row))
+    t = Trade(**_read_fields(m, product, source), source=source)
+    fault = fault_of(t, now_micros() if now is None else now)
+    if fault:
+        raise BadTradeError(fault._replace(row=str(m)[:200]))
     return t
 
 
@@ -117,6 +256,7 @@ class FeedMessage(NamedTuple):
     heartbeats: dict[str, int] = {}  # product -> id of its last trade, when the heartbeat knows it
     first: bool = False  # `last_match`: the newest trade when the subscription began
     error: str | None = None  # what the exchange complains about
+    refused: list[Refused] = []  # trades of a batch that cannot be; the others are in `trades`
 
 
 # %% ../../nbs/70_trades/10_messages.ipynb #41418004
@@ -124,15 +264,53 @@ def _heartbeat(m: dict[str, Any]) -> FeedMessage:
     "A heartbeat; the id 0 means unknown."
     if not m.get("last_trade_id"):
         return FeedMessage()
-    return FeedMessage(heartbeats={m["product_id"]: int(m["last_trade_id"])})
+    return FeedMessage(heartbeats={product_name(m["product_id"]): _whole(m["last_trade_id"])})
 
 
 # %% ../../nbs/70_trades/10_messages.ipynb #bbbf049f
+def _listed(value: Any) -> list[Any]:
+    "A list; what is none is one element, and nothing is no element."
+    if value is None:
+        return []
+    return value if isinstance(value, list) else [value]
+
+
+def _rows_of(m: dict[str, Any]) -> Iterator[Any]:
+    "What stands where the trades of an Advanced Trade message are expected."
+    for event in _listed(m.get("events")):
+        yield from _listed(event.get("trades")) if isinstance(event, dict) else [event]
+
+
+# %% ../../nbs/70_trades/10_messages.ipynb #870a2020
+class CheckedTrades(NamedTuple):
+    "Trades of a page or of a batch, and those that cannot be."
+
+    trades: list[Trade]  # in the order in which they came
+    refused: list[Refused]
+
+
+def trades_of(
+    rows: Any,  # trades as Coinbase writes them, in a list or an iterator
+    product: str | None = None,  # None = each names it
+    source: str = "ws",  # ws, rest or replay
+    now: int | None = None,  # microseconds since 1970, UTC; None = the time of this machine
+) -> CheckedTrades:
+    "Every trade of a page or of a batch; a bad one is refused and the others are kept."
+    found = CheckedTrades([], [])
+    for m in rows:
+        try:
+            found.trades.append(trade_of(m, product, source, now))
+        except BadTradeError as e:
+            found.refused.append(e.refused)
+    return found
+
+
+# %% ../../nbs/70_trades/10_messages.ipynb #61337a1c
 def _batch(m: dict[str, Any]) -> FeedMessage:
     "All trades of an Advanced Trade message, in the order of their ids."
-    events = m.get("events", [])
-    found = [trade_of(t) for event in events for t in event.get("trades", [])]
-    return FeedMessage(sorted(found, key=lambda t: t.trade_id))
+    found = trades_of(_rows_of(m))
+    in_order = sorted(found.trades, key=lambda t: t.trade_id)
+    return FeedMessage(in_order, refused=found.refused)
 
 
 # %% ../../nbs/70_trades/10_messages.ipynb #ef7b8a01
@@ -154,10 +332,10 @@ def _content(m: dict[str, Any]) -> FeedMessage:
 def parse_message(
     text: str | bytes,  # one message of the Exchange feed or of Advanced Trade
 ) -> FeedMessage:  # empty when it holds no trades
-    "The content of a message; no JSON, or an impossible trade, is a `TradeError`."
+    "The content of a message; no JSON, or one impossible trade, is a `TradeError`."
     try:
         m = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise TradeError(f"not JSON: {str(text)[:100]!r}") from None
     if not isinstance(m, dict):
         return FeedMessage()
