@@ -45,6 +45,7 @@ class TradeFormat:
     sides: frozenset[str] = frozenset()  # the only words for sides; empty = any
     overlaps: bool = False  # pages overlap: equal rows are one trade
     unknown_side: tuple[str, ...] = ()  # values that say that the side is unknown
+    maker_if: tuple[str, str] | None = None  # column and value that turn the side around
     derived: str = ""  # what is not in the file
     optional: dict[str, tuple[str, ...]] = field(default_factory=dict)  # ours -> names
 
@@ -227,6 +228,7 @@ _LIBRARIES = (
         marks=("datetime", "takerormaker"),
         optional=dict(product_id=("symbol",), trade_id=("id",)),
         unknown_side=("",),
+        maker_if=("takerormaker", "maker"),
         derived="ids that are text: in the order of time; where it says maker, the other side",
     ),
     TradeFormat(
