@@ -10,20 +10,12 @@ from typing import Any
 
 import pandas as pd
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
-from .schema import TradeDatabase, alarms_table, latest_table
+from .schema import TradeDatabase, alarms_table, insert_into, latest_table
 from .table import micros, utc_times
 
 # %% auto #0
 __all__ = ["LatestRows", "AlarmLog"]
-
-
-# %% ../../nbs/70_trades/32_alarms.ipynb #8413ef10
-def _insert(engine: sa.Engine, table: sa.Table, row: dict[str, Any]) -> Any:
-    "An INSERT in the dialect of `engine`, which can say what to do on a conflict."
-    dialect = postgresql if engine.dialect.name == "postgresql" else sqlite
-    return dialect.insert(table).values(**row)
 
 
 # %% ../../nbs/70_trades/32_alarms.ipynb #5518579d
@@ -33,7 +25,7 @@ class LatestRows(TradeDatabase):
     def put_latest(self, product: str, payload: dict[str, Any]) -> None:  # JSON values
         "Replace what a product looks like now."
         row = dict(product_id=product, at=time.time(), payload=payload)
-        insert = _insert(self.engine, latest_table, row)
+        insert = insert_into(self.engine, latest_table, row)
         with self.transaction() as c:
             c.execute(insert.on_conflict_do_update(index_elements=["product_id"], set_=row))
 
@@ -60,7 +52,7 @@ class AlarmLog(TradeDatabase):
 
     def add_alarm(self, alarm: dict[str, Any]) -> None:  # the columns of `trade_alarm`
         "Keep an alarm; the same one again changes nothing."
-        insert = _insert(self.engine, alarms_table, alarm)
+        insert = insert_into(self.engine, alarms_table, alarm)
         with self.transaction() as c:
             c.execute(insert.on_conflict_do_nothing())
 

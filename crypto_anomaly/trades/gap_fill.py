@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..core.http import Retry, call_with_retries, retry_after
-from .messages import Trade, TradeError, trade_of
+from .messages import CheckedTrades, Refused, TradeError, trades_of
+from .refusals import log_refused
 from .store import TradeStore
 
 # %% auto #0
-__all__ = ["TradePages", "read_page", "fill_gap"]
+__all__ = ["Refuse", "TradePages", "read_page", "fill_gap"]
 
 
 # %% ../../nbs/70_trades/40_gap_fill.ipynb #818c5302
@@ -58,15 +59,28 @@ class TradePages:
 def read_page(
     pages: TradePages,
     after: int,  # exclusive
-) -> list[Trade]:  # newest first; empty when the exchange keeps none that old
+) -> CheckedTrades:  # newest first; empty when the exchange keeps none that old
     "The trades below an id, after as many attempts as it takes."
     answer = call_with_retries(
         lambda: pages.request(after), tries=pages.tries, longest_wait=10.0, sleep=time.sleep
     )
     if isinstance(answer, Retry):
         raise pages.error(after, answer.problem)
-    found = [trade_of(m, pages.product, "rest") for m in answer]
-    return [t for t in found if t.trade_id < after]
+    found = trades_of(answer, pages.product, "rest")
+    trades = [t for t in found.trades if t.trade_id < after]
+    return CheckedTrades(trades, [r for r in found.refused if r.trade_id < after])
+
+
+# %% ../../nbs/70_trades/40_gap_fill.ipynb #91ab78e2
+Refuse = Callable[[list[Refused]], object]  # is told of the refused trades of a page
+
+
+def _ids_of(page: CheckedTrades) -> list[int]:
+    "The ids of a page, without those that lie far below the others: they are mistakes."
+    ids = [t.trade_id for t in page.trades]
+    ids += [r.trade_id for r in page.refused if r.trade_id]
+    lowest = max(ids, default=0) - 100 * len(ids)
+    return [i for i in ids if i > lowest]
 
 
 # %% ../../nbs/70_trades/40_gap_fill.ipynb #985356e7
@@ -78,8 +92,12 @@ class _GapFill:
     pages: TradePages
     first: int
     last: int
+    epoch: int
+    refuse: Refuse
     pages_read: int = 0
     fetched: int = 0  # trades of the gap
+    newest: int | None = None  # the highest id that the exchange has below the end of the gap
+    ended: bool = False  # the exchange said everything that it knows
 
     def run(self, pause: float, progress: Callable[[int], object]) -> None:
         "Read page after page, downwards, and keep each one."
@@ -87,20 +105,48 @@ class _GapFill:
         while after > self.first:
             page = read_page(self.pages, after)
             self.pages_read += 1
-            if not page:
-                return  # older than what the exchange keeps
-            missing = [t for t in page if t.trade_id >= self.first]
-            self.store.write(missing)
-            self.fetched += len(missing)
-            after = min(t.trade_id for t in page)
+            self._keep(page)
+            ids = _ids_of(page)
+            if not ids:
+                break  # older than what the exchange keeps
+            if self.newest is None:
+                self.newest = max(ids)
+            after = min(ids)
             progress(self.fetched)
             if after > self.first:
                 time.sleep(pause)
+        self.ended = True
+
+    def _keep(self, page: CheckedTrades) -> None:
+        "Store the trades of the gap; name those that cannot be."
+        missing = [t for t in page.trades if t.trade_id >= self.first]
+        self.store.write(missing, self.epoch)
+        self.fetched += len(missing)
+        refused = [r for r in page.refused if r.trade_id >= self.first or not r.trade_id]
+        if refused:
+            self.refuse(refused)
 
 
 # %% ../../nbs/70_trades/40_gap_fill.ipynb #0cc87970
 def _no_progress(fetched: int) -> None:
     "Report nothing."
+
+
+# %% ../../nbs/70_trades/40_gap_fill.ipynb #e931dcde
+def _refuse_into(store: TradeStore, epoch: int) -> Refuse:
+    "What keeps and names refused trades where nobody else does."
+
+    def refuse(refused: list[Refused]) -> None:
+        log_refused(store.add_refused(refused, epoch))
+
+    return refuse
+
+
+def _end_of(fill: _GapFill, open_end: bool) -> int | None:
+    "Where a gap ends whose end was only claimed; None = where it was said to end."
+    if not (open_end and fill.ended) or fill.newest is None or fill.newest >= fill.last:
+        return None
+    return max(fill.newest, fill.first - 1)
 
 
 # %% ../../nbs/70_trades/40_gap_fill.ipynb #9a0f2edf
@@ -116,22 +162,28 @@ def fill_gap(
     pause: float = 0.1,  # seconds between pages: ten requests a second are allowed
     session: Any = None,  # requests.Session; None = a new one
     progress: Callable[[int], object] = _no_progress,  # called with the trades fetched so far
+    epoch: int = 0,
+    refuse: Refuse | None = None,  # is told of trades that cannot be; None = they are kept, logged
+    open_end: bool = False,  # the gap may end earlier: nobody has heard a trade behind it
 ) -> int:  # trades that were missing and are stored now
     "Fetch missing trades; a gap that is not whole afterwards stays open, a failure is an error."
     import requests
 
     session = session or requests.Session()
     session.headers.setdefault("User-Agent", "crypto_anomaly (trade gap fill)")
-    fill = _GapFill(store, TradePages(session, url, product, tries), first, last)
-    gap_id = store.open_gap(product, first, last, cause)
+    pages = TradePages(session, url, product, tries)
+    fill = _GapFill(store, pages, first, last, epoch, refuse or _refuse_into(store, epoch))
+    gap_id = store.open_gap(product, first, last, cause, epoch)
+    gap = dict(id=gap_id, product_id=product, from_id=first, to_id=last, epoch=epoch)
     started = time.monotonic()
     try:
         fill.run(pause, progress)
     finally:
-        store.close_gap(
-            gap_id,
-            filled=store.count_between(product, first, last),
+        store.settle_gap(
+            gap,
             pages=fill.pages_read,
             seconds=time.monotonic() - started,
+            source=None if fill.ended else "rest",
+            to_id=_end_of(fill, open_end),
         )
     return fill.fetched

@@ -11,10 +11,21 @@ import pandas as pd
 import sqlalchemy as sa
 
 from ..core.clock import iso, utcnow
-from .schema import TradeDatabase, gaps_table, trades_table
+from .refusals import RefusalCounts
+from .schema import gaps_table, trades_table
 
 # %% auto #0
-__all__ = ["IdRange", "HoleFinder", "GapRows", "GapLog", "CompletenessLog", "Completeness"]
+__all__ = [
+    "IdRange",
+    "HoleFinder",
+    "GapRows",
+    "GapLog",
+    "SettledGaps",
+    "CompletenessLog",
+    "EpochFacts",
+    "EpochSummaries",
+    "Completeness",
+]
 
 
 # %% ../../nbs/70_trades/30_gaps.ipynb #b95f321c
@@ -26,16 +37,16 @@ class IdRange(NamedTuple):
 
 
 # %% ../../nbs/70_trades/30_gaps.ipynb #14fe3ec5
-class HoleFinder(TradeDatabase):
+class HoleFinder(RefusalCounts):
     "What is stored and what is missing, by the ids alone."
 
     def holes(self, product: str) -> list[IdRange]:  # in the order of ids
-        "Ids that are missing between the first and the last stored one."
-        t = trades_table.c
+        "Ids of the current epoch that are missing between the first and the last stored one."
+        t, epoch = trades_table.c, self.current_epoch(product)
         following = sa.func.lead(t.trade_id).over(order_by=t.trade_id)
         pairs = (
             sa.select(t.trade_id.label("id"), following.label("next"))
-            .where(t.product_id == product)
+            .where(t.product_id == product, t.epoch == epoch)
             .subquery()
         )
         apart = pairs.c.next > pairs.c.id + 1
@@ -44,9 +55,10 @@ class HoleFinder(TradeDatabase):
 
 
 # %% ../../nbs/70_trades/30_gaps.ipynb #d8e3f1c8
-def _gap_row(product: str, first: int, last: int, cause: str) -> dict[str, Any]:
+def _gap_row(product: str, first: int, last: int, cause: str, epoch: int) -> dict[str, Any]:
     "A new row of `ingest_gaps`: nothing is filled yet."
     return dict(
+        epoch=epoch,
         product_id=product,
         from_id=first,
         to_id=last,
@@ -63,16 +75,23 @@ def _gap_row(product: str, first: int, last: int, cause: str) -> dict[str, Any]:
 class GapRows(HoleFinder):
     "The table `ingest_gaps`."
 
-    def open_gap(self, product: str, first: int, last: int, cause: str) -> int:  # its id
+    def open_gap(
+        self,
+        product: str,
+        first: int,
+        last: int,
+        cause: str,  # why trades are missing
+        epoch: int = 0,
+    ) -> int:  # its id
         "Write down that the trades from `first` to `last` are missing."
         g = gaps_table.c
         same = (g.product_id == product, g.from_id == first, g.to_id == last)
-        still_open = sa.select(g.id).where(*same, g.closed_at.is_(None))
+        still_open = sa.select(g.id).where(*same, g.epoch == epoch, g.closed_at.is_(None))
         with self.transaction() as c:
             known = c.execute(still_open).scalar()
             if known:
                 return int(known)
-            insert = sa.insert(gaps_table).values(_gap_row(product, first, last, cause))
+            insert = sa.insert(gaps_table).values(_gap_row(product, first, last, cause, epoch))
             key = c.execute(insert).inserted_primary_key
         assert key is not None  # the table has a primary key
         return int(key[0])
@@ -82,10 +101,16 @@ class GapRows(HoleFinder):
 class GapLog(GapRows):
     "Gaps: opened, closed, listed."
 
-    def count_between(self, product: str, first: int, last: int) -> int:  # ids, inclusive
+    def count_between(
+        self,
+        product: str,
+        first: int,  # ids, inclusive
+        last: int,
+        epoch: int = 0,
+    ) -> int:
         "How many trades of a range of ids are stored."
         t = trades_table.c
-        chosen = (t.product_id == product, t.trade_id.between(first, last))
+        chosen = (t.product_id == product, t.epoch == epoch, t.trade_id.between(first, last))
         count = sa.select(sa.func.count()).where(*chosen)
         return int(self.value(count))
 
@@ -96,14 +121,20 @@ class GapLog(GapRows):
         filled: int,  # trades of the gap that are stored now
         pages: int,  # REST pages read by this attempt
         seconds: float,  # duration of this attempt
+        refused: int = 0,  # trades of the gap that cannot be
+        to_id: int | None = None,  # another end of the gap; None = as it was
     ) -> None:
         "Write down an attempt to fill a gap; a gap that is not whole stays open."
         g = gaps_table.c
+        missing = g.missing if to_id is None else to_id - g.from_id + 1
         attempt = dict(
             filled=filled,
+            refused=refused,
+            to_id=g.to_id if to_id is None else to_id,
+            missing=missing,
             pages=g.pages + pages,
             seconds=g.seconds + seconds,
-            closed_at=sa.case((g.missing <= filled, iso(utcnow())), else_=None),
+            closed_at=sa.case((missing <= filled + refused, iso(utcnow())), else_=None),
         )
         with self.transaction() as c:
             c.execute(sa.update(gaps_table).where(g.id == gap_id).values(**attempt))
@@ -122,6 +153,32 @@ class GapLog(GapRows):
         return [dict(r._mapping) for r in self.rows(query)]
 
 
+# %% ../../nbs/70_trades/30_gaps.ipynb #68c349cc
+class SettledGaps(GapLog):
+    "Gaps that are measured by what is stored."
+
+    def settle_gap(
+        self,
+        gap: dict[str, Any],  # a row of `gaps`
+        *,
+        pages: int = 0,  # REST pages read by this attempt
+        seconds: float = 0.0,  # duration of this attempt
+        source: str | None = None,  # refusals that count: of ws, rest or replay; None = all
+        to_id: int | None = None,  # another end of the gap; None = as it was
+    ) -> None:
+        "Count what is stored and what was refused; a gap of which nothing else is missing closes."
+        product, first, epoch = gap["product_id"], gap["from_id"], gap["epoch"]
+        last = gap["to_id"] if to_id is None else to_id
+        self.close_gap(
+            gap["id"],
+            filled=self.count_between(product, first, last, epoch),
+            refused=self.refused_between(product, first, last, epoch=epoch, source=source),
+            pages=pages,
+            seconds=seconds,
+            to_id=to_id,
+        )
+
+
 # %% ../../nbs/70_trades/30_gaps.ipynb #fa73e3d0
 class _Counted(NamedTuple):
     "A count of the trades of a product up to an id."
@@ -132,66 +189,103 @@ class _Counted(NamedTuple):
 
 
 # %% ../../nbs/70_trades/30_gaps.ipynb #962d88d2
-class CompletenessLog(GapLog):
+class CompletenessLog(SettledGaps):
     "How complete the trades of a product are."
 
     def __init__(self, url: str) -> None:  # SQLAlchemy URL
         super().__init__(url)
-        self._counted: dict[str, _Counted] = {}
+        self._counted: dict[tuple[str, int], _Counted] = {}
 
-    def _id_range(self, product: str) -> tuple[int | None, int | None]:
+    def _id_range(self, product: str, epoch: int) -> tuple[int | None, int | None]:
         "First and last stored id; None when there is no trade."
         t = trades_table.c
         query = sa.select(sa.func.min(t.trade_id), sa.func.max(t.trade_id))
-        first, last = self.rows(query.where(t.product_id == product))[0]
+        first, last = self.rows(query.where(t.product_id == product, t.epoch == epoch))[0]
         return first, last
 
-    def _count(self, product: str, first: int | None, last: int | None) -> int:
-        "The number of stored trades."
-        t, g = trades_table.c, gaps_table.c
+    def _valid_for(self, product: str, epoch: int, first: int | None) -> tuple[Any, ...]:
+        "What a remembered count depends on."
+        g = gaps_table.c
         fills = sa.select(sa.func.count(), sa.func.sum(g.filled))
-        gaps = self.rows(fills.where(g.product_id == product))[0]
-        valid_for = (first, *gaps)
-        known = self._counted.get(product)
-        if known is None or known.valid_for != valid_for:
-            known = _Counted(valid_for, 0, -1)
+        gaps = self.rows(fills.where(g.product_id == product, g.epoch == epoch))[0]
+        return (first, *gaps)
+
+    def _count(self, product: str, epoch: int, first: int | None, last: int | None) -> int:
+        "The number of stored trades of an epoch."
         if last is None:
             return 0
+        t, valid_for = trades_table.c, self._valid_for(product, epoch, first)
+        known = self._counted.get((product, epoch))
+        if known is None or known.valid_for != valid_for:
+            known = _Counted(valid_for, 0, -1)
         newer = t.trade_id.between(known.last_id + 1, last)  # not what was stored meanwhile
-        count = sa.select(sa.func.count()).where(t.product_id == product, newer)
-        n = known.trades + int(self.value(count))
-        self._counted[product] = _Counted(valid_for, n, last)
+        chosen = (t.product_id == product, t.epoch == epoch, newer)
+        n = known.trades + int(self.value(sa.select(sa.func.count()).where(*chosen)))
+        self._counted[product, epoch] = _Counted(valid_for, n, last)
         return n
 
 
+# %% ../../nbs/70_trades/30_gaps.ipynb #9e498157
+class EpochFacts(NamedTuple):
+    "What is stored of one epoch."
+
+    trades: int
+    first_id: int | None
+    last_id: int | None
+    missing: int  # between the first and the last
+
+
+class EpochSummaries(CompletenessLog):
+    "What is stored, epoch by epoch."
+
+    def epoch_facts(self, product: str, epoch: int) -> EpochFacts:
+        "What is stored of an epoch, and what is missing between its first and last trade."
+        first, last = self._id_range(product, epoch)
+        n = self._count(product, epoch, first, last)
+        if first is None or last is None:
+            return EpochFacts(n, None, None, 0)
+        refused = self.refused_between(product, first, last, epoch=epoch)
+        return EpochFacts(n, first, last, last - first + 1 - n - refused)
+
+    def trades_before(self, product: str, epoch: int) -> int:
+        "The number of stored trades of the epochs before this one."
+        return sum(self.epoch_facts(product, e).trades for e in range(epoch))
+
+
 # %% ../../nbs/70_trades/30_gaps.ipynb #9f2e6c2c
-class Completeness(CompletenessLog):
+class Completeness(EpochSummaries):
     "The gap log with a summary per product."
 
-    def _time_of(self, product: str, trade_id: int) -> str:
+    def _time_of(self, product: str, epoch: int, trade_id: int | None) -> str | None:
         "The ISO time of a stored trade."
+        if trade_id is None:
+            return None
         t = trades_table.c
-        chosen = (t.product_id == product, t.trade_id == trade_id)
+        chosen = (t.product_id == product, t.epoch == epoch, t.trade_id == trade_id)
         us = self.value(sa.select(t.ts).where(*chosen))
         return str(pd.Timestamp(us, unit="us", tz="UTC").isoformat())
+
+    def _open_gaps(self, product: str, epoch: int) -> int:
+        "The number of open gaps of an epoch."
+        g = gaps_table.c
+        chosen = (g.product_id == product, g.epoch == epoch, g.closed_at.is_(None))
+        return int(self.value(sa.select(sa.func.count()).where(*chosen)))
 
     def completeness(
         self,
         product: str,
-    ) -> dict[str, Any]:  # product_id, trades, first_id, last_id, missing, open_gaps, last_ts
-        "What is stored of a product, and what is missing between its first and last trade."
-        first, last = self._id_range(product)
-        n = self._count(product, first, last)
-        missing, last_ts = 0, None
-        if first is not None and last is not None:
-            missing = last - first + 1 - n
-            last_ts = self._time_of(product, last)
+    ) -> dict[str, Any]:  # trades, first_id, last_id, missing, open_gaps, last_ts, refused, epoch
+        "What is stored of a product; ids, gaps and what is missing are those of its epoch."
+        epoch = self.current_epoch(product)
+        facts = self.epoch_facts(product, epoch)
         return dict(
             product_id=product,
-            trades=n,
-            first_id=first,
-            last_id=last,
-            missing=missing,
-            open_gaps=sum(g["product_id"] == product for g in self.gaps(opened=True)),
-            last_ts=last_ts,
+            trades=facts.trades + self.trades_before(product, epoch),
+            first_id=facts.first_id,
+            last_id=facts.last_id,
+            missing=facts.missing,
+            open_gaps=self._open_gaps(product, epoch),
+            last_ts=self._time_of(product, epoch, facts.last_id),
+            refused=self.count_refused(product),
+            epoch=epoch,
         )
