@@ -63,6 +63,7 @@ class TradeFile:
     refused: pd.DataFrame  # line, product_id, column, value, reason
     facts: dict[str, Any]  # file, format, rows, …, see `summary`
     numbered: bool  # whether the ids are counted here, because the file has none
+    lines: pd.Series  # of the trades; index as `trades`
 
 
 # %% ../../nbs/70_trades/20_recordings.ipynb #cc9cc63b
@@ -283,7 +284,7 @@ def _facts(
     return dict(
         file=str(raw.name),
         format=f.name,
-        kind=raw.kind,
+        read_as=raw.kind,
         sides=sides,
         ids=str(kind),
         sizes=size,
@@ -339,7 +340,8 @@ def _checked(
         passed_over=source.passed_over,
     )
     facts = _facts(raw, f, found, kind, given.tick) | counts
-    return TradeFile(_as_table(once.rows), refused, facts, kind is not IdKind.COUNT)
+    is_numbered = kind is not IdKind.COUNT
+    return TradeFile(_as_table(once.rows), refused, facts, is_numbered, once.rows.line)
 
 
 # %% ../../nbs/70_trades/20_recordings.ipynb #be8bc991
