@@ -7,17 +7,21 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import sys
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Annotated, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
 from .cli_workspace import open_for_read
-from .terminal import AsJson, say, show_json, show_table
+from .terminal import AsJson, say, show_facts, show_json, show_table
 
 if TYPE_CHECKING:
     from crypto_anomaly.core.settings import Settings
     from crypto_anomaly.core.workspace import Workspace
+    from crypto_anomaly.trades.recordings import TradeFile
     from crypto_anomaly.trades.stream import Stream
 
 # %% auto #0
@@ -26,6 +30,8 @@ __all__ = [
     "feed_answers",
     "has_default_feed",
     "parse_columns",
+    "ReplayOptions",
+    "Replayed",
     "stream",
     "trades",
 ]
@@ -89,21 +95,11 @@ def _decide_feed(ws: Workspace) -> str:
 
 
 # %% ../../nbs/90_serving/74_cli_trades.ipynb #5f0178fb
-def _workspace_of_stream(
-    source: str | None,  # of the command line
-    recorded: bool,  # whether a recording is replayed
-) -> Workspace:
-    "The workspace to stream into."
-    from crypto_anomaly.core.logs import setup_logging
-    from crypto_anomaly.core.settings import load_settings
+def _workspace_of_feed(settings: Settings) -> Workspace:
+    "The workspace that live or simulated trades are streamed into."
     from crypto_anomaly.core.workspace import claim, open_workspace
 
-    settings = load_settings(source=source)
-    setup_logging(settings)
-    ws = open_workspace(settings)
-    if recorded:
-        return _workspace_of_replay(ws)
-    found = _decide_feed(ws)
+    found = _decide_feed(open_workspace(settings))
     return claim(open_workspace(settings.model_copy(update=dict(source=found))), found)
 
 
@@ -138,20 +134,111 @@ def parse_columns(
     return dict(part.split("=", 1) for part in parts)
 
 
-# %% ../../nbs/90_serving/74_cli_trades.ipynb #1dce0d6b
-def _replay(ws: Workspace, file: str, pace: str, columns: str, once: bool) -> Stream:
-    "Replay a recording into the store of a workspace."
-    from crypto_anomaly.trades.playback import replay
-    from crypto_anomaly.trades.recordings import read_trades
+# %% ../../nbs/90_serving/74_cli_trades.ipynb #0c5c3c0c
+@dataclass(frozen=True)
+class ReplayOptions:
+    "What the command line says of a recording."
 
-    table = read_trades(file, parse_columns(columns), product=ws.products[0])
-    products = ", ".join(sorted(table.product_id.unique()))
-    first, last = table.ts.min(), table.ts.max()
-    say(
-        f"{len(table):,} trades of {products} from {first:%Y-%m-%d %H:%M} to "
-        f"{last:%Y-%m-%d %H:%M} UTC, pace {pace}"
+    file: str
+    pace: str  # real, max or 10x
+    columns: str  # ts=timestamp,price=2
+    format: str | None
+    product: str | None
+    once: bool
+
+
+# %% ../../nbs/90_serving/74_cli_trades.ipynb #7430867c
+def _read(options: ReplayOptions, settings: Settings) -> TradeFile:
+    "The trades of a file."
+    from crypto_anomaly.core.workspace import open_workspace
+    from crypto_anomaly.trades.playback import pace_of
+    from crypto_anomaly.trades.recordings import read_recording
+
+    pace_of(options.pace)
+    file = read_recording(
+        options.file,
+        parse_columns(options.columns),
+        product=options.product,
+        default=open_workspace(settings).products[0],
+        format=options.format,
     )
-    return replay(ws, table, pace=pace, once=once)
+    first, last = file.trades.ts.min(), file.trades.ts.max()
+    say(
+        f"{len(file.trades):,} trades of {', '.join(sorted(file.trades.product_id.unique()))} "
+        f"from {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} UTC, read as "
+        f"{file.facts['format']}; sides: {file.facts['sides']}; ids: {file.facts['ids']}"
+    )
+    return file
+
+
+# %% ../../nbs/90_serving/74_cli_trades.ipynb #a1516a24
+_NAMED = 20  # refused rows that are said
+
+
+def _say_refused(facts: dict[str, Any]) -> None:
+    "Name the first refused rows."
+    for r in facts["refusals"][:_NAMED]:
+        value = f"{r['column']} {r['value']!r} " if r["column"] != "row" else ""
+        say(f"  line {r['line']} is left out: {value}{r['reason']}")
+    if facts["refused"] > _NAMED:
+        say(f"  … {facts['refused']:,} rows are left out in all")
+
+
+# %% ../../nbs/90_serving/74_cli_trades.ipynb #5a64e58d
+def _progress(total: int) -> Callable[[int], object]:
+    "A bar on stderr for a long recording."
+    from tqdm import tqdm
+
+    pause = 0.5 if sys.stderr.isatty() else 10.0  # seconds between two lines
+    bar = tqdm(
+        total=total, file=sys.stderr, unit=" trades", mininterval=pause, disable=total < 100_000
+    )
+    return bar.update
+
+
+# %% ../../nbs/90_serving/74_cli_trades.ipynb #1dcaf337
+def _replay(settings: Settings, options: ReplayOptions) -> Replayed:
+    "Replay a recording into the store of a workspace."
+    from crypto_anomaly.core.workspace import open_workspace
+    from crypto_anomaly.trades.playback import replay_file
+
+    file = _read(options, settings)
+    ws = _workspace_of_replay(open_workspace(settings))
+    summaries: list[dict[str, Any]] = []
+    progress = _progress(len(file.trades))
+    done = replay_file(
+        ws,
+        file,
+        pace=options.pace,
+        once=options.once,
+        progress=progress,
+        told=summaries.append,
+    )
+    return Replayed(done, summaries[0])
+
+
+class Replayed(NamedTuple):
+    "A recording that was replayed."
+
+    stream: Stream
+    facts: dict[str, Any]  # see `playback.import_summary`
+
+
+# %% ../../nbs/90_serving/74_cli_trades.ipynb #96da3a5c
+def _check_file(settings: Settings, options: ReplayOptions, as_json: bool) -> None:
+    "Say what was understood of a file; nothing is stored."
+    from crypto_anomaly.trades.playback import import_summary
+
+    file = _read(options, settings)
+    facts = import_summary(file)
+    if as_json:
+        show_json(facts)
+        return
+    _say_refused(facts)
+    show_facts({key: value for key, value in facts.items() if key != "refusals"})
+    columns = ["product_id", "trade_id", "ts", "price", "size", "taker_side"]
+    show_table(file.trades[columns].head(5).to_dict("records"))
+    say("Nothing is stored; leave out --check to replay the file.")
 
 
 # %% ../../nbs/90_serving/74_cli_trades.ipynb #7e305c9e
@@ -170,8 +257,10 @@ async def _follow_until(stream: Stream, url: str, seconds: float | None) -> None
 # %% ../../nbs/90_serving/74_cli_trades.ipynb #dc502679
 def _follow(ws: Workspace, seconds: float | None) -> Stream:
     "Store and score what a feed sends."
+    from crypto_anomaly.trades.origin import Origin, claim_store
     from crypto_anomaly.trades.stream import Stream
 
+    claim_store(ws, Origin.SIMULATED if ws.simulated else Origin.LIVE)
     with _open_feed(ws) as (url, rest_url, _):
         store = ws.trades_url.split("@")[-1]  # without a password
         say(f"Streaming {', '.join(ws.products)} from {url} into {store}. Ctrl-C stops.")
@@ -191,44 +280,75 @@ def stream(
     ] = None,
     replay: Annotated[
         str | None,
-        typer.Option(
-            help="Replay this file instead: JSON lines of feed messages, CSV, Parquet or Feather."
-        ),
+        typer.Option(help="Replay this file of trades instead: CSV, JSON, Parquet or Feather."),
     ] = None,
     pace: Annotated[str | None, typer.Option(help="Of a replay: real, max, or 10x.")] = None,
     columns: Annotated[
         str | None,
-        typer.Option(help="Of a replay: ts=timestamp,price=px,… where names are unusual."),
+        typer.Option(help="Of a replay: ts=timestamp,price=2: names, or places from 1."),
     ] = None,
+    file_format: Annotated[
+        str | None,
+        typer.Option("--format", help="Of a replay: the format, where it is not recognised."),
+    ] = None,
+    product: Annotated[
+        str | None, typer.Option(help="Of a replay: the product that the file is of.")
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Of a replay: read the file and store nothing.")
+    ] = False,
     once: Annotated[bool, typer.Option("--once", help="Of a replay: stop at its end.")] = False,
     seconds: Annotated[float | None, typer.Option(help="Stop after so many seconds.")] = None,
+    workspace: Annotated[
+        str | None, typer.Option(help="Name of the workspace; default WORKSPACE.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     "Store and score live trades until Ctrl-C."
+    from crypto_anomaly.core.logs import setup_logging
     from crypto_anomaly.core.settings import load_settings
 
-    settings = load_settings()
+    settings = load_settings(source=source, workspace=workspace, products=products)
+    setup_logging(settings)
     file = replay or settings.replay
-    ws = _workspace_of_stream(source, bool(file))
-    if products:
-        ws.settings.products = products
-    if file:
-        pace, columns = pace or settings.replay_pace, columns or settings.replay_columns
-        done = _replay(ws, file, pace, columns, once)
-    else:
-        done = _follow(ws, seconds)
-    _show_stream(done, as_json)
+    if not file:
+        _require_replay(file_format=file_format, product=product, check=check)
+        _show_stream(_follow(_workspace_of_feed(settings), seconds), as_json)
+        return
+    pace, columns = pace or settings.replay_pace, columns or settings.replay_columns
+    options = ReplayOptions(file, pace, columns, file_format, product, once)
+    if check:
+        _check_file(settings, options, as_json)
+        return
+    done = _replay(settings, options)
+    _show_stream(done.stream, as_json, done.facts)
+
+
+# %% ../../nbs/90_serving/74_cli_trades.ipynb #f7bd96d9
+def _require_replay(**options: Any) -> None:
+    "An error for an option that needs `--replay`."
+    from crypto_anomaly.trades.messages import TradeError
+
+    given = [name.removeprefix("file_") for name, value in options.items() if value]
+    if given:
+        raise TradeError(f"--{given[0]} is of a recording; name its file with --replay.")
 
 
 # %% ../../nbs/90_serving/74_cli_trades.ipynb #ae86b008
-def _show_stream(done: Stream, as_json: bool) -> None:
-    "What a stream has stored."
+def _show_stream(done: Stream, as_json: bool, facts: dict[str, Any] | None = None) -> None:
+    "What a stream has stored, and what became of the rows of a recording."
     rows = [done.store.completeness(product) for product in done.products]
     if as_json:
         alarms = len(done.store.alarms(limit=10_000))
-        show_json(dict(products=rows, stats=done.stats, alarms=alarms))
-    else:
-        show_table(rows)
+        recording = {} if facts is None else dict(file=facts)
+        show_json(dict(products=rows, stats=done.stats, alarms=alarms) | recording)
+        return
+    if facts is not None:
+        _say_refused(facts)
+        show_table(
+            [facts], ["format", "rows", "stored", "known", "differing", "refused", "duplicates"]
+        )
+    show_table(rows)
 
 
 # %% ../../nbs/90_serving/74_cli_trades.ipynb #0798d640

@@ -5,19 +5,31 @@
 # %% ../../nbs/70_trades/85_playback.ipynb #580a9776
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+import sqlalchemy as sa
 
 from ..core.workspace import Workspace
+from ..registry.registry import open_registry
+from .limits import AHEAD
 from .messages import FeedMessage, TradeError
+from .origin import Origin, claim_store
+from .placing import Placed, place
+from .recordings import TradeFile, summary
+from .row_checks import join_refused
+from .schema import trades_table
+from .store import TradeStore
 from .stream import Stream
 from .table import to_trades
 
 # %% auto #0
-__all__ = ["pace_of", "replay"]
+__all__ = ["pace_of", "Replayed", "replay_table", "replay", "import_summary", "replay_file"]
 
 
 # %% ../../nbs/70_trades/85_playback.ipynb #627451d6
@@ -47,10 +59,18 @@ def _rounds(f: pd.DataFrame, once: bool) -> Iterator[pd.DataFrame]:
     "The recording, again and again, with times and ids that go on."
     span = f.ts.max() - f.ts.min() + pd.Timedelta("1s")
     ids = int(f.trade_id.max() - f.trade_id.min() + 1)
-    k = 0
-    while not (once and k):
+    yield f
+    k = 1
+    while not once and f.ts.max() + k * span <= _newest_time():
         yield f.assign(ts=f.ts + k * span, trade_id=f.trade_id + k * ids)
         k += 1
+    if not once:
+        _log.warning("the next round of the recording would lie in the future; the replay ends")
+
+
+def _newest_time() -> pd.Timestamp:
+    "The newest time that a trade can have."
+    return pd.Timestamp.now("UTC") + pd.Timedelta(AHEAD, unit="us")
 
 
 # %% ../../nbs/70_trades/85_playback.ipynb #6e2689b2
@@ -78,8 +98,11 @@ def _play(
     pace: float,
     sleep: Callable[[float], object],
     most: int,
+    progress: Callable[[int], object],
 ) -> None:
     "One round of a recording."
+    if not len(f):
+        return
     rows, due, began = to_trades(f), _due(f, pace), time.monotonic()
     for batch in _batches(due, most):
         wait = began + due[batch.start] - time.monotonic()
@@ -88,9 +111,77 @@ def _play(
         for s in stream.sequences.values():
             s.interrupted = True  # a missing trade of a recording does not come later
         stream.process([FeedMessage(rows[batch])])
+        progress(batch.stop - batch.start)
 
 
-# %% ../../nbs/70_trades/85_playback.ipynb #d3986432
+# %% ../../nbs/70_trades/85_playback.ipynb #dcddd503
+_log = logging.getLogger(__name__)
+
+
+class Replayed(NamedTuple):
+    "What a recording brought, in its first round."
+
+    stream: Stream
+    stored: int  # trades
+    known: int  # trades that were stored before
+    refused: pd.DataFrame  # line, product_id, column, value, reason
+
+
+def _count(store: TradeStore, products: list[str]) -> int:
+    "How many trades of some products are stored."
+    t = trades_table.c
+    query = sa.select(sa.func.count()).where(t.product_id.in_(products))
+    return int(store.value(query))
+
+
+# %% ../../nbs/70_trades/85_playback.ipynb #baa319b8
+def _require_any(placed: Placed) -> None:
+    "An error when every trade is refused."
+    if len(placed.new) or placed.known:
+        return
+    first, n = placed.refused.iloc[0], len(placed.refused)
+    raise TradeError(
+        f"none of {n:,} trades is stored; the first: {first.column} {first.value} {first.reason}."
+    )
+
+
+def _nothing(_: Any) -> None:
+    "Do nothing."
+
+
+# %% ../../nbs/70_trades/85_playback.ipynb #576c40a7
+def replay_table(
+    ws: Workspace,
+    f: pd.DataFrame,  # trade table; a column `line` is for messages
+    *,
+    pace: str = "real",  # see `pace_of`
+    once: bool = False,  # False = again and again
+    numbered: bool = False,  # whether the ids are counted here
+    origin: Origin | None = None,  # None = simulated in a simulated workspace, else recorded
+    sleep: Callable[[float], object] = time.sleep,
+    chunk: int = 5000,  # trades a batch, at most
+    progress: Callable[[int], object] = _nothing,  # called with the trades of each batch
+    after_first: Callable[[Replayed], object] = _nothing,  # called after the first round
+) -> Stream:
+    "Stream recorded trades into a store that holds nothing else."
+    speed = pace_of(pace)
+    store = claim_store(ws, origin or (Origin.SIMULATED if ws.simulated else Origin.RECORDED))
+    products = sorted(f.product_id.unique())
+    stream = Stream(ws, products, rest_url="")
+    if len(products) > 1:
+        f = f.sort_values(["ts", "trade_id"], kind="stable", ignore_index=True)
+    before = _count(store, products)
+    for k, one_round in enumerate(_rounds(f, once)):
+        placed = place(store, one_round, numbered)
+        _require_any(placed)
+        _play(stream, placed.new, speed, sleep, chunk, progress)
+        if k == 0:
+            stored = _count(store, products) - before
+            after_first(Replayed(stream, stored, placed.known, placed.refused))
+    return stream
+
+
+# %% ../../nbs/70_trades/85_playback.ipynb #da8c92be
 def replay(
     ws: Workspace,
     f: pd.DataFrame,  # trade table, see `recordings.read_trades`
@@ -100,11 +191,48 @@ def replay(
     sleep: Callable[[float], object] = time.sleep,
     chunk: int = 5000,  # trades a batch, at most
 ) -> Stream:
-    "Stream recorded trades."
-    stream = Stream(ws, sorted(f.product_id.unique()), rest_url="")
-    speed = pace_of(pace)
-    if f.product_id.nunique() > 1:
-        f = f.sort_values(["ts", "trade_id"], kind="stable")
-    for one_round in _rounds(f, once):
-        _play(stream, one_round, speed, sleep, chunk)
-    return stream
+    "Stream recorded trades that have ids."
+    return replay_table(ws, f, pace=pace, once=once, sleep=sleep, chunk=chunk)
+
+
+# %% ../../nbs/70_trades/85_playback.ipynb #394047e8
+def import_summary(
+    file: TradeFile,
+    done: Replayed | None = None,  # None = nothing was stored
+) -> dict[str, Any]:  # what JSON can say; counts of the first round
+    "What became of every row of a file."
+    if done is None:
+        return summary(file) | dict(stored=0, known=0, differing=0)
+    everything = replace(file, refused=join_refused([file.refused, done.refused]))
+    differing = int(done.refused["column"].eq("trade_id").sum())
+    return summary(everything) | dict(stored=done.stored, known=done.known, differing=differing)
+
+
+# %% ../../nbs/70_trades/85_playback.ipynb #343d9577
+def replay_file(
+    ws: Workspace,
+    file: TradeFile,
+    *,
+    pace: str = "real",  # see `pace_of`
+    once: bool = False,  # False = again and again
+    progress: Callable[[int], object] = _nothing,  # called with the trades of each batch
+    told: Callable[[dict[str, Any]], object] = _nothing,  # called with the summary
+) -> Stream:
+    "Stream the trades of a file; its summary is an event, `trades_imported`."
+
+    def after_first(done: Replayed) -> None:
+        "Write the event, and tell the caller."
+        facts = import_summary(file, done)
+        open_registry(ws, ws.settings.trade_model).publish("trades_imported", **facts)
+        told(facts)
+
+    return replay_table(
+        ws,
+        file.trades.assign(line=file.lines),
+        pace=pace,
+        once=once,
+        numbered=file.numbered,
+        origin=Origin.RECORDED,
+        progress=progress,
+        after_first=after_first,
+    )
