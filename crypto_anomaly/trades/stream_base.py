@@ -51,6 +51,8 @@ def product_names(
         found = dict.fromkeys(product_name(name) for name in names)
     except ValueError as e:
         raise TradeError(f"{e}; PRODUCTS takes names like BTC-USD, with commas.") from None
+    if not found:
+        raise TradeError("no product is named; PRODUCTS takes names like BTC-USD, with commas.")
     return list(found)
 
 
