@@ -134,9 +134,11 @@ _NUMBERS = ("trade_id", "ts", "price", "size")
 
 def _shown(field: str, value: Any) -> str:
     "A value for people: a time as ISO text, where it is one."
+    if field != "ts" or not isinstance(value, int):
+        return str(value)
     try:
-        return str(pd.Timestamp(value, unit="us")) if field == "ts" else str(value)
-    except (TypeError, ValueError, OverflowError):
+        return str(pd.Timestamp(value, unit="us"))
+    except (ValueError, OverflowError):
         return str(value)
 
 

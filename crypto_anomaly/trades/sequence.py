@@ -46,10 +46,10 @@ class Newest(NamedTuple):
         return t.trade_id < self.trade_id - LARGEST_GAP and t.ts > self.ts - _HOUR
 
     def is_elsewhere(self, t: Trade) -> bool:
-        "Whether a trade is newer than all with a lower id, or its id is far ahead."
+        "Whether a trade is newer than all with no higher id, or its id is far ahead."
         if t.trade_id > self.trade_id + LARGEST_GAP:
             return True
-        return t.trade_id < self.trade_id and t.ts > self.ts
+        return t.trade_id <= self.trade_id and t.ts > self.ts
 
 
 # %% ../../nbs/70_trades/70_sequence.ipynb #0cb34f6b
