@@ -15,7 +15,15 @@ from .schema import TradeDatabase, alarms_table, insert_into, latest_table
 from .table import micros, utc_times
 
 # %% auto #0
-__all__ = ["LatestRows", "AlarmLog"]
+__all__ = ["STREAM_STATUS", "is_product", "LatestRows", "AlarmLog"]
+
+# %% ../../nbs/70_trades/32_alarms.ipynb #f814d606
+STREAM_STATUS = "*stream"  # the row in which a stream says that it lives
+
+
+def is_product(name: str) -> bool:
+    "Whether a row is about a product."
+    return name != STREAM_STATUS
 
 
 # %% ../../nbs/70_trades/32_alarms.ipynb #5518579d
@@ -43,7 +51,7 @@ class LatestRows(TradeDatabase):
         "The products that were streamed."
         t = latest_table.c
         query = sa.select(t.product_id).order_by(t.product_id)
-        return [r[0] for r in self.rows(query)]
+        return [r[0] for r in self.rows(query) if is_product(r[0])]
 
 
 # %% ../../nbs/70_trades/32_alarms.ipynb #7b1d28a5

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..core.http import Retry, call_with_retries, retry_after
+from .gaps import IdRange
 from .messages import CheckedTrades, Refused, TradeError, trades_of
 from .refusals import log_refused
 from .store import TradeStore
@@ -43,7 +44,8 @@ class TradePages:
 
         where = f"{self.url}/products/{self.product}/trades"
         try:
-            r = self.session.get(where, params=dict(after=after, limit=1000), timeout=10)
+            query = dict(after=after, limit=1000)
+            r = self.session.get(where, params=query, timeout=(3.05, 10))
             page = r.json() if r.status_code == 200 else None
         except (requests.RequestException, ValueError) as e:
             return Retry(f"{type(e).__name__}: {str(e)[:80]}", first_wait=0.2)
@@ -99,9 +101,16 @@ class _GapFill:
     newest: int | None = None  # the highest id that the exchange has below the end of the gap
     ended: bool = False  # the exchange said everything that it knows
 
+    def _next_after(self, holes: list[IdRange], below: int) -> int:
+        "Below which id the next page begins: what is stored is not fetched again."
+        while holes and holes[-1].first >= below:
+            holes.pop()
+        return min(below, holes[-1].last + 1) if holes else self.first
+
     def run(self, pause: float, progress: Callable[[int], object]) -> None:
         "Read page after page, downwards, and keep each one."
-        after = self.last + 1
+        holes = self.store.holes_between(self.pages.product, self.first, self.last, self.epoch)
+        after = self._next_after(holes, self.last + 1)
         while after > self.first:
             page = read_page(self.pages, after)
             self.pages_read += 1
@@ -111,7 +120,7 @@ class _GapFill:
                 break  # older than what the exchange keeps
             if self.newest is None:
                 self.newest = max(ids)
-            after = min(ids)
+            after = self._next_after(holes, min(ids))
             progress(self.fetched)
             if after > self.first:
                 time.sleep(pause)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 import sqlalchemy as sa
 
@@ -52,6 +53,22 @@ class HoleFinder(RefusalCounts):
         apart = pairs.c.next > pairs.c.id + 1
         holes = sa.select(pairs).where(apart).order_by(pairs.c.id)
         return [IdRange(r.id + 1, r.next - 1) for r in self.rows(holes)]
+
+    def holes_between(
+        self,
+        product: str,
+        first: int,  # ids, inclusive
+        last: int,
+        epoch: int = 0,
+    ) -> list[IdRange]:  # in the order of ids
+        "Ids of a range that are not stored, at its ends too."
+        t = trades_table.c
+        chosen = (t.product_id == product, t.epoch == epoch, t.trade_id.between(first, last))
+        ids = sa.select(t.trade_id).where(*chosen).order_by(t.trade_id)
+        stored = np.fromiter((r[0] for r in self.rows(ids)), dtype=np.int64)
+        edges = np.concatenate([[first - 1], stored, [last + 1]])
+        apart = np.flatnonzero(np.diff(edges) > 1)
+        return [IdRange(int(edges[i]) + 1, int(edges[i + 1]) - 1) for i in apart]
 
 
 # %% ../../nbs/70_trades/30_gaps.ipynb #d8e3f1c8
@@ -165,6 +182,12 @@ class GapLog(GapRows):
 # %% ../../nbs/70_trades/30_gaps.ipynb #68c349cc
 class SettledGaps(GapLog):
     "Gaps that are measured by what is stored."
+
+    def close_as_lost(self, gap_id: int) -> None:
+        "Close a gap whose trades the exchange does not have."
+        g = gaps_table.c
+        with self.transaction() as c:
+            c.execute(sa.update(gaps_table).where(g.id == gap_id).values(closed_at=iso(utcnow())))
 
     def settle_gap(
         self,
@@ -280,6 +303,13 @@ class Completeness(EpochSummaries):
         us = self.value(sa.select(t.ts).where(*chosen))
         return str(pd.Timestamp(us, unit="us", tz="UTC").isoformat())
 
+    def _lost(self, product: str, epoch: int) -> int:
+        "The number of trades that the exchange does not have any more."
+        g = gaps_table.c
+        never_came = sa.func.sum(g.missing - g.filled - g.refused)
+        chosen = (g.product_id == product, g.epoch == epoch, g.closed_at.is_not(None))
+        return int(self.value(sa.select(sa.func.coalesce(never_came, 0)).where(*chosen)))
+
     def _open_gaps(self, product: str, epoch: int) -> int:
         "The number of open gaps of an epoch."
         g = gaps_table.c
@@ -289,16 +319,18 @@ class Completeness(EpochSummaries):
     def completeness(
         self,
         product: str,
-    ) -> dict[str, Any]:  # trades, first_id, last_id, missing, open_gaps, last_ts, refused, epoch
+    ) -> dict[str, Any]:  # trades, first_id, last_id, missing, lost, open_gaps, last_ts, …
         "What is stored of a product; ids, gaps and what is missing are those of its epoch."
         epoch = self.current_epoch(product)
         facts = self.epoch_facts(product, epoch)
+        lost = max(0, min(self._lost(product, epoch), facts.missing))
         return dict(
             product_id=product,
             trades=facts.trades + self.trades_before(product, epoch),
             first_id=facts.first_id,
             last_id=facts.last_id,
-            missing=facts.missing,
+            missing=facts.missing - lost,
+            lost=lost,
             open_gaps=self._open_gaps(product, epoch),
             last_ts=self._time_of(product, epoch, facts.last_id),
             refused=self.count_refused(product),

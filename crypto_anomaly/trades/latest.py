@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from ..core.workspace import Workspace
+from .alarms import is_product
 from .messages import TradeError
 from .store import open_store
 
@@ -71,7 +72,8 @@ class RedisLatest:
         "The products of the last week, in alphabetic order."
         with self._errors():
             keys = list(self._redis.scan_iter(self._prefix + "*"))
-        return sorted(k.decode().removeprefix(self._prefix) for k in keys)
+        names = [k.decode().removeprefix(self._prefix) for k in keys]
+        return sorted(name for name in names if is_product(name))
 
 
 # %% ../../nbs/70_trades/72_latest.ipynb #c841573d
