@@ -14,12 +14,13 @@ from ..model.loading import LoadedModel, load_model
 from ..registry.registry import open_registry
 
 # %% auto #0
-__all__ = ["LONG_AGO", "CHECK_MODEL", "ChampionWatch"]
+__all__ = ["LONG_AGO", "CHECK_MODEL", "AFTER_OUTAGE", "ChampionWatch"]
 
 # %% ../../nbs/70_trades/73_champion.ipynb #070a9c9c
 _log = logging.getLogger(__name__)
 LONG_AGO = -1e9  # seconds of a clock, before everything
 CHECK_MODEL = 5.0  # seconds between two looks at the registry
+AFTER_OUTAGE = 30.0  # seconds until the next look at a registry that did not answer
 
 
 # %% ../../nbs/70_trades/73_champion.ipynb #6229a2af
@@ -45,6 +46,10 @@ class ChampionWatch:
     def status(self) -> str | None:
         "Its status in the registry."
         return self.loaded.version["status"] if self.loaded else None
+
+    def postpone(self) -> None:
+        "Do not look again for a while: the registry does not answer."
+        self._checked = self._clock() + AFTER_OUTAGE - CHECK_MODEL
 
     def refresh(self) -> bool:  # another version, or another status
         "Look at the registry, unless that was done just now."

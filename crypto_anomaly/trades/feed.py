@@ -25,7 +25,15 @@ from crypto_anomaly.trades.subscribing import (
 )
 
 # %% auto #0
-__all__ = ["SILENCE", "LEFT_OUT", "FIRST_WAIT", "LONGEST_PAUSE", "read_message", "follow"]
+__all__ = [
+    "SILENCE",
+    "LEFT_OUT",
+    "FIRST_WAIT",
+    "LONGEST_PAUSE",
+    "LAST_SECONDS",
+    "read_message",
+    "follow",
+]
 
 # %% ../../nbs/70_trades/80_feed.ipynb #870c4aea
 _log = logging.getLogger(__name__)
@@ -162,6 +170,8 @@ async def _listen_for_ever(listener: _PatientListener) -> None:
 
 # %% ../../nbs/70_trades/80_feed.ipynb #020b2962
 _BATCH = 5000  # messages that are processed at once
+LAST_SECONDS = 3.0  # in which messages are processed after the stop
+_LISTENER_SECONDS = 3.0  # in which the connection is closed; after that it is left
 
 
 # %% ../../nbs/70_trades/80_feed.ipynb #0f1fded7
@@ -180,8 +190,13 @@ async def _next_batch(queue: asyncio.Queue[FeedMessage]) -> list[FeedMessage]:
 
 # %% ../../nbs/70_trades/80_feed.ipynb #536077e7
 async def _work(stream: Stream, queue: asyncio.Queue[FeedMessage], stop: asyncio.Event) -> None:
-    "Process messages until `stop` is set and none is left."
+    "Process messages until `stop` is set and none is left, or for `LAST_SECONDS` after it."
+    stopped = None
     while not (stop.is_set() and queue.empty()):
+        if stop.is_set():
+            stopped = stopped or time.monotonic()
+            if time.monotonic() - stopped > LAST_SECONDS:
+                return  # what is left is a gap of the next start
         batch = await _next_batch(queue)
         try:
             await asyncio.to_thread(stream.process, batch)
@@ -199,6 +214,15 @@ async def _finish(stream: Stream) -> None:
         _log.error("the end of the stream is not stored: %s", first_line(e))
 
 
+# %% ../../nbs/70_trades/80_feed.ipynb #56bfa4c8
+async def _end_listening(listener: asyncio.Task[None]) -> None:
+    "Cancel the listener until it ends, for some seconds at most."
+    end = time.monotonic() + _LISTENER_SECONDS
+    while not listener.done() and time.monotonic() < end:
+        listener.cancel()
+        await asyncio.wait({listener}, timeout=0.5)
+
+
 # %% ../../nbs/70_trades/80_feed.ipynb #cb4d455f
 async def follow(
     stream: Stream,
@@ -213,12 +237,16 @@ async def follow(
     listener = asyncio.create_task(listening)
     worker = asyncio.create_task(_work(stream, queue, stop))
     ended = asyncio.create_task(stop.wait())
-    await asyncio.wait({listener, worker, ended}, return_when=asyncio.FIRST_COMPLETED)
-    stop.set()
-    listener.cancel()
+    stream.start_filler()
+    try:
+        await asyncio.wait({listener, worker, ended}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        stop.set()
+        stream.stop_filler()
+    await _end_listening(listener)
     await asyncio.wait({worker})
     await _finish(stream)
-    for outcome in await asyncio.gather(listener, worker, return_exceptions=True):
-        cancelled = isinstance(outcome, asyncio.CancelledError)
-        if isinstance(outcome, BaseException) and not cancelled:
-            raise outcome  # an error that nothing here can handle
+    for task in (listener, worker):
+        error = task.exception() if task.done() and not task.cancelled() else None
+        if error:
+            raise error  # an error that nothing here can handle

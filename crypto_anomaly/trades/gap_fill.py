@@ -29,6 +29,7 @@ class TradePages:
     url: str  # of the REST interface
     product: str
     tries: int = 5  # attempts per page
+    timeout: float = 10  # seconds for an answer
 
     def error(self, after: int, problem: str) -> TradeError:
         "The error that a page cannot be had."
@@ -45,7 +46,7 @@ class TradePages:
         where = f"{self.url}/products/{self.product}/trades"
         try:
             query = dict(after=after, limit=1000)
-            r = self.session.get(where, params=query, timeout=(3.05, 10))
+            r = self.session.get(where, params=query, timeout=self.timeout)
             page = r.json() if r.status_code == 200 else None
         except (requests.RequestException, ValueError) as e:
             return Retry(f"{type(e).__name__}: {str(e)[:80]}", first_wait=0.2)
@@ -168,6 +169,7 @@ def fill_gap(
     *,
     cause: str,  # why trades are missing, for the gap row
     tries: int = 5,  # attempts per page
+    timeout: float = 10,  # seconds for an answer
     pause: float = 0.1,  # seconds between pages: ten requests a second are allowed
     session: Any = None,  # requests.Session; None = a new one
     progress: Callable[[int], object] = _no_progress,  # called with the trades fetched so far
@@ -180,7 +182,7 @@ def fill_gap(
 
     session = session or requests.Session()
     session.headers.setdefault("User-Agent", "crypto_anomaly (trade gap fill)")
-    pages = TradePages(session, url, product, tries)
+    pages = TradePages(session, url, product, tries, timeout)
     fill = _GapFill(store, pages, first, last, epoch, refuse or _refuse_into(store, epoch))
     gap_id = store.open_gap(product, first, last, cause, epoch)
     gap = dict(id=gap_id, product_id=product, from_id=first, to_id=last, epoch=epoch)

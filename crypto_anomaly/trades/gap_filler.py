@@ -26,6 +26,7 @@ class FillAttempt(NamedTuple):
     gap: dict[str, Any]  # a row of `TradeStore.gaps`
     fetched: int  # trades that were stored
     problem: str | None  # why the attempt failed; None = the exchange said all that it knows
+    prepared: Any = None  # what the caller's `prepare` made of the gap
 
 
 class FillProgress(NamedTuple):
@@ -52,8 +53,11 @@ class FillerThread:
         url: str,  # of the REST interface
         pause: float = 0.1,  # seconds between pages: ten requests a second are allowed
         tries: int = 2,  # attempts per page
+        prepare: Callable[[dict[str, Any]], Any]
+        | None = None,  # called with a gap after its trades
     ) -> None:
         self.store, self.url, self.pause, self.tries = store, url, pause, tries
+        self._prepare = prepare
         self._gaps: dict[int, dict[str, Any]] = {}  # by id
         self._attempts: deque[FillAttempt] = deque()
         self._now: FillProgress | None = None
@@ -97,7 +101,8 @@ class FillerThread:
             fetched = self._fetch(gap, progress)
         except TradeError as e:
             return FillAttempt(gap, fetched, str(e))
-        return FillAttempt(gap, fetched, None)
+        prepared = self._prepare(gap) if self._prepare and fetched else None
+        return FillAttempt(gap, fetched, None, prepared)
 
     def _fetch(self, gap: dict[str, Any], progress: Callable[[int], object]) -> int:
         "Fetch the trades of a gap."

@@ -6,25 +6,17 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
 
-from .champion import LONG_AGO
 from .epochs import Epoch
-from .gap_fill import fill_gap
-from .gaps import IdRange
-from .messages import FeedMessage, Refused, Trade, TradeError, fault_of
+from .messages import FeedMessage, Refused, Trade, fault_of
 from .sequence import LARGEST_GAP, Sequence, misplaced
-from .stream_base import Heartbeat, Retry, ScoredStream
-from .table import to_trades
+from .stream_base import Heartbeat
+from .stream_gaps import BackgroundStream
 
 # %% auto #0
 __all__ = [
-    "TRY_GAPS",
-    "LONGEST_WAIT",
     "GRACE",
     "HISTORY",
-    "GapFillingStream",
-    "RepairingStream",
     "LateStream",
     "EpochStream",
     "FlushingStream",
@@ -32,134 +24,12 @@ __all__ = [
     "Stream",
 ]
 
-# %% ../../nbs/70_trades/75_stream.ipynb #117f6fff
+# %% ../../nbs/70_trades/75_stream.ipynb #d47ec07a
 _log = logging.getLogger(__name__)
-_ROWS_AT_ONCE = 20_000  # trades of a filled hole that are scored in one batch
-
-
-# %% ../../nbs/70_trades/75_stream.ipynb #014aa3cb
-class GapFillingStream(ScoredStream):
-    "Fills holes."
-
-    def _fetch(self, product: str, first: int, last: int, cause: str) -> int:  # trades
-        "Fetch a hole over REST."
-        missing = f"{last - first + 1} trades of {product} are missing and"
-        if not self.rest:
-            raise TradeError(f"{missing} a recording has no other source")
-        if last - first >= LARGEST_GAP:
-            raise TradeError(f"{missing} too many to fetch at once")
-        return fill_gap(
-            self.store,
-            self.rest,
-            product,
-            first,
-            last,
-            cause=cause,
-            epoch=self.sequences[product].epoch,
-            refuse=self.refuse,
-            open_end=cause == "heartbeat",
-        )
-
-    def _try_to_fetch(self, product: str, first: int, last: int, cause: str) -> bool:
-        "Whether a hole could be fetched; what is not there is written down."
-        self.stats["gaps"] += 1
-        try:
-            self.stats["filled"] += self._fetch(product, first, last, cause)
-        except TradeError as e:
-            self._leave_open(product, first, last, cause)
-            if self.rest:
-                _log.warning("%s", e)
-            return False
-        return True
-
-    def _leave_open(self, product: str, first: int, last: int, cause: str) -> None:
-        "Write a hole down; where nothing else can be asked, what was refused is not missing."
-        epoch = self.sequences[product].epoch
-        gap_id = self.store.open_gap(product, first, last, cause, epoch)
-        if not self.rest:
-            gap = dict(id=gap_id, product_id=product, from_id=first, to_id=last, epoch=epoch)
-            self.store.settle_gap(gap)
-
-    def _fill(self, product: str, first: int, last: int, cause: str) -> None:
-        "Fetch a hole, score what came, and go on behind it."
-        self._try_to_fetch(product, first, last, cause)
-        self._score_stored(product, first, last)
-        s = self.sequences[product]
-        s.next_id = last + 1
-        if s.waiting and not self.store.is_whole(product, IdRange(first, last), s.epoch):
-            self.states[product].skip(s.waiting[min(s.waiting)])
-
-    def _score_stored(self, product: str, first: int, last: int) -> int:  # the last id, or first-1
-        "Score the stored trades of a hole, unless it is too large to have been fetched."
-        scored, epoch = first - 1, self.sequences[product].epoch
-        if last - first >= LARGEST_GAP:
-            return scored
-        for a in range(first, last + 1, _ROWS_AT_ONCE):
-            b = min(a + _ROWS_AT_ONCE - 1, last)
-            rows = self.store.read(product, first_id=a, last_id=b, epoch=epoch)
-            self._score(product, to_trades(rows))
-            scored = max(scored, int(rows.trade_id.max())) if len(rows) else scored
-        return scored
-
-
-# %% ../../nbs/70_trades/75_stream.ipynb #6e4361b4
-TRY_GAPS = 10.0  # seconds between two tries
-LONGEST_WAIT = 3600.0  # seconds between two tries of a gap that the exchange cannot fill
-
-
-# %% ../../nbs/70_trades/75_stream.ipynb #2ef9146e
-class RepairingStream(GapFillingStream):
-    "Fills gaps that stayed open."
-
-    _repaired = LONG_AGO
-    _turn = 0
-
-    def _is_due(self, gap: dict[str, Any]) -> bool:
-        "Whether a gap can be fetched at once, and it is time for it."
-        again = self.retries.get(gap["id"])
-        waits = again is not None and self._clock() < again.due
-        return gap["missing"] < LARGEST_GAP and not waits
-
-    def _open_gaps(self) -> list[dict[str, Any]]:
-        "The gaps that are due, another one first each time."
-        gaps = [g for g in self.store.gaps(opened=True) if self._is_due(g)]
-        self._turn += 1
-        first = self._turn % max(len(gaps), 1)
-        return gaps[first:] + gaps[:first]
-
-    def _repair(self) -> None:
-        "Try the open gaps, until one of them cannot be filled."
-        if not self.rest or self._clock() - self._repaired < TRY_GAPS:
-            return
-        self._repaired = self._clock()
-        for g in self._open_gaps():
-            try:
-                self._fetch_again(g)
-            except TradeError as e:
-                _log.info("%s", e)
-                return
-
-    def _fetch_again(self, g: dict[str, Any]) -> None:  # a row of `gaps`
-        "Try one gap; where the exchange has answered, the next try waits longer."
-        fill_gap(
-            self.store,
-            self.rest,
-            g["product_id"],
-            g["from_id"],
-            g["to_id"],
-            cause=g["cause"],
-            tries=1,
-            epoch=g["epoch"],
-            refuse=self.refuse,
-            open_end=g["cause"] == "heartbeat",
-        )
-        before = self.retries.get(g["id"])
-        wait = min(2 * before.wait, LONGEST_WAIT) if before else TRY_GAPS
-        self.retries[g["id"]] = Retry(wait, self._clock() + wait)
 
 
 # %% ../../nbs/70_trades/75_stream.ipynb #5c407b3c
-class LateStream(RepairingStream):
+class LateStream(BackgroundStream):
     "Keeps trades that come after their turn."
 
     def store_late(self, late: list[Trade], epoch: int = 0) -> None:  # behind what was stored
@@ -272,6 +142,9 @@ class FlushingStream(EpochStream):
         if not self.rest:
             self._fill(product, first, last, "heartbeat")
             return
+        if self._is_for_filler(first, last):
+            self._hand_over(product, first, last, "heartbeat")
+            return
         if self._try_to_fetch(product, first, last, "heartbeat"):
             self.sequences[product].next_id = self._score_stored(product, first, last) + 1
 
@@ -333,10 +206,11 @@ class Stream(OfferingStream):
     def process(self, messages: list[FeedMessage]) -> None:  # may be empty: time has passed
         "Deal with messages."
         self.refresh_model()
+        self.collect()
         for m in messages:
             self._offer(m)
         if self.refusals:
             self.refuse([])
         for product in self.sequences:
             self.flush(product)
-        self._repair()
+        self.repair()

@@ -13,10 +13,12 @@ from itertools import groupby
 from typing import Any, NamedTuple
 
 import pandas as pd
+import sqlalchemy as sa
 
-from ..core.errors import CryptoAnomalyError
+from ..core.errors import CryptoAnomalyError, first_line
 from ..core.workspace import Workspace
-from .champion import ChampionWatch
+from .champion import LONG_AGO, ChampionWatch
+from .gap_filler import GapFiller
 from .latest import Latest
 from .limits import AHEAD
 from .messages import Refused, Trade, TradeError, now_micros, product_name
@@ -39,6 +41,7 @@ __all__ = [
     "StreamBase",
     "RefusingStream",
     "ScoredStream",
+    "log_alarm",
 ]
 
 
@@ -60,6 +63,7 @@ def product_names(
 _log = logging.getLogger(__name__)
 WARM_UP = pd.Timedelta("7h")
 STATS = ("messages", "trades", "bad", "gaps", "filled", "reconnects", "refused")  # counters
+_SHARE_AGAIN = 10.0  # seconds until the latest state is shared again after a failure
 _RECENT = 10_000  # trades among which the latest time is looked for
 
 
@@ -131,8 +135,9 @@ class StreamBase:
         self.refusals: list[Refused] = []  # not yet in the store
         self.unknown: dict[str, str] = {}  # product that the feed refuses -> what it said
         self.stats = dict.fromkeys(STATS, 0)
+        self.filler: GapFiller | None = None  # None = holes are filled before the stream goes on
         self.champion = ChampionWatch(ws, clock)
-        self.champion.refresh()
+        self.refresh_model()
         for product in self.products:
             self._open(product)
 
@@ -144,13 +149,14 @@ class StreamBase:
         self.states[product], self.sequences[product] = state, sequence
 
     def refresh_model(self) -> None:
-        "Use the champion; while the registry cannot be read, the model stays."
+        "Use the champion; while the registry does not answer, the model stays and trades are kept."
         try:
             if self.champion.refresh():
                 for state in self.states.values():
                     state.use(self.champion.model, self.champion.version)
-        except CryptoAnomalyError as e:
-            _log.warning("the model stays: %s", e)
+        except (CryptoAnomalyError, OSError, sa.exc.SQLAlchemyError) as e:
+            self.champion.postpone()
+            _log.warning("the model stays, trades are kept: %s", first_line(e))
 
     @cached_property
     def latest(self) -> Latest:
@@ -183,6 +189,8 @@ class RefusingStream(StreamBase):
 class ScoredStream(RefusingStream):
     "Stores trades and scores them."
 
+    _share_after = LONG_AGO  # seconds of the stream's clock
+
     def _keep(self, product: str, rows: list[Trade]) -> None:
         "Store and score trades; what cannot be stored waits again, and is tried again."
         if not rows:
@@ -203,12 +211,18 @@ class ScoredStream(RefusingStream):
         state, epoch = self.states[product], self.sequences[product].epoch
         for alarm in state.score(rows):
             self.store.add_alarm(alarm | dict(epoch=epoch))
-            _log_alarm(alarm)
-        now = state.now | dict(epoch=epoch, stream=self._status())
+            log_alarm(alarm)
+        self._share(product, state.now | dict(epoch=epoch, stream=self._status()))
+
+    def _share(self, product: str, now: dict[str, Any]) -> None:
+        "Share what a product looks like now; where that fails, the stream goes on without it."
+        if self._clock() < self._share_after:
+            return
         try:
             self.latest.put(product, now)
         except TradeError as e:
-            _log.warning("%s", e)
+            self._share_after = self._clock() + _SHARE_AGAIN
+            _log.warning("%s; tried again in %.0f s", e, _SHARE_AGAIN)
 
     def _status(self) -> dict[str, Any]:
         "The part of the latest state that is about the stream."
@@ -219,7 +233,7 @@ class ScoredStream(RefusingStream):
 
 
 # %% ../../nbs/70_trades/74_stream_base.ipynb #29f4be06
-def _log_alarm(a: dict[str, Any]) -> None:
+def log_alarm(a: dict[str, Any]) -> None:
     "Log an alarm, with its values as fields."
     at = pd.Timestamp(a["ts"], unit="us")
     product, kind, score = a["product_id"], a["kind"], a["score"]

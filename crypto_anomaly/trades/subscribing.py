@@ -36,7 +36,7 @@ def subscriptions(
 
 # %% ../../nbs/70_trades/78_subscribing.ipynb #4291e1ad
 SOCKET: dict[str, Any] = dict(
-    ping_interval=20, ping_timeout=20, max_size=8_000_000, open_timeout=10
+    ping_interval=20, ping_timeout=20, max_size=8_000_000, open_timeout=10, close_timeout=2
 )  # options of a connection
 PATIENCE = 3  # seconds after which a subscription counts as accepted
 
