@@ -23,6 +23,7 @@ from ..trades.latest import Latest
 from ..trades.messages import ProductNotFoundError, TradeError
 from ..trades.product_state import why_anomalous
 from ..trades.store import open_store
+from ..trades.stream_status import stream_health
 from ..trades.ticks import READY
 
 # %% auto #0
@@ -188,11 +189,11 @@ STALE = 600  # seconds after which a product counts as stopped
 
 
 # %% ../../nbs/90_serving/20_live.ipynb #b54972dc
-def _product_problems(c: dict[str, Any]) -> list[str]:  # c: see `TradeStore.completeness`
-    "What is wrong with a product."
+def _product_problems(c: dict[str, Any], streaming: bool) -> list[str]:
+    "What is wrong with a product (`TradeStore.completeness`); a quiet market is not."
     problems, product = [], c["product_id"]
     age = (utcnow() - pd.Timestamp(c["last_ts"])).total_seconds() if c["last_ts"] else 0
-    if age > STALE:
+    if age > STALE and not streaming:
         minutes = f"{age / 60:.0f} min old"
         problems.append(f"the newest trade of {product} is {minutes}: is the stream running?")
     if c["missing"]:
@@ -205,12 +206,20 @@ def _product_problems(c: dict[str, Any]) -> list[str]:  # c: see `TradeStore.com
 def healthz(t: Trades) -> Healthz:
     "Whether trades come in, and whether any is missing."
     try:
-        products = t.completeness()
+        products, stream = t.completeness(), stream_health(t.latest)
     except (sa.exc.SQLAlchemyError, TradeError) as e:
         problem = f"the store of trades does not answer: {first_line(e)}"
         return Healthz(ok=False, products=[], problems=[problem])
-    problems = [problem for c in products for problem in _product_problems(c)]
-    return Healthz(ok=not problems, products=products, problems=problems)
+    alive = stream.state == "running"
+    of_products = [problem for c in products for problem in _product_problems(c, alive)]
+    problems = stream.problems + of_products
+    return Healthz(
+        ok=not problems,
+        products=products,
+        problems=problems,
+        stream=stream.state,
+        stream_facts=jsonable(stream.facts),
+    )
 
 
 # %% ../../nbs/90_serving/20_live.ipynb #98c74731

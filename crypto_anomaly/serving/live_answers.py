@@ -61,6 +61,8 @@ class Healthz(BaseModel):
     ok: bool
     products: list[dict[str, Any]]
     problems: list[str]
+    stream: str = "off"  # off, running, ended, or died
+    stream_facts: dict[str, Any] = {}  # its last report: connected, heard, waiting, filling …
 
 
 # %% ../../nbs/90_serving/18_live_answers.ipynb #54d57660

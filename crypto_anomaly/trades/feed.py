@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from ..core.errors import CryptoAnomalyError, first_line
 from .messages import BadTradeError, FeedMessage, TradeError, parse_message
 from .stream import Stream
+from .stream_status import REPORT_SECONDS, Connection, report_status
 from crypto_anomaly.trades.subscribing import (
     SOCKET,
     SubscriptionRefusedError,
@@ -62,6 +63,7 @@ class _Listener:
 
     def __init__(self, url: str, stream: Stream, queue: asyncio.Queue[FeedMessage]) -> None:
         self.url, self.stream, self.queue = url, stream, queue
+        self.connection = Connection()
         self.heard = False  # a trade or a heartbeat, on any connection
         self.refused = 0  # subscriptions in a row that were refused whole
         self.left_out_at = 0.0  # seconds of the monotonic clock
@@ -77,6 +79,7 @@ class _Listener:
         while True:
             async with asyncio.timeout(SILENCE):
                 text = await socket.recv()
+            self.connection.heard = time.time()
             message = read_message(text, self.stream.stats)
             if message.error and not begun:
                 raise SubscriptionRefusedError(message.error)
@@ -91,7 +94,11 @@ class _Listener:
         async with connect(self.url, **SOCKET) as socket:
             for m in subscriptions(self.url, self.products):
                 await socket.send(json.dumps(m))
-            await self._receive(socket)
+            self.connection.connected = True
+            try:
+                await self._receive(socket)
+            finally:
+                self.connection.connected = False
 
 
 # %% ../../nbs/70_trades/80_feed.ipynb #fc569800
@@ -160,6 +167,7 @@ async def _listen_for_ever(listener: _PatientListener) -> None:
         listener.forgive()
         began, known = time.monotonic(), len(listener.products)
         problem = await _listen_once(listener)
+        listener.connection.problem = problem
         if len(listener.products) < known:
             continue  # the others are subscribed to at once
         wait = _next_wait(wait, time.monotonic() - began)
@@ -223,6 +231,22 @@ async def _end_listening(listener: asyncio.Task[None]) -> None:
         await asyncio.wait({listener}, timeout=0.5)
 
 
+# %% ../../nbs/70_trades/80_feed.ipynb #431ce0ff
+async def _say_status(stream: Stream, connection: Connection, waiting: int, ended: bool) -> None:
+    "Share the status of a stream once."
+    try:
+        await asyncio.to_thread(report_status, stream, connection, waiting, ended=ended)
+    except (CryptoAnomalyError, OSError, sa.exc.SQLAlchemyError) as e:
+        _log.warning("the status of the stream is not shared: %s", first_line(e))
+
+
+async def _report_for_ever(stream: Stream, listener: _PatientListener) -> None:
+    "Share the status of a stream again and again."
+    while True:
+        await _say_status(stream, listener.connection, listener.queue.qsize(), ended=False)
+        await asyncio.sleep(REPORT_SECONDS)
+
+
 # %% ../../nbs/70_trades/80_feed.ipynb #cb4d455f
 async def follow(
     stream: Stream,
@@ -233,9 +257,10 @@ async def follow(
 ) -> None:
     "Stream until told to stop."
     queue: asyncio.Queue[FeedMessage] = asyncio.Queue(length)
-    listening = _listen_for_ever(_PatientListener(url, stream, queue))
-    listener = asyncio.create_task(listening)
+    patient = _PatientListener(url, stream, queue)
+    listener = asyncio.create_task(_listen_for_ever(patient))
     worker = asyncio.create_task(_work(stream, queue, stop))
+    reporter = asyncio.create_task(_report_for_ever(stream, patient))
     ended = asyncio.create_task(stop.wait())
     stream.start_filler()
     try:
@@ -243,9 +268,11 @@ async def follow(
     finally:
         stop.set()
         stream.stop_filler()
+    reporter.cancel()
     await _end_listening(listener)
     await asyncio.wait({worker})
     await _finish(stream)
+    await _say_status(stream, patient.connection, queue.qsize(), ended=True)
     for task in (listener, worker):
         error = task.exception() if task.done() and not task.cancelled() else None
         if error:
