@@ -1,0 +1,148 @@
+"""A large gap is filled beside the live stream; a stop and an outage lose nothing."""
+
+import asyncio
+import time
+
+import pandas as pd
+import pytest
+from test_live_rows import Exchange, a_trade, rows_of, workspace
+
+from crypto_anomaly.core.settings import Settings
+from crypto_anomaly.core.workspace import claim, open_workspace
+from crypto_anomaly.trades.messages import FeedMessage
+from crypto_anomaly.trades.stream import Stream
+from crypto_anomaly.trades.stream_gaps import LOST_AFTER, ONE_PAGE
+
+
+class SlowExchange(Exchange):
+    """REST hands out every trade, each page after a pause; with `hangs`, no page at all."""
+
+    pause, hangs = 0.1, False
+
+    async def _page(self, connection, request):
+        if "Upgrade" not in request.headers:
+            await asyncio.sleep(60 if self.hangs else self.pause)
+        return await super()._page(connection, request)
+
+
+def filling(ws, exchange) -> Stream:
+    """A stream whose filler runs."""
+    stream = Stream(ws, ["BTC-USD"], rest_url=exchange.rest)
+    stream.start_filler()
+    return stream
+
+
+def process_until(stream: Stream, done, seconds: float = 60) -> None:
+    """Let time pass for a stream until something holds."""
+    end = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < end, "it did not happen"
+        stream.process([])
+        time.sleep(0.05)
+
+
+def test_live_trades_do_not_wait_for_a_large_gap(tmp_path):
+    """Behind a hole of 20,000 every trade is stored and scored at once; the hole is filled."""
+    exchange, ws = SlowExchange(), workspace(tmp_path)
+    exchange.rows = rows_of(1, 20_200, {})
+    stream = filling(ws, exchange)
+    stream.process([FeedMessage([a_trade(i) for i in range(1, 101)], first=True)])
+    live = [a_trade(i) for i in range(20_101, 20_201)]
+    began = time.monotonic()
+    stream.process([FeedMessage(live[:50], first=True)])
+    stream.process([FeedMessage(live[50:])])
+    assert time.monotonic() - began < 5
+    assert stream.latest.get("BTC-USD")["trade_id"] == 20_200
+    assert stream.store.completeness("BTC-USD")["missing"] > 0
+    process_until(stream, lambda: not stream.store.gaps(opened=True))
+    process_until(stream, lambda: stream.states["BTC-USD"].seen >= 20_200)
+    stream.stop_filler()
+    facts = stream.store.completeness("BTC-USD")
+    assert (facts["trades"], facts["missing"]) == (20_200, 0)
+
+
+def test_what_came_late_is_scored_like_what_was_heard(tmp_path):
+    """The features after a filled gap equal those of a stream that heard everything."""
+    exchange, ws = SlowExchange(), workspace(tmp_path / "gap")
+    exchange.pause, exchange.rows = 0.0, rows_of(1, 4000, {})
+    heard = Stream(workspace(tmp_path / "heard"), ["BTC-USD"], rest_url="")
+    heard.process([FeedMessage([a_trade(i) for i in range(1, 4001)])])
+    stream = filling(ws, exchange)
+    stream.process([FeedMessage([a_trade(i) for i in range(1, 501)], first=True)])
+    stream.process([FeedMessage([a_trade(i) for i in range(3001, 4001)], first=True)])
+    process_until(stream, lambda: stream.states["BTC-USD"].seen == 4000)
+    stream.stop_filler()
+    assert stream.states["BTC-USD"].last.tolist() == heard.states["BTC-USD"].last.tolist()
+
+
+def test_a_hanging_page_holds_up_neither_trades_nor_the_stop(tmp_path):
+    exchange, ws = SlowExchange(), workspace(tmp_path)
+    exchange.hangs = True
+    stream = filling(ws, exchange)
+    began = time.monotonic()
+    stream.process([FeedMessage([a_trade(i) for i in range(1, 51)], first=True)])
+    stream.process([FeedMessage([a_trade(i) for i in range(5051, 5101)], first=True)])
+    assert stream.store.completeness("BTC-USD")["trades"] == 100
+    stream.stop_filler()
+    assert time.monotonic() - began < 10
+    gap = stream.store.gaps(opened=True)[0]
+    assert (gap["from_id"], gap["to_id"]) == (51, 5050)
+
+
+def test_the_next_start_fetches_only_the_rest(tmp_path):
+    """A filler that was stopped leaves an open gap; another stream fetches what is missing."""
+    exchange, ws = SlowExchange(), workspace(tmp_path)
+    exchange.rows = rows_of(1, 10_100, {})
+    stream = filling(ws, exchange)
+    stream.process([FeedMessage([a_trade(i) for i in range(1, 51)], first=True)])
+    stream.process([FeedMessage([a_trade(i) for i in range(10_051, 10_101)], first=True)])
+    process_until(stream, lambda: stream.filler.progress is not None)
+    stream.stop_filler()
+    stored = stream.store.completeness("BTC-USD")["trades"]
+    assert 100 < stored < 10_100
+    exchange.asked.clear()
+    again = filling(ws, exchange)
+    process_until(again, lambda: not again.store.gaps(opened=True))
+    again.stop_filler()
+    assert again.store.completeness("BTC-USD")["trades"] == 10_100
+    assert len(exchange.asked) <= (10_100 - stored) / ONE_PAGE + 2
+
+
+def test_what_the_exchange_no_longer_has_is_lost_not_asked_for_for_ever(tmp_path):
+    """Of a gap of 5,000 the exchange keeps 3,000: after some tries 2,000 are lost."""
+    exchange, ws, now = SlowExchange(), workspace(tmp_path), [0.0]
+    exchange.pause, exchange.rows = 0.0, rows_of(2051, 5100, {})
+    stream = Stream(ws, ["BTC-USD"], rest_url=exchange.rest, clock=lambda: now[0])
+    stream.start_filler()
+    stream.process([FeedMessage([a_trade(i) for i in range(1, 51)], first=True)])
+    stream.process([FeedMessage([a_trade(i) for i in range(5051, 5101)], first=True)])
+    for _ in range(30):  # two rounds an attempt: one asks, one collects
+        now[0] += LOST_AFTER
+        end = time.monotonic() + 3
+        while time.monotonic() < end and stream.filler._gaps:
+            time.sleep(0.02)
+        stream.process([])
+    stream.stop_filler()
+    facts = stream.store.completeness("BTC-USD")
+    assert (facts["lost"], facts["missing"], facts["open_gaps"]) == (2000, 0, 0)
+    asked = len(exchange.asked)
+    assert asked < 25
+    now[0] += 3600
+    stream.process([])
+    assert len(exchange.asked) == asked
+
+
+@pytest.mark.parametrize("dead", ["registry", "redis"])
+def test_an_outage_keeps_no_trade_from_the_store(tmp_path, dead, caplog):
+    """Neither the registry nor Redis is needed to store trades."""
+    more = dict(db_url="postgresql://nobody@127.0.0.1:9/none")
+    if dead == "redis":
+        more = dict(redis_url="redis://127.0.0.1:9/0")
+    settings = Settings(home=tmp_path, source="simulated", **more)
+    stream = Stream(claim(open_workspace(settings), "simulated"), ["BTC-USD"], rest_url="")
+    began = time.monotonic()
+    for i in range(1, 201):
+        stream.process([FeedMessage([a_trade(i)])])
+    assert time.monotonic() - began < 60
+    assert stream.store.completeness("BTC-USD")["trades"] == 200
+    assert pd.Series([r.getMessage() for r in caplog.records]).value_counts().max() <= 10
