@@ -17,9 +17,10 @@ import pandas as pd
 from ..core.errors import CryptoAnomalyError
 from ..core.workspace import Workspace
 from .champion import ChampionWatch
+from .fields import product_name
 from .latest import Latest
 from .limits import AHEAD
-from .messages import Refused, Trade, TradeError, now_micros, product_name
+from .messages import Refused, Trade, TradeError, now_micros
 from .product_state import ProductState
 from .refusals import log_refused
 from .sequence import Newest, Sequence
