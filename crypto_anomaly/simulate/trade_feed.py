@@ -137,7 +137,7 @@ class Subscriber:
         return message
 
     async def products(self) -> list[str]:  # empty = refused, the connection is closed
-        "What the client subscribes to; one unknown product spoils the subscription, as it does there."
+        "What the client subscribes to; one unknown product spoils the whole subscription."
         subscription = await self.subscription()
         asked: list[str] = subscription.get("product_ids", [])
         unknown = [p for p in asked if p not in self.server.simulator.products]

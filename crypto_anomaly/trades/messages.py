@@ -6,15 +6,20 @@
 from __future__ import annotations
 
 import json
-import re
 import time
 from collections.abc import Callable, Iterator
-from datetime import datetime
 from typing import Any, NamedTuple
 
 import pandas as pd
 
 from ..core.errors import CryptoAnomalyError
+from crypto_anomaly.trades.fields import (
+    iso_micros,
+    product_name,
+    read_number,
+    read_order_id,
+    read_whole,
+)
 from .limits import first_fault
 
 # %% auto #0
@@ -24,12 +29,10 @@ __all__ = [
     "TradeError",
     "ProductNotFoundError",
     "Trade",
-    "iso_micros",
     "Refused",
     "BadTradeError",
     "now_micros",
     "fault_of",
-    "product_name",
     "trade_of",
     "FeedMessage",
     "CheckedTrades",
@@ -62,18 +65,6 @@ class Trade(NamedTuple):
     maker_order_id: str | None = None
     taker_order_id: str | None = None
     source: str = "ws"  # ws, rest or replay
-
-
-# %% ../../nbs/70_trades/10_messages.ipynb #d5813e31
-def iso_micros(
-    text: str,  # ISO 8601 with a time zone
-) -> int:  # microseconds since 1970
-    "The time in `text`."
-    # `datetime` does not read nanoseconds
-    t = datetime.fromisoformat(text) if len(text) <= 32 else pd.Timestamp(text)
-    if t.tzinfo is None:
-        raise ValueError(f"{text!r} has no time zone")
-    return int(t.timestamp() // 1) * 1_000_000 + t.microsecond
 
 
 # %% ../../nbs/70_trades/10_messages.ipynb #20d96358
@@ -158,46 +149,6 @@ def fault_of(
     return Refused(t.product_id, trade_id, field, value, REASONS[field], t.source, str(tuple(t)))
 
 
-# %% ../../nbs/70_trades/10_messages.ipynb #91a3d52e
-_PRODUCT = re.compile(r"[A-Z0-9]+(?:[-/_.:][A-Z0-9]+)*")
-
-
-def product_name(
-    text: Any,  # e.g. ` btc-usd`
-) -> str:
-    "The name of a product, trimmed and in capitals; anything else is a ValueError."
-    name = text.strip().upper() if isinstance(text, str) else ""
-    if len(name) > 40 or not _PRODUCT.fullmatch(name):
-        raise ValueError(f"{text!r} is not the name of a product")
-    return name
-
-
-# %% ../../nbs/70_trades/10_messages.ipynb #f8b4cf57
-def _number(value: Any) -> float:
-    "A number that was sent as one, or as text."
-    if isinstance(value, bool) or "_" in str(value):
-        raise ValueError("not a number")
-    return float(value)
-
-
-def _whole(value: Any) -> int:
-    "A whole number that was sent as one, or as text."
-    if isinstance(value, (bool, float)) or "_" in str(value):
-        raise ValueError("not a whole number")
-    return int(value)
-
-
-# %% ../../nbs/70_trades/10_messages.ipynb #47addc7a
-def _order_id(value: Any) -> str | None:
-    "The id of an order; None where none was sent."
-    if value is None or value == "":
-        return None
-    if isinstance(value, (list, dict)) or len(str(value)) > 200 or "\0" in str(value):
-        raise ValueError("not the id of an order")
-    str(value).encode()  # half of a surrogate pair cannot be stored
-    return str(value)
-
-
 # %% ../../nbs/70_trades/10_messages.ipynb #8c485252
 def _side(value: Any) -> str:
     "The taker's side."
@@ -205,14 +156,14 @@ def _side(value: Any) -> str:
 
 
 _READERS: dict[str, tuple[str, Callable[[Any], Any]]] = dict(
-    trade_id=("trade_id", _whole),
+    trade_id=("trade_id", read_whole),
     product_id=("product_id", product_name),
     ts=("time", iso_micros),
-    price=("price", _number),
-    size=("size", _number),
+    price=("price", read_number),
+    size=("size", read_number),
     taker_side=("side", _side),
-    maker_order_id=("maker_order_id", _order_id),
-    taker_order_id=("taker_order_id", _order_id),
+    maker_order_id=("maker_order_id", read_order_id),
+    taker_order_id=("taker_order_id", read_order_id),
 )  # our field -> theirs, and what reads it
 
 
@@ -275,7 +226,7 @@ def _heartbeat(m: dict[str, Any]) -> FeedMessage:
     "A heartbeat; the id 0 means unknown."
     if not m.get("last_trade_id"):
         return FeedMessage()
-    return FeedMessage(heartbeats={product_name(m["product_id"]): _whole(m["last_trade_id"])})
+    return FeedMessage(heartbeats={product_name(m["product_id"]): read_whole(m["last_trade_id"])})
 
 
 # %% ../../nbs/70_trades/10_messages.ipynb #bbbf049f

@@ -18,10 +18,11 @@ import sqlalchemy as sa
 from ..core.errors import CryptoAnomalyError, first_line
 from ..core.workspace import Workspace
 from .champion import LONG_AGO, ChampionWatch
+from .fields import product_name
 from .gap_filler import GapFiller
 from .latest import Latest
 from .limits import AHEAD
-from .messages import Refused, Trade, TradeError, now_micros, product_name
+from .messages import Refused, Trade, TradeError, now_micros
 from .product_state import ProductState
 from .refusals import log_refused
 from .sequence import Newest, Sequence
