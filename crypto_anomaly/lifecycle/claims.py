@@ -6,104 +6,33 @@
 from __future__ import annotations
 
 import logging
-import os
-import secrets
-import socket
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from datetime import timedelta
+from collections.abc import Callable
 from typing import Any, TypeVar
 
-import sqlalchemy as sa
-
-from ..core.clock import iso, utcnow
-from ..core.errors import first_line
 from ..core.workspace import Workspace
+from .leases import LEASE, RUN_CLAIM, is_claimed, process_name, renewing
 from .runner import run_stage
 from .schedule import PUBLISHES
 from .stages import PipelineError
-from ..registry.errors import RegistryError
 from ..registry.registry import Registry, open_registry
 
 # %% auto #0
 __all__ = [
     "log",
-    "LEASE",
-    "GRACE",
     "LIMITED_STAGES",
     "TRIES",
-    "is_claimed",
     "effect_recorded",
     "wait_for_room",
     "run_once",
     "run_with_retries",
 ]
 
-# %% ../../nbs/80_lifecycle/62_claims.ipynb #9dda40a8
+# %% ../../nbs/80_lifecycle/62_claims.ipynb #e4f90c1b
 log = logging.getLogger(__name__)
 
 
-LEASE = 120.0  # seconds
-
-
 _Result = TypeVar("_Result")
-
-
-# %% ../../nbs/80_lifecycle/62_claims.ipynb #edf63d77
-@contextmanager
-def _renewing(registry: Registry, stage: str, key: str, by: str, lease: float) -> Iterator[None]:
-    "Renew a claim in the background while the block runs."
-    over = threading.Event()
-
-    def renew() -> None:
-        "Renew three times a lease, until the block is over."
-        while not over.wait(lease / 3):
-            try:
-                registry.renew(stage, key, by, lease=lease)
-            except (RegistryError, sa.exc.SQLAlchemyError) as e:
-                log.warning("the lease of %s for %s was not renewed: %s", stage, key, first_line(e))
-
-    thread = threading.Thread(target=renew, daemon=True, name="lease")
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join(lease)
-
-
-# %% ../../nbs/80_lifecycle/62_claims.ipynb #acae8f25
-GRACE = timedelta(minutes=10)
-
-
-def _process_lives(claimed_by: str) -> bool:
-    "Whether a claim `HOST:PID:…` is of a process of this machine that exists."
-    host, _, rest = claimed_by.partition(":")
-    pid = rest.partition(":")[0]
-    if host != socket.gethostname() or not pid.isdigit():
-        return False
-    try:
-        os.kill(int(pid), 0)
-    except (ProcessLookupError, PermissionError):
-        return False
-    return True
-
-
-# %% ../../nbs/80_lifecycle/62_claims.ipynb #2ad2de00
-def is_claimed(
-    claim: dict[str, Any] | None,  # of `Registry.claim_of`
-) -> bool:
-    "Whether the work is done, failed, or being done by a process that lives."
-    if claim is None:
-        return False
-    now = utcnow()
-    if claim["status"] != "running" or claim["lease_until"] > iso(now):
-        return True
-    if claim["lease_until"] < iso(now - GRACE):
-        return False
-    return _process_lives(claim["claimed_by"])
 
 
 # %% ../../nbs/80_lifecycle/62_claims.ipynb #1463cc68
@@ -145,6 +74,12 @@ LIMITED_STAGES = (
 
 
 # %% ../../nbs/80_lifecycle/62_claims.ipynb #b4dee374
+def _running_stages(registry: Registry) -> int:
+    "How many stages are running for a key; a run has a claim of its own, which does not count."
+    running = registry.claims(running=True)
+    return sum(claim["stage"] != RUN_CLAIM for claim in running)
+
+
 def wait_for_room(
     registry: Registry,
     most: int,  # stages that may run
@@ -152,7 +87,7 @@ def wait_for_room(
 ) -> None:
     "Wait until fewer than `most` stages are running."
     end = time.monotonic() + patience
-    while len(registry.claims(running=True)) >= most:
+    while _running_stages(registry) >= most:
         if time.monotonic() > end:
             raise PipelineError(
                 f"{most} stages have been running for an hour (MAX_RUNNING); "
@@ -191,7 +126,7 @@ def run_once(
 ) -> _Result | None:  # what `run` returned; None when it is done, or another process does it
     "Run something for a key, once."
     registry = open_registry(ws)
-    owner = by or f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
+    owner = by or process_name()
     if stage in LIMITED_STAGES:
         wait_for_room(registry, ws.settings.max_running)
     if not _claim_stage(registry, stage, key, owner, lease):
@@ -203,7 +138,7 @@ def run_once(
 
     status = "failed"
     try:
-        with _renewing(registry, stage, key, owner, lease):
+        with renewing(registry, stage, key, owner, lease):
             result = run(name_run)
         status = "done"
         return result

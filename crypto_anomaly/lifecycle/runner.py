@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,6 +18,7 @@ from ..core.files import write_atomic
 from ..core.json_values import jsonable
 from ..core.lineage import code_version
 from ..core.workspace import Workspace
+from .leases import LEASE, RUN_CLAIM, process_name, renewing
 from .stages import PipelineError, check_parameters, stages
 from .subprocesses import child_env
 from ..registry.registry import Registry, open_registry
@@ -178,6 +180,20 @@ def _record_run(
     return facts
 
 
+# %% ../../nbs/80_lifecycle/50_runner.ipynb #ba390512
+@contextmanager
+def _claimed(registry: Registry, run_id: str) -> Iterator[None]:
+    "Claim a run for this process, so that others can tell when the process has died."
+    owner, status = process_name(), "failed"
+    registry.claim(RUN_CLAIM, run_id, owner, lease=LEASE)
+    try:
+        with renewing(registry, RUN_CLAIM, run_id, owner):
+            yield
+        status = "done"
+    finally:
+        registry.release(RUN_CLAIM, run_id, owner, status=status)
+
+
 # %% ../../nbs/80_lifecycle/50_runner.ipynb #76597381
 def run_stage(
     ws: Workspace,
@@ -194,9 +210,10 @@ def run_stage(
     registry, start = open_registry(ws), time.monotonic()
     run = _start_run(ws, stage)
     say(run.id)  # first, so that a claim knows the run of a process that dies here
-    registry.start_run(run.id, stage, given, code_version(), chain=chain, inputs=inputs)
-    failure = _execute(ws, registry, run, given, timeout)
-    facts = _record_run(ws, registry, run, failure)
+    with _claimed(registry, run.id):
+        registry.start_run(run.id, stage, given, code_version(), chain=chain, inputs=inputs)
+        failure = _execute(ws, registry, run, given, timeout)
+        facts = _record_run(ws, registry, run, failure)
     return dict(
         run_id=run.id,
         stage=stage,

@@ -19,7 +19,7 @@ from ..core.errors import CryptoAnomalyError, first_line
 from ..core.workspace import Workspace
 from .alert_polls import alert_on_scan, alert_on_trades
 from .alert_sinks import deliver, digest, sink_cursor, sinks
-from .claims import is_claimed
+from .leases import close_dead_runs, is_claimed
 from .schedule import SCHEDULE, schedule_slot
 from .subprocesses import run_child
 from crypto_anomaly.lifecycle.triggers import (
@@ -37,8 +37,10 @@ __all__ = [
     "log",
     "ENOUGH_TRADES",
     "SEND_SECONDS",
+    "HEARTBEAT",
     "run_slot",
     "skip_slots",
+    "last_beat",
     "poll",
     "start_scheduler",
 ]
@@ -142,11 +144,27 @@ def _try(part: Callable[[], Any]) -> None:
         log.error("%s; the next poll tries again", first_line(e))
 
 
+# %% ../../nbs/80_lifecycle/68_scheduler.ipynb #23e93ccc
+HEARTBEAT = "heartbeat:scheduler"  # a cursor whose number is a moment: seconds since 1970
+
+
+def _beat(registry: Registry) -> None:
+    "Say that a scheduler lives."
+    registry.advance(HEARTBEAT, int(time.time()))
+
+
+def last_beat(registry: Registry) -> float | None:  # seconds since 1970; None = never
+    "When a scheduler of this workspace was last seen alive."
+    return registry.cursor(HEARTBEAT) or None
+
+
 # %% ../../nbs/80_lifecycle/68_scheduler.ipynb #70dd83eb
 def poll(ws: Workspace) -> None:
     "What the scheduler does all the time beside events: alerts and messages."
     registry = open_registry(ws)
     parts = (
+        partial(_beat, registry),
+        partial(close_dead_runs, registry),
         partial(_poll_scans, ws, registry),
         partial(alert_on_trades, ws),
         partial(digest, registry),

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from ..core.clock import iso, utcnow
 from ..core.workspace import Workspace
-from .claims import is_claimed
+from .leases import is_claimed
 from .schedule import EVENT_TRIGGERS
 from .subprocesses import run_child
 from ..registry.claims import ATTEMPTS

@@ -71,6 +71,7 @@ class RegistryRuns(RunWriter):
         limit: int = 50,
         stage: str | None = None,  # None = of any stage
         chain: str | None = None,  # None = of any chain
+        status: str | None = None,  # running, succeeded or failed; None = any
     ) -> list[dict[str, Any]]:  # newest first
         "The last runs."
         query = sa.select(run_t).order_by(run_t.c.started_at.desc(), run_t.c.id.desc())
@@ -78,4 +79,6 @@ class RegistryRuns(RunWriter):
             query = query.where(run_t.c.chain == chain)
         if stage:
             query = query.where(run_t.c.stage == stage)
+        if status:
+            query = query.where(run_t.c.status == status)
         return [row_dict(row) for row in self.rows(query.limit(limit))]

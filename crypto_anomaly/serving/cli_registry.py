@@ -202,7 +202,11 @@ def events(limit: int = 50, kind: str | None = None, as_json: AsJson = False) ->
 # %% ../../nbs/90_serving/76_cli_registry.ipynb #b2b9d4e2
 @registry_commands.command()
 def runs(limit: int = 20, stage: str | None = None, as_json: AsJson = False) -> None:
-    "Executed notebooks, newest first."
-    found = open_model_registry().list_runs(limit, stage)
+    "Executed notebooks, newest first; a run whose process has died is closed as failed."
+    from crypto_anomaly.lifecycle.leases import close_dead_runs
+
+    registry = open_model_registry()
+    close_dead_runs(registry)
+    found = registry.list_runs(limit, stage)
     columns = ("id", "status", "started_at", "finished_at", "report", "error")
     show(found, as_json, None, columns)

@@ -8,6 +8,8 @@ from __future__ import annotations
 import signal
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -30,6 +32,7 @@ __all__ = [
     "run_commands",
     "SHOWN_RESULTS",
     "exit_on_sigterm",
+    "only_one",
     "up",
     "serve",
     "panel",
@@ -54,6 +57,30 @@ def _say_address(ws: Workspace, host: str, port: int) -> None:
     token = "" if ws.settings.api_token else f"#token={ws.api_token}"
     page = f"http://{host}:{port}"
     say(f"Serving on {page} – decide on {page}/models{token} – Ctrl-C stops.")
+
+
+# %% ../../nbs/90_serving/72_cli_run.ipynb #89144440
+@contextmanager
+def only_one(
+    ws: Workspace,
+) -> Iterator[None]:
+    "Hold the workspace for one `up`; `WorkspaceError` when another one holds it."
+    from filelock import FileLock, Timeout
+
+    from crypto_anomaly.core.settings import WorkspaceError
+
+    lock = FileLock(ws.root / "up.lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise WorkspaceError(
+            f"another 'crypto-anomaly up' works in {ws.root}; stop it first, add a server with "
+            "'crypto-anomaly serve --port 8001', or choose another CRYPTO_ANOMALY_WORKSPACE."
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 # %% ../../nbs/90_serving/72_cli_run.ipynb #0e078a63
@@ -101,7 +128,7 @@ def up(
         check_bind(ws.settings, host)
         require_free_port(host, port)
     exit_on_sigterm()
-    with hold_source(ws) as held:
+    with only_one(ws), hold_source(ws) as held:
         _first_cycle(held, once)
         if home:
             say(f"(other commands see this workspace with CRYPTO_ANOMALY_HOME={home})")

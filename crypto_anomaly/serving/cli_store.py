@@ -174,9 +174,11 @@ def status_facts(
     from crypto_anomaly.data.credits import Credits
     from crypto_anomaly.data.datasets import dataset_versions
     from crypto_anomaly.data.lake import list_parts
+    from crypto_anomaly.lifecycle.leases import close_dead_runs
     from crypto_anomaly.registry.registry import open_registry
 
     registry, parts = open_registry(ws), list_parts(ws)
+    close_dead_runs(registry)
     champion, last_runs = registry.champion(), registry.list_runs(1)
     return dict(
         workspace=ws.name,

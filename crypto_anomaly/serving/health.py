@@ -6,27 +6,25 @@
 from __future__ import annotations
 
 import shutil
-from typing import NamedTuple
+import time
+from typing import Any
 
 import pandas as pd
 import sqlalchemy as sa
 
 from ..core.clock import utcnow
 from ..core.errors import CryptoAnomalyError, first_line
+from ..data.files import filesystem, read_parquet_files
+from ..data.lake import list_parts
+from ..lifecycle.schedule import SCHEDULE, schedule_slot, stages_due
+from ..lifecycle.scheduler import last_beat
 from ..model.loading import load_model
-from .schemas import HealthResponse
+from .live import Trades, healthz
+from .schemas import ComponentHealth, HealthResponse
 from .state import AppState
 
 # %% auto #0
-__all__ = [
-    "EXPECTED_ERRORS",
-    "OLD_SNAPSHOT_SECONDS",
-    "LOW_DISK_GB",
-    "ModelHealth",
-    "StoreHealth",
-    "SnapshotHealth",
-    "health",
-]
+__all__ = ["EXPECTED_ERRORS", "OLD_SNAPSHOT_SECONDS", "LOW_DISK_GB", "SILENT_SECONDS", "health"]
 
 # %% ../../nbs/90_serving/33_health.ipynb #d230311f
 EXPECTED_ERRORS = (CryptoAnomalyError, OSError, sa.exc.SQLAlchemyError)
@@ -34,34 +32,15 @@ OLD_SNAPSHOT_SECONDS = 2 * 3600  # ingest runs every hour; one missed run is not
 LOW_DISK_GB = 1.0
 
 
-class ModelHealth(NamedTuple):
-    "The model that answers, None where there is none."
-
-    version: int | None
-    status: str | None
-    champion: int | None
-    problems: list[str]
-
-
-# %% ../../nbs/90_serving/33_health.ipynb #c1a56f13
-class StoreHealth(NamedTuple):
-    "The database and the disk; `etag` is None where the database does not answer."
-
-    etag: str | None
-    free_disk_gb: float
-    problems: list[str]
-
-
-class SnapshotHealth(NamedTuple):
-    "The newest snapshot, None where nothing is stored."
-
-    newest: pd.Timestamp | None
-    age_seconds: float | None
-    problems: list[str]
+def _component(
+    problems: list[str], facts: dict[str, Any], bad: str = "degraded"
+) -> ComponentHealth:
+    "A part with its problems; `bad` is its status when there are any."
+    return ComponentHealth(status=bad if problems else "healthy", problems=problems, facts=facts)
 
 
 # %% ../../nbs/90_serving/33_health.ipynb #eed0c297
-def _model_health(state: AppState) -> ModelHealth:
+def _model_health(state: AppState) -> ComponentHealth:
     "Whether a model answers, and whether it is the champion."
     champion = None
     try:
@@ -69,53 +48,127 @@ def _model_health(state: AppState) -> ModelHealth:
         version = load_model(state.ws, registry=state.registry).version
     except EXPECTED_ERRORS as e:
         number = champion["version"] if champion else None
-        return ModelHealth(None, None, number, [first_line(e)])
+        facts = dict(version=None, status=None, champion=number)
+        return _component([first_line(e)], facts, "unhealthy")
+    facts = dict(version=version["version"], status=version["status"], champion=None)
     if champion is None:
-        problem = "no champion: approve and promote a version"
-        return ModelHealth(version["version"], version["status"], None, [problem])
-    return ModelHealth(version["version"], version["status"], champion["version"], [])
+        return _component(["no champion: approve and promote a version"], facts)
+    return _component([], facts | dict(champion=champion["version"]))
 
 
 # %% ../../nbs/90_serving/33_health.ipynb #87876a29
-def _store_health(state: AppState) -> StoreHealth:
-    "Whether the database answers and the disk has room."
-    problems = []
-    etag = None
+def _registry_health(state: AppState) -> ComponentHealth:
+    "Whether the database of the registry answers; `etag` is None where it does not."
     try:
         etag = state.etag()
-    except (OSError, sa.exc.SQLAlchemyError):
-        problems.append("the registry's database does not answer")
-    free_gb = shutil.disk_usage(state.ws.root).free / 1e9
+    except EXPECTED_ERRORS as e:
+        problem = f"the registry's database does not answer ({first_line(e)})"
+        return _component([problem], dict(etag=None), "unhealthy")
+    return _component([], dict(etag=etag))
+
+
+def _disk_health(state: AppState) -> ComponentHealth:
+    "Whether the disk has room."
+    free_gb, problems = round(shutil.disk_usage(state.ws.root).free / 1e9, 1), []
     if free_gb < LOW_DISK_GB:
-        problems.append(f"only {free_gb:.1f} GB are free on the disk of {state.ws.root}")
-    return StoreHealth(etag, round(free_gb, 1), problems)
+        problems.append(
+            f"only {free_gb:.1f} GB are free on the disk of {state.ws.root}: crypto-anomaly prune"
+        )
+    return _component(problems, dict(free_gb=free_gb))
 
 
 # %% ../../nbs/90_serving/33_health.ipynb #3734ab78
-def _snapshot_health(state: AppState) -> SnapshotHealth:
-    "Whether a snapshot is stored, and how old it is."
-    problems = []
-    newest = None
+def _newest_readable(state: AppState) -> pd.Timestamp | None:  # None = nothing is stored
+    "The time of the newest snapshot, whose file is read; `DataError` names a broken file."
+    parts = list_parts(state.ws)
+    if parts.empty:
+        return None
+    fs, _ = filesystem(state.ws.reads.lake_url)
+    newest = parts[parts["last"] == parts["last"].max()]
+    rows = read_parquet_files(fs, [newest.path.iloc[-1]], ["ts"])
+    return pd.Timestamp(rows["ts"].to_pandas().max())
+
+
+def _lake_health(state: AppState) -> ComponentHealth:
+    "Whether the newest snapshot can be read, and how old it is."
+    nothing: dict[str, Any] = dict(newest=None, age_seconds=None)
     try:
-        newest = state.newest()
+        newest = _newest_readable(state)
     except EXPECTED_ERRORS as e:
-        problems.append(first_line(e))
+        return _component([first_line(e)], nothing)
     if newest is None:
-        problems.append("no snapshot: run crypto-anomaly run ingest")
-        return SnapshotHealth(None, None, problems)
-    age = (utcnow() - newest).total_seconds()
+        problem = "no snapshot: run crypto-anomaly run ingest"
+        return _component([problem], nothing)
+    age, problems = (utcnow() - newest).total_seconds(), []
     if age > OLD_SNAPSHOT_SECONDS:
         hours = f"{age / 3600:.0f} h"
         problems.append(f"the newest snapshot is {hours} old: is the scheduler running?")
-    return SnapshotHealth(newest, age, problems)
+    return _component(problems, dict(newest=newest.isoformat(), age_seconds=age))
+
+
+# %% ../../nbs/90_serving/33_health.ipynb #20c14910
+SILENT_SECONDS = 120  # a scheduler polls every 5 seconds; a long poll may take a minute
+
+
+def _failed_slots(state: AppState) -> list[str]:
+    "The schedules whose newest slot has failed."
+    failed = []
+    for kind in SCHEDULE:
+        slot = schedule_slot(kind)
+        claims = [state.registry.claim_of(stage, slot) for stage in stages_due(kind)]
+        if any(c and c["status"] == "failed" for c in claims):
+            failed.append(kind)
+    return failed
+
+
+# %% ../../nbs/90_serving/33_health.ipynb #ca56925c
+def _scheduler_health(state: AppState) -> ComponentHealth:
+    "Whether a scheduler lives, and whether its newest slots have succeeded."
+    try:
+        beat, failed = last_beat(state.registry), _failed_slots(state)
+    except EXPECTED_ERRORS as e:
+        return _component([f"the schedule cannot be read ({first_line(e)})"], {})
+    problems = [f"the newest {kind} run failed: see crypto-anomaly runs" for kind in failed]
+    if beat is None:
+        status = "degraded" if problems else "off"
+        return ComponentHealth(status=status, problems=problems, facts=dict(seen_seconds_ago=None))
+    silent = time.time() - beat
+    if silent > SILENT_SECONDS:
+        minutes = f"{silent / 60:.0f} min"
+        problems.append(f"no scheduler has been seen for {minutes}: crypto-anomaly schedule")
+    return _component(problems, dict(seen_seconds_ago=round(silent, 1)))
+
+
+# %% ../../nbs/90_serving/33_health.ipynb #a8ab7a7b
+def _trades_health(trades: Trades) -> ComponentHealth:
+    "Whether trades come in, and whether any is missing."
+    found = healthz(trades)
+    facts = dict(products=found.products)
+    if not found.products and not found.problems:
+        return ComponentHealth(status="off", facts=facts)
+    return _component(found.problems, facts)
 
 
 # %% ../../nbs/90_serving/33_health.ipynb #e22ee13e
-def _status(model_loaded: bool, problems: list[str]) -> str:
-    "The overall status in one word."
-    if not model_loaded:
-        return "unhealthy"
-    return "degraded" if problems else "healthy"
+def _components(state: AppState) -> dict[str, ComponentHealth]:
+    "The health of every part, by its name."
+    return dict(
+        model=_model_health(state),
+        registry=_registry_health(state),
+        disk=_disk_health(state),
+        lake=_lake_health(state),
+        scheduler=_scheduler_health(state),
+        trades=_trades_health(state.trades),
+    )
+
+
+_BY_SEVERITY = ("unhealthy", "degraded", "healthy")
+
+
+def _worst(components: dict[str, ComponentHealth]) -> str:
+    "The status of the worst part."
+    found = {c.status for c in components.values()}
+    return next(status for status in _BY_SEVERITY if status in found)
 
 
 # %% ../../nbs/90_serving/33_health.ipynb #26c3b4ed
@@ -123,22 +176,23 @@ def health(
     state: AppState,  # of the serving app
 ) -> HealthResponse:
     "Whether the app can do its work, and which problems it has."
-    model, store, snapshot = _model_health(state), _store_health(state), _snapshot_health(state)
-    problems = [*model.problems, *store.problems, *snapshot.problems]
-    loaded = model.version is not None
+    parts = _components(state)
+    model, lake = parts["model"].facts, parts["lake"].facts
+    etag = parts["registry"].facts["etag"]
     return HealthResponse(
-        status=_status(loaded, problems),
-        model_loaded=loaded,
-        model_version=model.version,
-        model_status=model.status,
-        champion=model.champion,
-        last_scan=None if snapshot.newest is None else snapshot.newest.isoformat(),
-        snapshot_age_seconds=snapshot.age_seconds,
+        status=_worst(parts),
+        model_loaded=model["version"] is not None,
+        model_version=model["version"],
+        model_status=model["status"],
+        champion=model["champion"],
+        last_scan=lake["newest"],
+        snapshot_age_seconds=lake["age_seconds"],
         source=state.ws.source,
         workspace=state.ws.name,
-        database=store.etag is not None,
-        trades=state.trades.completeness(),
-        free_disk_gb=store.free_disk_gb,
-        pulse=store.etag,
-        problems=problems,
+        database=etag is not None,
+        trades=parts["trades"].facts["products"],
+        free_disk_gb=parts["disk"].facts["free_gb"],
+        pulse=etag,
+        problems=[problem for part in parts.values() for problem in part.problems],
+        components=parts,
     )

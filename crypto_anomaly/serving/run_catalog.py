@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..core.workspace import Workspace
+from ..lifecycle.leases import close_dead_runs
 from ..lifecycle.schedule import EVENT_TRIGGERS, SCHEDULE, stages_due
 from ..lifecycle.stages import stages
 from ..registry.registry import Registry
@@ -52,7 +53,8 @@ def flows(
     limit: int = 10,  # most runs to list
     stage: str | None = None,  # None = all stages
 ) -> Flows:  # newest first
-    "The newest runs."
+    "The newest runs; one whose process has died is closed as failed."
+    close_dead_runs(r)
     rows = [_flow(ws, run) for run in r.list_runs(limit, stage)]
     return Flows(flows=rows, count=len(rows))
 

@@ -25,6 +25,7 @@ __all__ = [
     "ExplanationResponse",
     "ModelInfo",
     "VersionsResponse",
+    "ComponentHealth",
     "HealthResponse",
     "PipelineStatus",
     "LifecycleResponse",
@@ -176,6 +177,15 @@ class VersionsResponse(BaseModel):
     count: int
 
 
+# %% ../../nbs/90_serving/30_schemas.ipynb #09b80323
+class ComponentHealth(BaseModel):
+    "One part of the system: healthy, degraded, unhealthy, or off where nobody has started it."
+
+    status: str
+    problems: list[str] = []  # each with what to do
+    facts: dict[str, Any] = {}
+
+
 # %% ../../nbs/90_serving/30_schemas.ipynb #af2c7b45
 class HealthResponse(BaseModel):
     "Response of `GET /health`; `pulse` changes whenever a page would change."
@@ -193,7 +203,8 @@ class HealthResponse(BaseModel):
     free_disk_gb: float
     pulse: str | None
     trades: list[dict[str, Any]] = []
-    problems: list[str]
+    problems: list[str]  # of all components
+    components: dict[str, ComponentHealth] = {}
 
 
 # %% ../../nbs/90_serving/30_schemas.ipynb #9f760a61
