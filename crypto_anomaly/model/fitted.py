@@ -15,6 +15,7 @@ import pandas as pd
 from .calibration import conformal_p, score_threshold
 from .detector import Detector
 from .errors import DetectorError, ModelError
+from .judged import unjudged_reasons
 from .presets import build_detector
 
 # %% auto #0
@@ -28,7 +29,7 @@ class ModelFacts:
 
     # algorithm, hyperparameters, features, contamination, training facts, lineage
     meta: dict[str, Any]
-    # `calibration` (sorted scores); `typical`, `spread` and `deciles` of each feature;
+    # `calibration` (sorted scores); `typical`, `spread`, `deciles` and `shares` of each feature;
     # the arrays of the detector, named `d_…`
     arrays: dict[str, np.ndarray]
 
@@ -97,10 +98,15 @@ class Model(ModelFacts):
     def predict(
         self,
         frame: pd.DataFrame,  # feature frame, n rows
-    ) -> pd.DataFrame:  # score, p_value, severity (percentile 0..100), is_anomaly; same index
-        "Score every row and say whether it is flagged."
+    ) -> pd.DataFrame:  # score, p_value, severity (percentile 0..100): NaN where it is not judged;
+        # is_anomaly, judged (bool), unjudged_reason (text); same index
+        "Score every row and say whether it is flagged, or why it cannot be judged."
         score = self.score(self.matrix(frame))
         p = conformal_p(score, self.arrays["calibration"])
-        severity, flagged = 100 * (1 - p), p <= self.contamination
-        columns = dict(score=score, p_value=p, severity=severity, is_anomaly=flagged)
-        return pd.DataFrame(columns, index=frame.index)
+        flagged = p <= self.contamination
+        why_not = unjudged_reasons(frame, self.features, score, flagged)
+        judged = why_not == ""
+        numbers = pd.DataFrame(dict(score=score, p_value=p, severity=100 * (1 - p)), frame.index)
+        return numbers.where(judged[:, None]).assign(
+            is_anomaly=flagged, judged=judged, unjudged_reason=why_not
+        )

@@ -93,7 +93,8 @@ class ScanResponse(ResponseMeta):
     timestamp: str
     coins_scanned: int
     anomalies_detected: int
-    anomaly_rate: float
+    anomaly_rate: float  # of the coins that can be judged
+    unjudged: int = 0  # coins that cannot be judged yet
     top_anomalies: list[Anomaly]
 
 
@@ -103,6 +104,7 @@ class AnomaliesResponse(ResponseMeta):
     status: str
     anomalies: list[Anomaly]
     count: int
+    unjudged: int = 0  # coins that cannot be judged yet
     last_scan: str
     message: str = ""
 
@@ -131,6 +133,7 @@ class MarketResponse(ResponseMeta):
     top_gainers: list[Mover]
     top_losers: list[Mover]
     anomalies_count: int
+    unjudged_count: int = 0  # coins that cannot be judged yet
 
 
 # %% ../../nbs/90_serving/30_schemas.ipynb #63de80d6
@@ -141,8 +144,10 @@ class ExplanationResponse(ResponseMeta):
     symbol: str
     name: str
     is_anomaly: bool
-    score: float
-    p_value: float
+    judged: bool = True
+    unjudged_reason: str = ""  # why it cannot be judged yet
+    score: float | None  # None where it cannot be judged
+    p_value: float | None
     reasons: list[dict[str, Any]]
     counterfactual: str | None
     nearest_normal: list[str]
