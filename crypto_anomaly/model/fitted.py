@@ -106,7 +106,13 @@ class Model(ModelFacts):
         flagged = p <= self.contamination
         why_not = unjudged_reasons(frame, self.features, score, flagged)
         judged = why_not == ""
-        numbers = pd.DataFrame(dict(score=score, p_value=p, severity=100 * (1 - p)), frame.index)
-        return numbers.where(judged[:, None]).assign(
-            is_anomaly=flagged, judged=judged, unjudged_reason=why_not
+        p = np.where(judged, p, np.nan)
+        columns = dict(
+            score=np.where(judged, score, np.nan),
+            p_value=p,
+            severity=100 * (1 - p),
+            is_anomaly=flagged,
+            judged=judged,
+            unjudged_reason=why_not,
         )
+        return pd.DataFrame(columns, index=frame.index)
