@@ -176,7 +176,7 @@ def with_absent(table):
 def test_a_coin_without_statistics_is_neither_normal_nor_anomalous(model, with_absent):
     back, rows = with_absent
     now = featurize(rows, since=HOURS[-1])
-    p = model.predict(now).assign(coin_id=now.coin_id).set_index("coin_id")
+    p = model.verdicts(now).assign(coin_id=now.coin_id).set_index("coin_id")
     assert sorted(p.index[~p.judged]) == sorted([back, "young"])
     lost = p.loc[[back, "young"]]
     assert not lost.is_anomaly.any()
@@ -189,7 +189,7 @@ def test_a_flagged_row_has_been_judged(model, with_absent):
     _, rows = with_absent
     now = featurize(rows, since=HOURS[-1])
     now.loc[now.coin_id == "young", "missing_surprise"] = 12
-    p = model.predict(now)[(now.coin_id == "young").to_numpy()].iloc[0]
+    p = model.verdicts(now)[(now.coin_id == "young").to_numpy()].iloc[0]
     assert p.is_anomaly and p.judged and p.unjudged_reason == ""
 
 
@@ -208,7 +208,7 @@ def test_a_scan_counts_them_and_stays_json(model, with_absent):
 def test_rates_count_judged_rows_only(model, with_absent):
     _, rows = with_absent
     now = featurize(rows, since=HOURS[-1])
-    p = model.predict(now)
+    p = model.verdicts(now)
     judged = p[p.judged]
     assert compare(p, p)["anomaly_rate"] == judged.is_anomaly.mean()
     assert compare(p, p)["rank_correlation"] == pytest.approx(1)

@@ -182,7 +182,9 @@ class MarketBench:
         "How much of the test time without events is flagged at a stated rate."
         scored = model.predict(self.clean)
         p = conformal_p(scored.score.to_numpy(), model.arrays["calibration"])
-        hit = pd.Series(p <= rate, index=pd.DatetimeIndex(self.clean.ts))[scored.judged.to_numpy()]
+        hit = pd.Series(p <= rate, index=pd.DatetimeIndex(self.clean.ts))[
+            scored.score.notna().to_numpy()
+        ]
         days = hit.groupby(hit.index.floor("D")).agg(["sum", "count"])
         weight = resample(days.index, 300, 0)
         flagged = weight @ days["sum"].to_numpy()

@@ -36,7 +36,7 @@ def _check_holdout(model: Model, holdout: pd.DataFrame) -> None:
 # %% ../../nbs/60_eval/40_evaluation.ipynb #bddd8f84
 def _metrics(model: Model, holdout: pd.DataFrame, pred: pd.DataFrame) -> dict[str, Any]:
     "Separation, drift and persistence of the rows that can be judged, and how many cannot."
-    judged = pred.judged.to_numpy(bool)
+    judged = pred.score.notna().to_numpy()
     unjudged = int((~judged).sum())
     holdout, pred = holdout[judged], pred[judged]
     flagged = pred.is_anomaly
@@ -67,10 +67,11 @@ def evaluate(
     "Score the untouched holdout with the unmodified model and judge it."
     _check_holdout(model, holdout)
     pred = model.predict(holdout)
-    if not pred.judged.any():
+    if pred.score.isna().all():
         raise EvalError(
             f"none of the {len(pred)} rows of the holdout can be judged: "
-            f"{pred.unjudged_reason.iloc[0]}; collect hourly rows and build the dataset again."
+            f"{model.verdicts(holdout.head(1)).unjudged_reason.iloc[0]}; "
+            "collect hourly rows and build the dataset again."
         )
     metrics = _metrics(model, holdout, pred)
     metrics |= injected_metrics(model, holdout, list(injected), baseline)

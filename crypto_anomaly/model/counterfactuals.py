@@ -81,7 +81,7 @@ def nearest_normal(
 
     is_other = moment.coin_id != row.coin_id
     said = model.predict(moment)
-    others = moment[is_other & said.judged & ~said.is_anomaly]
+    others = moment[is_other & said.score.notna() & ~said.is_anomaly]
     difference = robust_z(others) - robust_z(row.to_frame().T)
     distance = np.sqrt((difference**2).mean(1))
     near = others[["coin_id"]].assign(distance=distance)

@@ -95,7 +95,7 @@ class Model(ModelFacts):
         "Score rows of features."
         return self.detector.anomaly_score(X)
 
-    def predict(
+    def verdicts(
         self,
         frame: pd.DataFrame,  # feature frame, n rows
     ) -> pd.DataFrame:  # score, p_value, severity (percentile 0..100): NaN where it is not judged;
@@ -116,3 +116,10 @@ class Model(ModelFacts):
             unjudged_reason=why_not,
         )
         return pd.DataFrame(columns, index=frame.index)
+
+    def predict(
+        self,
+        frame: pd.DataFrame,  # feature frame, n rows
+    ) -> pd.DataFrame:  # score, p_value, severity, is_anomaly of `verdicts`; same index
+        "Score every row and say whether it is flagged; a row that cannot be judged has no score."
+        return self.verdicts(frame)[["score", "p_value", "severity", "is_anomaly"]]

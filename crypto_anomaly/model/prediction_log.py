@@ -43,7 +43,7 @@ def predictions(
 ) -> pd.DataFrame:  # the columns of PREDICTION, highest score first within each moment
     "Score a feature frame."
     coins = frame[["coin_id", "symbol", "name", "ts", "current_price"]]
-    scored = coins.join(served.model.predict(frame)).assign(
+    scored = coins.join(served.model.verdicts(frame)).assign(
         model_version=served.version["version"],
         role=served.role,
         run_id=run_id,

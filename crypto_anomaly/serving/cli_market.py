@@ -33,6 +33,14 @@ __all__ = ["market_commands", "scan", "why", "movers", "import_"]
 market_commands = typer.Typer()
 
 
+# %% ../../nbs/90_serving/73_cli_market.ipynb #bdff7cf7
+def _unjudged_facts(scan: Scan) -> dict[str, Any]:  # empty where every coin is judged
+    "The coins that cannot be judged yet, each with its reason."
+    if scan.unjudged.empty:
+        return {}
+    return dict(unjudged=scan.unjudged[["coin_id", "unjudged_reason"]].to_dict("records"))
+
+
 # %% ../../nbs/90_serving/73_cli_market.ipynb #a22ba200
 def _scan_facts(
     scan: Scan,
@@ -40,6 +48,7 @@ def _scan_facts(
 ) -> dict[str, Any]:
     "The JSON document of a scan."
     version = scan.served.version
+    listed = scan.anomalies.head(top).drop(columns=["judged", "unjudged_reason"])
     return dict(
         as_of=scan.as_of.isoformat(),
         source=scan.source,
@@ -48,9 +57,9 @@ def _scan_facts(
         note=scan.served.note,
         coins_scanned=len(scan.predictions),
         anomalies_detected=len(scan.anomalies),
-        unjudged=scan.unjudged[["coin_id", "unjudged_reason"]].to_dict("records"),
         market_move=scan.market_move,
-        anomalies=scan.anomalies.head(top).to_dict("records"),
+        anomalies=listed.to_dict("records"),
+        **_unjudged_facts(scan),
     )
 
 

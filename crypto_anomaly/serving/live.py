@@ -116,7 +116,7 @@ def _judge(
 ) -> _Judgement:
     "The model's score, and why the moment is anomalous."
     frame = pd.DataFrame([row], columns=model.features, dtype=np.float32)
-    x = model.predict(frame).iloc[0]
+    x = model.verdicts(frame).iloc[0]
     alarming = [kind for kind in ("pump", "dump") if state[kind]["alarm"]]
     if not (x.judged or alarming):
         reason = x.unjudged_reason
