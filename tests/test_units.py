@@ -7,8 +7,12 @@ import pandas as pd
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from starlette.testclient import TestClient
 
 from crypto_anomaly.core.numbers import money, once_in, percent
+from crypto_anomaly.core.settings import Settings
+from crypto_anomaly.core.workspace import claim, open_workspace
+from crypto_anomaly.data.lake import write_part
 from crypto_anomaly.data.table import simulated_table
 from crypto_anomaly.eval.compare import compare
 from crypto_anomaly.eval.drift import drift
@@ -17,13 +21,17 @@ from crypto_anomaly.features.features import featurize
 from crypto_anomaly.features.history import History
 from crypto_anomaly.features.schema import get_feature_columns
 from crypto_anomaly.features.signals import signal_statistics
+from crypto_anomaly.model.artifact import save_artifact
 from crypto_anomaly.model.bins import bin_shares, shares_of_deciles
 from crypto_anomaly.model.calibration import conformal_p
 from crypto_anomaly.model.judged import PRICE_SIGNALS
 from crypto_anomaly.model.loading import LoadedModel
 from crypto_anomaly.model.overview import market_overview
+from crypto_anomaly.model.prediction_log import predictions
 from crypto_anomaly.model.scan import scan_features
 from crypto_anomaly.model.training import train
+from crypto_anomaly.registry.registry import open_registry
+from crypto_anomaly.serving.app import create_app
 from crypto_anomaly.simulate.coingecko import round_price
 from crypto_anomaly.simulate.market import Market
 
@@ -248,3 +256,38 @@ def test_money_is_short_and_keeps_three_digits(x):
 @given(st.floats(1e-250, 1e-2))
 def test_the_simulator_quotes_six_digits_of_any_price(x):
     assert round_price(np.array([x]))[0] == pytest.approx(x, rel=1e-5)
+
+
+@pytest.fixture(scope="module")
+def served(model, with_absent, tmp_path_factory):
+    """A workspace whose newest hour holds two coins that cannot be judged, and its app."""
+    home = tmp_path_factory.mktemp("units")
+    ws = claim(open_workspace(Settings(home=home, source="simulated")), "simulated")
+    for _, day in with_absent[1].groupby(with_absent[1].ts.dt.date):
+        write_part(ws, "snapshots", day, tag="test")
+    facts = dict(algorithm="families", data_source="test", anomaly_rate=0.05)
+    open_registry(ws).register(save_artifact(ws.artifacts_url, model), facts)
+    app = create_app(ws.settings.model_copy(update=dict(workspace=ws.name)))
+    with TestClient(app, base_url="http://127.0.0.1", client=("127.0.0.1", 50000)) as client:
+        yield client
+
+
+def test_the_api_says_what_cannot_be_judged(served):
+    said = served.get("/why/young").json()
+    assert (said["judged"], said["is_anomaly"], said["p_value"]) == (False, False, None)
+    assert "24 are needed" in said["unjudged_reason"]
+    assert served.get("/anomalies").json()["unjudged"] == 2
+    assert served.get("/market").json()["unjudged_count"] == 2
+
+
+@pytest.mark.parametrize("page", ["/", "/coins", "/coins/young"])
+def test_the_pages_say_what_cannot_be_judged(served, page):
+    r = served.get(page, headers=dict(accept="text/html"))
+    assert r.status_code == 200 and "judged yet" in r.text, r.text[:500]
+    assert "nan" not in r.text.lower().split("<script")[0]
+
+
+def test_predictions_are_logged_with_the_reason(model, with_absent):
+    now = featurize(with_absent[1], since=HOURS[-1])
+    p = predictions(LoadedModel(dict(version=7, status="candidate"), model), now)
+    assert p.judged.sum() == len(p) - 2 and p.unjudged_reason[~p.judged].str.len().min() > 0
