@@ -8,17 +8,18 @@ from __future__ import annotations
 import numpy as np
 
 # %% auto #0
-__all__ = ["MISSING", "LARGE", "money", "percent", "once_in"]
+__all__ = ["MISSING", "LARGE", "MOST_DECIMALS", "money", "percent", "once_in"]
 
 # %% ../../nbs/00_core/50_numbers.ipynb #7308e7e1
 MISSING = "–"  # shown for a value that is not there
 LARGE = ((1e12, "T"), (1e9, "B"), (1e6, "M"))
+MOST_DECIMALS = 10  # nobody counts more zeros
 
 
 def money(
     x: float,  # USD
 ) -> str:  # '–' for a missing value
-    "An amount in USD: $64,210 · $1.27 T · $0.0000123."
+    "An amount in USD: $64,210 · $1.27 T · $0.0000123 · $3.10e-13."
     if not np.isfinite(x):
         return MISSING
     for size, unit in LARGE:
@@ -29,7 +30,7 @@ def money(
     if abs(x) >= 1:
         return f"${x:,.2f}"
     decimals = 2 - int(np.floor(np.log10(abs(x))))  # three significant digits
-    return f"${x:.{decimals}f}"
+    return f"${x:.{decimals}f}" if decimals <= MOST_DECIMALS else f"${x:.2e}"
 
 
 # %% ../../nbs/00_core/50_numbers.ipynb #495f2584

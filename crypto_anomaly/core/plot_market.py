@@ -57,9 +57,9 @@ def market_map(
     label: int = 10,  # how many of the top anomalies to name
     title: str = "Which coins look anomalous now?",
 ) -> go.Figure:
-    "24 h change against rarity, one dot per coin."
+    "24 h change against rarity, one dot per coin that can be judged."
     f = new_figure()
-    normal = scan[~scan.is_anomaly]
+    normal = scan[~scan.is_anomaly & scan.p_value.notna()]  # without one it cannot be judged
     flagged = scan[scan.is_anomaly].sort_values("p_value")
     is_named = np.arange(len(flagged)) < label
     names = flagged.symbol.str.upper().where(is_named, "")

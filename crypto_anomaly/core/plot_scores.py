@@ -34,7 +34,9 @@ def score_distribution(
     *,
     title: str = "How far do the flagged rows stand apart?",
 ) -> go.Figure:
-    "Histogram of scores, flagged and not flagged, with the threshold."
+    "Histogram of scores, flagged and not flagged, with the threshold; no score, no bar."
+    known = ~np.isnan(score)
+    score, is_anomaly = score[known], is_anomaly[known]
     edges = np.histogram_bin_edges(score, 30)
     f = new_figure()
     for name, mask in (("normal", ~is_anomaly), ("anomaly", is_anomaly)):
@@ -64,6 +66,8 @@ def score_distributions(
     grid: dict[str, Any] = dict(subplot_titles=titles, shared_yaxes=True, figure=new_figure())
     f = make_subplots(1, len(models), **grid)
     for col, (score, flagged, threshold) in enumerate(models.values(), 1):
+        known = ~np.isnan(score)  # a row that cannot be judged has no score
+        score, flagged = score[known], flagged[known]
         edges = np.histogram_bin_edges(score, 30)
         where = dict(row=1, col=col, showlegend=col == 1)
         for name, mask in (("normal", ~flagged), ("anomaly", flagged)):

@@ -159,7 +159,9 @@ def lookahead(
     for t in map(pd.Timestamp, np.sort(order[:moments])):
         live = scan(ws, ref, at=t).predictions.set_index("coin_id").score
         then = replayed[replayed.ts == t].set_index("coin_id").score
-        differing = int((live.reindex(then.index) != then).sum())
+        live = live.reindex(then.index)
+        same = (live == then) | (live.isna() & then.isna())
+        differing = int((~same).sum())
         rows.append(dict(ts=t, coins=len(then), differing=differing))
     return pd.DataFrame(rows)
 
@@ -174,13 +176,15 @@ def backtest_report(
     "What was flagged, how steadily, and what came after."
     prices = read_snapshots(ws, start=replayed.ts.min(), columns=["current_price"])
     o = outcomes(replayed, prices, crash_pct=crash_pct)
-    by_day = replayed.groupby(replayed.ts.dt.floor("D")).is_anomaly.mean()
+    judged = replayed[replayed.score.notna()]
+    by_day = judged.groupby(judged.ts.dt.floor("D")).is_anomaly.mean()
     return dict(
         rows=len(replayed),
         moments=int(replayed.ts.nunique()),
         first=str(replayed.ts.min()),
         last=str(replayed.ts.max()),
-        flag_rate=float(replayed.is_anomaly.mean()),
+        unjudged=len(replayed) - len(judged),
+        flag_rate=float(judged.is_anomaly.mean()),
         flag_rate_by_day={str(d.date()): float(v) for d, v in by_day.items()},
         outcomes=outcome_metrics(o),
         figures=[flag_rate_history(by_day), outcome_map(o)],

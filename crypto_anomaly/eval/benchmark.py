@@ -87,8 +87,8 @@ PROTOCOL = dict(
     ap="average precision of events (greatest score of the window) against all negative samples",
     cell_ap="the same of every single snapshot within a window",
     interval="95 %, 300 bootstrap samples of whole days, negative samples and events together",
-    clean_flag_rate="share of negative samples whose p-value, from the model's own calibration "
-    "before the test time, is at most the stated rate; by week below",
+    clean_flag_rate="share of the negative samples that can be judged whose p-value, from the "
+    "model's own calibration before the test time, is at most the stated rate; by week below",
     crash="greatest share of coins above the 0.5 % threshold in one snapshot of the day with the "
     "widest market move, which may lie in the training time (in_training)",
     kinds=KINDS,
@@ -180,9 +180,11 @@ class MarketBench:
         rate: float,  # the stated rate
     ) -> dict[str, Any]:  # value with interval, stated, by_week
         "How much of the test time without events is flagged at a stated rate."
-        scores = model.predict(self.clean).score.to_numpy()
-        p = conformal_p(scores, model.arrays["calibration"])
-        hit = pd.Series(p <= rate, index=pd.DatetimeIndex(self.clean.ts))
+        scored = model.predict(self.clean)
+        p = conformal_p(scored.score.to_numpy(), model.arrays["calibration"])
+        hit = pd.Series(p <= rate, index=pd.DatetimeIndex(self.clean.ts))[
+            scored.score.notna().to_numpy()
+        ]
         days = hit.groupby(hit.index.floor("D")).agg(["sum", "count"])
         weight = resample(days.index, 300, 0)
         flagged = weight @ days["sum"].to_numpy()

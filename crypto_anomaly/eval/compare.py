@@ -20,12 +20,21 @@ from ..model.fitted import Model
 __all__ = ["compare", "compare_injected", "comparison_table"]
 
 
+# %% ../../nbs/60_eval/45_compare.ipynb #8a3ce70c
+def _judged(predictions: pd.DataFrame) -> np.ndarray:  # (n,) bool
+    "Rows with a score: a coin that cannot be judged yet is neither normal nor anomalous."
+    known: np.ndarray = predictions.score.notna().to_numpy()
+    return known
+
+
 # %% ../../nbs/60_eval/45_compare.ipynb #830e89f5
 def compare(
     a: pd.DataFrame,  # predictions of the candidate: score, is_anomaly
     b: pd.DataFrame,  # predictions of the other model on the same rows
 ) -> dict[str, float]:  # rates, agreement, overlap (NaN without flags), rank_correlation, …
-    "How two models judge the same rows."
+    "How two models judge the same rows, those that both can judge."
+    both_judge = _judged(a) & _judged(b)
+    a, b = a[both_judge], b[both_judge]
     either = (a.is_anomaly | b.is_anomaly).sum()
     both = (a.is_anomaly & b.is_anomaly).sum()
     gap_a, gap_b = score_metrics(a, 0)["score_gap"], score_metrics(b, 0)["score_gap"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from ..model.bins import bin_shares, shares_of_deciles
 from ..model.fitted import Model
 
 # %% auto #0
@@ -18,15 +19,11 @@ __all__ = ["drift", "persistence"]
 def _psi(
     x: np.ndarray,  # (n,) values now
     deciles: np.ndarray,  # (9,) of the training time
+    shares: np.ndarray | None = None,  # (10,) of the training time; None = an older model
 ) -> float:  # NaN where nothing is known
     "Population stability index of one feature."
-    x = x[~np.isnan(x)]
-    if not len(x) or np.isnan(deciles).any():
-        return np.nan
-    edges, count = np.unique(deciles, return_counts=True)  # equal deciles are one edge
-    q = np.diff(np.r_[0, np.cumsum(count) / 10, 1])
-    place = np.searchsorted(edges, x, side="left")
-    p = np.bincount(place, minlength=len(edges) + 1) / len(x)
+    p = bin_shares(x, deciles)
+    q = shares_of_deciles(p, deciles) if shares is None else shares
     p, q = np.maximum(p, 1e-3), np.maximum(q, 1e-3)
     return float(((p - q) * np.log(p / q)).sum())
 
@@ -38,7 +35,9 @@ def drift(
 ) -> pd.DataFrame:  # index feature; psi and missing (share now), most changed first
     "How far each input has moved from the training time; NaN where nothing is known."
     X, deciles = model.matrix(frame), model.arrays["deciles"]
-    psi = [_psi(x, edges) for x, edges in zip(X.T, deciles.T)]
+    counted = model.arrays.get("shares")
+    shares = counted.T if counted is not None else [None] * X.shape[1]
+    psi = [_psi(*column) for column in zip(X.T, deciles.T, shares)]
     columns = dict(psi=psi, missing=np.isnan(X).mean(0))
     moved = pd.DataFrame(columns, index=model.features)
     return moved.sort_values("psi", ascending=False)

@@ -35,7 +35,10 @@ def _check_holdout(model: Model, holdout: pd.DataFrame) -> None:
 
 # %% ../../nbs/60_eval/40_evaluation.ipynb #bddd8f84
 def _metrics(model: Model, holdout: pd.DataFrame, pred: pd.DataFrame) -> dict[str, Any]:
-    "Separation, drift and persistence."
+    "Separation, drift and persistence of the rows that can be judged, and how many cannot."
+    judged = pred.score.notna().to_numpy()
+    unjudged = int((~judged).sum())
+    holdout, pred = holdout[judged], pred[judged]
     flagged = pred.is_anomaly
     metrics: dict[str, Any] = dict(score_metrics(pred, model.meta["anomaly_rate"]))
     metrics["silhouette"] = silhouette(scaled(model, holdout), flagged.values)
@@ -47,6 +50,7 @@ def _metrics(model: Model, holdout: pd.DataFrame, pred: pd.DataFrame) -> dict[st
             psi_median=float(moved.psi.median()),
             psi_max=float(moved.psi.max()),
             most_drifted=str(moved.index[0]),
+            unjudged=unjudged,
         )
     )
 
@@ -63,6 +67,12 @@ def evaluate(
     "Score the untouched holdout with the unmodified model and judge it."
     _check_holdout(model, holdout)
     pred = model.predict(holdout)
+    if pred.score.isna().all():
+        raise EvalError(
+            f"none of the {len(pred)} rows of the holdout can be judged: "
+            f"{model.verdicts(holdout.head(1)).unjudged_reason.iloc[0]}; "
+            "collect hourly rows and build the dataset again."
+        )
     metrics = _metrics(model, holdout, pred)
     metrics |= injected_metrics(model, holdout, list(injected), baseline)
     gates = sanity_gates(metrics, config) + injected_gates(metrics, config)

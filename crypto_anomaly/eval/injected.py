@@ -81,7 +81,7 @@ def score_of(
     "The scores of a model as a function of feature frames."
 
     def score(frame: pd.DataFrame) -> np.ndarray:
-        "Scores of the rows of a frame."
+        "Scores of the rows of a frame; NaN where a row cannot be judged."
         scores: np.ndarray = model.predict(frame).score.to_numpy()
         return scores
 
@@ -103,17 +103,20 @@ def _scored(score: ScoreFunction, frame: pd.DataFrame) -> pd.DataFrame:  # coin_
 
 
 # %% ../../nbs/60_eval/38_injected.ipynb #b1b49942
+_UNJUDGED = dict(score=-np.inf, clean_score=-np.inf)  # an event without a score is not found
+
+
 def detection(
     score: ScoreFunction,  # scores feature frames
     holdout: pd.DataFrame,  # feature frame without events
     injected: Sequence[tuple[pd.DataFrame, pd.DataFrame]],  # of `inject_market`
     rates: tuple[float, ...],  # alert rates
 ) -> DetectionResult:
-    "How a scoring function tells injected events from the untouched holdout."
-    clean = _scored(score, holdout)
+    "How a scoring function tells events from the rows of the holdout that can be judged."
+    clean = _scored(score, holdout).dropna(subset="score")
     scored = [event_scores(events, _scored(score, f), clean) for f, events in injected]
-    found = pd.concat([s.events for s in scored], ignore_index=True)
-    cells = pd.concat([s.cells for s in scored], ignore_index=True)
+    found = pd.concat([s.events for s in scored], ignore_index=True).fillna(_UNJUDGED)
+    cells = pd.concat([s.cells for s in scored], ignore_index=True).fillna(_UNJUDGED)
     won = float((found.score > found.clean_score).mean())
     return DetectionResult(Detection(found, cells, clean, rates=rates), won)
 

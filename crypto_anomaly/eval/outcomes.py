@@ -171,12 +171,22 @@ def _message(shares: dict[str, Share], ok: dict[str, bool | None], known: int) -
     return "off target: " + ", ".join(missed) if missed else "shows predictive value"
 
 
+# %% ../../nbs/60_eval/55_outcomes.ipynb #32f19b80
+def _was_judged(o: pd.DataFrame) -> np.ndarray:  # (n,) bool
+    "Predictions with a verdict; a log without the column knew no others."
+    if "judged" not in o:
+        return np.ones(len(o), bool)
+    judged: np.ndarray = o.judged.fillna(True).to_numpy(bool)
+    return judged
+
+
 # %% ../../nbs/60_eval/55_outcomes.ipynb #e6226753
 def outcome_metrics(
     o: pd.DataFrame,  # of `outcomes`, one model version
 ) -> dict[str, Any]:  # counts, confusion, shares, status (share -> on target or None), message
-    "Confusion matrix, shares and their verdict."
-    known = o[o.crash.notna()]
+    "Confusion matrix, shares and their verdict; coins that could not be judged are counted apart."
+    judged = o[_was_judged(o)]
+    known = judged[judged.crash.notna()]
     crash = known.crash.astype(bool)
     c = _confusion(known.is_anomaly.astype(bool), crash)
     flagged = c["tp"] + c["fp"]
@@ -190,8 +200,9 @@ def outcome_metrics(
     return dict(
         predictions=len(o),
         with_price=len(known),
-        without_price=len(o) - len(known),
-        flagged=int(o.is_anomaly.sum()),
+        without_price=len(judged) - len(known),
+        unjudged=len(o) - len(judged),
+        flagged=int(judged.is_anomaly.sum()),
         confusion=c,
         **shares,
         status=ok,

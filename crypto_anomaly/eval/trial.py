@@ -44,6 +44,7 @@ def paired(
     b: int,  # the other version
 ) -> pd.DataFrame:  # a row per coin and moment that both scored; score_b, is_anomaly_b of the other
     "Predictions of two versions side by side."
+    p = p[p.score.notna()]  # a coin that cannot be judged yet has no score
     mine, other = p[p.model_version == a], p[p.model_version == b]
     key = ["coin_id", "ts"]
     other = other[[*key, "score", "is_anomaly"]]
@@ -193,7 +194,7 @@ def trial(
 # %% ../../nbs/60_eval/60_trial.ipynb #495c119c
 def _only(x: Scan, y: Scan) -> pd.DataFrame:
     "Coins that `x` flags and `y` does not."
-    other = y.predictions[["coin_id", "score", "is_anomaly"]]
+    other = y.predictions[["coin_id", "score", "is_anomaly"]]  # NaN where `y` cannot judge it
     f = x.anomalies.merge(other, on="coin_id", suffixes=("", "_other"))
     f = f[~f.is_anomaly_other].assign(only=f"v{x.served.version['version']}")
     return f.rename(columns=dict(score_other="other_score"))

@@ -12,7 +12,7 @@ import pandas as pd
 
 from .base import SENT_COLUMNS, base_features
 from .config import FeatureConfig
-from .history import History
+from .history import History, history_hours
 from .normalised import normalised_features
 from .schema import get_feature_columns
 from .surprisal import surprisals
@@ -59,7 +59,7 @@ def featurize(
     config: FeatureConfig = FeatureConfig(),  # what is computed
     *,
     since: pd.Timestamp | None = None,  # rows before this are history only; None = features of all
-) -> pd.DataFrame:  # the columns of META and float32 features; sorted by coin and time
+) -> pd.DataFrame:  # META, float32 features, `history_hours`; sorted by coin and time
     "The feature frame of a market table; every value from rows at or before its own moment."
     r, names = History(table, since), get_feature_columns(config)
     out = np.empty((len(names), len(r.rows)), np.float32)
@@ -68,4 +68,5 @@ def featurize(
     rows = r.order[r.rows]
     meta = table.reindex(columns=META).take(rows).reset_index(drop=True)
     features = pd.DataFrame(out.T, columns=names, copy=False)
-    return pd.concat([meta, features], axis=1)
+    known = pd.Series(history_hours(r), name="history_hours", dtype=np.float32)
+    return pd.concat([meta, features, known], axis=1)

@@ -24,6 +24,7 @@ __all__ = [
     "REACH_HOURS",
     "MIN_ROWS",
     "History",
+    "history_hours",
 ]
 
 # %% ../../nbs/40_features/40_history.ipynb #20480aed
@@ -114,3 +115,14 @@ class History(Rows):
         share = np.clip(ones / np.maximum(count, 1), low, high)
         share[count < MIN_ROWS] = np.nan
         return self.at_rows(rows, share)
+
+
+# %% ../../nbs/40_features/40_history.ipynb #70d3714e
+def history_hours(
+    h: History,  # a market
+) -> np.ndarray:  # (m,) whole numbers, of the rows of `h.rows`
+    "The steps of the price, from row to row, in the `SCALE_HOURS` before each row."
+    price = h.column("current_price")
+    step = price - h.previous(price)
+    count, _ = rolling_count_sum(step, h.window(SCALE_HOURS), h.rows)
+    return count

@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 
 from crypto_anomaly.features.history import (
     PAUSE_HOURS,
@@ -20,32 +19,23 @@ from crypto_anomaly.features.history import (
 from .windows import HOUR, rolling_max, values_at
 
 # %% auto #0
-__all__ = ["PEGGED", "HORIZONS", "Moves", "price_moves"]
+__all__ = ["PEGGED", "UNSEEN_TICK", "HORIZONS", "Moves", "price_moves"]
 
 # %% ../../nbs/40_features/50_moves.ipynb #98de7ead
 PEGGED = 0.0015  # scale of the hourly steps below which a coin counts as pegged
 
-
-# %% ../../nbs/40_features/50_moves.ipynb #596ab9ae
-@njit(cache=True)
-def _decimals(x: np.ndarray) -> np.ndarray:  # (n,) as float
-    "Number of decimals that each number is written with; at most 10, and 9 digits in all."
-    out = np.zeros(len(x))
-    for i in range(len(x)):
-        v = abs(x[i])
-        while out[i] < 10 and v < 1e9 and abs(v - np.round(v)) > 1e-9 * v:
-            v *= 10
-            out[i] += 1
-    return out
+# %% ../../nbs/40_features/50_moves.ipynb #24d6c2e1
+UNSEEN_TICK = 5e-3  # of a price that has not moved for `SCALE_HOURS`, as a fraction of the price
+_SAME = 1e-9  # a smaller step is a rounding error
 
 
 # %% ../../nbs/40_features/50_moves.ipynb #acdada2c
-def _tick(h: History, price: np.ndarray) -> np.ndarray:  # (n,) as a fraction of the price
-    "The last decimal that the coin's prices of four days are written with."
-    decimals, rows = _decimals(price), h.tail_rows
-    most = rolling_max(decimals, h.window(SCALE_HOURS), rows)
-    most = np.fmax(most, decimals[rows])
-    return h.at_rows(rows, 10.0**-most / price[rows])
+def _tick(h: History, step: np.ndarray) -> np.ndarray:  # (n,) as a fraction of the price
+    "The smallest step that the coin's price has made in the four days before."
+    size, rows = np.abs(step), h.tail_rows
+    moved = np.where(size > _SAME, size, np.nan)
+    smallest = -rolling_max(-moved, h.window(SCALE_HOURS), rows)
+    return h.at_rows(rows, np.nan_to_num(smallest, nan=UNSEEN_TICK))
 
 
 # %% ../../nbs/40_features/50_moves.ipynb #c64a18a1
@@ -93,7 +83,7 @@ class Moves:
     step: np.ndarray  # log return since the previous row
     scale: np.ndarray  # usual size of the steps
     risky: np.ndarray  # bool: not pegged
-    tick: np.ndarray  # size of the last decimal, as a fraction of the price
+    tick: np.ndarray  # smallest usual step, as a fraction of the price
     z: dict[int, np.ndarray]  # horizon in hours -> deviation
 
 
@@ -103,7 +93,7 @@ def _deviations(
     x: np.ndarray,  # log price
     step: np.ndarray,  # its change since the previous row
     risky: np.ndarray,  # bool: not pegged
-    tick: np.ndarray,  # size of the last decimal
+    tick: np.ndarray,  # smallest usual step
     least: int,  # coins that a market median needs
 ) -> dict[int, np.ndarray]:  # horizon -> (n,)
     "Deviations of the log returns at all horizons."
@@ -135,6 +125,6 @@ def price_moves(
     step = x - h.previous(x)
     scale = h.rolling_scale(step, h.scale_rows)
     risky = scale > PEGGED
-    tick = _tick(h, price)
+    tick = _tick(h, step)
     z = _deviations(h, x, step, risky, tick, least_coins)
     return Moves(x, step, scale, risky, tick, z)

@@ -54,22 +54,39 @@ EXPECTED_FIELDS = [
 
 
 # %% ../../nbs/40_features/60_signals.ipynb #50a8af4c
-def _peg(h: History, m: Moves, jump: np.ndarray) -> np.ndarray:  # (n,) NaN for coins without peg
-    "Distance of pegged coins from their level, or their jump where that is larger."
+def _jump_away(m: Moves, off: np.ndarray) -> np.ndarray:  # (n,) 0 or more
+    "The larger of the moves of one row and of 3 hours, where it leads away from the level."
+    back = [np.sign(z) * np.sign(off) <= 0 for z in (m.z[0], m.z[3])]
+    sizes = [np.where(b, 0, np.abs(z)) for b, z in zip(back, (m.z[0], m.z[3]))]
+    return np.fmax(*sizes)
+
+
+# %% ../../nbs/40_features/60_signals.ipynb #a12229aa
+def _peg(h: History, m: Moves) -> np.ndarray:  # (n,) NaN for coins without peg
+    "Distance of pegged coins from their level, or their jump away from it where that is larger."
     x = np.where(m.risky, np.nan, m.x)
     off = x - h.rolling_median(x, h.scale_rows, LEVEL_HOURS)
     own = h.rolling_scale(off, h.tail_rows)
     unit = np.sqrt(own**2 + (0.5 * m.tick) ** 2 + 1e-8)
-    away = np.fmax(np.abs(off) / unit, jump)
+    away = np.fmax(np.abs(off) / unit, _jump_away(m, off))
     pegged = ~m.risky & ~np.isnan(m.scale)
     return np.where(pegged, away, np.nan)
 
 
 # %% ../../nbs/40_features/60_signals.ipynb #b7638965
+def _log_volume(h: History) -> np.ndarray:  # (n,) NaN where there is none
+    "Logarithm of the volume and a thousandth of the usual market cap."
+    cap = h.column("market_cap")
+    usual = h.rolling_median(cap, h.scale_rows, LEVEL_HOURS)
+    small = 1e-3 * np.nan_to_num(np.where(np.isnan(usual), cap, usual))
+    v = np.log(h.column("total_volume") + small)
+    return np.where(np.isfinite(v), v, np.nan)
+
+
+# %% ../../nbs/40_features/60_signals.ipynb #3ef5365f
 def _volume(h: History, least_coins: int) -> np.ndarray:  # (n,)
     "Rise of the volume above its own highest and above the market."
-    v = np.log(h.column("total_volume") + 1e6)
-    rows = h.tail_rows
+    v, rows = _log_volume(h), h.tail_rows
     highest = h.at_rows(rows, rolling_max(v, h.window(6.5), rows))
     market = h.market_median(v - h.previous(v), least_coins, TAIL_REACH)
     up = v - highest - np.nan_to_num(market)
@@ -143,7 +160,7 @@ def signal_statistics(
     return dict(
         price=np.where(m.risky, price, np.nan),
         drift=np.where(m.risky, drift, np.nan),
-        peg=_peg(h, m, price),
+        peg=_peg(h, m),
         volume=_volume(h, least_coins),
         relation=_relation(h, m),
         stale=_stale(h, m),

@@ -15,12 +15,12 @@ __all__ = ["conformal_p", "score_threshold"]
 def conformal_p(
     score: np.ndarray,  # (n,)
     calibration: np.ndarray,  # (m,) scores of calm time, sorted ascending
-) -> np.ndarray:  # (n,) in [1/(m+1), 1]
+) -> np.ndarray:  # (n,) in [1/(m+1), 1]; NaN for a score of NaN
     "Conformal p-value of each score."
     below = np.searchsorted(calibration, score, side="left")
     n = len(calibration)
     p: np.ndarray = (1 + n - below) / (n + 1)
-    return p
+    return np.where(np.isnan(score), np.nan, p)
 
 
 # %% ../../nbs/50_model/50_calibration.ipynb #f7c1fdfc

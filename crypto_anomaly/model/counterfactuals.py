@@ -70,7 +70,7 @@ def nearest_normal(
     moment: pd.DataFrame,  # all rows of the same moment
     n: int = 3,
 ) -> pd.DataFrame:  # coin_id, distance (root mean square difference in robust z), nearest first
-    "The unflagged coins that are most like `row`."
+    "The coins that are judged normal and are most like `row`."
     columns = [c for c in moment if c.endswith(("_own_z", "_cross_z"))]
 
     def robust_z(frame: pd.DataFrame) -> np.ndarray:
@@ -80,7 +80,8 @@ def nearest_normal(
         return known
 
     is_other = moment.coin_id != row.coin_id
-    others = moment[is_other & ~model.predict(moment).is_anomaly]
+    said = model.predict(moment)
+    others = moment[is_other & said.score.notna() & ~said.is_anomaly]
     difference = robust_z(others) - robust_z(row.to_frame().T)
     distance = np.sqrt((difference**2).mean(1))
     near = others[["coin_id"]].assign(distance=distance)

@@ -15,6 +15,7 @@ import pandas as pd
 from .calibration import conformal_p, score_threshold
 from .detector import Detector
 from .errors import DetectorError, ModelError
+from .judged import unjudged_reasons
 from .presets import build_detector
 
 # %% auto #0
@@ -28,7 +29,7 @@ class ModelFacts:
 
     # algorithm, hyperparameters, features, contamination, training facts, lineage
     meta: dict[str, Any]
-    # `calibration` (sorted scores); `typical`, `spread` and `deciles` of each feature;
+    # `calibration` (sorted scores); `typical`, `spread`, `deciles` and `shares` of each feature;
     # the arrays of the detector, named `d_…`
     arrays: dict[str, np.ndarray]
 
@@ -94,13 +95,31 @@ class Model(ModelFacts):
         "Score rows of features."
         return self.detector.anomaly_score(X)
 
+    def verdicts(
+        self,
+        frame: pd.DataFrame,  # feature frame, n rows
+    ) -> pd.DataFrame:  # score, p_value, severity (percentile 0..100): NaN where it is not judged;
+        # is_anomaly, judged (bool), unjudged_reason (text); same index
+        "Score every row and say whether it is flagged, or why it cannot be judged."
+        score = self.score(self.matrix(frame))
+        p = conformal_p(score, self.arrays["calibration"])
+        flagged = p <= self.contamination
+        why_not = unjudged_reasons(frame, self.features, score, flagged)
+        judged = why_not == ""
+        p = np.where(judged, p, np.nan)
+        columns = dict(
+            score=np.where(judged, score, np.nan),
+            p_value=p,
+            severity=100 * (1 - p),
+            is_anomaly=flagged,
+            judged=judged,
+            unjudged_reason=why_not,
+        )
+        return pd.DataFrame(columns, index=frame.index)
+
     def predict(
         self,
         frame: pd.DataFrame,  # feature frame, n rows
-    ) -> pd.DataFrame:  # score, p_value, severity (percentile 0..100), is_anomaly; same index
-        "Score every row and say whether it is flagged."
-        score = self.score(self.matrix(frame))
-        p = conformal_p(score, self.arrays["calibration"])
-        severity, flagged = 100 * (1 - p), p <= self.contamination
-        columns = dict(score=score, p_value=p, severity=severity, is_anomaly=flagged)
-        return pd.DataFrame(columns, index=frame.index)
+    ) -> pd.DataFrame:  # score, p_value, severity, is_anomaly of `verdicts`; same index
+        "Score every row and say whether it is flagged; a row that cannot be judged has no score."
+        return self.verdicts(frame)[["score", "p_value", "severity", "is_anomaly"]]

@@ -57,8 +57,9 @@ def market_overview(
         total_market_cap=_number(f.market_cap.sum(min_count=1)),
         total_24h_volume=_number(volume.sum(min_count=1)),
         avg_24h_change=_number(f.price_change_pct_24h.mean()),
-        market_move=s.market_move,
+        market_move={window: _number(move) for window, move in s.market_move.items()},
         top_gainers=_movers(by_change.head(TOP)),
         top_losers=_movers(by_change.tail(TOP)[::-1]),
         anomalies_count=int(s.predictions.is_anomaly.sum()),
+        unjudged_count=len(s.unjudged),
     )

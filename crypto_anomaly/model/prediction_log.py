@@ -29,6 +29,8 @@ PREDICTION = [
     "role",
     "run_id",
     "source",
+    "judged",
+    "unjudged_reason",
 ]
 
 
@@ -41,7 +43,7 @@ def predictions(
 ) -> pd.DataFrame:  # the columns of PREDICTION, highest score first within each moment
     "Score a feature frame."
     coins = frame[["coin_id", "symbol", "name", "ts", "current_price"]]
-    scored = coins.join(served.model.predict(frame)).assign(
+    scored = coins.join(served.model.verdicts(frame)).assign(
         model_version=served.version["version"],
         role=served.role,
         run_id=run_id,
@@ -62,6 +64,14 @@ def log_predictions(
     return path
 
 
+# %% ../../nbs/50_model/82_prediction_log.ipynb #74c0c26f
+def _with_verdicts(p: pd.DataFrame) -> pd.DataFrame:  # the columns of PREDICTION
+    "Predictions that were logged before there was a word for coins that cannot be judged."
+    p = p.reindex(columns=PREDICTION)
+    judged = p.judged.astype("boolean").fillna(True).astype(bool)
+    return p.assign(judged=judged, unjudged_reason=p.unjudged_reason.fillna(""))
+
+
 # %% ../../nbs/50_model/82_prediction_log.ipynb #ad851ba8
 def read_predictions(
     ws: Workspace,
@@ -74,4 +84,4 @@ def read_predictions(
     if p.empty:
         return pd.DataFrame(columns=PREDICTION)
     key = ["coin_id", "ts", "model_version"]
-    return p.drop_duplicates(key, keep="last", ignore_index=True)
+    return _with_verdicts(p.drop_duplicates(key, keep="last", ignore_index=True))

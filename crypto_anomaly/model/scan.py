@@ -125,7 +125,12 @@ class Scan(CoinExplanations):
         return flagged.assign(reason=reasons)
 
     @cached_property
-    def market_move(self) -> dict[str, float]:  # percent, by window
+    def unjudged(self) -> pd.DataFrame:  # the columns of `table`
+        "The coins that cannot be judged yet, each with its `unjudged_reason`."
+        return self.table[~self.table.judged].reset_index(drop=True)
+
+    @cached_property
+    def market_move(self) -> dict[str, float]:  # percent, by window; NaN where no change is known
         "The median change of all coins: what the market did, apart from any coin."
         changes = {w: self.features[f"price_change_pct_{w}"] for w in ("1h", "24h", "7d")}
         return {window: float(change.median()) for window, change in changes.items()}

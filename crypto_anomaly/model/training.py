@@ -14,10 +14,12 @@ import pandas as pd
 
 from ..core.lineage import code_version
 from ..features.config import FeatureConfig
+from .bins import bin_shares
 from .calibration import conformal_p
 from .detector import Detector
 from .errors import DetectorError, ModelError
 from .fitted import Model
+from .judged import without_statistic
 from .presets import build_detector, config_features, model_config, without
 
 # %% auto #0
@@ -36,29 +38,34 @@ def _before_calibration(ts: pd.Series, share: float) -> np.ndarray:  # (n,) bool
 
 
 # %% ../../nbs/50_model/60_training.ipynb #cd868bdb
-def _check_enough(fit: np.ndarray, rate: float) -> None:
-    "Refuse too few rows to fit, or to calibrate an alert rate."
-    n_fit = int(fit.sum())
-    n_calibration = len(fit) - n_fit
+def _check_enough(fit: np.ndarray, known: np.ndarray, rate: float) -> None:
+    "Refuse too few rows to fit, or to calibrate an alert rate; calibration takes known rows only."
+    n_fit, n_calibration = int(fit.sum()), int((~fit & known).sum())
     need = int(np.ceil(2 / rate))
-    if n_fit < FIT_ROWS or n_calibration < need:
-        raise ModelError(
-            f"too little to train on: {n_fit} rows to fit ({FIT_ROWS} needed) and "
-            f"{n_calibration} to calibrate an alert rate of {rate:g} ({need} needed); "
-            "collect more hours or raise contamination."
-        )
+    if n_fit >= FIT_ROWS and n_calibration >= need:
+        return
+    unknown = int((~known).sum())
+    beside = f" ({unknown} rows cannot be judged: they lack a day of hourly rows)" * (unknown > 0)
+    raise ModelError(
+        f"too little to train on: {n_fit} rows to fit ({FIT_ROWS} needed) and "
+        f"{n_calibration} to calibrate an alert rate of {rate:g} ({need} needed){beside}; "
+        "collect more hours or raise contamination."
+    )
 
 
 # %% ../../nbs/50_model/60_training.ipynb #3f846ba5
 def _typical(
     X: np.ndarray,  # (n, d) float32
     most: int = 100_000,  # where there are more rows, every n-th is used
-) -> dict[str, np.ndarray]:  # typical, spread: (d,) float32; deciles (9, d)
+) -> dict[str, np.ndarray]:  # typical, spread: (d,) float32; deciles (9, d), shares (10, d)
     "Median, scaled MAD (standard deviation where the MAD is 0) and deciles of every feature."
     rows = pd.DataFrame(X[:: -(-len(X) // most)])
     mad = (rows - rows.median()).abs().median() * 1.4826
+    deciles = rows.quantile(np.arange(1, 10) / 10).to_numpy(np.float32)
+    shares = [bin_shares(x, edges) for x, edges in zip(rows.to_numpy().T, deciles.T)]
     return dict(
-        deciles=rows.quantile(np.arange(1, 10) / 10).to_numpy(np.float32),
+        deciles=deciles,
+        shares=np.column_stack(shares),
         typical=rows.median().to_numpy(np.float32),
         spread=mad.where(mad > 0, rows.std()).to_numpy(np.float32),
     )
@@ -116,16 +123,17 @@ def train(
     feature_config = FeatureConfig.of(lineage.get("feature_config"))
     names = list(features or config_features(complete, feature_config))
     fit = _before_calibration(frame.ts, calibration_share)
-    _check_enough(fit, complete["contamination"])
+    known = ~without_statistic(frame, names)
+    _check_enough(fit, known, complete["contamination"])
     X = frame[names].to_numpy(np.float32)
     detector = build_detector(complete)
     _fit(detector, X[fit], complete["algorithm"])
     score = detector.anomaly_score(X)
     learned = {f"d_{name}": array for name, array in detector.arrays().items()}
-    calibration = np.sort(score[~fit])
+    calibration = np.sort(score[~fit & known])
     flagged = conformal_p(score, calibration) <= complete["contamination"]
     meta = _facts(frame, complete, names, fit) | dict(
-        anomaly_rate=float(flagged.mean()), anomalies_detected=int(flagged.sum())
+        anomaly_rate=float(flagged[known].mean()), anomalies_detected=int(flagged.sum())
     )
     arrays = learned | _typical(X[fit]) | dict(calibration=calibration)
     return Model(meta | lineage, arrays)

@@ -56,7 +56,7 @@ def value_in_words(
     if group.startswith("price_change") or group == "ath_change_pct":
         return str(percent(x))
     if group == "volume_surge":
-        return f"{np.exp(x):.1f} times the usual"
+        return f"{np.exp(min(x, 700.0)):,.1f} times the usual"
     if group == "sparkline_volatility":
         return f"{100 * x:.1f} %"
     return f"{x:,.4g}"
@@ -127,7 +127,8 @@ def _behind_signal(group: str, row: pd.Series, moment: pd.DataFrame) -> str:
     if group == "missing_surprise":
         lacks = [c for c in EXPECTED_FIELDS if row.get(f"{c}_missing", 0) > 0]
         return ", ".join(DESCRIPTIONS[f"{c}_missing"] for c in lacks)
-    return f"price {row.get('current_price', np.nan):,.6g}"
+    price = float(row.get("current_price", np.nan))
+    return f"price {price:,.6g}" if np.isfinite(price) else "price missing"
 
 
 # %% ../../nbs/50_model/70_wording.ipynb #416787e8

@@ -33,6 +33,14 @@ __all__ = ["market_commands", "scan", "why", "movers", "import_"]
 market_commands = typer.Typer()
 
 
+# %% ../../nbs/90_serving/73_cli_market.ipynb #bdff7cf7
+def _unjudged_facts(scan: Scan) -> dict[str, Any]:  # empty where every coin is judged
+    "The coins that cannot be judged yet, each with its reason."
+    if scan.unjudged.empty:
+        return {}
+    return dict(unjudged=scan.unjudged[["coin_id", "unjudged_reason"]].to_dict("records"))
+
+
 # %% ../../nbs/90_serving/73_cli_market.ipynb #a22ba200
 def _scan_facts(
     scan: Scan,
@@ -40,6 +48,7 @@ def _scan_facts(
 ) -> dict[str, Any]:
     "The JSON document of a scan."
     version = scan.served.version
+    listed = scan.anomalies.head(top).drop(columns=["judged", "unjudged_reason"])
     return dict(
         as_of=scan.as_of.isoformat(),
         source=scan.source,
@@ -49,7 +58,8 @@ def _scan_facts(
         coins_scanned=len(scan.predictions),
         anomalies_detected=len(scan.anomalies),
         market_move=scan.market_move,
-        anomalies=scan.anomalies.head(top).to_dict("records"),
+        anomalies=listed.to_dict("records"),
+        **_unjudged_facts(scan),
     )
 
 
@@ -68,6 +78,14 @@ def _anomaly_row(anomaly: dict[str, Any]) -> dict[str, Any]:
     )
 
 
+# %% ../../nbs/90_serving/73_cli_market.ipynb #8db4c674
+def _unjudged_count(n: int) -> list[str]:  # nothing to say of none
+    "How many coins cannot be judged yet, in words."
+    if n == 0:
+        return []
+    return [f"{n} coin{'s' * (n != 1)} cannot be judged yet"]
+
+
 # %% ../../nbs/90_serving/73_cli_market.ipynb #d7546b58
 def _say_scan(scan: Scan) -> None:
     "The line above the table: moment, model, flags, market."
@@ -79,6 +97,7 @@ def _say_scan(scan: Scan) -> None:
         scan.source,
         f"model v{version['version']} ({version['status']})",
         f"{len(scan.anomalies)} of {len(scan.predictions)} coins flagged",
+        *_unjudged_count(len(scan.unjudged)),
         f"market {percent(moves['1h'])} in 1 h, {percent(moves['24h'])} in 24 h",
     ]
     say(" · ".join(parts) + f"\n{scan.served.note}")
@@ -109,10 +128,14 @@ def _say_coin(row: pd.Series, found: Scan) -> None:
     "The verdict on one coin in a line."
     from crypto_anomaly.core.numbers import once_in
 
+    moment = f"{row['name']} at {found.as_of:%Y-%m-%d %H:%M} UTC"
+    if not row.judged:
+        say(f"{moment}: cannot be judged yet: {row.unjudged_reason} (model v{row.model_version})")
+        return
     verdict = "ANOMALY" if row.is_anomaly else "normal"
     say(
-        f"{row['name']} at {found.as_of:%Y-%m-%d %H:%M} UTC: {verdict}, seen "
-        f"{once_in(row.p_value)} (score {row.score:.3f}, model v{row.model_version})"
+        f"{moment}: {verdict}, seen {once_in(row.p_value)} "
+        f"(score {row.score:.3f}, model v{row.model_version})"
     )
 
 
@@ -142,6 +165,8 @@ def why(
     shares = [
         dict(share=f"{r['share']:.0%}", what=r["sentence"]) for r in reasons.to_dict("records")
     ]
+    if not row.judged:
+        return
     show_table(shares, empty="nothing stands out")
     like = f"most like it and normal: {', '.join(similar.coin_id)}" if len(similar) else None
     say("; ".join(text for text in (unless, like) if text))

@@ -112,7 +112,8 @@ def scan_response(
         timestamp=scan.as_of.isoformat(),
         coins_scanned=len(predictions),
         anomalies_detected=len(flagged),
-        anomaly_rate=len(flagged) / len(predictions),
+        anomaly_rate=len(flagged) / max(1, int(predictions.judged.sum())),
+        unjudged=int((~predictions.judged).sum()),
         top_anomalies=flagged[:5],
     )
 
@@ -148,6 +149,7 @@ def get_anomalies(
         status=scan.served.version["status"],
         anomalies=found,
         count=len(scan.anomalies),
+        unjudged=len(scan.unjudged),
         last_scan=scan.as_of.isoformat(),
         message=message,
     )
@@ -178,10 +180,12 @@ def get_why(
     scan = state.scan(client_id(request.scope))
     coin_id = find_coin(scan.features, coin)
     row = scan.predictions[scan.predictions.coin_id == coin_id].iloc[0]
-    names = ("coin_id", "symbol", "name", "is_anomaly", "score", "p_value")
+    names = ("coin_id", "symbol", "name", "is_anomaly", "judged", "unjudged_reason")
     return ExplanationResponse(
         **response_meta(scan),
         **{name: row[name] for name in names},
+        score=jsonable(row.score),
+        p_value=jsonable(row.p_value),
         reasons=jsonable(scan.explain(coin_id).to_dict("records")),
         counterfactual=scan.counterfactual(coin_id),
         nearest_normal=scan.nearest_normal(coin_id).coin_id.tolist(),

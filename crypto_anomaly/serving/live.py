@@ -129,9 +129,11 @@ def _judge(
 ) -> _Judgement:
     "The model's score, and why the moment is anomalous."
     frame = pd.DataFrame([row], columns=model.features, dtype=np.float32)
-    x = model.predict(frame).iloc[0]
+    x = model.verdicts(frame).iloc[0]
     alarming = [kind for kind in ("pump", "dump") if state[kind]["alarm"]]
-    if alarming:
+    if not (x.judged or alarming):
+        reason = x.unjudged_reason
+    elif alarming:
         reason = f"{alarming[0]}: {state[alarming[0]]['score']:.1f} nats"
     elif x.is_anomaly:
         reason = why_anomalous(model, row)
@@ -160,10 +162,14 @@ def score(
 
 
 # %% ../../nbs/90_serving/20_live.ipynb #f8048da1
-def _score_answer(t: Trades, product: str, state: dict[str, Any], loaded: LoadedModel) -> Score:
-    "The score of a state as an answer."
+def _score_answer(
+    t: Trades, product: str, state: dict[str, Any], loaded: LoadedModel
+) -> Score | NotReady:
+    "The score of a state as an answer; a state without statistics has none."
     row = _feature_row(state, loaded.model.features)
     judged, v = _judge(loaded.model, state, row), loaded.version
+    if np.isnan(judged.score):
+        return NotReady(reason="no_features", message=judged.reason)
     return Score(
         anomaly=judged.anomaly,
         score=judged.score,

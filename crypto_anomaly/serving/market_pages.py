@@ -38,6 +38,7 @@ def _scan_facts(scan: Scan) -> dict[str, Any]:
         version=scan.served.version,
         note=scan.served.note,
         n_anomalies=len(scan.anomalies),
+        n_unjudged=len(scan.unjudged),
     )
 
 

@@ -50,6 +50,7 @@ def holdout_scores(
         return None
     loaded = load_model(ws, version, registry=open_registry(ws, model)).model
     scored = loaded.predict(read_dataset(ws, name, number)[0])
+    scored = scored[scored.score.notna()]  # a row that cannot be judged has no score
     return HoldoutScores(
         scored.score.to_numpy(), scored.is_anomaly.to_numpy(bool), loaded.threshold
     )

@@ -94,7 +94,8 @@ class ScanResponse(ResponseMeta):
     timestamp: str
     coins_scanned: int
     anomalies_detected: int
-    anomaly_rate: float
+    anomaly_rate: float  # of the coins that can be judged
+    unjudged: int = 0  # coins that cannot be judged yet
     top_anomalies: list[Anomaly]
 
 
@@ -104,6 +105,7 @@ class AnomaliesResponse(ResponseMeta):
     status: str
     anomalies: list[Anomaly]
     count: int
+    unjudged: int = 0  # coins that cannot be judged yet
     last_scan: str
     message: str = ""
 
@@ -132,6 +134,7 @@ class MarketResponse(ResponseMeta):
     top_gainers: list[Mover]
     top_losers: list[Mover]
     anomalies_count: int
+    unjudged_count: int = 0  # coins that cannot be judged yet
 
 
 # %% ../../nbs/90_serving/30_schemas.ipynb #63de80d6
@@ -142,8 +145,10 @@ class ExplanationResponse(ResponseMeta):
     symbol: str
     name: str
     is_anomaly: bool
-    score: float
-    p_value: float
+    judged: bool = True
+    unjudged_reason: str = ""  # why it cannot be judged yet
+    score: float | None  # None where it cannot be judged
+    p_value: float | None
     reasons: list[dict[str, Any]]
     counterfactual: str | None
     nearest_normal: list[str]

@@ -25,7 +25,7 @@ def round_price(
     x: np.ndarray,  # USD
 ) -> np.ndarray:  # USD
     "Prices with the number of decimals that CoinGecko shows."
-    below_one = 5 - np.floor(np.log10(np.maximum(x, 1e-12)))
+    below_one = 5 - np.floor(np.log10(np.maximum(x, 1e-300)))
     sizes = [x >= 1e4, x >= 10, x >= 1]
     factor = 10.0 ** np.select(sizes, [0, 2, 3], below_one)
     return np.asarray(np.round(x * factor) / factor)

@@ -253,6 +253,14 @@ class TradeSimulator:
             return have
 
 
+# %% ../../nbs/20_simulate/70_trades.ipynb #a6e66445
+def _price_decimals(log_price: float) -> int:
+    "Decimals that prices are written with: 2 above 20, 6 down to a cent, more for smaller ones."
+    if log_price > 3:
+        return 2
+    return max(6, 4 + int(np.ceil(-log_price / np.log(10))))
+
+
 # %% ../../nbs/20_simulate/70_trades.ipynb #74f9c9ab
 def _draw_fills(simulator: TradeSimulator, product: str, minute: int) -> pd.DataFrame:
     "All fills of one minute, in their order."
@@ -275,7 +283,7 @@ def _draw_fills(simulator: TradeSimulator, product: str, minute: int) -> pd.Data
             product_id=product,
             trade_id=np.arange(first, end),
             ts=begin + pd.to_timedelta(microseconds, unit="us"),
-            price=np.round(price, 2 if known.log_price[0] > 3 else 6),
+            price=np.round(price, _price_decimals(known.log_price[0])),
             size=np.round(size, 8),
             side=np.where(buys, "sell", "buy"),
             maker_order_id=_order_ids(rng, len(buys)),
