@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..core.moments import read_time
 from .cli_workspace import open_for_read
 from crypto_anomaly.serving.terminal import (
     AsJson,
     At,
-    parse_time,
     say,
     show,
     show_json,
@@ -95,7 +95,7 @@ def scan(
     "Which coins behave anomalously, how rare that is, and why."
     from crypto_anomaly.model.scan import scan as scan_market
 
-    found = scan_market(open_for_read(), ref, at=parse_time(at))
+    found = scan_market(open_for_read(), ref, at=read_time(at))
     if as_json:
         show_json(_scan_facts(found, top))
         return
@@ -127,7 +127,7 @@ def why(
     "Why a coin is, or is not, anomalous."
     from crypto_anomaly.model.lookup import why as explain_coin
 
-    row, reasons, found = explain_coin(open_for_read(), coin, at=parse_time(at), ref=ref)
+    row, reasons, found = explain_coin(open_for_read(), coin, at=read_time(at), ref=ref)
     unless, similar = found.counterfactual(row.coin_id), found.nearest_normal(row.coin_id)
     if as_json:
         facts = dict(
