@@ -13,6 +13,7 @@ from .table import DataError
 # %% auto #0
 __all__ = [
     "COARSE_HOURS",
+    "LEAST_ROWS",
     "REMEDY",
     "spacing",
     "name_spacing",
@@ -20,6 +21,7 @@ __all__ = [
     "coarse_coins",
     "typical_hours",
     "list_coins",
+    "no_repeat_note",
     "resolution_notes",
     "check_resolution",
 ]
@@ -64,7 +66,7 @@ def name_spacing(
 
 # %% ../../nbs/30_data/54_resolution.ipynb #54783683
 COARSE_HOURS = 3.5  # rows further apart have no usual size of a move
-_LEAST_ROWS = 3  # with fewer the median distance says little
+LEAST_ROWS = 3  # with fewer the median distance says little
 REMEDY = "import hourly rows, or fill the past with: crypto-anomaly run backfill"
 
 
@@ -77,7 +79,7 @@ def coarse_coins(
     distances: pd.DataFrame,  # of `spacing`
 ) -> pd.DataFrame:  # those of its rows that are coarse
     "The coins whose rows are too far apart for hourly features."
-    known = distances.rows >= _LEAST_ROWS
+    known = distances.rows >= LEAST_ROWS
     return distances[known & (distances.hours > COARSE_HOURS)]
 
 
@@ -85,8 +87,10 @@ def coarse_coins(
 def typical_hours(
     distances: pd.DataFrame,  # of `spacing`
 ) -> float:  # NaN where no coin has two rows
-    "The median distance between the rows of a coin, of all coins."
-    return float(distances.hours.median())
+    "The median distance between the rows of a coin, of all coins with enough rows to tell."
+    enough = distances.rows >= LEAST_ROWS
+    told = distances[enough] if enough.any() else distances
+    return float(told.hours.median())
 
 
 def list_coins(
@@ -99,7 +103,9 @@ def list_coins(
 
 
 # %% ../../nbs/30_data/54_resolution.ipynb #d8f4d7f9
-def _no_repeat(distances: pd.DataFrame) -> str:
+def no_repeat_note(
+    distances: pd.DataFrame,  # of `spacing`
+) -> str:
     "What is said of a table in which no coin has two rows."
     return (
         f"no id has rows at two times: {len(distances)} ids in {distances.rows.sum()} rows; "
@@ -126,7 +132,7 @@ def resolution_notes(
     distances = spacing(table)
     typical, coarse = typical_hours(distances), coarse_coins(distances)
     if np.isnan(typical):
-        return [_no_repeat(distances)]
+        return [no_repeat_note(distances)]
     if typical > COARSE_HOURS:
         return [_too_coarse(distances)]
     if coarse.empty:
@@ -143,8 +149,6 @@ def check_resolution(
     distances: pd.DataFrame,  # of `spacing`
 ) -> None:
     "Refuse rows of which no hourly feature can be made, with a `CoarseDataError`."
-    typical = typical_hours(distances)
-    if np.isnan(typical):
-        raise CoarseDataError(f"{_no_repeat(distances)} Hourly features need a history.")
-    if typical > COARSE_HOURS:
+    enough = distances.rows >= LEAST_ROWS
+    if enough.any() and typical_hours(distances) > COARSE_HOURS:
         raise CoarseDataError(f"{_too_coarse(distances)}.")

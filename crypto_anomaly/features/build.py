@@ -15,12 +15,14 @@ from ..core.lineage import code_version
 from ..core.parallel import no_progress, run_tasks
 from ..core.workspace import Workspace
 from ..data.datasets import DATASETS, finish_dataset, new_dataset, write_dataset_part
+from ..data.resolution import check_resolution
 from ..data.snapshots import newest_moment, read_snapshots
 from ..data.table import DataError
 from .config import FeatureConfig
 from .features import INPUT, featurize
 from .schema import get_feature_columns
 from crypto_anomaly.features.spans import (
+    check_coins,
     check_history,
     look_at_rows,
     removed_report,
@@ -219,7 +221,9 @@ def build_datasets(
     end = _newest(ws, as_of)
     spans = spans_between(ws, end - pd.Timedelta(hours=max_history_hours), end)
     seen = look_at_rows(ws, spans, min_snapshots_per_coin)
+    check_resolution(seen.distances)
     check_history(seen.moments, holdout_hours, min_snapshots_per_coin)
+    check_coins(seen, min_snapshots_per_coin)
     cut = end - pd.Timedelta(hours=holdout_hours)
     version = new_dataset(ws, *DATASETS)
     b = _Build(ws, config, cut, end, seen.ready, version, targets)
