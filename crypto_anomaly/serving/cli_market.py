@@ -47,6 +47,8 @@ def _scan_facts(
         status=version["status"],
         note=scan.served.note,
         coins_scanned=len(scan.predictions),
+        coins_left_out=len(scan.left_out),
+        left_out=scan.left_out.to_dict("records"),
         anomalies_detected=len(scan.anomalies),
         market_move=scan.market_move,
         anomalies=scan.anomalies.head(top).to_dict("records"),
@@ -68,6 +70,17 @@ def _anomaly_row(anomaly: dict[str, Any]) -> dict[str, Any]:
     )
 
 
+# %% ../../nbs/90_serving/73_cli_market.ipynb #7abd8470
+def _say_left_out(scan: Scan) -> None:
+    "The coins that were not judged, the first five by name."
+    from crypto_anomaly.data.resolution import list_coins
+
+    if len(scan.left_out):
+        first = scan.left_out.iloc[0]
+        named = list_coins(scan.left_out.coin_id)
+        say(f"{len(scan.left_out)} coins left out: {named} ({first.coin_id}: {first.why})")
+
+
 # %% ../../nbs/90_serving/73_cli_market.ipynb #d7546b58
 def _say_scan(scan: Scan) -> None:
     "The line above the table: moment, model, flags, market."
@@ -82,6 +95,7 @@ def _say_scan(scan: Scan) -> None:
         f"market {percent(moves['1h'])} in 1 h, {percent(moves['24h'])} in 24 h",
     ]
     say(" · ".join(parts) + f"\n{scan.served.note}")
+    _say_left_out(scan)
 
 
 # %% ../../nbs/90_serving/73_cli_market.ipynb #6738dfeb
@@ -153,9 +167,8 @@ def movers(
     n: Annotated[int, typer.Option("-n", help="How many.")] = 5, as_json: AsJson = False
 ) -> None:
     "The largest 24 h moves of the newest snapshot."
-    import pandas as pd
-
     from crypto_anomaly.data.movers import get_top_movers
+    from crypto_anomaly.data.polls import POLL_WINDOW
     from crypto_anomaly.data.snapshots import newest_moment, read_snapshots
     from crypto_anomaly.data.table import DataError
 
@@ -163,7 +176,7 @@ def movers(
     newest = newest_moment(ws)
     if newest is None:
         raise DataError("there is no snapshot yet; run: crypto-anomaly run ingest")
-    snapshot = read_snapshots(ws, start=newest - pd.Timedelta("30min"))
+    snapshot = read_snapshots(ws, start=newest - POLL_WINDOW)
     rows = get_top_movers(snapshot, n).to_dict("records")
     show(rows, as_json, empty="the newest snapshot carries no 24 h changes")
 
