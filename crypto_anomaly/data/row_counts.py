@@ -48,7 +48,11 @@ def _count(value: object) -> int:
 
 def _event_counts(event: dict[str, Any]) -> list[dict[str, Any]]:
     "The counts of one event."
-    payload, kind = event["payload"] or {}, event["kind"]
+    payload, kind = dict(event["payload"] or {}), event["kind"]
+    if kind == "history_ready" and "file" in payload:
+        return []  # `data_imported` says it all
+    left = _count(payload.get("differing")) - _count(payload.get("replaced"))
+    payload["differing"] = max(left, 0)
     source = payload.get("source") or payload.get("data_source") or _SOURCE.get(kind, "unknown")
     day = str(event["at"])[:10]
     return [
