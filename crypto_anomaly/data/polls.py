@@ -62,10 +62,10 @@ def _share_replaced(
     around: pd.DataFrame,  # ts, replaced (bool: a newer row of the coin is there); sorted by ts
 ) -> np.ndarray:  # (n,) 0..1; 0 without a row beside it
     "How many of the rows polled together with each row have been polled again."
-    times = around.ts.to_numpy()
+    times = around.ts.values
     until = np.concatenate(([0], np.cumsum(around.replaced.to_numpy())))
-    low = np.searchsorted(times, (at - _BESIDE).to_numpy(), side="left")
-    high = np.searchsorted(times, (at + _BESIDE).to_numpy(), side="right")
+    low = np.searchsorted(times, (at - _BESIDE).values, side="left")
+    high = np.searchsorted(times, (at + _BESIDE).values, side="right")
     share: np.ndarray = (until[high] - until[low]) / np.maximum(high - low - 1, 1)
     return share
 

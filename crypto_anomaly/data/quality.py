@@ -138,7 +138,7 @@ def data_quality(
     moments = table.groupby(table.ts.dt.floor("h")).agg(
         coins=("coin_id", "nunique"), approximate=("approximate", "mean")
     )
-    times = pd.Series(np.sort(table.ts.unique()))
+    times = table.ts.drop_duplicates().sort_values(ignore_index=True)
     return Quality(
         moments=moments,
         gaps=_gaps(times, max_gap_hours),

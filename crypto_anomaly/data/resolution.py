@@ -35,7 +35,7 @@ def spacing(
 ):  # per coin: rows, hours (median between two of its rows; NaN with fewer than two)
     "How many rows each coin has, and how far apart they are."
     code, coins = pd.factorize(table.coin_id, sort=True)
-    t = table.ts.to_numpy().astype("datetime64[us]").astype(np.int64)
+    t = table.ts.values.astype("datetime64[us]").astype(np.int64)
     order = np.lexsort((t, code))
     coin, hours = code[order], np.diff(t[order], prepend=np.int64(0)) / 3.6e9
     follows = np.diff(coin, prepend=-1) == 0

@@ -149,7 +149,7 @@ def replay(
 def _poll_ends(replayed: pd.DataFrame) -> pd.Series:
     "When the poll of each row ended, see `data.polls`."
     by_time = replayed.sort_values("ts", kind="stable")
-    us = by_time.ts.to_numpy().astype("datetime64[us]").astype(np.int64)
+    us = by_time.ts.values.astype("datetime64[us]").astype(np.int64)
     ends = poll_ends(us, pd.factorize(by_time.coin_id)[0])
     return pd.Series(pd.to_datetime(ends, unit="us", utc=True), by_time.index).sort_index()
 

@@ -92,8 +92,8 @@ def _warn_of_coarse_coins(report: dict[str, Any]) -> None:
     "Name the coins that were left out because their rows are too far apart."
     coarse = pd.Index(report["coarse_coins"])
     if len(coarse):
-        text = "%d coins are left out, because their rows are more than %g h apart: %s; %s"
-        log.warning(text, len(coarse), COARSE_HOURS, list_coins(coarse), REMEDY)
+        text = "left out, because their rows are more than %g h apart: %s; %s"
+        log.warning(text, COARSE_HOURS, list_coins(coarse), REMEDY)
 
 
 # %% ../../nbs/80_lifecycle/24_dataset_steps.ipynb #76f6402b

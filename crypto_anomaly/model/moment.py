@@ -50,9 +50,9 @@ def find_left_out(
     "The coins of the last week that a scan of the newest moment leaves out."
     newest, current = newest_poll(history)
     coarse = coarse_coins(spacing(history)).hours
-    why = _behind(newest, history.ts.max()).where(~current)
-    reasons = newest.coin_id.map(_apart(coarse))
-    rows = newest.assign(last=newest.ts, why=why.fillna(reasons))
+    behind = _behind(newest, history.ts.max()).where(~current)
+    why = newest.coin_id.map(_apart(coarse)).fillna(behind)
+    rows = newest.assign(last=newest.ts, why=why)
     recent = rows[rows["last"] >= history.ts.max() - MISSED_WITHIN]
     named = recent[recent.why.notna()].sort_values(["last", "coin_id"], ascending=[False, True])
     return named.reindex(columns=_LEFT_OUT).reset_index(drop=True)

@@ -48,7 +48,7 @@ def _scan_facts(
         note=scan.served.note,
         coins_scanned=len(scan.predictions),
         coins_left_out=len(scan.left_out),
-        left_out=scan.left_out.to_dict("records"),
+        left_out=[c | dict(last=c["last"].isoformat()) for c in scan.left_out.to_dict("records")],
         anomalies_detected=len(scan.anomalies),
         market_move=scan.market_move,
         anomalies=scan.anomalies.head(top).to_dict("records"),
@@ -78,7 +78,7 @@ def _say_left_out(scan: Scan) -> None:
     if len(scan.left_out):
         first = scan.left_out.iloc[0]
         named = list_coins(scan.left_out.coin_id)
-        say(f"{len(scan.left_out)} coins left out: {named} ({first.coin_id}: {first.why})")
+        say(f"coins left out: {len(scan.left_out)}: {named} ({first.coin_id}: {first.why})")
 
 
 # %% ../../nbs/90_serving/73_cli_market.ipynb #d7546b58
