@@ -178,7 +178,8 @@ def row_counts_figure(
         f.add_annotation(text="no row was refused or is doubtful", showarrow=False, **middle)
     total = int(by_day.to_numpy().sum())
     subtitle = f"{total:,} rows on {len(by_day)} days; refused and changed ones by day of arrival"
-    f.update_layout(barmode="stack", bargap=0.3, margin_t=104)
+    f.update_layout(barmode="stack", bargap=0.3, margin_t=72, margin_b=110, height=400)
+    f.update_layout(legend=dict(yref="container", y=0, yanchor="bottom", x=0, xanchor="left"))
     f.update_layout(title=f"Which rows were not good?<br><sup>{subtitle}</sup>")
     return f.update_xaxes(type="category").update_yaxes(title_text="rows", rangemode="tozero")
 

@@ -35,7 +35,7 @@ _COUNTED = {
     "rows_replaced": {"rows": "replaced"},
     "rows_dropped": {"rows": "dropped"},
 }  # kind of event -> fact of its payload -> what the fact counts
-_SOURCE = {"data_imported": "import", "rows_replaced": "import", "rows_dropped": "drop"}
+_SOURCE = {"data_imported": "import", "rows_replaced": "import", "rows_dropped": "by hand"}
 
 
 # %% ../../nbs/30_data/82_row_counts.ipynb #141e5839

@@ -78,13 +78,21 @@ class _SpanPart:
     gaps: int  # rows with a gap in their history
 
 
+# %% ../../nbs/40_features/90_build.ipynb #c0b3d7f0
+def _count_snapshots(rows: pd.DataFrame) -> int:
+    "Rows of the coin that was polled most often: each coin may have minutes of its own."
+    if rows.empty:
+        return 0
+    return int(rows.coin_id.value_counts().iloc[0])
+
+
 # %% ../../nbs/40_features/90_build.ipynb #eb9e87a1
 def _write_part(b: _Build, name: str, number: int, rows: pd.DataFrame) -> _SpanPart:
     "Write the rows of one span as parts of a dataset."
     return _SpanPart(
         parts=write_dataset_part(b.ws, name, b.version, 1000 * number, rows),
         rows=len(rows),
-        snapshots=rows.ts.nunique(),
+        snapshots=_count_snapshots(rows),
         first=rows.ts.min(),
         last=rows.ts.max(),
         stats=feature_stats(rows, get_feature_columns(b.config)),
