@@ -79,3 +79,9 @@ def test_the_future_is_refused_where_it_makes_no_sense(text):
 
 def test_a_parameter_may_be_a_number():
     assert read_time(20260205, end=False, now=NOW).isoformat() == "2026-02-05T00:00:00+00:00"
+
+
+def test_an_empty_text_is_not_the_newest_moment():
+    assert read_time(None) is None
+    with pytest.raises(MomentError, match="'' is not a time"):
+        read_time("")

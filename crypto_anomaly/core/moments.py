@@ -194,7 +194,7 @@ def _check_not_future(moment: Moment, text: str, now: datetime) -> None:
 
 # %% ../../nbs/00_core/11_moments.ipynb #971be51f
 def read_time(
-    text: str | int | None,  # as `read_moment` takes it, 20260205 too; None or '' = not given
+    text: str | int | None,  # as `read_moment` takes it, 20260205 too; None = not given
     *,
     end: bool = True,  # a whole day means its last moment; else its first
     past: bool = True,  # refuse a moment after now
@@ -203,7 +203,7 @@ def read_time(
     "A typed moment as pandas keeps it."
     import pandas as pd
 
-    if text is None or text == "":
+    if text is None:
         return None
     moment = read_moment(str(text))
     if past:

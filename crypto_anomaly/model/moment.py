@@ -18,10 +18,10 @@ from ..features.config import FeatureConfig
 from ..features.features import INPUT, featurize
 
 # %% auto #0
-__all__ = ["MISSED_WITHIN", "find_left_out", "MarketMoment", "market_moment", "moment_features"]
+__all__ = ["MISSED_HOURS", "find_left_out", "MarketMoment", "market_moment", "moment_features"]
 
 # %% ../../nbs/50_model/83_moment.ipynb #e12db5ba
-MISSED_WITHIN = pd.Timedelta("7D")  # a coin without a row for longer is forgotten
+MISSED_HOURS = 168  # a coin without a row for longer is forgotten
 _LEFT_OUT = ["coin_id", "symbol", "name", "last", "why"]
 
 
@@ -31,16 +31,14 @@ def _hours_text(hours: float) -> str:
     return f"{hours:.3g} h" if hours < 48 else f"{hours / 24:.3g} days"
 
 
-def _behind(rows: pd.DataFrame, now: pd.Timestamp) -> pd.Series:
-    "Why rows that are not current are left out."
-    hours = (now - rows.ts) / pd.Timedelta("1h")
-    return hours.map(_hours_text).map("its newest row is {} behind the market".format)
+def _apart(hours: float) -> str:
+    "Why a coin whose rows are so many hours apart is left out."
+    return f"its rows are {name_spacing(hours)} ({_hours_text(hours)} apart)"
 
 
-def _apart(hours: pd.Series) -> pd.Series:
-    "Why coins whose rows are so many hours apart are left out."
-    texts = [f"its rows are {name_spacing(h)} ({_hours_text(h)} apart)" for h in hours]
-    return pd.Series(texts, hours.index, dtype=object)
+def _behind(hours: float) -> str:
+    "Why a coin whose newest row is so many hours old is left out."
+    return f"its newest row is {_hours_text(hours)} behind the market"
 
 
 # %% ../../nbs/50_model/83_moment.ipynb #617ff0a5
@@ -49,13 +47,14 @@ def find_left_out(
 ) -> pd.DataFrame:  # coin_id, symbol, name, last (time of the newest row), why; latest first
     "The coins of the last week that a scan of the newest moment leaves out."
     newest, current = newest_poll(history)
+    age = (history.ts.max() - newest.ts) / pd.Timedelta("1h")
+    why = age.map(_behind).astype(object).where(~current, None)
     coarse = coarse_coins(spacing(history)).hours
-    behind = _behind(newest, history.ts.max()).where(~current)
-    why = newest.coin_id.map(_apart(coarse)).fillna(behind)
-    rows = newest.assign(last=newest.ts, why=why)
-    recent = rows[rows["last"] >= history.ts.max() - MISSED_WITHIN]
-    named = recent[recent.why.notna()].sort_values(["last", "coin_id"], ascending=[False, True])
-    return named.reindex(columns=_LEFT_OUT).reset_index(drop=True)
+    for coin_id, hours in coarse.items():
+        why[newest.coin_id == coin_id] = _apart(hours)
+    rows = newest.assign(last=newest.ts, why=why)[why.notna() & (age <= MISSED_HOURS)]
+    ordered = rows.sort_values(["last", "coin_id"], ascending=[False, True], ignore_index=True)
+    return ordered.reindex(columns=_LEFT_OUT)
 
 
 # %% ../../nbs/50_model/83_moment.ipynb #ba772608
