@@ -83,14 +83,14 @@ def newest_poll(
     table: pd.DataFrame,  # coin_id, ts and anything else; at least one row
 ) -> NewestPoll:  # unpacks to rows, current
     "The market as it stands, and the coins that are no longer part of it."
-    by_time = table.sort_values("ts", kind="stable")
-    replaced = by_time.duplicated("coin_id", keep="last")
-    rows = by_time[~replaced].sort_index()
-    age = table.ts.max() - rows.ts
+    keys = table[["coin_id", "ts"]].reset_index(drop=True).sort_values("ts", kind="stable")
+    replaced = keys.duplicated("coin_id", keep="last")
+    newest = keys[~replaced].sort_index()
+    age = keys.ts.max() - newest.ts
     current = np.array(age <= CURRENT)
-    between = ((age > CURRENT) & (age < POLL_WINDOW)).to_numpy()
+    between = np.array((age > CURRENT) & (age < POLL_WINDOW))
     if between.any():
-        hour = by_time.assign(replaced=replaced)[by_time.ts > table.ts.max() - POLL_WINDOW]
-        share = _share_replaced(rows.ts[between], hour)
+        hour = keys.assign(replaced=replaced)[keys.ts > keys.ts.max() - POLL_WINDOW]
+        share = _share_replaced(newest.ts[between], hour)
         current[between] = share <= 0.5
-    return NewestPoll(rows, current)
+    return NewestPoll(table.iloc[newest.index], current)

@@ -46,13 +46,15 @@ def find_left_out(
     history: pd.DataFrame,  # market table up to the moment, not empty
 ) -> pd.DataFrame:  # coin_id, symbol, name, last (time of the newest row), why; latest first
     "The coins of the last week that a scan of the newest moment leaves out."
-    newest, current = newest_poll(history)
-    age = (history.ts.max() - newest.ts) / pd.Timedelta("1h")
+    now = history.ts.max()
+    week = history[history.ts >= now - pd.Timedelta(hours=MISSED_HOURS)]
+    newest, current = newest_poll(week)
+    age = (now - newest.ts) / pd.Timedelta("1h")
     why = age.map(_behind).astype(object).where(~current, None)
-    coarse = coarse_coins(spacing(history)).hours
+    coarse = coarse_coins(spacing(week)).hours
     for coin_id, hours in coarse.items():
         why[newest.coin_id == coin_id] = _apart(hours)
-    rows = newest.assign(last=newest.ts, why=why)[why.notna() & (age <= MISSED_HOURS)]
+    rows = newest.assign(last=newest.ts, why=why)[why.notna()]
     ordered = rows.sort_values(["last", "coin_id"], ascending=[False, True], ignore_index=True)
     return ordered.reindex(columns=_LEFT_OUT)
 
