@@ -22,7 +22,7 @@ from crypto_anomaly.features.medians import baseline
 from crypto_anomaly.features.rows import Rows
 from crypto_anomaly.features.schema import get_feature_columns
 from crypto_anomaly.features.temporal import temporal_features
-from crypto_anomaly.model.scan import moment_features
+from crypto_anomaly.model.moment import moment_features
 
 BUILD = """
 import pandas as pd

@@ -20,7 +20,7 @@ from crypto_anomaly.lifecycle.dataset_steps import build_dataset
 from crypto_anomaly.lifecycle.ingest_steps import backfill_lake, ingest
 from crypto_anomaly.lifecycle.trade_steps import train_trade_candidate
 from crypto_anomaly.lifecycle.train_steps import train_candidate
-from crypto_anomaly.model.scan import moment_features
+from crypto_anomaly.model.moment import moment_features
 from crypto_anomaly.registry.registry import open_registry
 from crypto_anomaly.simulate.trades import TradeSimulator, trades
 from crypto_anomaly.trades.playback import replay

@@ -17,6 +17,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "clock": ["iso", "utcnow"],
         "errors": ["CryptoAnomalyError"],
         "logs": ["setup_logging"],
+        "moments": ["read_moment", "read_time"],
         "plot_market": ["coin_history", "market_map"],
         "plot_scores": ["score_distribution"],
         "settings": ["Settings", "load_settings"],
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from crypto_anomaly.core.clock import utcnow as utcnow
     from crypto_anomaly.core.errors import CryptoAnomalyError as CryptoAnomalyError
     from crypto_anomaly.core.logs import setup_logging as setup_logging
+    from crypto_anomaly.core.moments import read_moment as read_moment
+    from crypto_anomaly.core.moments import read_time as read_time
     from crypto_anomaly.core.plot_market import (
         coin_history as coin_history,
     )

@@ -13,16 +13,16 @@ import plotly.graph_objects as go
 from .plot_style import COLORS, add_histogram, new_figure
 
 # %% auto #0
-__all__ = ["quality_report", "odd_coins", "feature_histograms"]
+__all__ = ["quality_report", "odd_coins", "row_counts_figure", "feature_histograms"]
 
 
 # %% ../../nbs/00_core/56_plot_data.ipynb #6fcc2889
 def quality_report(
-    q: Any,  # a `Quality`: moments, gaps, nulls, coins, late, text
+    q: Any,  # a `Quality`: moments, gaps, nulls, coins, late, coarse, text
     *,
     top: int = 12,  # bars per part
 ) -> go.Figure:
-    "Coins over time, missing values by field, and coins that are late, gone or new."
+    "Coins over time, missing values by field, and coins that are late, gone, new or coarse."
     moments, unit = _regular_moments(q.moments)
     never_sent = int((q.nulls == 1).sum())
     odd = odd_coins(q)
@@ -55,7 +55,7 @@ def _regular_moments(moments: pd.DataFrame) -> tuple[pd.DataFrame, str]:
 def odd_coins(
     q: Any,  # a `Quality`
 ) -> pd.Series:  # hours by coin, longest first within each word
-    "Coins that are late behind the poll, gone since, or present only from then on."
+    "Coins that are late, gone since, present only from then on, or coarse."
     start, end = q.moments.index[0], q.moments.index[-1]
     hour = pd.Timedelta("1h")
     gone = (end - q.coins["last"]) / hour
@@ -64,6 +64,7 @@ def odd_coins(
         _more_than(q.late.late, 1, "late"),
         _more_than(gone, 6, "gone"),
         _more_than(new, 6, "new"),
+        _more_than(q.coarse.hours, 0, "hours apart"),
     ]
     return pd.concat(parts).round(1)
 
@@ -93,7 +94,7 @@ def _quality_grid(unit: str, never_sent: int, odd: int) -> go.Figure:
     titles = (
         f"coins per {unit}: {legend}",
         f"missing values by field{more}",
-        f"coins late, gone or new ({odd})",
+        f"coins late, gone, new or coarse ({odd})",
     )
     f = make_subplots(
         2,
@@ -137,6 +138,50 @@ def _draw_bars(f: go.Figure, x: pd.Series, empty: str, col: int) -> None:
         marker=dict(color=COLORS["warning"], line_width=0),
         **place,
     )
+
+
+# %% ../../nbs/00_core/56_plot_data.ipynb #8885e7be
+_FAULTS = {
+    "refused": ("anomaly", ""),
+    "differing": ("challenger", ""),
+    "replaced": ("challenger", "/"),
+    "dropped": ("warning", ""),
+    "duplicate": ("normal", ""),
+    "late": ("normal", "/"),
+    "coarse": ("normal", "x"),
+}  # kind of row -> colour and pattern
+
+
+# %% ../../nbs/00_core/56_plot_data.ipynb #539fcb30
+def _add_fault(f: go.Figure, by_day: pd.DataFrame, kind: str) -> None:
+    "One kind of row as a part of the stacked bars."
+    color, pattern = _FAULTS[kind]
+    marker = dict(color=COLORS[color], line_width=0, pattern_shape=pattern)
+    hover = f"%{{x}}: %{{y:,}} rows {kind}<extra></extra>"
+    f.add_bar(x=by_day.index, y=by_day[kind], name=kind, marker=marker, hovertemplate=hover)
+
+
+# %% ../../nbs/00_core/56_plot_data.ipynb #38d1f6e0
+def row_counts_figure(
+    counts: pd.DataFrame,  # of `data.row_counts.row_counts`: day, source and a column per kind
+    *,
+    days: int = 30,  # newest days to show
+) -> go.Figure:
+    "Rows refused, replaced, dropped, differing, repeated, late and coarse, by day."
+    by_day = counts.groupby("day")[list(_FAULTS)].sum().sort_index().tail(days)
+    f = new_figure()
+    shown = [kind for kind in _FAULTS if by_day[kind].sum()]
+    for kind in shown:
+        _add_fault(f, by_day, kind)
+    if not shown:
+        middle = dict(xref="paper", yref="paper", x=0.5, y=0.5)
+        f.add_annotation(text="no row was refused or is doubtful", showarrow=False, **middle)
+    total = int(by_day.to_numpy().sum())
+    subtitle = f"{total:,} rows on {len(by_day)} days; refused and changed ones by day of arrival"
+    f.update_layout(barmode="stack", bargap=0.3, margin_t=72, margin_b=110, height=400)
+    f.update_layout(legend=dict(yref="container", y=0, yanchor="bottom", x=0, xanchor="left"))
+    f.update_layout(title=f"Which rows were not good?<br><sup>{subtitle}</sup>")
+    return f.update_xaxes(type="category").update_yaxes(title_text="rows", rangemode="tozero")
 
 
 # %% ../../nbs/00_core/56_plot_data.ipynb #e9bd4de8

@@ -21,6 +21,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "imports": ["import_file", "parse_import"],
         "movers": ["get_top_movers"],
         "quality": ["data_quality", "lake_quality"],
+        "resolution": ["resolution_notes", "spacing"],
         "snapshots": ["newest_moment", "read_snapshots", "write_snapshot"],
         "source": ["fetch_market_data"],
         "table": ["DataError", "market_table"],
@@ -48,6 +49,8 @@ if TYPE_CHECKING:
     from crypto_anomaly.data.quality import (
         lake_quality as lake_quality,
     )
+    from crypto_anomaly.data.resolution import resolution_notes as resolution_notes
+    from crypto_anomaly.data.resolution import spacing as spacing
     from crypto_anomaly.data.snapshots import (
         newest_moment as newest_moment,
     )

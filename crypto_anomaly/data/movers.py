@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import pandas as pd
 
+from .polls import newest_poll
+
 # %% auto #0
 __all__ = ["newest_rows", "get_top_movers"]
 
@@ -14,12 +16,12 @@ __all__ = ["newest_rows", "get_top_movers"]
 # %% ../../nbs/30_data/35_movers.ipynb #56a69a00
 def newest_rows(
     table: pd.DataFrame,  # market table
-    within: str = "30min",  # a coin whose newest row is older than this is left out
 ) -> pd.DataFrame:  # one row per coin
-    "The market as it stands: the newest row of each coin."
-    recent = table[table.ts >= table.ts.max() - pd.Timedelta(within)]
-    newest = recent.sort_values("ts", kind="stable").drop_duplicates("coin_id", keep="last")
-    return newest.sort_index().reset_index(drop=True)
+    "The market as it stands: the newest row of each coin; coins that are behind are left out."
+    if table.empty:
+        return table
+    newest = newest_poll(table)
+    return newest.rows[newest.current].reset_index(drop=True)
 
 
 # %% ../../nbs/30_data/35_movers.ipynb #a5d54e60

@@ -12,11 +12,12 @@ import pandas as pd
 
 from ..core.workspace import Workspace
 from .lake import count_rows
+from .resolution import coarse_coins, spacing
 from .snapshots import newest_moment, read_snapshots
 from .table import NUMBERS, DataError
 
 # %% auto #0
-__all__ = ["Quality", "data_quality", "lake_quality"]
+__all__ = ["Quality", "repeated_rows", "data_quality", "recent_rows", "lake_quality"]
 
 # %% ../../nbs/30_data/80_quality.ipynb #87ca6c65
 _HOUR = pd.Timedelta("1h")
@@ -32,10 +33,10 @@ def _hours_spanned(first: pd.Timestamp, last: pd.Timestamp) -> int:
 class Quality:
     "What is there and what is not in a stretch of the market table."
 
-    moments: pd.DataFrame  # per moment: coins, approximate (share of rows)
+    moments: pd.DataFrame  # per clock hour with rows: coins, approximate (share of rows)
     gaps: pd.DataFrame  # start, end, hours: silences longer than the limit
     nulls: pd.Series  # share of missing values per field, of rows that are not approximate
-    coins: pd.DataFrame  # per coin: rows, first, last, late (hours its newest row is behind)
+    coins: pd.DataFrame  # per coin: rows, first, last, late (hours behind), hours (between rows)
     covered: float  # share of hours with at least one snapshot
     approximate: float  # share of rows rebuilt from sparklines or charts
     repeated: int  # rows equal to the coin's row within the half hour before
@@ -44,6 +45,11 @@ class Quality:
     def late(self) -> pd.DataFrame:
         "Coins that are more than an hour behind the poll, the latest first."
         return self.coins[self.coins.late > 1].sort_values("late", ascending=False)
+
+    @property
+    def coarse(self) -> pd.DataFrame:
+        "Coins whose rows are too far apart for hourly features, see `data.resolution`."
+        return coarse_coins(self.coins).sort_values("hours", ascending=False)
 
     @property
     def hours(self) -> int:
@@ -58,7 +64,8 @@ class Quality:
             longest = f", the longest {self.gaps.hours.max():.1f} h"
         return (
             f"{self.covered:.0%} of {self.hours:,} hours are there, "
-            f"{len(self.gaps)} gaps{longest}; {len(self.coins)} coins, {len(self.late)} late; "
+            f"{len(self.gaps)} gaps{longest}; {len(self.coins)} coins, {len(self.late)} late, "
+            f"{len(self.coarse)} coarse; "
             f"{self.repeated:,} rows repeated; {self.approximate:.0%} price only"
         )
 
@@ -68,15 +75,17 @@ _VALUES = ["current_price", "market_cap", "total_volume"]
 
 
 # %% ../../nbs/30_data/80_quality.ipynb #548f9170
-def _count_repeats(table: pd.DataFrame) -> int:
-    "Rows that equal the coin's row within the half hour before, whatever the time of the poll."
+def repeated_rows(
+    table: pd.DataFrame,  # market table
+) -> pd.Series:  # bool, index of the table
+    "Whether a row equals the coin's row within the half hour before, whatever its exact time."
     rows = table[["coin_id", "ts", *_VALUES]].sort_values(["coin_id", "ts"])
     before = rows.groupby("coin_id").shift()
     repeated = rows.ts - before.ts <= pd.Timedelta("30min")
     for value in _VALUES:
         both_missing = rows[value].isna() & before[value].isna()
         repeated &= rows[value].eq(before[value]) | both_missing
-    return int(repeated.sum())
+    return repeated.reindex(table.index)
 
 
 # %% ../../nbs/30_data/80_quality.ipynb #cea5a707
@@ -89,7 +98,7 @@ def _gaps(moments: pd.Series, longer_than: float) -> pd.DataFrame:
 
 # %% ../../nbs/30_data/80_quality.ipynb #1cea59cd
 def _coin_facts(table: pd.DataFrame) -> pd.DataFrame:
-    "rows, first, last, late (hours) of each coin; late is NaN without `last_updated`."
+    "rows, first, last, late, hours of each coin; late is NaN without `last_updated`."
     coins = table.groupby("coin_id").agg(
         rows=("ts", "size"), first=("ts", "min"), last=("ts", "max")
     )
@@ -99,6 +108,7 @@ def _coin_facts(table: pd.DataFrame) -> pd.DataFrame:
     by_time = table.assign(late=lag).sort_values("ts")
     newest = by_time.drop_duplicates("coin_id", keep="last")
     coins["late"] = newest.set_index("coin_id").late
+    coins["hours"] = spacing(table).hours
     return coins
 
 
@@ -125,19 +135,18 @@ def data_quality(
     "Measure what is missing, late or repeated."
     if table.empty:
         raise DataError(_EMPTY)
-    moments = table.groupby("ts").agg(
+    moments = table.groupby(table.ts.dt.floor("h")).agg(
         coins=("coin_id", "nunique"), approximate=("approximate", "mean")
     )
-    times = moments.index.to_series()
-    seen = times.dt.floor("h").nunique()
+    times = table.ts.drop_duplicates().sort_values(ignore_index=True)
     return Quality(
         moments=moments,
         gaps=_gaps(times, max_gap_hours),
         nulls=_null_shares(table),
         coins=_coin_facts(table),
-        covered=seen / _hours_spanned(times.iloc[0], times.iloc[-1]),
+        covered=len(moments) / _hours_spanned(times.iloc[0], times.iloc[-1]),
         approximate=float(table.approximate.mean()),
-        repeated=_count_repeats(table),
+        repeated=int(repeated_rows(table).sum()),
     )
 
 
@@ -147,6 +156,22 @@ _MOST_ROWS = 2_000_000  # about 0.5 GB in memory
 
 
 # %% ../../nbs/30_data/80_quality.ipynb #1857aa4c
+def recent_rows(
+    ws: Workspace,
+    *,
+    hours: float = _WEEK,  # back from `end`
+    end: pd.Timestamp | None = None,  # UTC; None = the newest snapshot
+) -> pd.DataFrame:  # market table
+    "The last `hours` of the lake; a week when that exceeds two million rows."
+    newest = newest_moment(ws, end=end)
+    if newest is None:
+        raise DataError(_EMPTY)
+    start = newest - pd.Timedelta(hours=hours)
+    if hours > _WEEK and count_rows(ws, start=start, end=newest).rows.sum() > _MOST_ROWS:
+        start = newest - pd.Timedelta(hours=_WEEK)
+    return read_snapshots(ws, start=start, end=newest)
+
+
 def lake_quality(
     ws: Workspace,
     *,
@@ -154,10 +179,4 @@ def lake_quality(
     end: pd.Timestamp | None = None,  # UTC; None = the newest snapshot
 ) -> Quality:
     "The quality of the last `hours` of the lake; of a week when that exceeds two million rows."
-    newest = newest_moment(ws, end=end)
-    if newest is None:
-        raise DataError(_EMPTY)
-    start = newest - pd.Timedelta(hours=hours)
-    if hours > _WEEK and count_rows(ws, start=start, end=newest).rows.sum() > _MOST_ROWS:
-        start = newest - pd.Timedelta(hours=_WEEK)
-    return data_quality(read_snapshots(ws, start=start, end=newest))
+    return data_quality(recent_rows(ws, hours=hours, end=end))

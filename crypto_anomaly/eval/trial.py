@@ -15,8 +15,9 @@ from ..data.snapshots import read_snapshots
 from .compare import compare
 from .outcomes import outcomes
 from ..model.loading import load_model
+from ..model.moment import moment_features
 from ..model.prediction_log import read_predictions
-from ..model.scan import Scan, moment_features, scan_features
+from ..model.scan import Scan, scan_features
 from ..registry.errors import RegistryError
 from ..registry.registry import Registry, open_registry
 

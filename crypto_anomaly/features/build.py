@@ -15,12 +15,14 @@ from ..core.lineage import code_version
 from ..core.parallel import no_progress, run_tasks
 from ..core.workspace import Workspace
 from ..data.datasets import DATASETS, finish_dataset, new_dataset, write_dataset_part
+from ..data.resolution import check_resolution
 from ..data.snapshots import newest_moment, read_snapshots
 from ..data.table import DataError
 from .config import FeatureConfig
 from .features import INPUT, featurize
 from .schema import get_feature_columns
 from crypto_anomaly.features.spans import (
+    check_coins,
     check_history,
     look_at_rows,
     removed_report,
@@ -76,13 +78,21 @@ class _SpanPart:
     gaps: int  # rows with a gap in their history
 
 
+# %% ../../nbs/40_features/90_build.ipynb #c0b3d7f0
+def _count_snapshots(rows: pd.DataFrame) -> int:
+    "Rows of the coin that was polled most often: each coin may have minutes of its own."
+    if rows.empty:
+        return 0
+    return int(rows.coin_id.value_counts().iloc[0])
+
+
 # %% ../../nbs/40_features/90_build.ipynb #eb9e87a1
 def _write_part(b: _Build, name: str, number: int, rows: pd.DataFrame) -> _SpanPart:
     "Write the rows of one span as parts of a dataset."
     return _SpanPart(
         parts=write_dataset_part(b.ws, name, b.version, 1000 * number, rows),
         rows=len(rows),
-        snapshots=rows.ts.nunique(),
+        snapshots=_count_snapshots(rows),
         first=rows.ts.min(),
         last=rows.ts.max(),
         stats=feature_stats(rows, get_feature_columns(b.config)),
@@ -219,7 +229,9 @@ def build_datasets(
     end = _newest(ws, as_of)
     spans = spans_between(ws, end - pd.Timedelta(hours=max_history_hours), end)
     seen = look_at_rows(ws, spans, min_snapshots_per_coin)
+    check_resolution(seen.distances)
     check_history(seen.moments, holdout_hours, min_snapshots_per_coin)
+    check_coins(seen, min_snapshots_per_coin)
     cut = end - pd.Timedelta(hours=holdout_hours)
     version = new_dataset(ws, *DATASETS)
     b = _Build(ws, config, cut, end, seen.ready, version, targets)

@@ -150,11 +150,11 @@ def _collect(
     x: np.ndarray,  # (n,) values
     t: np.ndarray,  # (n,) microseconds
     newest: np.ndarray,  # (k,) newest row of each coin, -1 = none
-    now: int,  # microseconds
+    oldest: int,  # microseconds; only rows after it count
     values: np.ndarray,  # (k,) to be filled
 ) -> int:  # number of values
     "Fill `values` with the values of the rows that are not too old."
-    n, oldest = 0, now - 30 * MINUTE
+    n = 0
     for i in newest:
         if i >= 0 and t[i] > oldest and not np.isnan(x[i]):
             values[n] = x[i]
@@ -178,7 +178,7 @@ def _middle(values: np.ndarray) -> float:
 @njit(cache=True)
 def cross_sectional(
     x: np.ndarray,  # (n,) values, NaN = missing
-    t: np.ndarray,  # (n,) time in microseconds
+    t: np.ndarray,  # (n,) moment of the row (`data.polls.poll_ends`) in microseconds
     coin: np.ndarray,  # (n,) number of the coin
     by_time: np.ndarray,  # rows sorted by time
     since: int,  # moments from here on are computed, microseconds
@@ -197,7 +197,9 @@ def cross_sectional(
         while end < len(by_time) and t[by_time[end]] == now:
             newest[coin[by_time[end]]] = by_time[end]
             end += 1
-        n = _collect(x, t, newest, now, values) if now >= since else 0
+        n = _collect(x, t, newest, now - 30 * MINUTE, values) if now >= since else 0
+        if now >= since and n < least:
+            n = _collect(x, t, newest, now - 60 * MINUTE, values)
         if now >= since and n >= least:
             s = np.sort(values[:n]) if spread else values[:n]
             m = median(s, n) if spread else _middle(s)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from ..data.polls import poll_ends
 from .medians import cross_sectional
 from .windows import HOUR, MINUTE, rows_before, values_at, window_starts
 
@@ -49,6 +50,8 @@ class Rows:
         self.since = _LONG_AGO if since is None else since.value // 1000
         self.rows = self.rows_since(0)
         self.by_time = np.argsort(self.t, kind="stable")
+        self.moment = np.empty_like(self.t)
+        self.moment[self.by_time] = poll_ends(self.t[self.by_time], self.coin[self.by_time])
         self._windows: dict[float, np.ndarray] = {}
 
     def column(
@@ -95,8 +98,8 @@ class Rows:
         hours: float = 0,  # compute for the rows of `rows_since(hours)`
         spread: bool = True,  # compute the deviation, too
     ) -> tuple[np.ndarray, np.ndarray]:  # median and MAD, (n,) each; NaN where there is none
-        "Median and MAD of all coins at the moment of each row."
+        "Median and MAD of all coins in the poll of each row, see `data.polls`."
         since = self.since - int(hours * HOUR)
-        begin = np.searchsorted(self.t[self.by_time], since - 30 * MINUTE)
+        begin = np.searchsorted(self.moment[self.by_time], since - 60 * MINUTE)
         recent = self.by_time[begin:]
-        return cross_sectional(x, self.t, self.coin, recent, since, least, spread)
+        return cross_sectional(x, self.moment, self.coin, recent, since, least, spread)

@@ -12,6 +12,12 @@ import pandas as pd
 
 from ..core.workspace import Workspace
 from ..data.lake import count_rows
+from crypto_anomaly.data.resolution import (
+    CoarseDataError,
+    coarse_coins,
+    no_repeat_note,
+    spacing,
+)
 from ..data.snapshots import read_snapshots
 from ..data.table import DataError
 
@@ -24,6 +30,7 @@ __all__ = [
     "look_at_rows",
     "removed_report",
     "check_history",
+    "check_coins",
 ]
 
 # %% ../../nbs/40_features/86_spans.ipynb #86c40bb0
@@ -65,7 +72,15 @@ class StoredRows:
 
     moments: pd.DatetimeIndex
     rows: pd.Series  # coin -> number of rows
-    ready: pd.Series  # coin -> moment from which it has enough rows
+    ready: pd.Series  # coin -> moment from which it has enough rows; without coarse coins
+    distances: pd.DataFrame  # of `data.resolution.spacing`
+
+
+# %% ../../nbs/40_features/86_spans.ipynb #a8f0d74b
+def _merge_distances(of_spans: list[pd.DataFrame]) -> pd.DataFrame:
+    "The distances between rows of all spans: the median of the spans, coin by coin."
+    by_coin = pd.concat(of_spans).groupby(level=0)
+    return by_coin.agg({"rows": "sum", "hours": "median"})
 
 
 # %% ../../nbs/40_features/86_spans.ipynb #4d7c3ceb
@@ -74,9 +89,9 @@ def look_at_rows(
     spans: list[Span],  # in time order
     least: int,  # rows that a coin needs
 ) -> StoredRows:
-    "Count the rows of every coin, span by span."
+    "Count the rows of every coin and measure their distances, span by span."
     rows = pd.Series(dtype="int64")
-    ready, moments = [], []
+    ready, moments, of_spans = [], [], []
     for span in spans:
         f = read_snapshots(ws, start=span.start, end=span.end, columns=[])
         so_far = rows.reindex(f.coin_id, fill_value=0).to_numpy()
@@ -84,8 +99,11 @@ def look_at_rows(
         ready.append(f[number == least - 1].set_index("coin_id").ts)
         rows = rows.add(f.coin_id.value_counts(), fill_value=0).astype("int64")
         moments.append(pd.DatetimeIndex(f.ts.unique()))
-    all_moments = moments[0].append(moments[1:])
-    return StoredRows(all_moments, rows, pd.concat(ready))
+        of_spans.append(spacing(f))
+    distances = _merge_distances(of_spans)
+    coarse = coarse_coins(distances).index
+    all_ready = pd.concat(ready).drop(coarse, errors="ignore")
+    return StoredRows(moments[0].append(moments[1:]), rows, all_ready, distances)
 
 
 # %% ../../nbs/40_features/86_spans.ipynb #5c5a427a
@@ -93,8 +111,10 @@ def removed_report(
     seen: StoredRows,
     least: int,  # rows that a coin needs
 ) -> dict[str, Any]:  # rows and coins before and after
-    "What a minimum of `least` rows per coin leaves out."
+    "What a minimum of `least` rows per coin leaves out, and which coins have coarse rows."
     few = seen.rows[seen.rows < least]
+    coarse = coarse_coins(seen.distances)
+    coarse = coarse[coarse.rows >= least]
     early = (least - 1) * len(seen.ready)
     return dict(
         initial_rows=int(seen.rows.sum()),
@@ -102,7 +122,9 @@ def removed_report(
         removed_coins=sorted(few.index),
         removed_coins_count=len(few),
         early_obs_removed=early,
-        final_rows=int(seen.rows.sum() - few.sum()) - early,
+        coarse_coins=sorted(coarse.index),
+        coarse_coins_count=len(coarse),
+        final_rows=int(seen.rows.sum() - few.sum() - coarse.rows.sum()) - early,
     )
 
 
@@ -132,4 +154,20 @@ def check_history(
         f"before the {holdout_hours:g} h holdout, and {least + 1} are needed there. "
         f"Wait about {wait:.0f} hours of hourly ingests, fill the past with "
         "'crypto-anomaly run backfill', or ask for a shorter holdout (-p holdout_hours 1)."
+    )
+
+
+# %% ../../nbs/40_features/86_spans.ipynb #a3bfcc97
+def check_coins(
+    seen: StoredRows,
+    least: int,  # rows that a coin needs
+) -> None:
+    "Refuse a build for which no coin is left, with a DataError that says why."
+    if len(seen.ready):
+        return
+    if seen.distances.hours.isna().all():
+        raise CoarseDataError(f"{no_repeat_note(seen.distances)} Features need a history.")
+    raise DataError(
+        f"none of {len(seen.rows)} coins has {least} rows in this stretch of history; import or "
+        "backfill more of it, raise max_history_hours, or lower min_snapshots_per_coin."
     )

@@ -12,6 +12,7 @@ import pandas as pd
 
 from ..core.clock import utcnow
 from ..core.workspace import Workspace
+from ..data.resolution import COARSE_HOURS, REMEDY, list_coins
 from ..data.snapshots import compact
 from ..features.build import build_datasets
 from .retention_steps import prune
@@ -86,6 +87,15 @@ def _tidy_lake(ws: Workspace) -> None:
         )
 
 
+# %% ../../nbs/80_lifecycle/24_dataset_steps.ipynb #b0d849c2
+def _warn_of_coarse_coins(report: dict[str, Any]) -> None:
+    "Name the coins that were left out because their rows are too far apart."
+    coarse = pd.Index(report["coarse_coins"])
+    if len(coarse):
+        text = "left out, because their rows are more than %g h apart: %s; %s"
+        log.warning(text, COARSE_HOURS, list_coins(coarse), REMEDY)
+
+
 # %% ../../nbs/80_lifecycle/24_dataset_steps.ipynb #76f6402b
 def build_dataset(
     ws: Workspace,
@@ -98,6 +108,7 @@ def build_dataset(
     _tidy_lake(ws)
     built = build_datasets(ws, run_id=run_id, now=utcnow(), as_of=as_of, **config)
     training, holdout = built["training"], built["holdout"]
+    _warn_of_coarse_coins(built["report"])
     if training["total_samples"] < MIN_TRAINING_ROWS:
         log.warning("only %d training rows; the model will know little", training["total_samples"])
     payload = dict(

@@ -13,6 +13,7 @@ from ..core.clock import iso, utcnow
 from ..core.workspace import Workspace
 from ..data.datasets import read_dataset
 from ..data.history import fetch_history
+from ..data.resolution import check_resolution, spacing
 from ..features.features import featurize
 from ..model.artifact import save_artifact
 from ..model.fitted import Model
@@ -137,6 +138,7 @@ def train_candidate(
     "Train, store the artifact, register a candidate."
     configuration = model_config(config, contamination=contamination)
     data = _fetched_rows(ws) if fresh_data else _dataset_rows(ws, data_version)
+    check_resolution(spacing(data.rows))
     model = train(data.rows, configuration, training_run_id=run_id, **data.lineage)
     facts = data.lineage | model_facts(
         model, training_flow="train", feature_names=model.features[:20]

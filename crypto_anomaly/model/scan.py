@@ -5,55 +5,21 @@
 # %% ../../nbs/50_model/85_scan.ipynb #636a9e30
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import pandas as pd
 
 from ..core.workspace import Workspace
-from ..data.movers import newest_rows
-from ..data.snapshots import newest_moment, read_snapshots
-from ..data.table import DataError
-from ..features.config import FeatureConfig
-from ..features.features import INPUT, featurize
 from .counterfactuals import counterfactual, nearest_normal
 from .explanation import explain, reason
 from .loading import LoadedModel, load_model
+from .moment import market_moment
 from .prediction_log import log_predictions, predictions
 from ..registry.registry import Registry, open_registry
 
 # %% auto #0
-__all__ = [
-    "POLL_WINDOW",
-    "moment_features",
-    "CoinExplanations",
-    "Scan",
-    "scan_features",
-    "scan",
-    "scan_all",
-]
-
-# %% ../../nbs/50_model/85_scan.ipynb #580a88f5
-POLL_WINDOW = pd.Timedelta("30min")
-
-
-# %% ../../nbs/50_model/85_scan.ipynb #134345a6
-def moment_features(
-    ws: Workspace,
-    at: pd.Timestamp | None = None,  # newest stored moment at or before this; None = the newest
-    config: FeatureConfig = FeatureConfig(),  # what to compute, as the model needs it
-) -> pd.DataFrame:  # feature frame, one row per coin
-    "Features of all coins at one stored moment, from stored history."
-    ts = newest_moment(ws, end=at)
-    if ts is None:
-        limit = f" at or before {at}" if at is not None else ""
-        raise DataError(
-            f"workspace {ws.reads.name!r} holds no snapshot{limit}; run: crypto-anomaly run ingest"
-        )
-    since = ts - POLL_WINDOW
-    start = since - pd.Timedelta(hours=config.lookback)
-    history = read_snapshots(ws, start=start, end=ts, columns=INPUT)
-    return newest_rows(featurize(history, config, since=since))
+__all__ = ["CoinExplanations", "Scan", "scan_features", "scan", "scan_all"]
 
 
 # %% ../../nbs/50_model/85_scan.ipynb #66c726a2
@@ -101,6 +67,8 @@ _SHOWN_FEATURES = [
 class Scan(CoinExplanations):
     "The market at one moment, as one model sees it."
 
+    left_out: pd.DataFrame = field(default_factory=pd.DataFrame)  # see `moment.find_left_out`
+
     @property
     def as_of(self) -> pd.Timestamp:
         "The time of the newest row."
@@ -141,12 +109,13 @@ def scan_features(
     served: LoadedModel,
     features: pd.DataFrame,  # feature frame of one moment
     *,
+    left_out: pd.DataFrame | None = None,  # of `moment.find_left_out`; None = nobody
     run_id: str = "",  # the run that scores, if any
 ) -> Scan:
     "A scan of features that are at hand."
     scored = predictions(served, features, run_id=run_id)
     ordered = scored.sort_values("score", ascending=False, kind="stable", ignore_index=True)
-    return Scan(served, features, ordered)
+    return Scan(served, features, ordered, pd.DataFrame() if left_out is None else left_out)
 
 
 # %% ../../nbs/50_model/85_scan.ipynb #c29c8717
@@ -160,7 +129,8 @@ def scan(
 ) -> Scan:
     "Score one stored moment with one model."
     served = load_model(ws, ref, registry=registry)
-    return scan_features(served, moment_features(ws, at, served.config), run_id=run_id)
+    moment = market_moment(ws, at, served.config)
+    return scan_features(served, moment.features, left_out=moment.left_out, run_id=run_id)
 
 
 # %% ../../nbs/50_model/85_scan.ipynb #84078080

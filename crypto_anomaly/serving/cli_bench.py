@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..core.moments import read_time
 from .cli_workspace import open_for_write
 from crypto_anomaly.serving.terminal import (
     AsJson,
-    parse_time,
     progress_bar,
     say,
     show_json,
@@ -285,7 +285,8 @@ def backtest(
     _check_walk_forward(walk_forward, ref, look)
     ws = open_for_write()
     days = dict(train_days=train_days, every_days=every_days)
-    replayed, result = _replay(ws, ref, parse_time(start), parse_time(end), walk_forward, days)
+    first, last = read_time(start, end=False), read_time(end, past=False)
+    replayed, result = _replay(ws, ref, first, last, walk_forward, days)
     _write_results(replayed, result, out, report)
     if look:
         _check_lookahead(ws, replayed, ref)

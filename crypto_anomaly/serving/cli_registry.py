@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..core.moments import read_time
 from .cli_workspace import open_model_registry
 from crypto_anomaly.serving.terminal import (
     AsJson,
     At,
     ModelName,
     Ref,
-    parse_time,
     show,
     show_facts,
     show_json,
@@ -127,8 +127,9 @@ def _champion(registry: Registry, at: str | None) -> int:
     "The champion now, or at a moment; `RegistryError` when there is none."
     from crypto_anomaly.registry.errors import RegistryError
 
-    if at:
-        version = registry.champion_at(parse_time(at).to_pydatetime())
+    moment = read_time(at)
+    if moment is not None:
+        version = registry.champion_at(moment.to_pydatetime())
         problem = f"was no champion at {at}"
     else:
         version = (registry.champion() or {}).get("version")

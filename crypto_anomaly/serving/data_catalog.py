@@ -11,6 +11,7 @@ from ..core.clock import iso
 from ..core.workspace import Workspace
 from ..data.datasets import DATASETS, dataset_versions
 from ..data.lake import list_parts
+from ..data.row_counts import DOOR_EVENTS, counts_of_events
 from ..data.table import SCHEMA
 from ..features.schema import feature_schema
 from ..registry.definitions import definitions
@@ -39,6 +40,8 @@ __all__ = [
     "data_versions",
     "snapshots",
     "snapshot_stats",
+    "door_events",
+    "recent_faults",
     "datasets",
     "columns",
 ]
@@ -202,6 +205,29 @@ def snapshot_stats(
     if len(parts):
         span = dict(start=iso(parts["first"].min()), end=iso(parts["last"].max()))
     return SnapshotStats(count=len(parts), date_range=span, storage_path=f"{ws.lake_url}/snapshots")
+
+
+# %% ../../nbs/90_serving/12_data_catalog.ipynb #d281a021
+_EVENTS_READ = 1000  # newest events of each kind: six weeks of hourly polls
+
+
+def door_events(
+    r: Registry,  # the registry of the workspace
+    since: str = "",  # ISO time; '' = as far back as events are read
+) -> list[dict[str, Any]]:  # id, at, kind, version, actor, payload
+    "What happened to rows on their way into the lake: stored, refused, replaced, dropped."
+    found = [event for kind in DOOR_EVENTS for event in r.events(kind=kind, limit=_EVENTS_READ)]
+    return [event for event in found if str(event["at"]) >= since]
+
+
+# %% ../../nbs/90_serving/12_data_catalog.ipynb #fc8d5031
+def recent_faults(
+    r: Registry,  # the registry of the workspace
+    since: str,  # ISO time
+) -> dict[str, int]:  # kind of fault -> rows; kinds without a row are left out
+    "How many rows were refused, differed, were replaced or dropped since a time."
+    counts = counts_of_events(door_events(r, since))
+    return {str(kind): int(n) for kind, n in counts.groupby("kind").rows.sum().items()}
 
 
 # %% ../../nbs/90_serving/12_data_catalog.ipynb #3fc8db02

@@ -5,12 +5,22 @@
 # %% ../../nbs/90_serving/46_data_pages.ipynb #07ee8baf
 from __future__ import annotations
 
-from ..core.plot_data import quality_report
+from typing import Any
+
+from ..core.plot_data import quality_report, row_counts_figure
 from ..core.plot_trades import live_prices
-from ..data.quality import lake_quality
+from ..data.quality import data_quality, recent_rows
+from ..data.resolution import resolution_notes
+from ..data.row_counts import FAULTS, row_counts
 from ..lifecycle.stages import stages
 from .catalog_schemas import Flow
-from .data_catalog import columns, data_assets, datasets, snapshot_stats
+from crypto_anomaly.serving.data_catalog import (
+    columns,
+    data_assets,
+    datasets,
+    door_events,
+    snapshot_stats,
+)
 from .live import demo_data
 from .rendering import render
 from .run_catalog import flows
@@ -19,6 +29,27 @@ from .state import AppState
 # %% auto #0
 __all__ = ["data_page", "cards_page", "live_page"]
 
+# %% ../../nbs/90_serving/46_data_pages.ipynb #d4e65939
+_ROWS_SHOWN = 30  # days and sources in the table of faults
+
+
+def _quality_facts(state: AppState, is_stored: bool) -> dict[str, Any]:
+    "Figures, notes and counts that say whether the rows of the last week are complete and good."
+    rows = recent_rows(state.ws) if is_stored else None
+    counts = row_counts(rows, door_events(state.registry))
+    figures = {}
+    if rows is not None:
+        figures["quality"] = quality_report(data_quality(rows))
+    if len(counts):
+        figures["faults"] = row_counts_figure(counts)
+    has_fault = counts[list(FAULTS)].sum(axis=1) > 0
+    return dict(
+        figures=figures,
+        notes=resolution_notes(rows) if rows is not None else [],
+        faults=FAULTS,
+        counts=counts[has_fault].head(_ROWS_SHOWN).to_dict("records"),
+    )
+
 
 # %% ../../nbs/90_serving/46_data_pages.ipynb #a252a5dd
 def data_page(
@@ -26,9 +57,6 @@ def data_page(
 ) -> str:
     "What is stored, and is it complete?"
     stats = snapshot_stats(state.ws)
-    figures = {}
-    if stats.count:
-        figures["quality"] = quality_report(lake_quality(state.ws, hours=168))
     return render(
         state,
         "data.html",
@@ -37,7 +65,7 @@ def data_page(
         datasets=datasets(state.ws).datasets,
         assets=data_assets(state.registry).assets,
         columns=columns(),
-        figures=figures,
+        **_quality_facts(state, stats.count > 0),
     )
 
 

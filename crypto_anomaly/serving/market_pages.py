@@ -81,6 +81,7 @@ def overview(
         **system,
         market=market_overview(scan),
         rows=scan.anomalies.head(10).to_dict("records"),
+        left_out=scan.left_out.to_dict("records"),
         contamination=scan.served.model.contamination,
         evaluation=evaluated[-1] if evaluated else None,
         figures=dict(map=market_map(scan.table), heat=heatmap),

@@ -27,7 +27,8 @@ from ..data.table import DataError
 from ..features.config import FeatureConfig
 from ..lifecycle.ingest_steps import ingest
 from ..model.loading import LoadedModel, ModelUnavailableError, load_model
-from ..model.scan import Scan, moment_features, scan_all, scan_features
+from ..model.moment import MarketMoment, market_moment
+from ..model.scan import Scan, scan_all, scan_features
 from ..registry.errors import NotFoundError
 from ..registry.registry import Registry, open_registry
 from .live import Trades
@@ -208,7 +209,7 @@ class ScanState(ModelState):
     ) -> None:
         super().__init__(ws)
         self._scan_lock = threading.RLock()
-        self._features: dict[FeatureConfig, pd.DataFrame] = {}
+        self._moments: dict[FeatureConfig, MarketMoment] = {}
         self._scans: dict[int, Scan] = {}  # by version
 
     def scan(
@@ -218,22 +219,22 @@ class ScanState(ModelState):
         "The newest snapshot, scored by the model that answers `client`."
         model, newest = self.load(client), self.newest()
         with self._scan_lock:
-            features = self._current_features(model.config, newest)
-            version, as_of = model.version["version"], features.ts.max()
+            moment = self._current_moment(model.config, newest)
+            version, as_of = model.version["version"], moment.features.ts.max()
             cached = self._scans.get(version)
             if cached is None or self._cached_identity(cached) != _scan_identity(model, as_of):
-                cached = scan_features(model, features)
+                cached = scan_features(model, moment.features, left_out=moment.left_out)
                 current = {k: s for k, s in self._scans.items() if s.as_of == as_of}
                 self._scans = current | {version: cached}
             return cached
 
-    def _current_features(self, config: FeatureConfig, newest: pd.Timestamp | None) -> pd.DataFrame:
-        "The features of the newest snapshot, from the cache where they are still of it."
-        features = self._features.get(config)
-        if features is None or features.ts.max() != newest:
-            features = moment_features(self.ws, config=config)
-            self._features[config] = features
-        return features
+    def _current_moment(self, config: FeatureConfig, newest: pd.Timestamp | None) -> MarketMoment:
+        "The newest snapshot with features, from the cache where it is still the newest."
+        moment = self._moments.get(config)
+        if moment is None or moment.ts != newest:
+            moment = market_moment(self.ws, config=config)
+            self._moments[config] = moment
+        return moment
 
     @staticmethod
     def _cached_identity(scan: Scan) -> ScanIdentity:

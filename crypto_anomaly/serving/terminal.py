@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 
@@ -25,14 +25,14 @@ __all__ = [
     "show_table",
     "show_facts",
     "show",
-    "parse_time",
     "progress_bar",
 ]
 
 # %% ../../nbs/90_serving/70_terminal.ipynb #a1f275a1
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 At = Annotated[
-    str | None, typer.Option(help="Moment, ISO-8601 UTC; the newest snapshot at or before it.")
+    str | None,
+    typer.Option(help="Moment, year first, UTC without a zone; a date is the end of that day."),
 ]
 By = Annotated[str, typer.Option(help="Who decides.")]
 Reason = Annotated[str, typer.Option(help="Why.")]
@@ -125,30 +125,6 @@ def show(
         show_json(data)
     else:
         show_table(list(data if rows is None else rows), columns, empty)
-
-
-# %% ../../nbs/90_serving/70_terminal.ipynb #12277905
-def _not_a_time(at: str) -> NoReturn:
-    from crypto_anomaly.core.settings import WorkspaceError
-
-    raise WorkspaceError(f"--at {at!r} is not a time; use for example 2026-02-05T14:00.")
-
-
-# %% ../../nbs/90_serving/70_terminal.ipynb #5f3fae47
-def parse_time(
-    at: str | None,  # ISO-8601, UTC unless it names a zone
-) -> Any:  # pandas Timestamp, tz-aware UTC; None for None
-    "Read a moment that was typed in a terminal."
-    import pandas as pd
-
-    if at is None:
-        return None
-    try:
-        moment = pd.to_datetime(at, utc=True)
-    except ValueError:
-        _not_a_time(at)
-    is_date = len(at.strip()) == len("2026-02-05")
-    return moment + pd.Timedelta("1D") - pd.Timedelta("1us") if is_date else moment
 
 
 # %% ../../nbs/90_serving/70_terminal.ipynb #b49e28e9
