@@ -17,6 +17,7 @@ from ..core.parallel import no_progress, run_tasks
 from ..core.plot_outcomes import flag_rate_history, outcome_map
 from ..core.plot_style import figure_html, plotly_script
 from ..core.workspace import Workspace
+from ..data.polls import poll_ends
 from ..data.snapshots import newest_moment, read_snapshots
 from .outcomes import outcome_metrics, outcomes
 from ..features.config import FeatureConfig
@@ -144,6 +145,15 @@ def replay(
     return pd.concat([p for p in parts if len(p)], ignore_index=True)
 
 
+# %% ../../nbs/60_eval/70_backtest.ipynb #89a7d09a
+def _poll_ends(replayed: pd.DataFrame) -> pd.Series:
+    "When the poll of each row ended, see `data.polls`."
+    by_time = replayed.sort_values("ts", kind="stable")
+    us = by_time.ts.values.astype("datetime64[us]").astype(np.int64)
+    ends = poll_ends(us, pd.factorize(by_time.coin_id)[0])
+    return pd.Series(pd.to_datetime(ends, unit="us", utc=True), by_time.index).sort_index()
+
+
 # %% ../../nbs/60_eval/70_backtest.ipynb #0431dc05
 def lookahead(
     ws: Workspace,
@@ -154,11 +164,14 @@ def lookahead(
     seed: int = 0,  # of the random choice
 ) -> pd.DataFrame:  # ts, coins, differing: scores that are not the same, 0 without looking ahead
     "Scan some moments again with the future cut off, and compare."
-    order = np.random.default_rng(seed).permutation(replayed.ts.unique())
+    ends = _poll_ends(replayed)
+    order = np.random.default_rng(seed).permutation(ends.unique())
     rows = []
     for t in map(pd.Timestamp, np.sort(order[:moments])):
-        live = scan(ws, ref, at=t).predictions.set_index("coin_id").score
-        then = replayed[replayed.ts == t].set_index("coin_id").score
+        seen = scan(ws, ref, at=t)
+        live = seen.predictions.set_index("coin_id").score
+        then = replayed[ends == t].set_index("coin_id").score
+        then = then[~then.index.isin(seen.left_out.get("coin_id", []))]
         live = live.reindex(then.index)
         same = (live == then) | (live.isna() & then.isna())
         differing = int((~same).sum())

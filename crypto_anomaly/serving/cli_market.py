@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..core.moments import read_time
 from .cli_workspace import open_for_read
 from crypto_anomaly.serving.terminal import (
     AsJson,
     At,
-    parse_time,
     say,
     show,
     show_json,
@@ -56,6 +56,8 @@ def _scan_facts(
         status=version["status"],
         note=scan.served.note,
         coins_scanned=len(scan.predictions),
+        coins_left_out=len(scan.left_out),
+        left_out=[c | dict(last=c["last"].isoformat()) for c in scan.left_out.to_dict("records")],
         anomalies_detected=len(scan.anomalies),
         market_move=scan.market_move,
         anomalies=listed.to_dict("records"),
@@ -86,6 +88,17 @@ def _unjudged_count(n: int) -> list[str]:  # nothing to say of none
     return [f"{n} coin{'s' * (n != 1)} cannot be judged yet"]
 
 
+# %% ../../nbs/90_serving/73_cli_market.ipynb #7abd8470
+def _say_left_out(scan: Scan) -> None:
+    "The coins that were not judged, the first five by name."
+    from crypto_anomaly.data.resolution import list_coins
+
+    if len(scan.left_out):
+        first = scan.left_out.iloc[0]
+        named = list_coins(scan.left_out.coin_id)
+        say(f"coins left out: {len(scan.left_out)}: {named} ({first.coin_id}: {first.why})")
+
+
 # %% ../../nbs/90_serving/73_cli_market.ipynb #d7546b58
 def _say_scan(scan: Scan) -> None:
     "The line above the table: moment, model, flags, market."
@@ -101,6 +114,7 @@ def _say_scan(scan: Scan) -> None:
         f"market {percent(moves['1h'])} in 1 h, {percent(moves['24h'])} in 24 h",
     ]
     say(" · ".join(parts) + f"\n{scan.served.note}")
+    _say_left_out(scan)
 
 
 # %% ../../nbs/90_serving/73_cli_market.ipynb #6738dfeb
@@ -114,7 +128,7 @@ def scan(
     "Which coins behave anomalously, how rare that is, and why."
     from crypto_anomaly.model.scan import scan as scan_market
 
-    found = scan_market(open_for_read(), ref, at=parse_time(at))
+    found = scan_market(open_for_read(), ref, at=read_time(at))
     if as_json:
         show_json(_scan_facts(found, top))
         return
@@ -150,7 +164,7 @@ def why(
     "Why a coin is, or is not, anomalous."
     from crypto_anomaly.model.lookup import why as explain_coin
 
-    row, reasons, found = explain_coin(open_for_read(), coin, at=parse_time(at), ref=ref)
+    row, reasons, found = explain_coin(open_for_read(), coin, at=read_time(at), ref=ref)
     unless, similar = found.counterfactual(row.coin_id), found.nearest_normal(row.coin_id)
     if as_json:
         facts = dict(
@@ -178,9 +192,8 @@ def movers(
     n: Annotated[int, typer.Option("-n", help="How many.")] = 5, as_json: AsJson = False
 ) -> None:
     "The largest 24 h moves of the newest snapshot."
-    import pandas as pd
-
     from crypto_anomaly.data.movers import get_top_movers
+    from crypto_anomaly.data.polls import POLL_WINDOW
     from crypto_anomaly.data.snapshots import newest_moment, read_snapshots
     from crypto_anomaly.data.table import DataError
 
@@ -188,7 +201,7 @@ def movers(
     newest = newest_moment(ws)
     if newest is None:
         raise DataError("there is no snapshot yet; run: crypto-anomaly run ingest")
-    snapshot = read_snapshots(ws, start=newest - pd.Timedelta("30min"))
+    snapshot = read_snapshots(ws, start=newest - POLL_WINDOW)
     rows = get_top_movers(snapshot, n).to_dict("records")
     show(rows, as_json, empty="the newest snapshot carries no 24 h changes")
 

@@ -5,6 +5,7 @@
 # %% ../../nbs/90_serving/77_cli_store.ipynb #7cbb8b4d
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -171,14 +172,17 @@ def status_facts(
     ws: Workspace,
 ) -> dict[str, Any]:
     "Data, models and open decisions of a workspace."
+    from crypto_anomaly.core.clock import iso, utcnow
     from crypto_anomaly.data.credits import Credits
     from crypto_anomaly.data.datasets import dataset_versions
     from crypto_anomaly.data.lake import list_parts
     from crypto_anomaly.lifecycle.leases import close_dead_runs
     from crypto_anomaly.registry.registry import open_registry
+    from crypto_anomaly.serving.data_catalog import recent_faults
 
     registry, parts = open_registry(ws), list_parts(ws)
     close_dead_runs(registry)
+    week_ago = iso(utcnow() - timedelta(days=7))
     champion, last_runs = registry.champion(), registry.list_runs(1)
     return dict(
         workspace=ws.name,
@@ -189,6 +193,7 @@ def status_facts(
         newest_snapshot=parts["last"].max().isoformat() if len(parts) else None,
         store=ws.store,
         credits=Credits(ws).forecast()["text"],
+        faulty_rows_7_days=recent_faults(registry, week_ago),
         datasets=len(dataset_versions(ws, "training_dataset")),
         versions=len(registry.list_model_versions(1000)),
         champion=champion["version"] if champion else None,

@@ -19,6 +19,7 @@ from crypto_anomaly.serving.schemas import (
     AnomaliesResponse,
     Anomaly,
     ExplanationResponse,
+    LeftOut,
     ListLimit,
     MarketResponse,
     ModelInfo,
@@ -78,6 +79,14 @@ def anomaly_list(
     return [Anomaly.model_validate(row) for row in rows.to_dict("records")]
 
 
+# %% ../../nbs/90_serving/50_inference_routes.ipynb #ec1b1fa5
+def _left_out(scan: Scan) -> dict[str, Any]:
+    "The coins that were not judged, counted and named."
+    rows = scan.left_out.to_dict("records")
+    named = [LeftOut(**row | dict(last=row["last"].isoformat())) for row in rows]
+    return dict(coins_left_out=len(named), left_out=named)
+
+
 # %% ../../nbs/90_serving/50_inference_routes.ipynb #3e9f49a3
 def _biggest(scan: Scan, num_coins: int) -> pd.DataFrame:
     "The predictions of the biggest coins; a coin without a market cap comes last."
@@ -111,6 +120,7 @@ def scan_response(
         **meta,
         timestamp=scan.as_of.isoformat(),
         coins_scanned=len(predictions),
+        **_left_out(scan),
         anomalies_detected=len(flagged),
         anomaly_rate=len(flagged) / max(1, int(predictions.judged.sum())),
         unjudged=int((~predictions.judged).sum()),
@@ -150,6 +160,7 @@ def get_anomalies(
         anomalies=found,
         count=len(scan.anomalies),
         unjudged=len(scan.unjudged),
+        **_left_out(scan),
         last_scan=scan.as_of.isoformat(),
         message=message,
     )

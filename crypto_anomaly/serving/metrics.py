@@ -5,18 +5,22 @@
 # %% ../../nbs/90_serving/34_metrics.ipynb #fd861c7b
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pandas as pd
 import prometheus_client as prom
 
 from ..core.clock import utcnow
-from .health import health
+from ..core.errors import first_line
+from .health import EXPECTED_ERRORS, health
 from .live import Trades
 from .state import AppState
 
 # %% auto #0
-__all__ = ["RequestCounters", "StoreGauges", "AppMetrics"]
+__all__ = ["log", "HEALTH_LEVELS", "RequestCounters", "StoreGauges", "AppMetrics"]
 
 
 # %% ../../nbs/90_serving/34_metrics.ipynb #d9cc1f34
@@ -62,6 +66,11 @@ class RequestCounters:
         )
 
 
+# %% ../../nbs/90_serving/34_metrics.ipynb #19910e31
+log = logging.getLogger(__name__)
+HEALTH_LEVELS = dict(unhealthy=0, degraded=1, healthy=2, off=3)
+
+
 # %% ../../nbs/90_serving/34_metrics.ipynb #c72bf3be
 class StoreGauges:
     "Gauges that are set from the store when Prometheus asks."
@@ -80,10 +89,14 @@ class StoreGauges:
         self.missing = _gauge(registry, "trades_missing", "ids that are missing", product)
         self.refused = _gauge(registry, "trades_refused", "trades that cannot be", product)
         self.epoch = _gauge(registry, "trade_epoch", "times that the ids began again", product)
+        levels = ", ".join(f"{level} = {name}" for name, level in HEALTH_LEVELS.items())
+        self.health = _gauge(registry, "component_health", levels, ("component",))
 
     def read_market(self, state: AppState) -> None:
-        "Set the gauges of the model and the market."
+        "Set the gauges of the components, the model and the market."
         h = health(state)
+        for name, part in h.components.items():
+            self.health.labels(name).set(HEALTH_LEVELS[part.status])
         self.version.set(h.model_version or 0)
         self.champion.set(h.champion or 0)
         self.age.set(h.snapshot_age_seconds or 0)
@@ -106,6 +119,15 @@ class StoreGauges:
                 self.trade_age.labels(product).set(age.total_seconds())
 
 
+# %% ../../nbs/90_serving/34_metrics.ipynb #ff1cd9ac
+def _try(read: Callable[[], None]) -> None:
+    "Set some gauges; an error of this project, a file or the database is logged."
+    try:
+        read()
+    except EXPECTED_ERRORS as e:
+        log.warning("some metrics keep their last value: %s", first_line(e))
+
+
 # %% ../../nbs/90_serving/34_metrics.ipynb #5b00cbed
 class AppMetrics:
     "All metrics of one server process."
@@ -120,8 +142,8 @@ class AppMetrics:
         state: AppState,  # of the serving app
     ) -> bytes:
         "All metrics in Prometheus' text format."
-        self.gauges.read_market(state)
-        self.gauges.read_trades(state.trades)
+        _try(partial(self.gauges.read_market, state))
+        _try(partial(self.gauges.read_trades, state.trades))
         text: bytes = prom.generate_latest(self._collector())
         return text
 

@@ -18,6 +18,7 @@ __all__ = [
     "PromotionRequest",
     "ResponseMeta",
     "Anomaly",
+    "LeftOut",
     "ScanResponse",
     "AnomaliesResponse",
     "Mover",
@@ -86,6 +87,17 @@ class Anomaly(BaseModel):
     reason: str
 
 
+# %% ../../nbs/90_serving/30_schemas.ipynb #0c658cc0
+class LeftOut(BaseModel):
+    "A coin of the last week that the scan did not judge."
+
+    coin_id: str
+    symbol: str
+    name: str
+    last: str  # the time of its newest row
+    why: str
+
+
 # %% ../../nbs/90_serving/30_schemas.ipynb #fca80fc0
 class ScanResponse(ResponseMeta):
     "Response of `POST /scan`."
@@ -93,6 +105,8 @@ class ScanResponse(ResponseMeta):
     status: str = "completed"
     timestamp: str
     coins_scanned: int
+    coins_left_out: int = 0
+    left_out: list[LeftOut] = []
     anomalies_detected: int
     anomaly_rate: float  # of the coins that can be judged
     unjudged: int = 0  # coins that cannot be judged yet
@@ -106,6 +120,8 @@ class AnomaliesResponse(ResponseMeta):
     anomalies: list[Anomaly]
     count: int
     unjudged: int = 0  # coins that cannot be judged yet
+    coins_left_out: int = 0
+    left_out: list[LeftOut] = []
     last_scan: str
     message: str = ""
 
