@@ -187,6 +187,23 @@ def _given(value: Any) -> str | None:
     return None if is_missing(value) else shown(value)
 
 
+# %% ../../nbs/30_data/12_row_checks.ipynb #aad3eefc
+def _marks(frame: pd.DataFrame) -> dict[str, Any]:
+    "The columns that our own writers set: whether a row is approximate, its source and run."
+    marks: dict[str, Any] = {}
+    if "approximate" in frame:
+        marks["approximate"] = frame.approximate.map(_is_true).array
+    for name in ("source", "run_id"):
+        if name in frame:
+            marks[name] = texts_of(frame[name]).values.array
+    return marks
+
+
+def _is_true(value: Any) -> bool:
+    "Is `value` the boolean True?"
+    return isinstance(value, (bool, np.bool_)) and bool(value)
+
+
 # %% ../../nbs/30_data/12_row_checks.ipynb #f7dc9a83
 def check_market_rows(
     frame: pd.DataFrame,  # our column names, any dtypes; its index names the rows
@@ -202,10 +219,7 @@ def check_market_rows(
     good[every.position] = False
     for name in ZERO_IS_UNKNOWN & set(typed.columns):
         typed[name] = typed[name].mask(typed[name].eq(0))
-    marks = {
-        name: frame[name].array for name in ("approximate", "source", "run_id") if name in frame
-    }
-    kept = typed.assign(**marks, line=frame.index.to_numpy())[good]
+    kept = typed.assign(**_marks(frame), line=frame.index.to_numpy())[good]
     rows = market_table(kept, keep=("line",))
     return CheckedRows(rows, _named(frame, every))
 
