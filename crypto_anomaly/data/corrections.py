@@ -12,8 +12,8 @@ import pandas as pd
 from ..core.clock import iso, utcnow
 from ..core.workspace import Workspace
 from .cells import coin_key
-from .files import delete_files, filesystem, read_parquet_files
-from .lake import list_parts, read_range, write_part
+from .files import filesystem, read_parquet_files
+from .lake import list_parts, read_range
 from crypto_anomaly.data.rewriting import (
     KEY,
     TEXTS,
@@ -26,11 +26,12 @@ from crypto_anomaly.data.rewriting import (
     rewrite_lake,
     taken_rows,
 )
+from .snapshots import write_days
 from .table import SCHEMA, DataError, rows_not_in
 from ..registry.registry import Registry, open_registry
 
 # %% auto #0
-__all__ = ["StoredRows", "undo_store", "store_rows", "Correct", "drop_rows", "restore_rows"]
+__all__ = ["StoredRows", "store_rows", "Correct", "drop_rows", "restore_rows"]
 
 
 # %% ../../nbs/30_data/58_corrections.ipynb #657227eb
@@ -140,29 +141,6 @@ def _read_day(
         return read_range(ws, "snapshots", first, last, None).rows
 
 
-# %% ../../nbs/30_data/58_corrections.ipynb #929992c0
-def _write_days(ws: Workspace, days: list[pd.DataFrame], tag: str) -> list[str]:
-    "Store rows, one file a day; none when one of them cannot be written."
-    paths: list[str] = []
-    try:
-        for day in days:
-            if len(day):
-                paths.append(write_part(ws, "snapshots", day, tag=tag, schema=SCHEMA))
-    except OSError:
-        undo_store(ws, paths)
-        raise
-    return paths
-
-
-def undo_store(
-    ws: Workspace,
-    paths: list[str],  # of `StoredRows.paths`
-) -> None:
-    "Take files out again that have just been stored, because what came after them failed."
-    fs, _ = filesystem(ws.lake_url)
-    delete_files(fs, paths)
-
-
 # %% ../../nbs/30_data/58_corrections.ipynb #fc13dbcb
 def store_rows(
     ws: Workspace,
@@ -180,11 +158,12 @@ def store_rows(
     exchange = pd.concat([day.exchange for day in days], ignore_index=True)
     if replace and len(exchange):
         own_lake(ws)
-    paths = _write_days(ws, [day.new for day in days], run_id)
+    new = pd.concat([day.new for day in days])[SCHEMA.names].reset_index(drop=True)
+    paths = write_days(ws, new, run_id)
     why = Correction("import --replace", pd.Timestamp(utcnow()), run_id)
     replaced = _replace(ws, exchange, why) if replace and len(exchange) else 0
     return StoredRows(
-        pd.concat([day.new for day in days])[SCHEMA.names].reset_index(drop=True),
+        new,
         sum(day.known for day in days),
         differing,
         replaced,
@@ -275,6 +254,6 @@ def restore_rows(
     rewrite_lake(ws, Exchange(rows), why)
     stored = read_range(ws, "snapshots", rows.ts.min(), rows.ts.max(), [*KEY, "approximate"])
     new = rows_not_in(rows, stored.rows, [*KEY, "approximate"])
-    _write_days(ws, [day for _, day in new.groupby(new.ts.dt.floor("D"))], why.id)
+    write_days(ws, new, why.id)
     _announce(registry, "rows_restored", rows, why, restores=correction)
     return Correct(why.id, rows.reset_index(drop=True))
