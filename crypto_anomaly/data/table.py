@@ -103,9 +103,11 @@ _ORDER = ["ts", "market_cap_rank", "coin_id"]
 # %% ../../nbs/30_data/10_table.ipynb #58deb9b4
 def market_table(
     frame: pd.DataFrame,  # some or all columns of the schema
+    *,
+    keep: tuple[str, ...] = (),  # other columns of `frame` that stay, at the end
 ) -> pd.DataFrame:  # exactly the columns of the schema with their types, sorted by ts and rank
     "`frame` as a market table: absent columns are NaN, unknown columns are dropped."
-    table = frame.reindex(columns=SCHEMA.names)
+    table = frame.reindex(columns=[*SCHEMA.names, *keep])
     for column in NUMBERS:
         table[column] = pd.to_numeric(table[column]).astype("float64")
     for column in ("ts", *TIMES):
