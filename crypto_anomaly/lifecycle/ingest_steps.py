@@ -13,7 +13,8 @@ import pandas as pd
 from ..core.clock import iso
 from ..core.workspace import Workspace
 from ..data.history import backfill
-from ..data.imports import import_file
+from ..data.imports import ImportedFile, import_file
+from ..data.market_columns import FileOptions
 from ..data.snapshots import write_snapshot
 from ..data.source import fetch_market_data
 from ..registry.registry import open_registry
@@ -111,11 +112,16 @@ def backfill_lake(
 # %% ../../nbs/80_lifecycle/20_ingest_steps.ipynb #f434b7bc
 def import_snapshots(
     ws: Workspace,
-    path: str,  # a table that `data.import_file` can read
-) -> dict[str, Any]:  # the report of `data.import_file`
-    "Bring a recorded table into the lake of a real market."
-    rows, report = import_file(ws, path)
-    if len(rows):
+    path: str,  # a file that `data.import_file` can read
+    *,
+    options: FileOptions | None = None,  # what is known beside the content
+    replace: bool = False,  # exchange stored rows that differ
+) -> ImportedFile:
+    "Bring a recorded table into the lake of a real market; `data_imported` says what became of it."
+    imported = import_file(ws, path, options=options, replace=replace)
+    report = imported.report
+    if len(imported.rows):
         origin = dict(ingest_flow="import", file=Path(path).name)
-        record_snapshots(ws, "history_ready", rows, report, **origin)
-    return report
+        record_snapshots(ws, "history_ready", imported.rows, report, **origin)
+    open_registry(ws).publish("data_imported", **report)
+    return imported
