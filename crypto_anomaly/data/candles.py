@@ -222,12 +222,12 @@ def _positions_are_candles(frame: pd.DataFrame) -> bool:
     "Are the columns 1 to 5 a time, open, high, low and close?"
     head = frame[["1", "2", "3", "4", "5"]].head(500)
     numbers = head.apply(pd.to_numeric, errors="coerce").dropna()
-    if not len(numbers) or len(numbers) < 0.9 * len(head):
+    if not len(numbers) or len(numbers) < 0.5 * len(head):
         return False
     is_time = numbers["1"].between(1.2e9, 4.2e9) | numbers["1"].between(1.2e12, 4.2e18)
     prices = numbers[["2", "3", "4", "5"]]
     ordered = prices.max(axis=1).le(numbers["3"]) & prices.min(axis=1).ge(numbers["4"])
-    return bool(is_time.all()) and bool(ordered.mean() > 0.9)
+    return bool(is_time.mean() >= 0.5) and bool(ordered.mean() >= 0.5)
 
 
 def _is_headerless(raw: RawTable, widths: Sequence[int]) -> bool:

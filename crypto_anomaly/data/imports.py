@@ -140,7 +140,7 @@ def _report(
 class ParsedImport(NamedTuple):
     "A checked import file."
 
-    table: pd.DataFrame  # market table of the good rows
+    table: pd.DataFrame  # market table of the good rows, plus `line`
     report: dict[str, Any]  # file, format, rows, duplicates, refused, coins, snapshots, …
     refused: pd.DataFrame  # line, coin_id, column, value, reason
 
@@ -172,7 +172,7 @@ def parse_import(
         why = refused_in_a_line(refused, raw.unit) or "; ".join(found.notes)
         raise DataError(f"{path}: no row can be stored: {why}. Nothing was imported.")
     report = _report(raw, name, found, rows, unique)
-    return ParsedImport(unique.table.drop(columns="line"), report, refused)
+    return ParsedImport(unique.table, report, refused)
 
 
 # %% ../../nbs/30_data/60_imports.ipynb #92cb7938
@@ -182,7 +182,7 @@ class ImportedFile(NamedTuple):
     rows: pd.DataFrame  # market table of the rows that were new or replaced others
     report: dict[str, Any]  # the report of `parse_import`, plus stored, known, differing, replaced
     refused: pd.DataFrame  # line, coin_id, column, value, reason
-    differing: pd.DataFrame  # values that differ from stored ones
+    differing: pd.DataFrame  # line, coin_id, ts, column, stored, given
 
 
 # %% ../../nbs/30_data/60_imports.ipynb #84afc2db
