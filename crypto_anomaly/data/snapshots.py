@@ -15,7 +15,7 @@ from ..core.workspace import Workspace
 from .files import delete_files, filesystem, read_parquet_files
 from .lake import list_parts, read_range, write_part
 from .row_checks import check_market_rows, good_rows, market_now
-from .table import SCHEMA, DataError, drop_repeats, rows_not_in
+from .table import SCHEMA, DataError, drop_repeats, rows_not_in, with_labels
 
 # %% auto #0
 __all__ = [
@@ -48,7 +48,8 @@ def read_snapshots(
     if columns is not None:
         wanted = list(dict.fromkeys([*_NEEDED, *columns]))
     stored = read_range(ws, "snapshots", start, end, wanted)
-    return drop_repeats(stored.rows) if stored.overlap else stored.rows
+    rows = drop_repeats(stored.rows) if stored.overlap else stored.rows
+    return with_labels(rows)
 
 
 # %% ../../nbs/30_data/50_snapshots.ipynb #c81d045f

@@ -13,9 +13,11 @@ from typing import Any
 import pandas as pd
 
 from ..core.clock import iso
+from ..core.json_values import jsonable
 from ..core.workspace import Workspace
 from ..data.history import backfill
-from ..data.imports import import_file
+from ..data.imports import ImportedFile, import_file
+from ..data.market_columns import FileOptions
 from ..data.row_checks import good_rows
 from ..data.snapshots import store_snapshot, undo_write
 from ..data.source import fetch_checked_rows
@@ -132,13 +134,30 @@ def backfill_lake(
 
 
 # %% ../../nbs/80_lifecycle/20_ingest_steps.ipynb #f434b7bc
+_MOST_NAMED = 20  # rows that the event names
+
+
+def _named_rows(imported: ImportedFile) -> dict[str, Any]:
+    "The first rows of a file that were refused, and the first that differ from the lake."
+    rows = {"refused_rows": imported.refused, "differing_rows": imported.differing}
+    return {
+        name: jsonable(faults.head(_MOST_NAMED).to_dict("records")) for name, faults in rows.items()
+    }
+
+
 def import_snapshots(
     ws: Workspace,
-    path: str,  # a table that `data.import_file` can read
-) -> dict[str, Any]:  # the report of `data.import_file`
-    "Bring a recorded table into the lake of a real market."
-    rows, report = import_file(ws, path)
-    if len(rows):
-        origin = dict(ingest_flow="import", file=Path(path).name)
-        record_snapshots(ws, "history_ready", rows, report, **origin)
-    return report
+    path: str,  # a file that `data.import_file` can read
+    *,
+    options: FileOptions | None = None,  # what is known beside the content
+    replace: bool = False,  # exchange stored rows that differ
+) -> ImportedFile:
+    "Bring a recorded table into the lake of a real market; `data_imported` says what became of it."
+    registry = open_registry(ws)  # before anything is stored: it may be away
+    imported = import_file(ws, path, options=options, replace=replace)
+    origin = dict(ingest_flow="import", file=Path(path).name)
+    with undone_on_error(ws, list(imported.paths)):
+        registry.publish("data_imported", **imported.report, **_named_rows(imported))
+        if len(imported.rows):
+            record_snapshots(ws, "history_ready", imported.rows, imported.report, **origin)
+    return imported
