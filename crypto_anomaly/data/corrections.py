@@ -31,7 +31,7 @@ from .table import SCHEMA, DataError, rows_not_in
 from ..registry.registry import Registry, open_registry
 
 # %% auto #0
-__all__ = ["StoredRows", "store_rows", "Correct", "drop_rows", "restore_rows"]
+__all__ = ["StoredRows", "store_rows", "Corrected", "drop_rows", "restore_rows"]
 
 
 # %% ../../nbs/30_data/58_corrections.ipynb #657227eb
@@ -203,7 +203,7 @@ def _replace(ws: Workspace, rows: pd.DataFrame, why: Correction) -> int:
 
 
 # %% ../../nbs/30_data/58_corrections.ipynb #f227021a
-class Correct(NamedTuple):
+class Corrected(NamedTuple):
     "What a correction has changed."
 
     id: str  # by which it can be undone
@@ -219,7 +219,7 @@ def drop_rows(
     *,
     by: str = "",  # who asks for it
     run_id: str = "",
-) -> Correct:
+) -> Corrected:
     "Take the rows of a coin out of the lake; they can be restored."
     if not reason.strip():
         raise DataError("rows are dropped for a reason; give one.")
@@ -231,7 +231,7 @@ def drop_rows(
     if taken.empty:
         raise DataError(f"the lake holds no row of {coin!r} from {start} to {end}.")
     _announce(registry, "rows_dropped", taken, why)
-    return Correct(why.id, taken)
+    return Corrected(why.id, taken)
 
 
 # %% ../../nbs/30_data/58_corrections.ipynb #e92cebbc
@@ -240,7 +240,7 @@ def restore_rows(
     correction: str,  # id of a correction, as its event names it
     *,
     by: str = "",  # who asks for it
-) -> Correct:
+) -> Corrected:
     "Bring back what a correction has taken out; rows that took their place leave."
     rows = taken_rows(ws, correction)
     if rows.empty:
@@ -256,4 +256,4 @@ def restore_rows(
     new = rows_not_in(rows, stored.rows, [*KEY, "approximate"])
     write_days(ws, new, why.id)
     _announce(registry, "rows_restored", rows, why, restores=correction)
-    return Correct(why.id, rows.reset_index(drop=True))
+    return Corrected(why.id, rows.reset_index(drop=True))
