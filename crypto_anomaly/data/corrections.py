@@ -52,15 +52,16 @@ _DIFFERING = ["line", *KEY, "column", "stored", "given"]
 
 def _pairs(rows: pd.DataFrame, stored: pd.DataFrame) -> pd.DataFrame:
     "Given rows beside the stored ones of the same coin and moment that are as full."
-    pairs = rows.merge(stored, on=KEY, suffixes=("", "_stored"))
+    full = stored[~stored.approximate]
+    rest = rows_not_in(stored[stored.approximate], full, KEY)
+    pairs = rows.merge(pd.concat([full, rest]), on=KEY, suffixes=("", "_stored"))
     weaker = pairs.approximate_stored & ~pairs.approximate
     return pairs[~weaker].reset_index(drop=True)
 
 
 def _differences(pairs: pd.DataFrame) -> pd.DataFrame:
     "The cells of the pairs that differ."
-    comparable = pairs[pairs.approximate | ~pairs.approximate_stored]
-    comparable = comparable[~(comparable.approximate & ~comparable.approximate_stored)]
+    comparable = pairs[pairs.approximate == pairs.approximate_stored]
     found = [comparable.head(0).assign(column="", stored=None, given=None)[_DIFFERING]]
     for column in (*VALUES, *TEXTS):
         stored = comparable[f"{column}_stored"]
@@ -248,10 +249,11 @@ def restore_rows(
             f"there is no correction {correction!r} to undo; its id stands in the event "
             "rows_dropped or rows_replaced (crypto-anomaly events)."
         )
-    rows = rows.sort_values("approximate", kind="stable").drop_duplicates(KEY)
+    rows = rows.drop_duplicates([*KEY, "approximate"])
+    full = rows.sort_values("approximate", kind="stable").drop_duplicates(KEY)
     why = Correction(f"undo {correction}", pd.Timestamp(utcnow()), by=by)
     registry = open_registry(ws)
-    rewrite_lake(ws, Exchange(rows), why)
+    rewrite_lake(ws, Exchange(full), why)
     stored = read_range(ws, "snapshots", rows.ts.min(), rows.ts.max(), [*KEY, "approximate"])
     new = rows_not_in(rows, stored.rows, [*KEY, "approximate"])
     write_days(ws, new, why.id)

@@ -238,16 +238,21 @@ def refused_in_words(
 ) -> str:  # empty when nothing was refused
     "The refused rows in one line."
     faults = [
-        f"{unit} {row.line} ({row.coin_id}): {row.column} {_quoted(row.value)}{row.reason}"
+        f"{unit} {row.line}{_of_coin(row.coin_id)}: {row.column} {_quoted(row.value)}{row.reason}"
         for row in refused.drop_duplicates("line").head(most).itertuples()
     ]
     more = refused.line.nunique() - len(faults)
     return "; ".join(faults) + (f"; and {more} more" if more > 0 else "")
 
 
-def _quoted(value: str | None) -> str:
-    "A value in front of its reason."
-    return "" if value is None else f"{value!r} "
+def _of_coin(coin: Any) -> str:
+    "The coin of a row in brackets, where it is known."
+    return f" ({coin})" if isinstance(coin, str) else ""
+
+
+def _quoted(value: Any) -> str:
+    "A value in front of its reason, where there is one."
+    return f"{value!r} " if isinstance(value, str) else ""
 
 
 # %% ../../nbs/30_data/12_row_checks.ipynb #a77972ad
