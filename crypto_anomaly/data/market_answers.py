@@ -146,10 +146,12 @@ def _require_ours(names: dict[str, str], raw: RawTable) -> None:
 
 def is_own_table(
     raw: RawTable,
+    options: FileOptions,
 ) -> bool:
     "Does a file have our columns, under any of their names?"
     names = our_columns(raw.frame, raw.name)
-    return {"ts", "current_price"} <= names.keys() and bool({"coin_id", "name"} & names.keys())
+    has_coin = options.coin is not None or bool({"coin_id", "name"} & names.keys())
+    return has_coin and {"ts", "current_price"} <= names.keys()
 
 
 def table_rows(
@@ -198,7 +200,9 @@ def _time_column(raw: RawTable) -> str | None:
     names = our_columns(raw.frame, raw.name)
     if "ts" in names:
         return names["ts"]
-    first = str(raw.frame.columns[0]) if raw.frame.shape[1] else ""
+    if not raw.frame.shape[1]:
+        return None
+    first = str(raw.frame.columns[0])
     if plain_name(first) not in ("index", "column_1", "unnamed_0", ""):
         return None
     times = file_times(raw.frame[first].head(1000), raw.name).times

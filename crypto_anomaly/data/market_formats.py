@@ -59,7 +59,7 @@ def _candles(
 
 def _own_table(raw: RawTable, options: FileOptions) -> MarketRows | None:
     "A table in our columns."
-    if options.format or options.columns or options.coin or is_own_table(raw):
+    if options.format or is_own_table(raw, options):
         return table_rows(raw, options)
     return None
 

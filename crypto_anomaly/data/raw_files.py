@@ -187,4 +187,6 @@ def read_raw(
     raw = _typed_raw(data, name) or _text_raw(data, name)
     if not len(raw.frame) and not len(raw.faults):
         raise DataError(f"{name} holds a header and no rows.")
+    if not raw.frame.shape[1] and not len(raw.faults):
+        raise DataError(f"{name} holds rows and no columns.")
     return raw._replace(facts=raw.facts | {"packed": " in ".join(packed)} if packed else raw.facts)
