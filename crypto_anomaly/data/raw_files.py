@@ -76,6 +76,7 @@ def _flat_name(name: Any) -> str:
     return str(name)
 
 
+# %% ../../nbs/30_data/56_raw_files.ipynb #e2820316
 def _with_index_as_columns(frame: pd.DataFrame) -> pd.DataFrame:
     "`frame` numbered from 1; what was its index are columns."
     numbered = isinstance(frame.index, pd.RangeIndex) and frame.index.name is None
