@@ -84,6 +84,8 @@ def _series(pairs: Any, name: str) -> pd.Series:
     if len(whole) != len(pairs):
         raise DataError(f"{name}: not every element of a chart is a time and a value.")
     times = [pair[0] for pair in whole]
+    if not all(isinstance(time, (int, float)) for time in times):
+        raise DataError(f"{name}: not every time of a chart is a number.")
     series = pd.Series([pair[1] for pair in whole], index=times, dtype=object)
     return series[~series.index.duplicated(keep="last")]
 

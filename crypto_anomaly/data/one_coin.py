@@ -119,5 +119,6 @@ def with_coin_ids(
     if "coin_id" not in frame and "name" in frame:
         return frame.assign(coin_id=frame.name), ("coins are keyed by their names",)
     if "coin_id" in frame and "name" in frame and frame.coin_id.isna().any():
-        return frame.assign(coin_id=frame.coin_id.fillna(frame.name)), ()
+        ids = frame.coin_id.astype(object)
+        return frame.assign(coin_id=ids.where(ids.notna(), frame.name.astype(object))), ()
     return frame, ()
