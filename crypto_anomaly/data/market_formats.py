@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from . import exchange_candles
@@ -203,6 +204,20 @@ _TABLES = (
 )
 FORMATS = {x.name: x for x in (*_COINGECKO, *_EXCHANGES, *_SERVICES, *_TABLES)}
 
+# %% ../../nbs/30_data/59_market_formats.ipynb #c869e4a7
+_CONTAINERS = (list, dict, tuple, set, bytes, np.ndarray)
+
+
+def _plain_cells(frame: pd.DataFrame) -> pd.DataFrame:
+    "`frame` with lists and other containers as text."
+    changed = {}
+    for column in frame.columns[frame.dtypes == object]:
+        nested = [isinstance(value, _CONTAINERS) for value in frame[column]]
+        if any(nested):
+            texts = [str(x) if bad else x for x, bad in zip(frame[column], nested, strict=True)]
+            changed[column] = pd.Series(texts, index=frame.index, dtype=object)
+    return frame.assign(**changed) if changed else frame
+
 
 # %% ../../nbs/30_data/59_market_formats.ipynb #1582043e
 class ReadMarket(NamedTuple):
@@ -226,6 +241,7 @@ def read_market(
 ) -> ReadMarket:
     "The rows of a file in our columns; `DataError` when no format fits."
     said = options or FileOptions()
+    raw = raw._replace(frame=_plain_cells(raw.frame))
     if said.format:
         chosen = _named_format(said.format)
         rows = chosen.read(raw, said)
