@@ -156,7 +156,7 @@ def test_candles_stand_at_their_close(tmp_path):
     assert rows(tmp_path, kline, "ETHUSDT-1h-2026-01.csv") == [("eth", "2026-01-01T01:00", 5)]
     micros = f"{T0 * 10**6},1,9,1,5,2,{(T0 + H) * 10**6 - 1},11,3,1,2,0\n"
     assert rows(tmp_path, micros, "ETHUSDT-1h-2026-01.csv") == [("eth", "2026-01-01T01:00", 5)]
-    kraken = "".join(f"{T0 + i * H},1,9,1,{5 + i},2,3\n" for i in (0, 1, 5))
+    kraken = "".join(f"{T0 + i * H},1,99,1,{5 + i},2,3\n" for i in (0, 1, 5))
     found = parsed(tmp_path, kraken, "XBTUSD_60.csv", coin="bitcoin")
     assert [f"{t:%H}" for t in found.table.ts] == ["01", "02", "06"]
     assert found.table.total_volume.tolist() == [10, 12, 20]

@@ -88,6 +88,7 @@ def _unmarked(data: bytes, name: str) -> Text:
     return Text(data.decode("cp1252", errors="replace").encode(), "cp1252")
 
 
+# %% ../../nbs/30_data/53_csv_layout.ipynb #f2822a82
 def as_utf8(
     data: bytes,  # of a file of text
     name: str,  # of the file, for messages
@@ -147,6 +148,7 @@ def _split(lines: Sequence[str], delimiter: str) -> Rows:
         return [line.split(delimiter) for line in lines]
 
 
+# %% ../../nbs/30_data/53_csv_layout.ipynb #08f3f56a
 def _usual_width(rows: Rows) -> tuple[int, float]:  # fields, share of the rows
     "How many fields most rows have."
     counts = Counter(len(row) for row in rows if row)
@@ -185,6 +187,7 @@ def _comments(lines: Sequence[str]) -> int:
     return min(len(lines), _MOST_COMMENTS)
 
 
+# %% ../../nbs/30_data/53_csv_layout.ipynb #1ad7547e
 def _titles(rows: Rows) -> int:
     "How many of the first rows are a title: one field, where the table has three or more."
     width, share = _usual_width(rows)

@@ -132,6 +132,7 @@ def _clock(match: re.Match[str]) -> str:
     return f"T{hour:02}:{match['minute'] or '00'}:{match['second'] or '00'}{offset}"
 
 
+# %% ../../nbs/30_data/57_file_times.ipynb #16dfa683
 def _named_month(match: re.Match[str]) -> str | None:
     "A date with a month in letters as ISO 8601."
     short = match["m"][:3].lower()
@@ -184,6 +185,7 @@ def _parse_iso(texts: pa.Array) -> pd.Series:
     return times.astype(_KIND)
 
 
+# %% ../../nbs/30_data/57_file_times.ipynb #e1032ac0
 def _parse_others(times: pd.Series, texts: pa.Array, name: str) -> tuple[pd.Series, str]:
     "Fill the times that are no ISO 8601, and say in which order they were read."
     at = np.flatnonzero(times.isna())
@@ -212,6 +214,7 @@ def _parse_texts(texts: pa.Array, name: str) -> FileTimes:
     return FileTimes(times, "; ".join(notes))
 
 
+# %% ../../nbs/30_data/57_file_times.ipynb #7b2d240f
 def _different_texts(texts: pa.Array, name: str) -> FileTimes:
     "Different texts, of which some or all may be Unix times."
     digits = pc.match_substring_regex(texts, _DIGITS)
@@ -257,6 +260,7 @@ def _as_text(value: Any) -> str | None:
     return str(value).encode("utf-8", "replace").decode().strip() or None
 
 
+# %% ../../nbs/30_data/57_file_times.ipynb #ee21de26
 def _texts_of(column: pd.Series) -> pd.Series:
     "A column of any values as text."
     if isinstance(column.dtype, pd.StringDtype):
@@ -275,6 +279,7 @@ def _typed_times(column: pd.Series) -> FileTimes:
     return FileTimes(column.dt.tz_convert("UTC").astype(_KIND), _ZONE_NOTES["UTC"])
 
 
+# %% ../../nbs/30_data/57_file_times.ipynb #34fb128a
 def file_times(
     column: pd.Series,  # text, numbers, times, or a mix
     name: str,  # of the file, for messages

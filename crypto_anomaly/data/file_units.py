@@ -57,6 +57,7 @@ def refuse_currency(
     )
 
 
+# %% ../../nbs/30_data/57_file_units.ipynb #0fceb87e
 def require_dollars(
     currencies: Iterable[str],  # as the file says them
     name: str,  # of the file
@@ -99,6 +100,7 @@ class Pair(NamedTuple):
     quote: str  # upper case; empty = the name says none
 
 
+# %% ../../nbs/30_data/57_file_units.ipynb #bbbd79cc
 _OLD_NAMES = {
     "xbt": "btc",
     "xxbt": "btc",
@@ -117,6 +119,7 @@ def _pair(base: str, quote: str) -> Pair:
     return Pair(_OLD_NAMES.get(coin, coin), quote.upper())
 
 
+# %% ../../nbs/30_data/57_file_units.ipynb #34683d64
 def _split_word(word: str) -> Pair | None:
     "A pair that is written in one word, such as XBTUSD; three letters of a coin before two."
     for shortest in (3, 2):
@@ -127,6 +130,7 @@ def _split_word(word: str) -> Pair | None:
     return None
 
 
+# %% ../../nbs/30_data/57_file_units.ipynb #be75ab2f
 def split_pair(
     text: str,  # such as BTCUSDT, BTC/USD, BTC-USD or bitcoin
 ) -> Pair:
@@ -215,6 +219,7 @@ def _as_floats(texts: pa.Array) -> pa.Array | None:
         return None
 
 
+# %% ../../nbs/30_data/57_file_units.ipynb #d913b0a5
 def _refuse_signs(texts: pa.Array, column: str, name: str) -> None:
     "`DataError` for a value with the sign or the code of another currency."
     codes = "|".join(sorted(OTHER_CURRENCIES))

@@ -51,6 +51,7 @@ class JsonRows(NamedTuple):
     document: Any  # the whole value; None for lines
 
 
+# %% ../../nbs/30_data/54_json_rows.ipynb #60f6550e
 def _frame(
     rows: Sequence[Any],  # dictionaries or lists
     places: Sequence[int],
@@ -89,6 +90,7 @@ def _is_rows(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and all(isinstance(x, dict) for x in value[:9])
 
 
+# %% ../../nbs/30_data/54_json_rows.ipynb #11939121
 def _columns_of(document: dict[str, Any]) -> list[Any] | None:
     "The rows of an object of columns; None when it is none."
     values = list(document.values())
