@@ -193,7 +193,12 @@ def _progress(total: int) -> Callable[[int], object]:
     bar = tqdm(
         total=total, file=sys.stderr, unit=" trades", mininterval=pause, disable=total < 100_000
     )
-    return bar.update
+
+    def advance(n: int) -> None:
+        "Move the bar."
+        bar.update(n)
+
+    return advance
 
 
 # %% ../../nbs/90_serving/74_cli_trades.ipynb #1dcaf337

@@ -77,8 +77,12 @@ def column_called(
 _TIME = ("time", "T", "transacttime", "transact_time", "timestamp")
 _BUYER = ("isbuyermaker", "m", "buyermaker")
 _TARDIS = ("exchange", "localtimestamp")
-_OURS = {name: (name,) for name in ("product_id", "trade_id", "ts", "price", "size", "taker_side")}
-_ORDERS = {name: (name,) for name in ("maker_order_id", "taker_order_id")}
+_OURS: dict[str, tuple[str, ...]] = {
+    name: (name,) for name in ("product_id", "trade_id", "ts", "price", "size", "taker_side")
+}
+_ORDERS: dict[str, tuple[str, ...]] = {
+    name: (name,) for name in ("maker_order_id", "taker_order_id")
+}
 
 # %% ../../nbs/70_trades/19_formats.ipynb #7e4c0809
 _OWN = (
@@ -199,15 +203,10 @@ _TOOLS = (
     TradeFormat(
         "binance_pages",
         "pages of trades that overlap, with btc_volume",
-        dict(
-            product_id=("symbol",),
-            ts=("timestamp",),
-            price=("price",),
-            size=("amount",),
-            side=("side",),
-        ),
+        dict(ts=("timestamp",), price=("price",), size=("amount",), side=("side",)),
         SideMeaning.TAKER,
         marks=("btcvolume",),
+        optional=dict(product_id=("symbol",)),
         overlaps=True,
         derived="ids: in the order of time; equal rows are one trade",
     ),

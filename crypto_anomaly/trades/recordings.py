@@ -91,6 +91,22 @@ def summary(
     )
 
 
+# %% ../../nbs/70_trades/20_recordings.ipynb #ddee7ff5
+_NUMBER = re.compile(r"-?[0-9]+(\.[0-9]*)?")
+
+
+def _with_first_row(rows: TradeRows, raw: RawTable) -> TradeRows:
+    "The rows; a header that holds a number is the first of them."
+    header = [str(column) for column in rows.frame.columns]
+    if raw.kind != "csv" or not rows.has_header or not any(map(_NUMBER.fullmatch, header)):
+        return rows
+    line = int(rows.frame.index[0]) - 1
+    first = pd.DataFrame([header], index=pd.Index([line], name="line"), dtype="str")
+    body = rows.frame.set_axis(first.columns, axis=1)
+    frame = pd.concat([first, body])
+    return rows._replace(frame=frame.set_axis(frame.columns + 1, axis=1), has_header=False)
+
+
 # %% ../../nbs/70_trades/20_recordings.ipynb #bd6b4b73
 def _with_names(rows: TradeRows, f: TradeFormat) -> pd.DataFrame:
     "The rows; columns without a header get the names of the format."
@@ -169,6 +185,8 @@ def _plain(x: pd.Series) -> pd.Series:
     "A column of numbers, of times, of text, or of a mixture of them."
     kinds = pd.api.types
     is_number = kinds.is_numeric_dtype(x) and not kinds.is_bool_dtype(x)
+    if kinds.is_float_dtype(x):
+        return x.astype("float64")
     if kinds.is_datetime64_any_dtype(x) or (is_number and not kinds.is_complex_dtype(x)):
         return x
     if isinstance(x.dtype, pd.StringDtype):
@@ -195,12 +213,12 @@ _ONE_SIZE = 0.001  # where a file has no sizes
 
 def _given(found: FoundColumns, raw: RawTable, products: Any) -> pd.DataFrame:
     "The columns as the file has them, by our names."
-    values = {ours: _plain(x) for ours, x in found.values.items()}
+    values = dict(found.values)
     values.setdefault("size", pd.Series(_ONE_SIZE, found.values["price"].index))
     for column in ("price", "size", "ts"):
         values[column] = _with_points(values[column], raw)
     f = pd.DataFrame(values)
-    f["product_id"] = products if isinstance(products, str) else _plain(products)
+    f["product_id"] = products
     return f
 
 
@@ -306,8 +324,9 @@ def read_recording(
     rows = trade_rows(raw)
     if not len(rows.frame):
         raise _no_trades(raw.name, _faults(raw), rows.passed_over)
+    rows = _with_first_row(rows, raw)
     f = _format_of(rows, raw, format, bool(columns))
-    frame = _with_names(rows, f)
+    frame = _with_names(rows, f).apply(_plain)
     found = find_columns(frame, f, columns or {}, raw.name)
     given = _given(found, raw, _products(found, product, default, raw.name))
     return _checked(raw, rows._replace(frame=frame), f, found, given, now)

@@ -5,7 +5,7 @@
 # %% ../../nbs/70_trades/18_row_checks.ipynb #5edeb4c1
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import pandas as pd
 
