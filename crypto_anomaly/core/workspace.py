@@ -85,8 +85,9 @@ class Workspace(Addresses):
 
     @property
     def products(self) -> list[str]:
-        "The products whose trades are streamed."
-        return [p.strip() for p in self.settings.products.split(",") if p.strip()]
+        "The products whose trades are streamed, in capitals, each once."
+        names = [p.strip().upper() for p in self.settings.products.split(",")]
+        return list(dict.fromkeys(name for name in names if name))
 
     @property
     def reads(self) -> Workspace:

@@ -346,8 +346,11 @@ def _show_stream(done: Stream, as_json: bool, facts: dict[str, Any] | None = Non
     if as_json:
         alarms = len(done.store.alarms(limit=10_000))
         recording = {} if facts is None else dict(file=facts)
-        show_json(dict(products=rows, stats=done.stats, alarms=alarms) | recording)
+        unknown = dict(unknown=done.unknown)  # product -> what the feed says
+        show_json(dict(products=rows, stats=done.stats, alarms=alarms) | unknown | recording)
         return
+    for name, said in done.unknown.items():
+        say(f"{name} was left out, the feed refuses it: {said}")
     if facts is not None:
         _say_refused(facts)
         show_table(
@@ -363,11 +366,16 @@ def _stored(ws: Workspace, product: str | None, limit: int) -> dict[str, Any]:
     from crypto_anomaly.trades.store import open_store
 
     store = open_store(ws)
-    names = [product] if product else Latest(ws).products()
+    streamed = Latest(ws).products()
+    if product and product not in streamed:
+        product = product.strip().upper()
+    names = [product] if product else streamed
     alarms = store.alarms(product, limit=limit)
     return dict(
         products=[store.completeness(name) for name in names],
         gaps=store.gaps(limit=limit),
+        refused=store.refused(product, limit=limit),
+        epochs=[e for name in names for e in store.epochs(name)],
         alarms=alarms.assign(ts=alarms.ts.astype(str)).drop(columns="evidence").to_dict("records"),
     )
 
@@ -389,3 +397,9 @@ def trades(
     show_table(facts["products"], empty="no trades yet; run: crypto-anomaly stream")
     show_table(facts["gaps"], gap_columns, "no gap so far")
     show_table(facts["alarms"], alarm_columns, "no alarm so far")
+    if facts["refused"]:
+        say("Refused, and not asked for again:")
+        show_table(facts["refused"], ["product_id", "trade_id", "field", "value", "reason"])
+    if facts["epochs"]:
+        say("The ids began again:")
+        show_table(facts["epochs"], ["product_id", "name", "previous_id", "found_at"])

@@ -55,6 +55,8 @@ class Trades:
         "The product that is asked for."
         streamed = self.latest.products()
         if product and product not in streamed:
+            product = product.strip().upper()
+        if product and product not in streamed:
             there = f"there are {', '.join(streamed)}" if streamed else "there is nothing"
             raise ProductNotFoundError(
                 f"{product!r} is not streamed; {there} – see: crypto-anomaly stream"
@@ -72,6 +74,16 @@ class Trades:
             self._counts = [self.store.completeness(p) for p in self.latest.products()]
             self._counted_at = time.monotonic()
         return self._counts
+
+    def epochs(self) -> list[dict[str, Any]]:  # see `TradeStore.epochs`
+        "Where the ids of a product began again, of every product."
+        return [e for p in self.latest.products() for e in self.store.epochs(p)]
+
+    def unknown(self) -> list[str]:
+        "The products that the feed refused, as the running stream says."
+        states = [self.latest.get(p) or {} for p in self.latest.products()]
+        named = {name for state in states for name in state.get("stream", {}).get("unknown", [])}
+        return sorted(named)
 
 
 # %% ../../nbs/90_serving/20_live.ipynb #d15d1068
@@ -261,6 +273,9 @@ def demo_data(
         dump=state["dump"]["score"] if state else None,
         alarms=jsonable(_alarm_rows(alarms)) if alarms is not None else [],
         completeness=t.completeness(),
+        refused=t.store.refused(limit=8),
+        epochs=t.epochs(),
+        unknown=t.unknown(),
         as_of=state["ts"] if state else None,
         simulated=t.ws.simulated,
         **_score_fields(score(t, name)),

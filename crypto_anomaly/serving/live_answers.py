@@ -81,5 +81,8 @@ class DemoData(BaseModel):
     reason: str
     alarms: list[dict[str, Any]]
     completeness: list[dict[str, Any]]
+    refused: list[dict[str, Any]] = []  # trades that cannot be, the newest first
+    epochs: list[dict[str, Any]] = []  # where the ids of a product began again
+    unknown: list[str] = []  # products that the feed refuses
     as_of: str | None
     simulated: bool

@@ -78,6 +78,8 @@ class StoreGauges:
         self.trade_age = _gauge(registry, "trade_age_seconds", "age of the newest trade", product)
         self.trade_alarms = _gauge(registry, "trade_alarms", "alarms kept", product)
         self.missing = _gauge(registry, "trades_missing", "ids that are missing", product)
+        self.refused = _gauge(registry, "trades_refused", "trades that cannot be", product)
+        self.epoch = _gauge(registry, "trade_epoch", "times that the ids began again", product)
 
     def read_market(self, state: AppState) -> None:
         "Set the gauges of the model and the market."
@@ -96,6 +98,8 @@ class StoreGauges:
             product = row["product_id"]
             alarms = trades.store.alarms(product, limit=10_000)
             self.missing.labels(product).set(row["missing"])
+            self.refused.labels(product).set(row["refused"])
+            self.epoch.labels(product).set(row["epoch"])
             self.trade_alarms.labels(product).set(len(alarms))
             if row["last_ts"]:
                 age = utcnow() - pd.Timestamp(row["last_ts"])

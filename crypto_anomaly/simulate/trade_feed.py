@@ -136,13 +136,17 @@ class Subscriber:
             message: dict[str, Any] = json.loads(await self.socket.receive_text())
         return message
 
-    def products_of(
-        self,
-        subscription: dict[str, Any],  # the first message of the client
-    ) -> list[str]:  # may be empty
-        "The products of a subscription that are traded here."
-        asked = subscription.get("product_ids", [])
-        return [p for p in asked if p in self.server.simulator.products]
+    async def products(self) -> list[str]:  # empty = refused, the connection is closed
+        "What the client subscribes to; one unknown product spoils the subscription, as it does there."
+        subscription = await self.subscription()
+        asked: list[str] = subscription.get("product_ids", [])
+        unknown = [p for p in asked if p not in self.server.simulator.products]
+        if asked and not unknown:
+            return asked
+        reason = f"{unknown[0] if unknown else 'nothing'} is not a valid product"
+        await self.send(dict(type="error", message="Failed to subscribe", reason=reason))
+        await self.socket.close()
+        return []
 
 
 # %% ../../nbs/20_simulate/80_trade_feed.ipynb #caee556d
@@ -159,12 +163,10 @@ class ExchangeFeed:
     async def run(self) -> None:
         "Serve the client until the connection ends."
         await self.socket.accept()
-        subscription = await self.client.subscription()
-        self.products = self.client.products_of(subscription)
+        self.products = await self.client.products()
         if not self.products:
-            await self._refuse(subscription)
             return
-        await self._confirm(subscription)
+        await self._confirm()
         sent_until, beat = self.server.clock.now(), 0.0
         await self._send_last_matches(sent_until)
         while True:
@@ -174,15 +176,9 @@ class ExchangeFeed:
                 beat = time.monotonic()
                 await self._send_heartbeats(sent_until)
 
-    async def _refuse(self, subscription: dict[str, Any]) -> None:
-        "Say that the product is unknown, and close."
-        reason = f"{subscription.get('product_ids')} is not a valid product"
-        await self.client.send(dict(type="error", message="Failed to subscribe", reason=reason))
-        await self.socket.close()
-
-    async def _confirm(self, subscription: dict[str, Any]) -> None:
+    async def _confirm(self) -> None:
         "Repeat what the client has subscribed to."
-        names = subscription["channels"]
+        names = ("matches", "heartbeat")
         channels = [dict(name=name, product_ids=self.products) for name in names]
         await self.client.send(dict(type="subscriptions", channels=channels))
 
@@ -223,9 +219,9 @@ async def advanced_feed(
     "Serve one client of the Advanced Trade feed until the connection ends."
     await socket.accept()
     client = Subscriber(server, socket)
-    products = client.products_of(await client.subscription())
+    products = await client.products()
     sent_until = server.clock.now()
-    while True:
+    while products:
         await asyncio.sleep(0.25)
         now = server.clock.now()
         for product in products:

@@ -15,67 +15,110 @@ import numpy as np
 import sqlalchemy as sa
 
 from ..core.errors import CryptoAnomalyError, first_line
-from .messages import FeedMessage, TradeError, parse_message
+from .messages import BadTradeError, FeedMessage, TradeError, parse_message
 from .stream import Stream
+from crypto_anomaly.trades.subscribing import (
+    SOCKET,
+    SubscriptionRefusedError,
+    subscriptions,
+    unknown_products,
+)
 
 # %% auto #0
-__all__ = ["SILENCE", "FIRST_WAIT", "LONGEST_PAUSE", "subscriptions", "follow"]
-
-
-# %% ../../nbs/70_trades/80_feed.ipynb #e7dabc8b
-def subscriptions(
-    url: str,  # of the feed
-    products: list[str],  # e.g. BTC-USD
-) -> list[dict[str, Any]]:  # messages to send
-    "The first messages, in the language of the feed."
-    if "advanced" in url:
-        channels = ("market_trades", "heartbeats")
-        return [dict(type="subscribe", product_ids=products, channel=c) for c in channels]
-    return [dict(type="subscribe", product_ids=products, channels=["matches", "heartbeat"])]
-
+__all__ = ["SILENCE", "LEFT_OUT", "FIRST_WAIT", "LONGEST_PAUSE", "read_message", "follow"]
 
 # %% ../../nbs/70_trades/80_feed.ipynb #870c4aea
 _log = logging.getLogger(__name__)
 SILENCE = 10  # seconds
-_SOCKET: dict[str, Any] = dict(
-    ping_interval=20, ping_timeout=20, max_size=8_000_000, open_timeout=10
-)
 
 
 # %% ../../nbs/70_trades/80_feed.ipynb #c709f71b
-async def _receive(
-    socket: Any,
-    queue: asyncio.Queue[FeedMessage],
-    stats: dict[str, int],
-) -> None:
-    "Put the messages of an open socket into the queue until it ends."
-    while True:
-        async with asyncio.timeout(SILENCE):
-            text = await socket.recv()
-        try:
-            message = parse_message(text)
-        except TradeError as e:
-            stats["bad"] += 1
-            _log.warning("an unreadable message is skipped: %s", e)
-            continue
-        if message != FeedMessage():
-            await queue.put(message)
+def read_message(
+    text: str | bytes,
+    stats: dict[str, int],  # counts what is no message
+) -> FeedMessage:  # empty when there is nothing in it
+    "The content of a message; one that cannot be read is logged, one bad trade is `refused`."
+    try:
+        return parse_message(text)
+    except BadTradeError as e:
+        return FeedMessage(refused=[e.refused])
+    except TradeError as e:
+        stats["bad"] += 1
+        _log.warning("an unreadable message is skipped: %s", e)
+        return FeedMessage()
 
 
 # %% ../../nbs/70_trades/80_feed.ipynb #5a699f2c
-async def _listen(
-    url: str,
-    products: list[str],
-    queue: asyncio.Queue[FeedMessage],
-    stats: dict[str, int],
-) -> None:
-    "Subscribe, and put messages into the queue until the feed ends."
-    from websockets.asyncio.client import connect
+class _Listener:
+    "Puts what a feed sends into a queue, for the products that the feed knows."
 
-    async with connect(url, **_SOCKET) as socket:
-        for m in subscriptions(url, products):
-            await socket.send(json.dumps(m))
-        await _receive(socket, queue, stats)
+    def __init__(self, url: str, stream: Stream, queue: asyncio.Queue[FeedMessage]) -> None:
+        self.url, self.stream, self.queue = url, stream, queue
+        self.heard = False  # a trade or a heartbeat, on any connection
+        self.refused = 0  # subscriptions in a row that were refused whole
+        self.left_out_at = 0.0  # seconds of the monotonic clock
+
+    @property
+    def products(self) -> list[str]:
+        "The products of the stream without those that the feed refuses."
+        return [p for p in self.stream.products if p not in self.stream.unknown]
+
+    async def _receive(self, socket: Any) -> None:
+        "Queue the messages of an open socket until it ends."
+        begun = False  # anything but an error came
+        while True:
+            async with asyncio.timeout(SILENCE):
+                text = await socket.recv()
+            message = read_message(text, self.stream.stats)
+            if message.error and not begun:
+                raise SubscriptionRefusedError(message.error)
+            if message != FeedMessage():
+                self.heard = begun = True
+                await self.queue.put(message)
+
+    async def listen(self) -> None:
+        "Subscribe, and queue messages until the feed ends."
+        from websockets.asyncio.client import connect
+
+        async with connect(self.url, **SOCKET) as socket:
+            for m in subscriptions(self.url, self.products):
+                await socket.send(json.dumps(m))
+            await self._receive(socket)
+
+
+# %% ../../nbs/70_trades/80_feed.ipynb #fc569800
+LEFT_OUT = 600.0  # seconds after which a refused product is tried again
+_TRIES = 3  # subscriptions that are refused whole
+
+
+class _PatientListener(_Listener):
+    "A listener that leaves out what the feed refuses."
+
+    async def find_unknown(self, error: str) -> str:  # what happened, for the log
+        "Ask which products a refused subscription was about."
+        unknown = await unknown_products(self.url, self.products, error)
+        if len(unknown) == len(self.products):
+            return self._all_refused(error)
+        for product, said in unknown.items():
+            _log.warning("%s is left out, the feed refuses it: %s", product, said)
+        self.stream.unknown |= unknown
+        self.left_out_at = time.monotonic()
+        return f"it refused the subscription: {error}"
+
+    def _all_refused(self, error: str) -> str:
+        "Wait, or end when nothing was ever heard."
+        self.refused += 1
+        if self.refused >= _TRIES and not self.heard:
+            raise TradeError(
+                f"{self.url} refuses {', '.join(self.products)}: {error}; "
+                "check CRYPTO_ANOMALY_PRODUCTS or --products."
+            )
+        return f"it refused every product: {error}"
+
+    def forgive(self) -> None:
+        "Try again what was left out long ago."
+        if self.stream.unknown and time.monotonic() - self.left_out_at > LEFT_OUT:
+            self.stream.unknown.clear()
 
 
 # %% ../../nbs/70_trades/80_feed.ipynb #7dbffc5c
@@ -88,24 +131,31 @@ def _next_wait(wait: float, connected: float) -> float:
 
 
 # %% ../../nbs/70_trades/80_feed.ipynb #3a193d0a
-async def _listen_for_ever(
-    url: str,
-    products: list[str],
-    queue: asyncio.Queue[FeedMessage],
-    stats: dict[str, int],
-) -> None:
-    "Listen, and reconnect whenever the feed ends."
+async def _listen_once(listener: _PatientListener) -> str:  # why the connection ended
+    "Listen until the feed ends."
     from websockets.exceptions import WebSocketException
 
+    try:
+        try:
+            await listener.listen()
+        except SubscriptionRefusedError as e:
+            return await listener.find_unknown(str(e))
+    except (OSError, TimeoutError, WebSocketException) as e:
+        return f"{type(e).__name__}: {str(e)[:100]}"
+    return "it ended"
+
+
+async def _listen_for_ever(listener: _PatientListener) -> None:
+    "Listen, and reconnect whenever the feed ends."
     wait, rng = FIRST_WAIT, np.random.default_rng()
     while True:
-        began, problem = time.monotonic(), "it ended"
-        try:
-            await _listen(url, products, queue, stats)
-        except (OSError, TimeoutError, WebSocketException) as e:
-            problem = f"{type(e).__name__}: {str(e)[:100]}"
+        listener.forgive()
+        began, known = time.monotonic(), len(listener.products)
+        problem = await _listen_once(listener)
+        if len(listener.products) < known:
+            continue  # the others are subscribed to at once
         wait = _next_wait(wait, time.monotonic() - began)
-        stats["reconnects"] += 1
+        listener.stream.stats["reconnects"] += 1
         _log.warning("the feed is gone (%s); again in %.1f s", problem, wait)
         await asyncio.sleep(wait * rng.uniform(0.5, 1.0))
 
@@ -140,6 +190,15 @@ async def _work(stream: Stream, queue: asyncio.Queue[FeedMessage], stop: asyncio
             await asyncio.sleep(1)  # the trades wait in their sequences
 
 
+# %% ../../nbs/70_trades/80_feed.ipynb #c6a16bf3
+async def _finish(stream: Stream) -> None:
+    "End a stream; what its store does not take any more is named in the log."
+    try:
+        await asyncio.to_thread(stream.finish)
+    except (CryptoAnomalyError, OSError, sa.exc.SQLAlchemyError) as e:
+        _log.error("the end of the stream is not stored: %s", first_line(e))
+
+
 # %% ../../nbs/70_trades/80_feed.ipynb #cb4d455f
 async def follow(
     stream: Stream,
@@ -150,13 +209,15 @@ async def follow(
 ) -> None:
     "Stream until told to stop."
     queue: asyncio.Queue[FeedMessage] = asyncio.Queue(length)
-    listening = _listen_for_ever(url, stream.products, queue, stream.stats)
+    listening = _listen_for_ever(_PatientListener(url, stream, queue))
     listener = asyncio.create_task(listening)
     worker = asyncio.create_task(_work(stream, queue, stop))
     ended = asyncio.create_task(stop.wait())
     await asyncio.wait({listener, worker, ended}, return_when=asyncio.FIRST_COMPLETED)
     stop.set()
     listener.cancel()
+    await asyncio.wait({worker})
+    await _finish(stream)
     for outcome in await asyncio.gather(listener, worker, return_exceptions=True):
         cancelled = isinstance(outcome, asyncio.CancelledError)
         if isinstance(outcome, BaseException) and not cancelled:

@@ -97,6 +97,15 @@ class GapRows(HoleFinder):
         return int(key[0])
 
 
+# %% ../../nbs/70_trades/30_gaps.ipynb #431d0aec
+def _still_open() -> list[Any]:
+    "The conditions of a gap that can be filled: it is open, and its epoch is the current one."
+    t, g = trades_table.c, gaps_table.c
+    current = sa.select(sa.func.max(t.epoch)).where(t.product_id == g.product_id)
+    newest = current.correlate(gaps_table).scalar_subquery()
+    return [g.closed_at.is_(None), g.epoch == sa.func.coalesce(newest, 0)]
+
+
 # %% ../../nbs/70_trades/30_gaps.ipynb #e472faa3
 class GapLog(GapRows):
     "Gaps: opened, closed, listed."
@@ -142,14 +151,14 @@ class GapLog(GapRows):
     def gaps(
         self,
         *,
-        opened: bool = False,  # only those that are open
+        opened: bool = False,  # only those that are open, of the current epoch
         limit: int = 50,
     ) -> list[dict[str, Any]]:  # rows of `ingest_gaps`, newest first
         "The gaps that were found."
         query = sa.select(gaps_table)
         query = query.order_by(gaps_table.c.id.desc()).limit(limit)
         if opened:
-            query = query.where(gaps_table.c.closed_at.is_(None))
+            query = query.where(*_still_open())
         return [dict(r._mapping) for r in self.rows(query)]
 
 
@@ -177,6 +186,12 @@ class SettledGaps(GapLog):
             seconds=seconds,
             to_id=to_id,
         )
+
+    def is_whole(self, product: str, ids: IdRange, epoch: int = 0) -> bool:
+        "Whether every trade of a range of ids is stored or was refused."
+        stored = self.count_between(product, *ids, epoch)
+        refused = self.refused_between(product, *ids, epoch=epoch)
+        return stored + refused > ids.last - ids.first
 
 
 # %% ../../nbs/70_trades/30_gaps.ipynb #fa73e3d0

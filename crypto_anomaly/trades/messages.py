@@ -132,6 +132,14 @@ def now_micros() -> int:  # microseconds since 1970, UTC
 _NUMBERS = ("trade_id", "ts", "price", "size")
 
 
+def _shown(field: str, value: Any) -> str:
+    "A value for people: a time as ISO text, where it is one."
+    try:
+        return str(pd.Timestamp(value, unit="us")) if field == "ts" else str(value)
+    except (TypeError, ValueError, OverflowError):
+        return str(value)
+
+
 def fault_of(
     t: Trade,
     now: int,  # microseconds since 1970, UTC
@@ -144,7 +152,7 @@ def fault_of(
     if field is None:
         return None
     trade_id = t.trade_id if field != "trade_id" else 0
-    value = str(getattr(t, field))
+    value = _shown(field, getattr(t, field))
     return Refused(t.product_id, trade_id, field, value, REASONS[field], t.source, str(tuple(t)))
 
 
@@ -244,7 +252,8 @@ def trade_of(
     t = Trade(**_read_fields(m, product, source), source=source)
     fault = fault_of(t, now_micros() if now is None else now)
     if fault:
-        raise BadTradeError(fault._replace(row=str(m)[:200]))
+        theirs = "time" if fault.field == "ts" else fault.field
+        raise BadTradeError(fault._replace(value=str(m[theirs])[:80], row=str(m)[:200]))
     return t
 
 

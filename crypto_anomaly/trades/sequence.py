@@ -5,38 +5,94 @@
 # %% ../../nbs/70_trades/70_sequence.ipynb #cd0d88e1
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from .gaps import IdRange
-from .messages import Trade
+from .messages import Refused, Trade
 
 # %% auto #0
-__all__ = ["LARGEST_GAP", "MOST_WAITING", "IdCheck", "Sequence"]
+__all__ = [
+    "LARGEST_GAP",
+    "MOST_WAITING",
+    "EVIDENCE",
+    "Newest",
+    "misplaced",
+    "IdCheck",
+    "Queue",
+    "Sequence",
+]
 
 # %% ../../nbs/70_trades/70_sequence.ipynb #f5a0aa4c
 LARGEST_GAP = 2_000_000  # trades that are fetched at once
+_HOUR = 3_600_000_000  # microseconds
 MOST_WAITING = 50_000  # trades that wait in memory
+EVIDENCE = 3  # trades in a row with ids from elsewhere: fewer are mistakes
 _BESIDE = 10_000  # ids that are close to each other
+
+
+# %% ../../nbs/70_trades/70_sequence.ipynb #46558cd4
+class Newest(NamedTuple):
+    "How far an epoch has come: the highest id and the latest time that were heard."
+
+    trade_id: int
+    ts: int  # microseconds since 1970, UTC
+
+    def after(self, t: Trade) -> Newest:
+        "The same after one more trade."
+        return Newest(max(self.trade_id, t.trade_id), max(self.ts, t.ts))
+
+    def is_mistake(self, t: Trade) -> bool:
+        "Whether an id is far below the newest though the trade is of the last hour."
+        return t.trade_id < self.trade_id - LARGEST_GAP and t.ts > self.ts - _HOUR
+
+    def is_elsewhere(self, t: Trade) -> bool:
+        "Whether a trade is newer than all with a lower id, or its id is far ahead."
+        if t.trade_id > self.trade_id + LARGEST_GAP:
+            return True
+        return t.trade_id < self.trade_id and t.ts > self.ts
+
+
+# %% ../../nbs/70_trades/70_sequence.ipynb #0cb34f6b
+_REASON = "is far from the ids of the product, and no other trades stand beside it"
+
+
+def misplaced(t: Trade) -> Refused:
+    "The refusal of a trade whose id is a mistake."
+    row = str(tuple(t))
+    return Refused(t.product_id, 0, "trade_id", str(t.trade_id), _REASON, t.source, row)
 
 
 # %% ../../nbs/70_trades/70_sequence.ipynb #3d59b062
 class IdCheck:
-    "Recognises an id that is far from all others: one is a mistake, a second beside it is not."
+    "Trades in a row whose ids are from elsewhere: one is a mistake, three are a new epoch."
 
     def __init__(self) -> None:
-        self._far: int | None = None
+        self.suspects: list[Trade] = []
+        self.mistakes: list[Trade] = []  # to be refused by the owner
 
-    def is_mistake(self, trade_id: int, expected: int) -> bool:
-        "Whether an id is out of place; it is remembered."
-        if trade_id <= expected + LARGEST_GAP:
-            return False
-        if self._far is not None and abs(trade_id - self._far) <= _BESIDE:
-            return False
-        self._far = trade_id
-        return True
+    def suspect(self, t: Trade) -> None:
+        "Remember a trade from elsewhere; what does not stand beside it was a mistake."
+        if self.suspects and abs(t.trade_id - self.suspects[-1].trade_id) > _BESIDE:
+            self.acquit()
+        if all(t.trade_id != known.trade_id for known in self.suspects):
+            self.suspects.append(t)
+
+    def acquit(self) -> None:
+        "The ids go on as before: what came from elsewhere was a mistake."
+        self.mistakes += self.suspects
+        self.suspects = []
+
+    def evidence(
+        self,
+        first: bool,  # the last suspect begins a subscription
+    ) -> bool:
+        "Whether the suspects are a new epoch."
+        return first or len(self.suspects) >= EVIDENCE
 
 
 # %% ../../nbs/70_trades/70_sequence.ipynb #67e2dc35
-class Sequence:
-    "The trades of one product, put into the order of their ids."
+class Queue:
+    "Trades that wait for their predecessors."
 
     def __init__(
         self,
@@ -47,18 +103,6 @@ class Sequence:
         self.waiting_since: float | None = None  # seconds of the stream's clock
         self.interrupted = False  # missing trades will not come by themselves
         self.doubles = 0  # trades that came again
-        self._check = IdCheck()
-
-    def offer(self, t: Trade) -> None:
-        "Take a trade, in whatever order and however often it comes."
-        if self.next_id is None:
-            self.next_id = t.trade_id
-        if self._check.is_mistake(t.trade_id, self.next_id):
-            return
-        if t.trade_id < self.next_id or t.trade_id in self.waiting:
-            self.doubles += 1
-        elif len(self.waiting) < MOST_WAITING:  # beyond that it is fetched when there is room
-            self.waiting[t.trade_id] = t
 
     def ready(self) -> list[Trade]:  # they do not wait any more
         "The trades that have all their predecessors."
@@ -79,3 +123,63 @@ class Sequence:
         if self.next_id is None or not self.waiting:
             return None
         return IdRange(self.next_id, min(self.waiting) - 1)
+
+
+# %% ../../nbs/70_trades/70_sequence.ipynb #a3e7b7ad
+class Sequence(Queue):
+    "The trades of one product, put into the order of their ids."
+
+    def __init__(
+        self,
+        next_id: int | None = None,  # None = that of the first trade
+        *,
+        epoch: int = 0,
+        newest: Newest | None = None,  # of what is stored; None = nothing
+        began: int = 0,  # microseconds: trades from before belong to the epoch before
+    ) -> None:
+        super().__init__(next_id)
+        self.epoch, self.newest, self.began = epoch, newest, began
+        self.late: list[Trade] = []  # behind their turn, to be stored by the owner
+        self.from_before: list[Trade] = []  # late ones of the epoch before
+        self.following: Sequence | None = None  # the next epoch, once it has begun
+        self.check = IdCheck()
+
+    def offer(self, t: Trade, first: bool = False) -> None:
+        "Take a trade, in whatever order and however often it comes."
+        if self.following:
+            self.following.offer(t, first)
+        elif t.ts < self.began:
+            self.from_before.append(t)
+        elif self.newest and self.newest.is_elsewhere(t):
+            self.check.suspect(t)
+            if self.check.evidence(first):
+                self._begin_next()
+        elif self.newest and self.newest.is_mistake(t):
+            self.check.mistakes.append(t)
+        else:
+            self._take(t)
+
+    def _take(self, t: Trade) -> None:
+        "Let a trade wait, unless it was here before."
+        if self.next_id is None:
+            self.next_id = t.trade_id
+        if self.newest is None or t.trade_id > self.newest.trade_id:
+            self.check.acquit()
+        self.newest = self.newest.after(t) if self.newest else Newest(t.trade_id, t.ts)
+        if t.trade_id < self.next_id:
+            self.late.append(t)
+            self.doubles += 1
+        elif t.trade_id in self.waiting:
+            self.doubles += 1
+        elif len(self.waiting) < MOST_WAITING:  # beyond that it is fetched when there is room
+            self.waiting[t.trade_id] = t
+
+    def _begin_next(self) -> None:
+        "The suspects are the first trades of the next epoch."
+        rows = sorted(self.check.suspects, key=lambda t: t.trade_id)
+        self.check.suspects = []
+        began = min(t.ts for t in rows)
+        self.following = Sequence(rows[0].trade_id, epoch=self.epoch + 1, began=began)
+        self.following.interrupted = self.interrupted
+        for t in rows:
+            self.following.offer(t)

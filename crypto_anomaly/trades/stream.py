@@ -6,139 +6,34 @@
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Callable
-from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
-import pandas as pd
-
-from ..core.errors import CryptoAnomalyError
-from ..core.workspace import Workspace
-from .champion import LONG_AGO, ChampionWatch
+from .champion import LONG_AGO
+from .epochs import Epoch
 from .gap_fill import fill_gap
-from .latest import Latest
-from .messages import FeedMessage, Trade, TradeError
-from .product_state import ProductState
-from .sequence import LARGEST_GAP, Sequence
-from .store import open_store
+from .gaps import IdRange
+from .messages import FeedMessage, Refused, Trade, TradeError, fault_of
+from .sequence import LARGEST_GAP, Sequence, misplaced
+from .stream_base import Heartbeat, Retry, ScoredStream
 from .table import to_trades
 
 # %% auto #0
 __all__ = [
-    "WARM_UP",
-    "STATS",
     "TRY_GAPS",
+    "LONGEST_WAIT",
     "GRACE",
     "HISTORY",
-    "Heartbeat",
-    "StreamBase",
-    "ScoredStream",
     "GapFillingStream",
     "RepairingStream",
+    "LateStream",
+    "EpochStream",
     "FlushingStream",
+    "OfferingStream",
     "Stream",
 ]
 
-# %% ../../nbs/70_trades/75_stream.ipynb #83d2e9f4
-_log = logging.getLogger(__name__)
-WARM_UP = pd.Timedelta("7h")
-STATS = ("messages", "trades", "bad", "gaps", "filled", "reconnects")  # counters of a stream
-
-
-# %% ../../nbs/70_trades/75_stream.ipynb #171d4d5e
-class Heartbeat(NamedTuple):
-    "A heartbeat that names a later trade than the stream has."
-
-    last_id: int
-    received: float  # seconds of the stream's clock
-
-
-class StreamBase:
-    "The products of a stream, their sequences and states."
-
-    def __init__(
-        self,
-        ws: Workspace,
-        products: list[str] | None = None,  # None = those of the settings
-        *,
-        rest_url: str | None = None,  # for missing trades; None = the settings', '' = nowhere
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self.ws, self.store, self._clock = ws, open_store(ws), clock
-        self.rest = ws.settings.coinbase_rest_url if rest_url is None else rest_url
-        self.products = products or ws.products
-        self.states: dict[str, ProductState] = {}
-        self.sequences: dict[str, Sequence] = {}
-        self.heartbeats: dict[str, Heartbeat] = {}  # product -> the first that is ahead
-        self.stats = dict.fromkeys(STATS, 0)
-        self.champion = ChampionWatch(ws, clock)
-        self.champion.refresh()
-        for product in self.products:
-            self._open(product)
-
-    def _open(self, product: str) -> None:
-        "Continue where the store ends."
-        state = ProductState(product, self.champion.model, self.champion.version)
-        newest, next_id = self.store.read(product, newest=1), None
-        if len(newest):
-            next_id = int(newest.trade_id.iloc[0]) + 1
-            start = newest.ts.iloc[0] - WARM_UP
-            state.warm(self.store.read(product, start=start))
-        self.states[product], self.sequences[product] = state, Sequence(next_id)
-
-    @cached_property
-    def latest(self) -> Latest:
-        "Where the latest state of each product is shared."
-        return Latest(self.ws)
-
-
-# %% ../../nbs/70_trades/75_stream.ipynb #4b2de796
-class ScoredStream(StreamBase):
-    "Stores trades and scores them."
-
-    def _keep(self, product: str, rows: list[Trade]) -> None:
-        "Store and score trades; what cannot be stored waits again, and is tried again."
-        if not rows:
-            return
-        try:
-            self.store.write(rows)
-        except TradeError:
-            self.sequences[product].put_back(rows)
-            raise
-        self.stats["trades"] += len(rows)
-        self._score(product, rows)
-
-    def _score(self, product: str, rows: list[Trade]) -> None:
-        "Score trades in order; alarms and the latest state are stored."
-        if not rows:
-            return
-        state = self.states[product]
-        for alarm in state.score(rows):
-            self.store.add_alarm(alarm)
-            _log_alarm(alarm)
-        try:
-            self.latest.put(product, {**state.now, "stream": self._status()})
-        except TradeError as e:
-            _log.warning("%s", e)
-
-    def _status(self) -> dict[str, Any]:
-        "The part of the latest state that is about the stream."
-        doubles = sum(s.doubles for s in self.sequences.values())
-        return dict(model_status=self.champion.status, doubles=doubles, **self.stats)
-
-
-# %% ../../nbs/70_trades/75_stream.ipynb #29f4be06
-def _log_alarm(a: dict[str, Any]) -> None:
-    "Log an alarm, with its values as fields."
-    at = pd.Timestamp(a["ts"], unit="us")
-    product, kind, score = a["product_id"], a["kind"], a["score"]
-    fields = dict(product=product, alarm=kind, score=score)
-    message = "%s %s %.4g at %s: %s"
-    _log.info(message, product, kind.upper(), score, at, a["reason"], extra=fields)
-
-
 # %% ../../nbs/70_trades/75_stream.ipynb #117f6fff
+_log = logging.getLogger(__name__)
 _ROWS_AT_ONCE = 20_000  # trades of a filled hole that are scored in one batch
 
 
@@ -153,35 +48,63 @@ class GapFillingStream(ScoredStream):
             raise TradeError(f"{missing} a recording has no other source")
         if last - first >= LARGEST_GAP:
             raise TradeError(f"{missing} too many to fetch at once")
-        return fill_gap(self.store, self.rest, product, first, last, cause=cause)
+        return fill_gap(
+            self.store,
+            self.rest,
+            product,
+            first,
+            last,
+            cause=cause,
+            epoch=self.sequences[product].epoch,
+            refuse=self.refuse,
+            open_end=cause == "heartbeat",
+        )
 
-    def _fill(self, product: str, first: int, last: int, cause: str) -> None:
-        "Fetch a hole, score what came, and go on behind it."
+    def _try_to_fetch(self, product: str, first: int, last: int, cause: str) -> bool:
+        "Whether a hole could be fetched; what is not there is written down."
         self.stats["gaps"] += 1
         try:
             self.stats["filled"] += self._fetch(product, first, last, cause)
         except TradeError as e:
-            self.store.open_gap(product, first, last, cause)
+            self._leave_open(product, first, last, cause)
             if self.rest:
                 _log.warning("%s", e)
-        self._score_stored(product, first, last)
-        self.sequences[product].next_id = last + 1
-        waiting = self.sequences[product].waiting
-        if waiting and self.store.count_between(product, first, last) <= last - first:
-            self.states[product].skip(waiting[min(waiting)])
+            return False
+        return True
 
-    def _score_stored(self, product: str, first: int, last: int) -> None:
+    def _leave_open(self, product: str, first: int, last: int, cause: str) -> None:
+        "Write a hole down; where nothing else can be asked, what was refused is not missing."
+        epoch = self.sequences[product].epoch
+        gap_id = self.store.open_gap(product, first, last, cause, epoch)
+        if not self.rest:
+            gap = dict(id=gap_id, product_id=product, from_id=first, to_id=last, epoch=epoch)
+            self.store.settle_gap(gap)
+
+    def _fill(self, product: str, first: int, last: int, cause: str) -> None:
+        "Fetch a hole, score what came, and go on behind it."
+        self._try_to_fetch(product, first, last, cause)
+        self._score_stored(product, first, last)
+        s = self.sequences[product]
+        s.next_id = last + 1
+        if s.waiting and not self.store.is_whole(product, IdRange(first, last), s.epoch):
+            self.states[product].skip(s.waiting[min(s.waiting)])
+
+    def _score_stored(self, product: str, first: int, last: int) -> int:  # the last id, or first-1
         "Score the stored trades of a hole, unless it is too large to have been fetched."
+        scored, epoch = first - 1, self.sequences[product].epoch
         if last - first >= LARGEST_GAP:
-            return
+            return scored
         for a in range(first, last + 1, _ROWS_AT_ONCE):
             b = min(a + _ROWS_AT_ONCE - 1, last)
-            rows = self.store.read(product, first_id=a, last_id=b)
+            rows = self.store.read(product, first_id=a, last_id=b, epoch=epoch)
             self._score(product, to_trades(rows))
+            scored = max(scored, int(rows.trade_id.max())) if len(rows) else scored
+        return scored
 
 
 # %% ../../nbs/70_trades/75_stream.ipynb #6e4361b4
 TRY_GAPS = 10.0  # seconds between two tries
+LONGEST_WAIT = 3600.0  # seconds between two tries of a gap that the exchange cannot fill
 
 
 # %% ../../nbs/70_trades/75_stream.ipynb #2ef9146e
@@ -191,10 +114,15 @@ class RepairingStream(GapFillingStream):
     _repaired = LONG_AGO
     _turn = 0
 
+    def _is_due(self, gap: dict[str, Any]) -> bool:
+        "Whether a gap can be fetched at once, and it is time for it."
+        again = self.retries.get(gap["id"])
+        waits = again is not None and self._clock() < again.due
+        return gap["missing"] < LARGEST_GAP and not waits
+
     def _open_gaps(self) -> list[dict[str, Any]]:
-        "The open gaps that can be fetched at once, another one first each time."
-        opened = self.store.gaps(opened=True)
-        gaps = [g for g in opened if g["missing"] < LARGEST_GAP]
+        "The gaps that are due, another one first each time."
+        gaps = [g for g in self.store.gaps(opened=True) if self._is_due(g)]
         self._turn += 1
         first = self._turn % max(len(gaps), 1)
         return gaps[first:] + gaps[:first]
@@ -205,21 +133,87 @@ class RepairingStream(GapFillingStream):
             return
         self._repaired = self._clock()
         for g in self._open_gaps():
-            product, first, last = g["product_id"], g["from_id"], g["to_id"]
             try:
-                fill_gap(self.store, self.rest, product, first, last, cause=g["cause"], tries=1)
+                self._fetch_again(g)
             except TradeError as e:
                 _log.info("%s", e)
                 return
 
-    def store_late(self, late: list[Trade]) -> None:  # behind what was stored
+    def _fetch_again(self, g: dict[str, Any]) -> None:  # a row of `gaps`
+        "Try one gap; where the exchange has answered, the next try waits longer."
+        fill_gap(
+            self.store,
+            self.rest,
+            g["product_id"],
+            g["from_id"],
+            g["to_id"],
+            cause=g["cause"],
+            tries=1,
+            epoch=g["epoch"],
+            refuse=self.refuse,
+            open_end=g["cause"] == "heartbeat",
+        )
+        before = self.retries.get(g["id"])
+        wait = min(2 * before.wait, LONGEST_WAIT) if before else TRY_GAPS
+        self.retries[g["id"]] = Retry(wait, self._clock() + wait)
+
+
+# %% ../../nbs/70_trades/75_stream.ipynb #5c407b3c
+class LateStream(RepairingStream):
+    "Keeps trades that come after their turn."
+
+    def store_late(self, late: list[Trade], epoch: int = 0) -> None:  # behind what was stored
         "Keep trades that come after their turn; they may fill an open gap, but are not scored."
-        self.store.write(late)
+        self.store.write(late, epoch)
         for g in self.store.gaps(opened=True):
             product, first, last = g["product_id"], g["from_id"], g["to_id"]
-            if any(t.product_id == product and first <= t.trade_id <= last for t in late):
-                filled = self.store.count_between(product, first, last)
-                self.store.close_gap(g["id"], filled=filled, pages=0, seconds=0.0)
+            in_gap = any(t.product_id == product and first <= t.trade_id <= last for t in late)
+            if in_gap and g["epoch"] == epoch:
+                self.store.settle_gap(g)
+
+    def _deal_with_odd(self, s: Sequence) -> None:
+        "Store what was late, refuse what was a mistake; what fails is tried again."
+        if s.late:
+            self.store_late(s.late, s.epoch)
+            s.late = []
+        if s.from_before:
+            self.store_late(s.from_before, s.epoch - 1)
+            s.from_before = []
+        if s.check.mistakes:
+            self.refuse([misplaced(t) for t in s.check.mistakes])
+            s.check.mistakes = []
+
+    def finish(self) -> None:
+        "What still waits for evidence of a new epoch when a stream ends is refused by name."
+        for s in self.sequences.values():
+            s.check.acquit()
+            self._deal_with_odd(s)
+
+
+# %% ../../nbs/70_trades/75_stream.ipynb #7c0b00cb
+class EpochStream(LateStream):
+    "Begins a new epoch where the ids of a product do."
+
+    def _end_epoch(self, product: str, s: Sequence) -> None:
+        "Store everything that waits; what is missing stays missing."
+        self._keep(product, s.ready())
+        while hole := s.hole:
+            self.store.open_gap(product, hole.first, hole.last, "epoch", s.epoch)
+            s.next_id = hole.last + 1
+            self._keep(product, s.ready())
+
+    def _begin_epoch(self, product: str, s: Sequence, following: Sequence) -> None:
+        "Go on with the sequence of the next epoch."
+        first = following.waiting[min(following.waiting)]
+        previous_id = s.newest.trade_id if s.newest else 0
+        began = Epoch(product, following.epoch, first, previous_id)
+        self.store.add_epoch(began)
+        self.heartbeats.pop(product, None)
+        if self.states[product].seen:
+            self.states[product].skip(first)
+        following.interrupted = s.interrupted
+        self.sequences[product] = following
+        _log.warning("%s", began, extra=dict(product=product, epoch=began.epoch))
 
 
 # %% ../../nbs/70_trades/75_stream.ipynb #2fc045f7
@@ -227,7 +221,7 @@ GRACE = 1.0  # seconds to wait for a late trade
 
 
 # %% ../../nbs/70_trades/75_stream.ipynb #df7a0b05
-class FlushingStream(RepairingStream):
+class FlushingStream(EpochStream):
     "Stores and scores what is in order; fetches what has been missing for too long."
 
     def _is_overdue(self, s: Sequence) -> bool:
@@ -247,6 +241,12 @@ class FlushingStream(RepairingStream):
     def flush(self, product: str) -> None:
         "Deal with everything of a product that can be dealt with now."
         s = self.sequences[product]
+        self._deal_with_odd(s)
+        if s.following:
+            self._end_epoch(product, s)
+            self._begin_epoch(product, s, s.following)
+            self.flush(product)
+            return
         self._keep(product, s.ready())
         while hole := s.hole:
             if not self._is_overdue(s):
@@ -265,7 +265,15 @@ class FlushingStream(RepairingStream):
             del self.heartbeats[product]
         elif s.next_id and self._clock() - received > GRACE:
             del self.heartbeats[product]
-            self._fill(product, s.next_id, last_id, "heartbeat")
+            self._fill_claimed(product, s.next_id, last_id)
+
+    def _fill_claimed(self, product: str, first: int, last: int) -> None:
+        "Fetch what only a heartbeat has named; go on behind the last trade that is there."
+        if not self.rest:
+            self._fill(product, first, last, "heartbeat")
+            return
+        if self._try_to_fetch(product, first, last, "heartbeat"):
+            self.sequences[product].next_id = self._score_stored(product, first, last) + 1
 
 
 # %% ../../nbs/70_trades/75_stream.ipynb #9ab8efc4
@@ -273,53 +281,62 @@ HISTORY = 10_000  # trades that are fetched before the first one
 
 
 # %% ../../nbs/70_trades/75_stream.ipynb #712fd18a
-class Stream(FlushingStream):
-    "Products as their messages come in: stored, scored and complete."
-
-    def process(self, messages: list[FeedMessage]) -> None:  # may be empty: time has passed
-        "Deal with messages."
-        self._refresh_model()
-        late = [t for m in messages for t in m.trades if self._is_late(t)]
-        for m in messages:
-            self._offer(m)
-        if late:
-            self.store_late(late)  # after the others, which wait in their sequences by now
-        for product in self.sequences:
-            self.flush(product)
-        self._repair()
-
-    def _refresh_model(self) -> None:
-        "Use the champion; while the registry cannot be read, the model stays."
-        try:
-            if self.champion.refresh():
-                for state in self.states.values():
-                    state.use(self.champion.model, self.champion.version)
-        except CryptoAnomalyError as e:
-            _log.warning("the model stays: %s", e)
-
-    def _is_late(self, t: Trade) -> bool:
-        "Whether a trade comes after its turn."
-        s = self.sequences.get(t.product_id)
-        return s is not None and s.next_id is not None and t.trade_id < s.next_id
+class OfferingStream(FlushingStream):
+    "Puts the content of messages where it waits for `flush`."
 
     def _offer(self, m: FeedMessage) -> None:
-        "Put the content of a message where it waits for `flush`."
+        "Put the content of a message where it waits."
         self.stats["messages"] += 1
         if m.error:
             _log.warning("the feed reports an error: %s", m.error)
+        self.refusals += [r for r in m.refused if self._is_ours(r)]
         for t in m.trades:
             if t.product_id in self.sequences:
-                self._begin(m, t)
-                self.sequences[t.product_id].offer(t)
+                self._offer_trade(m, t)
         for product, last_id in m.heartbeats.items():
-            s = self.sequences.get(product)
-            if s is not None and last_id >= (s.next_id or 0):
-                self.heartbeats.setdefault(product, Heartbeat(last_id, self._clock()))
+            if product in self.sequences:
+                self._offer_heartbeat(product, last_id)
 
-    def _begin(self, m: FeedMessage, t: Trade) -> None:
-        "The first trade of a product, or of a new subscription."
+    def _is_ours(self, r: Refused) -> bool:
+        "Whether a refused trade is of a product of this stream, or of one that cannot be read."
+        return r.product_id in self.sequences or r.trade_id == 0
+
+    def _offer_trade(self, m: FeedMessage, t: Trade) -> None:
+        "Refuse a trade that cannot be, or give it to its sequence."
+        fault = fault_of(t, self._now())
+        if fault:
+            self.refusals.append(fault)
+            return
         s = self.sequences[t.product_id]
         if s.next_id is None:
             s.next_id = max(1, t.trade_id - HISTORY) if self.rest else t.trade_id
         if m.first:
             s.interrupted = True
+        s.offer(t, m.first)
+
+    def _offer_heartbeat(self, product: str, last_id: int) -> None:
+        "Remember a heartbeat that is ahead; one that is far ahead is refused."
+        s = self.sequences[product]
+        if s.newest and last_id > s.newest.trade_id + LARGEST_GAP:
+            reason = "is far ahead of the trades"
+            beat = f"heartbeat {last_id}"
+            refused = Refused(product, 0, "last_trade_id", str(last_id), reason, row=beat)
+            self.refusals.append(refused)
+        elif last_id >= (s.next_id or 0):
+            self.heartbeats.setdefault(product, Heartbeat(last_id, self._clock()))
+
+
+# %% ../../nbs/70_trades/75_stream.ipynb #a1d94e96
+class Stream(OfferingStream):
+    "Products as their messages come in: stored, scored and complete."
+
+    def process(self, messages: list[FeedMessage]) -> None:  # may be empty: time has passed
+        "Deal with messages."
+        self.refresh_model()
+        for m in messages:
+            self._offer(m)
+        if self.refusals:
+            self.refuse([])
+        for product in self.sequences:
+            self.flush(product)
+        self._repair()
