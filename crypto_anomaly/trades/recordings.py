@@ -27,6 +27,7 @@ from .messages import TradeError
 from crypto_anomaly.trades.numbering import (
     IdKind,
     UniqueRows,
+    id_epochs,
     id_kind,
     in_order,
     numbered,
@@ -243,12 +244,24 @@ def _turned(sides: pd.Series, frame: pd.DataFrame, f: TradeFormat) -> pd.Series:
 # %% ../../nbs/70_trades/20_recordings.ipynb #662b54fd
 def _unique(rows: pd.DataFrame, kind: IdKind, f: TradeFormat) -> UniqueRows:
     "The rows in order, each once, numbered where their ids are no count."
-    ordered = in_order(rows, kind is IdKind.COUNT)
-    if kind is IdKind.COUNT:
+    has_ids = kind in (IdKind.COUNT, IdKind.AGAIN)
+    ordered = in_order(rows, has_ids)
+    if has_ids:
         return once_by_id(ordered)
-    names = ordered.name if kind is IdKind.NAME else None
+    names = ordered["name"] if "name" in ordered else None
     once = once_by_content(ordered, names, f.overlaps)
     return once._replace(rows=numbered(once.rows))
+
+
+# %% ../../nbs/70_trades/20_recordings.ipynb #b47d1fe1
+def _with_epochs(rows: pd.DataFrame, kind: IdKind) -> tuple[pd.DataFrame, IdKind]:
+    "The rows with the epochs of their ids, and what the ids are then."
+    if kind is not IdKind.COUNT or not len(rows):
+        return rows, kind
+    epochs = id_epochs(rows)
+    if epochs is None:
+        return rows.rename(columns=dict(trade_id="name")), IdKind.NAME
+    return rows.assign(epoch=epochs), IdKind.AGAIN if epochs.any() else kind
 
 
 # %% ../../nbs/70_trades/20_recordings.ipynb #c7b97904
@@ -349,7 +362,8 @@ def _checked(
     if kind is not IdKind.COUNT and "trade_id" in given:
         given = given.rename(columns=dict(trade_id="name"))
     checked = check_trade_rows(given, now)
-    once = _unique(checked.rows, kind, f)
+    rows, kind = _with_epochs(checked.rows, kind)
+    once = _unique(rows, kind, f)
     refused = join_refused([_faults(raw), checked.refused, once.refused])
     if not len(once.rows):
         raise _no_trades(raw.name, refused, source.passed_over)
@@ -359,7 +373,7 @@ def _checked(
         passed_over=source.passed_over,
     )
     facts = _facts(raw, f, found, kind, given.tick) | counts
-    is_numbered = kind is not IdKind.COUNT
+    is_numbered = kind in (IdKind.NAME, IdKind.NONE)
     return TradeFile(_as_table(once.rows), refused, facts, is_numbered, once.rows.line)
 
 

@@ -112,18 +112,18 @@ class CheckedTradeRows(NamedTuple):
     "Rows that are trades, and the others by name."
 
     rows: pd.DataFrame  # as they came, with types, and the column `line`
-    refused: pd.DataFrame  # line, product_id, column, value, reason; one row per faulty cell
+    refused: pd.DataFrame  # `REFUSED_COLUMNS`; one row per faulty cell
 
 
 # %% ../../nbs/70_trades/18_row_checks.ipynb #a14ce402
-REFUSED_COLUMNS = ["line", "product_id", "column", "value", "reason"]
+REFUSED_COLUMNS = ["line", "product_id", "column", "value", "reason", "trade_id"]
 
 
 def refused_rows(
     frame: pd.DataFrame,  # the faulty rows as they came, index = the line
     column: str,  # that is at fault
     reason: str,
-) -> pd.DataFrame:  # line, product_id, column, value, reason
+) -> pd.DataFrame:  # line, product_id, column, value, reason, and trade_id (0 = unknown)
     "The descriptions of rows that are refused."
     missing = pd.Series("", frame.index, object)
     value = frame.get(column, missing)
@@ -135,6 +135,7 @@ def refused_rows(
             column=column,
             value=value.astype(object).where(value.notna(), "").astype(str).str[:80].to_numpy(),
             reason=reason,
+            trade_id=_whole_numbers(frame.get("trade_id", missing)).to_numpy(),
         )
     )
 

@@ -34,11 +34,11 @@ _UNITS = (
 
 # %% ../../nbs/70_trades/17_times.ipynb #e45a3cb4
 def time_unit(
-    numbers: pd.Series,  # NaN = no number
+    numbers: pd.Series,  # NaN = no number; without any it is seconds
 ) -> TimeUnit:
     "The unit of Unix times."
-    middle = abs(numbers.median())
-    return next(unit for unit in _UNITS if middle < unit.limit)
+    middle = abs(numbers[np.isfinite(numbers)].median())
+    return next((unit for unit in _UNITS if middle < unit.limit), _UNITS[0])
 
 
 # %% ../../nbs/70_trades/17_times.ipynb #6c0e163b
