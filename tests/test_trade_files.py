@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from crypto_anomaly.core.settings import Settings
 from crypto_anomaly.core.workspace import claim, open_workspace
 from crypto_anomaly.data.table import DataError
-from crypto_anomaly.trades.formats import FORMATS
+from crypto_anomaly.trades.format_list import FORMATS
 from crypto_anomaly.trades.messages import TradeError
 from crypto_anomaly.trades.origin import MixedTradesError, Origin, claim_store
 from crypto_anomaly.trades.playback import import_summary, replay_file

@@ -14,14 +14,16 @@ import pandas as pd
 
 from ..data.raw_files import RawTable, read_raw
 from .columns import FoundColumns, file_sides, find_columns
-from crypto_anomaly.trades.formats import (
-    OTHER,
-    TradeFormat,
-    column_called,
-    format_by_columns,
-    format_by_shape,
-    format_named,
+from crypto_anomaly.trades.file_values import (
+    ONE_SIZE,
+    given_values,
+    order_ids,
+    plain_values,
+    products_of,
+    turned_sides,
 )
+from .format_list import OTHER, TradeFormat
+from .formats import format_by_columns, format_by_shape, format_named
 from .json_trades import TradeRows, trade_rows
 from .messages import TradeError
 from crypto_anomaly.trades.numbering import (
@@ -39,14 +41,7 @@ from .row_checks import check_trade_rows, join_refused, refused_rows
 from .table import TRADE_COLUMNS
 
 # %% auto #0
-__all__ = [
-    "RecordingNotFoundError",
-    "TradeFile",
-    "summary",
-    "product_of_file",
-    "read_recording",
-    "read_trades",
-]
+__all__ = ["RecordingNotFoundError", "TradeFile", "summary", "read_recording", "read_trades"]
 
 
 # %% ../../nbs/70_trades/20_recordings.ipynb #3cab665c
@@ -138,109 +133,6 @@ def _format_of(rows: TradeRows, raw: RawTable, name: str | None, named: bool) ->
     return found or OTHER
 
 
-# %% ../../nbs/70_trades/20_recordings.ipynb #c82a7916
-_FILE_NAMES = (
-    re.compile(r"(?P<product>[A-Z0-9]{5,20})-(?:trades|aggTrades)-[0-9]{4}-"),
-    re.compile(r"(?P<product>[A-Z0-9]+_[A-Z0-9]+)(?:_[A-Z0-9]+)?-trades\."),
-)
-
-
-def product_of_file(
-    path: str | Path,
-) -> str | None:
-    "The product that the name of a file says; None where it says none."
-    for pattern in _FILE_NAMES:
-        hit = pattern.match(Path(path).name)
-        if hit:
-            return hit["product"].replace("_", "-")
-    return None
-
-
-# %% ../../nbs/70_trades/20_recordings.ipynb #182558ac
-def _products(found: FoundColumns, product: str | None, default: str, where: str) -> Any:
-    "The product of each row; one that the caller gives renames the only one of a file."
-    theirs = found.values.get("product_id")
-    if product is None:
-        return product_of_file(where) or default if theirs is None else theirs
-    names = [] if theirs is None else theirs.dropna().astype(str).unique()
-    if len(names) > 1:
-        several = ", ".join(sorted(names)[:5])
-        raise TradeError(f"{where} names several products ({several}); leave --product out.")
-    return product
-
-
-# %% ../../nbs/70_trades/20_recordings.ipynb #fa007a73
-_LARGEST = 2**63  # first whole number that a column cannot hold
-
-
-def _plain_cell(x: Any) -> Any:
-    "A number, a text or nothing; anything else as text."
-    if x is None or isinstance(x, (str, float)):
-        return x
-    if isinstance(x, int) and not isinstance(x, bool) and abs(x) < _LARGEST:
-        return x
-    return str(x)[:200]
-
-
-def _plain(x: pd.Series) -> pd.Series:
-    "A column of numbers, of times, of text, or of a mixture of them."
-    kinds = pd.api.types
-    is_number = kinds.is_numeric_dtype(x) and not kinds.is_bool_dtype(x)
-    if kinds.is_float_dtype(x):
-        return x.astype("float64")
-    if kinds.is_datetime64_any_dtype(x) or (is_number and not kinds.is_complex_dtype(x)):
-        return x
-    if isinstance(x.dtype, pd.StringDtype):
-        return x
-    return x.astype(object).map(_plain_cell)
-
-
-# %% ../../nbs/70_trades/20_recordings.ipynb #637a131b
-_DECIMAL_COMMA = r"\s*-?[0-9]+,[0-9]+\s*"
-
-
-def _with_points(x: pd.Series, raw: RawTable) -> pd.Series:
-    "Numbers of a text file; a decimal comma, as in `50,01`, is a point."
-    if raw.facts.get("delimiter", ",") == "," or pd.api.types.is_numeric_dtype(x):
-        return x
-    text = x.astype(str)
-    comma = text.str.fullmatch(_DECIMAL_COMMA) & x.notna()
-    return x.where(~comma, text.str.replace(",", "."))
-
-
-# %% ../../nbs/70_trades/20_recordings.ipynb #f01945bb
-_ONE_SIZE = 0.001  # where a file has no sizes
-
-
-def _given(found: FoundColumns, raw: RawTable, products: Any) -> pd.DataFrame:
-    "The columns as the file has them, by our names."
-    values = dict(found.values)
-    values.setdefault("size", pd.Series(_ONE_SIZE, found.values["price"].index))
-    for column in ("price", "size", "ts"):
-        values[column] = _with_points(values[column], raw)
-    f = pd.DataFrame(values)
-    f["product_id"] = products
-    return f
-
-
-# %% ../../nbs/70_trades/20_recordings.ipynb #6b5b1743
-def _order_ids(x: pd.Series) -> pd.Series:
-    "Ids of orders as text; None where there is none."
-    text = x.astype(object).where(x.notna(), "").astype(str).str.strip().str[:200]
-    text = text.str.replace("\0", "")
-    return text.where(text.ne(""), None)
-
-
-def _turned(sides: pd.Series, frame: pd.DataFrame, f: TradeFormat) -> pd.Series:
-    "Sides of rows that name the maker's side, turned around."
-    column = column_called(frame, f.maker_if[:1]) if f.maker_if else None
-    if f.maker_if is None or column is None:
-        return sides
-    is_maker = frame[column].astype(str).str.strip().str.lower().eq(f.maker_if[1])
-    other = sides.map(dict(buy="sell", sell="buy")).fillna(sides)
-    return sides.where(~is_maker, other)
-
-
 # %% ../../nbs/70_trades/20_recordings.ipynb #662b54fd
 def _unique(rows: pd.DataFrame, kind: IdKind, f: TradeFormat) -> UniqueRows:
     "The rows in order, each once, numbered where their ids are no count."
@@ -269,7 +161,7 @@ def _as_table(rows: pd.DataFrame) -> pd.DataFrame:
     "The rows as a trade table."
     f = with_tick_rule(rows).assign(source="replay")
     for column in ("maker_order_id", "taker_order_id"):
-        f[column] = _order_ids(f[column]) if column in f else None
+        f[column] = order_ids(f[column]) if column in f else None
     return f[TRADE_COLUMNS]
 
 
@@ -311,7 +203,7 @@ def _facts(
     "What was understood."
     ruled = int(tick.sum()) if found.side is not None else 0
     sides = str(found.meaning) + (f"; {ruled:,} by the tick rule" if ruled else "")
-    size = "of the file" if "size" in found.values else f"{_ONE_SIZE} each: the file has none"
+    size = "of the file" if "size" in found.values else f"{ONE_SIZE} each: the file has none"
     return dict(
         file=str(raw.name),
         format=f.name,
@@ -339,9 +231,9 @@ def read_recording(
         raise _no_trades(raw.name, _faults(raw), rows.passed_over)
     rows = _with_first_row(rows, raw)
     f = _format_of(rows, raw, format, bool(columns))
-    frame = _with_names(rows, f).apply(_plain)
+    frame = _with_names(rows, f).apply(plain_values)
     found = find_columns(frame, f, columns or {}, raw.name)
-    given = _given(found, raw, _products(found, product, default, raw.name))
+    given = given_values(found, raw, products_of(found, product, default, raw.name))
     return _checked(raw, rows._replace(frame=frame), f, found, given, now)
 
 
@@ -356,7 +248,7 @@ def _checked(
 ) -> TradeFile:
     "The rows that can be trades, in order, each once."
     sides = file_sides(found, f, raw.name)
-    given["taker_side"] = _turned(sides.values, source.frame, f)
+    given["taker_side"] = turned_sides(sides.values, source.frame, f)
     given["tick"] = sides.unknown
     kind = id_kind(given.get("trade_id"))
     if kind is not IdKind.COUNT and "trade_id" in given:
