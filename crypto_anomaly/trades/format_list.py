@@ -91,9 +91,10 @@ _OWN = (
             price=("price",),
             size=("size",),
             side=("side",),
-        )
-        | _ORDERS,
+        ),
         SideMeaning.COINBASE,
+        marks=("maker_order_id",),
+        optional=_ORDERS,
         derived="messages without a trade are passed over",
     ),
     TradeFormat(

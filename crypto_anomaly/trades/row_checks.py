@@ -33,6 +33,9 @@ def _whole_numbers(x: pd.Series) -> pd.Series:  # int64; 0 where the value is no
     "Ids as numbers; 19 digits stay exact, and `7.0` is 7."
     if pd.api.types.is_signed_integer_dtype(x):
         return x.fillna(0).astype("int64")
+    numbers = pd.to_numeric(x, errors="coerce")
+    if pd.api.types.is_signed_integer_dtype(numbers):
+        return numbers.astype("int64")
     text = x.astype(object).where(x.notna(), "").astype(str).str.strip()
     digits = text.str.extract(r"^([0-9]{1,19})(?:\.0*)?$", expand=False).fillna("0")
     numbers = digits.astype("uint64")
