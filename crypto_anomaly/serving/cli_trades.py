@@ -7,31 +7,41 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import sys
-from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from crypto_anomaly.serving.cli_replay import (
+    ReplayOptions,
+    check_recording,
+    replay_recording,
+    say_refused,
+)
 from .cli_workspace import open_for_read
-from .terminal import AsJson, say, show_facts, show_json, show_table
+from .terminal import AsJson, say, show_json, show_table
 
 if TYPE_CHECKING:
     from crypto_anomaly.core.settings import Settings
     from crypto_anomaly.core.workspace import Workspace
-    from crypto_anomaly.trades.recordings import TradeFile
     from crypto_anomaly.trades.stream import Stream
 
 # %% auto #0
 __all__ = [
     "trade_commands",
+    "Source",
+    "Products",
+    "Seconds",
+    "WorkspaceName",
+    "Replay",
+    "Pace",
+    "Columns",
+    "Format",
+    "Product",
+    "Check",
+    "Once",
     "feed_answers",
     "has_default_feed",
-    "parse_columns",
-    "ReplayOptions",
-    "Replayed",
     "stream",
     "trades",
 ]
@@ -61,18 +71,6 @@ def has_default_feed(settings: Settings) -> bool:
     from crypto_anomaly.core.settings import Settings
 
     return bool(settings.coinbase_ws_url == Settings.model_fields["coinbase_ws_url"].default)
-
-
-# %% ../../nbs/90_serving/74_cli_trades.ipynb #ccf18669
-def _workspace_of_replay(ws: Workspace) -> Workspace:
-    "A recording goes into the workspace of the settings, or into a new one called `replay`."
-    from crypto_anomaly.core.workspace import claim, open_workspace
-
-    if ws.source:
-        return claim(ws, ws.source)
-    settings = ws.settings
-    name = settings.workspace or "replay"
-    return claim(open_workspace(settings.model_copy(update=dict(workspace=name))), "coingecko")
 
 
 # %% ../../nbs/90_serving/74_cli_trades.ipynb #197855ae
@@ -118,129 +116,6 @@ def _open_feed(ws: Workspace) -> AbstractContextManager[tuple[str, str, Any]]:
     return nullcontext((settings.coinbase_ws_url, settings.coinbase_rest_url, None))
 
 
-# %% ../../nbs/90_serving/74_cli_trades.ipynb #fdb45dad
-def parse_columns(
-    text: str,  # ours=theirs, with commas
-) -> dict[str, str]:  # our name -> the file's name
-    "Read the names of columns; `TradeError` for a part without `=`."
-    from crypto_anomaly.trades.messages import TradeError
-
-    parts = [part for part in text.split(",") if part]
-    for part in parts:
-        if "=" not in part:
-            raise TradeError(
-                f"--columns has {part!r}; write ours=theirs, e.g. ts=timestamp,price=px."
-            )
-    return dict(part.split("=", 1) for part in parts)
-
-
-# %% ../../nbs/90_serving/74_cli_trades.ipynb #0c5c3c0c
-@dataclass(frozen=True)
-class ReplayOptions:
-    "What the command line says of a recording."
-
-    file: str
-    pace: str  # real, max or 10x
-    columns: str  # ts=timestamp,price=2
-    format: str | None
-    product: str | None
-    once: bool
-
-
-# %% ../../nbs/90_serving/74_cli_trades.ipynb #7430867c
-def _read(options: ReplayOptions, settings: Settings) -> TradeFile:
-    "The trades of a file."
-    from crypto_anomaly.core.workspace import open_workspace
-    from crypto_anomaly.trades.playback import pace_of
-    from crypto_anomaly.trades.recordings import read_recording
-
-    pace_of(options.pace)
-    file = read_recording(
-        options.file,
-        parse_columns(options.columns),
-        product=options.product,
-        default=open_workspace(settings).products[0],
-        format=options.format,
-    )
-    first, last = file.trades.ts.min(), file.trades.ts.max()
-    say(
-        f"{len(file.trades):,} trades of {', '.join(sorted(file.trades.product_id.unique()))} "
-        f"from {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} UTC, read as "
-        f"{file.facts['format']}; sides: {file.facts['sides']}; ids: {file.facts['ids']}"
-    )
-    return file
-
-
-# %% ../../nbs/90_serving/74_cli_trades.ipynb #a1516a24
-_NAMED = 20  # refused rows that are said
-
-
-def _say_refused(facts: dict[str, Any]) -> None:
-    "Name the first refused rows."
-    for r in facts["refusals"][:_NAMED]:
-        value = f"{r['column']} {r['value']!r} " if r["column"] != "row" else ""
-        say(f"  line {r['line']} is left out: {value}{r['reason']}")
-    if facts["refused"] > _NAMED:
-        say(f"  … {facts['refused']:,} rows are left out in all")
-
-
-# %% ../../nbs/90_serving/74_cli_trades.ipynb #5a64e58d
-def _progress(total: int) -> Callable[[int], object]:
-    "A bar on stderr for a long recording."
-    from tqdm import tqdm
-
-    pause = 0.5 if sys.stderr.isatty() else 10.0  # seconds between two lines
-    bar = tqdm(
-        total=total, file=sys.stderr, unit=" trades", mininterval=pause, disable=total < 100_000
-    )
-    return bar.update
-
-
-# %% ../../nbs/90_serving/74_cli_trades.ipynb #1dcaf337
-def _replay(settings: Settings, options: ReplayOptions) -> Replayed:
-    "Replay a recording into the store of a workspace."
-    from crypto_anomaly.core.workspace import open_workspace
-    from crypto_anomaly.trades.playback import replay_file
-
-    file = _read(options, settings)
-    ws = _workspace_of_replay(open_workspace(settings))
-    summaries: list[dict[str, Any]] = []
-    progress = _progress(len(file.trades))
-    done = replay_file(
-        ws,
-        file,
-        pace=options.pace,
-        once=options.once,
-        progress=progress,
-        told=summaries.append,
-    )
-    return Replayed(done, summaries[0])
-
-
-class Replayed(NamedTuple):
-    "A recording that was replayed."
-
-    stream: Stream
-    facts: dict[str, Any]  # see `playback.import_summary`
-
-
-# %% ../../nbs/90_serving/74_cli_trades.ipynb #96da3a5c
-def _check_file(settings: Settings, options: ReplayOptions, as_json: bool) -> None:
-    "Say what was understood of a file; nothing is stored."
-    from crypto_anomaly.trades.playback import import_summary
-
-    file = _read(options, settings)
-    facts = import_summary(file)
-    if as_json:
-        show_json(facts)
-        return
-    _say_refused(facts)
-    show_facts({key: value for key, value in facts.items() if key != "refusals"})
-    columns = ["product_id", "trade_id", "ts", "price", "size", "taker_side"]
-    show_table(file.trades[columns].head(5).to_dict("records"))
-    say("Nothing is stored; leave out --check to replay the file.")
-
-
 # %% ../../nbs/90_serving/74_cli_trades.ipynb #7e305c9e
 async def _follow_until(stream: Stream, url: str, seconds: float | None) -> None:
     "Follow a feed until a signal, or for some seconds."
@@ -269,39 +144,51 @@ def _follow(ws: Workspace, seconds: float | None) -> Stream:
     return stream
 
 
+# %% ../../nbs/90_serving/74_cli_trades.ipynb #44e1d279
+Source = Annotated[
+    str | None, typer.Option(help="auto, coingecko (real trades of Coinbase) or simulated.")
+]
+Products = Annotated[str | None, typer.Option(help="Products, with commas; default PRODUCTS.")]
+Seconds = Annotated[float | None, typer.Option(help="Stop after so many seconds.")]
+WorkspaceName = Annotated[
+    str | None, typer.Option(help="Name of the workspace; default WORKSPACE.")
+]
+
+# %% ../../nbs/90_serving/74_cli_trades.ipynb #76c679b1
+Replay = Annotated[
+    str | None,
+    typer.Option(help="Replay this file of trades instead: CSV, JSON, Parquet or Feather."),
+]
+Pace = Annotated[str | None, typer.Option(help="Of a replay: real, max, or 10x.")]
+Columns = Annotated[
+    str | None,
+    typer.Option(help="Of a replay: ts=timestamp,price=2: names, or places from 1."),
+]
+Format = Annotated[
+    str | None,
+    typer.Option("--format", help="Of a replay: the format, where it is not recognised."),
+]
+Product = Annotated[str | None, typer.Option(help="Of a replay: the product of the file.")]
+Check = Annotated[
+    bool, typer.Option("--check", help="Of a replay: read the file and store nothing.")
+]
+Once = Annotated[bool, typer.Option("--once", help="Of a replay: stop at its end.")]
+
+
 # %% ../../nbs/90_serving/74_cli_trades.ipynb #7c1b80ee
 @trade_commands.command()
 def stream(
-    source: Annotated[
-        str | None, typer.Option(help="auto, coingecko (real trades of Coinbase) or simulated.")
-    ] = None,
-    products: Annotated[
-        str | None, typer.Option(help="Products, with commas; default PRODUCTS.")
-    ] = None,
-    replay: Annotated[
-        str | None,
-        typer.Option(help="Replay this file of trades instead: CSV, JSON, Parquet or Feather."),
-    ] = None,
-    pace: Annotated[str | None, typer.Option(help="Of a replay: real, max, or 10x.")] = None,
-    columns: Annotated[
-        str | None,
-        typer.Option(help="Of a replay: ts=timestamp,price=2: names, or places from 1."),
-    ] = None,
-    file_format: Annotated[
-        str | None,
-        typer.Option("--format", help="Of a replay: the format, where it is not recognised."),
-    ] = None,
-    product: Annotated[
-        str | None, typer.Option(help="Of a replay: the product that the file is of.")
-    ] = None,
-    check: Annotated[
-        bool, typer.Option("--check", help="Of a replay: read the file and store nothing.")
-    ] = False,
-    once: Annotated[bool, typer.Option("--once", help="Of a replay: stop at its end.")] = False,
-    seconds: Annotated[float | None, typer.Option(help="Stop after so many seconds.")] = None,
-    workspace: Annotated[
-        str | None, typer.Option(help="Name of the workspace; default WORKSPACE.")
-    ] = None,
+    source: Source = None,
+    products: Products = None,
+    replay: Replay = None,
+    pace: Pace = None,
+    columns: Columns = None,
+    file_format: Format = None,
+    product: Product = None,
+    check: Check = False,
+    once: Once = False,
+    seconds: Seconds = None,
+    workspace: WorkspaceName = None,
     as_json: AsJson = False,
 ) -> None:
     "Store and score live trades until Ctrl-C."
@@ -318,9 +205,9 @@ def stream(
     pace, columns = pace or settings.replay_pace, columns or settings.replay_columns
     options = ReplayOptions(file, pace, columns, file_format, product, once)
     if check:
-        _check_file(settings, options, as_json)
+        check_recording(settings, options, as_json)
         return
-    done = _replay(settings, options)
+    done = replay_recording(settings, options)
     _show_stream(done.stream, as_json, done.facts)
 
 
@@ -347,7 +234,7 @@ def _show_stream(done: Stream, as_json: bool, facts: dict[str, Any] | None = Non
     for name, said in done.unknown.items():
         say(f"{name} was left out, the feed refuses it: {said}")
     if facts is not None:
-        _say_refused(facts)
+        say_refused(facts)
         show_table(
             [facts], ["format", "rows", "stored", "known", "differing", "refused", "duplicates"]
         )

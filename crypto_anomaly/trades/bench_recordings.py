@@ -12,6 +12,9 @@ import numpy as np
 import pandas as pd
 
 from ..core.errors import CryptoAnomalyError
+from ..data.raw_files import read_raw
+from .recordings import read_recording
+from .times import read_times
 
 # %% auto #0
 __all__ = [
@@ -50,31 +53,30 @@ class Recording:
 def read_trades_csv(
     path: Path,  # columns timestamp (ms), side (the taker's), price, amount
     product: str,
-) -> pd.DataFrame:  # trade table, ids from 0
+) -> pd.DataFrame:  # trade table, ids from 1
     "Recorded trades of Binance; pages that overlap are joined."
-    f = pd.read_csv(path)
-    f = f.drop_duplicates(["timestamp", "side", "price", "amount"])
-    f = f.sort_values("timestamp", kind="stable", ignore_index=True)
-    return pd.DataFrame(
-        dict(
-            product_id=product,
-            trade_id=np.arange(len(f)),
-            ts=pd.to_datetime(f.timestamp, unit="ms", utc=True),
-            price=f.price.astype(float),
-            size=f.amount.astype(float),
-            taker_side=f.side,
-            maker_order_id=None,
-            taker_order_id=None,
-            source="replay",
-        )
-    )
+    return read_recording(path, product=product, format="binance_pages").trades
 
 
 # %% ../../nbs/70_trades/90_bench_recordings.ipynb #d329ad94
-def _onsets(events: pd.DataFrame) -> pd.Series:  # seconds since 1970
-    "When each event began."
-    announced = pd.to_datetime(events.announced_at_utc, utc=True) - pd.Timestamp(0, tz="UTC")
-    return announced.dt.total_seconds() + events.onset_seconds_after_announcement
+_EVENT = ["file", "symbol", "announced_at_utc", "onset_seconds_after_announcement"]
+
+
+def _read_events(path: Path) -> pd.DataFrame:  # file, symbol, onset (seconds since 1970)
+    "The events of a folder; a row that is none is a `TradeBenchError`."
+    f = read_raw(path).frame
+    lacks = [column for column in _EVENT if column not in f]
+    if lacks:
+        raise TradeBenchError(f"{path} has no column {', '.join(lacks)}.")
+    announced = read_times(f.announced_at_utc) - pd.Timestamp(0, tz="UTC")
+    seconds = pd.to_numeric(f.onset_seconds_after_announcement, errors="coerce")
+    onset = announced.dt.total_seconds() + seconds
+    wrong = f[onset.isna() | f.file.isna() | f.symbol.isna()]
+    if len(wrong):
+        raise TradeBenchError(
+            f"{path}, line {wrong.index[0]}: {wrong.iloc[0].to_dict()} is no event."
+        )
+    return f.assign(onset=onset)
 
 
 # %% ../../nbs/70_trades/90_bench_recordings.ipynb #78c75232
@@ -88,13 +90,13 @@ def read_recordings(
             f"{folder} holds no events.csv; name a folder of *.csv.gz and an events.csv "
             "with file, symbol, announced_at_utc and onset_seconds_after_announcement."
         )
-    events = pd.read_csv(folder / "events.csv")
+    events = _read_events(folder / "events.csv")
     for name in events.file:
         if not (folder / name).exists():
             raise TradeBenchError(f"{folder} lacks {name}, which events.csv names.")
     return [
         Recording(name, coin, read_trades_csv(folder / name, coin), float(onset))
-        for name, coin, onset in zip(events.file, events.symbol, _onsets(events))
+        for name, coin, onset in zip(events.file, events.symbol, events.onset)
     ]
 
 

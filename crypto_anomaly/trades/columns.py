@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from .formats import OTHER, TradeFormat, column_called, plain_name
+from .format_list import OTHER, TradeFormat, column_called, plain_name
 from .messages import TradeError
 from .sides import SIDE_COLUMNS, SideMeaning, taker_sides
 from .times import read_times

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from ..data.raw_files import RawTable
-from .formats import column_called
+from .format_list import column_called
 from .messages import TradeError
 
 # %% auto #0

@@ -20,6 +20,7 @@ __all__ = [
     "id_kind",
     "is_newest_first",
     "in_order",
+    "id_epochs",
     "UniqueRows",
     "once_by_id",
     "once_by_content",
@@ -35,6 +36,7 @@ class IdKind(StrEnum):
     COUNT = "of the file"
     NAME = "numbered in the order of time: the ids of the file are no count"
     NONE = "numbered in the order of time: the file has none"
+    AGAIN = "of the file; they begin again"
 
 
 # %% ../../nbs/70_trades/20_numbering.ipynb #ff3b0d5d
@@ -70,14 +72,54 @@ def is_newest_first(
 
 # %% ../../nbs/70_trades/20_numbering.ipynb #ba8eab56
 def in_order(
-    f: pd.DataFrame,  # trade_id, where the file has it, and ts
+    f: pd.DataFrame,  # ts, and trade_id and epoch where there are any
     has_ids: bool,
 ) -> pd.DataFrame:  # the same rows
     "Rows in the order of ids, else of time."
     if has_ids:
-        return f.sort_values("trade_id", kind="stable", ignore_index=True)
+        keys = ["epoch", "trade_id"] if "epoch" in f else ["trade_id"]
+        return f.sort_values(keys, kind="stable", ignore_index=True)
     forward = f[::-1] if is_newest_first(f.ts) else f
     return forward.sort_values("ts", kind="stable", ignore_index=True)
+
+
+# %% ../../nbs/70_trades/20_numbering.ipynb #9652e4b4
+_EVIDENCE = 3  # trades in a row
+_JITTER = 60_000_000  # microseconds that ids and times of one order may disagree
+_MOST_EPOCHS = 0.01  # of the trades; beyond that the ids are in no order
+
+
+def _restarts(ids: np.ndarray, ts: np.ndarray) -> np.ndarray:  # epoch of each, from 0
+    "Epochs of ids in the order of time."
+    epochs = np.zeros(len(ids), "int64")
+    epoch, newest = 0, ids[0]
+    for i in range(1, len(ids)):
+        if ids[i] <= newest:
+            following = ids[i : i + _EVIDENCE]
+            rises = len(following) == _EVIDENCE and bool((np.diff(following) > 0).all())
+            if rises and following[-1] <= newest and ts[i] > ts[i - 1]:
+                epoch, newest = epoch + 1, ids[i]
+        newest = max(newest, ids[i])
+        epochs[i] = epoch
+    return epochs
+
+
+# %% ../../nbs/70_trades/20_numbering.ipynb #ce3752df
+def id_epochs(
+    f: pd.DataFrame,  # product_id, trade_id, ts
+) -> pd.Series | None:  # epoch of each row, from 0; None = the ids are in no order
+    "Which rows belong to ids that began again."
+    epochs = pd.Series(0, f.index)
+    for _, g in f.groupby("product_id"):
+        by_id = g.sort_values("trade_id", kind="stable").ts.astype("int64")
+        if len(g) < _EVIDENCE or np.diff(by_id).min() >= -_JITTER:
+            continue
+        by_time = in_order(g.reset_index(names="row"), has_ids=False)
+        found = _restarts(by_time.trade_id.to_numpy(), by_time.ts.astype("int64").to_numpy())
+        if found[-1] > max(1, _MOST_EPOCHS * len(g)):
+            return None
+        epochs[by_time.row] = found
+    return epochs
 
 
 # %% ../../nbs/70_trades/20_numbering.ipynb #fbd31c89
@@ -97,7 +139,7 @@ def once_by_id(
     f: pd.DataFrame,  # with product_id, trade_id and line, in order
 ) -> UniqueRows:
     "Each id of a product once; another trade under the same id is named."
-    key = ["product_id", "trade_id"]
+    key = ["product_id", "trade_id", *(["epoch"] if "epoch" in f else [])]
     again = f.duplicated(key)
     same = f.duplicated([*key, *_CONTENT])
     clash = f[again & ~same].set_index("line")

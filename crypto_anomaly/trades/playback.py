@@ -18,11 +18,11 @@ import sqlalchemy as sa
 from ..core.workspace import Workspace
 from ..registry.registry import open_registry
 from .limits import AHEAD
-from .messages import FeedMessage, TradeError
+from .messages import FeedMessage, Refused, TradeError
 from .origin import Origin, claim_store
 from .placing import Placed, place
 from .recordings import TradeFile, summary
-from .row_checks import join_refused
+from .row_checks import join_refused, refused_rows
 from .schema import trades_table
 from .store import TradeStore
 from .stream import Stream
@@ -149,6 +149,39 @@ def _nothing(_: Any) -> None:
     "Do nothing."
 
 
+# %% ../../nbs/70_trades/85_playback.ipynb #e4bb824e
+_MOST_KEPT = 1000  # refused rows of a file that the store keeps
+
+
+def _refusals(refused: pd.DataFrame | None) -> list[Refused]:
+    "Refused rows of a file for the store, so that their ids are not missing."
+    if refused is None:
+        return []
+    first = refused.drop_duplicates("line").head(_MOST_KEPT)
+    return [
+        Refused(
+            str(r.product_id),
+            int(r.trade_id),
+            str(r.column),
+            str(r.value),
+            str(r.reason),
+            "replay",
+            f"line {r.line}",
+        )
+        for r in first.itertuples()
+    ]
+
+
+def _left_out(store: TradeStore, placed: Placed, stored: int) -> pd.DataFrame:
+    "What was refused, and what the stream took for a mistake."
+    if stored >= len(placed.new):
+        return placed.refused
+    rest = place(store, placed.new).new
+    by_line = rest.set_index("line") if "line" in rest else rest
+    reason = "is far from the ids of the product, and no other trades stand beside it"
+    return join_refused([placed.refused, refused_rows(by_line, "trade_id", reason)])
+
+
 # %% ../../nbs/70_trades/85_playback.ipynb #576c40a7
 def replay_table(
     ws: Workspace,
@@ -161,6 +194,7 @@ def replay_table(
     sleep: Callable[[float], object] = time.sleep,
     chunk: int = 5000,  # trades a batch, at most
     progress: Callable[[int], object] = _nothing,  # called with the trades of each batch
+    refused: pd.DataFrame | None = None,  # rows of the file that are no trades
     after_first: Callable[[Replayed], object] = _nothing,  # called after the first round
 ) -> Stream:
     "Stream recorded trades into a store that holds nothing else."
@@ -171,13 +205,16 @@ def replay_table(
     if len(products) > 1:
         f = f.sort_values(["ts", "trade_id"], kind="stable", ignore_index=True)
     before = _count(store, products)
+    store.add_refused(_refusals(refused))
     for k, one_round in enumerate(_rounds(f, once)):
         placed = place(store, one_round, numbered)
         _require_any(placed)
         _play(stream, placed.new, speed, sleep, chunk, progress)
+        stream.finish()
         if k == 0:
             stored = _count(store, products) - before
-            after_first(Replayed(stream, stored, placed.known, placed.refused))
+            left = _left_out(store, placed, stored)
+            after_first(Replayed(stream, stored, placed.known, left))
     return stream
 
 
@@ -234,5 +271,6 @@ def replay_file(
         numbered=file.numbered,
         origin=Origin.RECORDED,
         progress=progress,
+        refused=file.refused,
         after_first=after_first,
     )

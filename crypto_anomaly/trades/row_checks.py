@@ -5,7 +5,7 @@
 # %% ../../nbs/70_trades/18_row_checks.ipynb #5edeb4c1
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import pandas as pd
 
@@ -33,6 +33,9 @@ def _whole_numbers(x: pd.Series) -> pd.Series:  # int64; 0 where the value is no
     "Ids as numbers; 19 digits stay exact, and `7.0` is 7."
     if pd.api.types.is_signed_integer_dtype(x):
         return x.fillna(0).astype("int64")
+    numbers = pd.to_numeric(x, errors="coerce")
+    if pd.api.types.is_signed_integer_dtype(numbers):
+        return numbers.astype("int64")
     text = x.astype(object).where(x.notna(), "").astype(str).str.strip()
     digits = text.str.extract(r"^([0-9]{1,19})(?:\.0*)?$", expand=False).fillna("0")
     numbers = digits.astype("uint64")
@@ -112,18 +115,18 @@ class CheckedTradeRows(NamedTuple):
     "Rows that are trades, and the others by name."
 
     rows: pd.DataFrame  # as they came, with types, and the column `line`
-    refused: pd.DataFrame  # line, product_id, column, value, reason; one row per faulty cell
+    refused: pd.DataFrame  # `REFUSED_COLUMNS`; one row per faulty cell
 
 
 # %% ../../nbs/70_trades/18_row_checks.ipynb #a14ce402
-REFUSED_COLUMNS = ["line", "product_id", "column", "value", "reason"]
+REFUSED_COLUMNS = ["line", "product_id", "column", "value", "reason", "trade_id"]
 
 
 def refused_rows(
     frame: pd.DataFrame,  # the faulty rows as they came, index = the line
     column: str,  # that is at fault
     reason: str,
-) -> pd.DataFrame:  # line, product_id, column, value, reason
+) -> pd.DataFrame:  # line, product_id, column, value, reason, and trade_id (0 = unknown)
     "The descriptions of rows that are refused."
     missing = pd.Series("", frame.index, object)
     value = frame.get(column, missing)
@@ -135,6 +138,7 @@ def refused_rows(
             column=column,
             value=value.astype(object).where(value.notna(), "").astype(str).str[:80].to_numpy(),
             reason=reason,
+            trade_id=_whole_numbers(frame.get("trade_id", missing)).to_numpy(),
         )
     )
 

@@ -172,7 +172,7 @@ class RefusingStream(StreamBase):
     def _epoch_of(self, r: Refused) -> int:
         "The epoch in which a trade was refused."
         s = self.sequences.get(r.product_id)
-        return s.epoch if s else 0
+        return s.epoch if s else self.store.current_epoch(r.product_id)
 
     def refuse(self, refused: list[Refused]) -> None:
         "Keep refused trades, and those that could not be kept before."

@@ -235,9 +235,22 @@ def kernel_input(
 _FRAME = ["coin_id", "ts", "price", "seen", *FEATURES, "buyers"]
 
 
+def _epochs(f: pd.DataFrame) -> list[KernelInput]:
+    "The trades of one product, epoch by epoch; one where the table knows none."
+    if "epoch" not in f or f.epoch.nunique() < 2:
+        return [kernel_input(f)]
+    return [kernel_input(part) for _, part in f.groupby("epoch")]
+
+
 def _product_features(f: pd.DataFrame) -> pd.DataFrame:
-    "The features of one product."
-    X, _, up = ticks(new_state(), *kernel_input(f))
+    "The features of one product; a new epoch begins the last minute anew."
+    state, rows, sides = new_state(), [], []
+    for part in _epochs(f):
+        skip_missing(state, part.t[0], part.price[0])
+        X, _, up = ticks(state, *part)
+        rows.append(X)
+        sides.append(up)
+    X, up = np.concatenate(rows), np.concatenate(sides)
     return pd.DataFrame(X, index=f.index, columns=FEATURES).assign(
         coin_id=f.product_id,
         ts=f.ts,

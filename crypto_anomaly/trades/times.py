@@ -34,11 +34,11 @@ _UNITS = (
 
 # %% ../../nbs/70_trades/17_times.ipynb #e45a3cb4
 def time_unit(
-    numbers: pd.Series,  # NaN = no number
+    numbers: pd.Series,  # NaN = no number; without any it is seconds
 ) -> TimeUnit:
     "The unit of Unix times."
-    middle = abs(numbers.median())
-    return next(unit for unit in _UNITS if middle < unit.limit)
+    middle = abs(numbers[np.isfinite(numbers)].median())
+    return next((unit for unit in _UNITS if middle < unit.limit), _UNITS[0])
 
 
 # %% ../../nbs/70_trades/17_times.ipynb #6c0e163b
@@ -64,6 +64,7 @@ def _unix_times(numbers: pd.Series) -> pd.Series:
 
 # %% ../../nbs/70_trades/17_times.ipynb #c3a274be
 _ISO = r"\s*[0-9]{4}([-/.]?)[0-9]{2}\1[0-9]{2}(?:[ TD]\s*[0-9].*)?\s*"
+_PLAIN = r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9:]{8}(?:\.[0-9]{1,9})?(?:Z|\+00:00)?"
 _SPELLINGS = (
     (r"\s*(?:UTC|GMT|Z)\s*$", "+00:00"),
     (r"^\s*([0-9]{4})[/.]([0-9]{2})[/.]([0-9]{2})", r"\1-\2-\3"),
@@ -72,13 +73,29 @@ _SPELLINGS = (
 )
 
 
+# %% ../../nbs/70_trades/17_times.ipynb #c97413fa
+def _as_text(x: pd.Series) -> pd.Series:
+    "A column of mixed values as text."
+    return x.astype(object).where(x.notna(), "").astype(str)
+
+
+def _are_numbers(x: pd.Series) -> bool:
+    "Whether the first values are numbers, most of them."
+    first = x[x.notna()].head(_FIRST_VALUES)
+    return bool(pd.to_numeric(first, errors="coerce").notna().mean() >= 0.5)
+
+
+_FIRST_VALUES = 1000
+
+
 # %% ../../nbs/70_trades/17_times.ipynb #7184bbdc
 def _text_times(x: pd.Series) -> pd.Series:
     "Times of text; the year comes first, else it is none."
-    text = x.astype(object).where(x.notna(), "").astype(str)
-    text = text.where(text.str.fullmatch(_ISO))
-    for pattern, plain in _SPELLINGS:
-        text = text.str.replace(pattern, plain, regex=True)
+    text = x.fillna("") if isinstance(x.dtype, pd.StringDtype) else _as_text(x)
+    if not text.str.fullmatch(_PLAIN).all():
+        text = text.where(text.str.fullmatch(_ISO))
+        for pattern, plain in _SPELLINGS:
+            text = text.str.replace(pattern, plain, regex=True)
     times = pd.to_datetime(text, utc=True, format="ISO8601", errors="coerce")
     return times.dt.as_unit("us")
 
@@ -91,7 +108,6 @@ def read_times(
     if pd.api.types.is_datetime64_any_dtype(x):
         zoned = x.dt.tz_localize("UTC") if x.dt.tz is None else x.dt.tz_convert("UTC")
         return zoned.dt.as_unit("us")
-    numbers = pd.to_numeric(x, errors="coerce")
-    if numbers.notna().sum() * 2 >= max(x.notna().sum(), 1):
-        return _unix_times(numbers)
+    if _are_numbers(x):
+        return _unix_times(pd.to_numeric(x, errors="coerce"))
     return _text_times(x)
