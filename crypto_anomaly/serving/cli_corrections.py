@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..core.moments import read_time
 from .cli_workspace import open_for_read
-from .terminal import AsJson, parse_time, say, show_json
+from .terminal import AsJson, say, show_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,7 +29,7 @@ correction_commands = typer.Typer()
 # %% ../../nbs/90_serving/77_cli_corrections.ipynb #b38b8344
 def _range(first: str, last: str) -> tuple[pd.Timestamp, pd.Timestamp]:
     "The moments of a range; a date means the whole day."
-    start, end = parse_time(first), parse_time(last)
+    start, end = read_time(first, end=False), read_time(last)
     is_end_of_day = start.ceil("D") - start == start.resolution
     return (start.floor("D") if is_end_of_day else start), end
 

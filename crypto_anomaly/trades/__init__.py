@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from crypto_anomaly.trades.benchmark import trade_benchmark as trade_benchmark
     from crypto_anomaly.trades.detector import train_trades as train_trades
     from crypto_anomaly.trades.feed import follow as follow
+    from crypto_anomaly.trades.formats import format_table as format_table
     from crypto_anomaly.trades.messages import Trade as Trade
     from crypto_anomaly.trades.pump import pump_scores as pump_scores
-    from crypto_anomaly.trades.formats import format_table as format_table
     from crypto_anomaly.trades.recordings import read_recording as read_recording
     from crypto_anomaly.trades.recordings import read_trades as read_trades
     from crypto_anomaly.trades.store import TradeStore as TradeStore
