@@ -211,7 +211,7 @@ _CONTAINERS = (list, dict, tuple, set, bytes, np.ndarray)
 def _plain_cells(frame: pd.DataFrame) -> pd.DataFrame:
     "`frame` with lists and other containers as text."
     changed = {}
-    for column in frame.columns[frame.dtypes == object]:
+    for column in frame.select_dtypes(object).columns:
         nested = [isinstance(value, _CONTAINERS) for value in frame[column]]
         if any(nested):
             texts = [str(x) if bad else x for x, bad in zip(frame[column], nested, strict=True)]
