@@ -123,6 +123,14 @@ class RegistryConnection:
         with self.engine.connect() as c:
             return c.execute(query).all()
 
+    def problem(self) -> str | None:
+        "Why the registry does not answer, in one sentence; None while it does."
+        try:
+            self.rows(sa.select(model_t.c.name).limit(1))
+        except (RegistryError, sa.exc.SQLAlchemyError) as e:
+            return first_line(e)
+        return None
+
 
 # %% ../../nbs/10_registry/32_base.ipynb #0fed6a9c
 class RegistryTransactions(RegistryConnection):

@@ -10,7 +10,13 @@ from typing import ClassVar
 from ..core.errors import CryptoAnomalyError
 
 # %% auto #0
-__all__ = ["RegistryError", "NotFoundError", "ConstraintError"]
+__all__ = [
+    "RegistryError",
+    "NotFoundError",
+    "ConstraintError",
+    "MovedError",
+    "RegistryUnavailableError",
+]
 
 
 # %% ../../nbs/10_registry/10_errors.ipynb #382320a5
@@ -30,3 +36,15 @@ class NotFoundError(RegistryError):
 # %% ../../nbs/10_registry/10_errors.ipynb #fd0d1290
 class ConstraintError(RegistryError):
     "A write that a constraint or a trigger of the database refused."
+
+
+# %% ../../nbs/10_registry/10_errors.ipynb #6bdd3b04
+class MovedError(RegistryError):
+    "A decision on something that somebody else has changed since it was looked at."
+
+
+# %% ../../nbs/10_registry/10_errors.ipynb #7b06b93c
+class RegistryUnavailableError(RegistryError):
+    "A registry whose database is missing or broken; nothing is read and nothing is written."
+
+    status: ClassVar[int] = 503
