@@ -18,7 +18,7 @@ from .tables import alias_t, cursor_t, event_t, version_t
 from .versions import RegistryVersions
 
 # %% auto #0
-__all__ = ["ROLES", "EventLog", "EventCursors", "alias_label", "RegistryHistory"]
+__all__ = ["EventLog", "EventCursors", "alias_label", "RegistryHistory"]
 
 
 # %% ../../nbs/10_registry/60_history.ipynb #18202144
@@ -82,9 +82,6 @@ class EventCursors(EventLog):
 
 
 # %% ../../nbs/10_registry/60_history.ipynb #0fe12e86
-ROLES = ("champion", "challenger")
-
-
 def alias_label(
     details: dict[str, Any],  # of `RegistryHistory.alias_details`
 ) -> str:  # e.g. 'production (not approved)'
@@ -119,12 +116,14 @@ class RegistryHistory(EventCursors):
 
     def alias_labels(
         self,
-        version: int,
-    ) -> list[str]:  # e.g. ['champion', 'production (not approved)']
-        "The names of a version, each with what it says about an approval."
-        roles = [n for n, v in self.aliases().items() if v == version and n in ROLES]
-        custom = [alias_label(a) for a in self.alias_details() if a["version"] == version]
-        return roles + custom
+    ) -> dict[int, dict[str, str]]:  # version -> alias -> e.g. 'production (not approved)'
+        "The names of each version, as they are shown."
+        labels: dict[int, dict[str, str]] = {}
+        for name, version in self.aliases().items():
+            labels.setdefault(version, {})[name] = name
+        for details in self.alias_details():
+            labels[details["version"]][details["alias"]] = alias_label(details)
+        return labels
 
     def aliases(
         self,

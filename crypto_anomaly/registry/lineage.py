@@ -141,6 +141,7 @@ class VersionLineage(RegistryHistory, RegistryAssets):
             events = [event_dict(e) for e in c.execute(_events_of(self.model, version.version))]
             names = sa.select(alias_t.c.name).where(alias_t.c.version_id == version.id)
             aliases = list(c.execute(names).scalars())
+        labels = self.alias_labels().get(version.version, {})
         facts = version_dict(version) | _evaluation_facts(evaluations)
         details = dict(
             outcomes=[e["payload"] for e in events if e["kind"] == "outcomes_validated"],
@@ -148,6 +149,7 @@ class VersionLineage(RegistryHistory, RegistryAssets):
             approvals=approvals,
             events=events,
             aliases=aliases,
+            alias_labels=[labels[name] for name in aliases],
             run=None if run is None else row_dict(run),
             used_by=self.used_by(f"{self.model}:v{version.version}"),
         )
