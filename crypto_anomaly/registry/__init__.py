@@ -14,7 +14,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "errors": ["MovedError", "NotFoundError", "RegistryError", "RegistryUnavailableError"],
+        "errors": ["NotFoundError", "RegistryError", "RegistryUnavailableError"],
         "registry": ["Registry", "open_registry"],
         "statuses": ["ModelStatus"],
     },
@@ -22,9 +22,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
 
 # %% ../../nbs/10_registry/00_package.ipynb #3a8b417a
 if TYPE_CHECKING:
-    from crypto_anomaly.registry.errors import (
-        MovedError as MovedError,
-    )
     from crypto_anomaly.registry.errors import (
         NotFoundError as NotFoundError,
     )

@@ -9,7 +9,7 @@ import re
 from typing import TypeAlias
 
 from .base import Row
-from .errors import MovedError, RegistryError
+from .errors import RegistryError, moved_error
 
 # %% auto #0
 __all__ = [
@@ -59,7 +59,7 @@ def check_holder(
     if belief is None or believed_version(belief) == holder:
         return
     by = f", made so by {who}" if who else ""
-    raise MovedError(
+    raise moved_error(
         f"the {role} is now {version_name(holder)}{by}, not "
         f"{version_name(believed_version(belief))} as you saw; nothing was changed. Look again: "
         "crypto-anomaly versions"
@@ -74,7 +74,7 @@ def check_status(
     "Refuse a decision when the version has another status than the person saw."
     if belief is None or belief == version.status:
         return
-    raise MovedError(
+    raise moved_error(
         f"v{version.version} is now {version.status}, not {belief} as you saw; nothing was "
         f"changed. Look again: crypto-anomaly show v{version.version}"
     )
@@ -88,7 +88,7 @@ def check_request(
     "Refuse a decision on another request than the person saw."
     if belief is None or belief == request_id:
         return
-    raise MovedError(
+    raise moved_error(
         f"request {belief} for v{version.version} was replaced by request {request_id}; nothing "
         f"was changed. Look at the evidence again: crypto-anomaly show v{version.version}"
     )

@@ -14,7 +14,7 @@ __all__ = [
     "RegistryError",
     "NotFoundError",
     "ConstraintError",
-    "MovedError",
+    "moved_error",
     "RegistryUnavailableError",
 ]
 
@@ -24,6 +24,7 @@ class RegistryError(CryptoAnomalyError):
     "A change of the registry that is not allowed; the message says what to do."
 
     status: ClassVar[int] = 409
+    moved: bool = False  # whether somebody else has changed what the caller saw
 
 
 # %% ../../nbs/10_registry/10_errors.ipynb #3dde226e
@@ -39,8 +40,13 @@ class ConstraintError(RegistryError):
 
 
 # %% ../../nbs/10_registry/10_errors.ipynb #6bdd3b04
-class MovedError(RegistryError):
-    "A decision on something that somebody else has changed since it was looked at."
+def moved_error(
+    message: str,  # what has moved, and what to look at again
+) -> RegistryError:
+    "The error of a decision on something that somebody else has changed meanwhile."
+    error = RegistryError(message)
+    error.moved = True
+    return error
 
 
 # %% ../../nbs/10_registry/10_errors.ipynb #7b06b93c
