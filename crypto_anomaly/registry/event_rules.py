@@ -5,67 +5,10 @@
 # %% ../../nbs/10_registry/15_event_rules.ipynb #4e45cd2d
 from __future__ import annotations
 
-import re
-from typing import NamedTuple
+from .rule_types import Consequence, TableRule, is_blank
 
 # %% auto #0
-__all__ = [
-    "LAST_EVENT",
-    "CROWNING",
-    "EVENT_RULES",
-    "CONSEQUENCES",
-    "CHANGE_RULES",
-    "TableRule",
-    "Consequence",
-    "dialect_sql",
-    "is_blank",
-]
-
-
-# %% ../../nbs/10_registry/15_event_rules.ipynb #152e01f0
-class TableRule(NamedTuple):
-    "A change of a table that the database refuses."
-
-    name: str  # of the trigger
-    operation: str  # INSERT, UPDATE or DELETE
-    table: str
-    refused_when: str  # SQL over NEW and OLD
-    message: str  # of the error
-    timing: str = "BEFORE"
-
-
-class Consequence(NamedTuple):
-    "What the database changes when an event is written."
-
-    name: str  # of the trigger
-    when: str  # SQL over NEW, an event
-    statements: tuple[str, ...]
-
-
-# %% ../../nbs/10_registry/15_event_rules.ipynb #242875a1
-_JSON_TEXT = re.compile(r"JSON_TEXT\((\w+)\.payload, (\w+)\)")
-_JSON_FUNCTIONS = {
-    "sqlite": r"CAST(json_extract(\1.payload, '$.\2') AS TEXT)",
-    "postgresql": r"json_extract_path_text(\1.payload, '\2')",
-}
-
-
-def dialect_sql(
-    sql: str,  # with `JSON_TEXT`
-    dialect: str,  # 'sqlite' or 'postgresql'
-) -> str:
-    "A condition or statement in the words of one database."
-    return _JSON_TEXT.sub(_JSON_FUNCTIONS[dialect], sql)
-
-
-# %% ../../nbs/10_registry/15_event_rules.ipynb #03b61a94
-_BLANKS = " \t\n\r\f\v\u00a0\u200b\u2003\u3000"
-
-
-def is_blank(column: str) -> str:  # SQL
-    "The condition that a column is NULL or holds blanks only."
-    return f"LTRIM(COALESCE({column}, ''), '{_BLANKS}') = ''"
-
+__all__ = ["LAST_EVENT", "CROWNING", "EVENT_RULES", "CONSEQUENCES", "CHANGE_RULES"]
 
 # %% ../../nbs/10_registry/15_event_rules.ipynb #ca239a92
 LAST_EVENT = "(SELECT MAX(o.id) FROM event o)"

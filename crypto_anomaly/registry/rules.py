@@ -11,11 +11,8 @@ from crypto_anomaly.registry.event_rules import (
     CHANGE_RULES,
     CONSEQUENCES,
     EVENT_RULES,
-    Consequence,
-    TableRule,
-    dialect_sql,
-    is_blank,
 )
+from .rule_types import Consequence, TableRule, dialect_sql, is_blank
 from .statuses import NEXT_STATUSES
 
 # %% auto #0

@@ -15,6 +15,7 @@ from .cli_lifecycle import alert_commands, lifecycle_commands
 from .cli_market import market_commands
 from .cli_registry import registry_commands
 from .cli_run import run_commands
+from .cli_safety import safety_commands
 from .cli_store import store_commands
 from .cli_tools import deploy_commands, tool_commands
 from .cli_trades import trade_commands
@@ -37,7 +38,7 @@ for commands in (run_commands, trade_commands, market_commands, backtest_command
 app.add_typer(bench_commands, name="bench")
 for commands in (registry_commands, store_commands, lifecycle_commands):
     app.add_typer(commands)
-for commands in (tool_commands, doctor_commands):
+for commands in (safety_commands, tool_commands, doctor_commands):
     app.add_typer(commands)
 app.add_typer(alert_commands, name="alerts")
 app.add_typer(deploy_commands, name="deploy")

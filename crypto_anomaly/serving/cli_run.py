@@ -19,7 +19,7 @@ from crypto_anomaly.serving.cli_workspace import (
     open_with_source,
     require_free_port,
 )
-from .terminal import AsJson, DaskUrl, say, show_json
+from .terminal import Anew, AsJson, DaskUrl, say, show_json
 
 if TYPE_CHECKING:
     from crypto_anomaly.core.settings import Settings
@@ -66,11 +66,13 @@ def _settings_of(ws: Workspace) -> Settings:
 def _first_cycle(
     ws: Workspace,
     once: bool,  # stop after it
+    new: bool,  # begin an empty registry where there was another
 ) -> None:
     "Run the chain in a child process; without any model there is nothing to serve."
     from crypto_anomaly.lifecycle.subprocesses import run_child
     from crypto_anomaly.registry.registry import open_registry
 
+    open_registry(ws, new=new)
     code = run_child(ws, "pipeline")
     version, is_fallback = open_registry(ws).load_champion_or_latest()
     if code and (once or version is None):
@@ -91,6 +93,7 @@ def up(
     home: Annotated[Path | None, typer.Option(help="Root of all state.")] = None,
     host: Annotated[str, typer.Option(help="Address to serve on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to serve on.")] = 8000,
+    new: Anew = False,
 ) -> None:
     "The main job: backfill, ingest, build, train, evaluate, scan; then schedule and serve."
     from crypto_anomaly.data.source import hold_source
@@ -102,7 +105,7 @@ def up(
         require_free_port(host, port)
     exit_on_sigterm()
     with hold_source(ws) as held:
-        _first_cycle(held, once)
+        _first_cycle(held, once, new)
         if home:
             say(f"(other commands see this workspace with CRYPTO_ANOMALY_HOME={home})")
         if not once:
