@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import sqlite3
-from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,8 +16,8 @@ from .errors import RegistryUnavailableError
 
 # %% auto #0
 __all__ = [
-    "FileIdentity",
-    "file_identity",
+    "FileState",
+    "file_state",
     "sqlite_file",
     "file_problem",
     "guard_file",
@@ -27,18 +26,19 @@ __all__ = [
 ]
 
 
-# %% ../../nbs/10_registry/19_database_file.ipynb #379df791
-class FileIdentity(NamedTuple):
-    "Which file of the disk a path means."
+# %% ../../nbs/10_registry/19_database_file.ipynb #9481b173
+class FileState(NamedTuple):
+    "Which file of the disk a path means, and how big it is."
 
     device: int
     inode: int
+    size: int  # bytes
 
 
-def file_identity(path: Path) -> FileIdentity:
+def file_state(path: Path) -> FileState:
     "The file that `path` means now; `FileNotFoundError` when there is none."
     stat = path.stat()
-    return FileIdentity(stat.st_dev, stat.st_ino)
+    return FileState(stat.st_dev, stat.st_ino, stat.st_size)
 
 
 def sqlite_file(
@@ -51,66 +51,26 @@ def sqlite_file(
     return Path(name)
 
 
-# %% ../../nbs/10_registry/19_database_file.ipynb #63664ed7
-_MAGIC = b"SQLite format 3\0"
-_HEADER_BYTES = 100
-
-
-def _stated_bytes(header: bytes) -> int:  # 0 = the header does not say
-    "The size of a database by its header."
-    page = int.from_bytes(header[16:18], "big")
-    pages = int.from_bytes(header[28:32], "big")
-    is_current = header[24:28] == header[92:96]
-    page_bytes = 65_536 if page == 1 else page
-    return page_bytes * pages if is_current else 0
-
-
-# %% ../../nbs/10_registry/19_database_file.ipynb #6a7d1e5c
-def _finish_log(path: Path) -> None:
-    "Move the pages of the write-ahead log into the file."
-    with closing(sqlite3.connect(path, timeout=5)) as db:
-        db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-
-
-def _is_cut_off(path: Path, header: bytes) -> bool:
-    "Whether a database file is shorter than its header says."
-    if path.stat().st_size >= _stated_bytes(header):
-        return False
-    _finish_log(path)
-    return path.stat().st_size < _stated_bytes(header)
-
-
-# %% ../../nbs/10_registry/19_database_file.ipynb #68b06431
+# %% ../../nbs/10_registry/19_database_file.ipynb #a6b289db
 _REMEDY = "stop what uses it, then bring a backup back: crypto-anomaly restore DIR"
 
 
-def _content_problem(path: Path) -> str | None:
-    "What is wrong with the content of a database file, None when nothing is."
-    with path.open("rb") as file:
-        header = file.read(_HEADER_BYTES)
-    if len(header) < _HEADER_BYTES or not header.startswith(_MAGIC):
-        return f"{path} is no SQLite database any more ({len(header)} bytes were read); {_REMEDY}"
-    if _is_cut_off(path, header):
-        size = path.stat().st_size
-        return f"{path} is cut off: {size} of {_stated_bytes(header)} bytes are there; {_REMEDY}"
-    return None
-
-
-# %% ../../nbs/10_registry/19_database_file.ipynb #f4b8cbbb
 def file_problem(
     path: Path,  # of an SQLite database
-    opened: FileIdentity | None = None,  # the file that was opened; None = any
+    seen: FileState,  # when it was looked at before
 ) -> str | None:  # a sentence with the remedy; None = nothing is wrong
-    "What is wrong with the file of a database."
+    "What has happened to the file of a database since it was seen."
     try:
-        now = file_identity(path)
-        if opened is not None and now != opened:
-            return f"{path} was replaced while it was in use; start this process again"
-        return _content_problem(path)
+        now = file_state(path)
     except FileNotFoundError:
         return f"{path} is gone: it was deleted or moved away; {_REMEDY}"
-    except (OSError, sqlite3.DatabaseError) as e:
+    except OSError as e:
         return f"{path} cannot be read ({first_line(e)}); {_REMEDY}"
+    if (now.device, now.inode) != (seen.device, seen.inode):
+        return f"{path} was replaced while it was in use; start this process again"
+    if now.size < seen.size:
+        return f"{path} is cut off: {now.size} of {seen.size} bytes are left; {_REMEDY}"
+    return None
 
 
 # %% ../../nbs/10_registry/19_database_file.ipynb #76376c7c
@@ -119,13 +79,14 @@ def guard_file(engine: sa.Engine) -> None:
     path = sqlite_file(engine)
     if path is None:
         return
-    opened = file_identity(path)
+    seen = [file_state(path)]
 
     @sa.event.listens_for(engine, "begin", insert=True)
     def check(_: sa.Connection) -> None:
-        problem = file_problem(path, opened)
+        problem = file_problem(path, seen[0])
         if problem:
             raise RegistryUnavailableError(f"the registry does not answer: {problem}.")
+        seen[0] = file_state(path)
 
 
 # %% ../../nbs/10_registry/19_database_file.ipynb #a9aa61fb

@@ -63,11 +63,7 @@ def _settings_of(ws: Workspace) -> Settings:
 
 
 # %% ../../nbs/90_serving/72_cli_run.ipynb #2717e092
-def _first_cycle(
-    ws: Workspace,
-    once: bool,  # stop after it
-    new: bool,  # begin an empty registry where there was another
-) -> None:
+def _first_cycle(ws: Workspace, *, once: bool, new: bool) -> None:
     "Run the chain in a child process; without any model there is nothing to serve."
     from crypto_anomaly.lifecycle.subprocesses import run_child
     from crypto_anomaly.registry.registry import open_registry
@@ -105,7 +101,7 @@ def up(
         require_free_port(host, port)
     exit_on_sigterm()
     with hold_source(ws) as held:
-        _first_cycle(held, once, new)
+        _first_cycle(held, once=once, new=new)
         if home:
             say(f"(other commands see this workspace with CRYPTO_ANOMALY_HOME={home})")
         if not once:
