@@ -19,7 +19,7 @@ __all__ = [
     "FileState",
     "file_state",
     "sqlite_file",
-    "file_problem",
+    "checked_file",
     "guard_file",
     "sqlite_failure",
     "report_failures",
@@ -55,22 +55,28 @@ def sqlite_file(
 _REMEDY = "stop what uses it, then bring a backup back: crypto-anomaly restore DIR"
 
 
-def file_problem(
+def _unavailable(problem: str) -> RegistryUnavailableError:
+    "The error of a registry that cannot answer."
+    return RegistryUnavailableError(f"the registry does not answer: {problem}.")
+
+
+def checked_file(
     path: Path,  # of an SQLite database
     seen: FileState,  # when it was looked at before
-) -> str | None:  # a sentence with the remedy; None = nothing is wrong
-    "What has happened to the file of a database since it was seen."
+) -> FileState:  # as it is now
+    "The file of a database, if it is still the one that was seen; else `RegistryUnavailableError`."
     try:
         now = file_state(path)
     except FileNotFoundError:
-        return f"{path} is gone: it was deleted or moved away; {_REMEDY}"
+        raise _unavailable(f"{path} is gone: it was deleted or moved away; {_REMEDY}") from None
     except OSError as e:
-        return f"{path} cannot be read ({first_line(e)}); {_REMEDY}"
+        raise _unavailable(f"{path} cannot be read ({first_line(e)}); {_REMEDY}") from None
     if (now.device, now.inode) != (seen.device, seen.inode):
-        return f"{path} was replaced while it was in use; start this process again"
+        raise _unavailable(f"{path} was replaced while it was in use; start this process again")
     if now.size < seen.size:
-        return f"{path} is cut off: {now.size} of {seen.size} bytes are left; {_REMEDY}"
-    return None
+        left = f"{now.size} of {seen.size} bytes are left"
+        raise _unavailable(f"{path} is cut off: {left}; {_REMEDY}")
+    return now
 
 
 # %% ../../nbs/10_registry/19_database_file.ipynb #76376c7c
@@ -79,14 +85,12 @@ def guard_file(engine: sa.Engine) -> None:
     path = sqlite_file(engine)
     if path is None:
         return
-    seen = [file_state(path)]
+    seen = file_state(path)
 
     @sa.event.listens_for(engine, "begin", insert=True)
     def check(_: sa.Connection) -> None:
-        problem = file_problem(path, seen[0])
-        if problem:
-            raise RegistryUnavailableError(f"the registry does not answer: {problem}.")
-        seen[0] = file_state(path)
+        nonlocal seen
+        seen = checked_file(path, seen)
 
 
 # %% ../../nbs/10_registry/19_database_file.ipynb #a9aa61fb
