@@ -13,7 +13,13 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from ..core.db import DatabaseError, connect_engine, is_sqlite, write_transaction
+from crypto_anomaly.core.db import (
+    DatabaseError,
+    connect_engine,
+    is_sqlite,
+    parse_url,
+    write_transaction,
+)
 from ..core.workspace import Workspace
 from ..registry.migrations import REVISION, read_revision
 from ..registry.registry import open_registry
@@ -177,7 +183,7 @@ class WorkspaceCopy(NamedTuple):
 
 def _trades_target(url: str) -> str:
     "Where the trades go that belong to a registry at `url`."
-    target = sa.make_url(url)
+    target = parse_url(url, "--to")
     if target.get_backend_name() != "sqlite":
         return url
     return f"sqlite:///{Path(str(target.database)).with_name('trades.db')}"
@@ -195,13 +201,12 @@ def copy_databases(
     trades_to: str | None = None,  # None = the same server, or trades.db beside an SQLite file
 ) -> WorkspaceCopy:
     "Copy the registry and the trades of a workspace, each checked row by row."
+    trades = (trades_to or _trades_target(to)) if has_trades(ws) else None
     registry = open_registry(ws)
     seen = registry.events(limit=1)
     rows = copy_registry(registry.engine, to)
     name = sa.make_url(to).render_as_string()
-    trades = None
-    if has_trades(ws):
-        trades = trades_to or _trades_target(to)
+    if trades:
         rows |= copy_trades(TradeDatabase(ws.trades_url).engine, trades)
     if registry.events(limit=1) != seen:
         raise CopyError(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from ..core.db import connect_engine
+from ..core.db import connect_engine, parse_url
 from ..core.workspace import Workspace
 from .errors import RegistryUnavailableError
 from .migrations import read_revision
@@ -86,7 +86,7 @@ def _check_server(ws: Workspace) -> None:
 # %% ../../nbs/10_registry/88_presence.ipynb #1214031a
 def check_not_lost(ws: Workspace) -> None:
     "Refuse to begin an empty registry where there was another one."
-    url = sa.make_url(ws.db_url)
+    url = parse_url(ws.db_url, "CRYPTO_ANOMALY_DB_URL")
     if url.get_backend_name() != "sqlite":
         _check_server(ws)
     elif url.database and url.database != ":memory:":
