@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 import sqlalchemy as sa
 
-from .errors import CryptoAnomalyError
+from .errors import CryptoAnomalyError, first_line
 from .json_values import jsonable
 
 # %% auto #0
@@ -26,6 +26,7 @@ __all__ = [
     "SQLITE_PRAGMAS",
     "DatabaseError",
     "create_sqlite_file",
+    "is_writable",
     "sqlite_uri",
     "is_sqlite",
     "parse_url",
@@ -51,17 +52,32 @@ def create_sqlite_file(path: Path) -> None:
             db.execute("PRAGMA journal_mode=WAL")
         with suppress(FileExistsError):
             os.link(draft, path)
+    except sqlite3.Error as e:
+        raise DatabaseError(
+            f"{path} cannot be created ({first_line(e)}); check who owns its folder, and the free "
+            "space of the disk."
+        ) from None
     finally:
         draft.unlink(missing_ok=True)
 
 
 # %% ../../nbs/00_core/30_db.ipynb #e6753c42
+def is_writable(
+    path: Path,  # of a database, which may be missing
+) -> bool:
+    "Whether a database file can be written, or made."
+    folder = path.absolute().parent
+    while not folder.exists():
+        folder = folder.parent
+    return os.access(folder, os.W_OK) and (not path.exists() or os.access(path, os.W_OK))
+
+
 def sqlite_uri(
     path: Path,  # of a database
 ) -> str:  # file:…?mode=…
     "The URI that opens an existing database, for reading only where it cannot be written."
     name = quote(str(path.absolute()))
-    if os.access(path, os.W_OK) and os.access(path.absolute().parent, os.W_OK):
+    if is_writable(path):
         return f"file:{name}?mode=rw"
     log = path.with_name(f"{path.name}-wal")
     if log.exists() and log.stat().st_size > 0:

@@ -20,8 +20,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from ..core.clock import iso, utcnow
-from ..core.db import is_sqlite
-from ..core.errors import CryptoAnomalyError
+from ..core.db import is_sqlite, sqlite_uri
+from ..core.errors import CryptoAnomalyError, first_line
 from ..core.workspace import Workspace, claim
 from .database_copy import copy_registry, copy_trades, has_trades
 from ..registry.registry import Registry, open_registry
@@ -39,8 +39,12 @@ class BackupError(CryptoAnomalyError):
 
 def _copy_sqlite(source: Path, target: Path) -> None:
     "Copy one moment of an SQLite database."
-    with closing(sqlite3.connect(source)) as old, closing(sqlite3.connect(target)) as new:
-        old.backup(new)
+    try:
+        with closing(sqlite3.connect(sqlite_uri(source), uri=True)) as old:
+            with closing(sqlite3.connect(target)) as new:
+                old.backup(new)
+    except sqlite3.Error as e:
+        raise BackupError(f"{source} cannot be copied: {first_line(e)}.") from None
 
 
 def _file_of(engine: sa.Engine) -> Path:
