@@ -114,13 +114,13 @@ RIVALS = (  # pairs of which only one can be right
     ("alias", "alias_other"),
 )
 FRIENDS = (  # pairs of which both are right, in any order
-    ("promote", "approve"),
     ("promote", "alias_other"),
     ("rollback", "reject"),
     ("rollback", "end_trial"),
     ("retire", "alias"),
 )
 ONE_AT_LEAST = (
+    ("promote", "approve"),
     ("approve", "retire"),
     ("reject", "retire"),
     ("approve", "rollback"),

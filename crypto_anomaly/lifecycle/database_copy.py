@@ -56,8 +56,7 @@ def _batches(rows: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
 def _rows(c: sa.Connection, table: sa.Table) -> Iterator[dict[str, Any]]:
     "All rows of a table in the order of its key, a few at a time."
     query = sa.select(table).order_by(*table.primary_key.columns)
-    found = c.execution_options(yield_per=BATCH_ROWS).execute(query)
-    for row in found:
+    for row in c.execute(query.execution_options(yield_per=BATCH_ROWS)):
         yield dict(row._mapping)
 
 
