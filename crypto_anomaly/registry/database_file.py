@@ -5,6 +5,7 @@
 # %% ../../nbs/10_registry/19_database_file.ipynb #870d65ad
 from __future__ import annotations
 
+import os
 import sqlite3
 from pathlib import Path
 from typing import NamedTuple
@@ -80,17 +81,23 @@ def checked_file(
 
 
 # %% ../../nbs/10_registry/19_database_file.ipynb #76376c7c
+_MAGIC = b"SQLite format 3\0"
+
+
 def guard_file(engine: sa.Engine) -> None:
     "Refuse every transaction of an SQLite database when its file is not the one that was opened."
     path = sqlite_file(engine)
     if path is None:
         return
     seen = file_state(path)
+    opened = os.open(path, os.O_RDONLY)  # never closed, or SQLite would lose its locks
 
     @sa.event.listens_for(engine, "begin", insert=True)
     def check(_: sa.Connection) -> None:
         nonlocal seen
         seen = checked_file(path, seen)
+        if os.pread(opened, len(_MAGIC), 0) != _MAGIC:
+            raise _unavailable(f"{path} was overwritten; {_REMEDY}")
 
 
 # %% ../../nbs/10_registry/19_database_file.ipynb #a9aa61fb
