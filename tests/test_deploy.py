@@ -415,10 +415,10 @@ def test_a_rollback_event_is_a_command_of_ours(monkeypatch):
             return dict(version=4, previous_holder=5)
 
     monkeypatch.setattr(cli_lifecycle, "open_model_registry", lambda model="": FakeRegistry())
-    values = dict(to="4", reason="drift --to 9; rm -rf /")
+    values = {"to": "4", "from": "5", "reason": "drift --to 9; rm -rf /"}
     r = CliRunner().invoke(cli.app, [filled(a, "inputs", values) for a in args])
     assert r.exit_code == 0
-    assert said == dict(by="argo", **values)
+    assert said == dict(by="argo", to="4", from_version="5", reason=values["reason"])
 
 
 def test_what_the_cluster_has_already_is_named_and_not_made():

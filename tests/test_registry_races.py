@@ -457,7 +457,8 @@ REFUSED = [  # a second champion, a second trial
         for table in ("event", "evaluation", "approval", "model_version", "asset")
     ),
     # SQLite: REPLACE deletes without a trigger
-    "REPLACE INTO event SELECT id, at, 'x', model, version, actor, payload FROM event",
+    "REPLACE INTO event SELECT id, at, 'x', model, version, actor, payload, previous_hash, hash "
+    "FROM event",
     "REPLACE INTO evaluation SELECT id, version_id, artifact_sha256, FALSE, dataset, dataset_hash, "
     "compared_to, gates, metrics, run_id, created_at FROM evaluation WHERE version_id = 5",
     f"REPLACE INTO approval (id, {REQUESTED}) "

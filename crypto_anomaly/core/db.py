@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import sqlalchemy as sa
 
-from .errors import CryptoAnomalyError
+from .errors import CryptoAnomalyError, first_line
 from .json_values import jsonable
 
 # %% auto #0
@@ -24,7 +26,10 @@ __all__ = [
     "SQLITE_PRAGMAS",
     "DatabaseError",
     "create_sqlite_file",
+    "is_writable",
+    "sqlite_uri",
     "is_sqlite",
+    "parse_url",
     "connect_engine",
     "write_transaction",
 ]
@@ -42,11 +47,42 @@ def create_sqlite_file(path: Path) -> None:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    with closing(sqlite3.connect(draft)) as db:
-        db.execute("PRAGMA journal_mode=WAL")
-    with suppress(FileExistsError):
-        os.link(draft, path)
-    draft.unlink()
+    try:
+        with closing(sqlite3.connect(draft)) as db:
+            db.execute("PRAGMA journal_mode=WAL")
+        with suppress(FileExistsError):
+            os.link(draft, path)
+    except sqlite3.Error as e:
+        raise DatabaseError(
+            f"{path} cannot be created ({first_line(e)}); check who owns its folder, and the free "
+            "space of the disk."
+        ) from None
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+# %% ../../nbs/00_core/30_db.ipynb #e6753c42
+def is_writable(
+    path: Path,  # of a database, which may be missing
+) -> bool:
+    "Whether a database file can be written, or made."
+    folder = path.absolute().parent
+    while not folder.exists():
+        folder = folder.parent
+    return os.access(folder, os.W_OK) and (not path.exists() or os.access(path, os.W_OK))
+
+
+def sqlite_uri(
+    path: Path,  # of a database
+) -> str:  # file:…?mode=…
+    "The URI that opens an existing database, for reading only where it cannot be written."
+    name = quote(str(path.absolute()))
+    if is_writable(path):
+        return f"file:{name}?mode=rw"
+    log = path.with_name(f"{path.name}-wal")
+    if log.exists() and log.stat().st_size > 0:
+        return f"file:{name}?mode=ro"
+    return f"file:{name}?mode=ro&immutable=1"
 
 
 # %% ../../nbs/00_core/30_db.ipynb #eb2b1065
@@ -60,6 +96,12 @@ SQLITE_PRAGMAS = (
 
 def _configure_sqlite(engine: sa.Engine) -> None:
     "Set the pragmas of every connection, and let a writing transaction lock at its start."
+
+    @sa.event.listens_for(engine, "do_connect")
+    def existing(_: Any, __: Any, arguments: list[Any], options: dict[str, Any]) -> None:
+        if arguments[0] != ":memory:":
+            arguments[0] = sqlite_uri(Path(arguments[0]))
+            options["uri"] = True
 
     @sa.event.listens_for(engine, "connect")
     def connected(db: Any, _: Any) -> None:
@@ -79,6 +121,29 @@ def is_sqlite(engine: sa.Engine) -> bool:
     return engine.dialect.name == "sqlite"
 
 
+# %% ../../nbs/00_core/30_db.ipynb #c651ed67
+_USERINFO = re.compile(r"//[^/]*@")
+
+
+def parse_url(
+    url: str,  # SQLAlchemy URL
+    setting: str,  # environment variable that holds the URL, for the message
+) -> sa.URL:
+    "The parts of a URL; a `DatabaseError` without its password when it is none."
+    try:
+        parsed = sa.make_url(url)
+        parsed.get_dialect()
+    except (sa.exc.ArgumentError, ValueError):  # ValueError: a port that is no number
+        shown = _USERINFO.sub("//***@", url)
+        example = "sqlite:///file.db or postgresql://user@host:5432/name"
+        raise DatabaseError(
+            f"{setting} is {shown!r}; use an SQLAlchemy URL, e.g. {example}."
+        ) from None
+    if parsed.port is not None and not 0 < parsed.port < 65_536:
+        raise DatabaseError(f"{setting} names port {parsed.port}; a port is 1 to 65535.")
+    return parsed
+
+
 # %% ../../nbs/00_core/30_db.ipynb #0906ad39
 def connect_engine(
     url: str,  # SQLAlchemy URL; SQLite and PostgreSQL are tested
@@ -87,13 +152,7 @@ def connect_engine(
     sort_keys: bool = False,  # whether stored JSON has its keys in alphabetic order
 ) -> sa.Engine:  # a new engine; the caller keeps one per process
     "An engine for `url`; its tables are the caller's."
-    try:
-        u = sa.make_url(url)
-    except sa.exc.ArgumentError:
-        example = "sqlite:///file.db or postgresql://user@host/name"
-        raise DatabaseError(
-            f"{setting} is {url!r}; use an SQLAlchemy URL, e.g. {example}."
-        ) from None
+    u = parse_url(url, setting)
     if u.drivername == "postgresql":
         u = u.set(drivername="postgresql+psycopg")
     lite = u.get_backend_name() == "sqlite"

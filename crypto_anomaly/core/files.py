@@ -30,7 +30,11 @@ def write_atomic(
 def read_or_create_secret(
     path: Path,  # mode 0600
 ) -> str:  # 32 characters that are safe in a URL
-    "The secret in `path`; the first caller creates it."
+    "The secret in `path`; the first caller creates it, in a read-only folder for itself only."
+    if path.exists():
+        return path.read_text()
+    if path.parent.exists() and not os.access(path.parent, os.W_OK):
+        return secrets.token_urlsafe(24)
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

@@ -35,7 +35,12 @@ EVENTS = dict(
         "promote", dict(version="payload.version", model_name="payload.model")
     ),
     rollback_requested=EventAction(
-        "rollback", dict(to="payload.version", reason="payload.payload.reason")
+        "rollback",
+        {
+            "to": "payload.version",
+            "from": "payload.payload.from_version",
+            "reason": "payload.payload.reason",
+        },
     ),
 )
 ACTOR = "argo"  # who rolls back on the cluster
@@ -47,6 +52,7 @@ def rollback_template(on: Cluster) -> Manifest:
     "The rollback as a template; it is a command, not a notebook."
     parameters = [
         dict(name="to", description="A former champion, e.g. v4."),
+        {"name": "from", "description": "The champion that is left, as it was judged, e.g. v5."},
         dict(name="reason", description="Why."),
     ]
     args = ["rollback", "--by", ACTOR]

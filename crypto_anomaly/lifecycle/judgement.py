@@ -98,7 +98,10 @@ class ApprovalOutcome(NamedTuple):
 def _auto_approve(registry: Registry, version: int, request: int) -> ApprovalOutcome:
     "Approve a version that passed, as the setting says."
     registry.approve(
-        version, by="auto_approve", reason="AUTO_APPROVE=on_pass: all hard gates passed"
+        version,
+        by="auto_approve",
+        reason="AUTO_APPROVE=on_pass: all hard gates passed",
+        request=request,
     )
     return ApprovalOutcome(
         ApprovalStep.AUTO_APPROVED,

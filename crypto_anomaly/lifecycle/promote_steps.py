@@ -56,11 +56,12 @@ def rollback_drill(
             "a drill needs a champion and an earlier one that passes today's gates; "
             "promote a second version first."
         )
-    registry.rollback(to=target, reason="drill: can we go back?", by=by)
+    was = before["version"]
+    registry.rollback(to=target, reason="drill: can we go back?", by=by, from_version=was)
     try:
         served = load_model(ws, "champion", registry=registry).version["version"]
     finally:
-        registry.rollback(to=before["version"], reason="drill: over", by=by)
+        registry.rollback(to=was, reason="drill: over", by=by, from_version=target)
     return dict(
         from_version=before["version"],
         to_version=target,

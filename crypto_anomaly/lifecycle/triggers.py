@@ -62,6 +62,9 @@ def _rollback_command(event: Event) -> StageCommand | None:
         return None
     target, reason = f"v{event['version']}", event["payload"]["reason"]
     args = ["rollback", "--to", target, "--by", "monitor", "--reason", reason]
+    seen = event["payload"].get("from_version")  # the champion that was judged
+    if seen:
+        args += ["--from", f"v{seen}"]
     return StageCommand("rollback", args)
 
 

@@ -14,7 +14,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "errors": ["NotFoundError", "RegistryError"],
+        "errors": ["NotFoundError", "RegistryError", "RegistryUnavailableError"],
         "registry": ["Registry", "open_registry"],
         "statuses": ["ModelStatus"],
     },
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     )
     from crypto_anomaly.registry.errors import (
         RegistryError as RegistryError,
+    )
+    from crypto_anomaly.registry.errors import (
+        RegistryUnavailableError as RegistryUnavailableError,
     )
     from crypto_anomaly.registry.registry import (
         Registry as Registry,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
@@ -16,6 +16,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from ..core.clock import iso, utcnow
 from ..core.db import write_transaction
 from ..core.errors import first_line
+from .chain import FIRST_HASH, event_hash
 from .definitions import definitions
 from .errors import ConstraintError, RegistryError
 from .schema import open_engine
@@ -29,6 +30,9 @@ __all__ = [
     "row_dict",
     "dialect_insert",
     "inserted_id",
+    "LastEvent",
+    "last_event",
+    "event_dict",
     "RegistryConnection",
     "RegistryTransactions",
     "RegistryBase",
@@ -73,10 +77,29 @@ def _lock_log(c: sa.Connection) -> None:
 
 
 # %% ../../nbs/10_registry/32_base.ipynb #c539365e
-def _last_event_time(c: sa.Connection) -> str:
-    "When the last event was written, '' before the first."
-    query = sa.select(event_t.c.at).order_by(event_t.c.id.desc()).limit(1)
-    return c.execute(query).scalar() or ""
+class LastEvent(NamedTuple):
+    "What the next event follows."
+
+    at: str  # '' before the first event
+    hash: str  # `FIRST_HASH` before the first event
+
+
+def last_event(c: sa.Connection) -> LastEvent:
+    "When the last event was written, and its hash."
+    query = sa.select(event_t.c.at, event_t.c.hash).order_by(event_t.c.id.desc()).limit(1)
+    row = c.execute(query).first()
+    return LastEvent("", FIRST_HASH) if row is None else LastEvent(row.at, row.hash)
+
+
+# %% ../../nbs/10_registry/32_base.ipynb #73404852
+def event_dict(
+    row: Row,  # of `event`
+) -> dict[str, Any]:  # id, at, kind, model, version, actor, payload
+    "An event as everybody shows it, without its hashes."
+    event = row_dict(row)
+    for name in ("previous_hash", "hash"):
+        event.pop(name, None)
+    return event
 
 
 # %% ../../nbs/10_registry/32_base.ipynb #0c31d1be
@@ -123,6 +146,14 @@ class RegistryConnection:
         with self.engine.connect() as c:
             return c.execute(query).all()
 
+    def problem(self) -> str | None:
+        "Why the registry does not answer, in one sentence; None while it does."
+        try:
+            self.rows(sa.select(model_t.c.name).limit(1))
+        except (RegistryError, sa.exc.SQLAlchemyError) as e:
+            return first_line(e)
+        return None
+
 
 # %% ../../nbs/10_registry/32_base.ipynb #0fed6a9c
 class RegistryTransactions(RegistryConnection):
@@ -167,21 +198,23 @@ class RegistryBase(RegistryTransactions):
         actor: str = "",
         **payload: Any,
     ) -> int:  # id of the event
-        """Write an event in the transaction of its change.
+        """Write an event; the database then makes the change that it tells.
 
         Time never runs backwards in the log, whatever the clocks of its writers say.
         """
         _lock_log(c)
+        last = last_event(c)
         names = {} if version is None else dict(model_name=self.model, model_version=version)
         row = dict(
-            at=max(self.now, _last_event_time(c)),
+            at=max(self.now, last.at),
             kind=kind,
             model=self.model,
             version=version,
             actor=actor,
             payload=names | payload,
         )
-        return inserted_id(c, sa.insert(event_t).values(**row))
+        hashes = dict(previous_hash=last.hash, hash=event_hash(last.hash, row))
+        return inserted_id(c, sa.insert(event_t).values(**row, **hashes))
 
     def publish(
         self, kind: str, version: int | None = None, actor: str = "", **payload: Any

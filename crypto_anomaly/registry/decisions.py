@@ -11,6 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from .base import Query, Row, inserted_id, row_dict
+from .beliefs import check_request
 from .errors import RegistryError
 from .evaluations import RegistryEvaluations, latest_evaluation
 from .tables import approval_t, evaluation_t, event_t, version_t
@@ -19,6 +20,7 @@ from .tables import approval_t, evaluation_t, event_t, version_t
 __all__ = [
     "CHAMPION_EVENTS",
     "clean_name",
+    "who_promoted",
     "Staleness",
     "ApprovalRequests",
     "OpenRequests",
@@ -69,14 +71,11 @@ def _check_evidence(version: Row, evaluation: Row | None) -> Row:
 
 
 # %% ../../nbs/10_registry/52_decisions.ipynb #9b0b183b
-def _write_decision(c: sa.Connection, id_: int, **values: Any) -> None:
-    "Write the decision on a request, unless somebody else has decided it."
-    waits = (approval_t.c.id == id_, approval_t.c.decision.is_(None))
-    done = c.execute(sa.update(approval_t).where(*waits).values(**values))
-    if done.rowcount != 1:
-        raise RegistryError(
-            f"request {id_} has been decided by somebody else meanwhile; see: crypto-anomaly events"
-        )
+def _mark_stale(c: sa.Connection, request_id: int, reason: str, now: str) -> None:
+    "Close a request whose evidence no longer stands."
+    waits = (approval_t.c.id == request_id, approval_t.c.decision.is_(None))
+    stale = dict(decision="stale", decided_at=now, reason=reason)
+    c.execute(sa.update(approval_t).where(*waits).values(**stale))
 
 
 # %% ../../nbs/10_registry/52_decisions.ipynb #6eddc08f
@@ -123,8 +122,11 @@ def _requests_and_moves(model: str, version: int) -> Query:
 
 
 # %% ../../nbs/10_registry/52_decisions.ipynb #f7ceddd7
-def _who_promoted(c: sa.Connection, model: str) -> str:
-    "Who made the champion, '' when nobody is named."
+def who_promoted(
+    c: sa.Connection,
+    model: str,  # name of the registered model
+) -> str:  # '' when nobody is named
+    "Who made the champion of now."
     promotions = (event_t.c.model == model, event_t.c.kind.in_(CHAMPION_EVENTS))
     query = sa.select(event_t.c.actor).where(*promotions)
     return c.execute(query.order_by(event_t.c.id.desc()).limit(1)).scalar() or ""
@@ -154,7 +156,7 @@ class Staleness(RegistryEvaluations):
             return None
         if champion is None:
             return "there is no champion any more"
-        who = _who_promoted(c, self.model) or "nobody named"
+        who = who_promoted(c, self.model) or "nobody named"
         return f"the champion is now v{champion.version}, made so by {who}"
 
 
@@ -199,8 +201,8 @@ class ApprovalRequests(Staleness):
             why = self.why_stale(c, waiting, version) if waiting else None
             if waiting and not why:
                 return int(waiting.id)
-            if waiting:
-                _write_decision(c, waiting.id, decision="stale", decided_at=self.now, reason=why)
+            if waiting and why:
+                _mark_stale(c, waiting.id, why, self.now)
             champion = self.champion_row(c)
             row = _request_row(version, evaluation, champion)
             author = dict(requested_by=by, requested_at=self.now, notes=notes)
@@ -290,15 +292,31 @@ def _check_fresh(version: Row, why: str | None) -> None:
 class RegistryDecisions(OpenRequests):
     "Requests for approval, and what was decided."
 
-    def approve(self, ref: str | int, *, by: str, reason: str) -> int:  # id of the request
+    def approve(
+        self,
+        ref: str | int,
+        *,
+        by: str,
+        reason: str,
+        request: int | None = None,  # id of the request that the person saw
+    ) -> int:  # id of the request
         "Approve the promotion of a version on the evidence that was requested."
-        return self._decide(ref, "approved", "model_approved", by, reason)
+        return self._decide(ref, "model_approved", by=by, reason=reason, belief=request)
 
-    def reject(self, ref: str | int, *, by: str, reason: str) -> int:  # id of the request
+    def reject(
+        self,
+        ref: str | int,
+        *,
+        by: str,
+        reason: str,
+        request: int | None = None,  # id of the request that the person saw
+    ) -> int:  # id of the request
         "Reject the promotion of a version."
-        return self._decide(ref, "rejected", "model_rejected", by, reason)
+        return self._decide(ref, "model_rejected", by=by, reason=reason, belief=request)
 
-    def _decide(self, ref: str | int, decision: str, event: str, by: str, reason: str) -> int:
+    def _decide(
+        self, ref: str | int, event: str, *, by: str, reason: str, belief: int | None
+    ) -> int:
         "Answer the open request of a version."
         _check_decider(by, reason)
         by = clean_name(by)
@@ -307,12 +325,11 @@ class RegistryDecisions(OpenRequests):
             request = _open_request(c, version)
             if request is None:
                 raise RegistryError(_nothing_to_decide(c, version))
-            if decision == "approved":
+            check_request(version, int(request.id), belief)
+            if event == "model_approved":
                 _check_fresh(version, self.why_stale(c, request, version))
             if self.four_eyes:
                 _check_four_eyes(request, by)
-            answer = dict(decision=decision, decided_by=by, decided_at=self.now, reason=reason)
-            _write_decision(c, request.id, **answer)
             evidence = dict(approval_id=request.id, evaluation_id=request.evaluation_id)
             self.record_event(c, event, version.version, by, **evidence, reason=reason)
         return int(request.id)

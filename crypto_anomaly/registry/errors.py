@@ -10,7 +10,13 @@ from typing import ClassVar
 from ..core.errors import CryptoAnomalyError
 
 # %% auto #0
-__all__ = ["RegistryError", "NotFoundError", "ConstraintError"]
+__all__ = [
+    "RegistryError",
+    "NotFoundError",
+    "ConstraintError",
+    "moved_error",
+    "RegistryUnavailableError",
+]
 
 
 # %% ../../nbs/10_registry/10_errors.ipynb #382320a5
@@ -18,6 +24,7 @@ class RegistryError(CryptoAnomalyError):
     "A change of the registry that is not allowed; the message says what to do."
 
     status: ClassVar[int] = 409
+    moved: bool = False  # whether somebody else has changed what the caller saw
 
 
 # %% ../../nbs/10_registry/10_errors.ipynb #3dde226e
@@ -30,3 +37,20 @@ class NotFoundError(RegistryError):
 # %% ../../nbs/10_registry/10_errors.ipynb #fd0d1290
 class ConstraintError(RegistryError):
     "A write that a constraint or a trigger of the database refused."
+
+
+# %% ../../nbs/10_registry/10_errors.ipynb #6bdd3b04
+def moved_error(
+    message: str,  # what has moved, and what to look at again
+) -> RegistryError:
+    "The error of a decision on something that somebody else has changed meanwhile."
+    error = RegistryError(message)
+    error.moved = True
+    return error
+
+
+# %% ../../nbs/10_registry/10_errors.ipynb #7b06b93c
+class RegistryUnavailableError(RegistryError):
+    "A registry whose database is missing or broken; nothing is read and nothing is written."
+
+    status: ClassVar[int] = 503

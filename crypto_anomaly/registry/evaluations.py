@@ -150,8 +150,6 @@ class RegistryEvaluations(RegistryVersions, RegistryAssets):
                 version, other, bool(passed), gates, metrics, dataset, dataset_hash, run_id
             )
             id_ = inserted_id(c, sa.insert(evaluation_t).values(**_evaluation_row(e, self.now)))
-            if e.passed and version.status == "candidate":
-                self.set_status(c, version, "evaluated")
             event = "evaluation_passed" if e.passed else "evaluation_failed"
             payload = _evaluation_event(e, id_)
             self.record_event(c, event, version.version, run_id, **payload)

@@ -11,13 +11,14 @@ from typing import Any
 import sqlalchemy as sa
 
 from ..core.clock import iso
-from .base import dialect_insert, row_dict
+from .base import dialect_insert, event_dict
 from .decisions import CHAMPION_EVENTS
+from .promotion import is_approved
 from .tables import alias_t, cursor_t, event_t, version_t
 from .versions import RegistryVersions
 
 # %% auto #0
-__all__ = ["EventLog", "EventCursors", "RegistryHistory"]
+__all__ = ["EventLog", "EventCursors", "alias_label", "RegistryHistory"]
 
 
 # %% ../../nbs/10_registry/60_history.ipynb #18202144
@@ -36,7 +37,7 @@ class EventLog(RegistryVersions):
         query = query.order_by(event_t.c.id.desc()).limit(limit)
         if kind:
             query = query.where(event_t.c.kind == kind)
-        return [row_dict(row) for row in self.rows(query)]
+        return [event_dict(row) for row in self.rows(query)]
 
     def champion_at(
         self,
@@ -80,9 +81,49 @@ class EventCursors(EventLog):
             c.execute(upsert)
 
 
+# %% ../../nbs/10_registry/60_history.ipynb #0fe12e86
+def alias_label(
+    details: dict[str, Any],  # of `RegistryHistory.alias_details`
+) -> str:  # e.g. 'production (not approved)'
+    "An alias as it is shown."
+    return details["alias"] if details["approved"] else f"{details['alias']} (not approved)"
+
+
 # %% ../../nbs/10_registry/60_history.ipynb #6557c12d
 class RegistryHistory(EventCursors):
     "The log of events, its readers, and the aliases of now."
+
+    def alias_details(
+        self,
+    ) -> list[dict[str, Any]]:  # alias, version, approved, set_at; by name
+        "The aliases that people chose; `approved` says whether there is an approval."
+        query = (
+            sa.select(alias_t.c.name, alias_t.c.set_at, version_t.c.id, version_t.c.version)
+            .join(version_t, version_t.c.id == alias_t.c.version_id)
+            .where(alias_t.c.model == self.model)
+            .order_by(alias_t.c.name)
+        )
+        with self.engine.connect() as c:
+            return [
+                dict(
+                    alias=row.name,
+                    version=row.version,
+                    approved=is_approved(c, row.id),
+                    set_at=row.set_at,
+                )
+                for row in c.execute(query).all()
+            ]
+
+    def alias_labels(
+        self,
+    ) -> dict[int, dict[str, str]]:  # version -> alias -> e.g. 'production (not approved)'
+        "The names of each version, as they are shown."
+        labels: dict[int, dict[str, str]] = {}
+        for name, version in self.aliases().items():
+            labels.setdefault(version, {})[name] = name
+        for details in self.alias_details():
+            labels[details["version"]][details["alias"]] = alias_label(details)
+        return labels
 
     def aliases(
         self,

@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from .assets import RegistryAssets
-from .base import Query, row_dict
+from .base import Query, event_dict, row_dict
 from .decisions import CHAMPION_EVENTS
 from .history import RegistryHistory
 from crypto_anomaly.registry.tables import (
@@ -138,9 +138,10 @@ class VersionLineage(RegistryHistory, RegistryAssets):
             evaluations = _records(c, _of_version(evaluation_t, version.id))
             approvals = _records(c, _of_version(approval_t, version.id))
             run = c.execute(sa.select(run_t).where(run_t.c.id == version.run_id)).first()
-            events = _records(c, _events_of(self.model, version.version))
+            events = [event_dict(e) for e in c.execute(_events_of(self.model, version.version))]
             names = sa.select(alias_t.c.name).where(alias_t.c.version_id == version.id)
             aliases = list(c.execute(names).scalars())
+        labels = self.alias_labels().get(version.version, {})
         facts = version_dict(version) | _evaluation_facts(evaluations)
         details = dict(
             outcomes=[e["payload"] for e in events if e["kind"] == "outcomes_validated"],
@@ -148,6 +149,7 @@ class VersionLineage(RegistryHistory, RegistryAssets):
             approvals=approvals,
             events=events,
             aliases=aliases,
+            alias_labels=[labels[name] for name in aliases],
             run=None if run is None else row_dict(run),
             used_by=self.used_by(f"{self.model}:v{version.version}"),
         )

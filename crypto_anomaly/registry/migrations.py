@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from .tables import id_column, revision_t, text_column, unique_where
+from .chain import FIRST_HASH, event_hash
+from .tables import event_t, id_column, revision_t, text_column, unique_where
 
 if TYPE_CHECKING:
     from alembic.operations import Operations
@@ -21,6 +22,8 @@ __all__ = [
     "REVISION",
     "upgrade_to_0002",
     "upgrade_to_0003",
+    "chain_events",
+    "upgrade_to_0004",
     "read_revision",
     "upgrade",
 ]
@@ -124,10 +127,46 @@ def upgrade_to_0003(op: Operations) -> None:
     _create_alerts(op)
 
 
+# %% ../../nbs/10_registry/18_migrations.ipynb #85e528f8
+def _allow_event_edits(op: Operations) -> None:
+    "Remove the trigger that refuses edits of events."
+    table = " ON event" if op.get_bind().dialect.name == "postgresql" else ""
+    op.execute(f"DROP TRIGGER IF EXISTS event_is_append_only_u{table}")
+
+
+def chain_events(
+    c: sa.Connection,  # in a write transaction, without rules
+) -> str:  # hash of the last event, `FIRST_HASH` where there is none
+    "Write the hashes of all events."
+    previous = FIRST_HASH
+    hashes = []
+    for event in c.execute(sa.select(event_t).order_by(event_t.c.id)):
+        row = dict(event._mapping)
+        current = event_hash(previous, row)
+        hashes.append(dict(of=event.id, previous=previous, current=current))
+        previous = current
+    write = sa.update(event_t).where(event_t.c.id == sa.bindparam("of"))
+    write = write.values(previous_hash=sa.bindparam("previous"), hash=sa.bindparam("current"))
+    if hashes:
+        c.execute(write, hashes)
+    return previous
+
+
+# %% ../../nbs/10_registry/18_migrations.ipynb #2a090ca3
+def upgrade_to_0004(op: Operations) -> None:
+    "Hashes that chain the events, an index of the events of a version."
+    for name in ("previous_hash", "hash"):
+        op.add_column("event", text_column(name))
+    op.create_index("event_version", "event", ["model", "version", "id"])
+    _allow_event_edits(op)
+    chain_events(op.get_bind())
+
+
 # %% ../../nbs/10_registry/18_migrations.ipynb #5ecdec36
 MIGRATIONS: dict[str, Callable[[Operations], None]] = {
     "0002": upgrade_to_0002,
     "0003": upgrade_to_0003,
+    "0004": upgrade_to_0004,
 }
 REVISION = max(MIGRATIONS)  # of the tables of today
 

@@ -12,13 +12,22 @@ from typing import Any
 import sqlalchemy as sa
 
 from .base import Row
-from .decisions import CHAMPION_EVENTS, RegistryDecisions
+from .beliefs import Belief, check_holder, check_status
+from .decisions import CHAMPION_EVENTS, RegistryDecisions, who_promoted
 from .errors import RegistryError
 from .evaluations import latest_evaluation
+from .statuses import ModelStatus
 from .tables import alias_t, approval_t, event_t, version_t
 
 # %% auto #0
-__all__ = ["CustomAliases", "ChampionChange", "Promotions", "Rollbacks", "RegistryPromotion"]
+__all__ = [
+    "is_approved",
+    "CustomAliases",
+    "ChampionChange",
+    "Promotions",
+    "Rollbacks",
+    "RegistryPromotion",
+]
 
 
 # %% ../../nbs/10_registry/56_promotion.ipynb #cbcc276d
@@ -83,15 +92,16 @@ def _check_not_stale(version: Row, why: str | None) -> None:
 
 # %% ../../nbs/10_registry/56_promotion.ipynb #2877b459
 _ALIAS_NAME = re.compile(r"[a-z][a-z0-9_-]{0,40}")
-_TAKEN_NAME = re.compile(r"v\d+|challenger|latest(-\d+)?")
+_TAKEN_NAME = re.compile(r"[v\d]+|latest(-.*)?|none")
 
 
 def _check_alias_name(alias: str) -> None:
     "Refuse a name that cannot be an alias."
-    if not _ALIAS_NAME.fullmatch(alias) or _TAKEN_NAME.fullmatch(alias):
+    is_taken = alias in list(ModelStatus) or _TAKEN_NAME.fullmatch(alias)
+    if is_taken or not _ALIAS_NAME.fullmatch(alias):
         raise RegistryError(
             f"{alias!r} cannot be an alias; use lower-case letters, digits, - and _, "
-            "other than champion, challenger, latest and vN."
+            "other than a status, latest, none and vN."
         )
 
 
@@ -116,28 +126,50 @@ def _alias_holder(c: sa.Connection, model: str, alias: str) -> int | None:
     return c.execute(holder).scalar()
 
 
+# %% ../../nbs/10_registry/56_promotion.ipynb #ccfd4fba
+def is_approved(
+    c: sa.Connection,
+    version_id: int,  # `id` of a version
+) -> bool:
+    "Whether the last decision on a version is an approval."
+    decided = approval_t.c.decision.in_(("approved", "rejected"))
+    query = sa.select(approval_t.c.decision).where(approval_t.c.version_id == version_id, decided)
+    return c.execute(query.order_by(approval_t.c.id.desc()).limit(1)).scalar() == "approved"
+
+
 # %% ../../nbs/10_registry/56_promotion.ipynb #b5adc182
 class CustomAliases(RegistryDecisions):
     "Aliases that people choose."
 
-    def set_alias(self, c: sa.Connection, version: Row, alias: str, by: str) -> dict[str, Any]:
-        "Point a custom alias at `version`."
+    def set_alias(
+        self,
+        c: sa.Connection,  # a transaction
+        version: Row,  # of `model_version`
+        alias: str,
+        by: str,
+        expect_holder: Belief = None,  # the version that had the alias when the person looked
+    ) -> dict[str, Any]:  # version, alias, previous_holder, approved
+        "Point a custom alias at `version`; it needs no approval, and says whether there is one."
         _check_alias_name(alias)
         _check_may_have_alias(c, version, alias)
         previous = _alias_holder(c, self.model, alias)
-        same = (alias_t.c.model == self.model, alias_t.c.name == alias)
-        c.execute(sa.delete(alias_t).where(*same))
-        row = dict(model=self.model, name=alias, version_id=version.id, set_at=self.now)
-        c.execute(sa.insert(alias_t).values(**row))
-        self.record_event(
-            c, "alias_moved", version.version, by, alias=alias, previous_holder=previous
+        check_holder(alias, previous, expect_holder)
+        facts = dict(
+            alias=alias, previous_holder=previous, approved=is_approved(c, int(version.id))
         )
-        return dict(version=version.version, alias=alias, previous_holder=previous)
+        self.record_event(c, "alias_moved", version.version, by, **facts)
+        return dict(version=version.version, **facts)
 
 
 # %% ../../nbs/10_registry/56_promotion.ipynb #6897860c
 class ChampionChange(CustomAliases):
     "Changing the champion within a transaction."
+
+    def check_champion(self, c: sa.Connection, belief: Belief) -> None:
+        "Refuse a decision when another version is champion than the person saw."
+        now = self.champion_row(c)
+        number = None if now is None else int(now.version)
+        check_holder("champion", number, belief, who_promoted(c, self.model))
 
     def set_champion(
         self,
@@ -151,13 +183,13 @@ class ChampionChange(CustomAliases):
         old = self.champion_row(c)
         previous = None if old is None else int(old.version)
         if old is not None:
-            self.set_status(c, old, "retired")
-            self.record_event(c, "model_retired", old.version, actor, replaced_by=version.version)
-        self.set_status(c, version, "champion")
-        self.record_event(
+            successor = dict(replaced_by=version.version)
+            self.record_move(c, old, "retired", "model_retired", actor, **successor)
+        self.record_move(
             c,
+            version,
+            "champion",
             event,
-            version.version,
             actor,
             model_name=self.model,
             model_version=version.version,
@@ -180,18 +212,20 @@ class Promotions(ChampionChange):
         run_id: str = "",  # of the run that promotes
         alias: str = "champion",  # another name is a custom alias
         reason: str = "",
-    ) -> dict[str, Any]:  # version, alias, previous_holder
+        expect_status: str | None = None,  # the status that the person saw
+        expect_champion: Belief = None,  # the champion (or the holder of the alias) that was seen
+    ) -> dict[str, Any]:  # version, alias, previous_holder; of a custom alias also approved
         "Make an approved version champion (or give it a custom alias)."
         with self.transaction() as c:
             version = self.version_row(c, ref)
+            check_status(version, expect_status)
             if alias != "champion":
-                return self.set_alias(c, version, alias, by or run_id)
+                return self.set_alias(c, version, alias, by or run_id, expect_champion)
+            self.check_champion(c, expect_champion)
             if version.status == "champion":
                 raise RegistryError(f"v{version.version} is champion already.")
             approval = _usable_approval(c, version)
             _check_not_stale(version, self.why_stale(c, approval, version))
-            used = sa.update(approval_t).where(approval_t.c.id == approval.id)
-            c.execute(used.values(used_at=self.now))
             previous = self.set_champion(
                 c,
                 version,
@@ -229,6 +263,7 @@ class Rollbacks(Promotions):
         reason: str,
         by: str = "",
         to: str | int | None = None,  # a former champion; None = the one before
+        from_version: Belief = None,  # the champion that the person saw, which is left
     ) -> dict[str, Any]:  # version, alias, previous_holder
         "Bring the previous champion (or `to`, a former one) back, at once."
         _check_reason("a rollback", reason)
@@ -236,6 +271,7 @@ class Rollbacks(Promotions):
             now = self.champion_row(c)
             if now is None:
                 raise RegistryError("there is no champion to roll back from.")
+            self.check_champion(c, from_version)
             target = self._rollback_target(c, now, to)
             request = dict(reason=reason, from_version=now.version)
             self.record_event(c, "rollback_requested", target, by, **request)
@@ -255,17 +291,22 @@ class RegistryPromotion(Rollbacks):
     "How a version becomes champion, and stops to be."
 
     def retire(
-        self, ref: str | int, *, reason: str, by: str = ""
+        self,
+        ref: str | int,
+        *,
+        reason: str,
+        by: str = "",
+        expect_status: str | None = None,  # the status that the person saw
     ) -> dict[str, Any]:  # version, status
         "Take a version out of the running; the champion is replaced or rolled back instead."
         _check_reason("retiring a version", reason)
         with self.transaction() as c:
             version = self.version_row(c, ref)
+            check_status(version, expect_status)
             if version.status == "champion":
                 raise RegistryError(
                     f"v{version.version} is champion: promote another version or roll back, "
                     "so that there is never none."
                 )
-            self.set_status(c, version, "retired")
-            self.record_event(c, "model_retired", version.version, by, reason=reason)
+            self.record_move(c, version, "retired", "model_retired", by, reason=reason)
         return dict(version=version.version, status="retired")

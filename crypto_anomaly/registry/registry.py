@@ -8,6 +8,7 @@ from __future__ import annotations
 from ..core.workspace import Workspace
 from .claims import RegistryClaims
 from .lineage import RegistryLineage
+from .presence import check_not_lost
 from .promotion import RegistryPromotion
 from .runs import RegistryRuns
 from .trials import RegistryTrials
@@ -24,6 +25,10 @@ class Registry(RegistryPromotion, RegistryTrials, RegistryLineage, RegistryRuns,
 def open_registry(
     ws: Workspace,
     model: str = "anomaly_detector",  # or another model of assets.toml
+    *,
+    new: bool = False,  # begin an empty one even where there was another
 ) -> Registry:
-    "The registry of a workspace."
+    "The registry of a workspace; one that is lost is an error, unless `new`."
+    if not new:
+        check_not_lost(ws)
     return Registry(ws.db_url, model=model, workspace=ws.name, four_eyes=ws.settings.four_eyes)

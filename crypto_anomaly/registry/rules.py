@@ -5,28 +5,21 @@
 # %% ../../nbs/10_registry/16_rules.ipynb #0242cba6
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import sqlalchemy as sa
 
+from crypto_anomaly.registry.event_rules import (
+    CHANGE_RULES,
+    CONSEQUENCES,
+    EVENT_RULES,
+)
+from .rule_types import Consequence, TableRule, dialect_sql, is_blank
 from .statuses import NEXT_STATUSES
 
 # %% auto #0
-__all__ = ["HISTORY_TABLES", "TABLE_RULES", "TableRule", "install_rules"]
-
+__all__ = ["HISTORY_TABLES", "TABLE_RULES", "trigger_sql", "install_rules"]
 
 # %% ../../nbs/10_registry/16_rules.ipynb #ad4cec74
-class TableRule(NamedTuple):
-    "A change of a table that the database refuses."
-
-    name: str  # of the trigger
-    operation: str  # INSERT, UPDATE or DELETE
-    table: str
-    refused_when: str  # SQL over NEW and OLD
-    message: str  # of the error
-
-
-HISTORY_TABLES = ("event", "evaluation", "approval", "model_version", "asset", "link")
+HISTORY_TABLES = ("event", "evaluation", "approval", "model_version", "asset", "link", "alias")
 
 
 # %% ../../nbs/10_registry/16_rules.ipynb #148494d9
@@ -46,6 +39,7 @@ _KEPT_RULES = [
     TableRule("version_is_kept", "DELETE", "model_version", "TRUE", "versions are kept"),
     *_final("asset", "asset_is_final", "an asset is final"),
     *_final("link", "link_is_final", "lineage is final"),
+    TableRule("model_is_kept", "DELETE", "model", "TRUE", "models are kept"),
 ]
 
 
@@ -62,11 +56,11 @@ def _changed(*columns: str) -> str:  # SQL
 _NOT_OPEN = (
     "NEW.decision IS NOT NULL OR NEW.used_at IS NOT NULL OR NOT EXISTS "
     "(SELECT 1 FROM evaluation e WHERE e.id = NEW.evaluation_id "
-    "AND e.version_id = NEW.version_id)"
+    f"AND e.version_id = NEW.version_id AND e.passed) OR {is_blank('NEW.requested_by')}"
 )
 _NO_NAME_OR_REASON = (
     "NEW.decision IN ('approved', 'rejected') "
-    "AND (COALESCE(NEW.decided_by, '') = '' OR COALESCE(NEW.reason, '') = '')"
+    f"AND ({is_blank('NEW.decided_by')} OR {is_blank('NEW.reason')})"
 )
 _REQUEST_COLUMNS = (
     "version_id",
@@ -82,6 +76,16 @@ _REQUEST_CHANGES = f"NEW.id <> OLD.id OR {_changed(*_REQUEST_COLUMNS)}"
 _DECISION_CHANGES = (
     f"OLD.decision IS NOT NULL AND ({_changed('decision', 'decided_by', 'decided_at', 'reason')})"
     " OR OLD.used_at IS NOT NULL"
+)
+_STILL_STANDS = (
+    "NEW.decision = 'stale' AND OLD.decision IS NULL AND NOT EXISTS (SELECT 1 FROM evaluation e "
+    "WHERE e.version_id = NEW.version_id AND e.id > NEW.evaluation_id) "
+    "AND COALESCE(NEW.champion_id, 0) = COALESCE((SELECT h.id FROM model_version h "
+    "JOIN model_version v ON v.model = h.model "
+    "WHERE v.id = NEW.version_id AND h.status = 'champion'), 0) "
+    "AND NOT EXISTS (SELECT 1 FROM event e JOIN model_version v "
+    "ON v.model = e.model AND v.version = e.version WHERE v.id = NEW.version_id "
+    "AND e.kind IN ('model_retired', 'trial_ended') AND e.at >= NEW.requested_at)"
 )
 _USED_WITHOUT_YES = "NEW.used_at IS NOT NULL AND COALESCE(NEW.decision, '') <> 'approved'"
 
@@ -106,6 +110,7 @@ _APPROVAL_RULES = [
     _on_approval(
         "decision_is_final", "UPDATE", _DECISION_CHANGES, "a decision is final and used once"
     ),
+    _on_approval("stale_has_cause", "UPDATE", _STILL_STANDS, "this request still stands"),
     _on_approval("only_approved_is_used", "UPDATE", _USED_WITHOUT_YES, "only an approval is used"),
 ]
 
@@ -158,6 +163,34 @@ _VERSION_RULES = [
     _on_version("champion_is_approved", "UPDATE", _NOT_APPROVED, "a champion needs an approval"),
 ]
 
+# %% ../../nbs/10_registry/16_rules.ipynb #0d4490c4
+_OTHER_ARTIFACT = (
+    "NOT EXISTS (SELECT 1 FROM model_version v WHERE v.id = NEW.version_id "
+    "AND v.artifact_sha256 = NEW.artifact_sha256)"
+)
+_OTHER_WORKSPACE = (
+    "EXISTS (SELECT 1 FROM model o WHERE o.name = NEW.name AND o.workspace <> NEW.workspace)"
+)
+_FACT_RULES = [
+    TableRule(
+        "evaluation_is_of_artifact",
+        "INSERT",
+        "evaluation",
+        _OTHER_ARTIFACT,
+        "an evaluation is of the artifact of its version",
+    ),
+    TableRule(
+        "model_is_immutable",
+        "UPDATE",
+        "model",
+        _changed("name", "workspace", "created_at"),
+        "a model keeps its name and its workspace",
+    ),
+    TableRule(
+        "model_keeps_workspace", "INSERT", "model", _OTHER_WORKSPACE, "this model has a workspace"
+    ),
+]
+
 
 # %% ../../nbs/10_registry/16_rules.ipynb #dc30b240
 def _is_new(table: str) -> TableRule:
@@ -169,17 +202,26 @@ def _is_new(table: str) -> TableRule:
 _KNOWN_NUMBER = (
     "EXISTS (SELECT 1 FROM model_version o WHERE o.model = NEW.model AND o.version = NEW.version)"
 )
-_TABLES_WITH_ID = [table for table in HISTORY_TABLES if table != "link"]
+_TABLES_WITH_ID = [table for table in HISTORY_TABLES if table not in ("link", "alias")]
 _NEW_RULES = [
     *(_is_new(table) for table in _TABLES_WITH_ID),
     _on_version("version_number_is_new", "INSERT", _KNOWN_NUMBER, "this version is there already"),
 ]
 
-TABLE_RULES = (*_KEPT_RULES, *_APPROVAL_RULES, *_VERSION_RULES, *_NEW_RULES)
+TABLE_RULES: tuple[TableRule | Consequence, ...] = (
+    *_KEPT_RULES,
+    *_APPROVAL_RULES,
+    *_VERSION_RULES,
+    *_FACT_RULES,
+    *_NEW_RULES,
+    *EVENT_RULES,
+    *CHANGE_RULES,
+    *CONSEQUENCES,
+)
 
 # %% ../../nbs/10_registry/16_rules.ipynb #9fe5e960
 _SQLITE_RULE = (
-    "CREATE TRIGGER {name} BEFORE {operation} ON {table} "
+    "CREATE TRIGGER {name} {timing} {operation} ON {table} "
     "WHEN {refused_when} BEGIN SELECT RAISE(ABORT, '{message}'); END"
 )
 _POSTGRES_RULE = (
@@ -187,8 +229,16 @@ _POSTGRES_RULE = (
     "IF {refused_when} THEN RAISE EXCEPTION '{message}' "
     "USING ERRCODE = 'integrity_constraint_violation'; END IF; "
     "IF TG_OP = 'DELETE' THEN RETURN OLD; END IF; RETURN NEW; END $$; "
-    "CREATE TRIGGER {name} BEFORE {operation} ON {table} "
+    "CREATE TRIGGER {name} {timing} {operation} ON {table} "
     "FOR EACH ROW EXECUTE FUNCTION {name}()"
+)
+_SQLITE_CONSEQUENCE = (
+    "CREATE TRIGGER {name} AFTER INSERT ON event WHEN {when} BEGIN {statements}; END"
+)
+_POSTGRES_CONSEQUENCE = (
+    "CREATE OR REPLACE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+    "IF {when} THEN {statements}; END IF; RETURN NULL; END $$; "
+    "CREATE TRIGGER {name} AFTER INSERT ON event FOR EACH ROW EXECUTE FUNCTION {name}()"
 )
 _POSTGRES_TRUNCATE_RULE = (
     "CREATE OR REPLACE FUNCTION is_kept() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
@@ -199,21 +249,41 @@ _POSTGRES_TRUNCATE_RULE = (
     "FOR EACH STATEMENT EXECUTE FUNCTION is_kept()"
 )
 
+# %% ../../nbs/10_registry/16_rules.ipynb #077178b7
+_TEMPLATES = dict(
+    sqlite=(_SQLITE_RULE, _SQLITE_CONSEQUENCE), postgresql=(_POSTGRES_RULE, _POSTGRES_CONSEQUENCE)
+)
+
+
+def trigger_sql(
+    rule: TableRule | Consequence,
+    dialect: str,  # 'sqlite' or 'postgresql'
+) -> str:
+    "The statement that creates the trigger of a rule."
+    of_rule, of_consequence = _TEMPLATES[dialect]
+    if isinstance(rule, TableRule):
+        sql = of_rule.format(**rule._asdict())
+    else:
+        statements = "; ".join(rule.statements)
+        sql = of_consequence.format(name=rule.name, when=rule.when, statements=statements)
+    return dialect_sql(sql, dialect)
+
 
 # %% ../../nbs/10_registry/16_rules.ipynb #fa8f4776
 def _install_on_sqlite(c: sa.Connection) -> None:
     "Replace the triggers of a SQLite database."
     for rule in TABLE_RULES:
         c.exec_driver_sql(f"DROP TRIGGER IF EXISTS {rule.name}")
-        c.exec_driver_sql(_SQLITE_RULE.format(**rule._asdict()))
+        c.exec_driver_sql(trigger_sql(rule, "sqlite"))
 
 
 # %% ../../nbs/10_registry/16_rules.ipynb #f4a55e96
 def _install_on_postgres(c: sa.Connection) -> None:
     "Replace the triggers of a PostgreSQL database."
     for rule in TABLE_RULES:
-        c.exec_driver_sql(f"DROP TRIGGER IF EXISTS {rule.name} ON {rule.table}")
-        c.exec_driver_sql(_POSTGRES_RULE.format(**rule._asdict()))
+        table = rule.table if isinstance(rule, TableRule) else "event"
+        c.exec_driver_sql(f"DROP TRIGGER IF EXISTS {rule.name} ON {table}")
+        c.exec_driver_sql(trigger_sql(rule, "postgresql"))
     for table in HISTORY_TABLES:
         c.exec_driver_sql(_POSTGRES_TRUNCATE_RULE.format(table=table))
 

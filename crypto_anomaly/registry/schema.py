@@ -10,6 +10,7 @@ from functools import cache
 import sqlalchemy as sa
 
 from ..core.db import connect_engine, write_transaction
+from .database_file import guard_file, report_failures
 from .errors import RegistryError
 from .migrations import REVISION, read_revision, upgrade
 from .rules import install_rules
@@ -66,5 +67,7 @@ def open_engine(
 ) -> sa.Engine:  # one per process and URL
     "The database, its schema created on first use."
     engine = connect_engine(url, "CRYPTO_ANOMALY_DB_URL", sort_keys=True)
+    report_failures(engine)
     create_schema(engine)
+    guard_file(engine)
     return engine

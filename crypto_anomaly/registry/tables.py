@@ -159,7 +159,10 @@ event_t = sa.Table(
     sa.Column("version", sa.Integer),
     text_column("actor", nullable=False),
     sa.Column("payload", sa.JSON, nullable=False),
+    text_column("previous_hash"),
+    text_column("hash"),
     sa.Index("event_kind", "kind", "id"),
+    sa.Index("event_version", "model", "version", "id"),
     sqlite_autoincrement=True,
 )
 

@@ -10,6 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from .base import Row
+from .beliefs import Belief, check_holder, check_status
 from .errors import RegistryError
 from .evaluations import RegistryEvaluations, latest_evaluation
 from .tables import version_t
@@ -44,17 +45,25 @@ def _check_no_other_trial(challenger: Row | None, version: Row) -> None:
 class TrialStart(RegistryEvaluations):
     "Starting a trial."
 
-    def challenge(self, ref: str | int, *, by: str = "") -> dict[str, Any]:  # version, status
+    def challenge(
+        self,
+        ref: str | int,
+        *,
+        by: str = "",
+        expect_status: str | None = None,  # the status that the person saw
+        expect_champion: Belief = None,  # the champion that the person saw
+    ) -> dict[str, Any]:  # version, status
         "Start the trial of an evaluated version beside the champion."
         with self.transaction() as c:
             version = self.version_row(c, ref)
+            champion = self.champion_row(c)
+            number = None if champion is None else int(champion.version)
+            check_status(version, expect_status)
+            check_holder("champion", number, expect_champion)
             on_trial = self.versions_query().where(version_t.c.status == "challenger")
             _check_no_other_trial(c.execute(on_trial).first(), version)
             _check_last_evaluation(c, version)
-            self.set_status(c, version, "challenger")
-            champion = self.champion_row(c)
-            number = None if champion is None else champion.version
-            self.record_event(c, "model_challenged", version.version, by, champion=number)
+            self.record_move(c, version, "challenger", "model_challenged", by, champion=number)
         return dict(version=version.version, status="challenger")
 
 
@@ -72,6 +81,5 @@ class RegistryTrials(TrialStart):
             version = self.version_row(c, ref)
             if version.status != "challenger":
                 raise RegistryError(f"v{version.version} is {version.status}, not on trial.")
-            self.set_status(c, version, "evaluated")
-            self.record_event(c, "trial_ended", version.version, by, reason=reason)
+            self.record_move(c, version, "evaluated", "trial_ended", by, reason=reason)
         return dict(version=version.version, status="evaluated")

@@ -247,13 +247,15 @@ def _check_can_become(row: Row, status: str) -> None:
 class RegistryVersions(VersionRegistration):
     "The versions of one model."
 
-    def set_status(self, c: sa.Connection, row: Row, status: str) -> None:
-        "Change the status of a version, unless somebody else changed it since it was read."
+    def record_move(
+        self,
+        c: sa.Connection,  # the transaction of the change
+        row: Row,  # of `model_version`
+        status: str,  # that the version gets
+        event: str,  # kind of the event that gives it
+        actor: str,
+        **payload: Any,  # of the event
+    ) -> int:  # id of the event
+        "Write the event that changes the status of a version; the database changes it."
         _check_can_become(row, status)
-        unchanged = (version_t.c.id == row.id, version_t.c.status == row.status)
-        done = c.execute(sa.update(version_t).where(*unchanged).values(status=status))
-        if done.rowcount != 1:
-            raise RegistryError(
-                f"v{row.version} is no longer {row.status}: somebody else changed it meanwhile; "
-                f"look again with: crypto-anomaly show v{row.version}"
-            )
+        return self.record_event(c, event, row.version, actor, **payload)

@@ -176,6 +176,7 @@ class ModelVersion(BaseModel):
     version: int
     status: str
     aliases: list[str]
+    alias_labels: list[str] = []
     algorithm: str | None
     contamination: float | None = None
     anomaly_rate: float | None

@@ -5,16 +5,22 @@
 # %% ../../nbs/90_serving/78_cli_lifecycle.ipynb #16137aca
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from .cli_workspace import open_for_read, open_model_registry
 from .terminal import AsJson, By, ModelName, Reason, Ref, say, show, show_json
 
+if TYPE_CHECKING:
+    from crypto_anomaly.registry.registry import Registry
+
 # %% auto #0
 __all__ = [
     "lifecycle_commands",
+    "SeenRequest",
+    "SeenStatus",
+    "SeenChampion",
     "alert_commands",
     "ALERT_COLUMNS",
     "request_approval",
@@ -35,6 +41,21 @@ __all__ = [
 # %% ../../nbs/90_serving/78_cli_lifecycle.ipynb #0f6bde1b
 lifecycle_commands = typer.Typer()
 
+# %% ../../nbs/90_serving/78_cli_lifecycle.ipynb #45dd9258
+SeenRequest = Annotated[
+    int | None, typer.Option("--request", help="The request that you looked at.")
+]
+SeenStatus = Annotated[
+    str | None, typer.Option("--expect-status", help="The status that you saw; default: now.")
+]
+SeenChampion = Annotated[
+    str | None,
+    typer.Option(
+        "--expect-champion",
+        help="The champion (or the holder of the alias) that you saw, e.g. v3, or none.",
+    ),
+]
+
 
 # %% ../../nbs/90_serving/78_cli_lifecycle.ipynb #a01db3c4
 @lifecycle_commands.command("request-approval")
@@ -49,12 +70,16 @@ def request_approval(
 # %% ../../nbs/90_serving/78_cli_lifecycle.ipynb #1434328e
 @lifecycle_commands.command()
 def approve(
-    ref: Ref, by: By = "", reason: Reason = "", model: ModelName = "anomaly_detector"
+    ref: Ref,
+    by: By = "",
+    reason: Reason = "",
+    request: SeenRequest = None,
+    model: ModelName = "anomaly_detector",
 ) -> None:
     "Approve the promotion of a version."
     registry = open_model_registry(model)
     version = registry.resolve(ref)["version"]
-    approval = registry.approve(version, by=by, reason=reason)
+    approval = registry.approve(version, by=by, reason=reason, request=request)
     say(
         f"v{version} is approved (approval {approval}); make it champion with: "
         f"crypto-anomaly promote v{version}"
@@ -64,21 +89,38 @@ def approve(
 # %% ../../nbs/90_serving/78_cli_lifecycle.ipynb #b00ac939
 @lifecycle_commands.command()
 def reject(
-    ref: Ref, by: By = "", reason: Reason = "", model: ModelName = "anomaly_detector"
+    ref: Ref,
+    by: By = "",
+    reason: Reason = "",
+    request: SeenRequest = None,
+    model: ModelName = "anomaly_detector",
 ) -> None:
     "Reject the promotion of a version."
     registry = open_model_registry(model)
     version = registry.resolve(ref)["version"]
-    request = registry.reject(version, by=by, reason=reason)
-    say(f"v{version} is rejected (request {request})")
+    rejected = registry.reject(version, by=by, reason=reason, request=request)
+    say(f"v{version} is rejected (request {rejected})")
 
 
 # %% ../../nbs/90_serving/78_cli_lifecycle.ipynb #fd3efb28
 @lifecycle_commands.command()
-def challenge(ref: Ref, by: By = "cli", model: ModelName = "anomaly_detector") -> None:
+def challenge(
+    ref: Ref,
+    by: By = "cli",
+    expect_status: SeenStatus = None,
+    expect_champion: SeenChampion = None,
+    model: ModelName = "anomaly_detector",
+) -> None:
     "Start the trial of a version beside the champion."
-    version = open_model_registry(model).challenge(ref, by=by)["version"]
-    say(f"v{version} is challenger")
+    registry = open_model_registry(model)
+    seen = registry.resolve(ref)
+    done = registry.challenge(
+        seen["version"],
+        by=by,
+        expect_status=expect_status or seen["status"],
+        expect_champion=expect_champion,
+    )
+    say(f"v{done['version']} is challenger")
 
 
 # %% ../../nbs/90_serving/78_cli_lifecycle.ipynb #b2096fda
@@ -90,8 +132,20 @@ def end_trial(
     model: ModelName = "anomaly_detector",
 ) -> None:
     "End the trial of a challenger without a promotion."
-    version = open_model_registry(model).end_trial(ref, by=by, reason=reason)["version"]
+    registry = open_model_registry(model)
+    version = registry.resolve(ref)["version"]  # whoever is challenger when the command starts
+    registry.end_trial(version, by=by, reason=reason)
     say(f"v{version} is evaluated again, its trial has ended")
+
+
+# %% ../../nbs/90_serving/78_cli_lifecycle.ipynb #ce4672c1
+def _exemption(
+    done: dict[str, Any],  # of `Registry.promote`
+) -> str:  # '' for the champion
+    "What is said of an alias that no approval backs."
+    if done.get("approved", True):
+        return ""
+    return f" – NOT approved: the alias {done['alias']} needs no approval, the champion does"
 
 
 # %% ../../nbs/90_serving/78_cli_lifecycle.ipynb #54696c8a
@@ -105,10 +159,12 @@ def promote(
     run_id: Annotated[
         str | None, typer.Option("--run-id", "--run_id", help="Training run.")
     ] = None,
+    expect_status: SeenStatus = None,
+    expect_champion: SeenChampion = None,
     model: ModelName = "anomaly_detector",
     as_json: AsJson = False,
 ) -> None:
-    "Make an approved version champion, or give a version a custom alias."
+    "Make an approved version champion, or give a version a custom alias without an approval."
     from crypto_anomaly.registry.errors import RegistryError
 
     what = ref or version or run_id
@@ -116,13 +172,27 @@ def promote(
         raise RegistryError(
             "say what to promote: a version (v5, latest), or --run-id of its training."
         )
-    done = open_model_registry(model).promote(what, by=by, alias=alias, reason=reason)
+    done = open_model_registry(model).promote(
+        what,
+        by=by,
+        alias=alias,
+        reason=reason,
+        expect_status=expect_status,
+        expect_champion=expect_champion,
+    )
     if as_json:
         show_json(done)
         return
     previous = done["previous_holder"]
     replaces = f"; it replaces v{previous}" if previous else ""
-    say(f"v{done['version']} is {alias}{replaces}")
+    say(f"v{done['version']} is {alias}{replaces}{_exemption(done)}")
+
+
+# %% ../../nbs/90_serving/78_cli_lifecycle.ipynb #a56be094
+def _champion_name(registry: Registry) -> str | None:
+    "The champion as the command finds it, e.g. v3; None without one."
+    champion = registry.champion()
+    return f"v{champion['version']}" if champion else None
 
 
 # %% ../../nbs/90_serving/78_cli_lifecycle.ipynb #c322d2d5
@@ -133,15 +203,26 @@ def rollback(
     to: Annotated[
         str | None, typer.Option(help="A former champion; default the one before.")
     ] = None,
+    from_: Annotated[
+        str | None, typer.Option("--from", help="The champion that you leave; default: now.")
+    ] = None,
     key: Annotated[str | None, typer.Option(help="Why it runs; once for a key.")] = None,
     model: ModelName = "anomaly_detector",
 ) -> None:
     "Bring the previous champion back."
+    from crypto_anomaly.registry.errors import RegistryError
+
     registry = open_model_registry(model)
+    left = from_ or _champion_name(registry)
     if key and not registry.claim("rollback", key, "cli", lease=60):
         say(f"the rollback for {key} is done")
         return
-    done = registry.rollback(reason=reason, by=by, to=to)
+    try:
+        done = registry.rollback(reason=reason, by=by, to=to, from_version=left)
+    except RegistryError:
+        if key:
+            registry.release("rollback", key, "cli", status="failed")
+        raise
     if key:
         registry.release("rollback", key, "cli")
     say(f"v{done['version']} is champion again; v{done['previous_holder']} is retired")
@@ -150,11 +231,18 @@ def rollback(
 # %% ../../nbs/90_serving/78_cli_lifecycle.ipynb #bb87816b
 @lifecycle_commands.command()
 def retire(
-    ref: Ref, reason: Reason = "", by: By = "cli", model: ModelName = "anomaly_detector"
+    ref: Ref,
+    reason: Reason = "",
+    by: By = "cli",
+    expect_status: SeenStatus = None,
+    model: ModelName = "anomaly_detector",
 ) -> None:
     "Take a version out of the running."
-    version = open_model_registry(model).retire(ref, reason=reason, by=by)["version"]
-    say(f"v{version} is retired")
+    registry = open_model_registry(model)
+    seen = registry.resolve(ref)
+    status = expect_status or seen["status"]
+    done = registry.retire(seen["version"], reason=reason, by=by, expect_status=status)
+    say(f"v{done['version']} is retired")
 
 
 # %% ../../nbs/90_serving/78_cli_lifecycle.ipynb #0ed0c6e8

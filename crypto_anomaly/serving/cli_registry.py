@@ -102,7 +102,7 @@ def show_version(
         show_json(story)
         return
     facts = {k: v for k, v in story.items() if not isinstance(v, list) and k not in ("id", "run")}
-    show_facts(facts | dict(aliases=", ".join(story["aliases"]) or "–"))
+    show_facts(facts | dict(aliases=", ".join(story["alias_labels"]) or "–"))
     for evaluation in story["evaluations"]:
         _show_gates(evaluation)
     approvals = [{k: a[k] for k in APPROVAL_COLUMNS} for a in story["approvals"]]

@@ -5,7 +5,7 @@
 # %% ../../nbs/90_serving/52_lifecycle_routes.ipynb #c973ef5f
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Path, Query
 
@@ -18,6 +18,7 @@ from crypto_anomaly.serving.schemas import (
     LifecycleResponse,
     ListLimit,
     PromotionRequest,
+    RollbackRequest,
 )
 from .security import require_token
 from .state import CurrentState
@@ -25,6 +26,7 @@ from .state import CurrentState
 # %% auto #0
 __all__ = [
     "lifecycle_router",
+    "SeenRequest",
     "alerts_router",
     "AlertId",
     "SnoozeHours",
@@ -32,6 +34,7 @@ __all__ = [
     "post_reject",
     "post_request",
     "post_promote",
+    "post_rollback",
     "api_promote",
     "get_alerts",
     "post_feedback",
@@ -41,7 +44,7 @@ __all__ = [
 lifecycle_router = APIRouter(tags=["lifecycle"], dependencies=[Depends(require_token)])
 
 
-def _response(r: Registry, ref: str, event: str) -> LifecycleResponse:
+def _response(r: Registry, ref: str, event: str, note: str = "") -> LifecycleResponse:
     "The version and its status after a verb."
     version = r.resolve(ref)
     return LifecycleResponse(
@@ -49,10 +52,21 @@ def _response(r: Registry, ref: str, event: str) -> LifecycleResponse:
         version=version["version"],
         model_status=version["status"],
         event=event,
+        note=note,
     )
 
 
 # %% ../../nbs/90_serving/52_lifecycle_routes.ipynb #959fe864
+SeenRequest = Annotated[int | None, Query(ge=1, le=2**31)]
+
+
+def _alias_note(done: dict[str, Any]) -> str:
+    "What is said of an alias that no approval backs."
+    if done.get("approved", True):
+        return ""
+    return f"not approved: the alias {done['alias']} needs no approval"
+
+
 def _promotion_event(alias: str) -> str:
     "The event that a promotion to `alias` records."
     return "model_promoted" if alias == "champion" else "alias_moved"
@@ -66,10 +80,11 @@ def post_approve(
     by: str,  # who decides
     reason: str,  # why
     model: str = "anomaly_detector",  # or the trade model
+    request: SeenRequest = None,  # the request that the person saw
 ) -> LifecycleResponse:
     "Approve the open request of a version."
     r = registry_of(state, model)
-    r.approve(version, by=by, reason=reason)
+    r.approve(version, by=by, reason=reason, request=request)
     return _response(r, version, "model_approved")
 
 
@@ -81,10 +96,11 @@ def post_reject(
     by: str,  # who decides
     reason: str,  # why
     model: str = "anomaly_detector",  # or the trade model
+    request: SeenRequest = None,  # the request that the person saw
 ) -> LifecycleResponse:
     "Reject the open request of a version."
     r = registry_of(state, model)
-    r.reject(version, by=by, reason=reason)
+    r.reject(version, by=by, reason=reason, request=request)
     return _response(r, version, "model_rejected")
 
 
@@ -102,8 +118,25 @@ def post_request(state: CurrentState, name: str, body: ApprovalRequest) -> Lifec
 def post_promote(state: CurrentState, name: str, body: PromotionRequest) -> LifecycleResponse:
     "Promote an approved version, or move another alias to it."
     r = registry_of(state, name)
-    r.promote(body.version, by=body.triggered_by, alias=body.alias, reason=body.reason)
-    return _response(r, body.version, _promotion_event(body.alias))
+    done = r.promote(
+        body.version,
+        by=body.triggered_by,
+        alias=body.alias,
+        reason=body.reason,
+        expect_status=body.expect_status,
+        expect_champion=body.expect_champion,
+    )
+    return _response(r, body.version, _promotion_event(body.alias), _alias_note(done))
+
+
+@lifecycle_router.post("/models/assets/{name}/rollback")
+def post_rollback(state: CurrentState, name: str, body: RollbackRequest) -> LifecycleResponse:
+    "Bring the champion before (or `to`) back, if `from_version` is still champion."
+    r = registry_of(state, name)
+    done = r.rollback(
+        reason=body.reason, by=body.triggered_by, to=body.to, from_version=body.from_version
+    )
+    return _response(r, f"v{done['version']}", "model_rolled_back")
 
 
 # %% ../../nbs/90_serving/52_lifecycle_routes.ipynb #3363998e
@@ -113,10 +146,12 @@ def api_promote(
     version: str,  # e.g. 'v3'
     alias: str = "champion",  # 'champion' needs an approval, another alias does not
     by: str = "api",  # who promotes
+    expect_champion: str | None = None,  # the champion (or holder of the alias) that was seen
 ) -> LifecycleResponse:
     "Promote the market model, at the address of the CoinGecko reference system."
-    state.registry.promote(version, by=by, alias=alias)
-    return _response(state.registry, version, _promotion_event(alias))
+    r = state.registry
+    done = r.promote(version, by=by, alias=alias, expect_champion=expect_champion)
+    return _response(r, version, _promotion_event(alias), _alias_note(done))
 
 
 # %% ../../nbs/90_serving/52_lifecycle_routes.ipynb #1383718a

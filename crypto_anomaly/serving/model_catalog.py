@@ -73,17 +73,18 @@ _LISTED_FACTS = (
 # %% ../../nbs/90_serving/14_model_catalog.ipynb #99f73197
 def _listed(
     version: dict[str, Any],  # a version as the registry returns it
-    aliases: dict[str, int],  # alias -> version number
+    labels: dict[int, dict[str, str]],  # version number -> alias -> as it is shown
     metrics: dict[str, Any],  # of its newest evaluation
 ) -> dict[str, Any]:
     "The fields of a version in a list."
-    own_aliases = [a for a, number in aliases.items() if number == version["version"]]
+    own = labels.get(version["version"], {})
     hyperparameters = version.get("hyperparameters") or {}
     facts = {k: version.get(k) for k in _LISTED_FACTS}
     return facts | dict(
         version=version["version"],
         status=version["status"],
-        aliases=own_aliases,
+        aliases=list(own),
+        alias_labels=list(own.values()),
         eval_metrics=metrics,
         contamination=hyperparameters.get("contamination"),
     )
@@ -102,11 +103,11 @@ def model_versions(
 ) -> ModelVersions:  # newest first
     "The newest versions of a model, each with the metrics of its newest evaluation."
     metrics_of = {e["version"]: _flat(e["metrics"]) for e in r.list_evaluations(10 * limit)}
-    aliases = r.aliases()
+    labels = r.alias_labels()
     versions = []
     for version in r.list_model_versions(limit):
         metrics = metrics_of.get(version["version"], {})
-        versions.append(ModelVersion(**_listed(version, aliases, metrics)))
+        versions.append(ModelVersion(**_listed(version, labels, metrics)))
     return ModelVersions(name=r.model, versions=versions, count=len(versions))
 
 
@@ -148,7 +149,7 @@ def model_detail(
     metrics = evaluations[-1]["metrics"] if evaluations else {}
     return ModelDetail(
         name=r.model,
-        **_listed(version, r.aliases(), _flat(metrics)),
+        **_listed(version, r.alias_labels(), _flat(metrics)),
         hyperparameters=version.get("hyperparameters") or {},
         training_metrics=_select(version, _TRAINING_METRICS),
         evaluation_metrics=metrics,

@@ -35,6 +35,7 @@ def _queued(
     stage = "evaluate" if r is state.registry else "evaluate_trades"
     return request | dict(
         model=r.model,
+        champion=f"v{champion['version']}" if champion else "none",
         status=version["status"],
         change=promotion_summary(version, champion),
         gates=evaluation["gates"],

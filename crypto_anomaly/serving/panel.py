@@ -49,20 +49,30 @@ class Decisions(PanelLayout):
 
     def _approve(self, version: int, by: str, reason: str) -> str:
         "Approve where that is still to do, then promote."
-        if not self.requests[version]["decision"]:
-            self.state.registry.approve(version, by=by, reason=reason)
-        previous = self.state.registry.promote(version, by=by)["previous_holder"]
+        seen = self.requests[version]
+        if not seen["decision"]:
+            self.state.registry.approve(version, by=by, reason=reason, request=seen["id"])
+        expected = self.state.champion_name()
+        done = self.state.registry.promote(version, by=by, expect_champion=expected)
+        previous = done["previous_holder"]
         retired = f", v{previous} has retired" if previous else ""
         return f"v{version} is champion{retired}"
 
     def _reject(self, version: int, by: str, reason: str) -> str:
         "Reject the request."
-        self.state.registry.reject(version, by=by, reason=reason)
+        seen = self.requests[version]["id"]
+        self.state.registry.reject(version, by=by, reason=reason, request=seen)
         return f"v{version} is rejected"
 
     def _challenge(self, version: int, by: str, reason: str) -> str:
         "Start a trial."
-        self.state.registry.challenge(version, by=by)
+        candidate = self.state.candidate or {}
+        self.state.registry.challenge(
+            version,
+            by=by,
+            expect_status=candidate.get("status"),
+            expect_champion=self.state.champion_name(),
+        )
         return f"v{version} is on trial: scans score it in shadow from now on"
 
     def _ask(self, version: int, by: str, reason: str) -> str:

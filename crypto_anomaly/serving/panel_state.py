@@ -14,6 +14,7 @@ import numpy as np
 from ..core.workspace import Workspace
 from ..data.datasets import read_dataset
 from ..model.loading import load_model
+from ..registry.beliefs import NOBODY
 from ..registry.registry import Registry, open_registry
 from .panel_html import html_widget
 
@@ -97,6 +98,10 @@ class PanelVersions:
         if champion and champion["version"] != candidate["version"]:
             details[f"v{champion['version']} (champion)"] = champion
         return details
+
+    def champion_name(self) -> str:  # e.g. 'v3'; 'none' while there is none
+        "The champion that is drawn, as a decision names it."
+        return f"v{self.champion['version']}" if self.champion else NOBODY
 
     def scores(self, version: int, dataset: str) -> HoldoutScores | None:
         "Scores of a version on a holdout, computed once."

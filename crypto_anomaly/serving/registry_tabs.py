@@ -48,11 +48,9 @@ def lineage_tab(state: PanelState, candidate: LineageDict) -> Widgets:
 
 # %% ../../nbs/90_serving/64_registry_tabs.ipynb #3bc7a412
 def _aliases_by_version(state: PanelState) -> dict[int, str]:
-    "The aliases of each version, separated by commas."
-    names: dict[int, list[str]] = {}
-    for alias, version in state.registry.aliases().items():
-        names.setdefault(version, []).append(alias)
-    return {version: ", ".join(aliases) for version, aliases in names.items()}
+    "The aliases of each version, separated by commas; one without an approval says so."
+    labels = state.registry.alias_labels()
+    return {version: ", ".join(own.values()) for version, own in labels.items()}
 
 
 # %% ../../nbs/90_serving/64_registry_tabs.ipynb #83f2d3aa

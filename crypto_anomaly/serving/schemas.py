@@ -16,6 +16,7 @@ __all__ = [
     "VersionLimit",
     "ApprovalRequest",
     "PromotionRequest",
+    "RollbackRequest",
     "ResponseMeta",
     "Anomaly",
     "LeftOut",
@@ -55,6 +56,17 @@ class PromotionRequest(BaseModel):
     triggered_by: str = "api"
     alias: str = "champion"
     reason: str = ""
+    expect_status: str | None = None
+    expect_champion: str | None = None
+
+
+class RollbackRequest(BaseModel):
+    "Body of a rollback; `from_version` is the champion that the person saw."
+
+    from_version: str
+    reason: str
+    triggered_by: str = "api"
+    to: str | None = None
 
 
 # %% ../../nbs/90_serving/30_schemas.ipynb #1e99ee54
@@ -246,6 +258,7 @@ class LifecycleResponse(BaseModel):
     version: int
     model_status: str
     event: str
+    note: str = ""
 
 
 class MessageResponse(BaseModel):

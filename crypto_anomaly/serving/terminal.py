@@ -17,6 +17,7 @@ __all__ = [
     "At",
     "By",
     "Reason",
+    "Anew",
     "ModelName",
     "Ref",
     "DaskUrl",
@@ -36,6 +37,9 @@ At = Annotated[
 ]
 By = Annotated[str, typer.Option(help="Who decides.")]
 Reason = Annotated[str, typer.Option(help="Why.")]
+Anew = Annotated[
+    bool, typer.Option("--new", help="Begin an empty registry where there was another.")
+]
 
 # %% ../../nbs/90_serving/70_terminal.ipynb #ac08ad06
 ModelName = Annotated[

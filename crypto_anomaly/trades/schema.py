@@ -8,12 +8,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from ..core.db import connect_engine, is_sqlite, write_transaction
+from crypto_anomaly.core.db import (
+    connect_engine,
+    is_sqlite,
+    is_writable,
+    parse_url,
+    write_transaction,
+)
 from .messages import Trade
 from .migrations import before_tables, bring_back
 from .table import TRADE_COLUMNS
@@ -243,10 +250,35 @@ def insert_into(engine: sa.Engine, table: sa.Table, row: dict[str, Any]) -> Any:
 _SCHEMA_LOCK = 7246002  # any number that no other program locks
 
 
+def _unwritable_file(url: str) -> Path | None:  # None = it can be written, or is a server
+    "The SQLite file of a store in a home that cannot be written."
+    parsed = parse_url(url, "CRYPTO_ANOMALY_TRADES_URL")
+    if parsed.get_backend_name() != "sqlite" or parsed.database in (None, "", ":memory:"):
+        return None
+    file = Path(str(parsed.database))
+    return None if is_writable(file) else file
+
+
+def _empty_engine() -> sa.Engine:
+    "A store without trades that takes none, for a home that cannot be written."
+    shared = dict(check_same_thread=False)
+    engine = sa.create_engine("sqlite://", poolclass=sa.StaticPool, connect_args=shared)
+    with engine.begin() as c:
+        _metadata.create_all(c)
+    with engine.connect() as c:
+        c.exec_driver_sql("PRAGMA query_only=ON")
+    return engine
+
+
 @cache
 def _open_engine(url: str) -> sa.Engine:
     "The engine of `url`, one per process; its tables are made on first use."
+    file = _unwritable_file(url)
+    if file is not None and not file.exists():
+        return _empty_engine()
     engine = connect_engine(url, "CRYPTO_ANOMALY_TRADES_URL")
+    if file is not None:
+        return engine
     with write_transaction(engine) as c:
         if not is_sqlite(engine):
             c.execute(sa.text(f"SELECT pg_advisory_xact_lock({_SCHEMA_LOCK})"))

@@ -45,11 +45,11 @@ addEventListener("submit", async e => {
     if (r.status === 401) { sessionStorage.removeItem("token"); form.querySelector("[name=token]").closest("label").hidden = false; }
     throw (await r.json()).detail;
   };
-  const q = new URLSearchParams({version: form.dataset.decide, model: form.dataset.model, by: f.get("by"), reason: f.get("reason")});
+  const q = new URLSearchParams({version: form.dataset.decide, model: form.dataset.model, by: f.get("by"), reason: f.get("reason"), request: form.dataset.request});
   try {
     const reject = f.get("decision") === "reject";
     if (reject || !form.dataset.approved) await send(`/${reject ? "reject" : "approve"}?${q}`);
-    if (!reject) await send(`/models/assets/${form.dataset.model}/promote`, JSON.stringify({version: form.dataset.decide, triggered_by: f.get("by"), reason: f.get("reason")}));
+    if (!reject) await send(`/models/assets/${form.dataset.model}/promote`, JSON.stringify({version: form.dataset.decide, triggered_by: f.get("by"), reason: f.get("reason"), expect_champion: form.dataset.champion}));
     location.reload();
   } catch (detail) { out.textContent = detail; out.className = "failed"; }
 });
