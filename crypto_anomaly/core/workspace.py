@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 
 from .files import read_or_create_secret, write_atomic
-from .settings import Settings, WorkspaceError, load_settings
+from .settings import Settings, WorkspaceError, load_settings, secret_value
 
 # %% auto #0
 __all__ = ["Addresses", "Workspace", "open_workspace", "claim"]
@@ -110,7 +110,8 @@ class Workspace(Addresses):
     @cached_property
     def api_token(self) -> str:
         "Token of requests that change something: `API_TOKEN`, else one made for this workspace."
-        return self.settings.api_token or read_or_create_secret(self.root / "api_token")
+        given = secret_value(self.settings.api_token)
+        return given or read_or_create_secret(self.root / "api_token")
 
 
 # %% ../../nbs/00_core/25_workspace.ipynb #98a3be78
