@@ -17,6 +17,7 @@ from typing import Any
 import pandas as pd
 import requests
 
+from ..core.bounded_answers import UnboundedAnswerError, bounded_session
 from ..core.clock import utcnow
 from ..core.http import Retry, call_with_retries, retry_after
 from .responses import ErrorMessage, error_message, require_coins
@@ -168,7 +169,7 @@ class CoinGeckoRequests:
     "GET requests to CoinGecko, with one rate limit and bounded retries."
 
     url: str = PLANS["keyless"].url
-    key: str | None = None
+    key: str | None = field(default=None, repr=False)
     plan: str = "keyless"
     source: str = "coingecko"  # mark of the rows that come from here
     sleep: Callable[[float], object] = time.sleep
@@ -176,7 +177,7 @@ class CoinGeckoRequests:
     timeout: tuple[float, float] = (5, 30)  # seconds to connect, and between two bytes
     calls: int = 0  # requests sent so far
     meter: Callable[[], None] = _not_metered  # called for every answer that costs a credit
-    _session: requests.Session = field(default_factory=requests.Session, repr=False)
+    _session: requests.Session = field(default_factory=bounded_session, repr=False)
 
     def __post_init__(self) -> None:
         "Check the key and set the headers."
@@ -217,11 +218,16 @@ class CoinGeckoRequests:
         self.calls += 1
         try:
             response = self._session.get(f"{self.url}{path}", params=params, timeout=timeout)
+        except UnboundedAnswerError as e:
+            return Retry(str(e))
         except requests.RequestException as e:
             return Retry(type(e).__name__)
         if response.status_code == 200:
             self.meter()
-        error = error_message(response.status_code, response.text)
+        try:
+            error = error_message(response.status_code, response.text)
+        except RecursionError:
+            return Retry("JSON that is nested too deeply")
         if error is None:
             return response.json()
         _raise_if_final(path, response.status_code, error)

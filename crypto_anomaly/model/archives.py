@@ -106,7 +106,7 @@ def check_array(
         shape, dtype = _header(file, what)
         there = member.file_size - file.tell()
     if dtype.hasobject or min(shape, default=0) < 0:
-        raise ModelError(f"{what} is no array of numbers.")
+        raise ModelError(f"{name} is not a model of crypto_anomaly ({what} is no numbers).")
     said = math.prod(shape) * dtype.itemsize
     if said != there:
         raise ModelError(f"{what} claims {said:,} bytes and holds {there:,}.")
