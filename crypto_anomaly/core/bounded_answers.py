@@ -9,7 +9,7 @@ import io
 import socket
 import threading
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -25,6 +25,9 @@ __all__ = [
     "AnswerTooBigError",
     "AnswerTooSlowError",
     "Deadline",
+    "WatchedHTTPConnection",
+    "WatchedHTTPSConnection",
+    "Pools",
     "BoundedAdapter",
     "bounded_session",
 ]
@@ -101,7 +104,7 @@ def _watch(connection: Any) -> None:
         _CURRENT.deadline.watch(connection.sock)
 
 
-class _WatchedHTTP(HTTPConnection):
+class WatchedHTTPConnection(HTTPConnection):
     "A connection that a deadline can end."
 
     def getresponse(self) -> Any:
@@ -110,7 +113,7 @@ class _WatchedHTTP(HTTPConnection):
         return super().getresponse()
 
 
-class _WatchedHTTPS(HTTPSConnection):
+class WatchedHTTPSConnection(HTTPSConnection):
     "The same with TLS."
 
     def getresponse(self) -> Any:
@@ -120,16 +123,17 @@ class _WatchedHTTPS(HTTPSConnection):
 
 
 # %% ../../nbs/00_core/42_bounded_answers.ipynb #176846e6
-class _HTTPPool(HTTPConnectionPool):
-    "Connections of a host."
+class Pools(NamedTuple):
+    "Which connections are used."
 
-    ConnectionCls = _WatchedHTTP
+    http: type[HTTPConnection] = WatchedHTTPConnection
+    https: type[HTTPConnection] = WatchedHTTPSConnection
 
-
-class _HTTPSPool(HTTPSConnectionPool):
-    "The same with TLS."
-
-    ConnectionCls = _WatchedHTTPS
+    def by_scheme(self) -> dict[str, type[HTTPConnectionPool]]:
+        "Classes of pools that open these connections."
+        plain = type("Plain", (HTTPConnectionPool,), dict(ConnectionCls=self.http))
+        encrypted = type("Encrypted", (HTTPSConnectionPool,), dict(ConnectionCls=self.https))
+        return dict(http=plain, https=encrypted)
 
 
 # %% ../../nbs/00_core/42_bounded_answers.ipynb #05c17f8c
@@ -140,15 +144,17 @@ class BoundedAdapter(HTTPAdapter):
         self,
         max_bytes: int = MAX_BYTES,  # of an answer, unpacked
         seconds: float = MAX_SECONDS,  # from the request to the last byte
+        pools: Pools = Pools(),  # connections to use
     ) -> None:
-        super().__init__()
         self.max_bytes = max_bytes
         self.seconds = seconds
+        self.pools = pools
+        super().__init__()
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         "Use connections that a deadline can end."
         super().init_poolmanager(*args, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = dict(http=_HTTPPool, https=_HTTPSPool)
+        self.poolmanager.pool_classes_by_scheme = self.pools.by_scheme()
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> Any:
         "Send a request; the answer that returns is in memory."
