@@ -18,8 +18,9 @@ from crypto_anomaly.serving.cli_workspace import (
     open_for_write,
     open_with_source,
     require_free_port,
+    skip_past_messages,
 )
-from .terminal import AsJson, DaskUrl, say, show_json
+from .terminal import AsJson, DaskUrl, say, show_json, with_token
 
 if TYPE_CHECKING:
     from crypto_anomaly.core.settings import Settings
@@ -51,9 +52,11 @@ def exit_on_sigterm() -> None:
 
 def _say_address(ws: Workspace, host: str, port: int) -> None:
     "Say where the pages are. A token of our own making travels as a fragment of the address."
-    token = "" if ws.settings.api_token else f"#token={ws.api_token}"
     page = f"http://{host}:{port}"
-    say(f"Serving on {page} – decide on {page}/models{token} – Ctrl-C stops.")
+    where = f"{page}/models"
+    if not ws.settings.api_token:
+        where = with_token(f"{where}#token={ws.api_token}", where, ws.root / "api_token")
+    say(f"Serving on {page} – decide on {where} – Ctrl-C stops.")
 
 
 # %% ../../nbs/90_serving/72_cli_run.ipynb #0e078a63
@@ -100,6 +103,7 @@ def up(
     if not once:
         check_bind(ws.settings, host)
         require_free_port(host, port)
+        skip_past_messages(ws)
     exit_on_sigterm()
     with hold_source(ws) as held:
         _first_cycle(held, once)
@@ -146,14 +150,16 @@ def serve(
 @run_commands.command()
 def panel(host: str = "127.0.0.1", port: int = 8866) -> None:
     "The promotion panel in the browser: approve, reject, try."
-    from crypto_anomaly.serving.panel import run_desk
+    from crypto_anomaly.serving.panel import DESK_TOKEN, desk_token, run_desk
     from crypto_anomaly.serving.security import check_bind
 
     ws = open_for_read()
     check_bind(ws.settings, host)
     require_free_port(host, port)
     exit_on_sigterm()
-    say(f"Promotion panel on http://{host}:{port}/?token={ws.api_token} – Ctrl-C stops.")
+    page = f"http://{host}:{port}/"
+    where = with_token(f"{page}?token={desk_token(ws)}", page, ws.root / DESK_TOKEN)
+    say(f"Promotion panel on {where} – Ctrl-C stops.")
     raise typer.Exit(run_desk(ws, host, port))
 
 

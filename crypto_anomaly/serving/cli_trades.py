@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..core.redaction import hide_in_address
 from .cli_workspace import open_for_read
 from .terminal import AsJson, say, show_json, show_table
 
@@ -173,8 +174,8 @@ def _follow(ws: Workspace, seconds: float | None) -> Stream:
     from crypto_anomaly.trades.stream import Stream
 
     with _open_feed(ws) as (url, rest_url, _):
-        store = ws.trades_url.split("@")[-1]  # without a password
-        say(f"Streaming {', '.join(ws.products)} from {url} into {store}. Ctrl-C stops.")
+        store, feed = hide_in_address(ws.trades_url), hide_in_address(url)
+        say(f"Streaming {', '.join(ws.products)} from {feed} into {store}. Ctrl-C stops.")
         stream = Stream(ws, rest_url=rest_url)
         asyncio.run(_follow_until(stream, url, seconds))
     return stream

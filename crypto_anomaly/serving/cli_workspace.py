@@ -20,6 +20,7 @@ __all__ = [
     "open_for_write",
     "open_with_source",
     "open_model_registry",
+    "skip_past_messages",
     "require_free_port",
 ]
 
@@ -105,6 +106,15 @@ def open_model_registry(
     if model not in known:
         raise RegistryError(f"there is no model {model!r}; there are {', '.join(known)}.")
     return open_registry(ws, model)
+
+
+# %% ../../nbs/90_serving/71_cli_workspace.ipynb #1b00232d
+def skip_past_messages(ws: Workspace) -> None:
+    "Let messages of the first scheduler begin with what happens from now on."
+    from crypto_anomaly.lifecycle.alert_sinks import begin_messages
+    from crypto_anomaly.registry.registry import open_registry
+
+    begin_messages(open_registry(ws), ws.settings)
 
 
 # %% ../../nbs/90_serving/71_cli_workspace.ipynb #73479d1c

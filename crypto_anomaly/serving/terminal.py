@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -21,6 +22,7 @@ __all__ = [
     "Ref",
     "DaskUrl",
     "say",
+    "with_token",
     "show_json",
     "show_table",
     "show_facts",
@@ -59,6 +61,16 @@ def say(
 ) -> None:
     "Write a line for the person at the terminal to stderr."
     typer.echo(text, err=True)
+
+
+# %% ../../nbs/90_serving/70_terminal.ipynb #a153abb7
+def with_token(
+    address: str,  # with a token in it
+    shown: str,  # the same without
+    file: Path,  # that holds the token
+) -> str:
+    "What may be said of an address: all of it to a person, its file to a log."
+    return address if sys.stderr.isatty() else f"{shown} (the token is in {file})"
 
 
 # %% ../../nbs/90_serving/70_terminal.ipynb #bc1c33e0
