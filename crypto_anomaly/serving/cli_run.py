@@ -18,6 +18,7 @@ from crypto_anomaly.serving.cli_workspace import (
     open_for_write,
     open_with_source,
     require_free_port,
+    say_address,
     skip_past_messages,
 )
 from .terminal import AsJson, DaskUrl, say, show_json, with_token
@@ -48,15 +49,6 @@ run_commands = typer.Typer()
 def exit_on_sigterm() -> None:
     "Leave through the `with` blocks when the process is told to stop."
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-
-
-def _say_address(ws: Workspace, host: str, port: int) -> None:
-    "Say where the pages are. A token of our own making travels as a fragment of the address."
-    page = f"http://{host}:{port}"
-    where = f"{page}/models"
-    if not ws.settings.api_token:
-        where = with_token(f"{where}#token={ws.api_token}", where, ws.root / "api_token")
-    say(f"Serving on {page} – decide on {where} – Ctrl-C stops.")
 
 
 # %% ../../nbs/90_serving/72_cli_run.ipynb #0e078a63
@@ -121,7 +113,7 @@ def _schedule_and_serve(ws: Workspace, host: str, port: int) -> None:
 
     skip_slots(ws)
     clock = start_scheduler(ws)
-    _say_address(ws, host, port)
+    say_address(ws, host, port)
     try:
         run_server(_settings_of(ws), host, port)
     finally:
@@ -142,7 +134,7 @@ def serve(
     ws = open_for_read()
     check_bind(ws.settings, host)
     require_free_port(host, port)
-    _say_address(ws, host, port)
+    say_address(ws, host, port)
     run_server(_settings_of(ws), host, port, workers)
 
 

@@ -22,7 +22,7 @@ REPORTS = r"[\w.-]+/[\w.-]+\.html"  # below the folder of runs
 SHARED_FILES = r"style\.css|plotly\.min\.js"
 
 
-class ReportHandler(JupyterHandler, AllowListFileHandler):  # type: ignore[misc]
+class ReportHandler(JupyterHandler, AllowListFileHandler):
     "An executed notebook, for whoever has the token."
 
     @property
@@ -42,7 +42,7 @@ class ReportHandler(JupyterHandler, AllowListFileHandler):  # type: ignore[misc]
 
 
 # %% ../../nbs/90_serving/68_panel_server.ipynb #af8d5328
-class PanelServer(Voila):  # type: ignore[misc]
+class PanelServer(Voila):
     "Voilà for the panel."
 
     def init_settings(self) -> dict[str, Any]:
