@@ -89,7 +89,7 @@ def connect_engine(
     "An engine for `url`; its tables are the caller's."
     try:
         u = sa.make_url(url)
-    except sa.exc.ArgumentError:
+    except (sa.exc.ArgumentError, ValueError):  # ValueError: a port that is no number
         example = "sqlite:///file.db or postgresql://user@host/name"
         raise DatabaseError(
             f"{setting} is {url!r}; use an SQLAlchemy URL, e.g. {example}."

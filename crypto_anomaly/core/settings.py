@@ -229,6 +229,7 @@ class Settings(
         toml_file="crypto_anomaly.toml",
         extra="forbid",
         env_ignore_empty=True,
+        hide_input_in_errors=True,
     )
 
     @classmethod

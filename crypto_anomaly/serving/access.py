@@ -33,6 +33,7 @@ from .tokens import Holder, holder
 __all__ = [
     "OPEN_PATHS",
     "OPEN_FOLDER",
+    "REPORT_FILES",
     "LOGIN",
     "LOCAL_POSTS",
     "READING",
@@ -87,6 +88,7 @@ def is_host_allowed(
 # %% ../../nbs/90_serving/49_access.ipynb #9ecb23c3
 OPEN_PATHS = ("/health", "/health/live", "/healthz")
 OPEN_FOLDER = "/static/"
+REPORT_FILES = ("/runs/style.css", "/runs/plotly.min.js")  # a sandbox asks without a cookie
 LOGIN = "/login"
 LOCAL_POSTS = ("/scan", "/inference/scan", "/model/reload")  # they change only what is cached
 READING = ("GET", "HEAD", "OPTIONS")
@@ -120,7 +122,7 @@ def _reader(request: Request) -> Holder | None:
 # %% ../../nbs/90_serving/49_access.ipynb #48be399b
 def _is_open(path: str) -> bool:
     "Whether everybody may read a path."
-    return path in OPEN_PATHS or path.startswith(OPEN_FOLDER)
+    return path in (*OPEN_PATHS, *REPORT_FILES) or path.startswith(OPEN_FOLDER)
 
 
 def _refused_reading(request: Request, settings: Settings) -> Refusal | None:
