@@ -189,10 +189,13 @@ def test_a_report_is_drawn_and_confined(home, page):  # noqa: F811
         for path in ("/docs", "/redoc"):
             page.goto(at + path)
             expect(page.get_by_text("/anomalies").first).to_be_visible()
-        assert not page.errors, page.errors
+        ours = [e for e in page.errors if "cdn.redoc.ly" not in e]  # its logo may not be loaded
+        assert not ours, ours
         page.goto(f"{at}/coins")
-        page.evaluate("document.body.append(Object.assign(document.createElement('script'), "
-                      "{textContent: 'window.broken = true'}))")
+        page.evaluate(
+            "document.body.append(Object.assign(document.createElement('script'), "
+            "{textContent: 'window.broken = true'}))"
+        )
         assert page.evaluate("window.broken === undefined")
 
 

@@ -9,6 +9,7 @@ import io
 import socket
 import threading
 import time
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import requests
@@ -21,6 +22,7 @@ from urllib3.exceptions import HTTPError
 __all__ = [
     "MAX_BYTES",
     "MAX_SECONDS",
+    "WATCHED",
     "UnboundedAnswerError",
     "AnswerTooBigError",
     "AnswerTooSlowError",
@@ -78,10 +80,8 @@ class Deadline:
         "End the request."
         self.passed = True
         if self._socket is not None:
-            try:
+            with suppress(OSError):  # it is closed already
                 self._socket.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                return  # it is closed already
 
     def cancel(self) -> None:
         "The answer is whole."
@@ -136,7 +136,29 @@ class Pools(NamedTuple):
         return dict(http=plain, https=encrypted)
 
 
+WATCHED = Pools()
+
+
 # %% ../../nbs/00_core/42_bounded_answers.ipynb #05c17f8c
+def _read_pieces(
+    raw: Any,  # an answer of urllib3
+    max_bytes: int,
+    end: float,  # of the monotonic clock
+) -> bytes:  # whole, unless its time is up
+    "The body of an answer, unpacked piece by piece."
+    body = bytearray()
+    while time.monotonic() < end:
+        piece = raw.read1(_PIECE, decode_content=True)
+        if not piece:
+            break
+        body += piece
+        if len(body) > max_bytes:
+            raw.close()
+            raise AnswerTooBigError(f"more than {max_bytes >> 20} MB in one answer")
+    return bytes(body)
+
+
+# %% ../../nbs/00_core/42_bounded_answers.ipynb #d3bfb0dd
 class BoundedAdapter(HTTPAdapter):
     "Reads every answer within a bound of bytes and a bound of time."
 
@@ -144,7 +166,7 @@ class BoundedAdapter(HTTPAdapter):
         self,
         max_bytes: int = MAX_BYTES,  # of an answer, unpacked
         seconds: float = MAX_SECONDS,  # from the request to the last byte
-        pools: Pools = Pools(),  # connections to use
+        pools: Pools = WATCHED,  # connections to use
     ) -> None:
         self.max_bytes = max_bytes
         self.seconds = seconds
@@ -174,15 +196,8 @@ class BoundedAdapter(HTTPAdapter):
 
     def _read(self, raw: Any, deadline: Deadline) -> bytes:
         "The whole body."
-        body = bytearray()
         try:
-            while piece := raw.read1(_PIECE, decode_content=True):
-                body += piece
-                if len(body) > self.max_bytes:
-                    raw.close()
-                    raise AnswerTooBigError(f"more than {self.max_bytes >> 20} MB in one answer")
-                if time.monotonic() > deadline.end:
-                    break
+            body = _read_pieces(raw, self.max_bytes, deadline.end)
         except HTTPError as e:
             raise requests.ConnectionError(type(e).__name__) from None
         finally:
@@ -190,7 +205,7 @@ class BoundedAdapter(HTTPAdapter):
             raw.release_conn()
         if deadline.passed or not whole:
             raise self._too_slow()
-        return bytes(body)
+        return body
 
     def _too_slow(self) -> AnswerTooSlowError:
         "The error of an answer that is late."

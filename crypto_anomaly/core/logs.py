@@ -22,6 +22,7 @@ __all__ = [
     "PLAIN_FORMAT",
     "QUIET_LIBRARIES",
     "secrets_of",
+    "CleaningFormatter",
     "PlainFormatter",
     "JsonFormatter",
     "setup_logging",
@@ -37,12 +38,13 @@ def secrets_of(
     "The values of the settings that are secrets."
     given = [getattr(settings, name) for name in type(settings).model_fields]
     values = [v.get_secret_value() for v in given if isinstance(v, SecretStr)]
-    return tuple(sorted((v for v in values if len(v) >= _SHORTEST_SECRET), key=len, reverse=True))
+    long_enough = [value for value in values if len(value) >= _SHORTEST_SECRET]
+    return tuple(sorted(long_enough, key=len, reverse=True))
 
 
 # %% ../../nbs/00_core/35_logs.ipynb #ec49b7cd
-class PlainFormatter(logging.Formatter):
-    "One line per record; the lines of a trace are indented below it."
+class CleaningFormatter(logging.Formatter):
+    "A formatter that knows what may not be shown."
 
     def __init__(
         self,
@@ -63,6 +65,22 @@ class PlainFormatter(logging.Formatter):
             text = text.replace(secret, HIDDEN)
         return hide_credentials(text)
 
+    def clean_fields(
+        self,
+        value: Any,  # what JSON can say
+    ) -> Any:
+        "Every text in `value` as it may be logged."
+        if isinstance(value, dict):
+            return {key: self.clean_fields(inner) for key, inner in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [self.clean_fields(inner) for inner in value]
+        return self.clean(value) if isinstance(value, str) else value
+
+
+# %% ../../nbs/00_core/35_logs.ipynb #3a93f56a
+class PlainFormatter(CleaningFormatter):
+    "One line per record; the lines of a trace are indented below it."
+
     def formatMessage(self, record: logging.LogRecord) -> str:
         "The line, as one line."
         return one_line(self.clean(super().formatMessage(record)))
@@ -77,7 +95,7 @@ class PlainFormatter(logging.Formatter):
 _STANDARD_FIELDS = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"}
 
 
-class JsonFormatter(PlainFormatter):
+class JsonFormatter(CleaningFormatter):
     "One JSON object per record: `ts, level, logger, message, exc_info` and every extra field."
 
     def format(self, record: logging.LogRecord) -> str:
@@ -95,17 +113,6 @@ class JsonFormatter(PlainFormatter):
         if record.exc_info:
             line["exc_info"] = self.formatException(record.exc_info)
         return json.dumps(self.clean_fields(line), default=str)
-
-    def clean_fields(
-        self,
-        value: Any,  # what JSON can say
-    ) -> Any:
-        "Every text in `value` as it may be logged."
-        if isinstance(value, dict):
-            return {key: self.clean_fields(inner) for key, inner in value.items()}
-        if isinstance(value, (list, tuple)):
-            return [self.clean_fields(inner) for inner in value]
-        return self.clean(value) if isinstance(value, str) else value
 
 
 # %% ../../nbs/00_core/35_logs.ipynb #046c5ed6

@@ -132,11 +132,11 @@ def _refused_reading(request: Request, settings: Settings) -> Refusal | None:
     return None if _reader(request) else Refusal(401, NO_TOKEN)
 
 
-def _refused_change(request: Request) -> Refusal | None:
+def _refused_change(request: Request, settings: Settings) -> Refusal | None:
     "Why a request may not change something."
     path = request.url.path
     if path in LOCAL_POSTS and is_local(request):
-        return None
+        return _refused_reading(request, settings)
     sender = holder_of(request)
     if sender is None:
         return Refusal(401, NO_TOKEN)
@@ -222,8 +222,8 @@ class AccessControl:
         if not is_host_allowed(scope, settings):
             return Refusal(400, "the Host header names another server; see ALLOWED_HOSTS")
         request = Request(scope)
-        is_reading = scope["method"] in READING
-        refused = _refused_reading(request, settings) if is_reading else _refused_change(request)
+        check = _refused_reading if scope["method"] in READING else _refused_change
+        refused = check(request, settings)
         if refused is None and _claims_too_much(scope):
             return TOO_BIG
         return refused

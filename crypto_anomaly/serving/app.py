@@ -139,6 +139,7 @@ _UVICORN: dict[str, Any] = dict(
     http=PatientProtocol,  # closes connections that say nothing
     ws="none",
     server_header=False,
+    log_config=None,  # its loggers use the handlers of this process
     log_level="warning",
 )
 

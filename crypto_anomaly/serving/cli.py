@@ -16,8 +16,8 @@ from .cli_market import market_commands
 from .cli_registry import registry_commands
 from .cli_run import run_commands
 from .cli_store import store_commands
-from .cli_tools import deploy_commands, tool_commands
 from .cli_tokens import token_commands
+from .cli_tools import deploy_commands, tool_commands
 from .cli_trades import trade_commands
 from .doctor import doctor_commands, expected_errors, hint
 from .terminal import say

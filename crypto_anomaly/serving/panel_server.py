@@ -5,6 +5,7 @@
 # %% ../../nbs/90_serving/68_panel_server.ipynb #62a55dfe
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import tornado.web
@@ -14,8 +15,10 @@ from jupyter_server.utils import url_path_join
 from voila.app import Voila
 from voila.static_file_handler import AllowListFileHandler
 
+from ..core.redaction import hide_credentials
+
 # %% auto #0
-__all__ = ["REPORTS", "SHARED_FILES", "ReportHandler", "PanelServer", "main"]
+__all__ = ["REPORTS", "SHARED_FILES", "ReportHandler", "HideTokens", "PanelServer", "main"]
 
 # %% ../../nbs/90_serving/68_panel_server.ipynb #b13d1ed2
 REPORTS = r"[\w.-]+/[\w.-]+\.html"  # below the folder of runs
@@ -40,13 +43,33 @@ class ReportHandler(JupyterHandler, AllowListFileHandler):
         "Send the headers of a report."
         await AllowListFileHandler.get(self, path, include_body=False)
 
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        "Say what is wrong in one line."
+        self.finish(f"{status_code}: there is no such report")
+
+
+# %% ../../nbs/90_serving/68_panel_server.ipynb #f5e3f366
+_LOGGERS = ("tornado.access", "tornado.application", "tornado.general", "Voila")
+
+
+class HideTokens(logging.Filter):
+    "Takes tokens out of addresses in log lines."
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        "Keep every record, changed."
+        record.msg = hide_credentials(record.getMessage())
+        record.args = ()
+        return True
+
 
 # %% ../../nbs/90_serving/68_panel_server.ipynb #af8d5328
 class PanelServer(Voila):
     "Voilà for the panel."
 
     def init_settings(self) -> dict[str, Any]:
-        "The log of requests leaves tokens out."
+        "The log leaves tokens out."
+        for name in (*_LOGGERS, self.log.name):
+            logging.getLogger(name).addFilter(HideTokens())
         settings: dict[str, Any] = super().init_settings()
         return settings | dict(log_function=log_request)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import re
 import secrets
@@ -25,6 +26,7 @@ __all__ = [
     "Role",
     "ROLES",
     "SHARED",
+    "log",
     "TokenError",
     "Token",
     "Holder",
@@ -102,6 +104,7 @@ def _read_token(path: Path) -> Token:
 
 
 # %% ../../nbs/90_serving/35_tokens.ipynb #4044791b
+log = logging.getLogger(__name__)
 _SETTLED_NS = 1_000_000_000  # a folder that changed within this time may change unseen
 
 
@@ -119,6 +122,16 @@ class TokenBook:
     def tokens(self) -> list[Token]:
         "All tokens, revoked ones too, by name."
         return [_read_token(path) for path in sorted(self.folder.glob("*.json"))]
+
+    def _readable(self) -> list[Token]:
+        "All tokens whose file can be read; the others open nothing, and are logged."
+        found = []
+        for path in sorted(self.folder.glob("*.json")):
+            try:
+                found.append(_read_token(path))
+            except TokenError as e:
+                log.error("%s", e)
+        return found
 
     def add(
         self,
@@ -163,7 +176,7 @@ class TokenBook:
         except FileNotFoundError:
             return None
         if changed != self._changed:
-            good = [t for t in self.tokens() if not t.revoked_at]
+            good = [t for t in self._readable() if not t.revoked_at]
             self._good = {t.sha256: Holder(t.name, t.role) for t in good}
             is_settled = time.time_ns() - changed > _SETTLED_NS
             self._changed = changed if is_settled else None
