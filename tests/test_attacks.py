@@ -120,6 +120,14 @@ def test_silent_and_slow_connections_are_closed(empty):
         assert time.monotonic() - start < 30
 
 
+def test_a_slow_body_is_not_waited_for(empty):
+    with serving(empty, api_token=API_TOKEN) as (port, _):
+        with socket.create_connection(("127.0.0.1", port), timeout=30) as s:
+            head = ["POST /approve HTTP/1.1", f"Host: 127.0.0.1:{port}", "Content-Length: 100"]
+            s.sendall("\r\n".join([*head, f"Authorization: Bearer {API_TOKEN}", "", "a"]).encode())
+            assert int(s.recv(4096).split(b" ")[1]) == 408
+
+
 def test_a_foreign_name_is_refused(empty):
     with serving(empty, allowed_hosts="market.example.org") as (port, _):
         asked = {

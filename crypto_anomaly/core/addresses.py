@@ -8,11 +8,20 @@ from __future__ import annotations
 import ipaddress
 import socket
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 from .errors import CryptoAnomalyError
 
 # %% auto #0
-__all__ = ["IPAddress", "is_loopback", "AddressRefusedError", "Reach", "may_reach", "check_reach"]
+__all__ = [
+    "IPAddress",
+    "is_loopback",
+    "host_of",
+    "AddressRefusedError",
+    "Reach",
+    "may_reach",
+    "check_reach",
+]
 
 
 # %% ../../nbs/00_core/38_addresses.ipynb #0840c9db
@@ -24,6 +33,17 @@ def is_loopback(
         return ipaddress.ip_address(host or "").is_loopback
     except ValueError:
         return (host or "").lower() == "localhost"
+
+
+# %% ../../nbs/00_core/38_addresses.ipynb #5892d41b
+def host_of(
+    url: str,
+) -> str:  # in small letters; '' where there is none, or the address is malformed
+    "The host of an address."
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
 
 
 # %% ../../nbs/00_core/38_addresses.ipynb #64f52f4f

@@ -168,7 +168,7 @@ def _not_metered() -> None:
 class CoinGeckoRequests:
     "GET requests to CoinGecko, with one rate limit and bounded retries."
 
-    url: str = PLANS["keyless"].url
+    url: str = field(default=PLANS["keyless"].url, repr=False)
     key: str | None = field(default=None, repr=False)
     plan: str = "keyless"
     source: str = "coingecko"  # mark of the rows that come from here

@@ -17,6 +17,7 @@ from crypto_anomaly.core.addresses import (
     AddressRefusedError,
     Reach,
     check_reach,
+    host_of,
     is_loopback,
     may_reach,
 )
@@ -93,7 +94,7 @@ def check_signature(
 # %% ../../nbs/80_lifecycle/59_webhooks.ipynb #3b6c28d2
 def webhook_reach(settings: Settings) -> Reach:
     "What webhooks may reach besides public addresses."
-    local_pages = is_loopback(urlsplit(settings.public_url).hostname)
+    local_pages = is_loopback(host_of(settings.public_url))
     return Reach(local_pages, settings.allow_private_webhooks)
 
 
@@ -146,7 +147,7 @@ _ANSWER_BYTES, _ANSWER_SECONDS = 1 << 20, 20.0
 def _check_answer(status: int, location: str) -> None:
     "Raise what an answer means, unless it says that the message was taken."
     if 300 <= status < 400:
-        host = urlsplit(location).hostname or "elsewhere on the same host"
+        host = host_of(location) or "elsewhere on the same host"
         raise NotDeliveredError(
             f"HTTP {status} redirects to {host}, which is not followed; "
             "set the webhook to the new address"
@@ -166,15 +167,16 @@ def post(
     headers: Mapping[str, str] | None = None,  # more headers
 ) -> None:
     "Send a body once; `NotDeliveredError` means later again, `MessageRefusedError` never."
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    host = host_of(url)
+    if not host or not url.startswith(("http://", "https://")):
         raise NotDeliveredError("the webhook is no address that begins with http:// or https://")
     sent = {"Content-Type": "application/json"} | dict(headers or {})
     with requests.Session() as session:
         pools = _checked_pools(reach)
-        session.mount(f"{parts.scheme}://", BoundedAdapter(_ANSWER_BYTES, _ANSWER_SECONDS, pools))
+        for scheme in ("http://", "https://"):
+            session.mount(scheme, BoundedAdapter(_ANSWER_BYTES, _ANSWER_SECONDS, pools))
         try:
-            check_reach(parts.hostname, parts.port or 0, reach)
+            check_reach(host, urlsplit(url).port or 0, reach)
             response = session.post(
                 url, data=body, headers=sent, timeout=_TIMEOUT, allow_redirects=False
             )

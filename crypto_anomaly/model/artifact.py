@@ -170,7 +170,7 @@ def load_artifact(
     fs, root = filesystem(url)
     path = f"{root}/{artifact_path(sha)}"
     try:
-        size = fs.size(path)
+        size = fs.size(path) or 0
         data = fs.cat_file(path) if size <= MAX_FILE else b""
     except FileNotFoundError:
         raise ModelError(

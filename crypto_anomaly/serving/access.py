@@ -9,13 +9,12 @@ import asyncio
 import ipaddress
 from collections.abc import Callable
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ..core.addresses import is_loopback
+from ..core.addresses import host_of, is_loopback
 from ..core.settings import Settings
 from .error_handlers import problem
 from .rendering import login_page
@@ -63,7 +62,7 @@ def _is_address(host: str) -> bool:
 def _allowed_names(settings: Settings) -> list[str]:
     "The names that the settings allow, in small letters."
     given = [name.strip().lower() for name in settings.allowed_hosts.split(",")]
-    public = urlsplit(settings.public_url).hostname or ""
+    public = host_of(settings.public_url)
     return [name for name in (*given, public, settings.listen_on.lower()) if name]
 
 

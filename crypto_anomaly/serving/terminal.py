@@ -101,6 +101,9 @@ def show_table(
     "Print rows as a table to stdout."
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
+
+    from crypto_anomaly.core.redaction import one_line
 
     if not rows:
         say(empty)
@@ -110,7 +113,7 @@ def show_table(
     for name in names:
         table.add_column(name.replace("_", " "), overflow="fold")
     for row in rows:
-        table.add_row(*(_cell(row.get(name)) for name in names))
+        table.add_row(*(Text(one_line(_cell(row.get(name)))) for name in names))
     width = None if sys.stdout.isatty() else 180
     Console(width=width, force_jupyter=False).print(table)
 
