@@ -88,9 +88,11 @@ def test_every_page_and_a_decision(home, page, tmp_path):
     at = f"http://127.0.0.1:{port}"
     server = home.start("serve", "--port", str(port))
     try:
-        address = server.says(r"decide on (\S+)")[1]  # …/models#token=…
+        address = server.says(r"decide on (\S+)")[1]
+        token = (home.home / "simulated/api_token").read_text()
+        assert token not in server.said()  # a log is no place for it
         wait_for(f"{at}/health")
-        page.goto(address)
+        page.goto(f"{address}#token={token}")  # as a person at a terminal is told
         assert "token" not in page.url
         expect(page.get_by_role("heading", level=1)).to_have_text("There is no champion")
         page.get_by_label("Name").fill("ada")

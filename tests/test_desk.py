@@ -1,6 +1,7 @@
 """The promotion panel as two people use it: Voilà, a real kernel each, a real browser."""
 
 import re
+import urllib.error
 import urllib.request
 
 import pytest
@@ -22,7 +23,9 @@ def panel(home):
     try:
         address = server.says(r"http\S+")[0]
         wait_for_port(port)
-        yield address
+        token = (home.home / "simulated/panel_token").read_text()
+        yield f"{address}?token={token}"
+        assert token not in server.said()
     finally:
         stop(server)
 
@@ -42,6 +45,13 @@ def test_two_people_at_the_panel(home, panel, page, tmp_path):  # noqa: F811
     ada, bob = page, page.context.browser.new_page(viewport=dict(width=1280, height=800))
     without_token = urllib.request.urlopen(panel.split("?")[0], timeout=120)
     assert "/login" in without_token.url
+    assert panel.split("=")[1] != ws.api_token
+    report = next(path for path in ws.runs.glob("*/*.html"))
+    at = f"{panel.split('?')[0]}voila/files/{report.parent.name}/{report.name}"
+    assert "/login" in urllib.request.urlopen(at, timeout=60).url  # no report without the token
+    for path in ("promotion_desk.ipynb", "..%2fregistry.db"):
+        with pytest.raises(urllib.error.HTTPError):
+            urllib.request.urlopen(f"{panel.replace('?', f'voila/files/{path}?')}", timeout=60)
 
     def sign(who, name, why):
         who.get_by_label("Name").fill(name)

@@ -8,6 +8,8 @@ __all__ = ["CryptoAnomalyError", "first_line"]
 # %% ../../nbs/00_core/05_errors.ipynb #df6d131f
 from typing import ClassVar
 
+from .redaction import hide_credentials
+
 
 # %% ../../nbs/00_core/05_errors.ipynb #6c027551
 class CryptoAnomalyError(Exception):
@@ -16,11 +18,15 @@ class CryptoAnomalyError(Exception):
     status: ClassVar[int] = 503  # HTTP status of a response that reports this error
     transient: ClassVar[bool] = False  # may the same call succeed later?
 
+    def __str__(self) -> str:
+        "The message, without the credentials of any address in it."
+        return hide_credentials(super().__str__())
+
 
 # %% ../../nbs/00_core/05_errors.ipynb #a290de35
 def first_line(
     error: BaseException,  # any error, of a library too
 ) -> str:  # the name of its class where it has no text
-    "The first line of the message of `error`."
-    lines = str(error).splitlines()
+    "The first line of the message of `error`, without the credentials of any address in it."
+    lines = hide_credentials(str(error)).splitlines()
     return lines[0] if lines else type(error).__name__

@@ -11,17 +11,91 @@ import sys
 from datetime import UTC, datetime
 from typing import Any
 
+from pydantic import SecretStr
+
 from .clock import iso
+from .redaction import HIDDEN, hide_credentials, one_line
 from .settings import Settings, service_name
 
 # %% auto #0
-__all__ = ["PLAIN_FORMAT", "QUIET_LIBRARIES", "JsonFormatter", "setup_logging"]
+__all__ = [
+    "PLAIN_FORMAT",
+    "QUIET_LIBRARIES",
+    "secrets_of",
+    "CleaningFormatter",
+    "PlainFormatter",
+    "JsonFormatter",
+    "setup_logging",
+]
+
+# %% ../../nbs/00_core/35_logs.ipynb #6143b4f8
+_SHORTEST_SECRET = 4  # characters; a shorter value would hide ordinary words
+
+
+def secrets_of(
+    settings: Settings,  # of this process
+) -> tuple[str, ...]:  # the longest first
+    "The values of the settings that are secrets."
+    given = [getattr(settings, name) for name in type(settings).model_fields]
+    values = [v.get_secret_value() for v in given if isinstance(v, SecretStr)]
+    long_enough = [value for value in values if len(value) >= _SHORTEST_SECRET]
+    return tuple(sorted(long_enough, key=len, reverse=True))
+
+
+# %% ../../nbs/00_core/35_logs.ipynb #ec49b7cd
+class CleaningFormatter(logging.Formatter):
+    "A formatter that knows what may not be shown."
+
+    def __init__(
+        self,
+        fmt: str | None = None,  # as in the standard library
+        datefmt: str | None = None,  # of `strftime`
+        *,
+        secrets: tuple[str, ...] = (),  # values that are never shown
+    ) -> None:
+        super().__init__(fmt, datefmt)
+        self.secrets = secrets
+
+    def clean(
+        self,
+        text: str,
+    ) -> str:  # without a secret
+        "`text` as it may be logged."
+        for secret in self.secrets:
+            text = text.replace(secret, HIDDEN)
+        return hide_credentials(text)
+
+    def clean_fields(
+        self,
+        value: Any,  # what JSON can say
+    ) -> Any:
+        "Every text in `value` as it may be logged."
+        if isinstance(value, dict):
+            return {key: self.clean_fields(inner) for key, inner in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [self.clean_fields(inner) for inner in value]
+        return self.clean(value) if isinstance(value, str) else value
+
+
+# %% ../../nbs/00_core/35_logs.ipynb #3a93f56a
+class PlainFormatter(CleaningFormatter):
+    "One line per record; the lines of a trace are indented below it."
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        "The line, as one line."
+        return one_line(self.clean(super().formatMessage(record)))
+
+    def formatException(self, ei: Any) -> str:
+        "The trace, indented so that no line of it looks like a record."
+        lines = self.clean(super().formatException(ei)).splitlines()
+        return "\n".join(f"  {one_line(line)}" for line in lines)
+
 
 # %% ../../nbs/00_core/35_logs.ipynb #69ebcd6d
 _STANDARD_FIELDS = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"}
 
 
-class JsonFormatter(logging.Formatter):
+class JsonFormatter(CleaningFormatter):
     "One JSON object per record: `ts, level, logger, message, exc_info` and every extra field."
 
     def format(self, record: logging.LogRecord) -> str:
@@ -38,7 +112,7 @@ class JsonFormatter(logging.Formatter):
             line["service"] = service
         if record.exc_info:
             line["exc_info"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str)
+        return json.dumps(self.clean_fields(line), default=str)
 
 
 # %% ../../nbs/00_core/35_logs.ipynb #046c5ed6
@@ -52,9 +126,10 @@ def setup_logging(
     "Send the logs of this process to stderr, in the format of the settings."
     handler = logging.StreamHandler(sys.stderr)
     if settings.log_format == "json":
-        handler.setFormatter(JsonFormatter())
+        handler.setFormatter(JsonFormatter(secrets=secrets_of(settings)))
     else:
-        handler.setFormatter(logging.Formatter(PLAIN_FORMAT, "%H:%M:%S"))
+        secrets = secrets_of(settings)
+        handler.setFormatter(PlainFormatter(PLAIN_FORMAT, "%H:%M:%S", secrets=secrets))
     logging.basicConfig(level=settings.log_level, handlers=[handler], force=True)
     for name in QUIET_LIBRARIES:
         logging.getLogger(name).setLevel("WARNING")

@@ -5,12 +5,14 @@
 # %% ../../nbs/00_core/20_settings.ipynb #e4fe2db2
 from __future__ import annotations
 
+import difflib
 import os
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -19,11 +21,13 @@ from pydantic_settings import (
 )
 
 from .errors import CryptoAnomalyError
+from .redaction import hide_in_address
 from .reference_names import reference_settings
 
 # %% auto #0
 __all__ = [
     "PREFIX",
+    "FOLDER_NAME",
     "WorkspaceError",
     "MarketSettings",
     "TradeSettings",
@@ -32,12 +36,14 @@ __all__ = [
     "AlertSettings",
     "OperationSettings",
     "Settings",
+    "secret_value",
     "load_settings",
     "service_name",
 ]
 
 # %% ../../nbs/00_core/20_settings.ipynb #f8826ef6
 PREFIX = "CRYPTO_ANOMALY_"  # of every environment variable of the project
+FOLDER_NAME = r"^[A-Za-z0-9][\w.-]*$"  # of a folder directly below `home`
 
 
 class WorkspaceError(CryptoAnomalyError):
@@ -53,14 +59,14 @@ class MarketSettings(BaseModel):
     # root of all state
     home: Path = Path("var")
     # folder below `home`; None = named after the source
-    workspace: str | None = Field(None, pattern=r"^[A-Za-z0-9][\w.-]*$")
+    workspace: str | None = Field(None, pattern=FOLDER_NAME)
     # where market data comes from
     source: Literal["auto", "coingecko", "simulated"] = "auto"
     # another workspace to read snapshots and datasets from
-    read_from: str | None = None
+    read_from: str | None = Field(None, pattern=FOLDER_NAME)
     # '' = the public address of the plan
     coingecko_url: str = ""
-    coingecko_api_key: str | None = None
+    coingecko_api_key: SecretStr | None = None
     coingecko_plan: Literal["keyless", "demo", "pro"] = "keyless"
     # registry: any SQLAlchemy URL; None = registry.db of the workspace
     db_url: str | None = None
@@ -119,7 +125,11 @@ class ServingSettings(BaseModel):
     # share of clients that the challenger answers; 0 = it only scores in shadow
     challenger_share: float = Field(0, ge=0, le=1)
     # needed for requests that change something; None = made per workspace
-    api_token: str | None = None
+    api_token: SecretStr | None = None
+    # host names that requests may ask for besides the address that is listened on, with commas
+    allowed_hosts: str = ""
+    # address that the server listens on; 'serve --host' sets it
+    listen_on: str = "127.0.0.1"
     # whether requester and decider of an approval must differ
     four_eyes: bool = False
 
@@ -129,13 +139,15 @@ class AlertSettings(BaseModel):
     "Where alerts and approval requests are sent."
 
     # receives signed JSON
-    alert_webhook_url: str | None = None
+    alert_webhook_url: SecretStr | None = None
     # key of the signature
-    alert_webhook_secret: str | None = None
+    alert_webhook_secret: SecretStr | None = None
     # bearer token of the request, e.g. of Argo's event endpoint
-    alert_webhook_token: str | None = None
+    alert_webhook_token: SecretStr | None = None
     # receives a message for people
-    slack_webhook_url: str | None = None
+    slack_webhook_url: SecretStr | None = None
+    # whether webhooks may reach addresses of private networks; loopback is open to local pages
+    allow_private_webhooks: bool = False
     # receives one JSON line per message
     alert_file: Path | None = None
     # alerts beyond this number wait for the digest of the day
@@ -171,14 +183,33 @@ class _EnvironmentsToml(TomlConfigSettingsSource):
         super().__init__(settings_cls)
         tables = self.init_kwargs.pop("environments", {})
         name = os.environ.get(f"{PREFIX}ENVIRONMENT")
-        if not name:
-            return
-        if name not in tables:
+        if name:
+            self.init_kwargs.update(_environment_table(tables, name))
+        _check_names(self.init_kwargs, settings_cls.model_fields)
+
+
+# %% ../../nbs/00_core/20_settings.ipynb #c84f61f8
+def _environment_table(tables: Any, name: str) -> dict[str, Any]:
+    "The table of an environment; `WorkspaceError` where the file has none."
+    known = sorted(tables) if isinstance(tables, dict) else []
+    if name in known and isinstance(tables[name], dict):
+        return dict(tables[name])
+    raise WorkspaceError(
+        f"{PREFIX}ENVIRONMENT is {name!r}, but crypto_anomaly.toml has only "
+        f"{known}; add [environments.{name}]."
+    )
+
+
+def _check_names(given: Iterable[str], known: Iterable[str]) -> None:
+    "Refuse a key that is no setting."
+    names = list(known)
+    for key in given:
+        if key not in names:
+            near = difflib.get_close_matches(key, names, 1)
+            remedy = f"did you mean {near[0]!r}?" if near else "take it out."
             raise WorkspaceError(
-                f"{PREFIX}ENVIRONMENT is {name!r}, but crypto_anomaly.toml has only "
-                f"{sorted(tables)}; add [environments.{name}]."
+                f"crypto_anomaly.toml has the key {key!r}, which is no setting; {remedy}"
             )
-        self.init_kwargs.update(tables[name])
 
 
 # %% ../../nbs/00_core/20_settings.ipynb #5509ca42
@@ -198,6 +229,7 @@ class Settings(
         toml_file="crypto_anomaly.toml",
         extra="forbid",
         env_ignore_empty=True,
+        hide_input_in_errors=True,
     )
 
     @classmethod
@@ -217,6 +249,38 @@ class Settings(
         file = _EnvironmentsToml(settings_cls)
         return init_settings, env_settings, file, reference_environment
 
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        "What `repr` shows: addresses without their credentials."
+        for name, value in super().__repr_args__():
+            yield name, hide_in_address(value) if isinstance(value, str) else value
+
+
+# %% ../../nbs/00_core/20_settings.ipynb #827d3ef2
+def secret_value(
+    secret: SecretStr | None,  # a setting
+) -> str | None:  # in clear; None = not set
+    "The value of a setting that is a secret."
+    return secret.get_secret_value() if secret else None
+
+
+# %% ../../nbs/00_core/20_settings.ipynb #35400a7a
+def _is_secret(name: str) -> bool:
+    "Whether the setting `name` is a secret by itself."
+    field = Settings.model_fields.get(name)
+    return field is not None and SecretStr in getattr(field.annotation, "__args__", ())
+
+
+def _wrong_value(error: ValidationError) -> str:
+    "Which setting is wrong and why, without the value of a secret."
+    bad = error.errors()[0]
+    setting = PREFIX + "_".join(str(part) for part in bad["loc"]).upper()
+    if bad["type"] == "extra_forbidden":
+        return f"{setting} is no setting; check its spelling."
+    if _is_secret(str(bad["loc"][0])):
+        return f"{setting} cannot be used: {bad['msg']}."
+    shown = hide_in_address(str(bad["input"]))
+    return f"{setting} is {shown!r}: {bad['msg']}."
+
 
 # %% ../../nbs/00_core/20_settings.ipynb #d8a87c94
 def load_settings(
@@ -229,9 +293,7 @@ def load_settings(
     except tomllib.TOMLDecodeError as e:
         raise WorkspaceError(f"crypto_anomaly.toml cannot be read: {e}.") from None
     except ValidationError as e:
-        bad = e.errors()[0]
-        name = PREFIX + "_".join(str(p) for p in bad["loc"]).upper()
-        raise WorkspaceError(f"{name} is {bad['input']!r}: {bad['msg']}.") from None
+        raise WorkspaceError(_wrong_value(e)) from None
 
 
 # %% ../../nbs/00_core/20_settings.ipynb #3336f5a7

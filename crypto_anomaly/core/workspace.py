@@ -6,12 +6,19 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 from .files import read_or_create_secret, write_atomic
-from .settings import Settings, WorkspaceError, load_settings
+from crypto_anomaly.core.settings import (
+    FOLDER_NAME,
+    Settings,
+    WorkspaceError,
+    load_settings,
+    secret_value,
+)
 
 # %% auto #0
 __all__ = ["Addresses", "Workspace", "open_workspace", "claim"]
@@ -111,7 +118,8 @@ class Workspace(Addresses):
     @cached_property
     def api_token(self) -> str:
         "Token of requests that change something: `API_TOKEN`, else one made for this workspace."
-        return self.settings.api_token or read_or_create_secret(self.root / "api_token")
+        given = secret_value(self.settings.api_token)
+        return given or read_or_create_secret(self.root / "api_token")
 
 
 # %% ../../nbs/00_core/25_workspace.ipynb #98a3be78
@@ -129,7 +137,15 @@ def _default_name(s: Settings) -> str:
     if s.source != "auto":
         return s.source
     active = s.home / "active"
-    return active.read_text().strip() if active.exists() else "coingecko"
+    if not active.exists():
+        return "coingecko"
+    name = active.read_text().strip()
+    if not re.fullmatch(FOLDER_NAME, name):
+        raise WorkspaceError(
+            f"{active} holds {name[:80]!r}, which is no name of a workspace; delete it, or set "
+            "CRYPTO_ANOMALY_WORKSPACE."
+        )
+    return name
 
 
 # %% ../../nbs/00_core/25_workspace.ipynb #dbf0641f

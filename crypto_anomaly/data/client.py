@@ -18,6 +18,7 @@ from urllib.parse import quote
 import pandas as pd
 import requests
 
+from ..core.bounded_answers import UnboundedAnswerError, bounded_session
 from ..core.clock import utcnow
 from ..core.http import Retry, call_with_retries, retry_after
 from .responses import ErrorMessage, error_message, require_coins
@@ -169,8 +170,8 @@ def _not_metered() -> None:
 class CoinGeckoRequests:
     "GET requests to CoinGecko, with one rate limit and bounded retries."
 
-    url: str = PLANS["keyless"].url
-    key: str | None = None
+    url: str = field(default=PLANS["keyless"].url, repr=False)
+    key: str | None = field(default=None, repr=False)
     plan: str = "keyless"
     source: str = "coingecko"  # mark of the rows that come from here
     sleep: Callable[[float], object] = time.sleep
@@ -178,7 +179,7 @@ class CoinGeckoRequests:
     timeout: tuple[float, float] = (5, 30)  # seconds to connect, and between two bytes
     calls: int = 0  # requests sent so far
     meter: Callable[[], None] = _not_metered  # called for every answer that costs a credit
-    _session: requests.Session = field(default_factory=requests.Session, repr=False)
+    _session: requests.Session = field(default_factory=bounded_session, repr=False)
 
     def __post_init__(self) -> None:
         "Check the key and set the headers."
@@ -219,11 +220,16 @@ class CoinGeckoRequests:
         self.calls += 1
         try:
             response = self._session.get(f"{self.url}{path}", params=params, timeout=timeout)
+        except UnboundedAnswerError as e:
+            return Retry(str(e))
         except requests.RequestException as e:
             return Retry(type(e).__name__)
         if response.status_code == 200:
             self.meter()
-        error = error_message(response.status_code, response.text)
+        try:
+            error = error_message(response.status_code, response.text)
+        except RecursionError:
+            return Retry("JSON that is nested too deeply")
         if error is None:
             return response.json()
         _raise_if_final(path, response.status_code, error)

@@ -13,7 +13,7 @@ import pandas as pd
 
 from ..core.clock import utcnow
 from ..core.errors import first_line
-from ..core.settings import Settings
+from ..core.settings import Settings, secret_value
 from ..core.workspace import Workspace, open_workspace
 from .client import PLANS, CoinGecko, SourceUnavailableError
 from .credits import Credits
@@ -43,7 +43,7 @@ def coingecko(
     "The client that the settings describe."
     plan = settings.coingecko_plan
     url = settings.coingecko_url.rstrip("/") or PLANS[plan].url
-    return CoinGecko(url, settings.coingecko_api_key, plan, **fields)
+    return CoinGecko(url, secret_value(settings.coingecko_api_key), plan, **fields)
 
 
 # %% ../../nbs/30_data/30_source.ipynb #500e36cb

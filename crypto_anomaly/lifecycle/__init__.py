@@ -23,6 +23,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "stages": ["stage_parameters"],
         "train_steps": ["train_candidate"],
         "triggers": ["dispatch"],
+        "webhooks": ["check_signature"],
     },
 )
 
@@ -37,3 +38,4 @@ if TYPE_CHECKING:
     from crypto_anomaly.lifecycle.stages import stage_parameters as stage_parameters
     from crypto_anomaly.lifecycle.train_steps import train_candidate as train_candidate
     from crypto_anomaly.lifecycle.triggers import dispatch as dispatch
+    from crypto_anomaly.lifecycle.webhooks import check_signature as check_signature

@@ -56,7 +56,7 @@ def key_subject(
     key: str,  # of an alert or a signal
 ) -> str:  # such as `bitcoin`, `BTC-USD` or `market`
     "What a key is about, without the kind of thing it is."
-    return key.rsplit(":", 1)[-1]
+    return key.split(":", 1)[-1]
 
 
 # %% ../../nbs/80_lifecycle/52_alert_signals.ipynb #8d728ad1

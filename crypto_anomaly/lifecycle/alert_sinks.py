@@ -5,70 +5,51 @@
 # %% ../../nbs/80_lifecycle/60_alert_sinks.ipynb #5bb4ed28
 from __future__ import annotations
 
-import hashlib
-import hmac
 import json
 import logging
+import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import requests
+from pydantic import SecretStr
 
+from ..core.addresses import Reach
 from ..core.clock import iso
 from ..core.json_values import jsonable
-from ..core.settings import Settings
+from ..core.settings import Settings, secret_value
 from .alert_signals import key_subject
 from .messages import MESSAGE_EVENTS, message
+from crypto_anomaly.lifecycle.webhooks import (
+    MessageRefusedError,
+    post,
+    signed_headers,
+    webhook_reach,
+)
 from ..registry.registry import Registry
 
 # %% auto #0
 __all__ = [
     "log",
-    "RETRY_STATUS",
     "Send",
     "NEWS",
     "DIGEST_LINES",
-    "signature",
     "Sink",
+    "slack_text",
     "sinks",
     "sink_cursor",
     "deliver",
+    "begin_messages",
     "digest",
 ]
 
 # %% ../../nbs/80_lifecycle/60_alert_sinks.ipynb #c7e34693
 log = logging.getLogger(__name__)
 
-
-RETRY_STATUS = (408, 429)  # request timeout, too many requests; and every 5xx
-
-
-def signature(secret: str, body: bytes) -> str:  # value of the header `X-Signature`
-    "The signature of a body."
-    return "sha256=" + hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
-
-
-# %% ../../nbs/80_lifecycle/60_alert_sinks.ipynb #1900290d
-def _post(url: str, body: bytes, headers: dict[str, str]) -> None:
-    "Send a body; an OSError means: try again later."
-    headers = {"Content-Type": "application/json"} | headers
-    try:
-        response = requests.post(url, data=body, headers=headers, timeout=10)
-    except requests.RequestException as e:
-        raise OSError(type(e).__name__) from None
-    status = response.status_code
-    if status in RETRY_STATUS or status >= 500:
-        raise OSError(f"HTTP {status}")
-    if status >= 300:
-        log.error(
-            "a message was refused for good (HTTP %d): check the address of the webhook", status
-        )
-
-
 # %% ../../nbs/80_lifecycle/60_alert_sinks.ipynb #35c95491
-Send = Callable[[dict[str, Any], str], None]  # of an event and its text; OSError = later again
+# of an event and its text; OSError = later again, MessageRefusedError = never
+Send = Callable[[dict[str, Any], str], None]
 
 
 class Sink(NamedTuple):
@@ -84,27 +65,31 @@ def _to_log(event: dict[str, Any], text: str) -> None:
 
 
 # %% ../../nbs/80_lifecycle/60_alert_sinks.ipynb #38aa5675
-def _webhook(url: str, secret: str | None, token: str | None) -> Send:
+def _webhook(url: SecretStr, secret: str | None, token: str | None, reach: Reach) -> Send:
     "Send the event and its text as signed JSON."
 
     def send(event: dict[str, Any], text: str) -> None:
         body = json.dumps(jsonable(dict(text=text, **event)), sort_keys=True).encode()
-        headers = {}
-        if secret:
-            headers["X-Signature"] = signature(secret, body)
+        headers = signed_headers(secret, body, time.time()) if secret else {}
         if token:
             headers["Authorization"] = f"Bearer {token}"
-        _post(url, body, headers)
+        post(url.get_secret_value(), body, headers=headers, reach=reach)
 
     return send
 
 
 # %% ../../nbs/80_lifecycle/60_alert_sinks.ipynb #f72dbf2a
-def _slack(url: str) -> Send:
+def slack_text(text: str) -> str:
+    "A message with the characters that Slack obeys as entities."
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _slack(url: SecretStr, reach: Reach) -> Send:
     "Send the text to an incoming webhook of Slack."
 
     def send(event: dict[str, Any], text: str) -> None:
-        _post(url, json.dumps(dict(text=text)).encode(), {})
+        body = json.dumps(dict(text=slack_text(text))).encode()
+        post(url.get_secret_value(), body, reach=reach)
 
     return send
 
@@ -125,15 +110,17 @@ def _append_to(path: Path) -> Send:
 def sinks(settings: Settings) -> list[Sink]:
     "The sinks that the settings name; the log is always one."
     found = [Sink("console", _to_log)]
+    reach = webhook_reach(settings)
     if settings.alert_webhook_url:
         webhook = _webhook(
             settings.alert_webhook_url,
-            settings.alert_webhook_secret,
-            settings.alert_webhook_token,
+            secret_value(settings.alert_webhook_secret),
+            secret_value(settings.alert_webhook_token),
+            reach,
         )
         found.append(Sink("webhook", webhook))
     if settings.slack_webhook_url:
-        found.append(Sink("slack", _slack(settings.slack_webhook_url)))
+        found.append(Sink("slack", _slack(settings.slack_webhook_url, reach)))
     if settings.alert_file:
         found.append(Sink("file", _append_to(settings.alert_file)))
     return found
@@ -170,10 +157,12 @@ def _deliver_to(sink: Sink, registry: Registry, url: str) -> int:
         if _is_message(event, since):
             try:
                 sink.send(event, message(event, url))
+                sent += 1
             except OSError as e:
                 log.warning("%s was not told (%s); again later", sink.name, e)
                 return sent
-            sent += 1
+            except MessageRefusedError as e:
+                log.error("%s refuses message %d for good (%s)", sink.name, event["id"], e)
         registry.advance(consumer, event["id"])
     return sent
 
@@ -187,6 +176,20 @@ def deliver(
     "Send what is new to every sink."
     chosen = sinks(settings) if to is None else to
     return {sink.name: _deliver_to(sink, registry, settings.public_url) for sink in chosen}
+
+
+# %% ../../nbs/80_lifecycle/60_alert_sinks.ipynb #aea2890c
+def begin_messages(
+    registry: Registry,
+    settings: Settings,
+) -> None:
+    "Let each sink that no scheduler has served yet begin with the next event."
+    newest = registry.events(limit=1)
+    for sink in sinks(settings):
+        consumer = sink_cursor(sink)
+        is_first = registry.claim("messages", consumer, "scheduler")
+        if is_first and newest and not registry.cursor(consumer):
+            registry.advance(consumer, newest[0]["id"])
 
 
 # %% ../../nbs/80_lifecycle/60_alert_sinks.ipynb #112d7b9f

@@ -14,6 +14,7 @@ from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import Engine, papermill_engines
 
 from ..core.errors import first_line
+from ..core.redaction import hide_credentials
 
 # %% auto #0
 __all__ = ["ENGINE", "VariablesEngine", "NotebookFailure", "execute_notebook"]
@@ -96,7 +97,7 @@ def execute_notebook(
             env=env | {"PYDEVD_DISABLE_FILE_VALIDATION": "1"},
         )
     except papermill.PapermillExecutionError as e:
-        return NotebookFailure(e.ename, e.evalue, in_kernel=True)
+        return NotebookFailure(e.ename, hide_credentials(e.evalue), in_kernel=True)
     except (RuntimeError, TimeoutError) as e:
         message = first_line(e) if str(e) else "the kernel died"
         return NotebookFailure(type(e).__name__, message, in_kernel=False)

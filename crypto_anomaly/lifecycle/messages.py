@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import quote
 
 from .alert_signals import COIN_KEY, key_subject
 
@@ -22,7 +23,7 @@ def _alert_page(payload: Payload, url: str) -> str:
     if payload.get("alert_kind") == "trades":
         return f"{url}/live"
     if payload["key"].startswith(COIN_KEY):
-        return f"{url}/coins/{payload['key'].removeprefix(COIN_KEY)}"
+        return f"{url}/coins/{quote(payload['key'].removeprefix(COIN_KEY), safe='')}"
     return f"{url}/coins"
 
 
@@ -135,4 +136,5 @@ def message(
     "An event in a sentence or two, with a link."
     version = event["version"]
     what = f"{event['model']} v{version}" if version else event["model"]
-    return _TEXTS[event["kind"]](event, what, url)
+    text = _TEXTS[event["kind"]](event, what, url)
+    return " ".join(text.split())

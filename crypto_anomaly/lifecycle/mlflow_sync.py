@@ -10,6 +10,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ..core.redaction import hide_in_address
 from .mlflow_client import MlflowSyncError, open_mlflow, without_password
 from crypto_anomaly.lifecycle.mlflow_facts import (
     TAG,
@@ -157,7 +158,7 @@ def artifact_source(
     from crypto_anomaly.model.artifact import artifact_path  # here, because it imports pandas
 
     is_readable = _READABLE_BY_OTHERS.match(artifacts_url)
-    base = artifacts_url.rstrip("/") if is_readable else "crypto-anomaly:"
+    base = hide_in_address(artifacts_url.rstrip("/")) if is_readable else "crypto-anomaly:"
     return f"{base}/{artifact_path(sha)}"
 
 

@@ -10,6 +10,7 @@ import shutil
 import pandas as pd
 
 from ..core.clock import utcnow
+from ..core.redaction import hide_in_address
 from ..core.workspace import Workspace
 from ..data.retention import delete_parts, retention_candidates
 from ..model.artifact import artifact_path, artifacts_before, remove_artifacts
@@ -31,7 +32,8 @@ def _prune_artifacts(ws: Workspace, now: pd.Timestamp, dry_run: bool) -> list[st
 
     old = artifacts_before(ws.artifacts_url, now - pd.Timedelta("1D"))
     gone = open_registry(ws).gc_artifacts(old, remove)
-    return [f"{ws.artifacts_url}/{artifact_path(sha)}" for sha in gone]
+    shown = hide_in_address(ws.artifacts_url)
+    return [f"{shown}/{artifact_path(sha)}" for sha in gone]
 
 
 # %% ../../nbs/80_lifecycle/22_retention_steps.ipynb #dd7a6ae4

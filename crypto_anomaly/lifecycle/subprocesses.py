@@ -11,6 +11,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from pydantic import SecretStr
+
 from ..core.workspace import Workspace
 
 # %% auto #0
@@ -24,6 +26,9 @@ _PREFIX = "CRYPTO_ANOMALY_"
 def _workspace_variables(ws: Workspace) -> dict[str, str]:
     "The settings of `ws` that differ from the defaults, as environment variables."
     values = ws.settings.model_dump(exclude_none=True, exclude_defaults=True)
+    for name, value in values.items():
+        if isinstance(value, SecretStr):
+            values[name] = value.get_secret_value()
     values |= dict(
         home=ws.settings.home.absolute(),
         workspace=ws.name,

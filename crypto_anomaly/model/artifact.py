@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
 import zipfile
 import zlib
 from pathlib import PurePosixPath
@@ -19,6 +20,7 @@ import pandas as pd
 
 from ..core.errors import CryptoAnomalyError
 from ..data.files import filesystem, write_file
+from .archives import MAX_FILE, check_array, open_archive
 from .errors import ModelError
 from .fitted import Model
 
@@ -54,6 +56,21 @@ def to_bytes(model: Model) -> bytes:
     return file.getvalue()
 
 
+# %% ../../nbs/50_model/65_artifact.ipynb #da43f8f5
+_META_BYTES = 16 << 20  # at most so many of the JSON text
+
+
+def _check_archive(archive: zipfile.ZipFile, name: str) -> None:
+    "Refuse members that no model has, before one of them is read."
+    known = {f"{array}.npy" for array in (*_ARRAYS, "meta")}
+    for member in archive.infolist():
+        if member.filename not in known and not re.fullmatch(r"d_\w+\.npy", member.filename):
+            raise ModelError(f"{name} has a member {member.filename[:80]!r}, which no model has.")
+        if member.filename == "meta.npy" and member.file_size > _META_BYTES:
+            raise ModelError(f"{name} has a description of {member.file_size:,} bytes.")
+        check_array(archive, member, name)
+
+
 # %% ../../nbs/50_model/65_artifact.ipynb #ac12b4bd
 _ARRAYS = {"calibration", "typical", "spread", "deciles"}
 _UNREADABLE = (
@@ -66,6 +83,7 @@ _UNREADABLE = (
     zipfile.BadZipFile,
     zlib.error,
     NotImplementedError,
+    RecursionError,
 )  # what NumPy, zipfile and json raise for damaged files
 
 
@@ -73,6 +91,8 @@ _UNREADABLE = (
 def _unpacked(data: bytes, name: str) -> Model:
     "Arrays and metadata of a file, not yet checked."
     try:
+        with open_archive(data, name) as archive:
+            _check_archive(archive, name)
         with np.load(io.BytesIO(data), allow_pickle=False) as z:
             arrays = {k: z[k] for k in z.files}
         meta = json.loads(arrays.pop("meta").tobytes())
@@ -89,6 +109,10 @@ def _check_detector(model: Model) -> None:
     "Refuse a model without features, an alert rate, or a detector that can score them."
     if not (isinstance(model.features, list) and model.contamination > 0):
         raise KeyError("features")
+    learned = {f"d_{name}" for name in model.detector.learned}
+    unknown = set(model.arrays) - _ARRAYS - learned
+    if unknown:
+        raise KeyError(", ".join(sorted(unknown)))
     model.detector.check(len(model.features))
 
 
@@ -146,7 +170,8 @@ def load_artifact(
     fs, root = filesystem(url)
     path = f"{root}/{artifact_path(sha)}"
     try:
-        data = fs.cat_file(path)
+        size = fs.size(path) or 0
+        data = fs.cat_file(path) if size <= MAX_FILE else b""
     except FileNotFoundError:
         raise ModelError(
             f"artifact {path} is gone; restore it from a backup or train again."

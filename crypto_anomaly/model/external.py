@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from .archives import check_array, open_archive
 from .detector import Detector
 from .errors import DetectorError
 from .robust import robust_scale, squash
@@ -66,6 +67,10 @@ def read_estimator(
     "An estimator from its bytes; a type that is not trusted is refused by name."
     from skops.io import get_untrusted_types, loads
 
+    with open_archive(data, "the estimator") as archive:
+        for member in archive.infolist():
+            if member.filename.endswith(".npy"):
+                check_array(archive, member, "the estimator")
     untrusted = set(get_untrusted_types(data=data)) - set(TRUSTED)
     if untrusted:
         raise DetectorError(

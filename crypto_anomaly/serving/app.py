@@ -10,6 +10,7 @@ import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from fastapi import APIRouter, FastAPI
 from fastapi.responses import FileResponse
@@ -21,8 +22,11 @@ from ..core.settings import Settings, load_settings
 from ..core.workspace import open_workspace
 from ..lifecycle.reports import STATIC
 from ..lifecycle.subprocesses import workspace_env
+from .access import AccessControl, login_router
 from .catalog_routes import CATALOG_ROUTERS
+from .connections import PatientProtocol
 from .error_handlers import add_error_handlers
+from .headers import SecurityHeaders
 from .health_routes import health_router
 from .inference_routes import inference_router, model_info_router
 from .lifecycle_routes import alerts_router, lifecycle_router
@@ -47,6 +51,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     page_router,
     report_router,
     trade_router,
+    login_router,
 )
 DESCRIPTION = (
     "Anomalies of the crypto market, explained."
@@ -122,12 +127,21 @@ def create_app(
         return state
 
     app.add_middleware(ResponseCache, get_state=get_app_state)
+    app.add_middleware(AccessControl, get_state=get_app_state)
+    app.add_middleware(SecurityHeaders)
     app.add_middleware(RequestMetrics, metrics=metrics)
     return app
 
 
 # %% ../../nbs/90_serving/58_app.ipynb #6b5de778
 APP_FACTORY = "crypto_anomaly.serving.app:create_app"
+_UVICORN: dict[str, Any] = dict(
+    http=PatientProtocol,  # closes connections that say nothing
+    ws="none",
+    server_header=False,
+    log_config=None,  # its loggers use the handlers of this process
+    log_level="warning",
+)
 
 
 # %% ../../nbs/90_serving/58_app.ipynb #471ee95f
@@ -141,19 +155,13 @@ def run_server(
     import uvicorn
 
     check_bind(settings, host)
+    settings = settings.model_copy(update=dict(listen_on=host))
     if workers == 1:
-        uvicorn.run(create_app(settings), host=host, port=port, log_level="warning")
+        uvicorn.run(create_app(settings), host=host, port=port, **_UVICORN)
         return
     ws = open_workspace(settings)
     counters = ws.root / "metrics"
     shutil.rmtree(counters, ignore_errors=True)
     counters.mkdir(parents=True)
     with workspace_env(ws, PROMETHEUS_MULTIPROC_DIR=str(counters)):
-        uvicorn.run(
-            APP_FACTORY,
-            factory=True,
-            host=host,
-            port=port,
-            workers=workers,
-            log_level="warning",
-        )
+        uvicorn.run(APP_FACTORY, factory=True, host=host, port=port, workers=workers, **_UVICORN)

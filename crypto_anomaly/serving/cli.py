@@ -17,6 +17,7 @@ from .cli_market import market_commands
 from .cli_registry import registry_commands
 from .cli_run import run_commands
 from .cli_store import store_commands
+from .cli_tokens import token_commands
 from .cli_tools import deploy_commands, tool_commands
 from .cli_trades import trade_commands
 from .doctor import doctor_commands, expected_errors, hint
@@ -41,6 +42,7 @@ for commands in (registry_commands, store_commands, lifecycle_commands):
 for commands in (tool_commands, correction_commands, doctor_commands):
     app.add_typer(commands)
 app.add_typer(alert_commands, name="alerts")
+app.add_typer(token_commands, name="token")
 app.add_typer(deploy_commands, name="deploy")
 
 

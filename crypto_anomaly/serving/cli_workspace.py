@@ -8,7 +8,7 @@ from __future__ import annotations
 import socket
 from typing import TYPE_CHECKING, Any
 
-from .terminal import say
+from .terminal import say, with_token
 
 if TYPE_CHECKING:
     from crypto_anomaly.core.workspace import Workspace
@@ -20,6 +20,8 @@ __all__ = [
     "open_for_write",
     "open_with_source",
     "open_model_registry",
+    "say_address",
+    "skip_past_messages",
     "require_free_port",
 ]
 
@@ -105,6 +107,25 @@ def open_model_registry(
     if model not in known:
         raise RegistryError(f"there is no model {model!r}; there are {', '.join(known)}.")
     return open_registry(ws, model)
+
+
+# %% ../../nbs/90_serving/71_cli_workspace.ipynb #b46f4761
+def say_address(ws: Workspace, host: str, port: int) -> None:
+    "Say where the pages are. A token of our own making travels as a fragment of the address."
+    page = f"http://{host}:{port}"
+    where = f"{page}/models"
+    if not ws.settings.api_token:
+        where = with_token(f"{where}#token={ws.api_token}", where, ws.root / "api_token")
+    say(f"Serving on {page} – decide on {where} – Ctrl-C stops.")
+
+
+# %% ../../nbs/90_serving/71_cli_workspace.ipynb #1b00232d
+def skip_past_messages(ws: Workspace) -> None:
+    "Let messages of the first scheduler begin with what happens from now on."
+    from crypto_anomaly.lifecycle.alert_sinks import begin_messages
+    from crypto_anomaly.registry.registry import open_registry
+
+    begin_messages(open_registry(ws), ws.settings)
 
 
 # %% ../../nbs/90_serving/71_cli_workspace.ipynb #73479d1c

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..core.clock import iso
+from ..core.redaction import hide_in_address
 from ..core.workspace import Workspace
 from ..data.datasets import DATASETS, dataset_versions
 from ..data.lake import list_parts
@@ -183,6 +184,11 @@ def _snapshot(part: dict[str, Any]) -> Snapshot:
 
 
 # %% ../../nbs/90_serving/12_data_catalog.ipynb #c0fe1f4f
+def _shown_path(ws: Workspace) -> str:
+    "Where snapshots are stored, without the credentials of an address."
+    return f"{hide_in_address(ws.lake_url)}/snapshots"
+
+
 def snapshots(
     ws: Workspace,  # the workspace to read
     limit: int = 24,  # most files to list
@@ -193,7 +199,7 @@ def snapshots(
     if len(parts):
         newest_first = parts.sort_values("last").tail(limit)[::-1]
         files = [_snapshot(p) for p in newest_first.to_dict("records")]
-    return Snapshots(snapshots=files, count=len(files), storage_path=f"{ws.lake_url}/snapshots")
+    return Snapshots(snapshots=files, count=len(files), storage_path=_shown_path(ws))
 
 
 # %% ../../nbs/90_serving/12_data_catalog.ipynb #491dd12b
@@ -205,7 +211,7 @@ def snapshot_stats(
     span: dict[str, str | None] = dict(start=None, end=None)
     if len(parts):
         span = dict(start=iso(parts["first"].min()), end=iso(parts["last"].max()))
-    return SnapshotStats(count=len(parts), date_range=span, storage_path=f"{ws.lake_url}/snapshots")
+    return SnapshotStats(count=len(parts), date_range=span, storage_path=_shown_path(ws))
 
 
 # %% ../../nbs/90_serving/12_data_catalog.ipynb #d281a021

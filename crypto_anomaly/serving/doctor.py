@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import typer
 
+from ..core.redaction import hide_credentials, hide_in_address
 from .terminal import say
 
 # %% auto #0
@@ -116,7 +117,8 @@ def check_store() -> str:
     from crypto_anomaly.data.lake import list_parts
 
     ws = open_workspace(load_settings())
-    return f"{ws.store}, {len(list_parts(ws))} files of snapshots at {ws.lake_url}"
+    shown = hide_in_address(ws.lake_url)
+    return f"{ws.store}, {len(list_parts(ws))} files of snapshots at {shown}"
 
 
 # %% ../../nbs/90_serving/80_doctor.ipynb #1b65c56b
@@ -183,5 +185,5 @@ def doctor() -> None:
             say(f"✓ {name:9} {check()}")
         except expected as e:
             failures += 1
-            say(f"✗ {name:9} {e}{hint(e)}")
+            say(f"✗ {name:9} {hide_credentials(str(e))}{hint(e)}")
     raise typer.Exit(1 if failures else 0)

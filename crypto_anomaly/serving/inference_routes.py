@@ -181,7 +181,7 @@ def get_market(request: Request, state: CurrentState) -> MarketResponse:
 
 
 # %% ../../nbs/90_serving/50_inference_routes.ipynb #60b060a2
-@inference_router.get("/why/{coin}")
+@inference_router.get("/why/{coin:path}")  # an id may hold a slash
 def get_why(
     request: Request,  # the client's id decides between champion and challenger
     state: CurrentState,

@@ -71,10 +71,10 @@ def get_coins_page(state: CurrentState) -> str:
     return coins_page(state)
 
 
-@page_router.get("/coins/{coin}")
+@page_router.get("/coins/{coin:path}")  # an id may hold a slash
 def get_coin_page(state: CurrentState, coin: str) -> str:
     "One coin."
-    return coin_page(state, coin)
+    return coin_page(state, coin) if coin else coins_page(state)
 
 
 # %% ../../nbs/90_serving/53_page_routes.ipynb #8a308c67

@@ -15,7 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from ..core.errors import CryptoAnomalyError, first_line
-from ..core.files import write_atomic
+from ..core.files import read_or_create_secret, write_atomic
 from ..core.workspace import Workspace, open_workspace
 from ..lifecycle.stages import PipelineError, scheduled_folder
 from ..lifecycle.subprocesses import child_env
@@ -34,7 +34,16 @@ from crypto_anomaly.serving.panel_text import (
 )
 
 # %% auto #0
-__all__ = ["Verb", "Decisions", "Drawing", "PromotionPanel", "desk_command", "run_desk"]
+__all__ = [
+    "Verb",
+    "DESK_TOKEN",
+    "Decisions",
+    "Drawing",
+    "PromotionPanel",
+    "desk_token",
+    "desk_command",
+    "run_desk",
+]
 
 # %% ../../nbs/90_serving/69_panel.ipynb #7c313013
 Verb = Callable[[int, str, str], str]  # version, name, reason -> what happened
@@ -236,7 +245,7 @@ class PromotionPanel(Drawing):
 
 # %% ../../nbs/90_serving/69_panel.ipynb #99e75760
 def _voila_options(ws: Workspace, host: str, port: int) -> list[str]:
-    "Options of Voilà: the address, the token, and which files it serves beside the panel."
+    "Options of Voilà: the address, the token, and the folder of what it serves."
     return [
         "--no-browser",
         f"--port={port}",
@@ -244,9 +253,19 @@ def _voila_options(ws: Workspace, host: str, port: int) -> list[str]:
         f"--Voila.root_dir={ws.runs}",
         "--Voila.auto_token=True",
         "--Voila.log_level=WARN",
-        "--VoilaConfiguration.file_allowlist",
-        r".*\.(html|css|js)",
     ]
+
+
+# %% ../../nbs/90_serving/69_panel.ipynb #91c166cf
+_SERVER = "from crypto_anomaly.serving.panel_server import main; main()"
+DESK_TOKEN = "panel_token"  # file of the workspace
+
+
+def desk_token(
+    ws: Workspace,
+) -> str:  # the first caller makes it
+    "The token of the panel, which opens nothing else."
+    return read_or_create_secret(ws.root / DESK_TOKEN)
 
 
 # %% ../../nbs/90_serving/69_panel.ipynb #13242ec0
@@ -255,14 +274,14 @@ def desk_command(
     host: str = "127.0.0.1",
     port: int = 8866,
 ) -> tuple[list[str], dict[str, str]]:  # command, variables for it
-    "How to start the panel: Voilà over `scheduled/promotion_desk.ipynb`, with the token of `ws`."
+    "How to start the panel: Voilà over `scheduled/promotion_desk.ipynb`, with a token of its own."
     source = scheduled_folder() / "promotion_desk.ipynb"
     if not source.exists():
         raise PipelineError(f"{source} is missing; install the package again.")
     page = ws.runs / "promotion_desk.ipynb"  # beside the executed notebooks that it links to
     write_atomic(page, source.read_text())
-    command = [sys.executable, "-m", "voila", str(page), *_voila_options(ws, host, port)]
-    own = {"JUPYTER_TOKEN": ws.api_token, "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
+    command = [sys.executable, "-c", _SERVER, str(page), *_voila_options(ws, host, port)]
+    own = {"JUPYTER_TOKEN": desk_token(ws), "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
     return command, child_env(ws) | own
 
 

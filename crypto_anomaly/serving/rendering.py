@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import quote
 
 import pandas as pd
 from jinja2 import Environment, PackageLoader
@@ -15,7 +16,7 @@ from ..core.numbers import money, once_in, percent
 from .state import AppState
 
 # %% auto #0
-__all__ = ["ago", "figure_json", "render", "error_page"]
+__all__ = ["ago", "path_segment", "figure_json", "render", "error_page", "login_page"]
 
 
 # %% ../../nbs/90_serving/40_rendering.ipynb #8f07341b
@@ -56,6 +57,13 @@ def ago(
 
 
 # %% ../../nbs/90_serving/40_rendering.ipynb #5fe30cd6
+def path_segment(
+    name: str,  # e.g. the id of a coin; any characters
+) -> str:
+    "A name as one part of a path; a slash in it does not begin another."
+    return quote(str(name), safe="")
+
+
 def _page_templates() -> Environment:
     "The templates of this package; what they insert is escaped."
     templates = Environment(
@@ -65,6 +73,7 @@ def _page_templates() -> Environment:
         lstrip_blocks=True,
     )
     templates.globals.update(money=_money, percent=_percent, once_in=_once_in)
+    templates.filters["segment"] = path_segment
     return templates
 
 
@@ -104,3 +113,9 @@ def error_page(
 ) -> str:
     "An error as a page for a browser."
     return render(state, "base.html", "", problem=detail, problem_title=title)
+
+
+# %% ../../nbs/90_serving/40_rendering.ipynb #2f9a4140
+def login_page() -> str:
+    "The page that asks for a token; it shows nothing of the workspace."
+    return _TEMPLATES.get_template("login.html").render()

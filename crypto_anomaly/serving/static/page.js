@@ -6,7 +6,7 @@ addEventListener("DOMContentLoaded", () => document.querySelectorAll("script[dat
 
 // Reload when the store has changed; the browser keeps the place. Not while somebody is typing.
 setInterval(async () => {
-  if (document.hidden || /^(INPUT|TEXTAREA|SELECT)$/.test(document.activeElement?.tagName)) return;
+  if (!document.body.dataset.state || document.hidden || /^(INPUT|TEXTAREA|SELECT)$/.test(document.activeElement?.tagName)) return;
   try {
     const h = await (await fetch("/health")).json();
     if (document.body.dataset.state !== h.pulse) location.reload();
@@ -52,6 +52,25 @@ addEventListener("submit", async e => {
     if (!reject) await send(`/models/assets/${form.dataset.model}/promote`, JSON.stringify({version: form.dataset.decide, triggered_by: f.get("by"), reason: f.get("reason"), expect_champion: form.dataset.champion}));
     location.reload();
   } catch (detail) { out.textContent = detail; out.className = "failed"; }
+});
+
+// A server beyond loopback: the token becomes a cookie that opens pages.
+const logIn = async token => {
+  const r = await fetch("/login", {method: "POST", headers: {Authorization: `Bearer ${token}`}});
+  if (!r.ok) { sessionStorage.removeItem("token"); return false; }
+  sessionStorage.setItem("token", token);
+  location.reload();
+  return true;
+};
+addEventListener("DOMContentLoaded", () => {
+  const known = sessionStorage.getItem("token");
+  if (known && document.querySelector("form[data-login]")) logIn(known);
+});
+addEventListener("submit", async e => {
+  const form = e.target;
+  if (!form.dataset.login) return;
+  e.preventDefault();
+  if (!await logIn(new FormData(form).get("login").trim())) form.querySelector("[role=status]").textContent = "this token is not known, or was revoked";
 });
 
 // Feedback on an alert, in one click.
