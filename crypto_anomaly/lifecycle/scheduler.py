@@ -18,7 +18,13 @@ from ..core.clock import utcnow
 from ..core.errors import CryptoAnomalyError, first_line
 from ..core.workspace import Workspace
 from .alert_polls import alert_on_scan, alert_on_trades
-from .alert_sinks import deliver, digest, sink_cursor, sinks
+from crypto_anomaly.lifecycle.alert_sinks import (
+    begin_messages,
+    deliver,
+    digest,
+    sink_cursor,
+    sinks,
+)
 from .leases import close_dead_runs, is_claimed
 from .schedule import SCHEDULE, schedule_slot
 from .subprocesses import run_child
@@ -191,6 +197,12 @@ def _dispatch_events(ws: Workspace) -> None:
     _try(partial(dispatch, ws))
 
 
+# %% ../../nbs/80_lifecycle/68_scheduler.ipynb #d14956dc
+def _begin_messages(ws: Workspace) -> None:
+    "Leave what happened before the first scheduler to those who were there."
+    begin_messages(open_registry(ws), ws.settings)
+
+
 # %% ../../nbs/80_lifecycle/68_scheduler.ipynb #ea72bcd6
 def start_scheduler(
     ws: Workspace,
@@ -201,6 +213,7 @@ def start_scheduler(
 
     defaults = dict(coalesce=True, misfire_grace_time=None, max_instances=1)
     clock = BackgroundScheduler(timezone="UTC", job_defaults=defaults)
+    _try(partial(_begin_messages, ws))
     if ws.settings.mlflow_tracking_uri:
         clock.add_job(partial(run_child, ws, "mirror"), "interval", minutes=1, id="mirror")
     clock.add_job(partial(poll, ws), "interval", seconds=every, id="look")

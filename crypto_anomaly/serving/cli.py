@@ -16,6 +16,7 @@ from .cli_lifecycle import alert_commands, lifecycle_commands
 from .cli_market import market_commands
 from .cli_registry import registry_commands
 from .cli_run import run_commands
+from .cli_safety import safety_commands
 from .cli_store import store_commands
 from .cli_tokens import token_commands
 from .cli_tools import deploy_commands, tool_commands
@@ -39,7 +40,7 @@ for commands in (run_commands, trade_commands, market_commands, backtest_command
 app.add_typer(bench_commands, name="bench")
 for commands in (registry_commands, store_commands, lifecycle_commands):
     app.add_typer(commands)
-for commands in (tool_commands, correction_commands, doctor_commands):
+for commands in (safety_commands, tool_commands, correction_commands, doctor_commands):
     app.add_typer(commands)
 app.add_typer(alert_commands, name="alerts")
 app.add_typer(token_commands, name="token")

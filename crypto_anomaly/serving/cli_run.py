@@ -20,8 +20,17 @@ from crypto_anomaly.serving.cli_workspace import (
     open_for_write,
     open_with_source,
     require_free_port,
+    say_address,
+    skip_past_messages,
 )
-from .terminal import AsJson, DaskUrl, say, show_json
+from crypto_anomaly.serving.terminal import (
+    Anew,
+    AsJson,
+    DaskUrl,
+    say,
+    show_json,
+    with_token,
+)
 
 if TYPE_CHECKING:
     from crypto_anomaly.core.settings import Settings
@@ -50,13 +59,6 @@ run_commands = typer.Typer()
 def exit_on_sigterm() -> None:
     "Leave through the `with` blocks when the process is told to stop."
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-
-
-def _say_address(ws: Workspace, host: str, port: int) -> None:
-    "Say where the pages are. A token of our own making travels as a fragment of the address."
-    token = "" if ws.settings.api_token else f"#token={ws.api_token}"
-    page = f"http://{host}:{port}"
-    say(f"Serving on {page} – decide on {page}/models{token} – Ctrl-C stops.")
 
 
 # %% ../../nbs/90_serving/72_cli_run.ipynb #89144440
@@ -90,14 +92,12 @@ def _settings_of(ws: Workspace) -> Settings:
 
 
 # %% ../../nbs/90_serving/72_cli_run.ipynb #2717e092
-def _first_cycle(
-    ws: Workspace,
-    once: bool,  # stop after it
-) -> None:
+def _first_cycle(ws: Workspace, *, once: bool, new: bool) -> None:
     "Run the chain in a child process; without any model there is nothing to serve."
     from crypto_anomaly.lifecycle.subprocesses import run_child
     from crypto_anomaly.registry.registry import open_registry
 
+    open_registry(ws, new=new)
     code = run_child(ws, "pipeline")
     version, is_fallback = open_registry(ws).load_champion_or_latest()
     if code and (once or version is None):
@@ -118,6 +118,7 @@ def up(
     home: Annotated[Path | None, typer.Option(help="Root of all state.")] = None,
     host: Annotated[str, typer.Option(help="Address to serve on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to serve on.")] = 8000,
+    new: Anew = False,
 ) -> None:
     "The main job: backfill, ingest, build, train, evaluate, scan; then schedule and serve."
     from crypto_anomaly.data.source import hold_source
@@ -127,9 +128,10 @@ def up(
     if not once:
         check_bind(ws.settings, host)
         require_free_port(host, port)
+        skip_past_messages(ws)
     exit_on_sigterm()
     with only_one(ws), hold_source(ws) as held:
-        _first_cycle(held, once)
+        _first_cycle(held, once=once, new=new)
         if home:
             say(f"(other commands see this workspace with CRYPTO_ANOMALY_HOME={home})")
         if not once:
@@ -144,7 +146,7 @@ def _schedule_and_serve(ws: Workspace, host: str, port: int) -> None:
 
     skip_slots(ws)
     clock = start_scheduler(ws)
-    _say_address(ws, host, port)
+    say_address(ws, host, port)
     try:
         run_server(_settings_of(ws), host, port)
     finally:
@@ -165,7 +167,7 @@ def serve(
     ws = open_for_read()
     check_bind(ws.settings, host)
     require_free_port(host, port)
-    _say_address(ws, host, port)
+    say_address(ws, host, port)
     run_server(_settings_of(ws), host, port, workers)
 
 
@@ -173,14 +175,16 @@ def serve(
 @run_commands.command()
 def panel(host: str = "127.0.0.1", port: int = 8866) -> None:
     "The promotion panel in the browser: approve, reject, try."
-    from crypto_anomaly.serving.panel import run_desk
+    from crypto_anomaly.serving.panel import DESK_TOKEN, desk_token, run_desk
     from crypto_anomaly.serving.security import check_bind
 
     ws = open_for_read()
     check_bind(ws.settings, host)
     require_free_port(host, port)
     exit_on_sigterm()
-    say(f"Promotion panel on http://{host}:{port}/?token={ws.api_token} – Ctrl-C stops.")
+    page = f"http://{host}:{port}/"
+    where = with_token(f"{page}?token={desk_token(ws)}", page, ws.root / DESK_TOKEN)
+    say(f"Promotion panel on {where} – Ctrl-C stops.")
     raise typer.Exit(run_desk(ws, host, port))
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..core.redaction import hide_in_address
 from crypto_anomaly.serving.cli_replay import (
     ReplayOptions,
     check_recording,
@@ -137,8 +138,8 @@ def _follow(ws: Workspace, seconds: float | None) -> Stream:
 
     claim_store(ws, Origin.SIMULATED if ws.simulated else Origin.LIVE)
     with _open_feed(ws) as (url, rest_url, _):
-        store = ws.trades_url.split("@")[-1]  # without a password
-        say(f"Streaming {', '.join(ws.products)} from {url} into {store}. Ctrl-C stops.")
+        store, feed = hide_in_address(ws.trades_url), hide_in_address(url)
+        say(f"Streaming {', '.join(ws.products)} from {feed} into {store}. Ctrl-C stops.")
         stream = Stream(ws, rest_url=rest_url)
         asyncio.run(_follow_until(stream, url, seconds))
     return stream

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Path, Query
+from fastapi import APIRouter, Depends, Path, Query, Request
 
 from ..lifecycle.alerts import alerts, feedback
 from ..registry.registry import Registry
@@ -20,7 +20,7 @@ from crypto_anomaly.serving.schemas import (
     PromotionRequest,
     RollbackRequest,
 )
-from .security import require_token
+from .security import DecidedBy, require_token, signed_by
 from .state import CurrentState
 
 # %% auto #0
@@ -77,7 +77,7 @@ def _promotion_event(alias: str) -> str:
 def post_approve(
     state: CurrentState,
     version: str,  # e.g. 'v3'
-    by: str,  # who decides
+    by: DecidedBy,  # who decides; a named token says it
     reason: str,  # why
     model: str = "anomaly_detector",  # or the trade model
     request: SeenRequest = None,  # the request that the person saw
@@ -93,7 +93,7 @@ def post_approve(
 def post_reject(
     state: CurrentState,
     version: str,  # e.g. 'v3'
-    by: str,  # who decides
+    by: DecidedBy,  # who decides; a named token says it
     reason: str,  # why
     model: str = "anomaly_detector",  # or the trade model
     request: SeenRequest = None,  # the request that the person saw
@@ -106,21 +106,26 @@ def post_reject(
 
 # %% ../../nbs/90_serving/52_lifecycle_routes.ipynb #ac14054a
 @lifecycle_router.post("/models/assets/{name}/request-approval")
-def post_request(state: CurrentState, name: str, body: ApprovalRequest) -> LifecycleResponse:
+def post_request(
+    state: CurrentState, request: Request, name: str, body: ApprovalRequest
+) -> LifecycleResponse:
     "Ask for the approval of a version."
     r = registry_of(state, name)
-    r.request_approval(body.version, by=body.requester, notes=body.notes)
+    by = signed_by(request, body.requester)
+    r.request_approval(body.version, by=by, notes=body.notes)
     return _response(r, body.version, "approval_requested")
 
 
 # %% ../../nbs/90_serving/52_lifecycle_routes.ipynb #0b614bf5
 @lifecycle_router.post("/models/assets/{name}/promote")
-def post_promote(state: CurrentState, name: str, body: PromotionRequest) -> LifecycleResponse:
+def post_promote(
+    state: CurrentState, request: Request, name: str, body: PromotionRequest
+) -> LifecycleResponse:
     "Promote an approved version, or move another alias to it."
     r = registry_of(state, name)
     done = r.promote(
         body.version,
-        by=body.triggered_by,
+        by=signed_by(request, body.triggered_by),
         alias=body.alias,
         reason=body.reason,
         expect_status=body.expect_status,
@@ -130,12 +135,13 @@ def post_promote(state: CurrentState, name: str, body: PromotionRequest) -> Life
 
 
 @lifecycle_router.post("/models/assets/{name}/rollback")
-def post_rollback(state: CurrentState, name: str, body: RollbackRequest) -> LifecycleResponse:
+def post_rollback(
+    state: CurrentState, request: Request, name: str, body: RollbackRequest
+) -> LifecycleResponse:
     "Bring the champion before (or `to`) back, if `from_version` is still champion."
     r = registry_of(state, name)
-    done = r.rollback(
-        reason=body.reason, by=body.triggered_by, to=body.to, from_version=body.from_version
-    )
+    by = signed_by(request, body.triggered_by)
+    done = r.rollback(reason=body.reason, by=by, to=body.to, from_version=body.from_version)
     return _response(r, f"v{done['version']}", "model_rolled_back")
 
 
@@ -143,13 +149,14 @@ def post_rollback(state: CurrentState, name: str, body: RollbackRequest) -> Life
 @lifecycle_router.post("/api/models/promote")
 def api_promote(
     state: CurrentState,
+    request: Request,
     version: str,  # e.g. 'v3'
     alias: str = "champion",  # 'champion' needs an approval, another alias does not
     by: str = "api",  # who promotes
     expect_champion: str | None = None,  # the champion (or holder of the alias) that was seen
 ) -> LifecycleResponse:
     "Promote the market model, at the address of the CoinGecko reference system."
-    r = state.registry
+    r, by = state.registry, signed_by(request, by)
     done = r.promote(version, by=by, alias=alias, expect_champion=expect_champion)
     return _response(r, version, _promotion_event(alias), _alias_note(done))
 
@@ -177,7 +184,7 @@ def get_alerts(
 def post_feedback(
     state: CurrentState,
     id: AlertId,
-    by: str,  # who rates it
+    by: DecidedBy,  # who rates it; a named token says it
     says: Literal["useful", "known", "false"] | None = None,
     snooze_hours: SnoozeHours = None,  # None = do not silence
 ) -> AlertResponse:

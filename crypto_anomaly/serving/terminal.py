@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -22,6 +23,7 @@ __all__ = [
     "Ref",
     "DaskUrl",
     "say",
+    "with_token",
     "show_json",
     "show_table",
     "show_facts",
@@ -65,6 +67,16 @@ def say(
     typer.echo(text, err=True)
 
 
+# %% ../../nbs/90_serving/70_terminal.ipynb #a153abb7
+def with_token(
+    address: str,  # with a token in it
+    shown: str,  # the same without
+    file: Path,  # that holds the token
+) -> str:
+    "What may be said of an address: all of it to a person, its file to a log."
+    return address if sys.stderr.isatty() else f"{shown} (the token is in {file})"
+
+
 # %% ../../nbs/90_serving/70_terminal.ipynb #bc1c33e0
 def show_json(
     data: Any,  # anything that JSON can say; numpy scalars and times too
@@ -93,6 +105,9 @@ def show_table(
     "Print rows as a table to stdout."
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
+
+    from crypto_anomaly.core.redaction import one_line
 
     if not rows:
         say(empty)
@@ -102,7 +117,7 @@ def show_table(
     for name in names:
         table.add_column(name.replace("_", " "), overflow="fold")
     for row in rows:
-        table.add_row(*(_cell(row.get(name)) for name in names))
+        table.add_row(*(Text(one_line(_cell(row.get(name)))) for name in names))
     width = None if sys.stdout.isatty() else 180
     Console(width=width, force_jupyter=False).print(table)
 
