@@ -5,6 +5,7 @@ import time
 
 import pandas as pd
 import pytest
+from conftest import Cli, until
 from test_live_rows import Exchange, a_trade, rows_of, workspace
 
 from crypto_anomaly.core.settings import Settings
@@ -146,3 +147,28 @@ def test_an_outage_keeps_no_trade_from_the_store(tmp_path, dead, caplog):
     assert time.monotonic() - began < 60
     assert stream.store.completeness("BTC-USD")["trades"] == 200
     assert pd.Series([r.getMessage() for r in caplog.records]).value_counts().max() <= 10
+
+
+def test_a_killed_stream_is_unhealthy_on_both(tmp_path, monkeypatch):
+    """While it streams both are well about trades; after kill -9 both say that it has died."""
+    from starlette.testclient import TestClient
+
+    from crypto_anomaly.serving.app import create_app
+    from crypto_anomaly.trades import stream_status
+
+    monkeypatch.setattr(stream_status, "DEAD_SECONDS", 10.0)  # 30 outside of tests
+    exchange = SlowExchange()
+    named = dict(source="coingecko", workspace="w", **exchange.env)
+    ws = claim(open_workspace(Settings(home=tmp_path / "home", **named)), "coingecko")
+    process = Cli(tmp_path / "home", **named).start("stream")
+    address = dict(base_url="http://127.0.0.1", client=("127.0.0.1", 50000))
+    with TestClient(create_app(ws.settings), **address) as client:
+        until(lambda: client.get("/healthz").json()["stream"] == "running", 60, "the stream")
+        assert client.get("/health").json()["components"]["trades"]["status"] == "healthy"
+        process.kill()
+        until(lambda: client.get("/healthz").json()["stream"] == "died", 45, "its death")
+        health = client.get("/health")
+    assert health.status_code == 503
+    trades = health.json()["components"]["trades"]
+    assert trades["status"] == "unhealthy"
+    assert "the stream has died" in trades["problems"][0]

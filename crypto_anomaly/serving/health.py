@@ -143,10 +143,11 @@ def _scheduler_health(state: AppState) -> ComponentHealth:
 def _trades_health(trades: Trades) -> ComponentHealth:
     "Whether trades come in, and whether any is missing."
     found = healthz(trades)
-    facts = dict(products=found.products)
-    if not found.products and not found.problems:
+    facts = dict(products=found.products, stream=found.stream, report=found.stream_facts)
+    if not found.products and not found.problems and found.stream == "off":
         return ComponentHealth(status="off", facts=facts)
-    return _component(found.problems, facts)
+    bad = "unhealthy" if found.stream == "died" else "degraded"
+    return _component(found.problems, facts, bad)
 
 
 # %% ../../nbs/90_serving/33_health.ipynb #e22ee13e
