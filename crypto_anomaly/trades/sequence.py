@@ -166,11 +166,17 @@ class Sequence(EpochQueue):
 
     following: Sequence | None = None  # the next epoch, once it has begun
 
+    def _is_from_before(self, t: Trade) -> bool:
+        "Whether a trade is a late one of the epoch before, not one of this with a wrong day."
+        goes_on = self.newest is not None and t.trade_id > self.newest.trade_id
+        wrong_day = goes_on and t.ts < self.began - 24 * _HOUR
+        return t.ts < self.began and not wrong_day
+
     def offer(self, t: Trade, first: bool = False) -> None:
         "Take a trade, in whatever order and however often it comes."
         if self.following:
             self.following.offer(t, first)
-        elif t.ts < self.began:
+        elif self._is_from_before(t):
             self.from_before.append(t)
         elif self.newest and self.newest.is_elsewhere(t):
             self.check.suspect(t)

@@ -308,13 +308,10 @@ class OfferingStream(FlushingStream):
         s.offer(t, m.first)
 
     def _offer_heartbeat(self, product: str, last_id: int) -> None:
-        "Remember a heartbeat that is ahead; one that is far ahead is refused."
+        "Remember a heartbeat that is ahead; one that is far ahead is of another epoch, or wrong."
         s = self.sequences[product]
         if s.newest and last_id > s.newest.trade_id + LARGEST_GAP:
-            reason = "is far ahead of the trades"
-            beat = f"heartbeat {last_id}"
-            refused = Refused(product, 0, "last_trade_id", str(last_id), reason, row=beat)
-            self.refusals.append(refused)
+            _log.debug("a heartbeat names trade %d of %s, far ahead", last_id, product)
         elif last_id >= (s.next_id or 0):
             self.heartbeats.setdefault(product, Heartbeat(last_id, self._clock()))
 
