@@ -19,6 +19,7 @@ __all__ = [
     "misplaced",
     "IdCheck",
     "Queue",
+    "EpochQueue",
     "Sequence",
 ]
 
@@ -126,8 +127,8 @@ class Queue:
 
 
 # %% ../../nbs/70_trades/70_sequence.ipynb #a3e7b7ad
-class Sequence(Queue):
-    "The trades of one product, put into the order of their ids."
+class EpochQueue(Queue):
+    "The trades of one epoch that wait, and what is known of those that do not."
 
     def __init__(
         self,
@@ -141,8 +142,29 @@ class Sequence(Queue):
         self.epoch, self.newest, self.began = epoch, newest, began
         self.late: list[Trade] = []  # behind their turn, to be stored by the owner
         self.from_before: list[Trade] = []  # late ones of the epoch before
-        self.following: Sequence | None = None  # the next epoch, once it has begun
         self.check = IdCheck()
+
+    def take(self, t: Trade) -> None:
+        "Let a trade wait, unless it was here before."
+        if self.next_id is None:
+            self.next_id = t.trade_id
+        if self.newest is None or t.trade_id > self.newest.trade_id:
+            self.check.acquit()
+        self.newest = self.newest.after(t) if self.newest else Newest(t.trade_id, t.ts)
+        if t.trade_id < self.next_id:
+            self.late.append(t)
+            self.doubles += 1
+        elif t.trade_id in self.waiting:
+            self.doubles += 1
+        elif len(self.waiting) < MOST_WAITING:  # beyond that it is fetched when there is room
+            self.waiting[t.trade_id] = t
+
+
+# %% ../../nbs/70_trades/70_sequence.ipynb #e8f0d0c8
+class Sequence(EpochQueue):
+    "The trades of one product, put into the order of their ids."
+
+    following: Sequence | None = None  # the next epoch, once it has begun
 
     def offer(self, t: Trade, first: bool = False) -> None:
         "Take a trade, in whatever order and however often it comes."
@@ -157,22 +179,7 @@ class Sequence(Queue):
         elif self.newest and self.newest.is_mistake(t):
             self.check.mistakes.append(t)
         else:
-            self._take(t)
-
-    def _take(self, t: Trade) -> None:
-        "Let a trade wait, unless it was here before."
-        if self.next_id is None:
-            self.next_id = t.trade_id
-        if self.newest is None or t.trade_id > self.newest.trade_id:
-            self.check.acquit()
-        self.newest = self.newest.after(t) if self.newest else Newest(t.trade_id, t.ts)
-        if t.trade_id < self.next_id:
-            self.late.append(t)
-            self.doubles += 1
-        elif t.trade_id in self.waiting:
-            self.doubles += 1
-        elif len(self.waiting) < MOST_WAITING:  # beyond that it is fetched when there is room
-            self.waiting[t.trade_id] = t
+            self.take(t)
 
     def _begin_next(self) -> None:
         "The suspects are the first trades of the next epoch."

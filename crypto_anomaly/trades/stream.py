@@ -23,6 +23,7 @@ __all__ = [
     "LONGEST_WAIT",
     "GRACE",
     "HISTORY",
+    "FetchingStream",
     "GapFillingStream",
     "RepairingStream",
     "LateStream",
@@ -38,8 +39,8 @@ _ROWS_AT_ONCE = 20_000  # trades of a filled hole that are scored in one batch
 
 
 # %% ../../nbs/70_trades/75_stream.ipynb #014aa3cb
-class GapFillingStream(ScoredStream):
-    "Fills holes."
+class FetchingStream(ScoredStream):
+    "Fetches holes."
 
     def _fetch(self, product: str, first: int, last: int, cause: str) -> int:  # trades
         "Fetch a hole over REST."
@@ -79,6 +80,11 @@ class GapFillingStream(ScoredStream):
         if not self.rest:
             gap = dict(id=gap_id, product_id=product, from_id=first, to_id=last, epoch=epoch)
             self.store.settle_gap(gap)
+
+
+# %% ../../nbs/70_trades/75_stream.ipynb #29a6aa54
+class GapFillingStream(FetchingStream):
+    "Fills holes."
 
     def _fill(self, product: str, first: int, last: int, cause: str) -> None:
         "Fetch a hole, score what came, and go on behind it."
@@ -282,20 +288,7 @@ HISTORY = 10_000  # trades that are fetched before the first one
 
 # %% ../../nbs/70_trades/75_stream.ipynb #712fd18a
 class OfferingStream(FlushingStream):
-    "Puts the content of messages where it waits for `flush`."
-
-    def _offer(self, m: FeedMessage) -> None:
-        "Put the content of a message where it waits."
-        self.stats["messages"] += 1
-        if m.error:
-            _log.warning("the feed reports an error: %s", m.error)
-        self.refusals += [r for r in m.refused if self._is_ours(r)]
-        for t in m.trades:
-            if t.product_id in self.sequences:
-                self._offer_trade(m, t)
-        for product, last_id in m.heartbeats.items():
-            if product in self.sequences:
-                self._offer_heartbeat(product, last_id)
+    "Puts trades and heartbeats where they wait for `flush`."
 
     def _is_ours(self, r: Refused) -> bool:
         "Whether a refused trade is of a product of this stream, or of one that cannot be read."
@@ -329,6 +322,19 @@ class OfferingStream(FlushingStream):
 # %% ../../nbs/70_trades/75_stream.ipynb #a1d94e96
 class Stream(OfferingStream):
     "Products as their messages come in: stored, scored and complete."
+
+    def _offer(self, m: FeedMessage) -> None:
+        "Put the content of a message where it waits."
+        self.stats["messages"] += 1
+        if m.error:
+            _log.warning("the feed reports an error: %s", m.error)
+        self.refusals += [r for r in m.refused if self._is_ours(r)]
+        for t in m.trades:
+            if t.product_id in self.sequences:
+                self._offer_trade(m, t)
+        for product, last_id in m.heartbeats.items():
+            if product in self.sequences:
+                self._offer_heartbeat(product, last_id)
 
     def process(self, messages: list[FeedMessage]) -> None:  # may be empty: time has passed
         "Deal with messages."
