@@ -199,7 +199,7 @@ def shown(
 ) -> str:  # at most 80 characters
     "A value as a short text for a message."
     try:
-        return str(value).encode("utf-8", "replace").decode()[:80]
+        return str(value).encode("utf-8", "backslashreplace").decode()[:80]
     except ValueError:  # a whole number of thousands of digits
         return f"a huge {type(value).__name__}"
 
@@ -211,7 +211,7 @@ def _text_of(value: Any) -> str | None:
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (str, Real)):
         return None
     text = value if isinstance(value, str) else _digits(value)
-    return " ".join(text.encode("utf-8", "replace").decode().split())
+    return " ".join(text.encode("utf-8", "backslashreplace").decode().split())
 
 
 def _digits(value: Any) -> str:

@@ -12,8 +12,8 @@ import pandas as pd
 from ..core.clock import iso, utcnow
 from ..core.workspace import Workspace
 from .cells import coin_key
-from .files import delete_files, filesystem, read_parquet_files
-from .lake import list_parts, read_range, write_part
+from .files import filesystem, read_parquet_files
+from .lake import list_parts, read_range
 from crypto_anomaly.data.rewriting import (
     KEY,
     TEXTS,
@@ -26,11 +26,12 @@ from crypto_anomaly.data.rewriting import (
     rewrite_lake,
     taken_rows,
 )
+from .snapshots import write_days
 from .table import SCHEMA, DataError, rows_not_in
 from ..registry.registry import Registry, open_registry
 
 # %% auto #0
-__all__ = ["StoredRows", "undo_store", "store_rows", "Correct", "drop_rows", "restore_rows"]
+__all__ = ["StoredRows", "store_rows", "Corrected", "drop_rows", "restore_rows"]
 
 
 # %% ../../nbs/30_data/58_corrections.ipynb #657227eb
@@ -51,15 +52,16 @@ _DIFFERING = ["line", *KEY, "column", "stored", "given"]
 
 def _pairs(rows: pd.DataFrame, stored: pd.DataFrame) -> pd.DataFrame:
     "Given rows beside the stored ones of the same coin and moment that are as full."
-    pairs = rows.merge(stored, on=KEY, suffixes=("", "_stored"))
+    full = stored[~stored.approximate]
+    rest = rows_not_in(stored[stored.approximate], full, KEY)
+    pairs = rows.merge(pd.concat([full, rest]), on=KEY, suffixes=("", "_stored"))
     weaker = pairs.approximate_stored & ~pairs.approximate
     return pairs[~weaker].reset_index(drop=True)
 
 
 def _differences(pairs: pd.DataFrame) -> pd.DataFrame:
     "The cells of the pairs that differ."
-    comparable = pairs[pairs.approximate | ~pairs.approximate_stored]
-    comparable = comparable[~(comparable.approximate & ~comparable.approximate_stored)]
+    comparable = pairs[pairs.approximate == pairs.approximate_stored]
     found = [comparable.head(0).assign(column="", stored=None, given=None)[_DIFFERING]]
     for column in (*VALUES, *TEXTS):
         stored = comparable[f"{column}_stored"]
@@ -140,29 +142,6 @@ def _read_day(
         return read_range(ws, "snapshots", first, last, None).rows
 
 
-# %% ../../nbs/30_data/58_corrections.ipynb #929992c0
-def _write_days(ws: Workspace, days: list[pd.DataFrame], tag: str) -> list[str]:
-    "Store rows, one file a day; none when one of them cannot be written."
-    paths: list[str] = []
-    try:
-        for day in days:
-            if len(day):
-                paths.append(write_part(ws, "snapshots", day, tag=tag, schema=SCHEMA))
-    except OSError:
-        undo_store(ws, paths)
-        raise
-    return paths
-
-
-def undo_store(
-    ws: Workspace,
-    paths: list[str],  # of `StoredRows.paths`
-) -> None:
-    "Take files out again that have just been stored, because what came after them failed."
-    fs, _ = filesystem(ws.lake_url)
-    delete_files(fs, paths)
-
-
 # %% ../../nbs/30_data/58_corrections.ipynb #fc13dbcb
 def store_rows(
     ws: Workspace,
@@ -180,11 +159,12 @@ def store_rows(
     exchange = pd.concat([day.exchange for day in days], ignore_index=True)
     if replace and len(exchange):
         own_lake(ws)
-    paths = _write_days(ws, [day.new for day in days], run_id)
+    new = pd.concat([day.new for day in days])[SCHEMA.names].reset_index(drop=True)
+    paths = write_days(ws, new, run_id)
     why = Correction("import --replace", pd.Timestamp(utcnow()), run_id)
     replaced = _replace(ws, exchange, why) if replace and len(exchange) else 0
     return StoredRows(
-        pd.concat([day.new for day in days])[SCHEMA.names].reset_index(drop=True),
+        new,
         sum(day.known for day in days),
         differing,
         replaced,
@@ -224,7 +204,7 @@ def _replace(ws: Workspace, rows: pd.DataFrame, why: Correction) -> int:
 
 
 # %% ../../nbs/30_data/58_corrections.ipynb #f227021a
-class Correct(NamedTuple):
+class Corrected(NamedTuple):
     "What a correction has changed."
 
     id: str  # by which it can be undone
@@ -240,7 +220,7 @@ def drop_rows(
     *,
     by: str = "",  # who asks for it
     run_id: str = "",
-) -> Correct:
+) -> Corrected:
     "Take the rows of a coin out of the lake; they can be restored."
     if not reason.strip():
         raise DataError("rows are dropped for a reason; give one.")
@@ -252,7 +232,7 @@ def drop_rows(
     if taken.empty:
         raise DataError(f"the lake holds no row of {coin!r} from {start} to {end}.")
     _announce(registry, "rows_dropped", taken, why)
-    return Correct(why.id, taken)
+    return Corrected(why.id, taken)
 
 
 # %% ../../nbs/30_data/58_corrections.ipynb #e92cebbc
@@ -261,7 +241,7 @@ def restore_rows(
     correction: str,  # id of a correction, as its event names it
     *,
     by: str = "",  # who asks for it
-) -> Correct:
+) -> Corrected:
     "Bring back what a correction has taken out; rows that took their place leave."
     rows = taken_rows(ws, correction)
     if rows.empty:
@@ -269,12 +249,13 @@ def restore_rows(
             f"there is no correction {correction!r} to undo; its id stands in the event "
             "rows_dropped or rows_replaced (crypto-anomaly events)."
         )
-    rows = rows.sort_values("approximate", kind="stable").drop_duplicates(KEY)
+    rows = rows.drop_duplicates([*KEY, "approximate"])
+    full = rows.sort_values("approximate", kind="stable").drop_duplicates(KEY)
     why = Correction(f"undo {correction}", pd.Timestamp(utcnow()), by=by)
     registry = open_registry(ws)
-    rewrite_lake(ws, Exchange(rows), why)
+    rewrite_lake(ws, Exchange(full), why)
     stored = read_range(ws, "snapshots", rows.ts.min(), rows.ts.max(), [*KEY, "approximate"])
     new = rows_not_in(rows, stored.rows, [*KEY, "approximate"])
-    _write_days(ws, [day for _, day in new.groupby(new.ts.dt.floor("D"))], why.id)
+    write_days(ws, new, why.id)
     _announce(registry, "rows_restored", rows, why, restores=correction)
-    return Correct(why.id, rows.reset_index(drop=True))
+    return Corrected(why.id, rows.reset_index(drop=True))

@@ -189,6 +189,7 @@ class ImportedFile(NamedTuple):
     report: dict[str, Any]  # the report of `parse_import`, plus stored, known, differing, replaced
     refused: pd.DataFrame  # line, coin_id, column, value, reason
     differing: pd.DataFrame  # line, coin_id, ts, column, stored, given
+    paths: tuple[str, ...] = ()  # files of the lake that hold the new rows
 
 
 # %% ../../nbs/30_data/60_imports.ipynb #84afc2db
@@ -211,4 +212,4 @@ def import_file(
         "differing": len(differing[_KEY].drop_duplicates()),
         "replaced": stored.replaced,
     }
-    return ImportedFile(stored.new, report | counts, refused, differing)
+    return ImportedFile(stored.new, report | counts, refused, differing, tuple(stored.paths))

@@ -176,11 +176,11 @@ class Exchange:
         self,
         stored: pd.DataFrame,  # market table of one file
     ) -> Change:
-        "The rows of a file that are exchanged; approximate ones stay, they lose anyhow."
+        "The rows of a file that are exchanged; a full row never stands for an approximate one."
         found = stored[KEY].merge(self.rows, on=KEY, how="left", indicator="_found")
         there = found._found.eq("both").to_numpy()
-        fuller = ~stored.approximate.to_numpy(bool) | found.approximate.eq(True).to_numpy()
-        out = there & fuller & differing_rows(stored, found)
+        alike = stored.approximate.eq(True) == found.approximate.eq(True)
+        out = there & alike.to_numpy() & differing_rows(stored, found)
         return Change(out, found[out].drop_duplicates(KEY))
 
 

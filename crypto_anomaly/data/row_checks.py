@@ -5,6 +5,7 @@
 # %% ../../nbs/30_data/12_row_checks.ipynb #6ec4ba5f
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -32,10 +33,13 @@ __all__ = [
     "EARLIEST",
     "AHEAD",
     "ZERO_IS_UNKNOWN",
+    "log",
     "market_schema",
     "CheckedRows",
     "check_market_rows",
     "refused_in_words",
+    "good_rows",
+    "market_now",
 ]
 
 # %% ../../nbs/30_data/12_row_checks.ipynb #07a9412a
@@ -192,10 +196,11 @@ def _marks(frame: pd.DataFrame) -> dict[str, Any]:
     "The columns that our own writers set: whether a row is approximate, its source and run."
     marks: dict[str, Any] = {}
     if "approximate" in frame:
-        marks["approximate"] = frame.approximate.map(_is_true).array
+        given = frame.approximate
+        marks["approximate"] = given.array if given.dtype == bool else given.map(_is_true).array
     for name in ("source", "run_id"):
         if name in frame:
-            marks[name] = texts_of(frame[name]).values.array
+            marks[name] = texts_of(frame[name]).values.fillna("").array
     return marks
 
 
@@ -233,13 +238,46 @@ def refused_in_words(
 ) -> str:  # empty when nothing was refused
     "The refused rows in one line."
     faults = [
-        f"{unit} {row.line} ({row.coin_id}): {row.column} {_quoted(row.value)}{row.reason}"
+        f"{unit} {row.line}{_of_coin(row.coin_id)}: {row.column} {_quoted(row.value)}{row.reason}"
         for row in refused.drop_duplicates("line").head(most).itertuples()
     ]
     more = refused.line.nunique() - len(faults)
     return "; ".join(faults) + (f"; and {more} more" if more > 0 else "")
 
 
-def _quoted(value: str | None) -> str:
-    "A value in front of its reason."
-    return "" if value is None else f"{value!r} "
+def _of_coin(coin: Any) -> str:
+    "The coin of a row in brackets, where it is known."
+    return f" ({coin})" if isinstance(coin, str) else ""
+
+
+def _quoted(value: Any) -> str:
+    "A value in front of its reason, where there is one."
+    return f"{value!r} " if isinstance(value, str) else ""
+
+
+# %% ../../nbs/30_data/12_row_checks.ipynb #a77972ad
+log = logging.getLogger(__name__)
+
+
+def good_rows(
+    checked: CheckedRows,
+    what: str,  # whose rows these are, for the log
+) -> pd.DataFrame:  # market table, without `line`
+    "The rows that passed; the others are logged."
+    rows, refused = checked
+    if len(refused):
+        left_out = refused.line.nunique()
+        words = refused_in_words(refused, unit="row")
+        log.warning(
+            "%s: %d of %d rows were left out: %s", what, left_out, left_out + len(rows), words
+        )
+    return rows.drop(columns="line")
+
+
+def market_now(
+    source: str,  # `coingecko`, `simulated` or `import`
+    fetched: pd.Timestamp,  # when the rows were fetched, UTC
+) -> pd.Timestamp:  # UTC
+    "The moment after which no row of a source can be."
+    now = pd.Timestamp(utcnow())
+    return max(now, fetched) if source == "simulated" else now
