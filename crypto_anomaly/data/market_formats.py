@@ -211,7 +211,9 @@ _CONTAINERS = (list, dict, tuple, set, bytes, np.ndarray)
 def _plain_cells(frame: pd.DataFrame) -> pd.DataFrame:
     "`frame` with lists and other containers as text."
     changed = {}
-    for column in frame.columns[frame.dtypes == object]:
+    for column in frame.columns:
+        if not pd.api.types.is_object_dtype(frame[column]):
+            continue
         nested = [isinstance(value, _CONTAINERS) for value in frame[column]]
         if any(nested):
             texts = [str(x) if bad else x for x, bad in zip(frame[column], nested, strict=True)]
@@ -235,13 +237,27 @@ def _named_format(name: str) -> MarketFormat:
 
 
 # %% ../../nbs/30_data/59_market_formats.ipynb #65e9c2fc
+def _unused_time(said: FileOptions, found: ReadMarket) -> ReadMarket:
+    "`found` with a note when `--at` was not needed."
+    if said.at is None or found.rows.frame.ts.eq(said.at).all():
+        return found
+    note = "rows carry their own times; --at is not used"
+    return found._replace(rows=found.rows._replace(notes=(*found.rows.notes, note)))
+
+
 def read_market(
     raw: RawTable,
     options: FileOptions | None = None,
 ) -> ReadMarket:
     "The rows of a file in our columns; `DataError` when no format fits."
     said = options or FileOptions()
-    raw = raw._replace(frame=_plain_cells(raw.frame))
+    plain = raw._replace(frame=_plain_cells(raw.frame))
+    return _unused_time(said, _first_that_fits(plain, said))
+
+
+# %% ../../nbs/30_data/59_market_formats.ipynb #293f2f1b
+def _first_that_fits(raw: RawTable, said: FileOptions) -> ReadMarket:
+    "The file as the format that is named, or as the first of the list."
     if said.format:
         chosen = _named_format(said.format)
         rows = chosen.read(raw, said)
