@@ -173,18 +173,9 @@ _SERVICES = (
 # %% ../../nbs/30_data/59_market_formats.ipynb #5eb06814
 _TABLES = (
     MarketFormat(
-        "table",
-        "a time, an id or a name, and current_price, under any of their usual names",
-        "coins without an id are keyed by their names; times without a zone are UTC",
-        _own_table,
-        "fetched_at_utc,symbol,name,current_price,market_cap\n"
-        "2026-01-01T00:00:05,BTC,Bitcoin,64000.5,1.2e12\n",
-        "recorded.csv",
-    ),
-    MarketFormat(
         "candles",
-        "a time, open, high, low and close, or 6 or 5 columns without a header (ccxt, CoinGecko's "
-        "/ohlc)",
+        "a time, open, high, low and close (or price), or 6 or 5 columns without a header (ccxt, "
+        "Coinbase, CoinGecko's /ohlc)",
         "the length is the spacing of the rows; volume is multiplied by the close; the time of "
         "/ohlc is the close",
         _candles(exchange_candles.any_columns),
@@ -192,6 +183,15 @@ _TABLES = (
         "2026-01-01 00:00:00+00:00,64000,64200,63900,64100,10\n"
         "2026-01-01 01:00:00+00:00,64100,64300,64000,64250,20\n",
         "BTC_USDT-1h.csv",
+    ),
+    MarketFormat(
+        "table",
+        "a time, an id or a name, and current_price, under any of their usual names",
+        "coins without an id are keyed by their names; times without a zone are UTC",
+        _own_table,
+        "fetched_at_utc,symbol,name,current_price,market_cap\n"
+        "2026-01-01T00:00:05,BTC,Bitcoin,64000.5,1.2e12\n",
+        "recorded.csv",
     ),
     MarketFormat(
         "wide",
