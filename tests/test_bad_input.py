@@ -57,8 +57,8 @@ HEAD = "fetched_at_utc,name,symbol,current_price,market_cap\n"
 @pytest.mark.parametrize(
     "text, says",
     [
-        ("time,price\n1,2\n", "lacks ts, coin_id, current_price"),
-        (HEAD + "2026-02-02T10:00,Solana,sol,cheap,1\n", "current_price is 'cheap', not a number"),
+        ("a,b\n1,2\n", "lacks ts, coin_id, current_price"),
+        (HEAD + "2026-02-02T10:00,Solana,sol,cheap,1\n", "current_price 'cheap' is not a number"),
         (HEAD + "soon,Solana,sol,1,1\n", "'soon' is not a time"),
         (
             HEAD + "2026-02-02T10:00,Solana,sol,1,1\n2026-02-02T10:00,Solana,sol,2,1\n",

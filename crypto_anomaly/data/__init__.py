@@ -15,12 +15,17 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "client": ["CoinGecko"],
+        "corrections": ["drop_rows", "restore_rows", "store_rows"],
         "dataset_facts": ["inspect_dataset"],
         "datasets": ["dataset_versions", "read_dataset"],
         "history": ["backfill", "fetch_history"],
         "imports": ["import_file", "parse_import"],
+        "market_columns": ["FileOptions"],
+        "market_formats": ["formats_table"],
         "movers": ["get_top_movers"],
         "quality": ["data_quality", "lake_quality"],
+        "raw_files": ["read_raw"],
+        "row_checks": ["check_market_rows"],
         "snapshots": ["newest_moment", "read_snapshots", "write_snapshot"],
         "source": ["fetch_market_data"],
         "table": ["DataError", "market_table"],
@@ -30,6 +35,9 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
 # %% ../../nbs/30_data/00_package.ipynb #3cb177b3
 if TYPE_CHECKING:
     from crypto_anomaly.data.client import CoinGecko as CoinGecko
+    from crypto_anomaly.data.corrections import drop_rows as drop_rows
+    from crypto_anomaly.data.corrections import restore_rows as restore_rows
+    from crypto_anomaly.data.corrections import store_rows as store_rows
     from crypto_anomaly.data.dataset_facts import inspect_dataset as inspect_dataset
     from crypto_anomaly.data.datasets import (
         dataset_versions as dataset_versions,
@@ -41,6 +49,8 @@ if TYPE_CHECKING:
     from crypto_anomaly.data.history import fetch_history as fetch_history
     from crypto_anomaly.data.imports import import_file as import_file
     from crypto_anomaly.data.imports import parse_import as parse_import
+    from crypto_anomaly.data.market_columns import FileOptions as FileOptions
+    from crypto_anomaly.data.market_formats import formats_table as formats_table
     from crypto_anomaly.data.movers import get_top_movers as get_top_movers
     from crypto_anomaly.data.quality import (
         data_quality as data_quality,
@@ -48,6 +58,8 @@ if TYPE_CHECKING:
     from crypto_anomaly.data.quality import (
         lake_quality as lake_quality,
     )
+    from crypto_anomaly.data.raw_files import read_raw as read_raw
+    from crypto_anomaly.data.row_checks import check_market_rows as check_market_rows
     from crypto_anomaly.data.snapshots import (
         newest_moment as newest_moment,
     )

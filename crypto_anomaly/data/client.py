@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from typing import Any
+from urllib.parse import quote
 
 import pandas as pd
 import requests
@@ -35,6 +36,7 @@ __all__ = [
     "CoinGeckoRequests",
     "chart_calls",
     "market_calls",
+    "ChartError",
     "CoinGecko",
 ]
 
@@ -254,10 +256,14 @@ def market_calls(
 
 
 # %% ../../nbs/30_data/20_client.ipynb #149f3400
+class ChartError(DataError):
+    "The chart of one coin cannot be read."
+
+
 def _require_chart(coin_id: str, chart: Any) -> dict[str, Any]:
-    "`chart` when it has the three series of a chart; `DataError` otherwise."
+    "`chart` when it has the three series of a chart; `ChartError` otherwise."
     if not isinstance(chart, dict) or not set(_SERIES) <= set(chart):
-        raise DataError(
+        raise ChartError(
             f"the chart of {coin_id!r} came as {str(chart)[:80]!r}; nothing was stored."
         )
     return chart
@@ -278,16 +284,16 @@ class CoinGecko(CoinGeckoRequests):
         self,
         num_coins: int = 100,  # biggest coins to fetch
         sparkline: bool = True,  # with about 168 hourly prices each
-    ) -> list[dict[str, Any]]:  # JSON objects of /coins/markets, each coin once
+    ) -> list[Any]:  # coins of /coins/markets, each once; `check_markets` judges them
         "The biggest coins, page by page; `DataError` when a tenth of them is missing."
-        coins: dict[str, dict[str, Any]] = {}
+        coins: dict[str, Any] = {}
         received = 0
         for page in range(1, market_calls(num_coins) + 1):
             answer = self._markets_page(page, min(num_coins, _PAGE), sparkline)
             if not answer:
                 break
             received += len(require_coins(answer))
-            coins |= {coin["id"]: coin for coin in answer}
+            coins |= {_identity(coin): coin for coin in answer}
         _check_count(num_coins, received, len(coins))
         return list(coins.values())[:num_coins]
 
@@ -310,7 +316,7 @@ class CoinGecko(CoinGeckoRequests):
         end: pd.Timestamp | None = None,  # UTC; None = now. Only a chart over 90 days uses it
     ) -> dict[str, Any]:  # series of [Unix milliseconds, USD]: prices, market_caps, total_volumes
         "Hourly prices, market caps and volumes of one coin; `CoinNotFoundError` without it."
-        path = f"/coins/{coin_id}/market_chart"
+        path = f"/coins/{quote(coin_id, safe='')}/market_chart"
         if days <= _HOURLY_DAYS:
             return _require_chart(coin_id, self.get(path, vs_currency="usd", days=days))
         edges = _edges(days, end or pd.Timestamp(utcnow()))
@@ -330,6 +336,12 @@ class CoinGecko(CoinGeckoRequests):
 
 
 # %% ../../nbs/30_data/20_client.ipynb #92f42703
+def _identity(coin: Any) -> str:
+    "What tells a coin of an answer from the others: its id."
+    found = coin.get("id") if isinstance(coin, dict) else None
+    return found if isinstance(found, str) else repr(coin)
+
+
 def _check_count(asked: int, received: int, unique: int) -> None:
     "Log a short or repeated answer; `DataError` when a tenth of the coins is missing."
     if received > unique or unique < asked:

@@ -88,6 +88,7 @@ def _unmarked(data: bytes, name: str) -> Text:
     return Text(data.decode("cp1252", errors="replace").encode(), "cp1252")
 
 
+# %% ../../nbs/30_data/53_csv_layout.ipynb #f2822a82
 def as_utf8(
     data: bytes,  # of a file of text
     name: str,  # of the file, for messages
@@ -112,6 +113,9 @@ _NUMBER = re.compile(r"[-+]?[\d.,' ]*\d[\d.,' ]*([eE][-+]?\d+)?")
 _WORDS = {"true", "false", "buy", "sell", "b", "s", "bid", "ask", "m", "l", "market", "limit"}
 
 
+_MOMENT = re.compile(r"20\d{2}-\d{2}-\d{2}([T ]\d{2}:|$)|1\d{9}(\d{3}){0,3}$")
+
+
 def _is_figure(cell: str) -> bool:
     "Is a cell a number or a time?"
     text = cell.strip()
@@ -124,6 +128,8 @@ def _is_data(
 ) -> bool:
     "Is the first of `rows` data, and no header?"
     first, later = rows[0], rows[1:20]
+    if any(_MOMENT.match(cell.strip()) for cell in first):
+        return True
     figures = 0
     for place, cell in enumerate(first):
         repeated = any(place < len(row) and row[place] == cell for row in later)
@@ -147,6 +153,7 @@ def _split(lines: Sequence[str], delimiter: str) -> Rows:
         return [line.split(delimiter) for line in lines]
 
 
+# %% ../../nbs/30_data/53_csv_layout.ipynb #08f3f56a
 def _usual_width(rows: Rows) -> tuple[int, float]:  # fields, share of the rows
     "How many fields most rows have."
     counts = Counter(len(row) for row in rows if row)
@@ -185,6 +192,7 @@ def _comments(lines: Sequence[str]) -> int:
     return min(len(lines), _MOST_COMMENTS)
 
 
+# %% ../../nbs/30_data/53_csv_layout.ipynb #1ad7547e
 def _titles(rows: Rows) -> int:
     "How many of the first rows are a title: one field, where the table has three or more."
     width, share = _usual_width(rows)

@@ -53,6 +53,7 @@ def _row_starts(data: np.ndarray, feeds: np.ndarray) -> np.ndarray:
     return filled
 
 
+# %% ../../nbs/30_data/54_csv_rows.ipynb #00aa82c4
 def _row_lines(
     data: np.ndarray,  # bytes
 ) -> np.ndarray:  # 1 = the first line
@@ -117,6 +118,7 @@ class _Misfits:
         return "skip"
 
 
+# %% ../../nbs/30_data/54_csv_rows.ipynb #380146c1
 def _read_rows(
     body: memoryview, names: Sequence[str], layout: CsvLayout, misfits: _Misfits
 ) -> pa.Table:
@@ -150,6 +152,7 @@ def _trimmed(table: pa.Table) -> pa.Table:
     return table
 
 
+# %% ../../nbs/30_data/54_csv_rows.ipynb #fb7e54b3
 def _has_spaces(data: bytes, delimiter: str) -> bool:
     "Are there spaces beside a delimiter or at the end of a line?"
     mark = delimiter.encode()
@@ -212,6 +215,7 @@ def _sample(data: bytes) -> str:
     return head.decode("utf-8", errors="replace")
 
 
+# %% ../../nbs/30_data/54_csv_rows.ipynb #d401a34e
 def read_csv_rows(
     data: bytes,  # UTF-8
     name: str,  # of the file, for messages
@@ -241,6 +245,7 @@ def _no_rows(names: Sequence[str], layout: CsvLayout) -> CsvRows:
     return CsvRows(frame, pd.DataFrame({"line": [], "reason": []}), layout)
 
 
+# %% ../../nbs/30_data/54_csv_rows.ipynb #26f29728
 def _with_lines(
     table: pa.Table, lines: np.ndarray, layout: CsvLayout, misfits: _Misfits
 ) -> CsvRows:

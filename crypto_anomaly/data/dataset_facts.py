@@ -11,6 +11,7 @@ import pandas as pd
 
 from ..core.workspace import Workspace
 from .datasets import dataset_versions, find_dataset, read_dataset
+from .stale import lake_corrections, with_stale
 from .table import DataError
 
 # %% auto #0
@@ -72,6 +73,7 @@ def inspect_dataset(
     try:
         meta = find_dataset(ws, name, version)
         facts |= _meta_facts(meta)
+        facts["stale"] = with_stale(lake_corrections(ws), meta)["stale"]
         if detailed:
             facts |= _row_facts(read_dataset(ws, name, meta["version"]).rows)
     except DataError as e:
@@ -80,7 +82,7 @@ def inspect_dataset(
 
 
 # %% ../../nbs/30_data/70_dataset_facts.ipynb #5478fa96
-_LABELS = ("workspace", "dataset", "column_names")
+_LABELS = ("workspace", "dataset", "column_names", "stale")
 
 
 # %% ../../nbs/30_data/70_dataset_facts.ipynb #e914ad6a

@@ -18,7 +18,7 @@ from ..core.clock import iso
 from ..core.json_values import jsonable
 from ..core.workspace import Workspace
 from .files import filesystem, to_parquet, write_file
-from .table import DataError
+from .table import DataError, with_labels
 
 # %% auto #0
 __all__ = [
@@ -263,4 +263,4 @@ def read_dataset(
     parts = [_read_part(fs, folder, part, columns, label) for part in meta["parts"]]
     if not parts:
         return LoadedDataset(pd.DataFrame(columns=columns or []), meta)
-    return LoadedDataset(pd.concat(parts, ignore_index=True), meta)
+    return LoadedDataset(with_labels(pd.concat(parts, ignore_index=True)), meta)

@@ -17,13 +17,13 @@ import pandas as pd
 from ..core.clock import utcnow
 from ..core.parallel import no_progress
 from ..core.workspace import Workspace
-from .client import CoinGecko, CoinNotFoundError, chart_calls
+from .client import ChartError, CoinGecko, CoinNotFoundError, chart_calls
 from .files import delete_files, filesystem, to_parquet, write_file
-from .lake import write_part
-from .responses import parse_markets, sparkline_prices
-from .snapshots import read_snapshots
+from .responses import named_coins, parse_markets, sparkline_prices
+from .row_checks import check_market_rows, good_rows, market_now
+from .snapshots import read_snapshots, write_days
 from .source import open_source
-from .table import SCHEMA, DataError, market_table, rows_not_in
+from .table import SCHEMA, DataError, rows_not_in
 
 # %% auto #0
 __all__ = ["log", "sparkline_history", "fetch_history", "chart_history", "fetch_prices", "backfill"]
@@ -33,24 +33,39 @@ log = logging.getLogger(__name__)
 
 
 # %% ../../nbs/30_data/55_history.ipynb #922a7076
+def _labels(coin: dict[str, Any]) -> dict[str, str | None]:
+    "coin_id, symbol and name of a coin; what is no text is missing."
+    labels = {"coin_id": coin["id"], "symbol": coin.get("symbol"), "name": coin.get("name")}
+    return {
+        label: text if isinstance(text, str) and text.isprintable() else None
+        for label, text in labels.items()
+    }
+
+
+def _named(coins: list[Any]) -> list[dict[str, Any]]:
+    "The coins that have an id; the others are logged."
+    named = named_coins(coins)
+    if len(named) < len(coins):
+        log.warning("%d of %d coins have no usable id", len(coins) - len(named), len(coins))
+    return named
+
+
 def _sparkline_rows(coin: dict[str, Any], end: pd.Timestamp) -> pd.DataFrame:
     "The hourly prices of one coin, the last one at `end`."
-    prices = pd.to_numeric(pd.Series(sparkline_prices(coin), dtype=object)).values
+    prices = sparkline_prices(coin)
     hours_back = np.arange(len(prices))[::-1]
     return pd.DataFrame(
         {
-            "coin_id": coin["id"],
-            "symbol": coin["symbol"],
-            "name": coin["name"],
+            **_labels(coin),
             "ts": end - pd.to_timedelta(hours_back, unit="h"),
-            "current_price": prices,
+            "current_price": pd.Series(prices, dtype=object),
         }
     )
 
 
 # %% ../../nbs/30_data/55_history.ipynb #1931797e
 def sparkline_history(
-    rows: list[dict[str, Any]],  # /coins/markets with sparklines
+    rows: list[Any],  # /coins/markets with sparklines
     fetched: pd.Timestamp,  # moment of the fetch, UTC
     *,
     days: int = 7,  # back from the fetch, at most 7
@@ -60,11 +75,14 @@ def sparkline_history(
     "Hourly prices out of the sparklines of one answer."
     now = pd.Timestamp(fetched)
     end = now.floor("h")
-    hours = pd.concat([_sparkline_rows(coin, end) for coin in rows], ignore_index=True)
+    lines = [_sparkline_rows(coin, end) for coin in named_coins(rows)]
+    hours = pd.concat(lines or [_sparkline_rows({"id": ""}, end)], ignore_index=True)
     hours = hours.dropna(subset="current_price")
     past = hours.ts < now - pd.Timedelta("30min")  # a snapshot covers the last half hour
     hours = hours[past & (hours.ts > end - pd.Timedelta(days=days))]
-    return market_table(hours.assign(approximate=True, source=source, run_id=run_id))
+    marked = hours.assign(approximate=True, source=source, run_id=run_id)
+    checked = check_market_rows(marked, market_now(source, now))
+    return good_rows(checked, "sparklines").drop_duplicates(["coin_id", "ts"], ignore_index=True)
 
 
 # %% ../../nbs/30_data/55_history.ipynb #2957c7c1
@@ -90,33 +108,65 @@ _CHART_COLUMNS = {
 }
 
 
+# %% ../../nbs/30_data/55_history.ipynb #91f1c1d9
+def _points(chart: dict[str, Any], series: str, coin_id: str) -> pd.Series:
+    "Values of one series by their Unix milliseconds; points that are no pairs are left out."
+    points = chart.get(series)
+    if not isinstance(points, list):
+        raise ChartError(f"the chart of {coin_id!r} cannot be read: {series} is no list.")
+    pairs = [point for point in points if _is_point(point)]
+    if len(pairs) < len(points):
+        if not pairs:
+            raise ChartError(
+                f"the chart of {coin_id!r} cannot be read: {series} holds {points[0]!r:.60}."
+            )
+        log.warning(
+            "the chart of %r: %d points of %s are no pair of a time and a value",
+            coin_id,
+            len(points) - len(pairs),
+            series,
+        )
+    return pd.Series(dict(pairs), dtype=object)
+
+
+def _is_point(point: Any) -> bool:
+    "Is `point` a pair that begins with a number?"
+    is_pair = isinstance(point, (list, tuple)) and len(point) == 2
+    return is_pair and isinstance(point[0], (int, float)) and abs(point[0]) < _LAST_MILLISECOND
+
+
 # %% ../../nbs/30_data/55_history.ipynb #71e0c30e
+_LAST_MILLISECOND = 2**53  # far beyond any date
+
+
 def chart_history(
     chart: dict[str, Any],  # JSON of /coins/{id}/market_chart
     row: dict[str, Any],  # id, symbol, name of the coin
     *,
     source: str = "coingecko",  # mark of the rows
     run_id: str = "",  # run that fetches
+    now: pd.Timestamp | None = None,  # UTC; None = the clock. Later points are refused
 ) -> pd.DataFrame:  # market table: price, market cap, volume, marked approximate
-    "Hourly rows of one coin out of its chart."
-    try:
-        columns = {
-            column: pd.Series(dict(chart[series]), dtype="float64")
-            for column, series in _CHART_COLUMNS.items()
-        }
-        hours = pd.DataFrame(columns)
-    except (ValueError, TypeError) as e:
-        raise DataError(
-            f"the chart of {row['id']!r} cannot be read ({str(e)[:80]}); nothing was stored."
-        ) from None
-    hours["ts"] = pd.to_datetime(hours.index, unit="ms", utc=True).floor("h")
-    coin = {"coin_id": row["id"], "symbol": row["symbol"], "name": row["name"]}
+    "Hourly rows of one coin out of its chart; `ChartError` when it cannot be read."
+    columns = {ours: _points(chart, theirs, row["id"]) for ours, theirs in _CHART_COLUMNS.items()}
+    hours = pd.DataFrame(columns).dropna(subset="current_price")
+    times = pd.to_datetime(hours.index.to_numpy("float64"), unit="ms", utc=True, errors="coerce")
     marks = {"approximate": True, "source": source, "run_id": run_id}
-    return market_table(hours.drop_duplicates("ts").assign(**coin, **marks))
+    hours = hours.assign(ts=times.floor("h")).drop_duplicates("ts").assign(**_labels(row), **marks)
+    checked = check_market_rows(hours, now)
+    return good_rows(checked, f"the chart of {row['id']!r}")
 
 
 # %% ../../nbs/30_data/55_history.ipynb #6dade38e
 _PRICE = ["coin_id", "ts", "current_price"]
+
+
+_NEVER = pd.Timestamp("2200-01-01", tz="UTC")
+
+
+def _clock(client: CoinGecko) -> pd.Timestamp | None:
+    "The moment after which no point of a chart can be; a simulated market has its own clock."
+    return _NEVER if client.source == "simulated" else None
 
 
 # %% ../../nbs/30_data/55_history.ipynb #cd852cfd
@@ -133,10 +183,11 @@ def fetch_prices(
             row = {"id": coin_id, "symbol": coin_id, "name": coin_id}
             try:
                 chart = client.chart(coin_id, days)
-            except CoinNotFoundError as e:
+                past = chart_history(chart, row, source=client.source, now=_clock(client))
+            except (CoinNotFoundError, ChartError) as e:
                 log.warning("%s It has no outcome.", e)
                 continue
-            found.append(chart_history(chart, row, source=client.source)[_PRICE])
+            found.append(past[_PRICE])
     if not found:
         return pd.DataFrame(columns=_PRICE)
     return pd.concat(found, ignore_index=True)
@@ -178,8 +229,8 @@ def _chart_rows(
     days: int,
     now: pd.Timestamp,
     run_id: str,
-) -> pd.DataFrame:
-    "Hourly rows of one coin, kept or fetched; empty when the source does not list the coin."
+) -> pd.DataFrame | None:
+    "Hourly rows of one coin, kept or fetched; empty when it is not listed, None when unreadable."
     kept = _kept_chart(ws, coin["id"], days, now)
     if kept is not None:
         return kept
@@ -188,7 +239,11 @@ def _chart_rows(
     except CoinNotFoundError as e:
         log.warning("%s It is left out.", e)
         return SCHEMA.empty_table().to_pandas()
-    rows = chart_history(chart, coin, source=client.source, run_id=run_id)
+    try:
+        rows = chart_history(chart, coin, source=client.source, run_id=run_id, now=_clock(client))
+    except ChartError as e:
+        log.warning("%s It is left out.", e)
+        return None
     _keep_chart(ws, coin["id"], days, rows)
     return rows
 
@@ -205,6 +260,15 @@ def _announce(coins: int, days: int, per_minute: int) -> None:
         calls / per_minute,
         per_minute,
     )
+
+
+# %% ../../nbs/30_data/55_history.ipynb #0a3a7c37
+def _all_charts(charts: list[pd.DataFrame | None]) -> pd.DataFrame:
+    "The rows of the charts that could be read; `DataError` when none could."
+    readable = [chart for chart in charts if chart is not None]
+    if not readable:
+        raise DataError("no chart could be read, see the log; nothing was stored.")
+    return pd.concat(readable, ignore_index=True)
 
 
 # %% ../../nbs/30_data/55_history.ipynb #91ac298f
@@ -235,20 +299,19 @@ def backfill(
 ) -> pd.DataFrame:  # market table of the rows that were added
     "Give a young lake a past; stored hours are left as they are."
     with open_source(ws) as client:
-        coins = client.markets(num_coins)
+        coins = _named(client.markets(num_coins))
         now = pd.Timestamp(as_of or utcnow())
         if deep:
             _announce(len(coins), days, client.per_minute)
             bar = progress(coins, desc="charts", unit="coin")
             charts = [_chart_rows(ws, client, coin, days, now, run_id) for coin in bar]
-            hours = pd.concat(charts, ignore_index=True)
+            hours = _all_charts(charts)
         else:
             hours = sparkline_history(coins, now, days=days, source=client.source, run_id=run_id)
     if hours.empty:
         return hours
     new = _new_hours(ws, hours, deep=deep)
-    for _, day in new.groupby(new.ts.dt.date):
-        write_part(ws, "snapshots", day, tag=run_id or "backfill", schema=SCHEMA)
+    write_days(ws, new, run_id or "backfill")
     if deep:
         fs, root = filesystem(ws.lake_url)
         delete_files(fs, [_charts_folder(root, days)])

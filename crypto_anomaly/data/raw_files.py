@@ -76,6 +76,7 @@ def _flat_name(name: Any) -> str:
     return str(name)
 
 
+# %% ../../nbs/30_data/56_raw_files.ipynb #e2820316
 def _with_index_as_columns(frame: pd.DataFrame) -> pd.DataFrame:
     "`frame` numbered from 1; what was its index are columns."
     numbered = isinstance(frame.index, pd.RangeIndex) and frame.index.name is None
@@ -187,4 +188,6 @@ def read_raw(
     raw = _typed_raw(data, name) or _text_raw(data, name)
     if not len(raw.frame) and not len(raw.faults):
         raise DataError(f"{name} holds a header and no rows.")
+    if not raw.frame.shape[1] and not len(raw.faults):
+        raise DataError(f"{name} holds rows and no columns.")
     return raw._replace(facts=raw.facts | {"packed": " in ".join(packed)} if packed else raw.facts)

@@ -8,72 +8,132 @@ from __future__ import annotations
 import json
 import re
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
 
-from .table import DataError, market_table
+from .cells import LONGEST, numbers_of
+from crypto_anomaly.data.row_checks import (
+    CheckedRows,
+    check_market_rows,
+    good_rows,
+    market_now,
+    refused_in_words,
+)
+from .table import SCHEMA, DataError
 
 # %% auto #0
-__all__ = ["require_coins", "sparkline_prices", "parse_markets", "ErrorMessage", "error_message"]
+__all__ = [
+    "named_coins",
+    "require_coins",
+    "sparkline_prices",
+    "check_markets",
+    "parse_markets",
+    "ErrorMessage",
+    "error_message",
+]
 
 
 # %% ../../nbs/30_data/15_responses.ipynb #1b60c861
+def _is_usable_id(value: Any) -> bool:
+    "Can `value` name a coin in an address and in a file name?"
+    if not isinstance(value, str) or not value.strip() or not value.isprintable():
+        return False
+    return len(quote(value, safe="")) <= LONGEST
+
+
+def named_coins(
+    answer: list[Any],  # of /coins/markets
+) -> list[dict[str, Any]]:  # those that are objects with a text as `id`
+    "The coins of an answer that say which coin they are."
+    objects = [coin for coin in answer if isinstance(coin, dict)]
+    return [coin for coin in objects if _is_usable_id(coin.get("id"))]
+
+
 def require_coins(
     answer: Any,  # parsed JSON of /coins/markets
-) -> list[dict[str, Any]]:  # the same list, not empty, each coin with a text `id`
-    "The coins of an answer; `DataError` when it is not a list of coins with ids."
+) -> list[Any]:  # the same list; at least one of its coins has an id
+    "The list of coins of an answer; `DataError` when it is none."
     if not isinstance(answer, list) or not answer:
         raise DataError(
             f"/coins/markets answered {str(answer)[:80]!r} instead of a list of coins; "
             "nothing was stored."
         )
-    for coin in answer:
-        if not isinstance(coin, dict) or not isinstance(coin.get("id"), str):
-            raise DataError(
-                f"/coins/markets sent a coin without an id: {coin!r:.120}; nothing was stored."
-            )
+    if not named_coins(answer):
+        raise DataError(
+            f"/coins/markets sent no coin with an id, but {answer[0]!r:.120}; nothing was stored."
+        )
     return answer
 
 
 # %% ../../nbs/30_data/15_responses.ipynb #c7e3f090
 def _volatility(
-    prices: list[float | None],  # hourly prices of the last 7 days, USD
+    prices: list[Any],  # hourly prices of the last 7 days, USD
 ) -> float:  # a fraction of the mean price; NaN below two points
     "Sample standard deviation over mean."
-    known = np.array([price for price in prices if price is not None], float)
-    if len(known) < 2 or not known.mean() > 0:
-        return float("nan")
-    return float(known.std(ddof=1) / known.mean())
+    known = numbers_of(pd.Series(prices, dtype=object)).values.dropna().to_numpy()
+    with np.errstate(all="ignore"):
+        if len(known) < 2 or not known.mean() > 0:
+            return float("nan")
+        volatility = float(known.std(ddof=1) / known.mean())
+    return volatility if np.isfinite(volatility) else float("nan")
 
 
 # %% ../../nbs/30_data/15_responses.ipynb #19fdcd56
 def sparkline_prices(
     coin: dict[str, Any],  # one coin of /coins/markets
-) -> list[float | None]:  # oldest first; empty without a sparkline
+) -> list[Any]:  # oldest first; empty without a sparkline
     "The hourly prices of the last 7 days that came with a coin."
-    sparkline = coin.get("sparkline_in_7d") or {}
-    return sparkline.get("price") or []
+    sparkline = coin.get("sparkline_in_7d")
+    prices = sparkline.get("price") if isinstance(sparkline, dict) else None
+    return prices if isinstance(prices, list) else []
 
 
-# %% ../../nbs/30_data/15_responses.ipynb #da8cd0d5
-def parse_markets(
-    rows: list[dict[str, Any]],  # the JSON array of /coins/markets
+# %% ../../nbs/30_data/15_responses.ipynb #6d8d9d62
+_SENT = [name for name in SCHEMA.names if name not in ("coin_id", "sparkline_volatility")]
+
+
+def _raw_table(coins: list[Any]) -> pd.DataFrame:
+    "The coins of an answer with our column names; a coin that is no object has no value."
+    objects = [coin if isinstance(coin, dict) else {} for coin in coins]
+    columns = {name: [coin.get(name) for coin in objects] for name in _SENT}
+    columns["coin_id"] = [coin.get("id") for coin in objects]
+    return pd.DataFrame(columns, dtype=object)
+
+
+def check_markets(
+    rows: list[Any],  # the JSON array of /coins/markets
     ts: pd.Timestamp,  # moment of the fetch, UTC
     *,
     source: str = "coingecko",  # mark of the rows
     run_id: str = "",  # run that fetches
-) -> pd.DataFrame:  # market table, one row per coin
+) -> CheckedRows:  # `line` is the position of a coin; a coin on two pages counts once
+    "Judge each coin of an answer; `DataError` when none can be used."
+    at = pd.Timestamp(ts)
+    coins = require_coins(rows)
+    raw = _raw_table(coins).assign(ts=at, approximate=False, source=source, run_id=run_id)
+    raw["sparkline_volatility"] = [
+        _volatility(sparkline_prices(coin)) if isinstance(coin, dict) else None for coin in coins
+    ]
+    checked = check_market_rows(raw, market_now(source, at))
+    if checked.rows.empty:
+        words = refused_in_words(checked.refused, unit="coin")
+        raise DataError(f"/coins/markets sent no usable coin: {words}; nothing was stored.")
+    once = checked.rows.drop_duplicates("coin_id", ignore_index=True)
+    return CheckedRows(once, checked.refused)
+
+
+# %% ../../nbs/30_data/15_responses.ipynb #da8cd0d5
+def parse_markets(
+    rows: list[Any],  # the JSON array of /coins/markets
+    ts: pd.Timestamp,  # moment of the fetch, UTC
+    *,
+    source: str = "coingecko",  # mark of the rows
+    run_id: str = "",  # run that fetches
+) -> pd.DataFrame:  # market table, one row per coin that can be used
     "Read an answer of `/coins/markets`; a coin on two pages counts once."
-    frame = pd.DataFrame(require_coins(rows)).rename(columns={"id": "coin_id"})
-    marks = {"ts": pd.Timestamp(ts), "approximate": False, "source": source, "run_id": run_id}
-    try:
-        frame["sparkline_volatility"] = [_volatility(sparkline_prices(coin)) for coin in rows]
-        return market_table(frame.drop_duplicates("coin_id").assign(**marks))
-    except (ValueError, TypeError, AttributeError) as e:
-        raise DataError(
-            f"/coins/markets sent a value of the wrong type ({str(e)[:100]}); nothing was stored."
-        ) from None
+    return good_rows(check_markets(rows, ts, source=source, run_id=run_id), "/coins/markets")
 
 
 # %% ../../nbs/30_data/15_responses.ipynb #da3d5142

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import logging
+from typing import NamedTuple
 
 import fsspec
 import pandas as pd
@@ -13,10 +14,21 @@ import pandas as pd
 from ..core.workspace import Workspace
 from .files import delete_files, filesystem, read_parquet_files
 from .lake import list_parts, read_range, write_part
-from .table import SCHEMA, drop_repeats, rows_not_in
+from .row_checks import check_market_rows, good_rows, market_now
+from .table import SCHEMA, DataError, drop_repeats, rows_not_in, with_labels
 
 # %% auto #0
-__all__ = ["log", "read_snapshots", "newest_moment", "write_snapshot", "compact"]
+__all__ = [
+    "log",
+    "read_snapshots",
+    "newest_moment",
+    "StoredSnapshot",
+    "store_snapshot",
+    "write_snapshot",
+    "write_days",
+    "undo_write",
+    "compact",
+]
 
 # %% ../../nbs/30_data/50_snapshots.ipynb #4ae0bab8
 log = logging.getLogger(__name__)
@@ -36,7 +48,8 @@ def read_snapshots(
     if columns is not None:
         wanted = list(dict.fromkeys([*_NEEDED, *columns]))
     stored = read_range(ws, "snapshots", start, end, wanted)
-    return drop_repeats(stored.rows) if stored.overlap else stored.rows
+    rows = drop_repeats(stored.rows) if stored.overlap else stored.rows
+    return with_labels(rows)
 
 
 # %% ../../nbs/30_data/50_snapshots.ipynb #c81d045f
@@ -60,21 +73,76 @@ _REPEATED_WITHIN = pd.Timedelta("30min")
 
 
 # %% ../../nbs/30_data/50_snapshots.ipynb #4db1001a
+class StoredSnapshot(NamedTuple):
+    "What became of a poll."
+
+    path: str | None  # of the new file; None when nothing is new
+    repeated: int  # coins that were not updated since a poll of the last half hour
+    refused: int  # coins whose row cannot be
+
+
+def _checked(table: pd.DataFrame) -> pd.DataFrame:
+    "The rows of a poll that pass the door; `DataError` when none does."
+    now = market_now(str(table.source.iloc[0]), table.ts.iloc[0])
+    rows = good_rows(check_market_rows(table, now), "a snapshot")
+    if rows.empty:
+        raise DataError("no row of the snapshot can be true, see the log; nothing was stored.")
+    return rows
+
+
+# %% ../../nbs/30_data/50_snapshots.ipynb #d5ad23f0
+def store_snapshot(
+    ws: Workspace,
+    table: pd.DataFrame,  # market table of one moment, not empty
+) -> StoredSnapshot:
+    "Store the coins that CoinGecko has updated since a poll of the last half hour."
+    rows = _checked(table)
+    at = rows.ts.iloc[0]
+    recent = read_snapshots(ws, start=at - _REPEATED_WITHIN, end=at, columns=["last_updated"])
+    new = rows_not_in(rows, recent, ["coin_id", "last_updated"])
+    repeated = len(rows) - len(new)
+    if repeated:
+        text = "%d of %d coins were not updated since the poll before; they are not stored twice"
+        log.info(text, repeated, len(rows))
+    path = None
+    if len(new):
+        path = write_part(ws, "snapshots", new, tag=rows.run_id.fillna("").iloc[0], schema=SCHEMA)
+    return StoredSnapshot(path, repeated, len(table) - len(rows))
+
+
+# %% ../../nbs/30_data/50_snapshots.ipynb #c5115435
 def write_snapshot(
     ws: Workspace,
     table: pd.DataFrame,  # market table of one moment, not empty
 ) -> str | None:  # path of the new file; None when nothing is new
-    "Store the coins that CoinGecko has updated since a poll of the last half hour."
-    at = table.ts.iloc[0]
-    recent = read_snapshots(ws, start=at - _REPEATED_WITHIN, end=at, columns=["last_updated"])
-    new = rows_not_in(table, recent, ["coin_id", "last_updated"])
-    repeated = len(table) - len(new)
-    if repeated:
-        text = "%d of %d coins were not updated since the poll before; they are not stored twice"
-        log.info(text, repeated, len(table))
-    if new.empty:
-        return None
-    return write_part(ws, "snapshots", new, tag=table.run_id.iloc[0], schema=SCHEMA)
+    "`store_snapshot`, for those who ask for the file only."
+    return store_snapshot(ws, table).path
+
+
+# %% ../../nbs/30_data/50_snapshots.ipynb #765c6898
+def write_days(
+    ws: Workspace,
+    rows: pd.DataFrame,  # market table of any length
+    tag: str,  # ends the file names
+) -> list[str]:  # paths of the new files
+    "Store rows, one file a day; none when one of them cannot be written."
+    paths: list[str] = []
+    try:
+        for _, day in rows.groupby(rows.ts.dt.floor("D")):
+            paths.append(write_part(ws, "snapshots", day, tag=tag, schema=SCHEMA))
+    except OSError:
+        undo_write(ws, paths)
+        raise
+    return paths
+
+
+def undo_write(
+    ws: Workspace,
+    paths: list[str],  # new files of snapshots
+) -> None:
+    "Take files out again that have just been stored, because what came after them failed."
+    fs, _ = filesystem(ws.lake_url)
+    delete_files(fs, paths)
 
 
 # %% ../../nbs/30_data/50_snapshots.ipynb #8175a8b3
@@ -108,5 +176,9 @@ def _compact_day(ws: Workspace, fs: fsspec.AbstractFileSystem, day: pd.DataFrame
     except FileNotFoundError:
         log.info("another process compacts %s", day["first"].iloc[0].date())
         return 0
-    write_part(ws, "snapshots", rows.sort_values(_DAY_ORDER), tag="day", schema=SCHEMA)
+    path = write_part(ws, "snapshots", rows.sort_values(_DAY_ORDER), tag="day", schema=SCHEMA)
+    if not all(fs.exists(old) for old in day.path):
+        log.info("another process has changed %s; its files stay", day["first"].iloc[0].date())
+        delete_files(fs, [path])
+        return 0
     return delete_files(fs, day.path)

@@ -17,7 +17,8 @@ from ..core.settings import Settings
 from ..core.workspace import Workspace, open_workspace
 from .client import PLANS, CoinGecko, SourceUnavailableError
 from .credits import Credits
-from .responses import parse_markets
+from .responses import check_markets
+from .row_checks import CheckedRows, good_rows
 from .table import DataError
 from ..simulate.market import Market
 from ..simulate.market_server import serve_market
@@ -29,6 +30,7 @@ __all__ = [
     "decide_source",
     "open_source",
     "hold_source",
+    "fetch_checked_rows",
     "fetch_market_data",
 ]
 
@@ -110,6 +112,21 @@ def hold_source(
 
 
 # %% ../../nbs/30_data/30_source.ipynb #a676fde1
+def fetch_checked_rows(
+    ws: Workspace | None = None,  # None = the active workspace
+    *,
+    num_coins: int = 100,  # biggest coins to fetch
+    run_id: str = "",  # run that fetches
+    tries: int = 3,  # per request
+    as_of: pd.Timestamp | None = None,  # moment to stamp the rows with, UTC; None = now
+) -> CheckedRows:  # one row per coin, and the coins that were refused
+    "The market right now, each coin judged on its own; stores nothing."
+    with open_source(ws or open_workspace(), tries=tries) as client:
+        rows = client.markets(num_coins)
+        at = as_of or pd.Timestamp(utcnow())
+        return check_markets(rows, at, source=client.source, run_id=run_id)
+
+
 def fetch_market_data(
     ws: Workspace | None = None,  # None = the active workspace
     *,
@@ -119,7 +136,5 @@ def fetch_market_data(
     as_of: pd.Timestamp | None = None,  # moment to stamp the rows with, UTC; None = now
 ) -> pd.DataFrame:  # market table, one row per coin
     "The market right now; stores nothing."
-    with open_source(ws or open_workspace(), tries=tries) as client:
-        rows = client.markets(num_coins)
-        at = as_of or pd.Timestamp(utcnow())
-        return parse_markets(rows, at, source=client.source, run_id=run_id)
+    checked = fetch_checked_rows(ws, num_coins=num_coins, run_id=run_id, tries=tries, as_of=as_of)
+    return good_rows(checked, "/coins/markets")

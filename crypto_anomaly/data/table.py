@@ -23,6 +23,7 @@ __all__ = [
     "schema",
     "market_table",
     "drop_repeats",
+    "with_labels",
     "rows_not_in",
     "simulated_table",
 ]
@@ -103,9 +104,11 @@ _ORDER = ["ts", "market_cap_rank", "coin_id"]
 # %% ../../nbs/30_data/10_table.ipynb #58deb9b4
 def market_table(
     frame: pd.DataFrame,  # some or all columns of the schema
+    *,
+    keep: tuple[str, ...] = (),  # other columns of `frame` that stay, at the end
 ) -> pd.DataFrame:  # exactly the columns of the schema with their types, sorted by ts and rank
     "`frame` as a market table: absent columns are NaN, unknown columns are dropped."
-    table = frame.reindex(columns=SCHEMA.names)
+    table = frame.reindex(columns=[*SCHEMA.names, *keep])
     for column in NUMBERS:
         table[column] = pd.to_numeric(table[column]).astype("float64")
     for column in ("ts", *TIMES):
@@ -125,6 +128,17 @@ def drop_repeats(
     ranked = ranked.sort_values(["ts", "approximate", "_no_cap"], kind="stable")
     unique = ranked.drop_duplicates(["coin_id", "ts"])
     return unique.drop(columns="_no_cap").reset_index(drop=True)
+
+
+# %% ../../nbs/30_data/10_table.ipynb #6878cc28
+def with_labels(
+    rows: pd.DataFrame,  # with coin_id; symbol and name are optional
+) -> pd.DataFrame:  # the same frame where none is missing
+    "A missing ticker or name falls back to the id of the coin."
+    for column in ("symbol", "name"):
+        if column in rows and rows[column].hasnans:
+            rows = rows.assign(**{column: rows[column].fillna(rows.coin_id)})
+    return rows
 
 
 # %% ../../nbs/30_data/10_table.ipynb #a793c084

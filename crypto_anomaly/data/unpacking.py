@@ -61,6 +61,7 @@ def packed_as(
     return next((kind for magic, kind in _PACKED.items() if data.startswith(magic)), None)
 
 
+# %% ../../nbs/30_data/52_unpacking.ipynb #cf7959f6
 def foreign_kind(
     data: bytes,  # at least the first 300 bytes
 ) -> str | None:  # such as `a PDF document`; None = none of the kinds that are known here

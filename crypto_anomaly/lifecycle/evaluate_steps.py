@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from ..core.workspace import Workspace
+from ..data.stale import stale_version
 from ..eval.evaluation import evaluate
 from ..eval.gates import gate_config
 from crypto_anomaly.lifecycle.evaluation_data import (
@@ -38,7 +39,7 @@ def evaluate_candidate(
     run_id: str = "",
     model_name: str = "anomaly_detector",  # registered model
     **gates: Any,  # thresholds of `eval.GateConfig`; None = the default
-) -> dict[str, Any]:  # of `record_judgement`: passed, gates, metrics, predictions, rows, …
+) -> dict[str, Any]:  # of `record_judgement`: passed, gates, metrics, …; and stale
     "Judge the stored artifact on the holdout, record it, and ask for approval when it passed."
     registry = open_registry(ws, model_name)
     served = load_model(ws, candidate_version, registry=registry)
@@ -51,7 +52,8 @@ def evaluate_candidate(
     judged = Judgement(
         served, evaluation | dict(rows=data.rows), injected, data.reference, data.sha256
     )
-    return record_judgement(ws, registry, judged, compare_to=compare_to, run_id=run_id)
+    result = record_judgement(ws, registry, judged, compare_to=compare_to, run_id=run_id)
+    return result | dict(stale=stale_version(registry, served.version))
 
 
 # %% ../../nbs/80_lifecycle/32_evaluate_steps.ipynb #4aa911ae

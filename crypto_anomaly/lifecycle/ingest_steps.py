@@ -5,21 +5,26 @@
 # %% ../../nbs/80_lifecycle/20_ingest_steps.ipynb #60f43b99
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from ..core.clock import iso
+from ..core.json_values import jsonable
 from ..core.workspace import Workspace
 from ..data.history import backfill
-from ..data.imports import import_file
-from ..data.snapshots import write_snapshot
-from ..data.source import fetch_market_data
+from ..data.imports import ImportedFile, import_file
+from ..data.market_columns import FileOptions
+from ..data.row_checks import good_rows
+from ..data.snapshots import store_snapshot, undo_write
+from ..data.source import fetch_checked_rows
 from ..registry.registry import open_registry
 
 # %% auto #0
-__all__ = ["record_snapshots", "ingest", "backfill_lake", "import_snapshots"]
+__all__ = ["record_snapshots", "undone_on_error", "ingest", "backfill_lake", "import_snapshots"]
 
 
 # %% ../../nbs/80_lifecycle/20_ingest_steps.ipynb #ed2a03de
@@ -47,6 +52,20 @@ def record_snapshots(
     open_registry(ws).record_data(event, payload, asset, run_id=run_id)
 
 
+# %% ../../nbs/80_lifecycle/20_ingest_steps.ipynb #f8f948d6
+@contextmanager
+def undone_on_error(
+    ws: Workspace,
+    paths: list[str],  # new files of snapshots
+) -> Iterator[None]:
+    "Take new files out of the lake again when the block fails: a failed stage stores nothing."
+    try:
+        yield
+    except BaseException:
+        undo_write(ws, paths)
+        raise
+
+
 # %% ../../nbs/80_lifecycle/20_ingest_steps.ipynb #7323bede
 def ingest(
     ws: Workspace,
@@ -55,19 +74,24 @@ def ingest(
     run_id: str = "",
     as_of: pd.Timestamp | None = None,  # time stamp of the rows; None = now
     tries: int = 3,  # attempts of each request
-) -> tuple[pd.DataFrame, dict[str, Any]]:  # the snapshot; coins, ts, source, stored, parquet_path
+) -> tuple[pd.DataFrame, dict[str, Any]]:  # the snapshot; coins, ts, source, stored, parquet_path …
     "Fetch the market and store it; a snapshot that cannot be stored is an error."
-    table = fetch_market_data(ws, num_coins=num_coins, run_id=run_id, as_of=as_of, tries=tries)
-    path = write_snapshot(ws, table)
+    open_registry(ws)  # before anything is stored: it may be away
+    checked = fetch_checked_rows(ws, num_coins=num_coins, run_id=run_id, as_of=as_of, tries=tries)
+    table = good_rows(checked, "/coins/markets")
+    stored = store_snapshot(ws, table)
     facts = dict(
         coins=len(table),
         ts=iso(table.ts[0]),
         source=table.source[0],
-        stored=path is not None,
-        parquet_path=path,
+        stored=stored.path is not None,
+        parquet_path=stored.path,
+        repeated=stored.repeated,
+        refused=checked.refused.line.nunique() + stored.refused,
     )
-    if path:
-        _record_ingest(ws, table, facts, run_id)
+    if stored.path:
+        with undone_on_error(ws, [stored.path]):
+            _record_ingest(ws, table, facts, run_id)
     return table, facts
 
 
@@ -94,6 +118,7 @@ def backfill_lake(
     **options: Any,  # of `data.backfill`: num_coins, days, deep, as_of, progress
 ) -> tuple[pd.DataFrame, dict[str, Any]]:  # rows that were added; rows, coins, hours, first, last
     "Fetch past hours into the lake; hours that are stored already stay as they are."
+    open_registry(ws)  # before anything is stored: it may be away
     rows = backfill(ws, run_id=run_id, **options)
     facts = dict(
         rows=len(rows),
@@ -109,13 +134,30 @@ def backfill_lake(
 
 
 # %% ../../nbs/80_lifecycle/20_ingest_steps.ipynb #f434b7bc
+_MOST_NAMED = 20  # rows that the event names
+
+
+def _named_rows(imported: ImportedFile) -> dict[str, Any]:
+    "The first rows of a file that were refused, and the first that differ from the lake."
+    rows = {"refused_rows": imported.refused, "differing_rows": imported.differing}
+    return {
+        name: jsonable(faults.head(_MOST_NAMED).to_dict("records")) for name, faults in rows.items()
+    }
+
+
 def import_snapshots(
     ws: Workspace,
-    path: str,  # a table that `data.import_file` can read
-) -> dict[str, Any]:  # the report of `data.import_file`
-    "Bring a recorded table into the lake of a real market."
-    rows, report = import_file(ws, path)
-    if len(rows):
-        origin = dict(ingest_flow="import", file=Path(path).name)
-        record_snapshots(ws, "history_ready", rows, report, **origin)
-    return report
+    path: str,  # a file that `data.import_file` can read
+    *,
+    options: FileOptions | None = None,  # what is known beside the content
+    replace: bool = False,  # exchange stored rows that differ
+) -> ImportedFile:
+    "Bring a recorded table into the lake of a real market; `data_imported` says what became of it."
+    registry = open_registry(ws)  # before anything is stored: it may be away
+    imported = import_file(ws, path, options=options, replace=replace)
+    origin = dict(ingest_flow="import", file=Path(path).name)
+    with undone_on_error(ws, list(imported.paths)):
+        registry.publish("data_imported", **imported.report, **_named_rows(imported))
+        if len(imported.rows):
+            record_snapshots(ws, "history_ready", imported.rows, imported.report, **origin)
+    return imported

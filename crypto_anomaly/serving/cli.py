@@ -11,6 +11,7 @@ import typer
 
 from ..core.errors import first_line
 from .cli_bench import backtest_commands, bench_commands
+from .cli_corrections import correction_commands
 from .cli_lifecycle import alert_commands, lifecycle_commands
 from .cli_market import market_commands
 from .cli_registry import registry_commands
@@ -37,7 +38,7 @@ for commands in (run_commands, trade_commands, market_commands, backtest_command
 app.add_typer(bench_commands, name="bench")
 for commands in (registry_commands, store_commands, lifecycle_commands):
     app.add_typer(commands)
-for commands in (tool_commands, doctor_commands):
+for commands in (tool_commands, correction_commands, doctor_commands):
     app.add_typer(commands)
 app.add_typer(alert_commands, name="alerts")
 app.add_typer(deploy_commands, name="deploy")

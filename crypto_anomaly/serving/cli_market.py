@@ -9,6 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from crypto_anomaly.serving.cli_import import (
+    Check,
+    Coin,
+    Columns,
+    Format,
+    Replace,
+    import_document,
+    parse_columns,
+    show_check,
+    show_import,
+    summary_line,
+)
 from .cli_workspace import open_for_read
 from crypto_anomaly.serving.terminal import (
     AsJson,
@@ -24,6 +36,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from crypto_anomaly.core.workspace import Workspace
+    from crypto_anomaly.data.market_columns import FileOptions
     from crypto_anomaly.model.scan import Scan
 
 # %% auto #0
@@ -188,21 +201,47 @@ def _workspace_of_import() -> Workspace:
 @market_commands.command("import")
 def import_(
     file: Annotated[
-        str, typer.Argument(help="CSV or Parquet table of snapshots with CoinGecko's column names.")
+        str, typer.Argument(help="Recorded prices: CSV, JSON, Parquet or Feather, packed or not.")
     ],
+    check: Check = False,
+    replace: Replace = False,
+    format_: Format = None,
+    columns: Columns = None,
+    coin: Coin = None,
+    at: At = None,
     as_json: AsJson = False,
 ) -> None:
-    "Bring recorded snapshots into the lake."
+    "Bring recorded prices into the lake: each row is stored, or named with the reason."
+    from crypto_anomaly.data.market_columns import FileOptions
+
+    options = FileOptions(format_, parse_columns(columns), coin, parse_time(at))
+    if check:
+        _check_import(file, options, as_json)
+    else:
+        _store_import(file, options, replace, as_json)
+
+
+# %% ../../nbs/90_serving/73_cli_market.ipynb #4137feb2
+def _check_import(file: str, options: FileOptions, as_json: bool) -> None:
+    "Say what is understood of a file."
+    from crypto_anomaly.data.imports import parse_import
+
+    parsed = parse_import(file, options=options)
+    if as_json:
+        show_json(import_document(parsed))
+    else:
+        show_check(parsed)
+    say(f"{len(parsed.table):,} rows can be stored; nothing was stored (--check)")
+
+
+def _store_import(file: str, options: FileOptions, replace: bool, as_json: bool) -> None:
+    "Store a file and say what became of its rows."
     from crypto_anomaly.lifecycle.ingest_steps import import_snapshots
 
     ws = _workspace_of_import()
-    report = import_snapshots(ws, file)
-    known = report["rows"] - report["duplicates"] - report["stored"]
-    say(
-        f"{report['stored']:,} rows stored in {ws.root}: {report['coins']} coins, "
-        f"{report['snapshots']:,} snapshots, {report['first']:%Y-%m-%d %H:%M} … "
-        f"{report['last']:%Y-%m-%d %H:%M} UTC; {report['duplicates']:,} duplicate rows left out, "
-        f"{known:,} known already"
-    )
+    imported = import_snapshots(ws, file, options=options, replace=replace)
     if as_json:
-        show_json(report)
+        show_json(import_document(imported))
+    else:
+        show_import(imported)
+    say(summary_line(imported.report, str(ws.root)))

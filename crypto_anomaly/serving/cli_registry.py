@@ -54,6 +54,7 @@ VERSION_COLUMNS = (
     "training_samples",
     "data_source",
     "created_at",
+    "stale",
 )
 
 
@@ -62,7 +63,10 @@ def versions(
     limit: int = 20, model: ModelName = "anomaly_detector", as_json: AsJson = False
 ) -> None:
     "The versions, newest first."
-    found = open_model_registry(model).list_model_versions(limit)
+    from crypto_anomaly.data.stale import with_stale_versions
+
+    registry = open_model_registry(model)
+    found = with_stale_versions(registry, registry.list_model_versions(limit))
     show(found, as_json, None, VERSION_COLUMNS, "no version yet; run: crypto-anomaly pipeline")
 
 
@@ -107,10 +111,18 @@ def show_version(
 
 
 # %% ../../nbs/90_serving/76_cli_registry.ipynb #e7ae649d
+def _story(registry: Registry, ref: str | int) -> dict[str, Any]:
+    "Everything known of one version, and whether its data has changed since."
+    from crypto_anomaly.data.stale import stale_version
+
+    story = registry.lineage(ref)
+    return story | dict(stale=stale_version(registry, story))
+
+
 @registry_commands.command("show")
 def show_(ref: Ref, model: ModelName = "anomaly_detector", as_json: AsJson = False) -> None:
     "Everything known of one version: lineage, evaluations, approvals, events."
-    show_version(open_model_registry(model).lineage(ref), as_json)
+    show_version(_story(open_model_registry(model), ref), as_json)
 
 
 # %% ../../nbs/90_serving/76_cli_registry.ipynb #6a9dae6a
@@ -143,7 +155,7 @@ def _champion(registry: Registry, at: str | None) -> int:
 def champion(at: At = None, model: ModelName = "anomaly_detector", as_json: AsJson = False) -> None:
     "The champion, now or at a moment."
     registry = open_model_registry(model)
-    show_version(registry.lineage(_champion(registry, at)), as_json)
+    show_version(_story(registry, _champion(registry, at)), as_json)
 
 
 # %% ../../nbs/90_serving/76_cli_registry.ipynb #dd733b55

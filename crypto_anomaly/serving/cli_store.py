@@ -38,6 +38,7 @@ DATASET_COLUMNS = (
     "snapshot_count",
     "range",
     "builder_run_id",
+    "stale",
 )
 
 
@@ -125,8 +126,11 @@ def _show_detailed(ws: Workspace, names: list[str], as_json: bool) -> None:
 def _show_versions(ws: Workspace, names: list[str], as_json: bool) -> None:
     "All versions of each dataset, newest first."
     from crypto_anomaly.data.datasets import dataset_versions
+    from crypto_anomaly.data.stale import lake_corrections, with_stale
 
-    found = [m for name in names for m in dataset_versions(ws, name)[::-1]]
+    corrected = lake_corrections(ws)
+    versions = [m for name in names for m in dataset_versions(ws, name)[::-1]]
+    found = [with_stale(corrected, metadata) for metadata in versions]
     empty = "no dataset yet; run: crypto-anomaly run build_dataset"
     show(found, as_json, map(_dataset_row, found), DATASET_COLUMNS, empty)
 

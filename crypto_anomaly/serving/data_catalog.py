@@ -11,6 +11,7 @@ from ..core.clock import iso
 from ..core.workspace import Workspace
 from ..data.datasets import DATASETS, dataset_versions
 from ..data.lake import list_parts
+from ..data.stale import lake_corrections, with_stale
 from ..data.table import SCHEMA
 from ..features.schema import feature_schema
 from ..registry.definitions import definitions
@@ -222,7 +223,8 @@ def _dataset(ws: Workspace, name: str) -> Dataset:
     newest_first = dataset_versions(ws, name)[::-1]
     latest = None
     if newest_first:
-        latest = {k: newest_first[0][k] for k in _DATASET_FACTS}
+        latest = with_stale(lake_corrections(ws), newest_first[0])
+        latest = {k: latest[k] for k in (*_DATASET_FACTS, "stale")}
     return Dataset(name=name, versions=[m["version"] for m in newest_first[:5]], latest=latest)
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 
 from ..core.clock import utcnow
 from ..core.plot_models import rank_ic_history
+from ..data.stale import stale_version
 from ..data.table import DataError
 from ..eval.trial import exclusive, trial
 from ..registry.registry import Registry
@@ -145,6 +146,7 @@ def models_page(
 # %% ../../nbs/90_serving/44_model_pages.ipynb #229629e8
 _VERSION_FACTS = (
     "data_source",
+    "stale",
     "training_samples",
     "data_snapshot_start",
     "data_snapshot_end",
@@ -173,6 +175,7 @@ def version_page(
     is_trade_model = model == trades.model
     r = trades if is_trade_model else state.registry
     version = r.lineage(ref)
+    version["stale"] = stale_version(r, version)
     stage = "train_trades" if is_trade_model else "train"
     return render(
         state,
