@@ -392,6 +392,19 @@ def test_a_corrected_trade_is_named(tmp_path):
     assert said["refusals"][0]["line"] == 6
 
 
+def test_ids_that_begin_again_are_an_epoch(tmp_path):
+    ws = recorded(tmp_path)
+    old = "".join(f"2026-01-02T12:{i:02}:00Z,{i + 1},100,1,buy\n" for i in range(40))
+    new = "".join(f"2026-01-02T14:{i:02}:00Z,{i + 1},200,1,sell\n" for i in range(40))
+    path = write(tmp_path, HEAD + new + old)
+    assert read_recording(path).facts["ids"] == "of the file; they begin again"
+    said = played(ws, path)
+    assert (said["stored"], said["refused"]) == (80, 0)
+    rows = claim_store(ws, Origin.RECORDED).read("X-USD")
+    assert rows.groupby("epoch").size().tolist() == [40, 40]
+    assert played(ws, path)["known"] == 80
+
+
 def test_recordings_live_trades_and_simulated_trades_stay_apart(tmp_path):
     ws = recorded(tmp_path)
     live = to_trades(read_recording(write(tmp_path, HEAD + GOOD.format(7))).trades)

@@ -96,13 +96,27 @@ class CandleColumns(NamedTuple):
 _MONTH = pd.Timedelta("27D")
 
 
+def _whole(times: pd.Series) -> pd.Series:
+    "Closes such as 23:59:59.999 as the moment that follows."
+    seconds = times.dt.ceil("s")
+    return seconds.where(seconds.dt.second.ne(59), seconds.dt.ceil("min"))
+
+
+def _are_closes(times: pd.Series) -> bool:
+    "Do all times stand at the last second of a minute, as closes do?"
+    known = times.dropna()
+    return bool(len(known)) and bool((known.dt.second.eq(59) & known.dt.minute.eq(59)).all())
+
+
 def _closes(
     raw: RawTable, names: CandleColumns, opens: pd.Series, coins: pd.Series
 ) -> tuple[pd.Series, str]:  # UTC, a note
     "When each candle closes."
     if names.close_time:
         times, _ = file_times(raw.frame[names.close_time], raw.name)
-        return times.dt.ceil("s"), "rows stand at the close of their candle"
+        return _whole(times), "rows stand at the close of their candle"
+    if _are_closes(opens):
+        return _whole(opens), "rows stand at the close of their candle, which the file gives"
     said = length_of_name(raw.name, minutes=names.minutes)
     length = candle_length(opens, coins, said, raw.name)
     if length >= _MONTH:

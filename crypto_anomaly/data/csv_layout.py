@@ -113,6 +113,9 @@ _NUMBER = re.compile(r"[-+]?[\d.,' ]*\d[\d.,' ]*([eE][-+]?\d+)?")
 _WORDS = {"true", "false", "buy", "sell", "b", "s", "bid", "ask", "m", "l", "market", "limit"}
 
 
+_MOMENT = re.compile(r"20\d{2}-\d{2}-\d{2}([T ]\d{2}:|$)|1\d{9}(\d{3}){0,3}$")
+
+
 def _is_figure(cell: str) -> bool:
     "Is a cell a number or a time?"
     text = cell.strip()
@@ -125,6 +128,8 @@ def _is_data(
 ) -> bool:
     "Is the first of `rows` data, and no header?"
     first, later = rows[0], rows[1:20]
+    if any(_MOMENT.match(cell.strip()) for cell in first):
+        return True
     figures = 0
     for place, cell in enumerate(first):
         repeated = any(place < len(row) and row[place] == cell for row in later)

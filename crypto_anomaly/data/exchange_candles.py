@@ -12,6 +12,7 @@ import pandas as pd
 from .candles import CandleColumns
 from .file_units import DOLLAR_COINS, Pair, require_dollars, split_pair
 from .market_columns import plain_name
+from .one_coin import is_row_number
 from .raw_files import RawTable
 
 # %% auto #0
@@ -26,16 +27,23 @@ __all__ = [
 
 
 # %% ../../nbs/30_data/59_exchange_candles.ipynb #2a4679bc
+def _in_order(numbers: pd.DataFrame, high: str, low: str) -> float:
+    "The share of rows of which no price is above the high or below the low."
+    prices = numbers[["2", "3", "4", "5"]]
+    ordered = prices.max(axis=1).le(numbers[high]) & prices.min(axis=1).ge(numbers[low])
+    return float(ordered.mean())
+
+
 def _positions_are_candles(frame: pd.DataFrame) -> bool:
-    "Are the columns 1 to 5 a time, open, high, low and close?"
+    "Are the columns 1 to 5 a time, the prices, and at last the close?"
     head = frame[["1", "2", "3", "4", "5"]].head(500)
     numbers = head.apply(pd.to_numeric, errors="coerce").dropna()
     if not len(numbers) or len(numbers) < 0.5 * len(head):
         return False
     is_time = numbers["1"].between(1.2e9, 4.2e9) | numbers["1"].between(1.2e12, 4.2e18)
-    prices = numbers[["2", "3", "4", "5"]]
-    ordered = prices.max(axis=1).le(numbers["3"]) & prices.min(axis=1).ge(numbers["4"])
-    return bool(is_time.mean() >= 0.5) and bool(ordered.mean() >= 0.5)
+    usual = _in_order(numbers, "3", "4")  # open, high, low, close
+    coinbase = _in_order(numbers, "3", "2")  # low, high, open, close
+    return bool(is_time.mean() >= 0.5) and max(usual, coinbase) >= 0.5
 
 
 # %% ../../nbs/30_data/59_exchange_candles.ipynb #dad06572
@@ -126,12 +134,14 @@ def coinmarketcap_columns(
 ) -> CandleColumns | None:  # None = it is none
     "The history of one coin at CoinMarketCap, of today and of before 2023."
     columns = _plain_columns(raw)
-    if not _PRICES | {"market_cap", "volume"} <= columns.keys():
+    cap = _first(columns, "market_cap", "marketcap")
+    if not _PRICES | {"volume"} <= columns.keys() or cap is None:
         return None
-    close, volume, cap = columns["close"], columns["volume"], columns["market_cap"]
+    close, volume = columns["close"], columns["volume"]
     if not {"time_open", "time_close"} <= columns.keys():
         time = _first(columns, "date", "timestamp")
-        return CandleColumns(close, time, None, None, volume, cap) if time else None
+        coin = _first(columns, "name")
+        return CandleColumns(close, time, None, None, volume, cap, coin) if time else None
     pair = _pair_of_names(raw, columns.get("name"))
     return CandleColumns(
         close, columns["time_open"], columns["time_close"], None, volume, cap, pair=pair
@@ -167,6 +177,15 @@ _TIMES = ("open_time", "time", "timestamp", "date", "datetime", "ts", "unix", "i
 _DOLLAR_VOLUMES = ("quote_volume", *(f"volume_{x.lower()}" for x in ("usd", *sorted(DOLLAR_COINS))))
 
 
+_COINS = ("coin_id", "id", "symbol", "pair", "ticker", "market", "name")
+
+
+def _coin_column(raw: RawTable, columns: dict[str, str]) -> str | None:
+    "The column that names the coin; one that counts rows does not."
+    named = [columns[name] for name in _COINS if name in columns]
+    return next((column for column in named if not is_row_number(raw.frame[column])), None)
+
+
 def any_columns(
     raw: RawTable,
 ) -> CandleColumns | None:  # None = it is none
@@ -176,11 +195,10 @@ def any_columns(
     if _is_headerless(raw, [5]):
         return CandleColumns("5", close_time="1")
     columns = _plain_columns(raw)
-    time = _first(columns, *_TIMES)
-    if not _PRICES <= columns.keys() or time is None:
+    time, close = _first(columns, *_TIMES), _first(columns, "close", "price")
+    if not {"open", "high", "low"} <= columns.keys() or time is None or close is None:
         return None
-    coin = _first(columns, "coin_id", "id", "symbol", "pair", "ticker", "market")
     quote = _first(columns, *_DOLLAR_VOLUMES)
     volume = None if quote else columns.get("volume")
-    closes = columns.get("close_time")
-    return CandleColumns(columns["close"], time, closes, volume, quote, coin=coin)
+    coin = _coin_column(raw, columns)
+    return CandleColumns(close, time, columns.get("close_time"), volume, quote, coin=coin)

@@ -84,10 +84,12 @@ def currency_of_column(
         if sign in column:
             return currency
     parts = [part for part in _PARTS.split(column) if part]
-    if len(parts) < 2 or not {part.lower() for part in parts} & _MONEY:
+    words = {part.lower() for part in parts}
+    known = OTHER_CURRENCIES | DOLLARS | DOLLAR_COINS if words & _MONEY else _FIAT | DOLLARS
+    if len(parts) < 2 or not words & (_MONEY | {"volume"}):
         return None
     for part in (parts[-1].upper(), parts[0].upper()):
-        if part in OTHER_CURRENCIES | DOLLARS | DOLLAR_COINS:
+        if part in known:
             return part
     return None
 

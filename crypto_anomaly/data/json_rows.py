@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -66,6 +67,11 @@ def _frame(
 
 
 # %% ../../nbs/30_data/54_json_rows.ipynb #b6627c88
+def _usual_width(values: Sequence[Any]) -> int:
+    "How many fields most lists have."
+    return Counter(len(value) for value in values if isinstance(value, list)).most_common(1)[0][0]
+
+
 def _rows_of(
     values: Sequence[Any],
     places: Sequence[int],  # line or position of each value
@@ -73,14 +79,16 @@ def _rows_of(
 ) -> JsonRows:
     "Values of one kind as rows; others are faults."
     kind = next((type(value) for value in values if isinstance(value, (dict, list))), dict)
+    width = _usual_width(values) if kind is list else 0
     rows, at, faults = [], [], []
     for place, value in zip(places, values, strict=True):
-        if type(value) is kind:
+        if type(value) is not kind:
+            faults.append((place, f"{str(value)[:40]!r} is no row"))
+        elif width and len(value) != width:
+            faults.append((place, f"{len(value)} fields, where the others have {width}"))
+        else:
             rows.append(value)
             at.append(place)
-        else:
-            reason = f"{str(value)[:40]!r} is no row"
-            faults.append((place, reason))
     return JsonRows(_frame(rows, at), pd.DataFrame(faults, columns=["line", "reason"]), document)
 
 

@@ -108,7 +108,14 @@ def _show_rows(rows: pd.DataFrame, title: str) -> None:
     "The first rows of a table, below a line that says what they are."
     if len(rows):
         say(f"{title}{f' (the first {_MOST_ROWS})' if len(rows) > _MOST_ROWS else ''}:")
-        show_table(_records(rows.astype(object), _MOST_ROWS))
+        show_table([_in_digits(row) for row in _records(rows, _MOST_ROWS)])
+
+
+def _in_digits(row: dict[str, Any]) -> dict[str, Any]:
+    "A row with its numbers as they are in the file, not rounded to four digits."
+    return {
+        name: f"{value:.12g}" if isinstance(value, float) else value for name, value in row.items()
+    }
 
 
 def show_import(

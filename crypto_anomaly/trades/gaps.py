@@ -20,6 +20,7 @@ __all__ = [
     "IdRange",
     "HoleFinder",
     "GapRows",
+    "GapCounts",
     "GapLog",
     "SettledGaps",
     "CompletenessLog",
@@ -124,8 +125,8 @@ def _still_open() -> list[Any]:
 
 
 # %% ../../nbs/70_trades/30_gaps.ipynb #e472faa3
-class GapLog(GapRows):
-    "Gaps: opened, closed, listed."
+class GapCounts(GapRows):
+    "What is stored of a gap, and which gaps there are."
 
     def count_between(
         self,
@@ -139,6 +140,24 @@ class GapLog(GapRows):
         chosen = (t.product_id == product, t.epoch == epoch, t.trade_id.between(first, last))
         count = sa.select(sa.func.count()).where(*chosen)
         return int(self.value(count))
+
+    def gaps(
+        self,
+        *,
+        opened: bool = False,  # only those that are open, of the current epoch
+        limit: int = 50,
+    ) -> list[dict[str, Any]]:  # rows of `ingest_gaps`, newest first
+        "The gaps that were found."
+        query = sa.select(gaps_table)
+        query = query.order_by(gaps_table.c.id.desc()).limit(limit)
+        if opened:
+            query = query.where(*_still_open())
+        return [dict(r._mapping) for r in self.rows(query)]
+
+
+# %% ../../nbs/70_trades/30_gaps.ipynb #db16bf20
+class GapLog(GapCounts):
+    "Gaps: opened, closed, listed."
 
     def close_gap(
         self,
@@ -164,19 +183,6 @@ class GapLog(GapRows):
         )
         with self.transaction() as c:
             c.execute(sa.update(gaps_table).where(g.id == gap_id).values(**attempt))
-
-    def gaps(
-        self,
-        *,
-        opened: bool = False,  # only those that are open, of the current epoch
-        limit: int = 50,
-    ) -> list[dict[str, Any]]:  # rows of `ingest_gaps`, newest first
-        "The gaps that were found."
-        query = sa.select(gaps_table)
-        query = query.order_by(gaps_table.c.id.desc()).limit(limit)
-        if opened:
-            query = query.where(*_still_open())
-        return [dict(r._mapping) for r in self.rows(query)]
 
 
 # %% ../../nbs/70_trades/30_gaps.ipynb #68c349cc

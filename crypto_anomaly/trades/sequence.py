@@ -19,6 +19,7 @@ __all__ = [
     "misplaced",
     "IdCheck",
     "Queue",
+    "EpochQueue",
     "Sequence",
 ]
 
@@ -126,8 +127,8 @@ class Queue:
 
 
 # %% ../../nbs/70_trades/70_sequence.ipynb #a3e7b7ad
-class Sequence(Queue):
-    "The trades of one product, put into the order of their ids."
+class EpochQueue(Queue):
+    "The trades of one epoch that wait, and what is known of those that do not."
 
     def __init__(
         self,
@@ -141,25 +142,9 @@ class Sequence(Queue):
         self.epoch, self.newest, self.began = epoch, newest, began
         self.late: list[Trade] = []  # behind their turn, to be stored by the owner
         self.from_before: list[Trade] = []  # late ones of the epoch before
-        self.following: Sequence | None = None  # the next epoch, once it has begun
         self.check = IdCheck()
 
-    def offer(self, t: Trade, first: bool = False) -> None:
-        "Take a trade, in whatever order and however often it comes."
-        if self.following:
-            self.following.offer(t, first)
-        elif t.ts < self.began:
-            self.from_before.append(t)
-        elif self.newest and self.newest.is_elsewhere(t):
-            self.check.suspect(t)
-            if self.check.evidence(first):
-                self._begin_next()
-        elif self.newest and self.newest.is_mistake(t):
-            self.check.mistakes.append(t)
-        else:
-            self._take(t)
-
-    def _take(self, t: Trade) -> None:
+    def take(self, t: Trade) -> None:
         "Let a trade wait, unless it was here before."
         if self.next_id is None:
             self.next_id = t.trade_id
@@ -173,6 +158,34 @@ class Sequence(Queue):
             self.doubles += 1
         elif len(self.waiting) < MOST_WAITING:  # beyond that it is fetched when there is room
             self.waiting[t.trade_id] = t
+
+
+# %% ../../nbs/70_trades/70_sequence.ipynb #e8f0d0c8
+class Sequence(EpochQueue):
+    "The trades of one product, put into the order of their ids."
+
+    following: Sequence | None = None  # the next epoch, once it has begun
+
+    def _is_from_before(self, t: Trade) -> bool:
+        "Whether a trade is a late one of the epoch before, not one of this with a wrong day."
+        goes_on = self.newest is not None and t.trade_id > self.newest.trade_id
+        wrong_day = goes_on and t.ts < self.began - 24 * _HOUR
+        return t.ts < self.began and not wrong_day
+
+    def offer(self, t: Trade, first: bool = False) -> None:
+        "Take a trade, in whatever order and however often it comes."
+        if self.following:
+            self.following.offer(t, first)
+        elif self._is_from_before(t):
+            self.from_before.append(t)
+        elif self.newest and self.newest.is_elsewhere(t):
+            self.check.suspect(t)
+            if self.check.evidence(first):
+                self._begin_next()
+        elif self.newest and self.newest.is_mistake(t):
+            self.check.mistakes.append(t)
+        else:
+            self.take(t)
 
     def _begin_next(self) -> None:
         "The suspects are the first trades of the next epoch."
