@@ -218,7 +218,7 @@ MORE = {
         [("aave", "2026-01-02T00:00", 5)],
     ),
     "old cryptodatadownload": (
-        "https://www.CryptoDataDownload.com\nDate,Symbol,Open,High,Low,Close,Volume BTC,Volume USD\n"
+        "https://www.CryptoDataDownload.com\nDate,Symbol,Open,High,Low,Close,Volume BTC,Volume USD\n"  # noqa: E501
         "2026-01-01 05-PM,BTCUSD,1,9,1,5,2,10\n2026-01-01 04-PM,BTCUSD,1,9,1,6,2,12\n",
         "Coinbase_BTCUSD_1h.csv",
         [("btc", "2026-01-01T17:00", 6), ("btc", "2026-01-01T18:00", 5)],
