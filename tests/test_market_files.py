@@ -195,6 +195,53 @@ def test_the_old_export_of_coinmarketcap(tmp_path):
     assert row.total_volume == 3e10
 
 
+MORE = {
+    "coinbase candles": (
+        f"[[{T0}, 1, 9, 2, 5, 7], [{T0 + H}, 1, 9, 2, 6, 7]]",
+        "BTC-USD.json",
+        [("btc", "2026-01-01T01:00", 5), ("btc", "2026-01-01T02:00", 6)],
+    ),
+    "coingecko ohlc": (
+        f"[[{T0 * 1000}, 1, 9, 1, 5], [{(T0 + 4 * H) * 1000}, 1, 9, 1, 6]]",
+        "bitcoin.json",
+        [("bitcoin", "2026-01-01T00:00", 5), ("bitcoin", "2026-01-01T04:00", 6)],
+    ),
+    "investing": (
+        '"Date","Price","Open","High","Low","Vol."\n"01/31/2026","64,000.5","1","9","1","5K"\n',
+        "BTC-USD.csv",
+        [("btc", "2026-02-01T00:00", 64000.5)],
+    ),
+    "days of coinmarketcap": (
+        "SNo,Name,Symbol,Date,High,Low,Open,Close,Volume,Marketcap\n"
+        "1,Aave,AAVE,2026-01-01 23:59:59,9,1,2,5,7,8\n",
+        "coin_Aave.csv",
+        [("aave", "2026-01-02T00:00", 5)],
+    ),
+    "old cryptodatadownload": (
+        "https://www.CryptoDataDownload.com\nDate,Symbol,Open,High,Low,Close,Volume BTC,Volume USD\n"  # noqa: E501
+        "2026-01-01 05-PM,BTCUSD,1,9,1,5,2,10\n2026-01-01 04-PM,BTCUSD,1,9,1,6,2,12\n",
+        "Coinbase_BTCUSD_1h.csv",
+        [("btc", "2026-01-01T17:00", 6), ("btc", "2026-01-01T18:00", 5)],
+    ),
+    "kraken with a mean price": (
+        f"{T0},1,9,1,5,4,2,3\n{T0 + H},1,9,1,6,4,2,3\n",
+        "ETHUSD_60.csv",
+        [("eth", "2026-01-01T01:00", 5), ("eth", "2026-01-01T02:00", 6)],
+    ),
+    "binance answer": (
+        f'[[{T0 * 1000}, "1", "9", "1", "5", "2", {(T0 + H) * 1000 - 1}, "11", 3, "1", "2", "0"]]',
+        "BTCUSDT-1h.json",
+        [("btc", "2026-01-01T01:00", 5)],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", MORE)
+def test_more_candles(tmp_path, case):
+    data, name, right = MORE[case]
+    assert rows(tmp_path, data, name) == right
+
+
 def test_a_saved_answer_stands_at_its_time_or_at_a_given_one(tmp_path):
     answer = json.dumps(
         [{"id": "bitcoin", "current_price": 5, "last_updated": "2026-01-01T00:00:10Z"}]

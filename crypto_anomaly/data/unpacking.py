@@ -210,6 +210,7 @@ def _read_stored(path: str) -> bytes:
 
 # %% ../../nbs/30_data/52_unpacking.ipynb #06132fa4
 _MOST_LAYERS = 3
+_HEAD = 4096  # bytes; the whole file is searched only where these are blank
 
 
 def read_bytes(
@@ -222,7 +223,7 @@ def read_bytes(
     while (kind := packed_as(data)) and len(layers) < _MOST_LAYERS:
         data = unpack(data, kind, name)
         layers.append(kind)
-    if not data.strip():
+    if not data[:_HEAD].strip() and not data.strip():
         raise DataError(f"{name} is empty.")
     if foreign := foreign_kind(data):
         raise DataError(f"{name} is {foreign}, not a table; save it as CSV or Parquet.")
