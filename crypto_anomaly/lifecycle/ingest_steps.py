@@ -59,11 +59,13 @@ def undone_on_error(
     paths: list[str],  # new files of snapshots
 ) -> Iterator[None]:
     "Take new files out of the lake again when the block fails: a failed stage stores nothing."
+    finished = False
     try:
         yield
-    except BaseException:
-        undo_write(ws, paths)
-        raise
+        finished = True
+    finally:
+        if not finished:
+            undo_write(ws, paths)
 
 
 # %% ../../nbs/80_lifecycle/20_ingest_steps.ipynb #7323bede
