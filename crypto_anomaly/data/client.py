@@ -21,7 +21,13 @@ import requests
 from ..core.bounded_answers import UnboundedAnswerError, bounded_session
 from ..core.clock import utcnow
 from ..core.http import Retry, call_with_retries, retry_after
-from .responses import ErrorMessage, error_message, require_coins
+from crypto_anomaly.data.responses import (
+    ChartError,
+    ErrorMessage,
+    coin_identity,
+    error_message,
+    require_coins,
+)
 from .table import DataError
 
 # %% auto #0
@@ -37,7 +43,6 @@ __all__ = [
     "CoinGeckoRequests",
     "chart_calls",
     "market_calls",
-    "ChartError",
     "CoinGecko",
 ]
 
@@ -262,10 +267,6 @@ def market_calls(
 
 
 # %% ../../nbs/30_data/20_client.ipynb #149f3400
-class ChartError(DataError):
-    "The chart of one coin cannot be read."
-
-
 def _require_chart(coin_id: str, chart: Any) -> dict[str, Any]:
     "`chart` when it has the three series of a chart; `ChartError` otherwise."
     if not isinstance(chart, dict) or not set(_SERIES) <= set(chart):
@@ -299,7 +300,7 @@ class CoinGecko(CoinGeckoRequests):
             if not answer:
                 break
             received += len(require_coins(answer))
-            coins |= {_identity(coin): coin for coin in answer}
+            coins |= {coin_identity(coin): coin for coin in answer}
         _check_count(num_coins, received, len(coins))
         return list(coins.values())[:num_coins]
 
@@ -342,12 +343,6 @@ class CoinGecko(CoinGeckoRequests):
 
 
 # %% ../../nbs/30_data/20_client.ipynb #92f42703
-def _identity(coin: Any) -> str:
-    "What tells a coin of an answer from the others: its id."
-    found = coin.get("id") if isinstance(coin, dict) else None
-    return found if isinstance(found, str) else repr(coin)
-
-
 def _check_count(asked: int, received: int, unique: int) -> None:
     "Log a short or repeated answer; `DataError` when a tenth of the coins is missing."
     if received > unique or unique < asked:

@@ -65,7 +65,10 @@ def _differences(pairs: pd.DataFrame) -> pd.DataFrame:
     found = [comparable.head(0).assign(column="", stored=None, given=None)[_DIFFERING]]
     for column in (*VALUES, *TEXTS):
         stored = comparable[f"{column}_stored"]
-        cells = comparable[_differ(column, comparable)]
+        different = _differ(column, comparable)
+        if not different.any():
+            continue
+        cells = comparable[different]
         values = {
             "stored": stored[cells.index].astype(object),
             "given": cells[column].astype(object),
@@ -80,8 +83,10 @@ def _differ(column: str, pairs: pd.DataFrame) -> Any:
     different = differs(pairs[column], pairs[f"{column}_stored"])
     if column not in TEXTS:
         return different
-    said = [coin_key(text) != coin for text, coin in zip(pairs[column], pairs.coin_id)]
-    return different & pd.Series(said, index=pairs.index, dtype=bool).to_numpy()
+    found = pairs[different]
+    said = [coin_key(text) != coin for text, coin in zip(found[column], found.coin_id)]
+    different[different] = said
+    return different
 
 
 def _merged(pairs: pd.DataFrame) -> pd.DataFrame:
@@ -97,7 +102,7 @@ def _merged(pairs: pd.DataFrame) -> pd.DataFrame:
 
 # %% ../../nbs/30_data/58_corrections.ipynb #cf4592c1
 class _Compared(NamedTuple):
-    "The rows of one day beside the stored ones."
+    "The rows of one week beside the stored ones."
 
     new: pd.DataFrame
     known: int
@@ -111,18 +116,21 @@ def _compare(rows: pd.DataFrame, stored: pd.DataFrame) -> _Compared:
     cells = _differences(pairs)
     new = rows_not_in(rows, pairs, KEY)
     wrong = cells[KEY].drop_duplicates()
-    exchange = _merged(pairs.merge(wrong, on=KEY))
+    exchange = _merged(pairs.merge(wrong, on=KEY) if len(wrong) else pairs.head(0))
     known = len(rows) - len(new) - len(exchange)
     return _Compared(new, known, cells.drop_duplicates([*KEY, "column"]), exchange)
 
 
 # %% ../../nbs/30_data/58_corrections.ipynb #24e0dc0e
+_AT_ONCE = pd.Timedelta("7D")
+
+
 def _compare_days(ws: Workspace, table: pd.DataFrame) -> list[_Compared]:
-    "Each day of the table beside the lake, so that only one day of it is in memory."
+    "Each week of the table beside the lake, so that only one week of it is in memory."
     parts = list_parts(ws, start=table.ts.min(), end=table.ts.max())
     empty = SCHEMA.empty_table().to_pandas()
     days = []
-    for _, day in table.groupby(table.ts.dt.floor("D")):
+    for _, day in table.groupby(table.ts.dt.floor(_AT_ONCE)):
         first, last = day.ts.min(), day.ts.max()
         touched = parts[parts["first"].le(last) & parts["last"].ge(first)]
         stored = _read_day(ws, list(touched.path), first, last) if len(touched) else empty

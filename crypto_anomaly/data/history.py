@@ -17,9 +17,14 @@ import pandas as pd
 from ..core.clock import utcnow
 from ..core.parallel import no_progress
 from ..core.workspace import Workspace
-from .client import ChartError, CoinGecko, CoinNotFoundError, chart_calls
+from .client import CoinGecko, CoinNotFoundError, chart_calls
 from .files import delete_files, filesystem, to_parquet, write_file
-from .responses import named_coins, parse_markets, sparkline_prices
+from crypto_anomaly.data.responses import (
+    ChartError,
+    named_coins,
+    parse_markets,
+    sparkline_prices,
+)
 from .row_checks import check_market_rows, good_rows, market_now
 from .snapshots import read_snapshots, write_days
 from .source import open_source

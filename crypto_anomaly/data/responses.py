@@ -25,6 +25,8 @@ from .table import SCHEMA, DataError
 
 # %% auto #0
 __all__ = [
+    "ChartError",
+    "coin_identity",
     "named_coins",
     "require_coins",
     "sparkline_prices",
@@ -36,6 +38,19 @@ __all__ = [
 
 
 # %% ../../nbs/30_data/15_responses.ipynb #1b60c861
+class ChartError(DataError):
+    "The chart of one coin cannot be read."
+
+
+def coin_identity(
+    coin: Any,  # of an answer
+) -> str:
+    "What tells a coin of an answer from the others: its id, if it has one."
+    found = coin.get("id") if isinstance(coin, dict) else None
+    return found if isinstance(found, str) else repr(coin)
+
+
+# %% ../../nbs/30_data/15_responses.ipynb #d857c2e4
 def _is_usable_id(value: Any) -> bool:
     "Can `value` name a coin in an address and in a file name?"
     if not isinstance(value, str) or not value.strip() or not value.isprintable():
@@ -51,6 +66,7 @@ def named_coins(
     return [coin for coin in objects if _is_usable_id(coin.get("id"))]
 
 
+# %% ../../nbs/30_data/15_responses.ipynb #400a267f
 def require_coins(
     answer: Any,  # parsed JSON of /coins/markets
 ) -> list[Any]:  # the same list; at least one of its coins has an id
@@ -102,6 +118,7 @@ def _raw_table(coins: list[Any]) -> pd.DataFrame:
     return pd.DataFrame(columns, dtype=object)
 
 
+# %% ../../nbs/30_data/15_responses.ipynb #92fcb8d1
 def check_markets(
     rows: list[Any],  # the JSON array of /coins/markets
     ts: pd.Timestamp,  # moment of the fetch, UTC

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from ..core.workspace import Workspace
+from .cells import coin_key
 from .files import delete_files, filesystem, read_parquet_files
 from .lake import list_parts, read_parts, write_part
 from .table import NUMBERS, SCHEMA, TIMES, DataError
@@ -190,7 +191,7 @@ class Removal:
 
     def __init__(
         self,
-        coin: str,  # its id
+        coin: str,  # its id, as it is stored or in another spelling
         start: pd.Timestamp,  # UTC
         end: pd.Timestamp,  # UTC, inclusive
     ) -> None:
@@ -206,7 +207,8 @@ class Removal:
         stored: pd.DataFrame,  # market table of one file
     ) -> Change:
         "The rows of a file that leave."
-        out = stored.coin_id.eq(self.coin) & stored.ts.between(self.start, self.end)
+        spellings = [self.coin, coin_key(self.coin)]
+        out = stored.coin_id.isin(spellings) & stored.ts.between(self.start, self.end)
         return Change(out.to_numpy(bool), stored.head(0))
 
 

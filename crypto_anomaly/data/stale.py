@@ -135,7 +135,9 @@ def stale_version(
 def with_stale_versions(
     registry: Registry,
     versions: list[dict[str, Any]],  # as the registry returns them
-) -> list[dict[str, Any]]:  # the same with `stale`: a text, or None
+) -> list[dict[str, Any]]:  # the same; `stale`, a text, is added to those that are
     "Versions of a model, and what has changed in the lake since their datasets were built."
     found = corrections(registry)
-    return [v | {"stale": stale_version(registry, v, found)} for v in versions]
+    reasons = [stale_version(registry, version, found) for version in versions]
+    both = zip(versions, reasons, strict=True)
+    return [v | {"stale": reason} if reason else v for v, reason in both]

@@ -56,13 +56,12 @@ def _dropped(
     by: str,
 ) -> Corrected:
     "Take rows out; `DataError` where an option is missing."
-    from crypto_anomaly.data.cells import coin_key
     from crypto_anomaly.data.corrections import drop_rows
     from crypto_anomaly.data.table import DataError
 
     if not coin or not first or not last or not reason:
         raise DataError("drop needs --coin, --from, --to and --reason, or --restore with an id.")
-    return drop_rows(ws, coin_key(coin), *_range(first, last), reason, by=by)
+    return drop_rows(ws, coin, *_range(first, last), reason, by=by)
 
 
 # %% ../../nbs/90_serving/77_cli_corrections.ipynb #6cb59e93
