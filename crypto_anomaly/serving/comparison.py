@@ -5,6 +5,7 @@
 # %% ../../nbs/90_serving/18_comparison.ipynb #e0a1683b
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -50,14 +51,14 @@ OUTCOMES = ("crash_recall", "anomaly_precision", "false_alarm_rate")
 # %% ../../nbs/90_serving/18_comparison.ipynb #c5fb8a24
 def as_text(
     x: object,  # any fact: None, a number, a time, text, a dictionary of facts
-) -> str:  # '–' for None, three significant digits for a float
+) -> str:  # '–' for None and no number, three significant digits for a float
     "A fact as a table shows it."
     if x is None:
         return "–"
     if isinstance(x, dict):
         return ", ".join(f"{k} {v}" for k, v in x.items())
     if isinstance(x, float):
-        return f"{x:.3g}"
+        return f"{x:.3g}" if math.isfinite(x) else "–"
     if isinstance(x, int):
         return f"{x:,}"
     text = str(x)

@@ -5,6 +5,7 @@
 # %% ../../nbs/90_serving/70_terminal.ipynb #59c2f7a4
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -90,9 +91,11 @@ def show_json(
 
 # %% ../../nbs/90_serving/70_terminal.ipynb #af8e4bd6
 def _cell(value: Any) -> str:
-    "A value as text: four significant digits, nothing for None."
+    "A value as text: four significant digits, nothing for None, a dash for no number."
     if value is None:
         return ""
+    if isinstance(value, float) and not math.isfinite(value):
+        return "–"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 

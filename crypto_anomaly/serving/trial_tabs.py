@@ -5,6 +5,7 @@
 # %% ../../nbs/90_serving/63_trial_tabs.ipynb #07db687c
 from __future__ import annotations
 
+import math
 from html import escape
 from typing import Any
 
@@ -31,17 +32,23 @@ def _not_on_trial(candidate: dict[str, Any]) -> str:  # HTML; '' for a challenge
     )
 
 
+# %% ../../nbs/90_serving/63_trial_tabs.ipynb #b5543b7f
+def _stated(x: float, form: str) -> str:  # a dash for NaN
+    "A measure that may not be defined."
+    return format(x, form) if math.isfinite(x) else "–"
+
+
 # %% ../../nbs/90_serving/63_trial_tabs.ipynb #a17e4852
 def _trial_measures(t: dict[str, Any], candidate: int, champion: int) -> pd.DataFrame:
     "The measures of a trial as one column."
     measures = {
         "moments scored by both": t["moments"],
         "days with known outcomes": t["days"],
-        "judged alike": f"{t['agreement']:.1%}",
-        "overlap of what they flag": f"{t['overlap']:.0%}",
-        "rank correlation": f"{t['rank_correlation']:.2f}",
-        f"v{candidate} flags": f"{t['anomaly_rate']:.1%}",
-        f"v{champion} flags": f"{t['compared_anomaly_rate']:.1%}",
+        "judged alike": _stated(t["agreement"], ".1%"),
+        "overlap of what they flag": _stated(t["overlap"], ".0%"),
+        "rank correlation": _stated(t["rank_correlation"], ".2f"),
+        f"v{candidate} flags": _stated(t["anomaly_rate"], ".1%"),
+        f"v{champion} flags": _stated(t["compared_anomaly_rate"], ".1%"),
     }
     return pd.Series(measures).to_frame("so far")
 
