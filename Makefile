@@ -6,7 +6,7 @@ SOURCES := crypto_anomaly nbs scheduled tests tools benchmarks
 UV := $(or $(shell command -v uv),$(BIN)/uv)
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 unexport PYTHONDONTWRITEBYTECODE  # without cached bytecode every kernel compiles pandas anew
-.PHONY: help setup run test check docs bench hooks coverage wheel test-lowest imports outputs prepare lock
+.PHONY: help setup run test check docs bench attack hooks coverage wheel test-lowest imports outputs prepare lock
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 13
@@ -39,6 +39,9 @@ docs: setup  ## the documentation site, into _docs/
 
 bench: setup  ## the bars that exist so far, measured here: make bench [ONLY="P3 P9"]; P1 takes ten minutes, BENCH_COINS=200 for a look
 	python benchmarks/bench.py $(ONLY)
+
+attack: setup  ## two people decide at once, 100 times for each pair of verbs: make attack [COUNT=20] [URL=postgresql://…]
+	python benchmarks/attack_registry.py $(or $(COUNT),100) $(URL)
 
 hooks: setup  ## install the git hooks of nbdev (clean notebooks, merges) and of pre-commit (format, lint, sync)
 	nbdev_install_hooks

@@ -173,18 +173,9 @@ _SERVICES = (
 # %% ../../nbs/30_data/59_market_formats.ipynb #5eb06814
 _TABLES = (
     MarketFormat(
-        "table",
-        "a time, an id or a name, and current_price, under any of their usual names",
-        "coins without an id are keyed by their names; times without a zone are UTC",
-        _own_table,
-        "fetched_at_utc,symbol,name,current_price,market_cap\n"
-        "2026-01-01T00:00:05,BTC,Bitcoin,64000.5,1.2e12\n",
-        "recorded.csv",
-    ),
-    MarketFormat(
         "candles",
-        "a time, open, high, low and close, or 6 or 5 columns without a header (ccxt, CoinGecko's "
-        "/ohlc)",
+        "a time, open, high, low and close (or price), or 6 or 5 columns without a header (ccxt, "
+        "Coinbase, CoinGecko's /ohlc)",
         "the length is the spacing of the rows; volume is multiplied by the close; the time of "
         "/ohlc is the close",
         _candles(exchange_candles.any_columns),
@@ -192,6 +183,15 @@ _TABLES = (
         "2026-01-01 00:00:00+00:00,64000,64200,63900,64100,10\n"
         "2026-01-01 01:00:00+00:00,64100,64300,64000,64250,20\n",
         "BTC_USDT-1h.csv",
+    ),
+    MarketFormat(
+        "table",
+        "a time, an id or a name, and current_price, under any of their usual names",
+        "coins without an id are keyed by their names; times without a zone are UTC",
+        _own_table,
+        "fetched_at_utc,symbol,name,current_price,market_cap\n"
+        "2026-01-01T00:00:05,BTC,Bitcoin,64000.5,1.2e12\n",
+        "recorded.csv",
     ),
     MarketFormat(
         "wide",
@@ -211,7 +211,9 @@ _CONTAINERS = (list, dict, tuple, set, bytes, np.ndarray)
 def _plain_cells(frame: pd.DataFrame) -> pd.DataFrame:
     "`frame` with lists and other containers as text."
     changed = {}
-    for column in frame.select_dtypes(object).columns:
+    for column in frame.columns:
+        if not pd.api.types.is_object_dtype(frame[column]):
+            continue
         nested = [isinstance(value, _CONTAINERS) for value in frame[column]]
         if any(nested):
             texts = [str(x) if bad else x for x, bad in zip(frame[column], nested, strict=True)]
@@ -235,13 +237,27 @@ def _named_format(name: str) -> MarketFormat:
 
 
 # %% ../../nbs/30_data/59_market_formats.ipynb #65e9c2fc
+def _unused_time(said: FileOptions, found: ReadMarket) -> ReadMarket:
+    "`found` with a note when `--at` was not needed."
+    if said.at is None or found.rows.frame.ts.eq(said.at).all():
+        return found
+    note = "rows carry their own times; --at is not used"
+    return found._replace(rows=found.rows._replace(notes=(*found.rows.notes, note)))
+
+
 def read_market(
     raw: RawTable,
     options: FileOptions | None = None,
 ) -> ReadMarket:
     "The rows of a file in our columns; `DataError` when no format fits."
     said = options or FileOptions()
-    raw = raw._replace(frame=_plain_cells(raw.frame))
+    plain = raw._replace(frame=_plain_cells(raw.frame))
+    return _unused_time(said, _first_that_fits(plain, said))
+
+
+# %% ../../nbs/30_data/59_market_formats.ipynb #293f2f1b
+def _first_that_fits(raw: RawTable, said: FileOptions) -> ReadMarket:
+    "The file as the format that is named, or as the first of the list."
     if said.format:
         chosen = _named_format(said.format)
         rows = chosen.read(raw, said)

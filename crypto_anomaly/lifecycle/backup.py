@@ -12,7 +12,7 @@ import secrets
 import shutil
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -145,6 +145,17 @@ def _fill(ws: Workspace, folder: Path, now: datetime) -> dict[str, Any]:  # the 
     return manifest
 
 
+@contextmanager
+def _draft_of(folder: Path) -> Iterator[Path]:
+    "A hidden folder beside `folder`, removed unless it was renamed."
+    draft = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}")
+    draft.mkdir(parents=True)
+    try:
+        yield draft
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
 def back_up(
     ws: Workspace,
     folder: Path,  # new, or empty
@@ -153,14 +164,9 @@ def back_up(
     "Copy a workspace, which may be running, into a folder."
     if folder.exists() and any(folder.iterdir()):
         raise BackupError(f"{folder} is not empty; name a new folder.")
-    draft = folder.absolute().with_name(f".{folder.name}.{secrets.token_hex(4)}")
-    draft.mkdir(parents=True)
-    try:
+    with _draft_of(folder.absolute()) as draft:
         manifest = _fill(ws, draft, now or utcnow())
         draft.replace(folder.absolute())
-    except BaseException:
-        shutil.rmtree(draft, ignore_errors=True)
-        raise
     return manifest
 
 
@@ -238,8 +244,7 @@ def restore(
     "Bring a workspace back from a backup; what stands in its place is moved aside."
     moment, manifest = now or utcnow(), read_manifest(folder)
     _check_place(ws, manifest, replace)
-    draft = ws.root.with_name(f".{ws.name}.{secrets.token_hex(4)}")
-    try:
+    with _draft_of(ws.root) as draft:
         for name in manifest["files"]:
             target = draft / name
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -248,9 +253,6 @@ def restore(
         moved = _place_folders(ws, draft, moment)
         aside = _move_aside(ws.root, moment)
         draft.rename(ws.root)
-    except BaseException:
-        shutil.rmtree(draft, ignore_errors=True)
-        raise
     if manifest["source"]:
         claim(ws, manifest["source"])
     moved_aside = [str(path) for path in (aside, *moved) if path is not None]

@@ -53,18 +53,27 @@ def record_snapshots(
 
 
 # %% ../../nbs/80_lifecycle/20_ingest_steps.ipynb #f8f948d6
+_MOST_NAMED = 20  # rows that an event names
+
+
+def _first_rows(faults: pd.DataFrame) -> Any:
+    "The first rows of a table of faults as JSON."
+    return jsonable(faults.head(_MOST_NAMED).to_dict("records"))
+
+
+# %% ../../nbs/80_lifecycle/20_ingest_steps.ipynb #0f7fdf04
 @contextmanager
 def undone_on_error(
     ws: Workspace,
     paths: list[str],  # new files of snapshots
 ) -> Iterator[None]:
     "Take new files out of the lake again when the block fails: a failed stage stores nothing."
-    succeeded = False
+    finished = False
     try:
         yield
-        succeeded = True
+        finished = True
     finally:
-        if not succeeded:
+        if not finished:
             undo_write(ws, paths)
 
 
@@ -91,6 +100,8 @@ def ingest(
         repeated=stored.repeated,
         refused=checked.refused.line.nunique() + stored.refused,
     )
+    if len(checked.refused):
+        facts["refused_rows"] = _first_rows(checked.refused)
     if stored.path:
         with undone_on_error(ws, [stored.path]):
             _record_ingest(ws, table, facts, run_id)
@@ -136,15 +147,10 @@ def backfill_lake(
 
 
 # %% ../../nbs/80_lifecycle/20_ingest_steps.ipynb #f434b7bc
-_MOST_NAMED = 20  # rows that the event names
-
-
 def _named_rows(imported: ImportedFile) -> dict[str, Any]:
     "The first rows of a file that were refused, and the first that differ from the lake."
     rows = {"refused_rows": imported.refused, "differing_rows": imported.differing}
-    return {
-        name: jsonable(faults.head(_MOST_NAMED).to_dict("records")) for name, faults in rows.items()
-    }
+    return {name: _first_rows(faults) for name, faults in rows.items()}
 
 
 def import_snapshots(

@@ -82,5 +82,5 @@ def load_model(
     if ref == "champion":
         version, note = _champion(ws, registry)
     else:
-        version, note = registry.resolve(ref), ""
+        version, note = registry.resolve(ref), registry.alias_note(ref)
     return LoadedModel(version, _read_once(ws.artifacts_url, version["artifact_sha256"]), note)

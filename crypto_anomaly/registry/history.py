@@ -114,6 +114,16 @@ class RegistryHistory(EventCursors):
                 for row in c.execute(query).all()
             ]
 
+    def alias_note(
+        self,
+        ref: str | int,  # any reference to a version
+    ) -> str:  # '' unless `ref` is an alias that no approval backs
+        "What is said where a version is used by an alias that nobody has approved."
+        for details in self.alias_details() if isinstance(ref, str) else []:
+            if details["alias"] == ref and not details["approved"]:
+                return f"the alias {ref} is v{details['version']}, which nobody has approved"
+        return ""
+
     def alias_labels(
         self,
     ) -> dict[int, dict[str, str]]:  # version -> alias -> e.g. 'production (not approved)'

@@ -54,6 +54,16 @@ def _unjudged_facts(scan: Scan) -> dict[str, Any]:  # empty where every coin is 
     return dict(unjudged=scan.unjudged[["coin_id", "unjudged_reason"]].to_dict("records"))
 
 
+# %% ../../nbs/90_serving/73_cli_market.ipynb #8397b72f
+def _left_out_facts(scan: Scan) -> dict[str, Any]:  # empty where nobody is left out
+    "The coins that were left out, counted and named."
+    if scan.left_out.empty:
+        return {}
+    coins = scan.left_out.to_dict("records")
+    named = [coin | dict(last=coin["last"].isoformat()) for coin in coins]
+    return dict(coins_left_out=len(named), left_out=named)
+
+
 # %% ../../nbs/90_serving/73_cli_market.ipynb #a22ba200
 def _scan_facts(
     scan: Scan,
@@ -69,12 +79,11 @@ def _scan_facts(
         status=version["status"],
         note=scan.served.note,
         coins_scanned=len(scan.predictions),
-        coins_left_out=len(scan.left_out),
-        left_out=[c | dict(last=c["last"].isoformat()) for c in scan.left_out.to_dict("records")],
         anomalies_detected=len(scan.anomalies),
         market_move=scan.market_move,
         anomalies=listed.to_dict("records"),
         **_unjudged_facts(scan),
+        **_left_out_facts(scan),
     )
 
 

@@ -64,8 +64,8 @@ def _draw_orders(
     jump_side = str(rng.choice(["buy", "sell"]))  # drawn for every kind: the seed's order is fixed
     side = dict(pump="buy", dump="sell", jump=jump_side).get(kind, "")
     new = _burst_orders(rng, onset, n, side)
-    of_then = [name for name in ("ts", "price", "epoch") if name in f]
-    return pd.merge_asof(new, f[of_then], on="ts").assign(
+    then = [column for column in ("ts", "price", "epoch") if column in f]
+    return pd.merge_asof(new, f[then], on="ts").assign(
         product_id=f.product_id.iloc[0],
         trade_id=0,
         maker_order_id=None,

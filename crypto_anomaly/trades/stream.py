@@ -155,20 +155,7 @@ HISTORY = 10_000  # trades that are fetched before the first one
 
 # %% ../../nbs/70_trades/75_stream.ipynb #712fd18a
 class OfferingStream(FlushingStream):
-    "Puts the content of messages where it waits for `flush`."
-
-    def _offer(self, m: FeedMessage) -> None:
-        "Put the content of a message where it waits."
-        self.stats["messages"] += 1
-        if m.error:
-            _log.warning("the feed reports an error: %s", m.error)
-        self.refusals += [r for r in m.refused if self._is_ours(r)]
-        for t in m.trades:
-            if t.product_id in self.sequences:
-                self._offer_trade(m, t)
-        for product, last_id in m.heartbeats.items():
-            if product in self.sequences:
-                self._offer_heartbeat(product, last_id)
+    "Puts trades and heartbeats where they wait for `flush`."
 
     def _is_ours(self, r: Refused) -> bool:
         "Whether a refused trade is of a product of this stream, or of one that cannot be read."
@@ -188,13 +175,10 @@ class OfferingStream(FlushingStream):
         s.offer(t, m.first)
 
     def _offer_heartbeat(self, product: str, last_id: int) -> None:
-        "Remember a heartbeat that is ahead; one that is far ahead is refused."
+        "Remember a heartbeat that is ahead; one that is far ahead is of another epoch, or wrong."
         s = self.sequences[product]
         if s.newest and last_id > s.newest.trade_id + LARGEST_GAP:
-            reason = "is far ahead of the trades"
-            beat = f"heartbeat {last_id}"
-            refused = Refused(product, 0, "last_trade_id", str(last_id), reason, row=beat)
-            self.refusals.append(refused)
+            _log.debug("a heartbeat names trade %d of %s, far ahead", last_id, product)
         elif last_id >= (s.next_id or 0):
             self.heartbeats.setdefault(product, Heartbeat(last_id, self._clock()))
 
@@ -202,6 +186,19 @@ class OfferingStream(FlushingStream):
 # %% ../../nbs/70_trades/75_stream.ipynb #a1d94e96
 class Stream(OfferingStream):
     "Products as their messages come in: stored, scored and complete."
+
+    def _offer(self, m: FeedMessage) -> None:
+        "Put the content of a message where it waits."
+        self.stats["messages"] += 1
+        if m.error:
+            _log.warning("the feed reports an error: %s", m.error)
+        self.refusals += [r for r in m.refused if self._is_ours(r)]
+        for t in m.trades:
+            if t.product_id in self.sequences:
+                self._offer_trade(m, t)
+        for product, last_id in m.heartbeats.items():
+            if product in self.sequences:
+                self._offer_heartbeat(product, last_id)
 
     def process(self, messages: list[FeedMessage]) -> None:  # may be empty: time has passed
         "Deal with messages."
