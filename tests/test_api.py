@@ -20,7 +20,9 @@ from crypto_anomaly.serving.app import create_app
 
 @pytest.fixture
 def ws(home):
-    return open_workspace(Settings(home=home.home, source="simulated", api_token="t" * 32))
+    here = dict(home=home.home, source="simulated")
+    # schemathesis asks for 'testserver'
+    return open_workspace(Settings(api_token="t" * 32, allowed_hosts="testserver", **here))
 
 
 def test_nothing_that_is_asked_breaks_it(ws):

@@ -59,7 +59,7 @@ def docs_policy(
 COMMON_HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"SAMEORIGIN"),
-    (b"referrer-policy", b"no-referrer"),
+    (b"referrer-policy", b"same-origin"),
     (b"cross-origin-opener-policy", b"same-origin"),
 )
 _DOCS = ("/docs", "/redoc", "/docs/oauth2-redirect")

@@ -42,7 +42,7 @@ addEventListener("submit", async e => {
   const send = async (path, body) => {
     const r = await fetch(path, {method: "POST", headers: {Authorization: `Bearer ${token}`, "Content-Type": "application/json"}, body});
     if (r.ok) return;
-    if (r.status === 401) { sessionStorage.removeItem("token"); form.querySelector("[name=token]").closest("label").hidden = false; }
+    if (r.status === 401 || r.status === 403) { sessionStorage.removeItem("token"); form.querySelector("[name=token]").closest("label").hidden = false; }
     throw (await r.json()).detail;
   };
   const q = new URLSearchParams({version: form.dataset.decide, model: form.dataset.model, by: f.get("by"), reason: f.get("reason"), request: form.dataset.request});
@@ -82,7 +82,7 @@ addEventListener("submit", async e => {
   if (f.get("says")) q.set("says", f.get("says")); else q.set("snooze_hours", f.get("snooze"));
   const r = await fetch(`/alerts/${form.dataset.alert}/feedback?${q}`, {method: "POST", headers: {Authorization: `Bearer ${token.value.trim()}`}});
   if (r.ok) { sessionStorage.setItem("token", token.value.trim()); location.reload(); return; }
-  if (r.status === 401) token.closest("label").hidden = false;
+  if (r.status === 401 || r.status === 403) token.closest("label").hidden = false;
   form.querySelector("[role=status]").textContent = (await r.json()).detail;
 });
 
