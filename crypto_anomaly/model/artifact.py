@@ -72,7 +72,8 @@ def _check_archive(archive: zipfile.ZipFile, name: str) -> None:
 
 
 # %% ../../nbs/50_model/65_artifact.ipynb #ac12b4bd
-_ARRAYS = {"calibration", "typical", "spread", "deciles"}
+_REQUIRED = {"calibration", "typical", "spread", "deciles"}
+_ARRAYS = _REQUIRED | {"shares"}  # models of version 0.1 have no shares
 _UNREADABLE = (
     ValueError,
     KeyError,
@@ -123,7 +124,7 @@ def from_bytes(
 ) -> Model:
     "Read an artifact; anything else is refused by name."
     model = _unpacked(data, name)
-    lacks = _ARRAYS - set(model.arrays)
+    lacks = _REQUIRED - set(model.arrays)
     if lacks:
         raise ModelError(
             f"{name} lacks {', '.join(sorted(lacks))}; it was not written by this project, "
