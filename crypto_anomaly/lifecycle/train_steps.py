@@ -118,8 +118,9 @@ def register_candidate(
     run_id: str = "",
 ) -> int:  # version
     "Store the artifact of a model and register it as a candidate."
+    registry = open_registry(ws, model_name)  # first: it may be away
     digest = save_artifact(ws.artifacts_url, model)
-    version = open_registry(ws, model_name).register(digest, facts, run_id=run_id)
+    version = registry.register(digest, facts, run_id=run_id)
     save_artifact(ws.artifacts_url, model)
     return int(version)
 
