@@ -128,7 +128,9 @@ def _fill(ws: Workspace, folder: Path, now: datetime) -> dict[str, Any]:  # the 
     for name in _SINGLE_FILES:
         if (ws.root / name).exists():
             shutil.copy2(ws.root / name, folder / name)
-    checked = verify(Registry(f"sqlite:///{folder / 'registry.db'}", workspace=ws.name))
+    copied = Registry(f"sqlite:///{folder / 'registry.db'}", workspace=ws.name)
+    checked = verify(copied)
+    copied.engine.dispose()
     facts = dict(
         made_at=iso(now),
         workspace=ws.name,
@@ -138,8 +140,6 @@ def _fill(ws: Workspace, folder: Path, now: datetime) -> dict[str, Any]:  # the 
         problems=checked.problems,
         not_included=_elsewhere(ws),
     )
-    for leftover in folder.glob("*.db-*"):
-        leftover.unlink()
     manifest = facts | dict(files=_hashes(folder))
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=1))
     return manifest
@@ -198,14 +198,16 @@ def _restore_servers(ws: Workspace, folder: Path) -> None:
     "Copy the databases of a backup to the servers that the settings name."
     registry = folder / "registry.db"
     if ws.settings.db_url:
-        copy_registry(Registry(f"sqlite:///{registry}").engine, ws.db_url)
+        saved = Registry(f"sqlite:///{registry}").engine
+        copy_registry(saved, ws.db_url)
+        saved.dispose()
         registry.unlink()
     trades = folder / "trades.db"
     if ws.settings.trades_url and trades.exists():
-        copy_trades(TradeDatabase(f"sqlite:///{trades}").engine, ws.trades_url)
+        saved = TradeDatabase(f"sqlite:///{trades}").engine
+        copy_trades(saved, ws.trades_url)
+        saved.dispose()
         trades.unlink()
-    for leftover in folder.glob("*.db-*"):
-        leftover.unlink()
 
 
 def _place_folders(ws: Workspace, draft: Path, now: datetime) -> list[Path]:  # moved aside

@@ -63,7 +63,7 @@ def _unavailable(problem: str) -> RegistryUnavailableError:
 
 def checked_file(
     path: Path,  # of an SQLite database
-    seen: FileState,  # when it was looked at before
+    seen: FileState | None,  # when it was looked at before; None = never
 ) -> FileState:  # as it is now
     "The file of a database, if it is still the one that was seen; else `RegistryUnavailableError`."
     try:
@@ -72,6 +72,8 @@ def checked_file(
         raise _unavailable(f"{path} is gone: it was deleted or moved away; {_REMEDY}") from None
     except OSError as e:
         raise _unavailable(f"{path} cannot be read ({first_line(e)}); {_REMEDY}") from None
+    if seen is None:
+        return now
     if (now.device, now.inode) != (seen.device, seen.inode):
         raise _unavailable(f"{path} was replaced while it was in use; start this process again")
     if now.size < seen.size:
@@ -84,20 +86,38 @@ def checked_file(
 _MAGIC = b"SQLite format 3\0"
 
 
+class _Guard:
+    "The file of one engine, looked at before each transaction."
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.seen: FileState | None = None
+        self.descriptor = -1
+
+    def forget(self, _: sa.Engine) -> None:
+        "After all connections were closed the file may be another."
+        self.seen = None
+
+    def check(self, _: sa.Connection) -> None:
+        "Refuse a file that is not the one that was opened."
+        now = checked_file(self.path, self.seen)
+        if self.seen is None:
+            self.descriptor = os.open(self.path, os.O_RDONLY)  # stays open, as said above
+        self.seen = now
+        if os.pread(self.descriptor, len(_MAGIC), 0) != _MAGIC:
+            raise _unavailable(f"{self.path} was overwritten; {_REMEDY}")
+
+
 def guard_file(engine: sa.Engine) -> None:
     "Refuse every transaction of an SQLite database when its file is not the one that was opened."
     path = sqlite_file(engine)
     if path is None:
         return
-    seen = file_state(path)
-    opened = os.open(path, os.O_RDONLY)  # never closed, or SQLite would lose its locks
-
-    @sa.event.listens_for(engine, "begin", insert=True)
-    def check(_: sa.Connection) -> None:
-        nonlocal seen
-        seen = checked_file(path, seen)
-        if os.pread(opened, len(_MAGIC), 0) != _MAGIC:
-            raise _unavailable(f"{path} was overwritten; {_REMEDY}")
+    guard = _Guard(path)
+    with engine.connect() as c:
+        guard.check(c)
+    sa.event.listen(engine, "begin", guard.check, insert=True)
+    sa.event.listen(engine, "engine_disposed", guard.forget)
 
 
 # %% ../../nbs/10_registry/19_database_file.ipynb #a9aa61fb

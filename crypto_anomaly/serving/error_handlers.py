@@ -5,23 +5,27 @@
 # %% ../../nbs/90_serving/48_error_handlers.ipynb #89fd09e6
 from __future__ import annotations
 
+import logging
+
+import sqlalchemy as sa
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
-from ..core.errors import CryptoAnomalyError
+from ..core.errors import CryptoAnomalyError, first_line
 from ..data.client import CoinNotFoundError
 from ..data.table import DataError
 from ..lifecycle.alerts import AlertError
 from ..model.loading import ModelUnavailableError
-from ..registry.errors import RegistryError
+from ..registry.errors import RegistryError, RegistryUnavailableError
 from .rendering import error_page
 from .state import get_state
 from ..trades.messages import TradeError
 
 # %% auto #0
 __all__ = [
+    "log",
     "NOT_THERE",
     "TITLES",
     "SCAN_PATHS",
@@ -34,12 +38,14 @@ __all__ = [
 ]
 
 # %% ../../nbs/90_serving/48_error_handlers.ipynb #4613f386
+log = logging.getLogger(__name__)
 NOT_THERE = "not there"
 TITLES: dict[type[BaseException], str] = {
     CryptoAnomalyError: "cannot be served",
     DataError: "no data",
     CoinNotFoundError: NOT_THERE,
     RegistryError: NOT_THERE,
+    RegistryUnavailableError: "cannot be served",
     ModelUnavailableError: "cannot be served",
     AlertError: NOT_THERE,
     TradeError: NOT_THERE,
@@ -125,6 +131,14 @@ def _known_error(request: Request, error: CryptoAnomalyError) -> Response:
     return problem_or_page(request, status, error_title(error, status), str(error))
 
 
+# %% ../../nbs/90_serving/48_error_handlers.ipynb #04976c26
+def _database_error(request: Request, error: sa.exc.SQLAlchemyError) -> Response:
+    "A database that does not answer; the statement stays in the log."
+    log.error("the database does not answer: %s", first_line(error))
+    detail = "the database does not answer; see /health and the log of the server"
+    return problem_or_page(request, 503, "cannot be served", detail)
+
+
 # %% ../../nbs/90_serving/48_error_handlers.ipynb #d755984a
 def _unknown_error(request: Request, error: Exception) -> Response:
     "Any other error: the log has it, the client does not."
@@ -139,4 +153,5 @@ def add_error_handlers(
     app.exception_handler(StarletteHTTPException)(_http_error)  # FastAPI's own is one of these
     app.exception_handler(RequestValidationError)(_invalid_request)
     app.exception_handler(CryptoAnomalyError)(_known_error)
+    app.exception_handler(sa.exc.SQLAlchemyError)(_database_error)
     app.exception_handler(Exception)(_unknown_error)
