@@ -33,7 +33,13 @@ class RedisLatest:
             raise TradeError(
                 "features in Redis need one more package: pip install 'crypto_anomaly[redis]'."
             ) from None
-        self._redis: Any = redis.Redis.from_url(url, socket_timeout=3, socket_connect_timeout=3)
+        waits: dict[str, Any] = dict(socket_timeout=3, socket_connect_timeout=3)  # seconds
+        try:
+            self._redis: Any = redis.Redis.from_url(url, **waits)
+        except ValueError:
+            raise TradeError(
+                f"CRYPTO_ANOMALY_REDIS_URL is {url!r}; use redis://host:6379/0."
+            ) from None
         self._error: type[Exception] = redis.RedisError
         self._prefix = prefix
 
