@@ -111,8 +111,10 @@ def error_page(
     title: str,  # e.g. 'not there'
     detail: str,  # the message of the error
 ) -> str:
-    "An error as a page for a browser."
-    return render(state, "base.html", "", problem=detail, problem_title=title)
+    "An error as a page for a browser; it asks neither the registry nor the lake."
+    facts = dict(ws=state.ws, etag="", here="", figures={})
+    template = _TEMPLATES.get_template("base.html")
+    return template.render(**facts, problem=detail, problem_title=title)
 
 
 # %% ../../nbs/90_serving/40_rendering.ipynb #2f9a4140
