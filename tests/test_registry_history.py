@@ -111,6 +111,11 @@ RAW = {
     "an evaluated version tried": f"{status(5, 'evaluated')}; {status(6, 'challenger')}",
     "a trial ended": status(5, "evaluated"),
     "an evaluation of another artifact": evaluation(7, "cd" * 32),
+    "evidence that nobody measured": (
+        f"{evaluation(6, sha(6))}; INSERT INTO approval (version_id, evaluation_id, requested_by, "
+        "requested_at, notes) SELECT version_id, MAX(id), 'eve', '2030', '' FROM evaluation "
+        "WHERE version_id = 6 GROUP BY version_id"
+    ),
     "an evaluation of no version": evaluation(99, "cd" * 32),
     "a decision by a blank": decide(4, "approved", by=" "),
     "a decision by a tab": decide(4, "approved", by="\t"),

@@ -166,9 +166,12 @@ def copy_trades(
 ) -> dict[str, int]:  # table -> rows
     "Copy a store of trades into an empty database, and compare every row."
     target, tables = TradeDatabase(url).engine, _trade_tables()
-    with _snapshot(source) as old, write_transaction(target) as new:
-        _check_empty(new, tables)
-        return _copy_tables(old, new, tables)
+    try:
+        with _snapshot(source) as old, write_transaction(target) as new:
+            _check_empty(new, tables)
+            return _copy_tables(old, new, tables)
+    finally:
+        target.dispose()
 
 
 # %% ../../nbs/80_lifecycle/90_database_copy.ipynb #2b86fc5e

@@ -16,9 +16,11 @@ from ..core.clock import iso
 from .base import Row, row_dict
 from .chain import FIRST_HASH, event_hash
 from .decisions import CHAMPION_EVENTS
+from .rule_types import UNTOLD
 from crypto_anomaly.registry.tables import (
     alias_t,
     approval_t,
+    cursor_t,
     evaluation_t,
     event_t,
     version_t,
@@ -227,12 +229,15 @@ def _evaluation_problems(c: sa.Connection, stories: dict[str, _Story]) -> list[s
         version_t,
     )
     query = query.join(version_t, version_t.c.id == evaluation_t.c.version_id)
+    adopted = sa.select(cursor_t.c.event_id).where(cursor_t.c.consumer == UNTOLD)
+    untold = c.execute(adopted).scalar() or 0
     found = []
     for row in c.execute(query.order_by(evaluation_t.c.id)):
         evaluation_id, passed = row[0], row[1]
         name = f"evaluation {evaluation_id} of {row.model} v{row.version}"
         told = stories.get(row.model, _Story()).evaluated.get(evaluation_id)
-        if told is None or told != bool(passed):
+        is_old = told is None and evaluation_id <= untold
+        if told != bool(passed) and not is_old:
             found.append(f"{name} {'passed' if passed else 'failed'}, which the log does not tell")
         if row.evaluated != row.artifact_sha256:
             found.append(f"{name} is of another artifact")

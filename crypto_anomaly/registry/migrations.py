@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from .chain import FIRST_HASH, event_hash
-from .tables import event_t, id_column, revision_t, text_column, unique_where
+from .rule_types import UNTOLD
+from crypto_anomaly.registry.tables import (
+    cursor_t,
+    evaluation_t,
+    event_t,
+    id_column,
+    revision_t,
+    text_column,
+    unique_where,
+)
 
 if TYPE_CHECKING:
     from alembic.operations import Operations
@@ -153,6 +162,13 @@ def chain_events(
 
 
 # %% ../../nbs/10_registry/18_migrations.ipynb #2a090ca3
+def _adopt_evaluations(c: sa.Connection) -> None:
+    "Note the last evaluation that may be without an event."
+    last = c.execute(sa.select(sa.func.max(evaluation_t.c.id))).scalar()
+    if last is not None:
+        c.execute(sa.insert(cursor_t).values(consumer=UNTOLD, event_id=last))
+
+
 def upgrade_to_0004(op: Operations) -> None:
     "Hashes that chain the events, an index of the events of a version."
     for name in ("previous_hash", "hash"):
@@ -160,6 +176,7 @@ def upgrade_to_0004(op: Operations) -> None:
     op.create_index("event_version", "event", ["model", "version", "id"])
     _allow_event_edits(op)
     chain_events(op.get_bind())
+    _adopt_evaluations(op.get_bind())
 
 
 # %% ../../nbs/10_registry/18_migrations.ipynb #5ecdec36

@@ -9,10 +9,12 @@ import re
 from typing import NamedTuple
 
 # %% auto #0
-__all__ = ["TableRule", "Consequence", "dialect_sql", "is_blank"]
-
+__all__ = ["UNTOLD", "TableRule", "Consequence", "dialect_sql", "is_blank"]
 
 # %% ../../nbs/10_registry/13_rule_types.ipynb #8d305e2e
+UNTOLD = "evaluations before the chain"  # cursor: the last evaluation that needs no event
+
+
 class TableRule(NamedTuple):
     "A change of a table that the database refuses."
 
