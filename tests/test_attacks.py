@@ -284,8 +284,7 @@ def test_messages_stay_away_from_private_networks(tmp_path, caplog):
 
 
 BOMBS = """
-import io, sys, zipfile
-import numpy as np
+import resource, sys
 from crypto_anomaly.model.artifact import from_bytes
 from crypto_anomaly.model.errors import ModelError
 data = open(sys.argv[1], "rb").read()

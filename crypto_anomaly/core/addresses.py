@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -25,6 +26,7 @@ __all__ = [
 
 
 # %% ../../nbs/00_core/38_addresses.ipynb #0840c9db
+@lru_cache(maxsize=1000)
 def is_loopback(
     host: str | None,  # an IP address or a name, None = unknown
 ) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 from collections.abc import Callable
+from functools import lru_cache
 from typing import NamedTuple
 
 from fastapi import APIRouter, Request, Response
@@ -51,6 +52,7 @@ __all__ = [
 
 
 # %% ../../nbs/90_serving/49_access.ipynb #92946687
+@lru_cache(maxsize=1000)
 def _is_address(host: str) -> bool:
     "Whether `host` is an IP address."
     try:
@@ -126,14 +128,14 @@ def _is_open(path: str) -> bool:
 
 def _refused_reading(request: Request, settings: Settings) -> Refusal | None:
     "Why a request may not read."
-    if _is_open(request.url.path) or not is_beyond_loopback(request.scope, settings):
+    if _is_open(request.scope["path"]) or not is_beyond_loopback(request.scope, settings):
         return None
     return None if _reader(request) else Refusal(401, NO_TOKEN)
 
 
 def _refused_change(request: Request, settings: Settings) -> Refusal | None:
     "Why a request may not change something."
-    path = request.url.path
+    path = request.scope["path"]
     if path in LOCAL_POSTS and is_local(request):
         return _refused_reading(request, settings)
     sender = holder_of(request)
