@@ -83,7 +83,8 @@ BAD_FIELDS = [
     *[("price", x) for x in ("0", "0.0", "-1", "NaN", "inf", "-inf", "", "x", "1e400", "1_0")],
     *[("price", x) for x in (None, 0, True, [], {}, "1e15")],
     *[("size", x) for x in ("0.00000000", "-0.1", "nan", "Infinity", None, False, ["1"])],
-    *[("time", x) for x in (TOMORROW, "2062-01-01T00:00:00Z", "2008-12-31T23:59:59Z", "soon")],
+    pytest.param("time", TOMORROW, id="time-tomorrow"),  # one name in every process
+    *[("time", x) for x in ("2062-01-01T00:00:00Z", "2008-12-31T23:59:59Z", "soon")],
     *[("time", x) for x in ("", None, 5, "2026-01-02T12:00:00", "0001-01-01T00:00:00Z")],
     *[("trade_id", x) for x in (0, -5, None, "x", 5.7, True, 2**62, 10**30, [7], "1_0")],
     *[("side", x) for x in ("", "b", None, ["buy"], "Buy", 1)],
