@@ -8,14 +8,13 @@ from __future__ import annotations
 import signal
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from crypto_anomaly.serving.cli_workspace import (
+    only_one,
     open_for_read,
     open_for_write,
     open_with_source,
@@ -41,7 +40,6 @@ __all__ = [
     "run_commands",
     "SHOWN_RESULTS",
     "exit_on_sigterm",
-    "only_one",
     "up",
     "serve",
     "panel",
@@ -59,30 +57,6 @@ run_commands = typer.Typer()
 def exit_on_sigterm() -> None:
     "Leave through the `with` blocks when the process is told to stop."
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-
-
-# %% ../../nbs/90_serving/72_cli_run.ipynb #89144440
-@contextmanager
-def only_one(
-    ws: Workspace,
-) -> Iterator[None]:
-    "Hold the workspace for one `up`; `WorkspaceError` when another one holds it."
-    from filelock import FileLock, Timeout
-
-    from crypto_anomaly.core.settings import WorkspaceError
-
-    lock = FileLock(ws.root / "up.lock", timeout=0)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise WorkspaceError(
-            f"another 'crypto-anomaly up' works in {ws.root}; stop it first, add a server with "
-            "'crypto-anomaly serve --port 8001', or choose another CRYPTO_ANOMALY_WORKSPACE."
-        ) from None
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 # %% ../../nbs/90_serving/72_cli_run.ipynb #0e078a63
@@ -215,7 +189,6 @@ def parse_parameters(
     arguments: list[str],  # what follows the name of a stage
 ) -> dict[str, str]:  # parameter -> value as text
     "Read `-p NAME VALUE` and `--name value` pairs; `WorkspaceError` for anything else."
-    from crypto_anomaly.core.settings import WorkspaceError
 
     rest = [part for a in arguments for part in _split_option(a)]
     parameters = {}

@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from .terminal import say, with_token
@@ -23,6 +25,7 @@ __all__ = [
     "say_address",
     "skip_past_messages",
     "require_free_port",
+    "only_one",
 ]
 
 
@@ -144,3 +147,27 @@ def require_free_port(
             raise WorkspaceError(
                 f"cannot listen on {host}:{port} ({e.strerror}); choose another with --port."
             ) from None
+
+
+# %% ../../nbs/90_serving/71_cli_workspace.ipynb #89144440
+@contextmanager
+def only_one(
+    ws: Workspace,
+) -> Iterator[None]:
+    "Hold the workspace for one `up`; `WorkspaceError` when another one holds it."
+    from filelock import FileLock, Timeout
+
+    from crypto_anomaly.core.settings import WorkspaceError
+
+    lock = FileLock(ws.root / "up.lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise WorkspaceError(
+            f"another 'crypto-anomaly up' works in {ws.root}; stop it first, add a server with "
+            "'crypto-anomaly serve --port 8001', or choose another CRYPTO_ANOMALY_WORKSPACE."
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
