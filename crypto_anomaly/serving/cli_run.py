@@ -190,6 +190,8 @@ def parse_parameters(
 ) -> dict[str, str]:  # parameter -> value as text
     "Read `-p NAME VALUE` and `--name value` pairs; `WorkspaceError` for anything else."
 
+    from crypto_anomaly.core.settings import WorkspaceError
+
     rest = [part for a in arguments for part in _split_option(a)]
     parameters = {}
     while rest:
