@@ -153,7 +153,7 @@ class CustomAliases(RegistryDecisions):
         _check_alias_name(alias)
         _check_may_have_alias(c, version, alias)
         previous = _alias_holder(c, self.model, alias)
-        check_holder(alias, previous, expect_holder)
+        check_holder(f"alias {alias}", previous, expect_holder)
         facts = dict(
             alias=alias, previous_holder=previous, approved=is_approved(c, int(version.id))
         )
