@@ -103,6 +103,10 @@ def stop(*processes: subprocess.Popen | None, seconds: float = 60) -> None:
     assert not stuck, f"SIGTERM did not end {stuck} within {seconds:g} s"
 
 
+# Inputs that each fuzz test makes up: few in the gate, many in `make attack`.
+EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "40"))
+
+
 def free_port() -> int:
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from conftest import EXAMPLES
 
 hypothesis = pytest.importorskip("hypothesis")
 from hypothesis import HealthCheck, given, settings  # noqa: E402
@@ -35,7 +36,7 @@ from crypto_anomaly.simulate.market import Market  # noqa: E402
 from crypto_anomaly.simulate.market_server import serve_market  # noqa: E402
 
 strict = pytest.mark.filterwarnings("error")
-fuzzed = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+fuzzed = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 AT = pd.Timestamp("2026-03-01 12:00", tz="UTC")
 HOURS = pd.date_range("2026-03-01", periods=48, freq="h", tz="UTC")
 

@@ -9,7 +9,7 @@ import zipfile
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import Cli
+from conftest import EXAMPLES, Cli
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -478,7 +478,7 @@ def accounted(data, **options):
 
 
 FUZZ = settings(
-    max_examples=150,
+    max_examples=EXAMPLES,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
