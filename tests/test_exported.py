@@ -6,8 +6,11 @@ users get. Here the export cells are left out and the rest runs in the module's 
 
 import ast
 import importlib
+import logging
+import os
 import re
 from pathlib import Path
+from unittest.mock import patch
 
 import nbformat
 import pytest
@@ -16,6 +19,17 @@ from IPython.core.inputtransformer2 import TransformerManager
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((ROOT / "nbs").glob("[0-9]*/*.ipynb"))
 LEFT_OUT = {"export", "exporti", "default_exp", "slow", "network"}
+
+
+@pytest.fixture(autouse=True)
+def as_before():
+    """A lesson may set the environment and the level of a logger; the next test must not see it."""
+    logger = logging.getLogger("crypto_anomaly")
+    level, handlers, passes_on = logger.level, logger.handlers[:], logger.propagate
+    with patch.dict(os.environ):
+        yield
+    logger.setLevel(level)
+    logger.handlers[:], logger.propagate = handlers, passes_on
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)

@@ -392,7 +392,7 @@ def test_names_of_missing_values_are_tickers_on_every_page(tmp_path):
     write_days(ws, unnamed, "t")
     build_dataset(ws)
     train_candidate(ws)
-    with TestClient(create_app(ws.settings)) as client:
+    with TestClient(create_app(ws.settings), base_url="http://127.0.0.1") as client:
         for path in ("/market", "/anomalies", "/coins", f"/why/{ids[0]}", f"/coins/{ids[4]}"):
             assert client.get(path).status_code == 200, path
         page = client.get("/market").text

@@ -42,6 +42,7 @@ __all__ = [
 TRANSIENT_ERRORS = frozenset(
     {
         "SourceUnavailableError",  # of this project
+        "NotDeliveredError",
         "ConnectionError",  # of Python and of requests
         "ConnectTimeout",
         "ReadTimeout",

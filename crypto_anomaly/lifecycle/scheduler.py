@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -27,7 +28,7 @@ from crypto_anomaly.lifecycle.alert_sinks import (
 )
 from .leases import close_dead_runs, is_claimed
 from .schedule import SCHEDULE, schedule_slot
-from .subprocesses import run_child
+from .subprocesses import allow_children, run_child, stop_children
 from crypto_anomaly.lifecycle.triggers import (
     ALL_EVENTS,
     Child,
@@ -49,6 +50,7 @@ __all__ = [
     "last_beat",
     "poll",
     "start_scheduler",
+    "scheduling",
 ]
 
 # %% ../../nbs/80_lifecycle/68_scheduler.ipynb #8cde5df5
@@ -222,3 +224,15 @@ def start_scheduler(
         _add_schedule(clock, ws, kind)
     clock.start()
     return clock
+
+
+@contextmanager
+def scheduling(ws: Workspace) -> Iterator[Any]:
+    "Run the clock within the block; at its end the stages that it has started are ended, too."
+    allow_children()
+    clock = start_scheduler(ws)
+    try:
+        yield clock
+    finally:
+        clock.shutdown(wait=False)
+        stop_children()

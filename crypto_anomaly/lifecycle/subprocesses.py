@@ -6,8 +6,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -16,7 +19,7 @@ from pydantic import SecretStr
 from ..core.workspace import Workspace
 
 # %% auto #0
-__all__ = ["COMMAND", "child_env", "run_child", "workspace_env"]
+__all__ = ["COMMAND", "child_env", "run_child", "stop_children", "allow_children", "workspace_env"]
 
 # %% ../../nbs/80_lifecycle/46_subprocesses.ipynb #d9c1115a
 _PREFIX = "CRYPTO_ANOMALY_"
@@ -52,10 +55,49 @@ def child_env(ws: Workspace) -> dict[str, str]:  # all environment variables of 
 COMMAND = [sys.executable, "-c", "from crypto_anomaly.serving.cli import main; main()"]
 
 
+_children: set[subprocess.Popen[bytes]] = set()  # that this process waits for
+_ending = threading.Event()  # set: no further command is started
+_ENDED = -signal.SIGTERM  # exit code of a command that is not started any more
+
+
+def _end(children: list[subprocess.Popen[bytes]], seconds: float) -> None:
+    "End processes: by SIGTERM, and by force those that live after some seconds."
+    alive = [child for child in children if child.poll() is None]
+    for child in alive:
+        child.terminate()
+    end = time.monotonic() + seconds
+    for child in alive:
+        try:
+            child.wait(max(0.1, end - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            child.kill()
+
+
 def run_child(ws: Workspace, *args: str) -> int:  # exit code
     "Run a `crypto-anomaly` command in a process of its own, and wait for it."
-    done = subprocess.run([*COMMAND, *args], env=child_env(ws), stdin=subprocess.DEVNULL)
-    return done.returncode
+    if _ending.is_set():
+        return _ENDED
+    command = [*COMMAND, *args]
+    child = subprocess.Popen(command, env=child_env(ws), stdin=subprocess.DEVNULL)
+    _children.add(child)
+    try:
+        return child.wait()
+    finally:
+        _children.discard(child)
+        _end([child], 5)  # it runs still when this process is told to end
+
+
+def stop_children(
+    seconds: float = 5,  # in which they may end by themselves
+) -> None:
+    "End the commands that this process waits for, and start no other, so that it can end itself."
+    _ending.set()
+    _end(list(_children), seconds)
+
+
+def allow_children() -> None:
+    "Let commands be started (again)."
+    _ending.clear()
 
 
 # %% ../../nbs/80_lifecycle/46_subprocesses.ipynb #0014bf5d

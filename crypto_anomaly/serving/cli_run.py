@@ -115,16 +115,13 @@ def up(
 # %% ../../nbs/90_serving/72_cli_run.ipynb #ab56f70b
 def _schedule_and_serve(ws: Workspace, host: str, port: int) -> None:
     "Start the scheduler and the server of a workspace; returns when the server stops."
-    from crypto_anomaly.lifecycle.scheduler import skip_slots, start_scheduler
+    from crypto_anomaly.lifecycle.scheduler import scheduling, skip_slots
     from crypto_anomaly.serving.app import run_server
 
     skip_slots(ws)
-    clock = start_scheduler(ws)
-    say_address(ws, host, port)
-    try:
+    with scheduling(ws):
+        say_address(ws, host, port)
         run_server(_settings_of(ws), host, port)
-    finally:
-        clock.shutdown(wait=False)
 
 
 # %% ../../nbs/90_serving/72_cli_run.ipynb #c440c345
@@ -168,20 +165,17 @@ def schedule() -> None:
     "The scheduler only: slots that are due, events, alerts."
     from crypto_anomaly.data.source import hold_source
     from crypto_anomaly.lifecycle.schedule import SCHEDULE, stages_due
-    from crypto_anomaly.lifecycle.scheduler import start_scheduler
+    from crypto_anomaly.lifecycle.scheduler import scheduling
 
     with hold_source(open_with_source()) as ws:
         exit_on_sigterm()
-        clock = start_scheduler(ws)
-        for kind in SCHEDULE:
-            next_time = clock.get_job(kind).next_run_time
-            stages = " → ".join(stages_due(kind))
-            say(f"{kind}: {stages}; next at {next_time:%Y-%m-%d %H:%M} UTC")
-        try:
+        with scheduling(ws) as clock:
+            for kind in SCHEDULE:
+                next_time = clock.get_job(kind).next_run_time
+                stages = " → ".join(stages_due(kind))
+                say(f"{kind}: {stages}; next at {next_time:%Y-%m-%d %H:%M} UTC")
             while True:
                 time.sleep(3600)
-        finally:
-            clock.shutdown(wait=False)
 
 
 # %% ../../nbs/90_serving/72_cli_run.ipynb #ec087b95

@@ -90,14 +90,16 @@ def _connection_problems(status: dict[str, Any]) -> list[str]:
 
 def stream_health(
     latest: Latest,
+    dead_after: float | None = None,  # seconds without a report; None = DEAD_SECONDS
 ) -> StreamHealth:
     "How the stream is, by its last report."
+    limit = DEAD_SECONDS if dead_after is None else dead_after
     status = latest.get(STREAM_STATUS)
     if status is None:
         return StreamHealth("off", [], {})
     if status["state"] == "ended":
         return StreamHealth("ended", [], status)
-    if status["age_seconds"] > DEAD_SECONDS:
+    if status["age_seconds"] > limit:
         age = f"{status['age_seconds']:.0f} s"
         problem = f"the stream has died: no sign of it for {age}; start crypto-anomaly stream"
         return StreamHealth("died", [problem], status)
