@@ -25,9 +25,12 @@ LEFT_OUT = {"export", "exporti", "default_exp", "slow", "network"}
 def as_before():
     """A lesson may set the environment and the level of a logger; the next test must not see it."""
     logger = logging.getLogger("crypto_anomaly")
-    level, handlers, passes_on = logger.level, logger.handlers[:], logger.propagate
+    handlers, passes_on, level = logger.handlers[:], logger.propagate, logger.level
     with patch.dict(os.environ):
         yield
+    for name, of_module in logging.root.manager.loggerDict.items():
+        if name.startswith("crypto_anomaly.") and isinstance(of_module, logging.Logger):
+            of_module.setLevel(logging.NOTSET)
     logger.setLevel(level)
     logger.handlers[:], logger.propagate = handlers, passes_on
 

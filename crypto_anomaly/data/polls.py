@@ -89,6 +89,8 @@ def newest_poll(
     age = keys.ts.max() - newest.ts
     current = np.array(age <= CURRENT)
     between = np.array((age > CURRENT) & (age < POLL_WINDOW))
+    if "approximate" in table:  # rebuilt from a chart: nobody has polled it
+        between &= ~table.approximate.to_numpy(bool)[newest.index]
     if between.any():
         hour = keys.assign(replaced=replaced)[keys.ts > keys.ts.max() - POLL_WINDOW]
         share = _share_replaced(newest.ts[between], hour)

@@ -18,7 +18,7 @@ from voila.static_file_handler import AllowListFileHandler
 from ..core.redaction import hide_credentials
 
 # %% auto #0
-__all__ = ["REPORTS", "SHARED_FILES", "ReportHandler", "HideTokens", "PanelServer", "main"]
+__all__ = ["REPORTS", "SHARED_FILES", "ReportHandler", "HideTokens"]
 
 # %% ../../nbs/90_serving/68_panel_server.ipynb #b13d1ed2
 REPORTS = r"[\w.-]+/[\w.-]+\.html"  # below the folder of runs
