@@ -1,6 +1,8 @@
 """A large gap is filled beside the live stream; a stop and an outage lose nothing."""
 
 import asyncio
+import socket
+import threading
 import time
 
 import pandas as pd
@@ -10,9 +12,14 @@ from test_live_rows import Exchange, a_trade, rows_of, workspace
 
 from crypto_anomaly.core.settings import Settings
 from crypto_anomaly.core.workspace import claim, open_workspace
-from crypto_anomaly.trades.messages import FeedMessage
+from crypto_anomaly.serving.live import Trades, healthz
+from crypto_anomaly.trades.feed import follow
+from crypto_anomaly.trades.gap_fill import fill_gap
+from crypto_anomaly.trades.messages import FeedMessage, TradeError
+from crypto_anomaly.trades.store import open_store
 from crypto_anomaly.trades.stream import Stream
 from crypto_anomaly.trades.stream_gaps import LOST_AFTER, ONE_PAGE
+from crypto_anomaly.trades.stream_status import stream_health
 
 
 class SlowExchange(Exchange):
@@ -120,7 +127,7 @@ def test_what_the_exchange_no_longer_has_is_lost_not_asked_for_for_ever(tmp_path
     for _ in range(30):  # two rounds an attempt: one asks, one collects
         now[0] += LOST_AFTER
         end = time.monotonic() + 3
-        while time.monotonic() < end and stream.filler._gaps:
+        while time.monotonic() < end and stream.filler.busy:
             time.sleep(0.02)
         stream.process([])
     stream.stop_filler()
@@ -131,6 +138,84 @@ def test_what_the_exchange_no_longer_has_is_lost_not_asked_for_for_ever(tmp_path
     now[0] += 3600
     stream.process([])
     assert len(exchange.asked) == asked
+
+
+def test_heartbeats_hand_over_one_gap(tmp_path):
+    """Five heartbeats name ever later trades while REST is slow: one gap, every trade seen once."""
+    exchange, ws, now = SlowExchange(), workspace(tmp_path), [0.0]
+    exchange.pause, exchange.rows = 0.3, rows_of(1, 5100, {})
+    stream = Stream(ws, ["BTC-USD"], rest_url=exchange.rest, clock=lambda: now[0])
+    stream.start_filler()
+    stream.process([FeedMessage([a_trade(i) for i in range(1, 51)], first=True)])
+    for last in range(5096, 5101):
+        stream.process([FeedMessage(heartbeats={"BTC-USD": last})])
+        now[0] += 2
+        stream.process([])
+    assert len(stream.store.gaps()) == 1
+    process_until(stream, lambda: stream.sequences["BTC-USD"].next_id == 5097)
+    stream.process([FeedMessage([a_trade(i) for i in range(5097, 5101)])])
+    stream.stop_filler()
+    assert stream.states["BTC-USD"].seen == 5100
+    assert stream.store.completeness("BTC-USD")["missing"] == 0
+
+
+def test_after_the_stop_nothing_is_fetched(tmp_path):
+    """A batch that is processed while the stream stops writes its holes down and asks nobody."""
+    exchange, ws = SlowExchange(), workspace(tmp_path)
+    stream = filling(ws, exchange)
+    stream.process([FeedMessage([a_trade(i) for i in range(1, 51)], first=True)])
+    stream.stop_filler()
+    exchange.asked.clear()
+    exchange.hangs = True
+    began = time.monotonic()
+    stream.process([FeedMessage([a_trade(i) for i in range(61, 101)], first=True)])
+    stream.process([FeedMessage([a_trade(i) for i in range(9001, 9101)], first=True)])
+    assert time.monotonic() - began < 5
+    assert exchange.asked == []
+    gaps = [(g["from_id"], g["to_id"]) for g in stream.store.gaps(opened=True)]
+    assert sorted(gaps) == [(51, 60), (101, 9000)]
+    assert stream.store.completeness("BTC-USD")["trades"] == 190
+
+
+def test_a_page_without_an_end_is_given_up(tmp_path):
+    """REST sends a byte a second: the attempt ends, whatever the time between two bytes."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=drip, args=(server,), daemon=True).start()
+        store, url = open_store(workspace(tmp_path)), f"http://127.0.0.1:{server.getsockname()[1]}"
+        began = time.monotonic()
+        with pytest.raises(TradeError, match="does not hand over"):
+            fill_gap(store, url, "BTC-USD", 1, 10, cause="test", tries=1, timeout=2)
+    assert time.monotonic() - began < 15
+
+
+def drip(server: socket.socket) -> None:
+    """Answer one request a byte a second."""
+    connection, _ = server.accept()
+    connection.recv(10_000)
+    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n[")
+    for _ in range(60):
+        time.sleep(1)
+        try:
+            connection.sendall(b" ")
+        except OSError:
+            return
+
+
+def test_a_stream_that_fails_is_no_stream_that_was_stopped(tmp_path, monkeypatch):
+    """An error that nothing can handle ends the stream; health says so."""
+    ws = workspace(tmp_path)
+    stream = Stream(ws, ["BTC-USD"], rest_url="")
+    monkeypatch.setattr(stream, "process", lambda batch: 1 / 0)
+
+    async def follow_once():
+        await follow(stream, "ws://127.0.0.1:9", asyncio.Event())
+
+    with pytest.raises(ZeroDivisionError):
+        asyncio.run(follow_once())
+    assert stream_health(stream.latest).state == "failed"
+    found = healthz(Trades(ws))
+    assert not found.ok
+    assert "the stream has failed" in found.problems[0]
 
 
 @pytest.mark.parametrize("dead", ["registry", "redis"])

@@ -123,18 +123,6 @@ def rolling_mean_std(
     return mean, std
 
 
-# %% ../../nbs/40_features/10_windows.ipynb #127bf84b
-@njit(cache=True)
-def _count_sum(x: np.ndarray, start: int, end: int) -> tuple[int, float]:
-    "Number and sum of the values in x[start:end] that are not NaN."
-    n, total = 0, 0.0
-    for k in range(start, end):
-        if not np.isnan(x[k]):
-            n += 1
-            total += x[k]
-    return n, total
-
-
 # %% ../../nbs/40_features/10_windows.ipynb #6a890a9b
 @njit(cache=True)
 def rolling_count_sum(
@@ -150,10 +138,14 @@ def rolling_count_sum(
         i = rows[j]
         if start[i] >= high:
             n, s, low, high = 0, 0.0, start[i], start[i]
-        came, plus = _count_sum(x, high, i)
-        went, minus = _count_sum(x, low, start[i])
-        n += came - went
-        s += plus - minus
+        for k in range(high, i):
+            if not np.isnan(x[k]):
+                n += 1
+                s += x[k]
+        for k in range(low, start[i]):
+            if not np.isnan(x[k]):
+                n -= 1
+                s -= x[k]
         low, high = max(low, start[i]), max(high, i)
         count[j], total[j] = n, s
     return count, total

@@ -146,7 +146,7 @@ def _trades_health(trades: Trades) -> ComponentHealth:
     facts = dict(products=found.products, stream=found.stream, report=found.stream_facts)
     if not found.products and not found.problems and found.stream == "off":
         return ComponentHealth(status="off", facts=facts)
-    bad = "unhealthy" if found.stream == "died" else "degraded"
+    bad = "unhealthy" if found.stream in ("died", "failed") else "degraded"
     return _component(found.problems, facts, bad)
 
 

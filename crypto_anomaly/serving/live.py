@@ -228,6 +228,18 @@ def healthz(t: Trades) -> Healthz:
     )
 
 
+# %% ../../nbs/90_serving/20_live.ipynb #a233e39b
+def _filling_text(t: Trades) -> str | None:  # None = no gap is being fetched
+    "How far the gap is that is being fetched beside the stream."
+    filling = stream_health(t.latest).facts.get("filling")
+    if not filling:
+        return None
+    done, all_ = filling["fetched"], filling["missing"]
+    product, seconds = filling["product_id"], filling["seconds"]
+    left = f", about {(all_ - done) * seconds / done:.0f} s left" if done else ""
+    return f"{done:,} of {all_:,} missing trades of {product} are fetched{left}"
+
+
 # %% ../../nbs/90_serving/20_live.ipynb #98c74731
 def _prices(
     t: Trades,
@@ -291,6 +303,7 @@ def demo_data(
         refused=t.store.refused(limit=8),
         epochs=t.epochs(),
         unknown=t.unknown(),
+        filling=_filling_text(t),
         as_of=state["ts"] if state else None,
         simulated=t.ws.simulated,
         **_score_fields(score(t, name)),

@@ -61,7 +61,7 @@ class Healthz(BaseModel):
     ok: bool
     products: list[dict[str, Any]]
     problems: list[str]
-    stream: str = "off"  # off, running, ended, or died
+    stream: str = "off"  # off, running, ended, failed, or died
     stream_facts: dict[str, Any] = {}  # its last report: connected, heard, waiting, filling …
 
 
@@ -86,5 +86,6 @@ class DemoData(BaseModel):
     refused: list[dict[str, Any]] = []  # trades that cannot be, the newest first
     epochs: list[dict[str, Any]] = []  # where the ids of a product began again
     unknown: list[str] = []  # products that the feed refuses
+    filling: str | None = None  # how far the gap is that is being fetched
     as_of: str | None
     simulated: bool

@@ -130,7 +130,7 @@ class _PatientListener(_Listener):
             )
         return f"it refused every product: {error}"
 
-    def forgive(self) -> None:
+    def retry_unknown(self) -> None:
         "Try again what was left out long ago."
         if self.stream.unknown and time.monotonic() - self.left_out_at > LEFT_OUT:
             self.stream.unknown.clear()
@@ -164,7 +164,7 @@ async def _listen_for_ever(listener: _PatientListener) -> None:
     "Listen, and reconnect whenever the feed ends."
     wait, rng = FIRST_WAIT, np.random.default_rng()
     while True:
-        listener.forgive()
+        listener.retry_unknown()
         began, known = time.monotonic(), len(listener.products)
         problem = await _listen_once(listener)
         listener.connection.problem = problem
@@ -180,6 +180,7 @@ async def _listen_for_ever(listener: _PatientListener) -> None:
 _BATCH = 5000  # messages that are processed at once
 LAST_SECONDS = 3.0  # in which messages are processed after the stop
 _LISTENER_SECONDS = 3.0  # in which the connection is closed; after that it is left
+_WORKER_SECONDS = 8.0  # in which the last batch is stored
 
 
 # %% ../../nbs/70_trades/80_feed.ipynb #0f1fded7
@@ -197,7 +198,12 @@ async def _next_batch(queue: asyncio.Queue[FeedMessage]) -> list[FeedMessage]:
 
 
 # %% ../../nbs/70_trades/80_feed.ipynb #536077e7
-async def _work(stream: Stream, queue: asyncio.Queue[FeedMessage], stop: asyncio.Event) -> None:
+async def _work(
+    stream: Stream,
+    queue: asyncio.Queue[FeedMessage],
+    connection: Connection,
+    stop: asyncio.Event,
+) -> None:
     "Process messages until `stop` is set and none is left, or for `LAST_SECONDS` after it."
     stopped = None
     while not (stop.is_set() and queue.empty()):
@@ -208,6 +214,7 @@ async def _work(stream: Stream, queue: asyncio.Queue[FeedMessage], stop: asyncio
         batch = await _next_batch(queue)
         try:
             await asyncio.to_thread(stream.process, batch)
+            connection.processed = time.time()
         except (CryptoAnomalyError, OSError, sa.exc.SQLAlchemyError) as e:
             _log.error("%s; again in a second", first_line(e))
             await asyncio.sleep(1)  # the trades wait in their sequences
@@ -232,19 +239,28 @@ async def _end_listening(listener: asyncio.Task[None]) -> None:
 
 
 # %% ../../nbs/70_trades/80_feed.ipynb #431ce0ff
-async def _say_status(stream: Stream, connection: Connection, waiting: int, ended: bool) -> None:
+async def _report(listener: _PatientListener, state: str) -> None:
     "Share the status of a stream once."
+    waiting = listener.queue.qsize()
     try:
-        await asyncio.to_thread(report_status, stream, connection, waiting, ended=ended)
+        await asyncio.to_thread(
+            report_status, listener.stream, listener.connection, waiting, state=state
+        )
     except (CryptoAnomalyError, OSError, sa.exc.SQLAlchemyError) as e:
         _log.warning("the status of the stream is not shared: %s", first_line(e))
 
 
-async def _report_for_ever(stream: Stream, listener: _PatientListener) -> None:
+async def _report_until(listener: _PatientListener, stop: asyncio.Event) -> None:
     "Share the status of a stream again and again."
-    while True:
-        await _say_status(stream, listener.connection, listener.queue.qsize(), ended=False)
-        await asyncio.sleep(REPORT_SECONDS)
+    while not stop.is_set():
+        await _report(listener, "running")
+        await asyncio.wait({asyncio.ensure_future(stop.wait())}, timeout=REPORT_SECONDS)
+
+
+# %% ../../nbs/70_trades/80_feed.ipynb #300d69e0
+def _error_of(task: asyncio.Task[None]) -> BaseException | None:  # None = it ended well
+    "Why a task has failed."
+    return task.exception() if task.done() and not task.cancelled() else None
 
 
 # %% ../../nbs/70_trades/80_feed.ipynb #cb4d455f
@@ -259,21 +275,21 @@ async def follow(
     queue: asyncio.Queue[FeedMessage] = asyncio.Queue(length)
     patient = _PatientListener(url, stream, queue)
     listener = asyncio.create_task(_listen_for_ever(patient))
-    worker = asyncio.create_task(_work(stream, queue, stop))
-    reporter = asyncio.create_task(_report_for_ever(stream, patient))
+    worker = asyncio.create_task(_work(stream, queue, patient.connection, stop))
+    reporter = asyncio.create_task(_report_until(patient, stop))
     ended = asyncio.create_task(stop.wait())
     stream.start_filler()
     try:
         await asyncio.wait({listener, worker, ended}, return_when=asyncio.FIRST_COMPLETED)
     finally:
         stop.set()
-        stream.stop_filler()
-    reporter.cancel()
+    await asyncio.to_thread(stream.stop_filler)
     await _end_listening(listener)
-    await asyncio.wait({worker})
+    await asyncio.wait({worker, reporter}, timeout=_WORKER_SECONDS)
     await _finish(stream)
-    await _say_status(stream, patient.connection, queue.qsize(), ended=True)
-    for task in (listener, worker):
-        error = task.exception() if task.done() and not task.cancelled() else None
-        if error:
-            raise error  # an error that nothing here can handle
+    error = _error_of(listener) or _error_of(worker)
+    if error:
+        patient.connection.problem = first_line(error)
+    await _report(patient, "failed" if error else "ended")
+    if error:
+        raise error  # an error that nothing here can handle

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from ..core.bounded_answers import bounded_session
 from ..core.http import Retry, call_with_retries, retry_after
 from .gaps import IdRange
 from .messages import CheckedTrades, Refused, TradeError, trades_of
@@ -17,7 +18,7 @@ from .refusals import log_refused
 from .store import TradeStore
 
 # %% auto #0
-__all__ = ["Refuse", "TradePages", "read_page", "fill_gap"]
+__all__ = ["Refuse", "HEARTBEAT", "TradePages", "read_page", "fill_gap", "fill_row"]
 
 
 # %% ../../nbs/70_trades/40_gap_fill.ipynb #818c5302
@@ -75,7 +76,9 @@ def read_page(
 
 
 # %% ../../nbs/70_trades/40_gap_fill.ipynb #91ab78e2
-Refuse = Callable[[list[Refused]], object]  # is told of the refused trades of a page
+Refuse = Callable[[list[Refused]], object]  # called with the refused trades of a page
+HEARTBEAT = "heartbeat"  # cause of a gap whose end no trade has shown
+_PAGE_BYTES = 8 << 20  # of an answer; a page of 1,000 trades has 150 kB
 
 
 def _ids_of(page: CheckedTrades) -> list[int]:
@@ -100,7 +103,7 @@ class _GapFill:
     pages_read: int = 0
     fetched: int = 0  # trades of the gap
     newest: int | None = None  # the highest id that the exchange has below the end of the gap
-    ended: bool = False  # the exchange said everything that it knows
+    ended: bool = False  # the exchange has no older trades
 
     def _next_after(self, holes: list[IdRange], below: int) -> int:
         "Below which id the next page begins: what is stored is not fetched again."
@@ -152,9 +155,9 @@ def _refuse_into(store: TradeStore, epoch: int) -> Refuse:
     return refuse
 
 
-def _end_of(fill: _GapFill, open_end: bool) -> int | None:
-    "Where a gap ends whose end was only claimed; None = where it was said to end."
-    if not (open_end and fill.ended) or fill.newest is None or fill.newest >= fill.last:
+def _end_of(fill: _GapFill, claimed: bool) -> int | None:
+    "Where a gap ends whose end only a heartbeat has named; None = where it was said to end."
+    if not (claimed and fill.ended) or fill.newest is None or fill.newest >= fill.last:
         return None
     return max(fill.newest, fill.first - 1)
 
@@ -171,16 +174,13 @@ def fill_gap(
     tries: int = 5,  # attempts per page
     timeout: float = 10,  # seconds for an answer
     pause: float = 0.1,  # seconds between pages: ten requests a second are allowed
-    session: Any = None,  # requests.Session; None = a new one
+    session: Any = None,  # requests.Session; None = one whose answers are bounded
     progress: Callable[[int], object] = _no_progress,  # called with the trades fetched so far
     epoch: int = 0,
-    refuse: Refuse | None = None,  # is told of trades that cannot be; None = they are kept, logged
-    open_end: bool = False,  # the gap may end earlier: nobody has heard a trade behind it
+    refuse: Refuse | None = None,  # called with trades that cannot be; None = they are kept, logged
 ) -> int:  # trades that were missing and are stored now
     "Fetch missing trades; a gap that is not whole afterwards stays open, a failure is an error."
-    import requests
-
-    session = session or requests.Session()
+    session = session or bounded_session(_PAGE_BYTES, 2 * timeout)
     session.headers.setdefault("User-Agent", "crypto_anomaly (trade gap fill)")
     pages = TradePages(session, url, product, tries, timeout)
     fill = _GapFill(store, pages, first, last, epoch, refuse or _refuse_into(store, epoch))
@@ -195,6 +195,26 @@ def fill_gap(
             pages=fill.pages_read,
             seconds=time.monotonic() - started,
             source=None if fill.ended else "rest",
-            to_id=_end_of(fill, open_end),
+            to_id=_end_of(fill, claimed=cause == HEARTBEAT),
         )
     return fill.fetched
+
+
+# %% ../../nbs/70_trades/40_gap_fill.ipynb #05e0abc2
+def fill_row(
+    store: TradeStore,
+    url: str,  # of the REST interface
+    gap: dict[str, Any],  # a row of `TradeStore.gaps`
+    **options: Any,  # of `fill_gap`
+) -> int:  # as `fill_gap`
+    "Try to fill a gap that is written down."
+    return fill_gap(
+        store,
+        url,
+        gap["product_id"],
+        gap["from_id"],
+        gap["to_id"],
+        cause=gap["cause"],
+        epoch=gap["epoch"],
+        **options,
+    )

@@ -11,8 +11,12 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from .gap_fill import fill_gap
-from .messages import TradeError
+import sqlalchemy as sa
+
+from ..core.errors import CryptoAnomalyError, first_line
+from .gap_fill import fill_row
+from .messages import Refused
+from .refusals import log_refused
 from .store import TradeStore
 
 # %% auto #0
@@ -25,7 +29,8 @@ class FillAttempt(NamedTuple):
 
     gap: dict[str, Any]  # a row of `TradeStore.gaps`
     fetched: int  # trades that were stored
-    problem: str | None  # why the attempt failed; None = the exchange said all that it knows
+    refused: int  # trades that cannot be
+    problem: str | None  # why the attempt failed; None = the exchange has no older trades
     prepared: Any = None  # what the caller's `prepare` made of the gap
 
 
@@ -84,9 +89,15 @@ class FillerThread:
                 del self._gaps[gap["id"]]
                 self._now = None
 
+    def _refuse(self, refused: list[Refused], epoch: int) -> int:  # that were not known
+        "Keep and name trades that cannot be."
+        new = self.store.add_refused(refused, epoch)
+        log_refused(new)
+        return len(new)
+
     def _fill(self, gap: dict[str, Any]) -> FillAttempt:
-        "One attempt; a failure is a result."
-        began, fetched = time.monotonic(), 0
+        "One attempt; a failure is a result, whatever of REST, the database or the disk has failed."
+        began, fetched, n_refused = time.monotonic(), 0, 0
 
         def progress(so_far: int) -> None:
             "Remember how far the attempt is; raise when it must end."
@@ -97,28 +108,19 @@ class FillerThread:
             if self._stop.is_set():
                 raise _StopFilling
 
-        try:
-            fetched = self._fetch(gap, progress)
-        except TradeError as e:
-            return FillAttempt(gap, fetched, str(e))
-        prepared = self._prepare(gap) if self._prepare and fetched else None
-        return FillAttempt(gap, fetched, None, prepared)
+        def refuse(refused: list[Refused]) -> None:
+            "Count refused trades."
+            nonlocal n_refused
+            n_refused += self._refuse(refused, gap["epoch"])
 
-    def _fetch(self, gap: dict[str, Any], progress: Callable[[int], object]) -> int:
-        "Fetch the trades of a gap."
-        return fill_gap(
-            self.store,
-            self.url,
-            gap["product_id"],
-            gap["from_id"],
-            gap["to_id"],
-            cause=gap["cause"],
-            tries=self.tries,
-            pause=self.pause,
-            progress=progress,
-            epoch=gap["epoch"],
-            open_end=gap["cause"] == "heartbeat",
-        )
+        options = dict(tries=self.tries, pause=self.pause, progress=progress, refuse=refuse)
+        prepared, problem = None, None
+        try:
+            fetched = fill_row(self.store, self.url, gap, **options)
+            prepared = self._prepare(gap) if self._prepare and fetched else None
+        except (CryptoAnomalyError, OSError, sa.exc.SQLAlchemyError) as e:
+            problem = first_line(e)
+        return FillAttempt(gap, fetched, n_refused, problem, prepared)
 
 
 # %% ../../nbs/70_trades/42_gap_filler.ipynb #94a83186
@@ -141,6 +143,11 @@ class GapFiller(FillerThread):
             ended = list(self._attempts)
             self._attempts.clear()
         return ended
+
+    @property
+    def busy(self) -> bool:
+        "Whether a gap is on the list."
+        return bool(self._gaps)
 
     @property
     def progress(self) -> FillProgress | None:  # None = it waits for a gap

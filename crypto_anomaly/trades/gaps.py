@@ -145,7 +145,7 @@ class GapCounts(GapRows):
         self,
         *,
         opened: bool = False,  # only those that are open, of the current epoch
-        limit: int = 50,
+        limit: int | None = 50,  # None = all
     ) -> list[dict[str, Any]]:  # rows of `ingest_gaps`, newest first
         "The gaps that were found."
         query = sa.select(gaps_table)
@@ -188,6 +188,11 @@ class GapLog(GapCounts):
 # %% ../../nbs/70_trades/30_gaps.ipynb #68c349cc
 class SettledGaps(GapLog):
     "Gaps that are measured by what is stored."
+
+    def is_open(self, gap_id: int) -> bool:
+        "Whether trades of a gap are still missing."
+        g = gaps_table.c
+        return bool(self.rows(sa.select(g.id).where(g.id == gap_id, *_still_open())))
 
     def close_as_lost(self, gap_id: int) -> None:
         "Close a gap whose trades the exchange does not have."

@@ -15,11 +15,11 @@ from .store import TradeStore
 from .table import to_trades
 
 # %% auto #0
-__all__ = ["WARM_UP", "PreparedState", "prepare_state", "catch_up"]
+__all__ = ["WARM_UP", "ROWS_AT_ONCE", "PreparedState", "prepare_state", "catch_up"]
 
 # %% ../../nbs/70_trades/71_late_scores.ipynb #67a3e301
 WARM_UP = pd.Timedelta("7h")  # how far features look back
-_ROWS_AT_ONCE = 20_000  # trades that are scored in one batch
+ROWS_AT_ONCE = 20_000  # trades that are scored in one batch
 
 
 class PreparedState(NamedTuple):
@@ -35,8 +35,8 @@ class PreparedState(NamedTuple):
 def _score_all(state: ProductState, f: pd.DataFrame) -> list[dict[str, Any]]:
     "Score stored trades in their order; the alarms."
     alarms: list[dict[str, Any]] = []
-    for begin in range(0, len(f), _ROWS_AT_ONCE):
-        alarms += state.score(to_trades(f.iloc[begin : begin + _ROWS_AT_ONCE]))
+    for begin in range(0, len(f), ROWS_AT_ONCE):
+        alarms += state.score(to_trades(f.iloc[begin : begin + ROWS_AT_ONCE]))
     return alarms
 
 

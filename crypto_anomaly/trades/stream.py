@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 
 from .epochs import Epoch
+from .gap_fill import HEARTBEAT
 from .messages import FeedMessage, Refused, Trade, fault_of
 from .sequence import LARGEST_GAP, Sequence, misplaced
 from .stream_base import Heartbeat
@@ -35,7 +36,7 @@ class LateStream(BackgroundStream):
     def store_late(self, late: list[Trade], epoch: int = 0) -> None:  # behind what was stored
         "Keep trades that come after their turn; they may fill an open gap, but are not scored."
         self.store.write(late, epoch)
-        for g in self.store.gaps(opened=True):
+        for g in self.store.gaps(opened=True, limit=None):
             product, first, last = g["product_id"], g["from_id"], g["to_id"]
             in_gap = any(t.product_id == product and first <= t.trade_id <= last for t in late)
             if in_gap and g["epoch"] == epoch:
@@ -140,12 +141,15 @@ class FlushingStream(EpochStream):
     def _fill_claimed(self, product: str, first: int, last: int) -> None:
         "Fetch what only a heartbeat has named; go on behind the last trade that is there."
         if not self.rest:
-            self._fill(product, first, last, "heartbeat")
+            self._fill(product, first, last, HEARTBEAT)
             return
+        if product in self.claimed:
+            return  # the filler fetches what an earlier heartbeat has named
         if self._is_for_filler(first, last):
-            self._hand_over(product, first, last, "heartbeat")
+            self.claimed.add(product)
+            self._hand_over(product, first, last, HEARTBEAT)
             return
-        if self._try_to_fetch(product, first, last, "heartbeat"):
+        if self._try_to_fetch(product, first, last, HEARTBEAT):
             self.sequences[product].next_id = self._score_stored(product, first, last) + 1
 
 

@@ -20,6 +20,7 @@ from ..core.workspace import Workspace
 from .champion import LONG_AGO, ChampionWatch
 from .fields import product_name
 from .gap_filler import GapFiller
+from .late_scores import WARM_UP
 from .latest import Latest
 from .limits import AHEAD
 from .messages import Refused, Trade, TradeError, now_micros
@@ -31,7 +32,6 @@ from .table import micros, to_trades
 
 # %% auto #0
 __all__ = [
-    "WARM_UP",
     "STATS",
     "product_names",
     "Heartbeat",
@@ -62,7 +62,6 @@ def product_names(
 
 # %% ../../nbs/70_trades/74_stream_base.ipynb #83d2e9f4
 _log = logging.getLogger(__name__)
-WARM_UP = pd.Timedelta("7h")
 STATS = ("messages", "trades", "bad", "gaps", "filled", "reconnects", "refused")  # counters
 _SHARE_AGAIN = 10.0  # seconds until the latest state is shared again after a failure
 _RECENT = 10_000  # trades among which the latest time is looked for
@@ -137,6 +136,8 @@ class StreamBase:
         self.unknown: dict[str, str] = {}  # product that the feed refuses -> what it said
         self.stats = dict.fromkeys(STATS, 0)
         self.filler: GapFiller | None = None  # None = holes are filled before the stream goes on
+        self.stopping = False  # True: nothing is fetched any more
+        self.claimed: set[str] = set()  # products of which the filler has a gap of a heartbeat
         self.champion = ChampionWatch(ws, clock)
         self.refresh_model()
         for product in self.products:

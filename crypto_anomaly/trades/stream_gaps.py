@@ -9,10 +9,10 @@ import logging
 from typing import Any
 
 from .champion import LONG_AGO
-from .gap_fill import fill_gap
+from .gap_fill import fill_gap, fill_row
 from .gap_filler import FillAttempt, GapFiller
 from .gaps import IdRange
-from .late_scores import PreparedState, catch_up, prepare_state
+from .late_scores import ROWS_AT_ONCE, PreparedState, catch_up, prepare_state
 from .messages import TradeError
 from .product_state import ProductState
 from .sequence import LARGEST_GAP
@@ -22,6 +22,7 @@ from .table import to_trades
 # %% auto #0
 __all__ = [
     "ONE_PAGE",
+    "REST_PAUSE",
     "TRY_GAPS",
     "LOST_AFTER",
     "GapFillingStream",
@@ -31,10 +32,9 @@ __all__ = [
 
 # %% ../../nbs/70_trades/74_stream_gaps.ipynb #117f6fff
 _log = logging.getLogger(__name__)
-_ROWS_AT_ONCE = 20_000  # trades of a filled hole that are scored in one batch
 ONE_PAGE = 1000  # trades; a larger hole is filled beside the stream
 _PATIENCE = 3.0  # seconds for the page of a small hole, while live trades wait
-_REST_REST = 60.0  # seconds after a failure in which small holes, too, are handed over
+REST_PAUSE = 60.0  # seconds after a failure in which small holes, too, are handed over
 
 
 # %% ../../nbs/70_trades/74_stream_gaps.ipynb #014aa3cb
@@ -60,7 +60,6 @@ class GapFillingStream(ScoredStream):
             cause=cause,
             epoch=self.sequences[product].epoch,
             refuse=self.refuse,
-            open_end=cause == "heartbeat",
             **patience,
         )
 
@@ -91,7 +90,8 @@ class GapFillingStream(ScoredStream):
         if self.filler is None or not self.rest or last - first >= LARGEST_GAP:
             return False
         is_large = last - first >= ONE_PAGE
-        return is_large or self._clock() - self._rest_failed < _REST_REST
+        waits_for_rest = self._clock() - self._rest_failed < REST_PAUSE
+        return is_large or waits_for_rest or self.stopping
 
     def _hand_over(self, product: str, first: int, last: int, cause: str) -> None:
         "Write a hole down, and let the filler fetch it."
@@ -120,8 +120,8 @@ class GapFillingStream(ScoredStream):
         scored, epoch = first - 1, self.sequences[product].epoch
         if last - first >= LARGEST_GAP:
             return scored
-        for a in range(first, last + 1, _ROWS_AT_ONCE):
-            b = min(a + _ROWS_AT_ONCE - 1, last)
+        for a in range(first, last + 1, ROWS_AT_ONCE):
+            b = min(a + ROWS_AT_ONCE - 1, last)
             rows = self.store.read(product, first_id=a, last_id=b, epoch=epoch)
             self._score(product, to_trades(rows))
             scored = max(scored, int(rows.trade_id.max())) if len(rows) else scored
@@ -148,14 +148,14 @@ class RepairingStream(GapFillingStream):
 
     def _open_gaps(self) -> list[dict[str, Any]]:
         "The gaps that are due, another one first each time."
-        gaps = [g for g in self.store.gaps(opened=True) if self._is_due(g)]
+        gaps = [g for g in self.store.gaps(opened=True, limit=None) if self._is_due(g)]
         self._turn += 1
         first = self._turn % max(len(gaps), 1)
         return gaps[first:] + gaps[:first]
 
     def repair(self) -> None:
         "Try the open gaps, until one of them cannot be filled."
-        if not self.rest or self._clock() - self._repaired < TRY_GAPS:
+        if not self.rest or self.stopping or self._clock() - self._repaired < TRY_GAPS:
             return
         self._repaired = self._clock()
         for g in self._open_gaps():
@@ -170,27 +170,17 @@ class RepairingStream(GapFillingStream):
 
     def _fetch_again(self, g: dict[str, Any]) -> None:  # a row of `gaps`
         "Try one gap; where the exchange has answered, the next try waits longer."
-        fill_gap(
-            self.store,
-            self.rest,
-            g["product_id"],
-            g["from_id"],
-            g["to_id"],
-            cause=g["cause"],
-            tries=1,
-            epoch=g["epoch"],
-            refuse=self.refuse,
-            open_end=g["cause"] == "heartbeat",
-        )
+        fill_row(self.store, self.rest, g, tries=1, refuse=self.refuse)
         self._wait_longer(g["id"])
 
     def _wait_longer(self, gap_id: int) -> None:
         "Try a gap again after twice the wait; one that never becomes whole is closed as lost."
-        before = self.retries.get(gap_id)
+        before = self.retries.pop(gap_id, None)
+        if not self.store.is_open(gap_id):
+            return
         wait = 2 * before.wait if before else TRY_GAPS
         if wait > LOST_AFTER:
             self.store.close_as_lost(gap_id)
-            del self.retries[gap_id]
             _log.warning("the exchange has no more trades of gap %d: the rest is lost", gap_id)
             return
         self.retries[gap_id] = Retry(wait, self._clock() + wait)
@@ -207,10 +197,10 @@ class BackgroundStream(RepairingStream):
             self.filler.start()
 
     def stop_filler(self) -> None:
-        "End the filler; what it has not fetched stays open."
+        "End the filler; holes are only written down from now on, the next start fetches them."
+        self.stopping = True
         if self.filler:
             self.filler.stop()
-            self.filler = None
 
     def _prepare(self, gap: dict[str, Any]) -> PreparedState | None:
         "Score what came late, and build the state of its product anew; in the filler's thread."
@@ -222,6 +212,8 @@ class BackgroundStream(RepairingStream):
         "Take over what the filler has done since the last call."
         for attempt in self.filler.finished() if self.filler else ():
             self.stats["filled"] += attempt.fetched
+            self.stats["refused"] += attempt.refused
+            self.claimed.discard(attempt.gap["product_id"])
             if attempt.problem:
                 _log.warning("%s", attempt.problem)
             else:
@@ -229,9 +221,8 @@ class BackgroundStream(RepairingStream):
 
     def _settle(self, attempt: FillAttempt) -> None:
         "Use what an attempt has prepared; a gap that is still open is tried again later."
-        gap_id, product = attempt.gap["id"], attempt.gap["product_id"]
-        if any(g["id"] == gap_id for g in self.store.gaps(opened=True)):
-            self._wait_longer(gap_id)
+        product = attempt.gap["product_id"]
+        self._wait_longer(attempt.gap["id"])
         if attempt.prepared and product in self.sequences:
             self._use(product, attempt.prepared)
 
@@ -247,3 +238,13 @@ class BackgroundStream(RepairingStream):
             state.quiet[kind] = max(until, state.quiet.get(kind, until))
         state.use(self.champion.model, self.champion.version)
         self.states[product] = state
+        self._go_on_behind(product, prepared.epoch)
+
+    def _go_on_behind(self, product: str, epoch: int) -> None:
+        "Go on behind the newest stored trade; what waits before it is stored, too."
+        s, newest = self.sequences[product], self.store.last_id(product)
+        if newest is None or s.next_id is None or s.next_id > newest:
+            return
+        s.next_id = newest + 1
+        passed = [s.waiting.pop(i) for i in sorted(s.waiting) if i <= newest]
+        self.store.write(passed, epoch)
