@@ -68,27 +68,27 @@ class IdCheck:
     "Trades in a row whose ids are from elsewhere: one is a mistake, three are a new epoch."
 
     def __init__(self) -> None:
-        self.suspects: list[Trade] = []
+        self.held: list[Trade] = []
         self.mistakes: list[Trade] = []  # to be refused by the owner
 
-    def suspect(self, t: Trade) -> None:
+    def hold(self, t: Trade) -> None:
         "Remember a trade from elsewhere; what does not stand beside it was a mistake."
-        if self.suspects and abs(t.trade_id - self.suspects[-1].trade_id) > _BESIDE:
-            self.acquit()
-        if all(t.trade_id != known.trade_id for known in self.suspects):
-            self.suspects.append(t)
+        if self.held and abs(t.trade_id - self.held[-1].trade_id) > _BESIDE:
+            self.reject_held()
+        if all(t.trade_id != known.trade_id for known in self.held):
+            self.held.append(t)
 
-    def acquit(self) -> None:
+    def reject_held(self) -> None:
         "The ids go on as before: what came from elsewhere was a mistake."
-        self.mistakes += self.suspects
-        self.suspects = []
+        self.mistakes += self.held
+        self.held = []
 
-    def evidence(
+    def is_new_epoch(
         self,
-        first: bool,  # the last suspect begins a subscription
+        first: bool,  # the last held trade begins a subscription
     ) -> bool:
-        "Whether the suspects are a new epoch."
-        return first or len(self.suspects) >= EVIDENCE
+        "Whether the trades that are held begin a new epoch."
+        return first or len(self.held) >= EVIDENCE
 
 
 # %% ../../nbs/70_trades/70_sequence.ipynb #67e2dc35
@@ -149,7 +149,7 @@ class EpochQueue(Queue):
         if self.next_id is None:
             self.next_id = t.trade_id
         if self.newest is None or t.trade_id > self.newest.trade_id:
-            self.check.acquit()
+            self.check.reject_held()
         self.newest = self.newest.after(t) if self.newest else Newest(t.trade_id, t.ts)
         if t.trade_id < self.next_id:
             self.late.append(t)
@@ -179,8 +179,8 @@ class Sequence(EpochQueue):
         elif self._is_from_before(t):
             self.from_before.append(t)
         elif self.newest and self.newest.is_elsewhere(t):
-            self.check.suspect(t)
-            if self.check.evidence(first):
+            self.check.hold(t)
+            if self.check.is_new_epoch(first):
                 self._begin_next()
         elif self.newest and self.newest.is_mistake(t):
             self.check.mistakes.append(t)
@@ -188,9 +188,9 @@ class Sequence(EpochQueue):
             self.take(t)
 
     def _begin_next(self) -> None:
-        "The suspects are the first trades of the next epoch."
-        rows = sorted(self.check.suspects, key=lambda t: t.trade_id)
-        self.check.suspects = []
+        "The held trades are the first of the next epoch."
+        rows = sorted(self.check.held, key=lambda t: t.trade_id)
+        self.check.held = []
         began = min(t.ts for t in rows)
         self.following = Sequence(rows[0].trade_id, epoch=self.epoch + 1, began=began)
         self.following.interrupted = self.interrupted

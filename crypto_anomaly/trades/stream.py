@@ -57,7 +57,7 @@ class LateStream(BackgroundStream):
     def finish(self) -> None:
         "What still waits for evidence of a new epoch when a stream ends is refused by name."
         for s in self.sequences.values():
-            s.check.acquit()
+            s.check.reject_held()
             self._deal_with_odd(s)
 
 
