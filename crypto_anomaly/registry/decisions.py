@@ -11,9 +11,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from .base import Query, Row, inserted_id, row_dict
-from .expectations import check_request
 from .errors import RegistryError
 from .evaluations import RegistryEvaluations, latest_evaluation
+from .expectations import check_request
 from .tables import approval_t, evaluation_t, event_t, version_t
 
 # %% auto #0

@@ -10,9 +10,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from .base import Row
-from .expectations import ExpectedVersion, check_holder, check_status
 from .errors import RegistryError
 from .evaluations import RegistryEvaluations, latest_evaluation
+from .expectations import ExpectedVersion, check_holder, check_status
 from .tables import version_t
 
 # %% auto #0
