@@ -1,6 +1,6 @@
 """History that cannot be made to lie, races of decisions, and a store that is lost or moved."""
 
-import contextlib
+import asyncio
 import hashlib
 import importlib
 import json
@@ -8,6 +8,7 @@ import json
 import pytest
 import sqlalchemy as sa
 from conftest import ROOT, Cli
+from test_live_rows import a_trade
 
 from crypto_anomaly.core.settings import Settings
 from crypto_anomaly.core.workspace import claim, open_workspace
@@ -15,7 +16,11 @@ from crypto_anomaly.lifecycle.database_copy import CopyError, copy_databases
 from crypto_anomaly.registry.chain import event_hash
 from crypto_anomaly.registry.errors import RegistryUnavailableError
 from crypto_anomaly.registry.registry import Registry, open_registry
+from crypto_anomaly.registry.tables import event_t
 from crypto_anomaly.registry.verify import verify
+from crypto_anomaly.trades.feed import follow
+from crypto_anomaly.trades.messages import FeedMessage, TradesUnavailableError
+from crypto_anomaly.trades.stream import Stream
 
 EVIDENCE = dict(passed=True, gates=[], metrics={}, dataset="eval_holdout:v1")
 MODEL = "anomaly_detector"
@@ -175,47 +180,146 @@ def test_raw_sql_is_refused(lived):
     assert verify(lived).problems == []
 
 
-FORGED = {
-    "a promotion of an evaluated version": dict(kind="model_promoted", version=6, payload={}),
-    "a promotion without retiring": dict(
-        kind="model_promoted", version=3, payload=dict(approval_id=3)
+LATER = "2999-01-01T00:00:00.000000Z"
+OLDER = "an event is not older than the last one"
+NUMBER = "the number of an event is the next one"
+REPLACED = "the champion before is retired first"
+DECISION = "a decision needs an open request, a name and a reason"
+FORGED = {  # event with a right hash -> the words of the rule that refuses it
+    "an event of the past": (dict(at="2020-01-01T00:00:00.000000Z"), OLDER),
+    "an event without a time": (dict(at=""), OLDER),
+    "a time with blanks": (dict(at="2999-01-01 00:00:00.000000Z"), OLDER),
+    "a time of whole seconds": (dict(at="2999-01-01T00:00:00Z"), OLDER),
+    "a time without its zone": (dict(at="2999-01-01T00:00:00.000000"), OLDER),
+    "a number of the past": (dict(id=-5, at=LATER), NUMBER),
+    "number 0": (dict(id=0, at=LATER), NUMBER),
+    "a far number": (dict(id=10**9, at=LATER), NUMBER),
+    "a promotion of an evaluated version": (
+        dict(after=dict(replaced_by=6), kind="model_promoted", version=6),
+        "a promotion needs an unused approval against the champion of now",
     ),
-    "a rollback without retiring": dict(kind="model_rolled_back", version=1, payload={}),
-    "a champion that nobody replaces": dict(kind="model_retired", version=2, payload={}),
-    "a decision on nothing": dict(kind="model_approved", version=6, payload=dict(reason="x")),
-    "a decision by a blank": dict(
-        kind="model_approved", version=4, actor=" ", payload=dict(approval_id=4, reason="x")
+    "a promotion without retiring": (
+        dict(kind="model_promoted", payload=dict(approval_id=3)),
+        REPLACED,
     ),
-    "an evaluation that is not stored": dict(
-        kind="evaluation_passed", version=7, payload=dict(evaluation_id=99)
+    "a rollback without retiring": (dict(kind="model_rolled_back", version=1), REPLACED),
+    "a rollback to a version that was no champion": (
+        dict(after=dict(replaced_by=6), kind="model_rolled_back", version=6),
+        "only a former champion comes back",
     ),
-    "an alias like a status": dict(kind="alias_moved", version=6, payload=dict(alias="champion")),
-    "a second training": dict(kind="training_finished", version=6, payload={}),
-    "a trial beside another": dict(kind="model_challenged", version=6, payload={}),
+    "a trial of a candidate": (
+        dict(kind="model_challenged", version=7),
+        "only an evaluated version is tried",
+    ),
+    "the end of no trial": (
+        dict(kind="trial_ended", version=6),
+        "this version is not on trial",
+    ),
+    "a request that is not stored": (
+        dict(kind="approval_requested", version=6, payload=dict(approval_id=99)),
+        "there is no such request",
+    ),
+    "a champion that nobody replaces": (
+        dict(kind="model_retired", version=2),
+        "the champion is retired by a successor only, another version once",
+    ),
+    "a decision on nothing": (
+        dict(kind="model_approved", version=6, payload=dict(reason="x")),
+        DECISION,
+    ),
+    "a decision by a blank": (
+        dict(kind="model_approved", version=4, actor=" ", payload=dict(approval_id=4, reason="x")),
+        DECISION,
+    ),
+    "an evaluation that is not stored": (
+        dict(kind="evaluation_passed", version=7, payload=dict(evaluation_id=99)),
+        "this evaluation is not stored",
+    ),
+    "an alias like a status": (
+        dict(kind="alias_moved", version=6, payload=dict(alias="champion")),
+        "an alias needs a version, and a name that is not a status or a number",
+    ),
+    "a second training": (
+        dict(kind="training_finished", version=6),
+        "training ends once, with a new version",
+    ),
+    "a trial beside another": (dict(kind="model_challenged", version=6), "unique"),
 }
 
 
 def chained(c, facts):
     """The INSERT of an event by somebody who computes its hash."""
-    last = c.exec_driver_sql("SELECT at, hash FROM event ORDER BY id DESC LIMIT 1").one()
-    row = dict(at=last.at, model=MODEL, actor="eve") | facts
-    text = json.dumps(row["payload"])
-    values = dict(row, payload=text, previous=last.hash, hash=event_hash(last.hash, row))
-    return sa.text(
-        "INSERT INTO event (at, kind, model, version, actor, payload, previous_hash, hash) "
-        "VALUES (:at, :kind, :model, :version, :actor, :payload, :previous, :hash)"
-    ).bindparams(**values)
+    last = c.execute(sa.select(event_t.c.at, event_t.c.hash).order_by(event_t.c.id.desc())).first()
+    row = dict(at=last.at, kind="x", model=MODEL, version=3, actor="eve", payload={}) | facts
+    hashes = dict(previous_hash=last.hash, hash=event_hash(last.hash, row))
+    return sa.insert(event_t).values(**row, **hashes)
 
 
-def test_a_chained_event_must_be_true_as_well(lived):
-    taken = []
-    for what, facts in FORGED.items():
-        with lived.engine.connect().execution_options(write=True) as c, c.begin() as work:
-            with contextlib.suppress(sa.exc.DBAPIError):
-                c.execute(chained(c, facts))
-                taken.append(what)
-            work.rollback()
-    assert taken == []
+@pytest.mark.parametrize("what", FORGED)
+def test_a_chained_event_must_be_true_as_well(lived, what):
+    forged, words = FORGED[what]
+    facts = {name: value for name, value in forged.items() if name != "after"}
+    with lived.engine.connect().execution_options(write=True) as c:
+        if "after" in forged:  # the champion is retired
+            c.execute(chained(c, dict(kind="model_retired", version=2, payload=forged["after"])))
+        with pytest.raises(sa.exc.DBAPIError) as refusal:
+            c.execute(chained(c, facts))
+    assert words in str(refusal.value.orig).lower()
+
+
+def test_a_chained_event_that_is_true_is_taken(lived):
+    """The control of the test above: what it adds to an event is what is refused."""
+    with lived.transaction() as c:
+        c.execute(chained(c, dict(at=LATER)))
+    assert lived.events(limit=1)[0]["at"] == LATER
+
+
+def edited(ws, payload):  # SQL
+    """A registry of three events; somebody has edited the second one past its rules."""
+    r = open_registry(ws)
+    for n in range(3):
+        r.publish("drift_detected", features=[n])
+    with r.transaction() as c:
+        c.exec_driver_sql("DROP TRIGGER event_is_append_only_u")
+        c.exec_driver_sql(f"UPDATE event SET payload = {payload} WHERE id = 2")
+    return r
+
+
+@pytest.mark.parametrize(
+    "payload",
+    ["'{}'", "'null'", "'[]'", "'no JSON'", "''", "x'ff'", "CAST(x'ff' AS TEXT)", "'[1e999]'"],
+)
+def test_an_edited_event_is_named(tmp_path, payload):
+    ws = claim(open_workspace(Settings(home=tmp_path, source="simulated")), "simulated")
+    edited(ws, payload).engine.dispose()
+    found = Cli(tmp_path, source="simulated")("verify", ok=False)
+    assert found.returncode == 1
+    assert "wrong: event 2 (" in found.stderr or "an event after 1 others" in found.stderr
+    assert "Traceback" not in found.stderr
+
+
+@pytest.mark.parametrize(
+    "payload", [{}, None, [1], dict(approval_id=[1], alias={}, evaluation_id=1)]
+)
+def test_a_log_that_was_written_anew_is_compared_with_the_tables(tmp_path, payload):
+    """Who computes every hash again has a whole chain, but its events lack what they decided."""
+    r = Registry(f"sqlite:///{tmp_path}/registry.db")
+    r.record_evaluation(r.register(sha(1), dict(data_source="training_dataset:v1")), **EVIDENCE)
+    r.request_approval(1, by="ada")
+    r.approve(1, by="bob", reason="gates pass")
+    r.promote(1, by="bob")
+    r.promote(1, alias="production")
+    with r.transaction() as c:
+        c.exec_driver_sql("DROP TRIGGER event_is_append_only_u")
+        last = ""
+        for row in c.execute(sa.select(event_t).order_by(event_t.c.id)).all():
+            new = dict(row._mapping, payload=payload, previous_hash=last)
+            new["hash"] = last = event_hash(last, new)
+            new["payload"] = sa.JSON.NULL if payload is None else payload
+            c.execute(sa.update(event_t).where(event_t.c.id == row.id).values(**new))
+    found = verify(r).problems
+    assert any("approval 1 of anomaly_detector v1 was never requested" in p for p in found)
+    assert any("the alias production" in p for p in found)
 
 
 def test_two_processes_decide_at_once(db_url, monkeypatch):
@@ -298,21 +402,89 @@ def damaged(path):
     path.write_bytes(b"no database" * 1000)
 
 
-@pytest.mark.parametrize("harm", [lost, emptied, damaged])
-def test_a_broken_file_is_neither_read_nor_replaced(tmp_path, harm):
-    ws = claim(open_workspace(Settings(home=tmp_path, source="simulated")), "simulated")
+def registry_of(ws):
+    """A registry in use: its engine, and what must be refused."""
     r = open_registry(ws)
     r.register(sha(1), dict(data_source="training_dataset:v1"))
-    path = ws.root / "registry.db"
+    assert r.problem() is None
+    return r.engine, [lambda: r.publish("drift_detected"), r.champion]
+
+
+def trades_of(ws):
+    """A store that is streamed into: its engine, and what must be refused."""
+    stream = Stream(ws, ["BTC-USD"], rest_url="")
+    stream.process([FeedMessage([a_trade(1)], first=True)])
+    changes = [
+        lambda: stream.process([FeedMessage([a_trade(2)])]),
+        lambda: stream.process([FeedMessage([a_trade(3)])]),  # trade 2 is waiting
+        lambda: stream.store.last_id("BTC-USD"),
+        lambda: stream.store.open_gap("BTC-USD", 1, 2, "test", 0),
+    ]
+    return stream.store.engine, changes
+
+
+@pytest.mark.parametrize("harm", [lost, emptied, damaged])
+@pytest.mark.parametrize(
+    ("name", "used", "error"),
+    [
+        ("registry.db", registry_of, RegistryUnavailableError),
+        ("trades.db", trades_of, TradesUnavailableError),
+    ],
+)
+def test_a_broken_file_is_neither_read_nor_replaced(tmp_path, harm, name, used, error):
+    ws = claim(open_workspace(Settings(home=tmp_path, source="simulated")), "simulated")
+    engine, changes = used(ws)
+    path = ws.root / name
     (ws.root / "runs/20260101T000000-train-1a2b").mkdir(parents=True)
     harm(path)
-    assert r.problem()
-    for change in (lambda: r.publish("drift_detected"), lambda: r.champion()):
-        with pytest.raises(RegistryUnavailableError):
+    for change in changes:
+        with pytest.raises(error, match=f"does not answer: .*{name}"):
             change()
-    assert Cli(tmp_path, source="simulated").error("versions").startswith("error: ")
+    if used is registry_of:
+        assert Cli(tmp_path, source="simulated").error("versions").startswith("error: ")
     assert path.exists() != (harm is lost)
-    r.engine.dispose()
+    engine.dispose()
+
+
+def test_trades_whose_file_was_moved_away_are_kept(tmp_path, caplog):
+    """The stream says why, its trades wait, and all are stored when the file is back."""
+    ws = claim(open_workspace(Settings(home=tmp_path, source="simulated")), "simulated")
+    stream, path, away = Stream(ws, ["BTC-USD"], rest_url=""), ws.root / "trades.db", tmp_path / "a"
+    stream.process([FeedMessage([a_trade(1)], first=True)])
+    path.rename(away)
+    with pytest.raises(TradesUnavailableError):
+        stream.process([FeedMessage([a_trade(2)])])
+    stop = asyncio.Event()
+
+    async def some_seconds():
+        asyncio.get_running_loop().call_later(1, stop.set)
+        await follow(stream, "ws://127.0.0.1:9", stop)
+
+    asyncio.run(some_seconds())
+    assert f"the store of trades does not answer: {path} is gone" in caplog.text
+    away.rename(path)
+    stream.process([FeedMessage([a_trade(3)])])
+    assert stream.store.read("BTC-USD").trade_id.to_list() == [1, 2, 3]
+    stream.store.engine.dispose()
+
+
+@pytest.mark.parametrize("harm", [lost, emptied, damaged])
+def test_an_app_whose_trades_are_broken_says_so(tmp_path, harm):
+    from starlette.testclient import TestClient
+
+    from crypto_anomaly.serving.app import create_app
+
+    named = Settings(home=tmp_path, source="simulated", workspace="w")
+    ws = claim(open_workspace(named), "simulated")
+    Stream(ws, ["BTC-USD"], rest_url="").process([FeedMessage([a_trade(1)], first=True)])
+    address = dict(base_url="http://127.0.0.1", client=("127.0.0.1", 50000))
+    with TestClient(create_app(ws.settings), **address) as client:
+        assert client.get("/score").status_code == 200
+        harm(ws.root / "trades.db")
+        for page in ("/score", "/demo/data", "/healthz"):
+            answer = client.get(page)
+            assert answer.status_code == 503
+            assert "the store of trades does not answer" in answer.text
 
 
 def test_a_backup_of_a_running_workspace_serves_the_same(home, tmp_path):

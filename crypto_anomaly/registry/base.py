@@ -198,7 +198,7 @@ class RegistryBase(RegistryTransactions):
         actor: str = "",
         **payload: Any,
     ) -> int:  # id of the event
-        """Write an event; the database then makes the change that it tells.
+        """Write an event; the database then makes its change.
 
         Time never runs backwards in the log, whatever the clocks of its writers say.
         """

@@ -11,9 +11,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from .base import Query, Row, inserted_id, row_dict
-from .beliefs import check_request
 from .errors import RegistryError
 from .evaluations import RegistryEvaluations, latest_evaluation
+from .expectations import check_request
 from .tables import approval_t, evaluation_t, event_t, version_t
 
 # %% auto #0
@@ -301,7 +301,7 @@ class RegistryDecisions(OpenRequests):
         request: int | None = None,  # id of the request that the person saw
     ) -> int:  # id of the request
         "Approve the promotion of a version on the evidence that was requested."
-        return self._decide(ref, "model_approved", by=by, reason=reason, belief=request)
+        return self._decide(ref, "model_approved", by=by, reason=reason, expected=request)
 
     def reject(
         self,
@@ -312,10 +312,10 @@ class RegistryDecisions(OpenRequests):
         request: int | None = None,  # id of the request that the person saw
     ) -> int:  # id of the request
         "Reject the promotion of a version."
-        return self._decide(ref, "model_rejected", by=by, reason=reason, belief=request)
+        return self._decide(ref, "model_rejected", by=by, reason=reason, expected=request)
 
     def _decide(
-        self, ref: str | int, event: str, *, by: str, reason: str, belief: int | None
+        self, ref: str | int, event: str, *, by: str, reason: str, expected: int | None
     ) -> int:
         "Answer the open request of a version."
         _check_decider(by, reason)
@@ -325,7 +325,7 @@ class RegistryDecisions(OpenRequests):
             request = _open_request(c, version)
             if request is None:
                 raise RegistryError(_nothing_to_decide(c, version))
-            check_request(version, int(request.id), belief)
+            check_request(version, int(request.id), expected)
             if event == "model_approved":
                 _check_fresh(version, self.why_stale(c, request, version))
             if self.four_eyes:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from .chain import FIRST_HASH, event_hash
-from .rule_types import UNTOLD
+from .rule_types import NOT_RECORDED
 from crypto_anomaly.registry.tables import (
     cursor_t,
     evaluation_t,
@@ -166,7 +166,7 @@ def _adopt_evaluations(c: sa.Connection) -> None:
     "Note the last evaluation that may be without an event."
     last = c.execute(sa.select(sa.func.max(evaluation_t.c.id))).scalar()
     if last is not None:
-        c.execute(sa.insert(cursor_t).values(consumer=UNTOLD, event_id=last))
+        c.execute(sa.insert(cursor_t).values(consumer=NOT_RECORDED, event_id=last))
 
 
 def upgrade_to_0004(op: Operations) -> None:

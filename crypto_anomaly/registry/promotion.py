@@ -12,10 +12,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from .base import Row
-from .beliefs import Belief, check_holder, check_status
 from .decisions import CHAMPION_EVENTS, RegistryDecisions, who_promoted
 from .errors import RegistryError
 from .evaluations import latest_evaluation
+from .expectations import ExpectedVersion, check_holder, check_status
 from .statuses import ModelStatus
 from .tables import alias_t, approval_t, event_t, version_t
 
@@ -147,7 +147,7 @@ class CustomAliases(RegistryDecisions):
         version: Row,  # of `model_version`
         alias: str,
         by: str,
-        expect_holder: Belief = None,  # the version that had the alias when the person looked
+        expect_holder: ExpectedVersion = None,  # the holder that was seen
     ) -> dict[str, Any]:  # version, alias, previous_holder, approved
         "Point a custom alias at `version`; it needs no approval, and says whether there is one."
         _check_alias_name(alias)
@@ -165,11 +165,11 @@ class CustomAliases(RegistryDecisions):
 class ChampionChange(CustomAliases):
     "Changing the champion within a transaction."
 
-    def check_champion(self, c: sa.Connection, belief: Belief) -> None:
+    def check_champion(self, c: sa.Connection, expected: ExpectedVersion) -> None:
         "Refuse a decision when another version is champion than the person saw."
         now = self.champion_row(c)
         number = None if now is None else int(now.version)
-        check_holder("champion", number, belief, who_promoted(c, self.model))
+        check_holder("champion", number, expected, who_promoted(c, self.model))
 
     def set_champion(
         self,
@@ -213,7 +213,7 @@ class Promotions(ChampionChange):
         alias: str = "champion",  # another name is a custom alias
         reason: str = "",
         expect_status: str | None = None,  # the status that the person saw
-        expect_champion: Belief = None,  # the champion (or the holder of the alias) that was seen
+        expect_champion: ExpectedVersion = None,  # the champion (holder of the alias) seen
     ) -> dict[str, Any]:  # version, alias, previous_holder; of a custom alias also approved
         "Make an approved version champion (or give it a custom alias)."
         with self.transaction() as c:
@@ -263,7 +263,7 @@ class Rollbacks(Promotions):
         reason: str,
         by: str = "",
         to: str | int | None = None,  # a former champion; None = the one before
-        from_version: Belief = None,  # the champion that the person saw, which is left
+        from_version: ExpectedVersion = None,  # the champion that the person saw, which is left
     ) -> dict[str, Any]:  # version, alias, previous_holder
         "Bring the previous champion (or `to`, a former one) back, at once."
         _check_reason("a rollback", reason)

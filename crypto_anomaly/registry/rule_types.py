@@ -9,10 +9,10 @@ import re
 from typing import NamedTuple
 
 # %% auto #0
-__all__ = ["UNTOLD", "TableRule", "Consequence", "dialect_sql", "is_blank"]
+__all__ = ["NOT_RECORDED", "TableRule", "Consequence", "dialect_sql", "is_blank"]
 
 # %% ../../nbs/10_registry/13_rule_types.ipynb #8d305e2e
-UNTOLD = "evaluations before the chain"  # cursor: the last evaluation that needs no event
+NOT_RECORDED = "evaluations before the chain"  # cursor: the last evaluation that needs no event
 
 
 class TableRule(NamedTuple):

@@ -12,7 +12,13 @@ from crypto_anomaly.registry.event_rules import (
     CONSEQUENCES,
     EVENT_RULES,
 )
-from .rule_types import UNTOLD, Consequence, TableRule, dialect_sql, is_blank
+from crypto_anomaly.registry.rule_types import (
+    NOT_RECORDED,
+    Consequence,
+    TableRule,
+    dialect_sql,
+    is_blank,
+)
 from .statuses import NEXT_STATUSES
 
 # %% auto #0
@@ -53,9 +59,9 @@ def _changed(*columns: str) -> str:  # SQL
 
 
 # %% ../../nbs/10_registry/16_rules.ipynb #7de0751d
-_TOLD = (  # an evaluation that no event tells was not made by the program
+_RECORDED = (  # an evaluation without an event was not made by the program
     "e.id <= COALESCE((SELECT k.event_id FROM cursor k "
-    f"WHERE k.consumer = '{UNTOLD}'), 0) OR EXISTS (SELECT 1 FROM event t "
+    f"WHERE k.consumer = '{NOT_RECORDED}'), 0) OR EXISTS (SELECT 1 FROM event t "
     "JOIN model_version v ON v.model = t.model AND v.version = t.version "
     "WHERE v.id = NEW.version_id AND t.kind = 'evaluation_passed' "
     "AND JSON_TEXT(t.payload, evaluation_id) = CAST(e.id AS TEXT))"
@@ -63,7 +69,7 @@ _TOLD = (  # an evaluation that no event tells was not made by the program
 _NOT_OPEN = (
     "NEW.decision IS NOT NULL OR NEW.used_at IS NOT NULL OR NOT EXISTS "
     "(SELECT 1 FROM evaluation e WHERE e.id = NEW.evaluation_id "
-    f"AND e.version_id = NEW.version_id AND e.passed AND ({_TOLD})) "
+    f"AND e.version_id = NEW.version_id AND e.passed AND ({_RECORDED})) "
     f"OR {is_blank('NEW.requested_by')}"
 )
 _NO_NAME_OR_REASON = (
@@ -183,9 +189,9 @@ _FACT_RULES = [
     *(
         TableRule(f"untold_is_kept_{op[0].lower()}", op, "cursor", when, "this cursor is kept")
         for op, when in (
-            ("INSERT", f"NEW.consumer = '{UNTOLD}'"),
-            ("UPDATE", f"OLD.consumer = '{UNTOLD}' OR NEW.consumer = '{UNTOLD}'"),
-            ("DELETE", f"OLD.consumer = '{UNTOLD}'"),
+            ("INSERT", f"NEW.consumer = '{NOT_RECORDED}'"),
+            ("UPDATE", f"OLD.consumer = '{NOT_RECORDED}' OR NEW.consumer = '{NOT_RECORDED}'"),
+            ("DELETE", f"OLD.consumer = '{NOT_RECORDED}'"),
         )
     ),
     TableRule(

@@ -9,9 +9,9 @@ from functools import cache
 
 import sqlalchemy as sa
 
+from ..core.database_file import DatabaseOwner, guard_file, report_failures
 from ..core.db import connect_engine, write_transaction
-from .database_file import guard_file, report_failures
-from .errors import RegistryError
+from .errors import RegistryError, RegistryUnavailableError
 from .migrations import REVISION, read_revision, upgrade
 from .rules import install_rules
 from .tables import METADATA, revision_t
@@ -61,13 +61,16 @@ def create_schema(engine: sa.Engine) -> None:
 
 
 # %% ../../nbs/10_registry/20_schema.ipynb #e1061b54
+_OWNER = DatabaseOwner("the registry", RegistryUnavailableError)
+
+
 @cache
 def open_engine(
     url: str,  # SQLAlchemy URL; SQLite and PostgreSQL are tested
 ) -> sa.Engine:  # one per process and URL
     "The database, its schema created on first use."
     engine = connect_engine(url, "CRYPTO_ANOMALY_DB_URL", sort_keys=True)
-    report_failures(engine)
+    report_failures(engine, _OWNER)
     create_schema(engine)
-    guard_file(engine)
+    guard_file(engine, _OWNER)
     return engine

@@ -10,9 +10,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from .base import Row
-from .beliefs import Belief, check_holder, check_status
 from .errors import RegistryError
 from .evaluations import RegistryEvaluations, latest_evaluation
+from .expectations import ExpectedVersion, check_holder, check_status
 from .tables import version_t
 
 # %% auto #0
@@ -51,7 +51,7 @@ class TrialStart(RegistryEvaluations):
         *,
         by: str = "",
         expect_status: str | None = None,  # the status that the person saw
-        expect_champion: Belief = None,  # the champion that the person saw
+        expect_champion: ExpectedVersion = None,  # the champion that the person saw
     ) -> dict[str, Any]:  # version, status
         "Start the trial of an evaluated version beside the champion."
         with self.transaction() as c:

@@ -24,7 +24,7 @@ from ..lifecycle.reports import STATIC
 from ..lifecycle.subprocesses import workspace_env
 from .access import AccessControl, login_router
 from .catalog_routes import CATALOG_ROUTERS
-from .connections import PatientProtocol
+from .connections import DeadlineProtocol
 from .error_handlers import add_error_handlers
 from .headers import SecurityHeaders
 from .health_routes import health_router
@@ -136,7 +136,7 @@ def create_app(
 # %% ../../nbs/90_serving/58_app.ipynb #6b5de778
 APP_FACTORY = "crypto_anomaly.serving.app:create_app"
 _UVICORN: dict[str, Any] = dict(
-    http=PatientProtocol,  # closes connections that say nothing
+    http=DeadlineProtocol,  # closes connections that say nothing
     ws="none",
     server_header=False,
     log_config=None,  # its loggers use the handlers of this process

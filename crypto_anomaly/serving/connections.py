@@ -16,7 +16,7 @@ __all__ = [
     "LOOK_SECONDS",
     "MAX_HEAD",
     "MAX_UNREAD",
-    "PatientProtocol",
+    "DeadlineProtocol",
 ]
 
 # %% ../../nbs/90_serving/57_connections.ipynb #d7215876
@@ -28,7 +28,7 @@ MAX_UNREAD = 1 << 20  # bytes of a body that come after its answer
 
 
 # %% ../../nbs/90_serving/57_connections.ipynb #b3d3e0f6
-class PatientProtocol(HttpToolsProtocol):
+class DeadlineProtocol(HttpToolsProtocol):
     "HTTP of uvicorn, with an end to every wait."
 
     idle_seconds = IDLE_SECONDS

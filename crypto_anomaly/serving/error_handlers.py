@@ -21,7 +21,7 @@ from ..model.loading import ModelUnavailableError
 from ..registry.errors import RegistryError, RegistryUnavailableError
 from .rendering import error_page
 from .state import get_state
-from ..trades.messages import TradeError
+from ..trades.messages import TradeError, TradesUnavailableError
 
 # %% auto #0
 __all__ = [
@@ -49,6 +49,7 @@ TITLES: dict[type[BaseException], str] = {
     ModelUnavailableError: "cannot be served",
     AlertError: NOT_THERE,
     TradeError: NOT_THERE,
+    TradesUnavailableError: "cannot be served",
 }
 SCAN_PATHS = ("/scan", "/inference/scan")  # POST that changes only what is cached
 

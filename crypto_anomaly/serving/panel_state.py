@@ -14,7 +14,7 @@ import numpy as np
 from ..core.workspace import Workspace
 from ..data.datasets import read_dataset
 from ..model.loading import load_model
-from ..registry.beliefs import NOBODY
+from ..registry.expectations import NO_VERSION
 from ..registry.registry import Registry, open_registry
 from .panel_html import html_widget
 
@@ -101,7 +101,7 @@ class PanelVersions:
 
     def champion_name(self) -> str:  # e.g. 'v3'; 'none' while there is none
         "The champion that is drawn, as a decision names it."
-        return f"v{self.champion['version']}" if self.champion else NOBODY
+        return f"v{self.champion['version']}" if self.champion else NO_VERSION
 
     def scores(self, version: int, dataset: str) -> HoldoutScores | None:
         "Scores of a version on a holdout, computed once."

@@ -27,6 +27,7 @@ __all__ = [
     "TAKER_SIDE",
     "REASONS",
     "TradeError",
+    "TradesUnavailableError",
     "ProductNotFoundError",
     "Trade",
     "Refused",
@@ -44,6 +45,10 @@ __all__ = [
 # %% ../../nbs/70_trades/10_messages.ipynb #b4bd56fa
 class TradeError(CryptoAnomalyError):
     "Trades that cannot be read, fetched or kept; the message says why and what to do."
+
+
+class TradesUnavailableError(TradeError):
+    "A store of trades whose file is missing or broken; nothing is read and nothing is written."
 
 
 class ProductNotFoundError(TradeError):

@@ -14,6 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
+from ..core.database_file import DatabaseOwner, guard_file, report_failures
 from crypto_anomaly.core.db import (
     connect_engine,
     is_sqlite,
@@ -21,7 +22,7 @@ from crypto_anomaly.core.db import (
     parse_url,
     write_transaction,
 )
-from .messages import Trade
+from .messages import Trade, TradesUnavailableError
 from .migrations import before_tables, bring_back
 from .table import TRADE_COLUMNS
 
@@ -270,6 +271,20 @@ def _empty_engine() -> sa.Engine:
     return engine
 
 
+# %% ../../nbs/70_trades/25_schema.ipynb #76d18389
+_OWNER = DatabaseOwner("the store of trades", TradesUnavailableError)
+
+
+def _create_tables(engine: sa.Engine) -> None:
+    "Make the tables, and bring those of an older version up to date."
+    with write_transaction(engine) as c:
+        if not is_sqlite(engine):
+            c.execute(sa.text(f"SELECT pg_advisory_xact_lock({_SCHEMA_LOCK})"))
+        aside = before_tables(c)
+        _metadata.create_all(c)
+        bring_back(c, aside)
+
+
 @cache
 def _open_engine(url: str) -> sa.Engine:
     "The engine of `url`, one per process; its tables are made on first use."
@@ -277,14 +292,10 @@ def _open_engine(url: str) -> sa.Engine:
     if file is not None and not file.exists():
         return _empty_engine()
     engine = connect_engine(url, "CRYPTO_ANOMALY_TRADES_URL")
-    if file is not None:
-        return engine
-    with write_transaction(engine) as c:
-        if not is_sqlite(engine):
-            c.execute(sa.text(f"SELECT pg_advisory_xact_lock({_SCHEMA_LOCK})"))
-        aside = before_tables(c)
-        _metadata.create_all(c)
-        bring_back(c, aside)
+    report_failures(engine, _OWNER)
+    if file is None:
+        _create_tables(engine)
+    guard_file(engine, _OWNER)
     return engine
 
 
