@@ -13,6 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from .cells import MISSING_WORDS
 from .table import DataError
 
 # %% auto #0
@@ -147,7 +148,7 @@ def split_pair(
 
 
 # %% ../../nbs/30_data/57_file_units.ipynb #53bdc1d0
-_MISSING = r"(?i)^(?:n/?a|nan|null|none|nat|-|–|--|<na>|)$"
+_MISSING = rf"(?i)^\s*(?:{'|'.join(map(re.escape, sorted(MISSING_WORDS)))})\s*$"
 _COMMA_PROVES_DECIMAL = (
     r"^[-+]?\$?(?:\d+|\d{1,3}(?:[.' \x{a0}\x{202f}]\d{3})+),(?:\d{1,2}|\d{4,})(?:[eE][-+]?\d+)?$"
     r"|^[-+]?\$?(?:0|\d{4,}),\d+|\.\d{3},\d|\d\.\d{3}\.\d{3}"

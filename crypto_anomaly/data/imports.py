@@ -190,6 +190,7 @@ class ImportedFile(NamedTuple):
     refused: pd.DataFrame  # line, coin_id, column, value, reason
     differing: pd.DataFrame  # line, coin_id, ts, column, stored, given
     paths: tuple[str, ...] = ()  # files of the lake that hold the new rows
+    correction: str = ""  # id by which an exchange can be undone; empty without one
 
 
 # %% ../../nbs/30_data/60_imports.ipynb #84afc2db
@@ -212,4 +213,5 @@ def import_file(
         "differing": len(differing[_KEY].drop_duplicates()),
         "replaced": stored.replaced,
     }
-    return ImportedFile(stored.new, report | counts, refused, differing, tuple(stored.paths))
+    paths = tuple(stored.paths)
+    return ImportedFile(stored.new, report | counts, refused, differing, paths, stored.correction)

@@ -15,16 +15,17 @@ import pandas as pd
 from ..core.clock import iso
 from ..core.json_values import jsonable
 from ..core.workspace import Workspace
+from ..data.corrections import restored_on_error
 from ..data.history import backfill
 from ..data.imports import ImportedFile, import_file
 from ..data.market_columns import FileOptions
 from ..data.row_checks import good_rows
-from ..data.snapshots import store_snapshot, undo_write
+from ..data.snapshots import store_snapshot, undone_on_error
 from ..data.source import fetch_checked_rows
 from ..registry.registry import open_registry
 
 # %% auto #0
-__all__ = ["record_snapshots", "undone_on_error", "ingest", "backfill_lake", "import_snapshots"]
+__all__ = ["record_snapshots", "ingest", "backfill_lake", "import_snapshots"]
 
 
 # %% ../../nbs/80_lifecycle/20_ingest_steps.ipynb #ed2a03de
@@ -63,18 +64,10 @@ def _first_rows(faults: pd.DataFrame) -> Any:
 
 # %% ../../nbs/80_lifecycle/20_ingest_steps.ipynb #0f7fdf04
 @contextmanager
-def undone_on_error(
-    ws: Workspace,
-    paths: list[str],  # new files of snapshots
-) -> Iterator[None]:
-    "Take new files out of the lake again when the block fails: a failed stage stores nothing."
-    finished = False
-    try:
+def _undone_import(ws: Workspace, imported: ImportedFile) -> Iterator[None]:
+    "Undo an import when the block fails."
+    with undone_on_error(ws, list(imported.paths)), restored_on_error(ws, imported.correction):
         yield
-        finished = True
-    finally:
-        if not finished:
-            undo_write(ws, paths)
 
 
 # %% ../../nbs/80_lifecycle/20_ingest_steps.ipynb #7323bede
@@ -164,7 +157,7 @@ def import_snapshots(
     registry = open_registry(ws)  # before anything is stored: it may be away
     imported = import_file(ws, path, options=options, replace=replace)
     origin = dict(ingest_flow="import", file=Path(path).name)
-    with undone_on_error(ws, list(imported.paths)):
+    with _undone_import(ws, imported):
         registry.publish("data_imported", **imported.report, **_named_rows(imported))
         if len(imported.rows):
             record_snapshots(ws, "history_ready", imported.rows, imported.report, **origin)
