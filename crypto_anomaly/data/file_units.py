@@ -40,9 +40,10 @@ _FIAT = frozenset(
     "HUF ZAR THB IDR PHP MYR VND UAH NGN ILS AED ARS CLP TWD SAR KWD PKR BDT LKR ZEUR ZGBP ZJPY "
     "ZCAD ZAUD".split()
 )
+_NO_ENDING = frozenset("XAU XAG XDR BHD BMD GEL MMK VEF COP EGP KZT QAR RON".split())
 _COIN_QUOTES = frozenset({"BTC", "XBT", "ETH", "BNB", "SATS", "XXBT", "XETH", "BITS"})
 _SIGNS = {"€": "EUR", "£": "GBP", "¥": "JPY", "₩": "KRW", "₹": "INR", "₽": "RUB", "₿": "BTC"}
-OTHER_CURRENCIES = _FIAT | _COIN_QUOTES
+OTHER_CURRENCIES = _FIAT | _NO_ENDING | _COIN_QUOTES  # `ANGEL` is no pair of AN and GEL
 
 
 # %% ../../nbs/30_data/57_file_units.ipynb #9c3d0c1c

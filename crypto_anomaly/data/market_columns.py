@@ -23,11 +23,11 @@ from crypto_anomaly.data.file_units import (
 )
 from .one_coin import is_row_number
 from .raw_files import RawTable
+from .row_checks import REFUSED
 from .table import NUMBERS, TIMES, DataError
 
 # %% auto #0
 __all__ = [
-    "REFUSED",
     "FileOptions",
     "MarketRows",
     "plain_name",
@@ -209,13 +209,11 @@ def refuse_other_currency(
 
 
 # %% ../../nbs/30_data/58_market_columns.ipynb #e9d887e4
-REFUSED = ("line", "coin_id", "column", "value", "reason")
-
-
 def refused_rows(
     frame: pd.DataFrame,  # rows to refuse, with coin_id; index = line
     column: str,
     reason: str,
+    called: str = "",  # our name of the column; empty = the same
 ) -> pd.DataFrame:  # line, coin_id, column, value, reason
     "Rows that are refused for the value in one column."
     values = [
@@ -226,7 +224,7 @@ def refused_rows(
         {
             "line": frame.index,
             "coin_id": coins.array,
-            "column": column,
+            "column": called or column,
             "value": values,
             "reason": reason,
         },

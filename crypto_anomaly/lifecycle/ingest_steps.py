@@ -16,7 +16,7 @@ from ..core.clock import iso
 from ..core.json_values import jsonable
 from ..core.workspace import Workspace
 from ..data.corrections import restored_on_error
-from ..data.history import backfill
+from ..data.history import backfill_checked
 from ..data.imports import ImportedFile, import_file
 from ..data.market_columns import FileOptions
 from ..data.row_checks import good_rows
@@ -121,19 +121,23 @@ def backfill_lake(
     ws: Workspace,
     *,
     run_id: str = "",
-    **options: Any,  # of `data.backfill`: num_coins, days, deep, as_of, progress
+    **options: Any,  # of `backfill_checked`: num_coins, days, deep, as_of, progress
 ) -> tuple[pd.DataFrame, dict[str, Any]]:  # rows that were added; rows, coins, hours, first, last
     "Fetch past hours into the lake; hours that are stored already stay as they are."
     open_registry(ws)  # before anything is stored: it may be away
-    rows = backfill(ws, run_id=run_id, **options)
+    rows, refused = backfill_checked(ws, run_id=run_id, **options)
     facts = dict(
         rows=len(rows),
         coins=rows.coin_id.nunique(),
         hours=rows.ts.nunique(),
         first=rows.ts.min(),
         last=rows.ts.max(),
+        refused=len(refused.drop_duplicates(["line", "coin_id"])),
     )
+    if len(refused):
+        facts["refused_rows"] = _first_rows(refused)
     if len(rows):
+        facts["source"] = rows.source.iloc[0]
         flow = dict(ingest_flow="backfill", ingest_run_id=run_id)
         record_snapshots(ws, "history_ready", rows, facts, run_id=run_id, **flow)
     return rows, facts
