@@ -21,6 +21,7 @@ from crypto_anomaly.data.imports import parse_import
 from crypto_anomaly.data.market_columns import FileOptions
 from crypto_anomaly.data.market_formats import FORMATS
 from crypto_anomaly.data.raw_files import read_raw
+from crypto_anomaly.data.responses import check_markets
 from crypto_anomaly.data.table import DataError
 
 H = 3600
@@ -352,6 +353,20 @@ BAD_TIMES = {
 }
 
 
+@pytest.mark.parametrize("word", ["NA", "null", "-", "--", "N/A", " none ", "<NA>", ""])
+def test_a_missing_time_is_one_at_both_doors(tmp_path, word):
+    coin = {"id": "a", "current_price": 2.0, "last_updated": word, "ath_date": word}
+    at = pd.Timestamp("2026-01-01", tz="UTC")
+    answer = check_markets([coin], at)
+    file = parsed(tmp_path, json.dumps([coin | {"ts": "2026-01-01"}]), "a.json")
+    text = parsed(tmp_path, f"ts,id,current_price,last_updated\n2026-01-01,a,2.0,{word}\n")
+    for rows, refused in (answer, (file.table, file.refused), (text.table, text.refused)):
+        assert (len(rows), len(refused)) == (1, 0)
+        assert rows.last_updated.isna().all()
+    late = refusal(tmp_path, f"ts,id,current_price\n{word},a,2.0\n")
+    assert "ts" in late
+
+
 @pytest.mark.parametrize("part", BAD_TIMES)
 def test_times_that_are_refused(tmp_path, part):
     text = "ts,id,price\n" + "".join(
@@ -568,8 +583,9 @@ def test_fuzz_examples_that_are_cut_or_changed(tmp_path_factory, name, data):
     answers(tmp_path_factory, bytes(text[:cut]), FORMATS[name].file)
 
 
+HALVES = ["\ud800", "x\udfff", float("nan")]  # half a surrogate is no text
 JSON_VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | CELLS,
+    st.none() | st.booleans() | st.integers() | st.floats() | CELLS | st.sampled_from(HALVES),
     lambda inner: (
         st.lists(inner, max_size=5)
         | st.dictionaries(NAMES | st.text(max_size=5), inner, max_size=5)
@@ -605,6 +621,14 @@ def test_fuzz_json(tmp_path_factory, value, lines):
     else:
         text = json.dumps(value)
     answers(tmp_path_factory, text.encode(errors="replace"), "bitcoin.json")
+
+
+@pytest.mark.parametrize("half", ["\\ud800", "\\udfff"])
+def test_half_a_surrogate_is_no_text_even_beside_nan(tmp_path, half):
+    row = '{"ts":"2026-01-01","id":"a","name":"%s","current_price":%s}'
+    for price in ("NaN", "1.0"):
+        refusal(tmp_path, f"[{row % (half, price)}]", "a.json")
+        refusal(tmp_path, row % (half, price), "a.jsonl")
 
 
 @st.composite

@@ -279,8 +279,115 @@ def test_a_replaced_row_comes_back(lake, table):
     assert store_rows(lake, wrong, "r2").known == 2
     restore_rows(lake, stored.correction)
     pd.testing.assert_series_equal(prices(lake), before)
-    restore_rows(lake, stored.correction)  # twice is once
+    events = len(open_registry(lake).events())
+    again = restore_rows(lake, stored.correction)  # twice is once
+    assert (again.id, len(again.rows)) == ("", 0)
+    assert len(open_registry(lake).events()) == events
     pd.testing.assert_series_equal(prices(lake), before)
+
+
+def test_a_value_that_a_replace_added_leaves_with_it(lake, table):
+    row = table.iloc[[7]]
+    store_rows(lake, row.assign(max_supply=5.0, ath=9.0), "r", replace=True)
+    bare = lake_row(lake, row).assign(max_supply=np.nan)
+    gone = drop_rows(lake, row.coin_id.iloc[0], row.ts.iloc[0], row.ts.iloc[0], "a test")
+    write_days(lake, bare[SCHEMA.names], "bare")
+    before = read_snapshots(lake)
+    stored = store_rows(lake, bare.assign(max_supply=5.0), "r2", replace=True)
+    assert (stored.replaced, lake_row(lake, row).max_supply.iloc[0]) == (1, 5.0)
+    back = restore_rows(lake, stored.correction)
+    pd.testing.assert_frame_equal(sorted_rows(read_snapshots(lake)), sorted_rows(before))
+    restored = open_registry(lake).events(kind="rows_restored")
+    assert [e["payload"]["rows"] for e in restored] == [len(back.rows)] == [1]
+    assert restore_rows(lake, gone.id).rows.max_supply.iloc[0] == 5.0
+
+
+def sorted_rows(frame):
+    return frame.sort_values(["ts", "coin_id"], ignore_index=True)
+
+
+def lake_row(ws, row):
+    rows = read_snapshots(ws)
+    return rows[rows.coin_id.eq(row.coin_id.iloc[0]) & rows.ts.eq(row.ts.iloc[0])]
+
+
+class Away(Exception):
+    """The registry, or the disk, is away."""
+
+
+def failing(patch, owner, name, fails):
+    """`owner.name` fails for the calls that `fails` says."""
+    real = getattr(owner, name)
+
+    def call(*args, **more):
+        if fails(*args, **more):
+            raise Away
+        return real(*args, **more)
+
+    patch.setattr(owner, name, call)
+
+
+def test_a_replace_without_a_registry_stores_nothing(lake, table, monkeypatch):
+    from crypto_anomaly.data import corrections
+
+    before = sorted_rows(read_snapshots(lake))
+    wrong = pd.concat([table.iloc[[7]], table.iloc[[8]].assign(coin_id="new")])
+    failing(monkeypatch, corrections, "open_registry", lambda *_: True)
+    with pytest.raises(Away):
+        store_rows(lake, wrong.assign(current_price=1.5), "r", replace=True)
+    pd.testing.assert_frame_equal(sorted_rows(read_snapshots(lake)), before)
+
+
+def test_a_replace_that_stops_half_way_says_what_it_took_out(lake, table, monkeypatch):
+    from crypto_anomaly.data import rewriting
+
+    calls = iter(range(9))
+    failing(monkeypatch, rewriting, "keep_taken", lambda *_, **__: next(calls) > 0)
+    given = pd.concat([table.iloc[[7, 100]], table.iloc[[8]].assign(coin_id="new")])
+    with pytest.raises(Away):
+        store_rows(lake, given.assign(current_price=1.5), "r", replace=True)
+    monkeypatch.undo()
+    assert "new" not in set(read_snapshots(lake).coin_id)
+    event = open_registry(lake).events(kind="rows_replaced")[0]["payload"]
+    assert event["rows"] == 1
+    restore_rows(lake, event["correction"])
+    assert list(sorted_rows(read_snapshots(lake)).current_price) == list(
+        sorted_rows(table).current_price
+    )
+
+
+@pytest.mark.parametrize("kind", ["rows_replaced", "rows_dropped"])
+def test_a_correction_that_cannot_be_announced_is_undone(lake, table, monkeypatch, kind):
+    before = prices(lake)
+    registry = open_registry(lake)
+    failing(monkeypatch, type(registry), "publish", lambda _, event, **__: event == kind)
+    with pytest.raises(Away):
+        if kind == "rows_dropped":
+            drop_rows(lake, table.coin_id[0], HOURS[3], HOURS[9], "a test")
+        else:
+            store_rows(lake, table.iloc[[7]].assign(current_price=1.5), "r", replace=True)
+    pd.testing.assert_series_equal(prices(lake), before)
+
+
+def test_an_import_that_cannot_be_announced_is_undone(tmp_path, table, monkeypatch):
+    from crypto_anomaly.lifecycle.ingest_steps import import_snapshots
+
+    ws = open_workspace(Settings(home=tmp_path))
+    file = tmp_path / "recorded.csv"
+    rows = table.rename(columns={"ts": "fetched_at_utc"})[
+        ["fetched_at_utc", "coin_id", "current_price"]
+    ]
+    rows.iloc[:-1].to_csv(file, index=False)
+    import_snapshots(ws, str(file))
+    before = prices(ws)
+    rows.assign(current_price=1.5).to_csv(file, index=False)
+    registry = open_registry(ws)
+    failing(monkeypatch, type(registry), "publish", lambda _, event, **__: event == "data_imported")
+    with pytest.raises(Away):
+        import_snapshots(ws, str(file), replace=True)
+    pd.testing.assert_series_equal(prices(ws), before)
+    kinds = [event["kind"] for event in lake_corrections(ws)]
+    assert kinds == ["rows_restored", "rows_replaced"]
 
 
 def test_dropped_rows_come_back(lake, table):

@@ -25,7 +25,13 @@ from .raw_files import RawTable
 from .table import DataError
 
 # %% auto #0
-__all__ = ["length_of_name", "candle_length", "CandleColumns", "candle_rows"]
+__all__ = [
+    "length_of_name",
+    "candle_length",
+    "CandleColumns",
+    "without_open_candles",
+    "candle_rows",
+]
 
 # %% ../../nbs/30_data/59_candles.ipynb #3c640f0f
 _HINT = re.compile(r"(?:^|[_\W])(\d+)(m|min|h|d|w)(?:[_\W]|$)", re.I)
@@ -165,8 +171,10 @@ def _turnover(frame: pd.DataFrame, name: str) -> tuple[pd.DataFrame, str]:  # ro
 
 
 # %% ../../nbs/30_data/59_candles.ipynb #7ebd8bfb
-def _without_open(
-    frame: pd.DataFrame, opens: pd.Series, now: pd.Timestamp | None
+def without_open_candles(
+    frame: pd.DataFrame,  # with `ts`, when each candle closes, UTC; index = line
+    opens: pd.Series,  # UTC
+    now: pd.Timestamp | None,  # UTC; None = nothing is left out
 ) -> tuple[pd.DataFrame, str]:  # rows, a note
     "`frame` without candles that have not closed at `now`."
     if now is None:
@@ -175,7 +183,9 @@ def _without_open(
     if not still_open.any():
         return frame, ""
     lines = ", ".join(map(str, frame.index[still_open][:5]))
-    note = f"{still_open.sum()} candle is still open and left out (line {lines})"
+    count = int(still_open.sum())
+    are = "candle is" if count == 1 else "candles are"
+    note = f"{count} {are} still open and left out (line {lines})"
     return frame[~still_open], note
 
 
@@ -200,12 +210,11 @@ def candle_rows(
     columns = {ours: raw.frame[theirs] for ours, theirs in wanted.items() if theirs}
     frame = pd.DataFrame({"ts": closes, "coin_id": coins, "given": raw.frame[opened]} | columns)
     bad = frame.ts.isna()
-    refused = refused_rows(frame[bad].rename(columns={"given": "ts "}), "ts ", "is not a time")
-    frame, left_out = _without_open(frame[~bad], opens[~bad], options.now)
+    refused = refused_rows(frame[bad], "given", "is not a time", called="ts")
+    frame, left_out = without_open_candles(frame[~bad], opens[~bad], options.now)
     frame, turnover = _turnover(frame.drop(columns="given"), raw.name)
     all_notes = [*notes, *whose, how, when, turnover, left_out]
     rows = typed_rows(frame, raw.name, tuple(x for x in dict.fromkeys(all_notes) if x))
-    refused = refused.assign(column="ts")
     found = {"ts": opened} | {ours: theirs for ours, theirs in wanted.items() if theirs}
     return MarketRows(
         rows.frame, pd.concat([refused, rows.refused], ignore_index=True), rows.notes[:-1], found

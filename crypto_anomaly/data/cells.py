@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 
 # %% auto #0
 __all__ = [
+    "MISSING_WORDS",
     "LONGEST",
     "Cells",
     "is_missing",
@@ -41,7 +42,7 @@ class Cells(NamedTuple):
     faulty: np.ndarray  # bool, one per cell
 
 
-_MISSING_WORDS = frozenset({"", "na", "n/a", "nan", "null", "none", "nat", "-", "–", "<na>"})
+MISSING_WORDS = frozenset({"", "na", "n/a", "nan", "null", "none", "nat", "-", "–", "--", "<na>"})
 
 
 def is_missing(
@@ -59,7 +60,7 @@ def is_missing(
 
 def _says_missing(text: str) -> bool:
     "Does a text in a column of numbers or times say that there is no value?"
-    return text.strip().lower() in _MISSING_WORDS
+    return text.strip().lower() in MISSING_WORDS
 
 
 # %% ../../nbs/30_data/11_cells.ipynb #e2ca4af7

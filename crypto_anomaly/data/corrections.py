@@ -5,6 +5,8 @@
 # %% ../../nbs/30_data/58_corrections.ipynb #189d3617
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -26,12 +28,19 @@ from crypto_anomaly.data.rewriting import (
     rewrite_lake,
     taken_rows,
 )
-from .snapshots import write_days
+from .snapshots import undone_on_error, write_days
 from .table import SCHEMA, DataError, rows_not_in
 from ..registry.registry import Registry, open_registry
 
 # %% auto #0
-__all__ = ["StoredRows", "store_rows", "Corrected", "drop_rows", "restore_rows"]
+__all__ = [
+    "StoredRows",
+    "store_rows",
+    "Corrected",
+    "drop_rows",
+    "restore_rows",
+    "restored_on_error",
+]
 
 
 # %% ../../nbs/30_data/58_corrections.ipynb #657227eb
@@ -125,24 +134,24 @@ def _compare(rows: pd.DataFrame, stored: pd.DataFrame) -> _Compared:
 _AT_ONCE = pd.Timedelta("7D")
 
 
-def _compare_days(ws: Workspace, table: pd.DataFrame) -> list[_Compared]:
+def _compare_weeks(ws: Workspace, table: pd.DataFrame) -> list[_Compared]:
     "Each week of the table beside the lake, so that only one week of it is in memory."
     parts = list_parts(ws, start=table.ts.min(), end=table.ts.max())
     empty = SCHEMA.empty_table().to_pandas()
-    days = []
-    for _, day in table.groupby(table.ts.dt.floor(_AT_ONCE)):
-        first, last = day.ts.min(), day.ts.max()
+    weeks = []
+    for _, week in table.groupby(table.ts.dt.floor(_AT_ONCE)):
+        first, last = week.ts.min(), week.ts.max()
         touched = parts[parts["first"].le(last) & parts["last"].ge(first)]
-        stored = _read_day(ws, list(touched.path), first, last) if len(touched) else empty
-        none = _Compared(day, 0, pd.DataFrame(columns=_DIFFERING), empty)
-        days.append(_compare(day, stored) if len(stored) else none)
-    return days
+        stored = _read_week(ws, list(touched.path), first, last) if len(touched) else empty
+        none = _Compared(week, 0, pd.DataFrame(columns=_DIFFERING), empty)
+        weeks.append(_compare(week, stored) if len(stored) else none)
+    return weeks
 
 
-def _read_day(
+def _read_week(
     ws: Workspace, paths: list[str], first: pd.Timestamp, last: pd.Timestamp
 ) -> pd.DataFrame:
-    "The rows of the files that touch a day; looked up again when one is gone meanwhile."
+    "The rows of the files that touch a week; looked up again when one is gone meanwhile."
     fs, _ = filesystem(ws.reads.lake_url)
     try:
         return read_parquet_files(fs, paths).to_pandas()
@@ -162,18 +171,20 @@ def store_rows(
     given = given.drop_duplicates(KEY)
     if given.empty:
         return StoredRows(table, 0, pd.DataFrame(columns=_DIFFERING), 0, [], "")
-    days = _compare_days(ws, given)
-    differing = pd.concat([day.differing for day in days], ignore_index=True)
-    exchange = pd.concat([day.exchange for day in days], ignore_index=True)
-    if replace and len(exchange):
-        own_lake(ws)
-    new = pd.concat([day.new for day in days])[SCHEMA.names].reset_index(drop=True)
-    paths = write_days(ws, new, run_id)
+    weeks = _compare_weeks(ws, given)
+    differing = pd.concat([week.differing for week in weeks], ignore_index=True)
+    exchange = pd.concat([week.exchange for week in weeks], ignore_index=True)
+    exchange = exchange if replace else exchange.head(0)
+    if len(exchange):
+        open_registry(own_lake(ws))  # before anything is stored: it may be away
+    new = pd.concat([week.new for week in weeks])[SCHEMA.names].reset_index(drop=True)
     why = Correction("import --replace", pd.Timestamp(utcnow()), run_id)
-    replaced = _replace(ws, exchange, why) if replace and len(exchange) else 0
+    paths = write_days(ws, new, run_id)
+    with undone_on_error(ws, paths):
+        replaced = _replace(ws, exchange, why) if len(exchange) else 0
     return StoredRows(
         new,
-        sum(day.known for day in days),
+        sum(week.known for week in weeks),
         differing,
         replaced,
         paths,
@@ -204,18 +215,15 @@ def _announce(
 
 def _replace(ws: Workspace, rows: pd.DataFrame, why: Correction) -> int:
     "Exchange stored rows; returns how many."
-    registry = open_registry(ws)  # before anything is changed: it may be away
-    taken = rewrite_lake(ws, Exchange(rows), why)
-    if len(taken):
-        _announce(registry, "rows_replaced", taken, why)
-    return len(taken)
+    with _announced(ws, "rows_replaced", why):
+        return len(rewrite_lake(ws, Exchange(rows), why))
 
 
 # %% ../../nbs/30_data/58_corrections.ipynb #f227021a
 class Corrected(NamedTuple):
     "What a correction has changed."
 
-    id: str  # by which it can be undone
+    id: str  # by which it can be undone; empty when nothing was left to do
     rows: pd.DataFrame  # market table of the rows that left, or came back
 
 
@@ -235,11 +243,10 @@ def drop_rows(
     if start > end:
         raise DataError(f"the range begins at {start} and ends before, at {end}.")
     why = Correction(reason, pd.Timestamp(utcnow()), run_id, by)
-    registry = open_registry(ws)
-    taken = rewrite_lake(ws, Removal(coin, start, end), why)
+    with _announced(ws, "rows_dropped", why):
+        taken = rewrite_lake(ws, Removal(coin, start, end), why)
     if taken.empty:
         raise DataError(f"the lake holds no row of {coin!r} from {start} to {end}.")
-    _announce(registry, "rows_dropped", taken, why)
     return Corrected(why.id, taken)
 
 
@@ -251,19 +258,63 @@ def restore_rows(
     by: str = "",  # who asks for it
 ) -> Corrected:
     "Bring back what a correction has taken out; rows that took their place leave."
+    open_registry(ws)  # before anything is changed: it may be away
+    return _restored(ws, correction, by)
+
+
+# %% ../../nbs/30_data/58_corrections.ipynb #1487170a
+def _put_back(ws: Workspace, rows: pd.DataFrame, why: Correction) -> pd.DataFrame:
+    "Store rows as they once were; returns those that were not stored so."
+    full = rows.sort_values("approximate", kind="stable").drop_duplicates(KEY)
+    left = rewrite_lake(ws, Exchange(full, exact=True), why)
+    stored = read_range(ws, "snapshots", rows.ts.min(), rows.ts.max(), [*KEY, "approximate"])
+    new = rows_not_in(rows, stored.rows, [*KEY, "approximate"])
+    write_days(ws, new, why.id)
+    return pd.concat([full.merge(left[KEY].drop_duplicates(), on=KEY), new], ignore_index=True)
+
+
+# %% ../../nbs/30_data/58_corrections.ipynb #2cb253e3
+def _restored(ws: Workspace, correction: str, by: str = "") -> Corrected:
+    "Undo a correction, and announce what came back."
     rows = taken_rows(ws, correction)
     if rows.empty:
         raise DataError(
             f"there is no correction {correction!r} to undo; its id stands in the event "
             "rows_dropped or rows_replaced (crypto-anomaly events)."
         )
-    rows = rows.drop_duplicates([*KEY, "approximate"])
-    full = rows.sort_values("approximate", kind="stable").drop_duplicates(KEY)
     why = Correction(f"undo {correction}", pd.Timestamp(utcnow()), by=by)
-    registry = open_registry(ws)
-    rewrite_lake(ws, Exchange(full), why)
-    stored = read_range(ws, "snapshots", rows.ts.min(), rows.ts.max(), [*KEY, "approximate"])
-    new = rows_not_in(rows, stored.rows, [*KEY, "approximate"])
-    write_days(ws, new, why.id)
-    _announce(registry, "rows_restored", rows, why, restores=correction)
-    return Corrected(why.id, rows.reset_index(drop=True))
+    back = _put_back(ws, rows.drop_duplicates([*KEY, "approximate"]), why)
+    if back.empty:
+        return Corrected("", back)
+    _announce(open_registry(ws), "rows_restored", back, why, restores=correction)
+    return Corrected(why.id, back)
+
+
+# %% ../../nbs/30_data/58_corrections.ipynb #40eefce8
+@contextmanager
+def restored_on_error(
+    ws: Workspace,
+    correction: str,  # id of a correction; empty = nothing was corrected
+) -> Iterator[None]:
+    "Undo a correction when the block fails."
+    finished = False
+    try:
+        yield
+        finished = True
+    finally:
+        if correction and not finished:
+            _restored(ws, correction)
+
+
+# %% ../../nbs/30_data/58_corrections.ipynb #2ff21b56
+@contextmanager
+def _announced(ws: Workspace, kind: str, why: Correction) -> Iterator[None]:
+    "Announce what the block takes out, also when it fails half way; undone where that fails."
+    registry = open_registry(ws)  # before anything is changed: it may be away
+    try:
+        yield
+    finally:
+        taken = taken_rows(ws, why.id)
+        if len(taken):
+            with restored_on_error(ws, why.id):
+                _announce(registry, kind, taken, why)

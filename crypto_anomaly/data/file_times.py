@@ -15,6 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ..core.moments import EARLIEST
 from .table import DataError
 
 # %% auto #0
@@ -32,7 +33,7 @@ class FileTimes(NamedTuple):
 _KIND = "datetime64[us, UTC]"
 
 # %% ../../nbs/30_data/57_file_times.ipynb #1e801d1b
-_FIRST, _LAST = 1_230_768_000, 4_102_444_800  # 2009 and 2100 in Unix seconds
+_FIRST, _LAST = int(EARLIEST.timestamp()), 4_102_444_800  # 2009 and 2100 in Unix seconds
 _UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 
 

@@ -13,6 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from .cells import MISSING_WORDS
 from .table import DataError
 
 # %% auto #0
@@ -39,9 +40,10 @@ _FIAT = frozenset(
     "HUF ZAR THB IDR PHP MYR VND UAH NGN ILS AED ARS CLP TWD SAR KWD PKR BDT LKR ZEUR ZGBP ZJPY "
     "ZCAD ZAUD".split()
 )
+_NO_ENDING = frozenset("XAU XAG XDR BHD BMD GEL MMK VEF COP EGP KZT QAR RON".split())
 _COIN_QUOTES = frozenset({"BTC", "XBT", "ETH", "BNB", "SATS", "XXBT", "XETH", "BITS"})
 _SIGNS = {"€": "EUR", "£": "GBP", "¥": "JPY", "₩": "KRW", "₹": "INR", "₽": "RUB", "₿": "BTC"}
-OTHER_CURRENCIES = _FIAT | _COIN_QUOTES
+OTHER_CURRENCIES = _FIAT | _NO_ENDING | _COIN_QUOTES  # `ANGEL` is no pair of AN and GEL
 
 
 # %% ../../nbs/30_data/57_file_units.ipynb #9c3d0c1c
@@ -147,7 +149,7 @@ def split_pair(
 
 
 # %% ../../nbs/30_data/57_file_units.ipynb #53bdc1d0
-_MISSING = r"(?i)^(?:n/?a|nan|null|none|nat|-|–|--|<na>|)$"
+_MISSING = rf"(?i)^\s*(?:{'|'.join(map(re.escape, sorted(MISSING_WORDS)))})\s*$"
 _COMMA_PROVES_DECIMAL = (
     r"^[-+]?\$?(?:\d+|\d{1,3}(?:[.' \x{a0}\x{202f}]\d{3})+),(?:\d{1,2}|\d{4,})(?:[eE][-+]?\d+)?$"
     r"|^[-+]?\$?(?:0|\d{4,}),\d+|\.\d{3},\d|\d\.\d{3}\.\d{3}"

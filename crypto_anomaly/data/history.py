@@ -21,17 +21,32 @@ from .client import CoinGecko, CoinNotFoundError, chart_calls
 from .files import delete_files, filesystem, to_parquet, write_file
 from crypto_anomaly.data.responses import (
     ChartError,
-    named_coins,
     parse_markets,
     sparkline_prices,
+    usable_coins,
 )
-from .row_checks import check_market_rows, good_rows, market_now
+from crypto_anomaly.data.row_checks import (
+    REFUSED,
+    CheckedRows,
+    check_market_rows,
+    good_rows,
+    market_now,
+    refused_in_words,
+)
 from .snapshots import read_snapshots, write_days
 from .source import open_source
 from .table import SCHEMA, DataError, rows_not_in
 
 # %% auto #0
-__all__ = ["log", "sparkline_history", "fetch_history", "chart_history", "fetch_prices", "backfill"]
+__all__ = [
+    "log",
+    "sparkline_history",
+    "fetch_history",
+    "chart_history",
+    "fetch_prices",
+    "backfill_checked",
+    "backfill",
+]
 
 # %% ../../nbs/30_data/55_history.ipynb #4149d9d2
 log = logging.getLogger(__name__)
@@ -45,14 +60,6 @@ def _labels(coin: dict[str, Any]) -> dict[str, str | None]:
         label: text if isinstance(text, str) and text.isprintable() else None
         for label, text in labels.items()
     }
-
-
-def _named(coins: list[Any]) -> list[dict[str, Any]]:
-    "The coins that have an id; the others are logged."
-    named = named_coins(coins)
-    if len(named) < len(coins):
-        log.warning("%d of %d coins have no usable id", len(coins) - len(named), len(coins))
-    return named
 
 
 def _sparkline_rows(coin: dict[str, Any], end: pd.Timestamp) -> pd.DataFrame:
@@ -78,16 +85,26 @@ def sparkline_history(
     run_id: str = "",  # run that fetches
 ) -> pd.DataFrame:  # market table, price only, marked approximate
     "Hourly prices out of the sparklines of one answer."
+    coins, _ = usable_coins(rows)
+    checked = _checked_sparklines(coins, fetched, days, dict(source=source, run_id=run_id))
+    return good_rows(checked, "sparklines")
+
+
+# %% ../../nbs/30_data/55_history.ipynb #cb1ce6df
+def _checked_sparklines(
+    coins: list[dict[str, Any]], fetched: pd.Timestamp, days: int, marks: dict[str, str]
+) -> CheckedRows:
+    "The hours of each sparkline, judged one by one."
     now = pd.Timestamp(fetched)
     end = now.floor("h")
-    lines = [_sparkline_rows(coin, end) for coin in named_coins(rows)]
+    lines = [_sparkline_rows(coin, end) for coin in coins]
     hours = pd.concat(lines or [_sparkline_rows({"id": ""}, end)], ignore_index=True)
     hours = hours.dropna(subset="current_price")
     past = hours.ts < now - pd.Timedelta("30min")  # a snapshot covers the last half hour
     hours = hours[past & (hours.ts > end - pd.Timedelta(days=days))]
-    marked = hours.assign(approximate=True, source=source, run_id=run_id)
-    checked = check_market_rows(marked, market_now(source, now))
-    return good_rows(checked, "sparklines").drop_duplicates(["coin_id", "ts"], ignore_index=True)
+    marked = hours.assign(approximate=True, **marks)
+    rows, refused = check_market_rows(marked, market_now(marks["source"], now))
+    return CheckedRows(rows.drop_duplicates(["coin_id", "ts"], ignore_index=True), refused)
 
 
 # %% ../../nbs/30_data/55_history.ipynb #2957c7c1
@@ -127,9 +144,7 @@ def _points(chart: dict[str, Any], series: str, coin_id: str) -> pd.Series:
             )
         log.warning(
             "the chart of %r: %d points of %s are no pair of a time and a value",
-            coin_id,
-            len(points) - len(pairs),
-            series,
+            *(coin_id, len(points) - len(pairs), series),
         )
     return pd.Series(dict(pairs), dtype=object)
 
@@ -150,28 +165,26 @@ def chart_history(
     *,
     source: str = "coingecko",  # mark of the rows
     run_id: str = "",  # run that fetches
-    now: pd.Timestamp | None = None,  # UTC; None = the clock. Later points are refused
 ) -> pd.DataFrame:  # market table: price, market cap, volume, marked approximate
     "Hourly rows of one coin out of its chart; `ChartError` when it cannot be read."
+    checked = _checked_chart(chart, row, dict(source=source, run_id=run_id))
+    return good_rows(checked, f"the chart of {row['id']!r}")
+
+
+def _checked_chart(
+    chart: dict[str, Any], row: dict[str, Any], marks: dict[str, str]
+) -> CheckedRows:
+    "The hours of a chart, judged one by one."
     columns = {ours: _points(chart, theirs, row["id"]) for ours, theirs in _CHART_COLUMNS.items()}
     hours = pd.DataFrame(columns).dropna(subset="current_price")
     times = pd.to_datetime(hours.index.to_numpy("float64"), unit="ms", utc=True, errors="coerce")
-    marks = {"approximate": True, "source": source, "run_id": run_id}
-    hours = hours.assign(ts=times.floor("h")).drop_duplicates("ts").assign(**_labels(row), **marks)
-    checked = check_market_rows(hours, now)
-    return good_rows(checked, f"the chart of {row['id']!r}")
+    hours = hours.assign(ts=times.floor("h")).drop_duplicates("ts")
+    hours = hours.assign(**_labels(row), approximate=True, **marks)
+    return check_market_rows(hours, market_now(marks["source"], hours.ts.max()))
 
 
 # %% ../../nbs/30_data/55_history.ipynb #6dade38e
 _PRICE = ["coin_id", "ts", "current_price"]
-
-
-_NEVER = pd.Timestamp("2200-01-01", tz="UTC")
-
-
-def _clock(client: CoinGecko) -> pd.Timestamp | None:
-    "The moment after which no point of a chart can be; a simulated market has its own clock."
-    return _NEVER if client.source == "simulated" else None
 
 
 # %% ../../nbs/30_data/55_history.ipynb #cd852cfd
@@ -188,7 +201,7 @@ def fetch_prices(
             row = {"id": coin_id, "symbol": coin_id, "name": coin_id}
             try:
                 chart = client.chart(coin_id, days)
-                past = chart_history(chart, row, source=client.source, now=_clock(client))
+                past = chart_history(chart, row, source=client.source)
             except (CoinNotFoundError, ChartError) as e:
                 log.warning("%s It has no outcome.", e)
                 continue
@@ -234,23 +247,25 @@ def _chart_rows(
     days: int,
     now: pd.Timestamp,
     run_id: str,
-) -> pd.DataFrame | None:
+) -> CheckedRows | None:
     "Hourly rows of one coin, kept or fetched; empty when it is not listed, None when unreadable."
+    none = pd.DataFrame(columns=list(REFUSED))
     kept = _kept_chart(ws, coin["id"], days, now)
     if kept is not None:
-        return kept
+        return CheckedRows(kept, none)
     try:
         chart = client.chart(coin["id"], days, now)
     except CoinNotFoundError as e:
         log.warning("%s It is left out.", e)
-        return SCHEMA.empty_table().to_pandas()
+        return CheckedRows(SCHEMA.empty_table().to_pandas(), none)
     try:
-        rows = chart_history(chart, coin, source=client.source, run_id=run_id, now=_clock(client))
+        checked = _checked_chart(chart, coin, dict(source=client.source, run_id=run_id))
     except ChartError as e:
         log.warning("%s It is left out.", e)
         return None
+    rows = good_rows(checked, f"the chart of {coin['id']!r}")
     _keep_chart(ws, coin["id"], days, rows)
-    return rows
+    return CheckedRows(rows, checked.refused)
 
 
 # %% ../../nbs/30_data/55_history.ipynb #0a034357
@@ -260,20 +275,18 @@ def _announce(coins: int, days: int, per_minute: int) -> None:
     log.info(
         "%d charts need %d calls, about %d minutes at %d a minute; stop whenever you like, "
         "another call goes on from there",
-        coins,
-        calls,
-        calls / per_minute,
-        per_minute,
+        *(coins, calls, calls / per_minute, per_minute),
     )
 
 
 # %% ../../nbs/30_data/55_history.ipynb #0a3a7c37
-def _all_charts(charts: list[pd.DataFrame | None]) -> pd.DataFrame:
+def _all_charts(charts: list[CheckedRows | None]) -> CheckedRows:
     "The rows of the charts that could be read; `DataError` when none could."
     readable = [chart for chart in charts if chart is not None]
     if not readable:
         raise DataError("no chart could be read, see the log; nothing was stored.")
-    return pd.concat(readable, ignore_index=True)
+    rows = pd.concat([chart.rows for chart in readable], ignore_index=True)
+    return CheckedRows(rows, pd.concat([chart.refused for chart in readable], ignore_index=True))
 
 
 # %% ../../nbs/30_data/55_history.ipynb #91ac298f
@@ -292,7 +305,7 @@ def _new_hours(ws: Workspace, hours: pd.DataFrame, *, deep: bool) -> pd.DataFram
 
 
 # %% ../../nbs/30_data/55_history.ipynb #e065d355
-def backfill(
+def backfill_checked(
     ws: Workspace,
     *,
     num_coins: int = 250,  # biggest coins
@@ -301,23 +314,36 @@ def backfill(
     run_id: str = "",  # run that fetches
     as_of: pd.Timestamp | None = None,  # UTC; None = now
     progress: Callable[..., Iterable[Any]] = no_progress,  # e.g. `tqdm`
-) -> pd.DataFrame:  # market table of the rows that were added
+) -> CheckedRows:  # the rows that were added, and those that were refused
     "Give a young lake a past; stored hours are left as they are."
     with open_source(ws) as client:
-        coins = _named(client.markets(num_coins))
+        coins, unusable = usable_coins(client.markets(num_coins))
+        if len(unusable):
+            log.warning("coins left out: %s", refused_in_words(unusable, unit="coin"))
         now = pd.Timestamp(as_of or utcnow())
         if deep:
             _announce(len(coins), days, client.per_minute)
             bar = progress(coins, desc="charts", unit="coin")
             charts = [_chart_rows(ws, client, coin, days, now, run_id) for coin in bar]
-            hours = _all_charts(charts)
+            hours, bad = _all_charts(charts)
         else:
-            hours = sparkline_history(coins, now, days=days, source=client.source, run_id=run_id)
+            marks = dict(source=client.source, run_id=run_id)
+            checked = _checked_sparklines(coins, now, days, marks)
+            hours, bad = good_rows(checked, "sparklines"), checked.refused
+    refused = pd.concat([unusable, bad], ignore_index=True)
     if hours.empty:
-        return hours
+        return CheckedRows(hours, refused)
     new = _new_hours(ws, hours, deep=deep)
     write_days(ws, new, run_id or "backfill")
     if deep:
         fs, root = filesystem(ws.lake_url)
         delete_files(fs, [_charts_folder(root, days)])
-    return new
+    return CheckedRows(new, refused)
+
+
+def backfill(
+    ws: Workspace,
+    **options: Any,  # of `backfill_checked`
+) -> pd.DataFrame:  # market table of the rows that were added
+    "`backfill_checked`, for those who ask for the added rows only."
+    return backfill_checked(ws, **options).rows

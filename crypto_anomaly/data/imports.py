@@ -8,20 +8,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import pandas as pd
 
 from ..core.clock import utcnow
 from ..core.workspace import Workspace, claim
 from .corrections import store_rows
-from .market_columns import REFUSED, FileOptions, MarketRows
+from .market_columns import FileOptions, MarketRows
 from .market_formats import read_market
 from .raw_files import RawTable, read_raw
-from .row_checks import check_market_rows
+from .resolution import name_spacing, spacing, typical_hours
+from .row_checks import REFUSED, check_market_rows, refused_in_words
 from .table import DataError
 
 # %% auto #0
-__all__ = ["refused_in_a_line", "ParsedImport", "parse_import", "ImportedFile", "import_file"]
+__all__ = ["ParsedImport", "parse_import", "ImportedFile", "import_file"]
 
 
 # %% ../../nbs/30_data/60_imports.ipynb #b710c4ca
@@ -38,28 +38,6 @@ def _all_refused(parts: list[pd.DataFrame]) -> pd.DataFrame:
         return pd.DataFrame(columns=list(REFUSED))
     table = pd.concat([part.astype(object) for part in filled], ignore_index=True)
     return table.sort_values("line", kind="stable", ignore_index=True)
-
-
-# %% ../../nbs/30_data/60_imports.ipynb #c31c717b
-def _fault_in_words(fault: Any, unit: str) -> str:
-    "One refused cell in words."
-    coin = f" ({fault.coin_id})" if isinstance(fault.coin_id, str) else ""
-    column = f"{fault.column} " if isinstance(fault.column, str) else ""
-    value = "" if fault.value is None or fault.value != fault.value else f"{fault.value!r} "
-    return f"{unit} {fault.line}{coin}: {column}{value}{fault.reason}"
-
-
-# %% ../../nbs/30_data/60_imports.ipynb #cc1c4ab7
-def refused_in_a_line(
-    refused: pd.DataFrame,  # line, coin_id, column, value, reason
-    unit: str = "line",  # what `line` counts
-    most: int = 3,  # rows to name
-) -> str:
-    "The first refused rows in one line."
-    rows = refused.drop_duplicates(["line", "coin_id"])
-    named = [_fault_in_words(row, unit) for row in rows.head(most).itertuples()]
-    left = len(rows) - len(named)
-    return "; ".join(named) + (f"; and {left:,} more" if left > 0 else "")
 
 
 # %% ../../nbs/30_data/60_imports.ipynb #9524adbe
@@ -97,33 +75,13 @@ def _as_refused(clash: pd.DataFrame) -> pd.DataFrame:
     return named.assign(reason="has two different rows of this coin")[list(REFUSED)]
 
 
-# %% ../../nbs/30_data/60_imports.ipynb #0ca4b83f
-def _spacing(table: pd.DataFrame) -> pd.Timedelta | None:
-    "The usual time between rows of a coin; None when no coin has two."
-    codes = pd.factorize(table.coin_id)[0]
-    order = np.argsort(codes, kind="stable")
-    times = table.ts.to_numpy("datetime64[us]")[order]
-    gaps = np.diff(times)[np.diff(codes[order]) == 0]
-    return pd.Timedelta(np.median(gaps.astype("int64")), "us") if len(gaps) else None
-
-
-# %% ../../nbs/30_data/60_imports.ipynb #98c5ae6c
-def _in_words(spacing: pd.Timedelta | None) -> str | None:
-    "A time in minutes, hours or days."
-    if spacing is None:
-        return None
-    hours = spacing / pd.Timedelta("1h")
-    if hours < 0.995:
-        return f"{60 * hours:.3g} min"
-    return f"{hours:.3g} h" if hours < 47 else f"{hours / 24:.3g} d"
-
-
 # %% ../../nbs/30_data/60_imports.ipynb #49bafb72
 def _report(
     raw: RawTable, name: str, found: MarketRows, refused: int, unique: _UniqueRows
 ) -> dict[str, Any]:
     "What an import file holds, before anything is stored."
     table = unique.table
+    hours = typical_hours(spacing(table))
     return {
         "file": raw.name,
         "format": name,
@@ -132,7 +90,7 @@ def _report(
         "refused": refused,
         "coins": int(table.coin_id.nunique()),
         "snapshots": int(table.ts.nunique()),
-        "spacing": _in_words(_spacing(table)),
+        "spacing": None if pd.isna(hours) else name_spacing(hours),
         "first": table.ts.min(),
         "last": table.ts.max(),
         "content": raw.kind,
@@ -175,7 +133,7 @@ def parse_import(
     refused = _all_refused([checked.refused, unique.refused])
     rows = len(refused.drop_duplicates(["line", "coin_id"]))
     if unique.table.empty:
-        why = refused_in_a_line(refused, raw.unit) or "; ".join(found.notes)
+        why = refused_in_words(refused, unit=raw.unit) or "; ".join(found.notes)
         raise DataError(f"{path}: no row can be stored: {why}. Nothing was imported.")
     report = _report(raw, name, found, rows, unique)
     return ParsedImport(unique.table, report, refused)
@@ -190,6 +148,7 @@ class ImportedFile(NamedTuple):
     refused: pd.DataFrame  # line, coin_id, column, value, reason
     differing: pd.DataFrame  # line, coin_id, ts, column, stored, given
     paths: tuple[str, ...] = ()  # files of the lake that hold the new rows
+    correction: str = ""  # id by which an exchange can be undone; empty without one
 
 
 # %% ../../nbs/30_data/60_imports.ipynb #84afc2db
@@ -212,4 +171,5 @@ def import_file(
         "differing": len(differing[_KEY].drop_duplicates()),
         "replaced": stored.replaced,
     }
-    return ImportedFile(stored.new, report | counts, refused, differing, tuple(stored.paths))
+    paths = tuple(stored.paths)
+    return ImportedFile(stored.new, report | counts, refused, differing, paths, stored.correction)

@@ -38,7 +38,9 @@ def _parse(text: bytes) -> Any:
     if b"NaN" not in text and b"Infinity" not in text:
         raise _NoJson(reason)
     try:
-        return json.loads(text, parse_constant=_missing)
+        value = json.loads(text, parse_constant=_missing)
+        json.dumps(value, ensure_ascii=False).encode()  # half a surrogate is no text
+        return value
     except (ValueError, RecursionError):
         raise _NoJson(reason) from None
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from .candles import without_open_candles
 from .file_times import file_times
 from crypto_anomaly.data.file_units import (
     OTHER_CURRENCIES,
@@ -274,14 +275,17 @@ def yfinance_rows(
     time = str(raw.frame.columns[0]) if raw.frame.shape[1] else ""
     if not named or plain_name(time) not in ("date", "datetime", "index"):
         return None
+    notes = refuse_other_currency(raw)
     tickers = {column: column.split("|", 1)[1] for column in named}
     coins, note = _columns_as_coins(list(tickers.values()), raw.name)
     times, _ = file_times(raw.frame[time], raw.name)
     step = times.sort_values().diff().median()
     length = pd.Timedelta("1D") if pd.isna(step) else step
-    moved = raw._replace(frame=raw.frame.assign(**{time: times + length}))
+    closes = pd.DataFrame({"ts": times + length})
+    closed, left_out = without_open_candles(closes, times, options.now)
+    moved = raw._replace(frame=raw.frame.assign(**{time: closes.ts}).loc[closed.index])
     whose = {column: options.coin or coins[ticker] for column, ticker in tickers.items()}
     when = (
         f"rows stand at the close of their candle, {length / pd.Timedelta('1h'):g} h after its open"
     )
-    return _melted(moved, time, whose, tuple(x for x in (note, when) if x))
+    return _melted(moved, time, whose, tuple(x for x in (*notes, note, when, left_out) if x))

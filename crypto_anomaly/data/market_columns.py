@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from .cells import MISSING_WORDS
 from .file_times import file_times
 from crypto_anomaly.data.file_units import (
     DOLLARS,
@@ -22,11 +23,11 @@ from crypto_anomaly.data.file_units import (
 )
 from .one_coin import is_row_number
 from .raw_files import RawTable
+from .row_checks import REFUSED
 from .table import NUMBERS, TIMES, DataError
 
 # %% auto #0
 __all__ = [
-    "REFUSED",
     "FileOptions",
     "MarketRows",
     "plain_name",
@@ -208,13 +209,11 @@ def refuse_other_currency(
 
 
 # %% ../../nbs/30_data/58_market_columns.ipynb #e9d887e4
-REFUSED = ("line", "coin_id", "column", "value", "reason")
-
-
 def refused_rows(
     frame: pd.DataFrame,  # rows to refuse, with coin_id; index = line
     column: str,
     reason: str,
+    called: str = "",  # our name of the column; empty = the same
 ) -> pd.DataFrame:  # line, coin_id, column, value, reason
     "Rows that are refused for the value in one column."
     values = [
@@ -225,7 +224,7 @@ def refused_rows(
         {
             "line": frame.index,
             "coin_id": coins.array,
-            "column": column,
+            "column": called or column,
             "value": values,
             "reason": reason,
         },
@@ -234,12 +233,22 @@ def refused_rows(
 
 
 # %% ../../nbs/30_data/58_market_columns.ipynb #b50f181f
+def _without_words(column: pd.Series) -> pd.Series:
+    "A column of times in which the words for a missing value are missing."
+    if pd.api.types.is_datetime64_any_dtype(column.dtype):
+        return column
+    said = [isinstance(x, str) and x.strip().lower() in MISSING_WORDS for x in column]
+    return column.mask(pd.Series(said, index=column.index, dtype=bool))
+
+
 def _with_times(
     frame: pd.DataFrame, name: str
 ) -> tuple[pd.DataFrame, list[pd.DataFrame], list[str]]:  # rows, refused, notes
     "`frame` with times in UTC; rows with a value that is none are refused."
     refused, notes = [], []
     for column in [column for column in ("ts", *TIMES) if column in frame]:
+        if column != "ts":
+            frame = frame.assign(**{column: _without_words(frame[column])})
         times, note = file_times(frame[column], name)
         bad = times.isna() if column == "ts" else times.isna() & frame[column].notna()
         if bad.any():

@@ -47,10 +47,16 @@ def _words_of(path: str) -> list[str]:
 
 
 # %% ../../nbs/30_data/57_one_coin.ipynb #e54dc7bb
+_EXPORT = re.compile(r"(.+)-([a-z]{3}|bits|sats|link)-max(?![a-z])", re.I)  # of CoinGecko
+
+
 def pair_of_name(
     path: str,  # of a file such as btc-usd-max.csv or XBTUSD_60.csv
 ) -> Pair | None:  # None = the name says no single coin
     "The coin, and the currency, that the name of a file says."
+    export = _EXPORT.match(Path(path).name)
+    if export:
+        return Pair(split_pair(export[1]).base, export[2].upper())
     groups = _words_of(path)
     if len(groups) == 2 and split_pair("/".join(groups)).quote:
         return split_pair("/".join(groups))

@@ -13,8 +13,9 @@ from urllib.parse import quote
 import numpy as np
 import pandas as pd
 
-from .cells import LONGEST, numbers_of
+from .cells import LONGEST, coin_key, numbers_of, shown
 from crypto_anomaly.data.row_checks import (
+    REFUSED,
     CheckedRows,
     check_market_rows,
     good_rows,
@@ -28,6 +29,8 @@ __all__ = [
     "ChartError",
     "coin_identity",
     "named_coins",
+    "UsableCoins",
+    "usable_coins",
     "require_coins",
     "sparkline_prices",
     "check_markets",
@@ -64,6 +67,33 @@ def named_coins(
     "The coins of an answer that say which coin they are."
     objects = [coin for coin in answer if isinstance(coin, dict)]
     return [coin for coin in objects if _is_usable_id(coin.get("id"))]
+
+
+# %% ../../nbs/30_data/15_responses.ipynb #9d4d3d7f
+class UsableCoins(NamedTuple):
+    "The coins of an answer that can be told apart."
+
+    coins: list[dict[str, Any]]
+    refused: pd.DataFrame  # line (position), coin_id (None without one), column, value, reason
+
+
+def usable_coins(
+    answer: list[Any],  # of /coins/markets
+) -> UsableCoins:
+    "Those coins whose id can be used, and is not written like that of another coin."
+    coins, faults = [], []
+    first: dict[str, str] = {}  # key -> id
+    for place, coin in enumerate(answer):
+        if not named_coins([coin]):
+            faults.append((place, None, "coin_id", shown(coin), "has no usable id"))
+            continue
+        one = coin["id"]
+        other = first.setdefault(coin_key(one), one)
+        if other == one:
+            coins.append(coin)
+        else:
+            faults.append((place, one, "coin_id", shown(one), f"is written like {other!r}"))
+    return UsableCoins(coins, pd.DataFrame(faults, columns=list(REFUSED)))
 
 
 # %% ../../nbs/30_data/15_responses.ipynb #400a267f
@@ -119,6 +149,17 @@ def _raw_table(coins: list[Any]) -> pd.DataFrame:
 
 
 # %% ../../nbs/30_data/15_responses.ipynb #92fcb8d1
+def _one_per_key(checked: CheckedRows, coins: list[Any]) -> CheckedRows:
+    "Refuse the good rows of an id that is written like an earlier one."
+    refused = usable_coins(coins).refused
+    again = refused[refused.coin_id.notna() & refused.line.isin(checked.rows.line)]
+    if again.empty:
+        return checked
+    rows = checked.rows[~checked.rows.line.isin(again.line)].reset_index(drop=True)
+    every = pd.concat([checked.refused, again]).sort_values("line", kind="stable")
+    return CheckedRows(rows, every.reset_index(drop=True))
+
+
 def check_markets(
     rows: list[Any],  # the JSON array of /coins/markets
     ts: pd.Timestamp,  # moment of the fetch, UTC
@@ -133,7 +174,7 @@ def check_markets(
     raw["sparkline_volatility"] = [
         _volatility(sparkline_prices(coin)) if isinstance(coin, dict) else None for coin in coins
     ]
-    checked = check_market_rows(raw, market_now(source, at))
+    checked = _one_per_key(check_market_rows(raw, market_now(source, at)), coins)
     if checked.rows.empty:
         words = refused_in_words(checked.refused, unit="coin")
         raise DataError(f"/coins/markets sent no usable coin: {words}; nothing was stored.")

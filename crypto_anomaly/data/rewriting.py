@@ -18,6 +18,7 @@ from ..core.workspace import Workspace
 from .cells import coin_key
 from .files import delete_files, filesystem, read_parquet_files
 from .lake import list_parts, read_parts, write_part
+from .snapshots import undone_on_error
 from .table import NUMBERS, SCHEMA, TIMES, DataError
 
 # %% auto #0
@@ -112,14 +113,18 @@ def differs(
     return np.asarray(given.notna().to_numpy(bool) & ~same)
 
 
+# %% ../../nbs/30_data/57_rewriting.ipynb #8019a6b1
 def differing_rows(
     rows: pd.DataFrame,  # market table
     others: pd.DataFrame,  # market table with the same index
+    exact: bool = False,  # True = a missing value differs from any other
 ) -> np.ndarray:  # bool
     "Where `others` says something that `rows` does not."
     found = np.zeros(len(rows), bool)
     for column in (*VALUES, *TEXTS):
         found |= differs(others[column], rows[column])
+        if exact:
+            found |= (others[column].isna() & rows[column].notna()).to_numpy(bool)
     return found
 
 
@@ -146,11 +151,13 @@ def _claim(fs: fsspec.AbstractFileSystem, path: str) -> None:
 def _rewrite(ws: Workspace, path: str, rows: pd.DataFrame, change: Change, why: Correction) -> None:
     "Write the file at `path` again; undone when another process has changed it meanwhile."
     fs, _ = filesystem(ws.lake_url)
-    written = [keep_taken(ws, rows[change.out], why)]
+    written: list[str] = []
     rest = pd.concat([rows[~change.out], change.new[SCHEMA.names]], ignore_index=True)
-    if len(rest):
-        ordered = rest.sort_values(_DAY_ORDER)
-        written.append(write_part(ws, "snapshots", ordered, tag=why.id, schema=SCHEMA))
+    with undone_on_error(ws, written):
+        written.append(keep_taken(ws, rows[change.out], why))
+        if len(rest):
+            ordered = rest.sort_values(_DAY_ORDER)
+            written.append(write_part(ws, "snapshots", ordered, tag=why.id, schema=SCHEMA))
     try:
         _claim(fs, path)
     except FileNotFoundError:
@@ -165,8 +172,9 @@ class Exchange:
     def __init__(
         self,
         rows: pd.DataFrame,  # market table, one row per coin and moment
+        exact: bool = False,  # True = a missing value takes the place of a stored one
     ) -> None:
-        self.rows = rows
+        self.rows, self.exact = rows, exact
 
     @property
     def moments(self) -> pd.Series:
@@ -181,7 +189,7 @@ class Exchange:
         found = stored[KEY].merge(self.rows, on=KEY, how="left", indicator="_found")
         there = found._found.eq("both").to_numpy()
         alike = stored.approximate.eq(True) == found.approximate.eq(True)
-        out = there & alike.to_numpy() & differing_rows(stored, found)
+        out = there & alike.to_numpy() & differing_rows(stored, found, self.exact)
         return Change(out, found[out].drop_duplicates(KEY))
 
 

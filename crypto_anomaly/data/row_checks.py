@@ -12,6 +12,8 @@ import numpy as np
 import pandas as pd
 
 from ..core.clock import utcnow
+from ..core.moments import CLOCK_ERROR
+from ..core.moments import EARLIEST as FIRST_MOMENT
 from crypto_anomaly.data.cells import (
     LONGEST,
     coin_key,
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 # %% auto #0
 __all__ = [
     "REQUIRED",
+    "REFUSED",
     "EARLIEST",
     "AHEAD",
     "ZERO_IS_UNKNOWN",
@@ -44,8 +47,9 @@ __all__ = [
 
 # %% ../../nbs/30_data/12_row_checks.ipynb #07a9412a
 REQUIRED = ("coin_id", "ts", "current_price")
-EARLIEST = pd.Timestamp("2009-01-01", tz="UTC")
-AHEAD = pd.Timedelta("5min")  # clocks differ
+REFUSED = ("line", "coin_id", "column", "value", "reason")
+EARLIEST = pd.Timestamp(FIRST_MOMENT)
+AHEAD = pd.Timedelta(CLOCK_ERROR)
 ZERO_IS_UNKNOWN = frozenset(
     {
         "market_cap",
@@ -183,7 +187,7 @@ def _named(frame: pd.DataFrame, faults: pd.DataFrame) -> pd.DataFrame:
     named = named.sort_values("position", kind="stable")
     named["line"] = frame.index.to_numpy()[named.position]
     named["coin_id"] = [_given(coin) for coin in frame.coin_id.iloc[named.position]]
-    return named[["line", "coin_id", "column", "value", "reason"]].reset_index(drop=True)
+    return named[list(REFUSED)].reset_index(drop=True)
 
 
 def _given(value: Any) -> str | None:
@@ -237,12 +241,16 @@ def refused_in_words(
     unit: str = "line",  # what the number of a row counts
 ) -> str:  # empty when nothing was refused
     "The refused rows in one line."
-    faults = [
-        f"{unit} {row.line}{_of_coin(row.coin_id)}: {row.column} {_quoted(row.value)}{row.reason}"
-        for row in refused.drop_duplicates("line").head(most).itertuples()
-    ]
-    more = refused.line.nunique() - len(faults)
-    return "; ".join(faults) + (f"; and {more} more" if more > 0 else "")
+    rows = refused.drop_duplicates(["line", "coin_id"])
+    faults = [f"{unit} {_in_words(row)}" for row in rows.head(most).itertuples()]
+    more = len(rows) - len(faults)
+    return "; ".join(faults) + (f"; and {more:,} more" if more > 0 else "")
+
+
+def _in_words(row: Any) -> str:
+    "One refused row."
+    where = f"{row.line}{_of_coin(row.coin_id)}"
+    return f"{where}: {_bare(row.column)}{_quoted(row.value)}{row.reason}"
 
 
 def _of_coin(coin: Any) -> str:
@@ -250,9 +258,14 @@ def _of_coin(coin: Any) -> str:
     return f" ({coin})" if isinstance(coin, str) else ""
 
 
+def _bare(column: Any) -> str:
+    "The name of a column in front of a value; a row that is broken as a whole has none."
+    return f"{column} " if isinstance(column, str) else ""
+
+
 def _quoted(value: Any) -> str:
     "A value in front of its reason, where there is one."
-    return f"{value!r} " if isinstance(value, str) else ""
+    return "" if is_missing(value) else f"{value!r} "
 
 
 # %% ../../nbs/30_data/12_row_checks.ipynb #a77972ad

@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import fsspec
@@ -27,6 +29,7 @@ __all__ = [
     "write_snapshot",
     "write_days",
     "undo_write",
+    "undone_on_error",
     "compact",
 ]
 
@@ -143,6 +146,22 @@ def undo_write(
     "Take files out again that have just been stored, because what came after them failed."
     fs, _ = filesystem(ws.lake_url)
     delete_files(fs, paths)
+
+
+# %% ../../nbs/30_data/50_snapshots.ipynb #31a05398
+@contextmanager
+def undone_on_error(
+    ws: Workspace,
+    paths: list[str],  # new files of the lake; the block may add more
+) -> Iterator[None]:
+    "Take new files out of the lake again when the block fails: a failed stage stores nothing."
+    finished = False
+    try:
+        yield
+        finished = True
+    finally:
+        if not finished:
+            undo_write(ws, paths)
 
 
 # %% ../../nbs/30_data/50_snapshots.ipynb #8175a8b3

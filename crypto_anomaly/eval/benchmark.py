@@ -46,21 +46,15 @@ class BenchError(CryptoAnomalyError):
     "A benchmark that cannot be run; the message says why and what it needs."
 
 
-_ENDINGS = (".csv", ".csv.gz", ".parquet")
-
-
 # %% ../../nbs/60_eval/80_benchmark.ipynb #d0617f28
 def read_market(
     folder: str | Path,  # tables of snapshots, as `crypto-anomaly import` takes them
 ) -> pd.DataFrame:  # market table
-    "All CSV (also .gz) and Parquet tables of a folder as one."
+    "All files of a folder as one table, but hidden ones; a file that is no table is an error."
     paths = sorted(Path(folder).glob("*"))
-    files = [f for f in paths if f.name.endswith(_ENDINGS)]
+    files = [f for f in paths if f.is_file() and not f.name.startswith(".")]
     if not files:
-        raise BenchError(
-            f"{folder} holds no .csv, .csv.gz or .parquet tables of snapshots; "
-            "name a folder that does."
-        )
+        raise BenchError(f"{folder} holds no tables of snapshots; name a folder that does.")
     tables = [parse_import(str(f))[0] for f in files]
     table = pd.concat(tables, ignore_index=True)
     return table.drop_duplicates(["coin_id", "ts"], ignore_index=True)

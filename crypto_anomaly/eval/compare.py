@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from .gates import EvalError
 from .injected import detection, score_of
 from .metrics import interval
 from .separation import score_metrics
@@ -34,6 +35,11 @@ def compare(
 ) -> dict[str, float]:  # rates, agreement, overlap (NaN without flags), rank_correlation, …
     "How two models judge the same rows, those that both can judge."
     both_judge = _judged(a) & _judged(b)
+    if not both_judge.any():
+        raise EvalError(
+            f"no row of {len(a):,} is judged by both models, so they cannot be compared; compare "
+            "them on rows of coins with a longer history."
+        )
     a, b = a[both_judge], b[both_judge]
     either = (a.is_anomaly | b.is_anomaly).sum()
     both = (a.is_anomaly & b.is_anomaly).sum()

@@ -14,12 +14,12 @@ import pandas as pd
 from ..core.clock import iso
 from ..core.workspace import Workspace
 from ..data.datasets import read_dataset
-from ..data.snapshots import read_snapshots, write_snapshot
-from ..data.source import fetch_market_data
+from ..data.snapshots import read_snapshots
 from ..eval.gates import EvalError
 from ..eval.injected import inject_market
 from ..features.config import FeatureConfig
 from ..features.features import INPUT, featurize
+from .ingest_steps import ingest
 from ..model.loading import LoadedModel
 
 # %% auto #0
@@ -50,10 +50,9 @@ def _stored_holdout(ws: Workspace, version: str, config: FeatureConfig) -> Evalu
 # %% ../../nbs/80_lifecycle/28_evaluation_data.ipynb #c12a808b
 def _fresh_holdout(ws: Workspace, config: FeatureConfig, trained: pd.Timestamp) -> EvaluationData:
     "The market of now and the stored hours before it that the model has not seen."
-    fetched = fetch_market_data(ws)
+    fetched, _ = ingest(ws)
     now = fetched.ts[0]
     since = max(trained + pd.Timedelta("1s"), now - pd.Timedelta("24h"))
-    write_snapshot(ws, fetched)
     past = read_snapshots(ws, start=since - pd.Timedelta(hours=config.lookback), end=now)
     rows = featurize(past, config, since=since)
     return EvaluationData(rows, f"{fetched.source[0]}_live:{iso(now)}", "")

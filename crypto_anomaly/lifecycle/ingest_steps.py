@@ -15,16 +15,17 @@ import pandas as pd
 from ..core.clock import iso
 from ..core.json_values import jsonable
 from ..core.workspace import Workspace
-from ..data.history import backfill
+from ..data.corrections import restored_on_error
+from ..data.history import backfill_checked
 from ..data.imports import ImportedFile, import_file
 from ..data.market_columns import FileOptions
 from ..data.row_checks import good_rows
-from ..data.snapshots import store_snapshot, undo_write
+from ..data.snapshots import store_snapshot, undone_on_error
 from ..data.source import fetch_checked_rows
 from ..registry.registry import open_registry
 
 # %% auto #0
-__all__ = ["record_snapshots", "undone_on_error", "ingest", "backfill_lake", "import_snapshots"]
+__all__ = ["record_snapshots", "ingest", "backfill_lake", "import_snapshots"]
 
 
 # %% ../../nbs/80_lifecycle/20_ingest_steps.ipynb #ed2a03de
@@ -63,18 +64,10 @@ def _first_rows(faults: pd.DataFrame) -> Any:
 
 # %% ../../nbs/80_lifecycle/20_ingest_steps.ipynb #0f7fdf04
 @contextmanager
-def undone_on_error(
-    ws: Workspace,
-    paths: list[str],  # new files of snapshots
-) -> Iterator[None]:
-    "Take new files out of the lake again when the block fails: a failed stage stores nothing."
-    finished = False
-    try:
+def _undone_import(ws: Workspace, imported: ImportedFile) -> Iterator[None]:
+    "Undo an import when the block fails."
+    with undone_on_error(ws, list(imported.paths)), restored_on_error(ws, imported.correction):
         yield
-        finished = True
-    finally:
-        if not finished:
-            undo_write(ws, paths)
 
 
 # %% ../../nbs/80_lifecycle/20_ingest_steps.ipynb #7323bede
@@ -128,19 +121,23 @@ def backfill_lake(
     ws: Workspace,
     *,
     run_id: str = "",
-    **options: Any,  # of `data.backfill`: num_coins, days, deep, as_of, progress
+    **options: Any,  # of `backfill_checked`: num_coins, days, deep, as_of, progress
 ) -> tuple[pd.DataFrame, dict[str, Any]]:  # rows that were added; rows, coins, hours, first, last
     "Fetch past hours into the lake; hours that are stored already stay as they are."
     open_registry(ws)  # before anything is stored: it may be away
-    rows = backfill(ws, run_id=run_id, **options)
+    rows, refused = backfill_checked(ws, run_id=run_id, **options)
     facts = dict(
         rows=len(rows),
         coins=rows.coin_id.nunique(),
         hours=rows.ts.nunique(),
         first=rows.ts.min(),
         last=rows.ts.max(),
+        refused=len(refused.drop_duplicates(["line", "coin_id"])),
     )
+    if len(refused):
+        facts["refused_rows"] = _first_rows(refused)
     if len(rows):
+        facts["source"] = rows.source.iloc[0]
         flow = dict(ingest_flow="backfill", ingest_run_id=run_id)
         record_snapshots(ws, "history_ready", rows, facts, run_id=run_id, **flow)
     return rows, facts
@@ -164,7 +161,7 @@ def import_snapshots(
     registry = open_registry(ws)  # before anything is stored: it may be away
     imported = import_file(ws, path, options=options, replace=replace)
     origin = dict(ingest_flow="import", file=Path(path).name)
-    with undone_on_error(ws, list(imported.paths)):
+    with _undone_import(ws, imported):
         registry.publish("data_imported", **imported.report, **_named_rows(imported))
         if len(imported.rows):
             record_snapshots(ws, "history_ready", imported.rows, imported.report, **origin)

@@ -41,8 +41,8 @@ def _answer(corrected: Corrected) -> dict[str, Any]:
         correction=corrected.id,
         rows=len(rows),
         coins=sorted(rows.coin_id.unique()),
-        first=rows.ts.min().isoformat(),
-        last=rows.ts.max().isoformat(),
+        first=rows.ts.min().isoformat() if len(rows) else None,
+        last=rows.ts.max().isoformat() if len(rows) else None,
     )
 
 
@@ -90,6 +90,9 @@ def drop(
     answer = _answer(corrected)
     if as_json:
         show_json(answer)
+        return
+    if corrected.rows.empty:
+        say(f"nothing changed: the rows of {restore} are as they were before it")
         return
     what = "came back" if restore else "left the lake"
     say(f"{answer['rows']} rows of {', '.join(answer['coins'][:5])} {what}")

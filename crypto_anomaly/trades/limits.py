@@ -5,9 +5,13 @@
 # %% ../../nbs/70_trades/08_limits.ipynb #016dd006
 from __future__ import annotations
 
+from datetime import timedelta
+
+from ..core.moments import CLOCK_ERROR, EARLIEST
+
 # times in microseconds since 1970, UTC
-FIRST_TIME = 1_230_768_000_000_000  # 2009-01-01
-AHEAD = 300_000_000  # so far may a clock be ahead of ours
+FIRST_TIME = int(EARLIEST.timestamp()) * 10**6
+AHEAD = CLOCK_ERROR // timedelta(microseconds=1)  # so far may a clock be ahead of ours
 LIMIT = 1e15  # first price or size that cannot be
 ID_LIMIT = 2**62  # first id that cannot be
 
