@@ -1,8 +1,8 @@
 """Packaging, read from settings.ini (the file nbdev keeps the project's metadata in)."""
 
+import shlex
 from configparser import ConfigParser
 from pathlib import Path
-import shlex
 from shutil import copytree, ignore_patterns
 
 from setuptools import find_packages, setup
@@ -20,7 +20,10 @@ def words(key: str) -> list[str]:
 
 
 class BuildWithStages(build_py):
-    """A wheel carries the scheduled notebooks and the compose project inside the package; a checkout has them beside it."""
+    """A wheel carries the scheduled notebooks and the compose project inside the package.
+
+    A checkout has them beside it.
+    """
 
     def run(self):
         super().run()
