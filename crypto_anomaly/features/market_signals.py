@@ -226,6 +226,7 @@ class MarketSignal:
     hours: int  # of the past that the moment is compared with
     series: pd.DataFrame  # measures and `same_way` by `ts`, the present last; log returns, shares
     rarities: dict[str, float]  # hours by measure; NaN = not known
+    moves: pd.DataFrame  # hourly log returns of all coins: `ts` by `coin_id`, the present last
 
     @property
     def now(self) -> pd.Series:
@@ -244,6 +245,14 @@ class MarketSignal:
         return self.rarities[self.strongest] if self.strongest else 1.0
 
 
+# %% ../../nbs/40_features/94_market_signals.ipynb #87848ec7
+def _all_moves(r: Rows, at: np.ndarray) -> pd.DataFrame:  # a column a coin
+    "Hourly log returns at the rows `at`, pegged coins included."
+    x = _positive_log(r, "current_price")
+    coin_ids = r.table.coin_id.to_numpy()[r.order][np.unique(r.first)]
+    return pd.DataFrame(values_at(x - r.lag(x, 1), at), columns=coin_ids)
+
+
 # %% ../../nbs/40_features/94_market_signals.ipynb #b51bef15
 def market_signal(
     history: pd.DataFrame,  # market table up to the moment, at least one row
@@ -253,7 +262,8 @@ def market_signal(
     newest = history.ts.max()
     r = Rows(history[history.ts > newest - pd.Timedelta(hours=MARKET_REACH)], None)
     moments = _compared_moments(np.unique(r.moment))
-    moves = _coin_moves(r, _rows_at(r, moments))
+    at = _rows_at(r, moments)
+    moves = _coin_moves(r, at)
     series = _measures(moves, least_coins)
     series.index = pd.to_datetime(moments, unit="us", utc=True).rename("ts")
     coins = int((~np.isnan(moves.hour[-1])).sum())
@@ -262,4 +272,5 @@ def market_signal(
         s = _statistic(name, series[name].to_numpy(), coins)
         rarities[name] = hour_rarity(s[-1], s[:-1], measure.excess)
     past = int(series.move_1h.iloc[:-1].notna().sum())
-    return MarketSignal(newest, coins, past, series, rarities)
+    hourly = _all_moves(r, at).set_index(series.index)
+    return MarketSignal(newest, coins, past, series, rarities, hourly)
