@@ -175,13 +175,15 @@ def hour_rarity(
     if np.isnan(now) or n < LEAST_HOURS:
         return np.nan
     start = float(np.quantile(past, 1 - TAIL_SHARE, method="lower"))
+    as_large = int((past >= now).sum())
     if now <= start or start <= 0:
-        return float((n + 1) / (1 + (past >= now).sum()))
+        return (n + 1) / (1 + as_large)
     over = past[past > start]
     relative = np.minimum(np.log(over / start) / usual_excess, _MAX_EXCESS)
     excess = usual_excess * max((relative.sum() + _PRIOR) / (len(over) + _PRIOR), 1)
     rate = (len(over) + 1) / (n + 1)
-    return float((now / start) ** (1 / excess) / rate)
+    rarity = float((now / start) ** (1 / excess) / rate)
+    return min(rarity, (n + 1) / as_large) if as_large else rarity
 
 
 # %% ../../nbs/40_features/94_market_signals.ipynb #296cb298

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from ..core.clock import iso
 from ..core.errors import CryptoAnomalyError
 from .alert_episodes import alert_dict, alert_row, change_alert
+from .alert_signals import audience_kinds
 from ..registry.registry import Registry
 from ..registry.tables import alert_t
 
@@ -38,12 +39,15 @@ def alerts(
     registry: Registry,
     *,
     status: str | None = None,  # open or closed; None = both
+    audience: str | None = None,  # analyst or data_quality; None = both
     limit: int = 50,  # at most so many
-) -> list[dict[str, Any]]:  # newest first
+) -> list[dict[str, Any]]:  # newest first; the columns of an alert, and its audience
     "The newest alerts."
     query = sa.select(alert_t).order_by(alert_t.c.id.desc()).limit(limit)
     if status:
         query = query.where(alert_t.c.status == status)
+    if audience:
+        query = query.where(alert_t.c.kind.in_(audience_kinds(audience)))
     return [alert_dict(row) for row in registry.rows(query)]
 
 

@@ -111,6 +111,7 @@ class SourceIncident(NamedTuple):
 
     signals: dict[str, int]  # in words -> coins
     coin_ids: list[str]  # the coins concerned
+    volume_step: float  # change of the volume of the median coin, a fraction; 0 = none
     rarity: float  # polls
     reason: str
 
@@ -148,4 +149,4 @@ def source_incident(
     volume = market.rarities["turnover"] if step and market is not None else np.nan
     rarity = float(np.nanmax([*rarities, volume, INCIDENT_RARITY]))
     reason = _in_words(signals, len(frame), step)
-    return SourceIncident(signals, frame.coin_id[marks != ""].tolist(), rarity, reason)
+    return SourceIncident(signals, frame.coin_id[marks != ""].tolist(), step, rarity, reason)
