@@ -64,7 +64,7 @@ def _is_part_of_incident(s: Scan, row: Any) -> bool:
     if s.incident is None or name is None:
         return False
     by_step = name == "volume" and s.incident.volume_step != 0
-    return by_step or name in row.source_incident.split(", ")
+    return by_step or name in s.incident.signals
 
 
 def _incident_signal(s: Scan) -> list[AlertSignal]:  # none or one
