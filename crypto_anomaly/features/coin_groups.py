@@ -36,9 +36,9 @@ def _distances(
 ) -> np.ndarray:  # (coins, coins) 0..2, symmetric
     "One minus the correlation of each pair; 1 where nothing is known."
     r = residuals.corr(min_periods=GROUP_HOURS).fillna(0.0).to_numpy().copy()
-    distance = 1 - (r + r.T) / 2
+    distance: np.ndarray = np.maximum(1 - (r + r.T) / 2, 0.0)
     np.fill_diagonal(distance, 0.0)
-    return np.maximum(distance, 0.0)
+    return distance
 
 
 # %% ../../nbs/40_features/95_coin_groups.ipynb #aef14f4c

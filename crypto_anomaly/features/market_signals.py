@@ -97,7 +97,8 @@ def _positive_log(r: Rows, name: str) -> np.ndarray:  # (n,) NaN where there is 
     "The logarithm of a column."
     x = r.column(name)
     x[~(x > 0)] = np.nan
-    return np.log(x)
+    logs: np.ndarray = np.log(x)
+    return logs
 
 
 def _coin_moves(r: Rows, at: np.ndarray) -> _Moves:
@@ -212,7 +213,8 @@ def _statistic(
 ) -> np.ndarray:  # (k,) 0 or more
     "What the tail of a measure is made of: its size; the odds of a share."
     if name != "breadth":
-        return np.abs(x)
+        size: np.ndarray = np.abs(x)
+        return size
     share = (x * coins + 0.5) / (coins + 1)
     odds: np.ndarray = share / (1 - share)
     return odds
