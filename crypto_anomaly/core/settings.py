@@ -146,6 +146,8 @@ class AlertSettings(BaseModel):
     alert_webhook_token: SecretStr | None = None
     # receives a message for people
     slack_webhook_url: SecretStr | None = None
+    # receives the messages about data instead; None = `slack_webhook_url` receives all
+    data_slack_webhook_url: SecretStr | None = None
     # whether webhooks may reach addresses of private networks; loopback is open to local pages
     allow_private_webhooks: bool = False
     # receives one JSON line per message

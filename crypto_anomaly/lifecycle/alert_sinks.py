@@ -19,7 +19,7 @@ from ..core.addresses import Reach
 from ..core.clock import iso
 from ..core.json_values import jsonable
 from ..core.settings import Settings, secret_value
-from .alert_signals import key_subject
+from .alert_signals import AUDIENCES, key_subject
 from .messages import MESSAGE_EVENTS, message
 from crypto_anomaly.lifecycle.webhooks import (
     MessageRefusedError,
@@ -57,6 +57,7 @@ class Sink(NamedTuple):
 
     name: str
     send: Send
+    audience: str | None = None  # receives only messages for these people; None = all messages
 
 
 def _to_log(event: dict[str, Any], text: str) -> None:
@@ -106,6 +107,19 @@ def _append_to(path: Path) -> Send:
     return send
 
 
+# %% ../../nbs/80_lifecycle/60_alert_sinks.ipynb #4a67aabe
+def _slack_sinks(settings: Settings, reach: Reach) -> list[Sink]:
+    "The Slack channels: one for everything, or one for each audience."
+    url, data_url = settings.slack_webhook_url, settings.data_slack_webhook_url
+    found = []
+    if url:
+        audience = "analyst" if data_url else None
+        found.append(Sink("slack", _slack(url, reach), audience))
+    if data_url:
+        found.append(Sink("slack_data", _slack(data_url, reach), "data_quality"))
+    return found
+
+
 # %% ../../nbs/80_lifecycle/60_alert_sinks.ipynb #406329e7
 def sinks(settings: Settings) -> list[Sink]:
     "The sinks that the settings name; the log is always one."
@@ -119,8 +133,7 @@ def sinks(settings: Settings) -> list[Sink]:
             reach,
         )
         found.append(Sink("webhook", webhook))
-    if settings.slack_webhook_url:
-        found.append(Sink("slack", _slack(settings.slack_webhook_url, reach)))
+    found += _slack_sinks(settings, reach)
     if settings.alert_file:
         found.append(Sink("file", _append_to(settings.alert_file)))
     return found
@@ -140,6 +153,13 @@ def _is_message(event: dict[str, Any], since: str) -> bool:
     )
 
 
+# %% ../../nbs/80_lifecycle/60_alert_sinks.ipynb #59f688b0
+def _is_for(sink: Sink, event: dict[str, Any]) -> bool:
+    "Whether the people behind a sink look after an event; models are the analysts' business."
+    audience = AUDIENCES.get(event["payload"].get("alert_kind", "market"), "analyst")
+    return sink.audience in (None, audience)
+
+
 # %% ../../nbs/80_lifecycle/60_alert_sinks.ipynb #bb3152e9
 def sink_cursor(sink: Sink) -> str:
     "Name under which the registry keeps how far a sink has read."
@@ -154,7 +174,7 @@ def _deliver_to(sink: Sink, registry: Registry, url: str) -> int:
     consumer = sink_cursor(sink)
     new = registry.events(after=registry.cursor(consumer), limit=1_000_000)
     for event in reversed(new):
-        if _is_message(event, since):
+        if _is_message(event, since) and _is_for(sink, event):
             try:
                 sink.send(event, message(event, url))
                 sent += 1
