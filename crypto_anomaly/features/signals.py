@@ -34,7 +34,7 @@ SIGNALS = dict(
     price=Signal("sudden move against the market", 2.38, 0.40),
     drift=Signal("slow move against the market", 2.16, 0.33),
     peg=Signal("away from its peg", 4.2, 0.70),
-    volume=Signal("volume without a reason", 0.80, 0.68),
+    volume=Signal("volume without a reason", 1.08, 0.68),
     relation=Signal("market cap against price", 0.77, 0.47),
     stale=Signal("frozen values", 1.7, 2.7, log=False),
     missing=Signal("missing values", 3.2, 3.0, 0.001, log=False),
