@@ -88,7 +88,7 @@ def frequency(
         return f"about once in {hours / 24:.0f} days"
     if hours < 0.8 * _YEAR:
         return f"about {_times(_YEAR / hours)} a year"
-    return "at most once a year"
+    return "less than once a year"
 
 
 # %% ../../nbs/00_core/50_numbers.ipynb #8035b542

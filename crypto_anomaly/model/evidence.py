@@ -20,6 +20,7 @@ from ..features.windows import HOUR
 __all__ = [
     "EVIDENCE_HOURS",
     "Move",
+    "Peak",
     "Peg",
     "Volume",
     "Relation",
@@ -45,12 +46,20 @@ class Move(NamedTuple):
     usual: float  # usual size of such a move; NaN without a day of history
     days: int  # of the `known` days before, on how many it moved as far
     known: int
-    since_larger: float  # hours since a larger move in the last 24 h; NaN without one
+    peers: float = np.nan  # median change of the coins that move alike; NaN where not known
 
     @property
     def times(self) -> float:  # NaN where nothing usual is known
         "How many times its usual size the move has."
         return abs(self.own) / self.usual
+
+
+# %% ../../nbs/50_model/66_evidence.ipynb #4226da56
+class Peak(NamedTuple):
+    "The largest change from one snapshot to the next in the last 24 h."
+
+    hours: float  # how long ago
+    change: float  # percent
 
 
 # %% ../../nbs/50_model/66_evidence.ipynb #8d7254e8
@@ -93,7 +102,7 @@ class Freeze(NamedTuple):
     name: str
     hours: float  # for how long
     since: pd.Timestamp  # of its last change
-    usual: float  # hours between two changes
+    usual: float  # hours between two changes; NaN where no change is in the history at hand
 
 
 class Gap(NamedTuple):
@@ -119,6 +128,7 @@ class Evidence:
     frozen: list[Freeze]  # the most unusual first
     missing: list[Gap]
     spacing: float  # hours between two snapshots
+    peak: Peak | None = None
 
     def largest(
         self,
@@ -194,10 +204,17 @@ def _days_as_large(t: np.ndarray, size: np.ndarray) -> tuple[int, int]:  # as la
     return int(days.sum()), len(days)
 
 
-def _since_larger(t: np.ndarray, size: np.ndarray) -> float:
-    "Hours since the last larger move, at most 24; NaN without one."
-    larger = _before(t, 24) & (size > 1.1 * size[-1])
-    return float((t[-1] - t[larger][-1]) / HOUR) if larger.any() else np.nan
+def _peak(rows: pd.DataFrame) -> Peak | None:  # None where the last change is the largest
+    "The largest change of the last 24 h, where it is larger than the last one."
+    t, change = rows.t.to_numpy(), rows.change_0.to_numpy()
+    size = np.nan_to_num(np.abs(change))
+    recent = np.flatnonzero(_before(t, 24))
+    if not len(recent):
+        return None
+    top = recent[np.argmax(size[recent])]
+    if size[top] <= 1.1 * size[-1]:
+        return None
+    return Peak(float((t[-1] - t[top]) / HOUR), _percent(change[top]))
 
 
 # %% ../../nbs/50_model/66_evidence.ipynb #ad12762b
@@ -219,7 +236,6 @@ def _move(rows: pd.DataFrame, horizon: int) -> Move | None:
         usual=_percent(usual),
         days=days,
         known=known,
-        since_larger=_since_larger(t, np.abs(rows.change_0.to_numpy())),
     )
 
 
@@ -311,7 +327,8 @@ def _freeze(rows: pd.DataFrame, name: str) -> tuple[float, Freeze] | None:  # ho
     before = same[max(0, start - SCALE_HOURS) : start + 1]
     share = float(np.clip(before.mean(), 0.01, 0.995))
     spacing = _median(np.diff(t)) / HOUR
-    freeze = Freeze(name, (t[-1] - t[start]) / HOUR, _moment_of(t[start]), spacing / (1 - share))
+    usual = spacing / (1 - share) if start else np.nan
+    freeze = Freeze(name, (t[-1] - t[start]) / HOUR, _moment_of(t[start]), usual)
     return -np.log(share) * same[start + 1 :].sum(), freeze
 
 
@@ -379,4 +396,5 @@ class MarketEvidence:
                 frozen=_frozen(rows),
                 missing=_missing(rows),
                 spacing=_median(np.diff(rows.t.to_numpy())) / HOUR,
+                peak=_peak(rows),
             )

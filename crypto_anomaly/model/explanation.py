@@ -90,6 +90,7 @@ _COLUMNS = [
     "sentence",
     "how_often",
     "enough",
+    "brief",
 ]
 
 
@@ -128,6 +129,7 @@ def _explained(
         cross_z=_shown_z(row, group, "cross"),
         sentence=group_sentence(group, row, moment, evidence),
         how_often=_how_often(group, row, evidence),
+        brief=group_sentence(group, row, moment, evidence, brief=True),
     )
 
 
@@ -140,7 +142,7 @@ def explain(
     top: int = 5,
     evidence: Evidence | None = None,  # of the snapshots; None = only the frame is known
 ) -> pd.DataFrame:  # feature (label), group, share, value, own_z, cross_z, sentence, how_often,
-    # enough (bool: the row would be flagged for this group alone)
+    # enough (bool: the row would be flagged for this group alone), brief (sentence beside another)
     "What makes `row` anomalous to `model`, strongest first; shares of all groups add up to 1."
     x = model.matrix(row.to_frame().T)[0]
     groups, amounts = group_contributions(model, x)
@@ -176,6 +178,6 @@ def reason(
     if explanation.empty:
         return "nothing in particular: many small deviations together"
     first, others = explanation.iloc[0], explanation.iloc[1:]
-    told = others[_unusual(others)].sentence.head(top - 1)
-    parts = [first.sentence, first.how_often, *(f"also {sentence}" for sentence in told)]
+    told = others[_unusual(others)].brief.head(top - 1)
+    parts = [first.sentence, first.how_often, *(f"also {brief}" for brief in told if brief)]
     return "; ".join(part for part in parts if part)

@@ -10,7 +10,7 @@ import pandas as pd
 
 from ..core.numbers import percent
 from .evidence import Evidence, Move
-from .sentences import size_text, span_text, times_text
+from .sentences import hours_text, size_text, span_text, times_text
 
 # %% auto #0
 __all__ = [
@@ -61,12 +61,22 @@ def _volume_size(e: Evidence) -> float:
     return float(traded) if np.isfinite(traded) else 0.0
 
 
-def _move_size(e: Evidence) -> float:
-    "The most unusual move against the market."
-    m = e.largest(0, 3, 8, 24)
+_HORIZONS = dict(price_surprise=(0, 3), price_change_pct_1h=(0,), drift_surprise=(8, 24))
+
+
+def _move_size(group: str, e: Evidence) -> float:
+    "The move against the market that a group is about."
+    m = e.largest(*_HORIZONS.get(group, (24,)))
     return abs(m.own) if m else 0.0
 
 
+def _peg_size(e: Evidence) -> float:
+    "The distance of a pegged coin, or its jump where that is larger."
+    distance = abs(float(e.peg.distance)) if e.peg else 0.0
+    return max(distance, _move_size("price_surprise", e))
+
+
+# %% ../../nbs/50_model/74_materiality.ipynb #ab40f52c
 def materiality(
     explanation: pd.DataFrame,  # of `explanation.explain`
     e: Evidence | None,
@@ -79,9 +89,7 @@ def materiality(
         return 0.0
     if groups[0] == "volume_surprise":
         return _volume_size(e)
-    if groups[0] == "peg_surprise" and e.peg:
-        return abs(float(e.peg.distance))
-    return _move_size(e)
+    return _peg_size(e) if groups[0] == "peg_surprise" else _move_size(groups[0], e)
 
 
 # %% ../../nbs/50_model/74_materiality.ipynb #9a8995a3
@@ -116,11 +124,15 @@ def _often(m: Move) -> str:  # '' where it is not
     return f"this coin moved that much against the market on {m.days} of the {m.known} days before"
 
 
-def _told(m: Move) -> str:  # '' without a larger one
-    "That a larger move lies in the last 24 h."
-    if not np.isfinite(m.since_larger):
+def _earlier(m: Move, e: Evidence) -> str:  # '' where the last hour is the largest
+    "That the largest step came before the last one."
+    if e.peak is None or e.peak.change * m.change < 0:
         return ""
-    return f"a larger move came {m.since_larger:.0f} h before, and a repeat counts half"
+    last = f", {percent(e.moves[0].change)} since the last snapshot" if 0 in e.moves else ""
+    return (
+        f"its largest hour was {hours_text(e.peak.hours)} ago ({percent(e.peak.change)}{last}), "
+        "and what repeats within 24 h counts half"
+    )
 
 
 def _size_of(m: Move) -> str:
@@ -137,7 +149,8 @@ def not_flagged(
 ) -> str | None:  # None = no big move
     "Why a coin with a big move is not flagged."
     m = big_move(e) if e else None
-    if m is None:
+    if e is None or m is None:
         return None
-    reasons = [r for r in (_market_did_it(m), _often(m), _told(m)) if r] or [_size_of(m)]
-    return f"{percent(m.change)} in {span_text(m.hours)}: {', and '.join(reasons[:2])}"
+    known = [r for r in (_market_did_it(m), _often(m)) if r]
+    reasons = known or [_earlier(m, e) or _size_of(m)]
+    return f"{percent(m.change)} in {span_text(m.hours)}: {', and '.join(reasons)}"

@@ -133,7 +133,7 @@ def market_moment(
     history = stored.read()
     left_out = find_left_out(history)
     judged = _judged(featurize(history, config, since=since), left_out)
-    return MarketMoment(judged, left_out, ts, stored)
+    return MarketMoment(judged, left_out, ts, history=stored)
 
 
 def moment_features(

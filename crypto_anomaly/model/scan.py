@@ -67,12 +67,13 @@ class Scan(CoinExplanations):
 
     @cached_property
     def anomalies(self) -> pd.DataFrame:
-        "The flagged coins, highest score first: `reason`, `topic`, `materiality` (percent)."
+        "The flagged coins, highest score first: `reason`, `group`, `topic`, `materiality`."
         flagged = self.table[self.table.is_anomaly].reset_index(drop=True)
         self.recall(flagged.coin_id)
         told = {coin_id: self.explain(coin_id) for coin_id in flagged.coin_id}
         return flagged.assign(
             reason=[reason(why) for why in told.values()],
+            group=["" if why.empty else why.group.iloc[0] for why in told.values()],
             topic=[topic_of(why) for why in told.values()],
             materiality=[materiality(why, self.evidence(c)) for c, why in told.items()],
         )

@@ -6,11 +6,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
 from ..core.numbers import frequency, money, percent
-from ..features.surprisal import SURPRISALS
 from .evidence import Evidence, Move, Peg, Relation, Volume
 
 # %% auto #0
@@ -20,9 +20,14 @@ __all__ = [
     "hours_text",
     "span_text",
     "times_text",
+    "price_text",
     "move_sentence",
+    "move_in_brief",
     "peg_sentence",
+    "jump_sentence",
+    "volume_in_brief",
     "volume_sentence",
+    "relation_in_brief",
     "relation_sentence",
     "list_names",
     "frozen_sentence",
@@ -37,11 +42,11 @@ _SPACE = "\u00a0"  # between a number and its unit
 
 def size_text(
     x: float,  # percent; the sign is left out
-) -> str:  # 'nothing' below 0.005
+) -> str:
     "A size in percent with two digits: 0.94 %, 12 %."
     size = abs(x)
-    if size < 0.005:
-        return f"0{_SPACE}%"
+    if size < 0.01:
+        return f"less than 0.01{_SPACE}%"
     decimals = int(np.clip(1 - np.floor(np.log10(size)), 0, 2))
     return f"{size:,.{decimals}f}{_SPACE}%"
 
@@ -70,6 +75,8 @@ def _change(
     x: float,  # percent
 ) -> str:
     "A change with its sign; two decimals where one would hide it."
+    if abs(x) < 0.005:
+        return f"0.0{_SPACE}%"
     return percent(x) if abs(x) >= 0.1 else f"{x:+.2f}{_SPACE}%"
 
 
@@ -78,6 +85,17 @@ def times_text(
 ) -> str:  # e.g. '4.1 times', '19 times'
     "How many times the usual."
     return f"{times:.1f} times" if times < 10 else f"{times:,.0f} times"
+
+
+# %% ../../nbs/50_model/68_sentences.ipynb #1908a1a5
+def price_text(
+    x: float,  # USD
+) -> str:  # four digits
+    "A price, so exact that a small distance shows."
+    if not np.isfinite(x) or not 1e-6 <= x < 1000:
+        return money(x)
+    decimals = 3 - int(np.floor(np.log10(x)))
+    return f"${x:.{max(decimals, 2)}f}"
 
 
 # %% ../../nbs/50_model/68_sentences.ipynb #c2a5c06a
@@ -99,25 +117,50 @@ def move_sentence(
     price: float,  # USD, after it
 ) -> str:
     "What the price did, what the market did, and what is usual."
-    what = f"price {_change(m.change)} in {span_text(m.hours)} to {money(price)}"
-    return f"{what} while the market moved {_change(m.market)}{_usual_move(m)}"
+    what = f"price {_change(m.change)} in {span_text(m.hours)} to {price_text(price)}"
+    peers = f" and coins that move alike {_change(m.peers)}" if np.isfinite(m.peers) else ""
+    return f"{what} while the market moved {_change(m.market)}{peers}{_usual_move(m)}"
 
 
-# %% ../../nbs/50_model/68_sentences.ipynb #1adf8287
+def move_in_brief(
+    m: Move,
+) -> str:
+    "What the price did, beside another sentence."
+    times = f", {times_text(m.times)} its usual move" if m.times >= _ROUTINE else ""
+    return f"price {_change(m.change)} in {span_text(m.hours)}{times}"
+
+
+# %% ../../nbs/50_model/68_sentences.ipynb #67444a6e
+def _level(p: Peg) -> str:
+    "What a pegged coin is compared with."
+    if p.level == 1:
+        return f"its peg of {money(p.level)}"
+    return f"its level of the last two days ({price_text(p.level)})"
+
+
+def _side(x: float) -> str:
+    "Above or below."
+    return "below" if x < 0 else "above"
+
+
 def peg_sentence(
     p: Peg,
 ) -> str:
     "Where a pegged coin stands, and for how long."
-    side = "below" if p.distance < 0 else "above"
-    level = f"its peg of {money(p.level)}" if p.level == 1 else f"its level of {money(p.level)}"
-    far = f"price {_price(p.price)}, {size_text(p.distance)} {side} {level}"
+    far = f"price {price_text(p.price)}, {size_text(p.distance)} {_side(p.distance)} {_level(p)}"
     lasting = f" for {hours_text(p.hours)}" if p.hours >= 0.75 else ""
     return f"{far}{lasting}; usual distance {size_text(p.usual)}"
 
 
-def _price(x: float) -> str:
-    "A price near a peg: four decimals, because two would hide the distance."
-    return f"${x:.4f}" if 0.1 <= x < 10 else money(x)
+# %% ../../nbs/50_model/68_sentences.ipynb #6a3996d9
+def jump_sentence(
+    m: Move,
+    p: Peg,
+) -> str:
+    "A jump of a pegged coin that ends near its peg."
+    what = f"price {_change(m.change)} in {span_text(m.hours)} to {price_text(p.price)}"
+    times = f": {times_text(m.times)} its usual move of {size_text(m.usual)}"
+    return f"{what}{times}; now {size_text(p.distance)} {_side(p.distance)} {_level(p)}"
 
 
 # %% ../../nbs/50_model/68_sentences.ipynb #6d53151c
@@ -130,29 +173,46 @@ def _beside_price(e: Evidence) -> str:  # '' where the move is not known
     return f"; {moved}, market {_change(m.market)}"
 
 
+def volume_in_brief(
+    v: Volume,
+) -> str:
+    "What the 24 h volume did, beside another sentence."
+    what = f"24{_SPACE}h volume {money(v.now)}"
+    if v.rise <= 0:
+        return f"{what}, {times_text(v.now / v.level)} its usual {money(v.level)}"
+    before = "its highest of the last 6 hours"
+    if v.rise < 150:
+        return f"{what}, {size_text(v.rise)} above {before} ({money(v.highest)})"
+    return f"{what}, {times_text(1 + v.rise / 100)} {before} ({money(v.highest)})"
+
+
 def volume_sentence(
     v: Volume,
 ) -> str:
-    "What the 24 h volume did."
-    if v.rise <= 0:
-        return f"24{_SPACE}h volume {money(v.now)}, {times_text(v.now / v.level)} its usual {money(v.level)}"
-    what = f"24{_SPACE}h volume {money(v.now)}, {size_text(v.rise)} above its highest of the last 6 hours"
-    market = f", all coins {_change(v.market)}" if abs(v.market) >= 1 else ""
-    return f"{what}{market}; usual change {size_text(v.usual)} in 3 hours"
+    "What the 24 h volume did, and what is usual."
+    if v.rise <= 0 or not np.isfinite(v.usual):
+        return volume_in_brief(v)
+    market = f"; the volume of all coins {_change(v.market)}" if abs(v.market) >= 1 else ""
+    return f"{volume_in_brief(v)}; usual change {size_text(v.usual)} in 3 hours{market}"
 
 
 # %% ../../nbs/50_model/68_sentences.ipynb #50880d9f
+def relation_in_brief(
+    r: Relation,
+) -> str:
+    "How far the market cap is from price times supply, beside another sentence."
+    what = f"market cap {money(r.cap)}, {size_text(r.off)} {_side(r.off)} price × supply"
+    lasting = f" for {hours_text(r.hours)}" if r.hours >= 0.75 else ""
+    return f"{what} ({money(r.expected)}){lasting}"
+
+
 def relation_sentence(
     r: Relation,
 ) -> str:
     "How far the market cap is from price times supply, and whether the supply was changed."
-    side = "above" if r.off > 0 else "below"
-    what = f"market cap {money(r.cap)}, {size_text(r.off)} {side} price × supply"
-    lasting = f" for {hours_text(r.hours)}" if r.hours >= 0.75 else ""
-    supply = (
-        f"; the supply was changed by {_change(r.supply)}" if abs(r.supply) > abs(r.off) / 2 else ""
-    )
-    return f"{what} ({money(r.expected)}){lasting}; usual difference {size_text(r.usual)}{supply}"
+    changed = abs(r.supply) > abs(r.off) / 2
+    supply = f"; the supply was changed by {_change(r.supply)}" if changed else ""
+    return f"{relation_in_brief(r)}; usual difference {size_text(r.usual)}{supply}"
 
 
 # %% ../../nbs/50_model/68_sentences.ipynb #c15b046a
@@ -182,10 +242,13 @@ def frozen_sentence(
     together = [f for f in e.frozen if f.hours >= worst.hours - 0.5]
     names = list_names([FIELD_NAMES[f.name] for f in together])
     has = "has" if len(together) == 1 else "have"
-    since = f"{worst.since:%Y-%m-%d %H:%M} UTC"
+    still = f"{names} {has} not changed for"
+    if not np.isfinite(worst.usual):
+        return f"{still} at least {hours_text(worst.hours)}"
     usual = hours_text(worst.usual)
     every = "every hour" if usual == "1 hour" else f"every {usual}"
-    return f"{names} {has} not changed for {hours_text(worst.hours)} (since {since}); usually changes {every}"
+    since = f"{worst.since:%Y-%m-%d %H:%M} UTC"
+    return f"{still} {hours_text(worst.hours)} (since {since}); usually a change {every}"
 
 
 # %% ../../nbs/50_model/68_sentences.ipynb #cd155471
@@ -212,6 +275,9 @@ def missing_sentence(
 
 
 # %% ../../nbs/50_model/68_sentences.ipynb #5ec6fc6f
+_FAR = 2  # times the usual distance or move
+
+
 def _sudden(e: Evidence) -> str:
     "The most unusual move since the previous snapshot or in 3 hours."
     m = e.largest(0, 3)
@@ -229,12 +295,13 @@ def _pegged(e: Evidence) -> str:
     if e.peg is None:
         return ""
     jump = e.largest(0, 3)
-    if abs(e.peg.distance) < 2 * e.peg.usual and jump:
-        return move_sentence(jump, e.price)
+    is_near = abs(e.peg.distance) < _FAR * e.peg.usual
+    if is_near and jump and jump.times > _FAR:
+        return jump_sentence(jump, e.peg)
     return peg_sentence(e.peg)
 
 
-# %% ../../nbs/50_model/68_sentences.ipynb #874747f5
+# %% ../../nbs/50_model/68_sentences.ipynb #4346861a
 def _traded(e: Evidence) -> str:
     "The volume, beside the price."
     return volume_sentence(e.volume) + _beside_price(e) if e.volume else ""
@@ -245,11 +312,45 @@ def _related(e: Evidence) -> str:
     return relation_sentence(e.relation) + _beside_price(e) if e.relation else ""
 
 
-_SENTENCES: dict[str, Callable[[Evidence], str]] = dict(
-    zip(
-        SURPRISALS,
-        (_sudden, _slow, _pegged, _traded, _related, frozen_sentence, missing_sentence),
-    )
+# %% ../../nbs/50_model/68_sentences.ipynb #7f5de800
+def _sudden_in_brief(e: Evidence) -> str:
+    "The sudden move."
+    m = e.largest(0, 3)
+    return move_in_brief(m) if m else ""
+
+
+def _slow_in_brief(e: Evidence) -> str:
+    "The slow move."
+    m = e.largest(8, 24)
+    return move_in_brief(m) if m else ""
+
+
+def _traded_in_brief(e: Evidence) -> str:
+    "The volume."
+    return volume_in_brief(e.volume) if e.volume else ""
+
+
+def _related_in_brief(e: Evidence) -> str:
+    "The market cap."
+    return relation_in_brief(e.relation) if e.relation else ""
+
+
+# %% ../../nbs/50_model/68_sentences.ipynb #58460e69
+class _Told(NamedTuple):
+    "What is told of a signal."
+
+    full: Callable[[Evidence], str]  # when it is named first
+    brief: Callable[[Evidence], str]  # beside another
+
+
+_TOLD = dict(
+    price_surprise=_Told(_sudden, _sudden_in_brief),
+    drift_surprise=_Told(_slow, _slow_in_brief),
+    peg_surprise=_Told(_pegged, _pegged),
+    volume_surprise=_Told(_traded, _traded_in_brief),
+    relation_surprise=_Told(_related, _related_in_brief),
+    stale_surprise=_Told(frozen_sentence, frozen_sentence),
+    missing_surprise=_Told(missing_sentence, missing_sentence),
 )
 
 
@@ -257,9 +358,12 @@ _SENTENCES: dict[str, Callable[[Evidence], str]] = dict(
 def signal_sentence(
     signal: str,  # one of `SURPRISALS`
     e: Evidence,
+    *,
+    brief: bool = False,  # beside another sentence
 ) -> str:  # '' where the evidence does not say
     "The number behind a signal."
-    return _SENTENCES[signal](e)
+    told = _TOLD[signal]
+    return told.brief(e) if brief else told.full(e)
 
 
 def coin_frequency(

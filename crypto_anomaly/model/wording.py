@@ -15,7 +15,12 @@ from ..features.schema import DESCRIPTIONS
 from ..features.signals import EXPECTED_FIELDS
 from ..features.surprisal import MAX_SURPRISAL, SURPRISALS
 from .evidence import Evidence, Gap, Move
-from .sentences import move_sentence, signal_sentence, times_text
+from crypto_anomaly.model.sentences import (
+    move_in_brief,
+    move_sentence,
+    signal_sentence,
+    times_text,
+)
 
 # %% auto #0
 __all__ = [
@@ -145,7 +150,7 @@ def _frame_move(column: str, hours: float, row: pd.Series, moment: pd.DataFrame)
         return None
     market = float(moment[column].median()) if len(moment) > 2 else np.nan
     own = change - np.nan_to_num(market)
-    return Move(hours, change, market, own, np.nan, 0, 0, np.nan)
+    return Move(hours, change, market, own, np.nan, 0, 0)
 
 
 def frame_evidence(
@@ -177,12 +182,15 @@ def group_sentence(
     row: pd.Series,  # one row of a feature frame
     moment: pd.DataFrame,  # all rows of the same moment, `row` included
     evidence: Evidence | None = None,  # of the snapshots; None = only the frame is known
+    *,
+    brief: bool = False,  # beside another sentence
 ) -> str:
     "What a person would say about `group` of `row`."
     e = evidence or frame_evidence(row, moment)
     if group in _MOVES and _MOVES[group] in e.moves:
-        return move_sentence(e.moves[_MOVES[group]], e.price)
-    said = signal_sentence(group, e) if group in SURPRISALS else ""
+        m = e.moves[_MOVES[group]]
+        return move_in_brief(m) if brief else move_sentence(m, e.price)
+    said = signal_sentence(group, e, brief=brief) if group in SURPRISALS else ""
     if said:
         return said
     shown = SHOWN.get(group, group)
