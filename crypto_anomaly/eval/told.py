@@ -56,6 +56,17 @@ def _told(model: Model, row: pd.Series, moment: pd.DataFrame, market: MarketEvid
     )
 
 
+# %% ../../nbs/60_eval/84_told.ipynb #8e7bee8f
+def _scored(table: pd.DataFrame, config: dict[str, Any] | str | None) -> tuple[Model, pd.DataFrame]:
+    "A detector of the first part of the time, and the rest with its verdicts, in time order."
+    moments = pd.Series(table.ts.unique()).sort_values(ignore_index=True)
+    warm, test = moments[min(WARM, len(moments) // 3)], moments[int(TRAINED * len(moments))]
+    frame = featurize(table)
+    model = train(frame[(frame.ts >= warm) & (frame.ts < test)], config)
+    rest = frame[frame.ts >= test].sort_values("ts", kind="stable", ignore_index=True)
+    return model, rest.join(model.verdicts(rest))
+
+
 # %% ../../nbs/60_eval/84_told.ipynb #f45cb570
 def _near(frame: pd.DataFrame, ts: pd.Timestamp) -> pd.DataFrame:
     "The newest row of each coin in the hour before a moment: its scan."
@@ -71,28 +82,14 @@ def told_anomalies(
     "Train on the first part of a market and tell the most anomalous rows of the rest."
     model, frame = _scored(table, config)
     market = MarketEvidence(table)
-    rows = _one_a_day(frame)
-    rows = rows.head(20 * n)
-    lead = pd.Series(
-        [explain(model, row, frame[:0], top=1).group.iloc[0] for _, row in rows.iterrows()],
-        index=rows.index,
-    )
-    chosen = _in_turn(rows, lead, n)
+    rows = _one_a_day(frame).head(20 * n)
+    first = [explain(model, row, frame[:0], top=1).group.iloc[0] for _, row in rows.iterrows()]
+    chosen = _in_turn(rows, pd.Series(first, index=rows.index, dtype=object), n)
     told = [_told(model, row, _near(frame, row.ts), market) for _, row in chosen.iterrows()]
     return pd.DataFrame(told, columns=_SHOWN)
 
 
-# %% ../../nbs/60_eval/84_told.ipynb #8e7bee8f
-def _scored(table: pd.DataFrame, config: dict[str, Any] | str | None) -> tuple[Model, pd.DataFrame]:
-    "A detector of the first part of the time, and the rest with its verdicts, in time order."
-    moments = pd.Series(table.ts.unique()).sort_values(ignore_index=True)
-    warm, test = moments[min(WARM, len(moments) // 3)], moments[int(TRAINED * len(moments))]
-    frame = featurize(table)
-    model = train(frame[(frame.ts >= warm) & (frame.ts < test)], config)
-    rest = frame[frame.ts >= test].sort_values("ts", kind="stable", ignore_index=True)
-    return model, rest.join(model.verdicts(rest))
-
-
+# %% ../../nbs/60_eval/84_told.ipynb #810f405f
 def told_movers(
     table: pd.DataFrame,  # market table
     config: dict[str, Any] | str | None = None,  # detector, see `model.model_config`
@@ -105,9 +102,13 @@ def told_movers(
     size = calm.price_change_pct_24h.abs().combine(2 * calm.price_change_pct_1h.abs(), max)
     largest = calm.assign(size=size).sort_values("size", ascending=False)
     largest = largest[~largest.duplicated("coin_id")].head(n)
-    told = [
-        dict(when=f"{row.ts:%Y-%m-%d %H:%M}", coin=row.symbol.upper(), sentence=said)
-        for _, row in largest.iterrows()
-        if (said := not_flagged(market.coin(row.coin_id, row.ts)))
-    ]
-    return pd.DataFrame(told, columns=["when", "coin", "sentence"])
+    told = pd.DataFrame(
+        dict(
+            when=largest.ts.dt.strftime("%Y-%m-%d %H:%M"),
+            coin=largest.symbol.str.upper(),
+            sentence=[
+                not_flagged(market.coin(row.coin_id, row.ts)) for row in largest.itertuples()
+            ],
+        )
+    )
+    return told.dropna(subset="sentence").reset_index(drop=True)

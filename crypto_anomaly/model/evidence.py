@@ -184,7 +184,7 @@ def _percent(log_change: float) -> float:
 
 def _before(t: np.ndarray, hours: float) -> np.ndarray:  # (n,) bool, without the last row
     "The rows of the hours before the last one."
-    recent = t >= t[-1] - int(hours * HOUR)
+    recent: np.ndarray = t >= t[-1] - int(hours * HOUR)
     recent[-1] = False
     return recent
 

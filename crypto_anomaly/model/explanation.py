@@ -158,6 +158,9 @@ def explain(
 
 # %% ../../nbs/50_model/72_explanation.ipynb #fc3ba75f
 _RARE = 4.0  # nats: once in 55 snapshots
+_TOLD_BESIDE = dict(
+    volume_surprise="price_surprise", relation_surprise="price_surprise"
+)  # group -> what its sentence tells, too
 
 
 def _unusual(explanation: pd.DataFrame) -> pd.Series:  # bool
@@ -178,6 +181,8 @@ def reason(
     if explanation.empty:
         return "nothing in particular: many small deviations together"
     first, others = explanation.iloc[0], explanation.iloc[1:]
-    told = others[_unusual(others)].brief.head(top - 1)
-    parts = [first.sentence, first.how_often, *(f"also {brief}" for brief in told if brief)]
-    return "; ".join(part for part in parts if part)
+    told_already = _TOLD_BESIDE.get(str(first.group), "")
+    others = others[_unusual(others) & (others.group != told_already)]
+    lead = "; ".join(part for part in (first.sentence, first.how_often) if part)
+    briefs = [brief for brief in others.brief.head(top - 1) if brief]
+    return ". Also ".join([lead, *briefs])

@@ -107,12 +107,9 @@ def big_move(
 
 
 # %% ../../nbs/50_model/74_materiality.ipynb #eeafd52f
-def _market_did_it(m: Move) -> str:  # '' where the market did not
-    "How much of a move is the market's."
-    same_way = m.market * m.change > 0
-    if not same_way or abs(m.own) > 0.7 * abs(m.change):
-        return ""
-    return f"the market moved {percent(m.market)}"
+def _of_market(m: Move) -> str:  # '' where the market has no part in it
+    "What the market did in the same time."
+    return f"the market moved {percent(m.market)}" if m.market / m.change > 0.2 else ""
 
 
 def _often(m: Move) -> str:  # '' where it is not
@@ -128,10 +125,10 @@ def _earlier(m: Move, e: Evidence) -> str:  # '' where the last hour is the larg
     "That the largest step came before the last one."
     if e.peak is None or e.peak.change * m.change < 0:
         return ""
-    last = f", {percent(e.moves[0].change)} since the last snapshot" if 0 in e.moves else ""
+    last = f"; the last hour {percent(e.moves[0].change)}" if 0 in e.moves else ""
     return (
         f"its largest hour was {hours_text(e.peak.hours)} ago ({percent(e.peak.change)}{last}), "
-        "and what repeats within 24 h counts half"
+        "and a repeat within 24 h counts half"
     )
 
 
@@ -151,6 +148,8 @@ def not_flagged(
     m = big_move(e) if e else None
     if e is None or m is None:
         return None
-    known = [r for r in (_market_did_it(m), _often(m)) if r]
-    reasons = known or [_earlier(m, e) or _size_of(m)]
-    return f"{percent(m.change)} in {span_text(m.hours)}: {', and '.join(reasons)}"
+    known = [said for said in (_of_market(m), _often(m)) if said]
+    is_enough = m.days > 0 or abs(m.own) <= abs(m.change) / 2
+    rest = "" if is_enough else _earlier(m, e) or _size_of(m)
+    reasons = ", and ".join([*known, rest] if rest else known)
+    return f"{percent(m.change)} in {span_text(m.hours)}: {reasons}"

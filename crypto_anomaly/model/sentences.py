@@ -100,6 +100,7 @@ def price_text(
 
 # %% ../../nbs/50_model/68_sentences.ipynb #c2a5c06a
 _ROUTINE = 1.5  # times the usual move: nothing to compare with
+_STRIKING = 4.0  # times the usual move: worth a word beside another field
 
 
 def _usual_move(m: Move) -> str:  # '' where nothing usual is known
@@ -165,12 +166,13 @@ def jump_sentence(
 
 # %% ../../nbs/50_model/68_sentences.ipynb #6d53151c
 def _beside_price(e: Evidence) -> str:  # '' where the move is not known
-    "The move of the price during the last hour, for what is told about another field."
-    m = e.moves.get(0)
+    "The sudden move of the price, for what is told about another field."
+    m = e.largest(0, 3)
     if m is None:
         return ""
-    moved = f"price {_change(m.change)} in {span_text(m.hours)}"
-    return f"; {moved}, market {_change(m.market)}"
+    times = f", {times_text(m.times)} its usual move" if m.times >= _STRIKING else ""
+    moved = f"price {_change(m.change)} in {span_text(m.hours)}{times}"
+    return f"; {moved} (market {_change(m.market)})"
 
 
 def volume_in_brief(
