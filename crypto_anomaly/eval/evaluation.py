@@ -64,7 +64,10 @@ def _rate_metrics(model: Model, holdout: pd.DataFrame, flagged: pd.Series) -> di
 def _kept(model: Model, holdout: pd.DataFrame) -> float:
     "How much of the relations of the features the training time had; NaN for an older model."
     known = model.arrays.get("relations")
-    return float("nan") if known is None else kept_relations(known, model.matrix(holdout))
+    if known is None:
+        return float("nan")
+    fitted = model.meta["training_samples"] - model.meta["calibration_samples"]
+    return kept_relations(known, model.matrix(holdout), fitted)
 
 
 # %% ../../nbs/60_eval/40_evaluation.ipynb #bddd8f84

@@ -48,8 +48,8 @@ class GateConfig:
     min_recall_gain: float = 0.0  # recall less that of a robust z: low end of its 95 % interval
     max_rate_ratio: float = 3.0  # holdout rate / training rate, or the other way round
     max_miscalibration: float = 1.3  # factor by which the flagged share is surely off
-    min_kept_relations: float = 0.25  # 1 = features go together as in training, 0 = unrelated
-    min_noise_gain: float = 0.02  # skill less that of the twin fitted on noise
+    min_kept_relations: float = 0.1  # 1 = features go together as in training, 0 = unrelated
+    min_noise_gain: float = 0.05  # skill less that of the twin fitted on noise
     min_shuffle_gain: float = 0.0  # the same of the twin fitted on shuffled rows
 
 

@@ -15,7 +15,7 @@ from .metrics import Detection, interval
 __all__ = ["ALARM_CHARGE", "skill", "skill_gain"]
 
 # %% ../../nbs/60_eval/37_noise.ipynb #b287fb8f
-ALARM_CHARGE = 0.1  # recall that a factor e in the number of alarms is worth
+ALARM_CHARGE = 0.2  # recall that a factor e in the number of alarms is worth
 
 
 def skill(

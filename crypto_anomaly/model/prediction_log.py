@@ -31,6 +31,7 @@ PREDICTION = [
     "source",
     "judged",
     "unjudged_reason",
+    "extrapolated",
 ]
 
 
@@ -66,10 +67,12 @@ def log_predictions(
 
 # %% ../../nbs/50_model/82_prediction_log.ipynb #74c0c26f
 def _with_verdicts(p: pd.DataFrame) -> pd.DataFrame:  # the columns of PREDICTION
-    "Predictions that were logged before there was a word for coins that cannot be judged."
+    "Predictions that were logged before there were words for what cannot be judged or was not seen."
     p = p.reindex(columns=PREDICTION)
     judged = p.judged.astype("boolean").fillna(True).astype(bool)
-    return p.assign(judged=judged, unjudged_reason=p.unjudged_reason.fillna(""))
+    extrapolated = p.extrapolated.astype("boolean").fillna(False).astype(bool)
+    reasons = p.unjudged_reason.fillna("")
+    return p.assign(judged=judged, unjudged_reason=reasons, extrapolated=extrapolated)
 
 
 # %% ../../nbs/50_model/82_prediction_log.ipynb #ad851ba8

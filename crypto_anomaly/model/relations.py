@@ -35,10 +35,13 @@ _LEAST_RELATION = 0.02  # root mean square of the holdout's correlations
 def kept_relations(
     known: np.ndarray,  # (d, d) of `relations`, of the training time
     X: np.ndarray,  # (n, d) rows to compare, NaN = missing
-) -> float:  # about 1 = as in training, 0 = unrelated; NaN where nothing goes together
-    "How much of the relations between the features the training time had, too."
+    rows: int,  # that `known` comes from
+) -> float:  # about 1 = as in training, below 0.1 = unrelated; NaN where nothing goes together
+    "How much of the relations between the features the training time surely had, too."
     pairs = np.triu_indices(X.shape[1], 1)
     now, then = relations(X)[pairs].astype(float), known[pairs].astype(float)
     if not len(now) or np.sqrt((now**2).mean()) < _LEAST_RELATION:
         return np.nan
-    return float((now * then).sum() / (now**2).sum())
+    size = float((now**2).sum())
+    by_chance = 1 / np.sqrt(min(rows, _MOST_ROWS) * size)
+    return float((now * then).sum() / size - 2 * by_chance)

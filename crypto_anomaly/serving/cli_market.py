@@ -97,7 +97,7 @@ def _anomaly_row(anomaly: dict[str, Any]) -> dict[str, Any]:
         name=anomaly["name"],
         price=money(anomaly["current_price"]),
         change_24h=percent(anomaly["price_change_pct_24h"]),
-        rare=once_in(anomaly["p_value"]),
+        rare=once_in(anomaly["p_value"], extrapolated=anomaly["extrapolated"]),
         why=anomaly["reason"],
     )
 
@@ -169,8 +169,9 @@ def _say_coin(row: pd.Series, found: Scan) -> None:
         say(f"{moment}: cannot be judged yet: {row.unjudged_reason} (model v{row.model_version})")
         return
     verdict = "ANOMALY" if row.is_anomaly else "normal"
+    rare = once_in(row.p_value, extrapolated=row.extrapolated)
     say(
-        f"{moment}: {verdict}, seen {once_in(row.p_value)} "
+        f"{moment}: {verdict}, {'' if row.extrapolated else 'seen '}{rare} "
         f"(score {row.score:.3f}, model v{row.model_version})"
     )
 

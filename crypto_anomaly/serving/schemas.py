@@ -94,6 +94,7 @@ class Anomaly(BaseModel):
     score: float
     anomaly_score: float
     p_value: float
+    extrapolated: bool = False  # rarer than everything that the model was calibrated on
     severity: float
     is_anomaly: bool
     reason: str
@@ -177,6 +178,7 @@ class ExplanationResponse(ResponseMeta):
     unjudged_reason: str = ""  # why it cannot be judged yet
     score: float | None  # None where it cannot be judged
     p_value: float | None
+    extrapolated: bool = False  # rarer than everything that the model was calibrated on
     reasons: list[dict[str, Any]]
     counterfactual: str | None
     nearest_normal: list[str]
