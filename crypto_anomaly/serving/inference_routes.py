@@ -217,7 +217,8 @@ def get_why(
     scan = state.scan(client_id(request.scope))
     coin_id = find_coin(scan.features, coin)
     row = scan.predictions[scan.predictions.coin_id == coin_id].iloc[0]
-    names = ("coin_id", "symbol", "name", "is_anomaly", "judged", "unjudged_reason")
+    identity = ("coin_id", "symbol", "name")
+    names = (*identity, "is_anomaly", "judged", "unjudged_reason", "extrapolated")
     return ExplanationResponse(
         **response_meta(scan),
         **{name: row[name] for name in names},
