@@ -73,8 +73,8 @@ def _say_market(result: dict[str, Any]) -> None:
     "The line below the table."
     flagged, crash = result["metrics"]["clean_flag_rate"], result["crash"]
     say(
-        f"{result['model']}: {result['events']} events, {result['clean_cells']:,} negative samples "
-        f"from {result['test_from'][:16]} on; flagged {flagged['value']:.4f} "
+        f"{result['model']}: {result['events']} events ({result['generator']}), "
+        f"{result['clean_cells']:,} negative samples from {result['test_from'][:16]} on; flagged {flagged['value']:.4f} "
         f"[{flagged['low']:.4f}, {flagged['high']:.4f}] of them at a stated {flagged['stated']:g}; "
         f"at most {crash['greatest_share']:.0%} of coins at once on {crash['day']}; the right "
         f"reason first in {result['named_first']['all']['value']:.0%}"
@@ -94,6 +94,9 @@ def bench_market(
     per_kind: Annotated[
         int, typer.Option(min=1, help="Events of each kind and size in each injection.")
     ] = 25,
+    generator: Annotated[
+        str, typer.Option(help="Whose events: own or iqr (other shapes, other units).")
+    ] = "own",
     as_json: AsJson = False,
 ) -> None:
     "Inject events into the last part of a recorded market and count what is found."
@@ -102,6 +105,7 @@ def bench_market(
     result = market_benchmark(
         read_market(folder),
         model_config,
+        generator=generator,
         seeds=seeds,
         per_kind=per_kind,
         progress=progress_bar,
