@@ -74,8 +74,8 @@ def _say_market(result: dict[str, Any]) -> None:
     flagged, crash = result["metrics"]["clean_flag_rate"], result["crash"]
     say(
         f"{result['model']}: {result['events']} events ({result['generator']}), "
-        f"{result['clean_cells']:,} negative samples from {result['test_from'][:16]} on; flagged {flagged['value']:.4f} "
-        f"[{flagged['low']:.4f}, {flagged['high']:.4f}] of them at a stated {flagged['stated']:g}; "
+        f"{result['clean_cells']:,} negative samples from {result['test_from'][:16]} on; "
+        f"flagged {interval_text(flagged)} of them at a stated {flagged['stated']:g}; "
         f"at most {crash['greatest_share']:.0%} of coins at once on {crash['day']}; the right "
         f"reason first in {result['named_first']['all']['value']:.0%}"
     )
