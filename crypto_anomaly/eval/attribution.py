@@ -34,7 +34,7 @@ def _window(scored: pd.DataFrame, event: Any) -> pd.DataFrame:
 
 # %% ../../nbs/60_eval/76_attribution.ipynb #208dfdf9
 def top1_attribution(
-    injections: Sequence[InjectedFrame],  # frames with known events
+    injections: Sequence[InjectedFrame],  # frames with known events, at least their windows
     moved: Mapping[str, set[str]],  # kind -> feature groups that it moves, see `Generator`
     model: Model,  # trained on other rows
     threshold: float,  # score above which an event is caught

@@ -17,7 +17,7 @@ from ..core.parallel import no_progress
 from ..data.imports import parse_import
 from .attribution import attribution_figures, top1_attribution
 from .generators import find_generator
-from .injected import InjectedFrame, detection, score_of
+from .injected import InjectedFrame, detection, score_of, window_rows
 from .metrics import RATES, Detection, interval, resample
 from ..features.features import featurize
 from ..model.calibration import conformal_p
@@ -150,10 +150,11 @@ class MarketBench:
         ]
 
     def _inject(self, table: pd.DataFrame, size: float, per_kind: int, seed: int) -> InjectedFrame:
-        "The test time with events of one size."
+        "The windows of events of one size in the test time."
         events = dict(sizes=(size,), per_kind=per_kind, seed=seed)
         found = self.generator.inject(table, start=self.start, **events)
-        return InjectedFrame(featurize(found.table, since=self.start), found.events)
+        frame = featurize(found.table, since=self.start)
+        return InjectedFrame(window_rows(frame, found.events), found.events)
 
     def train(
         self,

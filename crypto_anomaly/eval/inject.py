@@ -206,6 +206,12 @@ def _inject_one(
 
 
 # %% ../../nbs/60_eval/10_inject.ipynb #37aff161
+def _percent(x: np.ndarray, factor: np.ndarray) -> np.ndarray:  # (n,) exactly `x` where it is 1
+    "A change in percent after the price was multiplied."
+    moved = 100 * ((1 + x / 100) * factor - 1)
+    return np.where(factor == 1, x, moved)
+
+
 def _follow_price(g: _Ground) -> None:
     "Apply the moves of the price to every field that depends on it."
     f, m = g.fields, np.exp(g.move)
@@ -214,11 +220,10 @@ def _follow_price(g: _Ground) -> None:
     for c, hours in _CHANGES.items():
         if c in f:
             earlier = np.nan_to_num(g.r.lag(m, hours), nan=1.0)
-            f[c] = 100 * ((1 + f[c] / 100) * m / earlier - 1)
+            f[c] = _percent(f[c], m / earlier)
     high = "ath_change_percentage"
     if high in f:
-        below = 100 * ((1 + f[high] / 100) * m - 1)
-        f[high] = np.minimum(0, below)
+        f[high] = np.minimum(0, _percent(f[high], m))
 
 
 # %% ../../nbs/60_eval/10_inject.ipynb #356e74c1
