@@ -16,9 +16,11 @@ from ..core.errors import CryptoAnomalyError
 from ..core.parallel import no_progress
 from ..data.imports import parse_import
 from .attribution import attribution_figures, top1_attribution
+from .budget import alerts_of, budget
 from .generators import find_generator
 from .injected import InjectedFrame, detection, score_of, window_rows
 from .metrics import RATES, Detection, interval, resample
+from .rivals import RIVALS, on_judged_rows
 from ..features.features import featurize
 from ..model.calibration import conformal_p
 from ..model.fitted import Model
@@ -35,6 +37,7 @@ __all__ = [
     "BenchError",
     "read_market",
     "MarketBench",
+    "rival_figures",
     "market_benchmark",
 ]
 
@@ -84,6 +87,11 @@ PROTOCOL = dict(
     crash="greatest share of coins above the 0.5 % threshold in one snapshot of the day with the "
     "widest market move, which may lie in the training time (in_training)",
     generator="own or iqr, two sets of kinds and units that share no code",
+    rivals="fitted on the same training time, scored on the same rows at the same alert rates; "
+    "lead: recall of the detector less that of the rival, resampled together",
+    budget="the alerts on negative samples at each alert rate, by the group of features that "
+    "contributes most and by sort of coin: frozen (no change in half of the hours), pegged (usual "
+    "hourly move below .15 %) or free",
 )
 
 
@@ -215,21 +223,56 @@ def _headline(
     return d.figures(sizes=main) | dict(cell_ap=cells, clean_flag_rate=stated) | rates
 
 
+# %% ../../nbs/60_eval/80_benchmark.ipynb #0605da40
+def rival_figures(
+    b: MarketBench,
+    model: Model,  # of `MarketBench.train`
+    d: Detection,  # of `model`
+    sizes: list[float],  # sizes of the events to count
+    progress: Callable[..., Iterable[Any]] = no_progress,  # e.g. tqdm
+) -> dict[str, dict[str, dict[str, float]]]:  # rival -> figure, lead_at_RATE -> value, low, high
+    "What plain detectors find on the same rows at the same alert rates."
+    out = {}
+    for name in progress(list(RIVALS), desc="rivals"):
+        score = on_judged_rows(RIVALS[name](b.past, b.clean), score_of(model))
+        rival = detection(score, b.clean, b.injections, RATES).detection
+        lead = {q: d.recall(q, sizes=sizes) - rival.recall(q, sizes=sizes) for q in RATES}
+        leads = {f"lead_at_{q:g}": interval(x) for q, x in lead.items()}
+        out[name] = rival.figures(sizes=sizes) | leads
+    return out
+
+
+# %% ../../nbs/60_eval/80_benchmark.ipynb #d204a00a
+def _budget(b: MarketBench, model: Model, d: Detection) -> dict[str, dict[str, Any]]:
+    "Who takes the alerts on rows without events."
+    thresholds = {rate: float(d.threshold[rate][0]) for rate in RATES}
+    alerts = alerts_of(model, b.clean, min(thresholds.values()))
+    return budget(alerts, b.clean, thresholds)
+
+
+def _kind_figures(d: Detection, kind: str, main: list[float]) -> dict[str, Any]:
+    "Figures of one kind, and how many events they are about."
+    mine = (d.found.kind == kind) & d.found["size"].isin(main)
+    return d.figures([kind], main) | dict(events=int(mine.sum()))
+
+
 # %% ../../nbs/60_eval/80_benchmark.ipynb #76e5a1e2
 def market_benchmark(
     table: pd.DataFrame,  # market table
     config: str | dict[str, Any] | None = None,  # detector, see `model.model_config`
     *,
     generator: str = "own",  # own or iqr, see `eval.generators`
-    **settings: Any,  # seeds, per_kind, sizes, progress of `MarketBench`
+    rivals: bool = False,  # also measure plain detectors, see `eval.rivals`
+    progress: Callable[..., Iterable[Any]] = no_progress,  # e.g. tqdm
+    **settings: Any,  # seeds, per_kind, sizes of `MarketBench`
 ) -> dict[str, Any]:  # protocol, metrics, by_kind, by_size, baseline, …; figures: value, low, high
     "Train on the first part of a recorded market and find events injected into the rest."
-    b = MarketBench(table, generator=generator, **settings)
+    b = MarketBench(table, generator=generator, progress=progress, **settings)
     model = b.train(config)
     d, baseline = b.detection(model), b.detection(b.train(BASELINE))
     main = [MAIN] if MAIN in d.sizes else d.sizes[-1:]
     named = top1_attribution(b.injections, b.generator.moved, model, d.threshold[_RATE][0])
-    return dict(
+    result = dict(
         protocol=PROTOCOL | dict(kinds=b.generator.kinds),
         generator=generator,
         model=model.description,
@@ -239,9 +282,13 @@ def market_benchmark(
         clean_cells=len(d.clean),
         events=len(d.found),
         metrics=_headline(b, model, d, main),
-        by_kind={k: d.figures([k], main) for k in d.kinds},
+        by_kind={k: _kind_figures(d, k, main) for k in d.kinds},
         by_size={f"{s:g}": d.figures(sizes=[s]) for s in d.sizes},
         crash=b.crash(d, model),
         named_first=attribution_figures(named),
+        budget=_budget(b, model, d),
         baseline={BASELINE: baseline.figures(sizes=main)},
     )
+    if rivals:
+        result["rivals"] = rival_figures(b, model, d, main, progress)
+    return result
