@@ -32,6 +32,7 @@ __all__ = [
     "TRAINED",
     "SIZES",
     "MAIN",
+    "QUICK",
     "BASELINE",
     "PROTOCOL",
     "BenchError",
@@ -66,6 +67,7 @@ WARM = 240  # snapshots that only warm features up
 TRAINED = 0.7  # share of the snapshots to train on
 SIZES = (4.0, 8.0, 15.0)  # sizes of events
 MAIN = 8.0  # the size that the headline figures are about
+QUICK: dict[str, Any] = dict(seeds=1, per_kind=15, sizes=(MAIN,))  # settings for a first look
 BASELINE = "robust_z"
 _RATE = 0.005  # alert rate of the crash day and of the explanations
 
