@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..core.moments import read_time
+from .bench_tables import interval_text, market_summary, market_tables
 from .cli_workspace import open_for_write
 from crypto_anomaly.serving.terminal import (
     AsJson,
@@ -29,13 +30,11 @@ if TYPE_CHECKING:
 __all__ = [
     "bench_commands",
     "backtest_commands",
-    "MARKET_FIGURES",
     "STREAM_STARTS",
     "EVENT_COLUMNS",
     "From",
     "WalkForward",
     "Lookahead",
-    "interval_text",
     "bench_market",
     "bench_trades",
     "backtest",
@@ -44,41 +43,6 @@ __all__ = [
 # %% ../../nbs/90_serving/75_cli_bench.ipynb #30b538a7
 bench_commands = typer.Typer(no_args_is_help=True, help="Benchmarks on recorded markets.")
 backtest_commands = typer.Typer()
-
-
-def interval_text(
-    figure: dict[str, float],  # value, low, high
-) -> str:
-    "A figure with its interval, such as `0.412 [0.380, 0.447]`."
-    return f"{figure['value']:.3f} [{figure['low']:.3f}, {figure['high']:.3f}]"
-
-
-# %% ../../nbs/90_serving/75_cli_bench.ipynb #ef5df4ab
-MARKET_FIGURES = ("recall_at_0.001", "recall_at_0.005", "ap")
-
-
-def _market_rows(result: dict[str, Any]) -> list[dict[str, Any]]:
-    "One row for all events, and one per kind, size and baseline."
-    groups = {"all kinds": result["metrics"], **result["by_kind"]}
-    groups |= {f"size {size}": m for size, m in result["by_size"].items()}
-    groups |= {f"{name} (baseline)": m for name, m in result["baseline"].items()}
-    return [
-        dict(events=name) | {k: interval_text(metrics[k]) for k in MARKET_FIGURES}
-        for name, metrics in groups.items()
-    ]
-
-
-# %% ../../nbs/90_serving/75_cli_bench.ipynb #b2ef5e0b
-def _say_market(result: dict[str, Any]) -> None:
-    "The line below the table."
-    flagged, crash = result["metrics"]["clean_flag_rate"], result["crash"]
-    say(
-        f"{result['model']}: {result['events']} events, {result['clean_cells']:,} negative samples "
-        f"from {result['test_from'][:16]} on; flagged {flagged['value']:.4f} "
-        f"[{flagged['low']:.4f}, {flagged['high']:.4f}] of them at a stated {flagged['stated']:g}; "
-        f"at most {crash['greatest_share']:.0%} of coins at once on {crash['day']}; the right "
-        f"reason first in {result['named_first']['all']['value']:.0%}"
-    )
 
 
 # %% ../../nbs/90_serving/75_cli_bench.ipynb #1c8cd928
@@ -94,23 +58,34 @@ def bench_market(
     per_kind: Annotated[
         int, typer.Option(min=1, help="Events of each kind and size in each injection.")
     ] = 25,
+    generator: Annotated[
+        str, typer.Option(help="Whose events: own or iqr (other shapes, other units).")
+    ] = "own",
+    rivals: Annotated[
+        bool, typer.Option("--rivals", help="Also measure plain detectors on the same rows.")
+    ] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="A first look: one injection of 15 events of size 8.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     "Inject events into the last part of a recorded market and count what is found."
-    from crypto_anomaly.eval.benchmark import market_benchmark, read_market
+    from crypto_anomaly.eval.benchmark import QUICK, market_benchmark, read_market
 
+    settings = dict(seeds=seeds, per_kind=per_kind) | (QUICK if quick else {})
     result = market_benchmark(
         read_market(folder),
         model_config,
-        seeds=seeds,
-        per_kind=per_kind,
+        generator=generator,
+        rivals=rivals,
         progress=progress_bar,
+        **settings,
     )
     if as_json:
-        show_json(result)
-    else:
-        show_table(_market_rows(result))
-        _say_market(result)
+        return show_json(result)
+    for rows in market_tables(result):
+        show_table(rows)
+    say(market_summary(result))
 
 
 # %% ../../nbs/90_serving/75_cli_bench.ipynb #419f8d93
