@@ -21,7 +21,7 @@ from ..registry.registry import open_registry
 from .live_answers import DemoData, Healthz, NotReady, Score
 from ..trades.latest import Latest
 from ..trades.messages import ProductNotFoundError, TradeError
-from ..trades.product_state import why_anomalous
+from ..trades.model_scorer import why_anomalous
 from ..trades.store import open_store
 from ..trades.stream_status import stream_health
 from ..trades.ticks import READY
