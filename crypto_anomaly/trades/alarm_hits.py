@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from .messages import Trade
 from .model_scorer import ModelScorer, why_anomalous
@@ -17,7 +18,7 @@ from .pump_versions import LATEST, PumpConstants
 from .ticks import FEATURES
 
 # %% auto #0
-__all__ = ["ScoredTrades", "AlarmHit", "alarm_hits", "alarm_record"]
+__all__ = ["ScoredTrades", "AlarmHit", "alarm_hits", "alarm_record", "alarm_of_now"]
 
 
 # %% ../../nbs/70_trades/63_alarm_hits.ipynb #99bd0f6d
@@ -106,3 +107,17 @@ def alarm_record(
         reason=_reason(kind, scorer, b, i),
         evidence=b.evidence_of(i, b.side(i, kind)) | features,
     )
+
+
+# %% ../../nbs/70_trades/63_alarm_hits.ipynb #6b109dfa
+def alarm_of_now(
+    state: dict[str, Any],  # see `ProductState.now`
+    alarming: list[str],  # 'pump', 'dump' or both
+) -> str:
+    "Why a product alarms now, in the words of the alarm."
+    side = state["side"]
+    kind = "pump" if side == "buy" else "dump"
+    if kind not in alarming:  # the evidence is the stronger side's
+        return f"{alarming[0]}: {state[alarming[0]]['score']:.1f} nats"
+    seconds = pd.Timestamp(state["ts"]).timestamp()
+    return f"{kind}: {alarm_text(state['evidence'], seconds, side)}"

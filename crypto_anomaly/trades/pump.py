@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from .count_evidence import count_evidence, counted_orders
 from .pump_versions import LATEST, PumpConstants
 
 # %% auto #0
@@ -33,7 +34,6 @@ __all__ = [
     "OTHER",
     "use_constants",
     "new_side",
-    "count_evidence",
     "close_bins",
     "side_score",
     "pump_step",
@@ -129,21 +129,6 @@ OTHER = EVIDENCE.index("other_orders")  # of the other side in the same two bins
 _SINCE = EVIDENCE.index("crowd_since")  # seconds since 1970; 0 below `HOLD`
 
 
-# %% ../../nbs/70_trades/45_pump.ipynb #20cf604d
-@njit(cache=True)
-def count_evidence(
-    n: float,  # orders seen
-    mean: float,  # orders that are usual
-    burst: float,  # variance over mean, above 1
-) -> float:  # nats; 0 when n is not above the mean
-    "How improbable so many orders are: minus the log of a bound on P(N >= n)."
-    if n <= mean:
-        return 0.0
-    k = mean / (burst - 1)
-    above = n * np.log(n / mean)
-    return float(above - (n + k) * np.log((n + k) / (mean + k)))
-
-
 # %% ../../nbs/70_trades/45_pump.ipynb #12c8e5c1
 @njit(cache=True)
 def _learn(s: np.ndarray, j: int) -> None:
@@ -155,13 +140,6 @@ def _learn(s: np.ndarray, j: int) -> None:
     s[_W] = s[_W] * fade + (1.0 if s[BINS_SEEN] > RING else 0.0)
 
 
-# %% ../../nbs/70_trades/45_pump.ipynb #0f6a6f7c
-@njit(cache=True)
-def _as_counted(orders: float, extra: float) -> float:
-    "Orders with what they count beyond one, which is at most the orders but the first."
-    return orders + min(extra, max(orders - 1.0, 0.0))
-
-
 # %% ../../nbs/70_trades/45_pump.ipynb #6d22c84c
 @njit(cache=True)
 def _close_bin(s: np.ndarray) -> None:
@@ -171,7 +149,7 @@ def _close_bin(s: np.ndarray) -> None:
         _learn(s, j)
     s[BINS_SEEN] = min(s[BINS_SEEN] + 1, RING + 1)
     r = s[_X] - s[_PRICES + j]
-    s[_COUNTS + j] = _as_counted(s[_N], s[_EXTRA])
+    s[_COUNTS + j] = counted_orders(s[_N], s[_EXTRA])
     s[_RETURNS + j] = r * r
     s[_PRICES + j] = s[_X]
     s[_BEFORE] = s[_N]
@@ -259,8 +237,8 @@ def side_score(
     "The score of one side now."
     _write_usual(s, out)
     mean, burst = out[4], out[5]
-    two_bins = _as_counted(out[TWO_BINS], s[_EXTRA] + s[_EXTRA_BEFORE])
-    one_bin = count_evidence(_as_counted(s[_N], s[_EXTRA]), mean, burst)
+    two_bins = counted_orders(out[TWO_BINS], s[_EXTRA] + s[_EXTRA_BEFORE])
+    one_bin = count_evidence(counted_orders(s[_N], s[_EXTRA]), mean, burst)
     z = max(out[6], 0.0) / out[7]
     out[0] = max(one_bin, count_evidence(two_bins, 2 * mean, burst))
     out[1] = (NU + 1) / 2 * np.log1p(z * z / NU)
