@@ -1,16 +1,18 @@
 """What an operator meets: an empty workspace, a database that goes away, old runs and trades."""
 
 import itertools
-import json
 import os
 import re
 import time
 
 import pytest
+from conftest import until
+from pydantic import SecretStr
 from starlette.testclient import TestClient
 
 from crypto_anomaly.core.settings import Settings
 from crypto_anomaly.core.workspace import claim, open_workspace
+from crypto_anomaly.lifecycle.database_copy import copy_databases
 from crypto_anomaly.lifecycle.retention_steps import prune
 from crypto_anomaly.model.loading import load_model
 from crypto_anomaly.registry.registry import open_registry
@@ -61,3 +63,53 @@ def test_what_is_referred_to_outlives_retention(home):
     assert left == {"build_dataset", "train", "evaluate"}
     assert load_model(ws).version["version"] == request
     assert prune(ws, dry_run=True) == []
+
+
+API_TOKEN = "t0ken-of-the-workspace-" + "x" * 16
+WISH = dict(version="v1", by="bob", reason="better", request=1)
+READS = ("/versions", "/anomalies", "/models", "/data", "/pipeline/flows", "/model/info")
+
+
+def probes(client):
+    """The status of what somebody looks at first, within some seconds."""
+    began = time.monotonic()
+    found = [client.get(p).status_code for p in ("/health", "/healthz", "/metrics", "/health/live")]
+    assert time.monotonic() - began < 20
+    return found
+
+
+def test_postgresql_goes_away_and_comes_back(home, postgres_server):
+    """Red within seconds, 503 with the reason, nothing written; the server needs no restart."""
+    name = f"t{time.monotonic_ns()}"
+    postgres_server.run(f"CREATE DATABASE {name}")
+    url = f"{postgres_server.url}/{name}"
+    ws = open_workspace(Settings(home=home.home, source="simulated"))
+    copy_databases(ws, url)
+    there = ws.settings.model_copy(
+        update=dict(db_url=url, trades_url=url, api_token=SecretStr(API_TOKEN))
+    )
+    app = create_app(there)
+    with TestClient(
+        app,
+        raise_server_exceptions=False,
+        base_url="http://127.0.0.1",
+        client=("127.0.0.1", 50000),
+        headers={"Authorization": f"Bearer {API_TOKEN}"},
+    ) as client:
+        assert [client.get(p).status_code for p in READS] == [200] * len(READS)
+        postgres_server.run(
+            f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"
+        )
+        assert [client.get(p).status_code for p in READS] == [200] * len(READS)
+        postgres_server.stop()
+        try:
+            assert probes(client) == [503, 503, 200, 200]
+            answers = [client.get(p) for p in READS]
+            answers.append(client.post("/approve", params=WISH))
+        finally:
+            postgres_server.start()
+        assert {a.status_code for a in answers} == {503}
+        assert all("does not answer" in a.text and "refused" in a.text for a in answers)
+        until(lambda: client.get("/health").status_code == 200, 10, "health to be green again")
+        assert [client.get(p).status_code for p in READS] == [200] * len(READS)
+    assert len(open_registry(open_workspace(there)).open_requests()) == 1

@@ -146,6 +146,16 @@ def parse_url(
 
 
 # %% ../../nbs/00_core/30_db.ipynb #50826402
+def _to_json(value: Any) -> str:
+    "A value as it is stored in a column of JSON."
+    return json.dumps(jsonable(value), allow_nan=False)
+
+
+def _to_sorted_json(value: Any) -> str:
+    "The same, with keys in alphabetic order."
+    return json.dumps(jsonable(value), allow_nan=False, sort_keys=True)
+
+
 def _server_engine(u: sa.URL, to_json: Callable[[Any], str]) -> sa.Engine:
     "An engine of a database server that is noticed when it does not answer."
     ours = u.drivername == "postgresql+psycopg"
@@ -177,9 +187,7 @@ def connect_engine(
     if lite and u.database not in (None, "", ":memory:"):
         create_sqlite_file(Path(str(u.database)))
 
-    def to_json(value: Any) -> str:
-        return json.dumps(jsonable(value), allow_nan=False, sort_keys=sort_keys)
-
+    to_json = _to_sorted_json if sort_keys else _to_json
     if lite:
         engine = sa.create_engine(u, json_serializer=to_json)
         _configure_sqlite(engine)

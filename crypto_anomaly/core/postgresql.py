@@ -32,7 +32,7 @@ def answers(
     seconds: float = ANSWER_SECONDS,
 ) -> bool:
     "Whether the server behind a connection answers an empty query in time."
-    from psycopg import Error
+    from psycopg import Error, pq
 
     end = time.monotonic() + seconds
     try:
@@ -41,11 +41,13 @@ def answers(
             if not _has_input(connection, end):
                 return False
             connection.consume_input()
+        result = connection.get_result()
+        good = result is not None and result.status == pq.ExecStatus.EMPTY_QUERY
         while connection.get_result():
             pass
     except (Error, OSError):
         return False
-    return True
+    return good and connection.status == pq.ConnStatus.OK
 
 
 # %% ../../nbs/00_core/29_postgresql.ipynb #af6e964e
