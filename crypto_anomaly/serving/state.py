@@ -32,6 +32,7 @@ from ..model.scan import Scan, scan_all, scan_features
 from ..registry.errors import NotFoundError
 from ..registry.registry import Registry, open_registry
 from .live import Trades
+from .questions import Questions
 
 # %% auto #0
 __all__ = [
@@ -255,6 +256,7 @@ class AppState(ScanState):
         super().__init__(ws)
         self._fetch_lock = threading.Lock()
         self._resources = ExitStack()
+        self.questions = Questions()  # about the health of the parts
 
     def refresh(
         self,
