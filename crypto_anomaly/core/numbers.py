@@ -57,11 +57,14 @@ def percent(
 def once_in(
     p: float,  # p-value, 0 to 1
     unit: str = "coin-hours",
+    *,
+    extrapolated: bool = False,  # rarer than everything that the model was calibrated on
 ) -> str:  # '–' for a missing value
     "A p-value as a frequency: 1 in 2,400 coin-hours."
     if not np.isfinite(p):
         return MISSING
-    return f"1 in {1 / max(p, 1e-12):,.0f} {unit}"
+    frequency = f"1 in {1 / max(p, 1e-12):,.0f} {unit}"
+    return f"rarer than all seen, about {frequency}" if extrapolated else frequency
 
 
 # %% ../../nbs/00_core/50_numbers.ipynb #ee05a58e

@@ -49,6 +49,7 @@ class SignalSettings:
     single_poll: float  # weight of a broken relation that only one poll shows
     volume_given_price: float  # how far a move of the price excuses a rise of the volume
     volume_hours: int  # the usual change of the volume over so many hours is its unit
+    volume_of_all: bool  # a rise counts less at moments when all volumes change
 
     @property
     def tail_reach(self) -> int:
@@ -73,8 +74,22 @@ class SignalSettings:
 
 # %% ../../nbs/40_features/40_history.ipynb #0bd32431
 SIGNAL_VERSIONS = {
-    1: SignalSettings(168, peers=False, single_poll=0.0, volume_given_price=0.0, volume_hours=3),
-    2: SignalSettings(504, peers=True, single_poll=0.25, volume_given_price=0.6, volume_hours=1),
+    1: SignalSettings(
+        168,
+        peers=False,
+        single_poll=0.0,
+        volume_given_price=0.0,
+        volume_hours=3,
+        volume_of_all=False,
+    ),
+    2: SignalSettings(
+        504,
+        peers=True,
+        single_poll=0.25,
+        volume_given_price=0.6,
+        volume_hours=1,
+        volume_of_all=True,
+    ),
 }
 NEWEST_SIGNALS = 2
 

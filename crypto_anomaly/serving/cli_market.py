@@ -193,8 +193,9 @@ def _say_coin(row: pd.Series, found: Scan) -> None:
         say(f"{moment}: cannot be judged yet: {row.unjudged_reason} (model v{row.model_version})")
         return
     verdict = "ANOMALY" if row.is_anomaly else "normal"
+    rare = once_in(row.p_value, extrapolated=row.extrapolated)
     say(
-        f"{moment}: {verdict}, {per_scan(row.p_value, len(found.predictions))} "
+        f"{moment}: {verdict}, {rare}, {per_scan(row.p_value, len(found.predictions))} "
         f"(p = {row.p_value:.2g}, score {row.score:.3f}, model v{row.model_version})"
     )
 

@@ -97,6 +97,7 @@ class Anomaly(BaseModel):
     score: float
     anomaly_score: float
     p_value: float
+    extrapolated: bool = False  # rarer than everything that the model was calibrated on
     severity: float
     is_anomaly: bool
     reason: str
@@ -225,6 +226,7 @@ class ExplanationResponse(ResponseMeta):
     topic: str | None = None  # of a flagged coin: market, or source
     materiality: float | None = None  # percent, of a flagged coin
     not_flagged: str | None = None  # why a big mover is not flagged
+    extrapolated: bool = False  # rarer than everything that the model was calibrated on
     reasons: list[dict[str, Any]]
     counterfactual: str | None
     nearest_normal: list[str]

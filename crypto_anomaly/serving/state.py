@@ -225,7 +225,11 @@ class ScanState(ModelState):
             cached = self._scans.get(version)
             if cached is None or self._cached_identity(cached) != _scan_identity(model, as_of):
                 cached = scan_features(
-                    model, moment.features, left_out=moment.left_out, market=moment.market
+                    model,
+                    moment.features,
+                    left_out=moment.left_out,
+                    market=moment.market,
+                    history=moment.history,
                 )
                 current = {k: s for k, s in self._scans.items() if s.as_of == as_of}
                 self._scans = current | {version: cached}
