@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..core.moments import read_time
-from .bench_tables import interval_text, market_summary, market_tables
+from .bench_tables import market_summary, market_tables
 from .cli_workspace import open_for_write
 from crypto_anomaly.serving.terminal import (
     AsJson,

@@ -186,7 +186,7 @@ def scan(
 # %% ../../nbs/90_serving/73_cli_market.ipynb #c0bf6454
 def _say_coin(row: pd.Series, found: Scan) -> None:
     "The verdict on one coin in a line."
-    from crypto_anomaly.core.numbers import per_scan
+    from crypto_anomaly.core.numbers import once_in, per_scan
 
     moment = f"{row['name']} at {found.as_of:%Y-%m-%d %H:%M} UTC"
     if not row.judged:
