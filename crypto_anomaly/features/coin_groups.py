@@ -5,37 +5,63 @@
 # %% ../../nbs/40_features/95_coin_groups.ipynb #a7fceee8
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import pandas as pd
 
+from .market_signals import BEYOND, MARKET_MEASURES, hour_rarity
 from .moves import PEGGED
 
 # %% auto #0
-__all__ = ["GROUP_HOURS", "GROUP_CORRELATION", "coin_groups"]
+__all__ = [
+    "GROUP_HOURS",
+    "GROUP_CORRELATION",
+    "GROUP_LEAST",
+    "GROUP_MOVE",
+    "coin_groups",
+    "GroupMove",
+    "group_moves",
+]
 
 # %% ../../nbs/40_features/95_coin_groups.ipynb #e3d21190
 GROUP_HOURS = 48  # common hours that two coins need
 _MOST = 4.0  # times the coin's own scale that one return counts with
 
 
-def _residuals(
-    moves: pd.DataFrame,  # hourly log returns before the moment, a column a coin
-) -> pd.DataFrame:
-    "The returns of the coins against the market, each bounded by its own scale."
-    known = moves.loc[:, moves.notna().sum() >= GROUP_HOURS]
-    pegged = 1.4826 * known.abs().median() <= PEGGED
+def _against_market(
+    moves: pd.DataFrame,  # hourly log returns, a column a coin; the last row is the present
+) -> pd.DataFrame:  # of the coins with enough of them
+    "The returns of the coins against the market."
+    past = moves.iloc[:-1]
+    known = moves.loc[:, past.notna().sum() >= GROUP_HOURS]
+    pegged = 1.4826 * known.iloc[:-1].abs().median() <= PEGGED
     market = known.loc[:, ~pegged].median(axis=1).fillna(0.0)
     share = np.where(pegged, 0.0, 1.0)
-    own = known - np.outer(market, share)
-    bound = _MOST * 1.4826 * own.abs().median()
-    return own.clip(-bound, bound, axis=1)
+    return known - np.outer(market, share)
+
+
+def _own_scale(
+    own: pd.DataFrame,  # of `_against_market`
+) -> pd.Series:  # by coin
+    "The usual size of a coin's hourly return against the market, before the present."
+    scale: pd.Series = 1.4826 * own.iloc[:-1].abs().median()
+    return scale
 
 
 def _distances(
-    residuals: pd.DataFrame,  # a column a coin
+    own: pd.DataFrame,  # of `_against_market`
 ) -> np.ndarray:  # (coins, coins) 0..2, symmetric
-    "One minus the correlation of each pair; 1 where nothing is known."
-    r = residuals.corr(min_periods=GROUP_HOURS).fillna(0.0).to_numpy().copy()
+    "One minus the correlation of each pair before the present; 1 where nothing is known."
+    bound = _MOST * _own_scale(own)
+    r = (
+        own.iloc[:-1]
+        .clip(-bound, bound, axis=1)
+        .corr(min_periods=GROUP_HOURS)
+        .fillna(0.0)
+        .to_numpy()
+        .copy()
+    )
     distance: np.ndarray = np.maximum(1 - (r + r.T) / 2, 0.0)
     np.fill_diagonal(distance, 0.0)
     return distance
@@ -45,17 +71,77 @@ def _distances(
 GROUP_CORRELATION = 0.5  # mean correlation that a group needs
 
 
-def coin_groups(
-    moves: pd.DataFrame,  # hourly log returns, `ts` by `coin_id`; the last row is the present
+def _groups(
+    own: pd.DataFrame,  # of `_against_market`
 ) -> list[list[str]]:  # coin ids, two or more in each group, sorted
     "The coins that have moved together before the present."
     from scipy.cluster.hierarchy import fcluster, linkage  # slow to import, and rarely needed
     from scipy.spatial.distance import squareform
 
-    residuals = _residuals(moves.iloc[:-1])
-    if residuals.shape[1] < 2:
+    if own.shape[1] < 2:
         return []
-    tree = linkage(squareform(_distances(residuals), checks=False), "average")
+    tree = linkage(squareform(_distances(own), checks=False), "average")
     number = fcluster(tree, 1 - GROUP_CORRELATION, "distance")
-    coins = pd.Series(residuals.columns).groupby(number).agg(sorted)
+    coins = pd.Series(own.columns).groupby(number).agg(sorted)
     return sorted(group for group in coins if len(group) > 1)
+
+
+def coin_groups(
+    moves: pd.DataFrame,  # hourly log returns, `ts` by `coin_id`; the last row is the present
+) -> list[list[str]]:  # coin ids, two or more in each group, sorted
+    "The coins that have moved together before the present."
+    return _groups(_against_market(moves))
+
+
+# %% ../../nbs/40_features/95_coin_groups.ipynb #ddb974b0
+GROUP_LEAST = 3  # coins of a group that can be an event
+GROUP_MOVE = 0.005  # log return in an hour below which no group is rare
+_EXCESS = MARKET_MEASURES["move_1h"].excess  # of the tail of a group's moves
+
+
+class GroupMove(NamedTuple):
+    "What a group of coins does at a moment."
+
+    coin_ids: list[str]  # the group, sorted
+    same_way: list[str]  # those that go the way of the group
+    moved: list[str]  # those of them beyond `BEYOND` times their usual
+    move: float  # log return of the median coin in an hour against the market
+    rarity: float  # once in so many hours a group does as much; 1 = not known
+
+
+# %% ../../nbs/40_features/95_coin_groups.ipynb #91771c09
+def _scatter(
+    own: pd.DataFrame,  # of `_against_market`
+) -> pd.Series:  # by time, 1 or more
+    "How widely all coins scatter in each hour, in units of the usual hour before the present."
+    width = own.abs().median(axis=1)
+    scatter: pd.Series = (width / width.iloc[:-1].median()).clip(lower=1.0).fillna(1.0)
+    return scatter
+
+
+def _group_rarity(size: np.ndarray, move: float, groups: int) -> float:  # hours, 1 or more
+    "How rarely one of so many groups moves as far as this one does now."
+    rarity = hour_rarity(size[-1], size[:-1], _EXCESS) / groups
+    if np.isnan(rarity) or abs(move) < GROUP_MOVE:
+        return 1.0
+    return max(rarity, 1.0)
+
+
+# %% ../../nbs/40_features/95_coin_groups.ipynb #fdba41c8
+def group_moves(
+    moves: pd.DataFrame,  # hourly log returns, `ts` by `coin_id`; the last row is the present
+) -> list[GroupMove]:  # groups of `GROUP_LEAST` or more
+    "What each group of coins does now, and how rare that is."
+    own = _against_market(moves)
+    groups = [group for group in _groups(own) if len(group) >= GROUP_LEAST]
+    scatter, far = _scatter(own), BEYOND * _own_scale(own)
+    found = []
+    for coin_ids in groups:
+        middle = own[coin_ids].median(axis=1)
+        move = float(middle.iloc[-1])
+        now = own[coin_ids].iloc[-1] * np.sign(move)
+        same_way, moved = now.index[now > 0].tolist(), now.index[now > far[coin_ids]].tolist()
+        size = (middle.abs() / scatter).to_numpy()
+        rarity = _group_rarity(size, move, len(groups))
+        found.append(GroupMove(coin_ids, same_way, moved, move, rarity))
+    return found

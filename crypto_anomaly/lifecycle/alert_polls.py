@@ -12,7 +12,6 @@ from ..core.clock import utcnow
 from ..core.workspace import Workspace
 from .alert_episodes import observe
 from .alert_signals import AlertSignal
-from .scan_signals import scan_signals
 from ..registry.registry import open_registry
 
 if TYPE_CHECKING:
@@ -37,6 +36,7 @@ def alert_on_scan(
 ) -> list[dict[str, Any]]:  # changes, of `observe`
     "Open and close alerts for the newest scan of the champion, once."
     from crypto_anomaly.data.snapshots import newest_moment
+    from crypto_anomaly.lifecycle.scan_signals import scan_signals
     from crypto_anomaly.model.scan import scan
 
     registry = open_registry(ws)

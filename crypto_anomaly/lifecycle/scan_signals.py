@@ -5,25 +5,27 @@
 # %% ../../nbs/80_lifecycle/65_scan_signals.ipynb #95d2e4bc
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
+
+from ..features.coin_groups import GROUP_LEAST, GroupMove, group_moves
 from crypto_anomaly.lifecycle.alert_signals import (
     COIN_KEY,
     DATA_KEY,
     GROUP_KEY,
     MARKET_KEY,
+    NAMED,
     SOURCE_KEY,
     AlertSignal,
-    symbols_in_words,
+    severity_tier,
 )
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from crypto_anomaly.model.scan import Scan
+from ..model.incidents import SOURCE_SIGNALS
+from ..model.market_words import market_facts
+from ..model.scan import Scan
 
 # %% auto #0
-__all__ = ["DATA_GROUPS", "GROUP_LEAST", "is_about_data", "scan_signals"]
+__all__ = ["DATA_GROUPS", "is_about_data", "scan_signals"]
 
 # %% ../../nbs/80_lifecycle/65_scan_signals.ipynb #1218a240
 DATA_GROUPS = ("relation_surprise", "stale_surprise", "missing_surprise", "missing_fields")
@@ -58,8 +60,6 @@ def _coin_signal(s: Scan, row: Any) -> AlertSignal:
 # %% ../../nbs/80_lifecycle/65_scan_signals.ipynb #6c32195f
 def _is_part_of_incident(s: Scan, row: Any) -> bool:
     "Whether a coin is flagged for a fault of the source."
-    from crypto_anomaly.model.incidents import SOURCE_SIGNALS
-
     name = SOURCE_SIGNALS.get(row.group)
     if s.incident is None or name is None:
         return False
@@ -84,8 +84,6 @@ def _incident_signal(s: Scan) -> list[AlertSignal]:  # none or one
 # %% ../../nbs/80_lifecycle/65_scan_signals.ipynb #c3d2d4f0
 def _market_signal(s: Scan) -> list[AlertSignal]:  # none or one
     "What the market as a whole does, where that is known and no fault of the source."
-    from crypto_anomaly.model.market_words import market_facts
-
     if s.market is None or s.market.strongest is None:
         return []
     by_source = s.incident is not None and s.incident.volume_step != 0
@@ -95,73 +93,67 @@ def _market_signal(s: Scan) -> list[AlertSignal]:  # none or one
     return [AlertSignal(MARKET_KEY, s.market.rarity, facts["sentence"], facts=facts)]
 
 
-# %% ../../nbs/80_lifecycle/65_scan_signals.ipynb #4fcef924
-GROUP_LEAST = 3  # coins of a group at once that are one signal
-
-
+# %% ../../nbs/80_lifecycle/65_scan_signals.ipynb #72759a23
 class _Group(NamedTuple):
-    "A group of coins."
+    "A group of coins, what it does, and its flagged coins that do the same."
 
-    leader: str  # the largest of them
-    coin_ids: list[str]
+    leader: str  # the largest coin of the group
+    now: GroupMove
+    flagged: list[AlertSignal]  # the rarest first
+
+    @property
+    def names(self) -> list[str]:
+        "The coins that the signal stands for, flagged ones first."
+        ids = [c.key.removeprefix(COIN_KEY) for c in self.flagged]
+        return [*ids, *(c for c in self.now.moved if c not in ids)]
+
+    @property
+    def rarity(self) -> float:
+        "That of the group, or that of its rarest coin where enough of them are flagged."
+        enough = len(self.flagged) >= GROUP_LEAST
+        return max(self.now.rarity, self.flagged[0].rarity if enough else 1.0)
 
 
-def _groups(s: Scan) -> list[_Group]:
-    "The groups of all coins before the moment."
-    from crypto_anomaly.features.coin_groups import coin_groups
-
+# %% ../../nbs/80_lifecycle/65_scan_signals.ipynb #727b6d21
+def _groups(s: Scan, flagged: dict[str, AlertSignal]) -> list[_Group]:
+    "The groups of the moment; `flagged` are the coins that may open an alert, by `coin_id`."
     if s.market is None:
         return []
     caps = s.features.set_index("coin_id").market_cap.fillna(0.0)
     groups = []
-    for coin_ids in coin_groups(s.market.moves):
-        size = caps.reindex(coin_ids).fillna(0.0)
-        groups.append(_Group(str(size.idxmax()), coin_ids))
+    for group in group_moves(s.market.moves):
+        same_way = [c for c in group.same_way if c in flagged]
+        rarest_first = sorted((flagged[c] for c in same_way), key=lambda x: -x.rarity)
+        leader = str(caps.reindex(group.coin_ids).fillna(0.0).idxmax())
+        groups.append(_Group(leader, group, rarest_first))
     return groups
 
 
-# %% ../../nbs/80_lifecycle/65_scan_signals.ipynb #35b5daee
-def _moves(s: Scan) -> pd.Series:  # percent by coin_id, against the market
-    "The hourly move of each coin against the market."
-    change = s.features.set_index("coin_id").price_change_pct_1h
-    return (change - s.market_move["1h"]).fillna(0.0)
-
-
-def _group_signal(s: Scan, group: _Group, coins: list[AlertSignal], move: float) -> AlertSignal:
-    "Signals of coins of one group as one."
-    top = sorted(coins, key=lambda c: -c.rarity)
-    ids = [c.key.removeprefix(COIN_KEY) for c in top]
+# %% ../../nbs/80_lifecycle/65_scan_signals.ipynb #e6a2dbd8
+def _group_signal(s: Scan, group: _Group) -> AlertSignal:
+    "A group as one signal."
+    symbols = s.features.set_index("coin_id").symbol.str.upper()
+    named = ", ".join(symbols.get(c, c) for c in group.names[:NAMED])
+    more = " …" if len(group.names) > NAMED else ""
+    move = float(100 * np.expm1(group.now.move))
     reason = (
-        f"{len(top)} of {len(group.coin_ids)} coins that move together: {symbols_in_words(top)}, "
-        f"{move:+.1f}\u00a0% in an hour against the market (median). "
-        f"First of them: {top[0].reason}"
+        f"{len(group.names)} of {len(group.now.coin_ids)} coins that move together: {named}{more}, "
+        f"{move:+.1f}\u00a0% in an hour against the market (median)"
     )
-    facts = dict(names=ids, coins=len(ids), members=group.coin_ids, as_of=s.as_of.isoformat())
-    return AlertSignal(f"{GROUP_KEY}{group.leader}", top[0].rarity, reason, facts=facts)
-
-
-# %% ../../nbs/80_lifecycle/65_scan_signals.ipynb #4480e33d
-def _same_way(coins: list[AlertSignal], moves: pd.Series) -> list[AlertSignal]:
-    "The coins that move the way most of them do."
-    sign = {c.key: bool(moves[c.key.removeprefix(COIN_KEY)] > 0) for c in coins}
-    mostly_up = sum(sign.values()) * 2 >= len(coins)
-    return [c for c in coins if sign[c.key] == mostly_up]
+    if group.flagged:
+        reason += f". First of them: {group.flagged[0].reason}"
+    facts = dict(names=group.names, members=group.now.coin_ids, as_of=s.as_of.isoformat())
+    return AlertSignal(f"{GROUP_KEY}{group.leader}", group.rarity, reason, facts=facts)
 
 
 def _with_groups(s: Scan, signals: list[AlertSignal]) -> list[AlertSignal]:
     "Signals of coins, with those of one group as one."
-    rare = {x.key.removeprefix(COIN_KEY): x for x in signals if x.tier}
-    if len(rare) < GROUP_LEAST:
-        return signals
-    moves = _moves(s)
-    found: list[AlertSignal] = []
-    taken: set[str] = set()
-    for group in _groups(s):
-        coins = _same_way([rare[c] for c in group.coin_ids if c in rare], moves)
-        if len(coins) >= GROUP_LEAST:
-            ids = [c.key.removeprefix(COIN_KEY) for c in coins]
-            found.append(_group_signal(s, group, coins, float(moves[ids].median())))
-            taken.update(c.key for c in coins)
+    flagged = {x.key.removeprefix(COIN_KEY): x for x in signals if x.tier}
+    found = []
+    for group in _groups(s, flagged):
+        if severity_tier(group.rarity) and len(group.names) >= GROUP_LEAST:
+            found.append(_group_signal(s, group))
+    taken = {f"{COIN_KEY}{name}" for group in found for name in group.names}
     return [*found, *(x for x in signals if x.key not in taken)]
 
 
