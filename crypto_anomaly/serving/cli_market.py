@@ -73,6 +73,8 @@ def _scan_facts(
     top: int,  # anomalies to list
 ) -> dict[str, Any]:
     "The JSON document of a scan."
+    from crypto_anomaly.model.market_words import market_facts
+
     version = scan.served.version
     listed = scan.anomalies.head(top).drop(columns=["judged", "unjudged_reason"])
     return dict(
@@ -84,6 +86,8 @@ def _scan_facts(
         coins_scanned=len(scan.predictions),
         anomalies_detected=len(scan.anomalies),
         market_move=scan.market_move,
+        market=market_facts(scan.market) if scan.market else None,
+        source_incident=scan.incident.reason if scan.incident else None,
         anomalies=listed.to_dict("records"),
         watched=scan.watched[_WATCHED].to_dict("records"),
         **_unjudged_facts(scan),
@@ -125,6 +129,18 @@ def _say_left_out(scan: Scan) -> None:
         say(f"coins left out: {len(scan.left_out)}: {named} ({first.coin_id}: {first.why})")
 
 
+# %% ../../nbs/90_serving/73_cli_market.ipynb #fefe40ea
+def _say_market(scan: Scan) -> None:
+    "What the market as a whole does where that is rare, and the fault of the source."
+    from crypto_anomaly.lifecycle.alert_signals import severity_tier
+    from crypto_anomaly.model.market_words import market_sentence
+
+    if scan.market is not None and severity_tier(scan.market.rarity):
+        say(f"rare: {market_sentence(scan.market)}")
+    if scan.incident is not None:
+        say(f"fault of the source, {scan.incident.reason}")
+
+
 # %% ../../nbs/90_serving/73_cli_market.ipynb #d7546b58
 def _say_scan(scan: Scan) -> None:
     "The line above the table: moment, model, flags, market."
@@ -140,6 +156,7 @@ def _say_scan(scan: Scan) -> None:
         f"market {percent(moves['1h'])} in 1 h, {percent(moves['24h'])} in 24 h",
     ]
     say(" · ".join(parts) + f"\n{scan.served.note}")
+    _say_market(scan)
     _say_left_out(scan)
 
 
