@@ -32,7 +32,9 @@ from crypto_anomaly.simulate.trades import TradeSimulator
 
 SECONDS = 10  # in which a process must end
 PRODUCTS = ("SOL-USD", "DOGE-USD", "BTC-USD")
-KINDS = ("busy stream", "stream with a gap", "hanging page", "serve", "schedule", "up", "panel")
+STREAMS = ("busy stream", "stream with a gap", "hanging page")
+KINDS = (*STREAMS, "serve", "serve --workers 2", "schedule", "up", "panel")
+SERVERS = ("serve", "serve --workers 2", "up", "panel")
 AT = pd.Timestamp("2026-01-02 12:00", tz="UTC")
 
 
@@ -82,7 +84,7 @@ def environment(at: Scene, kind: str) -> dict[str, str]:
         COINBASE_WS_URL=at.exchange.ws_url,
         COINBASE_REST_URL=rest,
         PRODUCTS=",".join(PRODUCTS),
-        LOG_LEVEL="WARNING",
+        LOG_LEVEL="INFO",
     )
     clean = {k: v for k, v in os.environ.items() if not k.startswith("CRYPTO_ANOMALY_")}
     return clean | {f"CRYPTO_ANOMALY_{k}": str(v) for k, v in ours.items()}
@@ -90,17 +92,17 @@ def environment(at: Scene, kind: str) -> dict[str, str]:
 
 def command(kind: str, port: int) -> list[str]:
     """What is started."""
-    if "stream" in kind or kind == "hanging page":
+    if kind in STREAMS:
         return cli("stream")
     if kind == "schedule":
         return cli("schedule")
-    return cli(kind, "--port", str(port))
+    return cli(*kind.split(), "--port", str(port))
 
 
-def is_started(kind: str, port: int) -> bool:
-    """Whether a server listens; for the others nobody can tell."""
-    if kind not in ("serve", "panel", "up"):
-        return True
+def is_started(kind: str, port: int, log: Path) -> bool:
+    """Whether a server listens; any other process has said something."""
+    if kind not in SERVERS:
+        return log.stat().st_size > 0
     with socket.socket() as s:
         return s.connect_ex(("127.0.0.1", port)) == 0
 
@@ -158,18 +160,20 @@ def stop_once(at: Scene, kind: str, rng: random.Random) -> Stop:
     port, began = free_port(), time.monotonic()
     if kind == "stream with a gap":
         at.exchange.server.clock.set(at.exchange.server.clock.now() + pd.Timedelta("6h"), rate=50)
-    process = subprocess.Popen(
-        command(kind, port),
-        env=environment(at, kind),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    early, patience = rng.random() < 0.25, time.monotonic() + 40
-    while not early and not is_started(kind, port) and time.monotonic() < patience:
+    log = at.folder / f"{port}.log"
+    with log.open("w") as said:
+        process = subprocess.Popen(
+            command(kind, port),
+            env=environment(at, kind),
+            stdout=said,
+            stderr=said,
+            start_new_session=True,
+        )
+    early, patience = rng.random() < 0.2, time.monotonic() + 60
+    while not early and not is_started(kind, port, log) and time.monotonic() < patience:
         time.sleep(0.1)
     time.sleep(rng.uniform(0, 3 if early else 8))
-    clients = hang_on(port) if kind in ("serve", "panel", "up") else []
+    clients = hang_on(port) if kind in SERVERS else []
     waited = time.monotonic() - began
     stop = Stop(kind, waited, *end(process))
     for client in clients:
