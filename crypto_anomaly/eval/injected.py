@@ -166,7 +166,8 @@ def _twin_metrics(
     injected: Sequence[tuple[pd.DataFrame, pd.DataFrame]],
 ) -> dict[str, float]:  # noise_gain, shuffle_gain, each with _low and _high
     "How much better the model does than twins fitted on garbage."
-    rate, metrics = model.contamination, {}
+    rate = model.contamination
+    metrics: dict[str, float] = {}
     own = skill(d, model.threshold, rate)
     for name, twin in twins.items():
         of_twin = detection(score_of(twin), holdout, injected, (rate,)).detection

@@ -21,7 +21,8 @@ def days_covered(
     ts: pd.Series,  # times of rows
 ) -> float:  # one hour counts once, however many coins it has
     "The hours that have rows, in days."
-    return round(pd.DatetimeIndex(ts).floor("h").nunique() / 24, 2)
+    hours = int(pd.DatetimeIndex(ts).floor("h").nunique())
+    return round(hours / 24, 2)
 
 
 # %% ../../nbs/50_model/56_calibration_time.ipynb #c89631e0

@@ -15,7 +15,7 @@ import pandas as pd
 from ..core.lineage import code_version
 from ..features.config import FeatureConfig
 from .bins import bin_shares
-from .calibration import conformal_p
+from .calibration import NO_TAIL, conformal_p, fit_tail
 from .calibration_time import days_covered
 from .detector import Detector
 from .errors import DetectorError, ModelError
@@ -142,6 +142,13 @@ def _calibration_rows(
     return pd.concat([earlier.loc[known, ["ts", *names]], own], ignore_index=True)
 
 
+# %% ../../nbs/50_model/60_training.ipynb #cf6612d4
+def _tail(calibration: np.ndarray) -> dict[str, float] | None:  # None where there is none
+    "The fitted tail of a calibration as metadata."
+    tail = fit_tail(calibration)
+    return None if tail is NO_TAIL else tail._asdict()
+
+
 # %% ../../nbs/50_model/60_training.ipynb #171aacd1
 def train(
     frame: pd.DataFrame,  # feature frame, training time only
@@ -171,6 +178,7 @@ def train(
         anomaly_rate=float(flagged[known].mean()),
         anomalies_detected=int(flagged.sum()),
         day_spread=list(spread),
+        tail=_tail(calibration),
     )
     arrays = learned | _typical(X[fit]) | dict(calibration=calibration)
     return Model(meta | lineage, arrays)
