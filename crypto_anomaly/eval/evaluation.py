@@ -66,8 +66,7 @@ def _kept(model: Model, holdout: pd.DataFrame) -> float:
     known = model.arrays.get("relations")
     if known is None:
         return float("nan")
-    fitted = model.meta["training_samples"] - model.meta["calibration_samples"]
-    return kept_relations(known, model.matrix(holdout), fitted)
+    return kept_relations(known, model.matrix(holdout), int(model.meta["fit_samples"]))
 
 
 # %% ../../nbs/60_eval/40_evaluation.ipynb #bddd8f84

@@ -243,6 +243,10 @@ class ModelInfo(BaseModel):
     contamination: float
     threshold: float
     training_samples: int
+    calibration_samples: int = 0
+    calibration_days: float | None = None  # hours with calibration rows / 24; None = not known
+    calibration_note: str = ""  # what a short calibration means
+    rarest_seen: float | None = None  # smaller p-values are extrapolated
     training_anomaly_rate: float
     training_timestamp: str | None
     data_source: str
