@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 # %% auto #0
-__all__ = ["ALPHA", "ConfidenceSequence", "confidence_sequence", "verdict_of"]
+__all__ = ["ALPHA", "MARGIN", "ConfidenceSequence", "confidence_sequence", "verdict_of"]
 
 # %% ../../nbs/60_eval/43_sequential.ipynb #9adfa635
 ALPHA = 0.05  # chance of an error of each bound, over all looks together
@@ -64,6 +64,7 @@ def confidence_sequence(
 
 
 # %% ../../nbs/60_eval/43_sequential.ipynb #778cc016
+MARGIN = 0.05  # a gain or loss of found events that does not matter
 _ROUNDING = 1e-9  # bounds lie on a grid that holds the margin
 
 

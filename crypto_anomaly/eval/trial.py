@@ -16,7 +16,7 @@ from ..data.snapshots import read_snapshots
 from .compare import compare
 from .outcomes import outcomes
 from .rank_ic import DAYS, paired, rank_ic
-from .sequential import confidence_sequence, verdict_of
+from .sequential import MARGIN, confidence_sequence, verdict_of
 from .trial_days import ALERT_RATE, moved_by_day
 from ..model.loading import load_model
 from ..model.moment import moment_features
@@ -27,7 +27,6 @@ from ..registry.registry import Registry, open_registry
 
 # %% auto #0
 __all__ = [
-    "MARGIN",
     "MOVED_MARGIN",
     "LIMIT",
     "Gain",
@@ -42,7 +41,6 @@ __all__ = [
 ]
 
 # %% ../../nbs/60_eval/60_trial.ipynb #a58ff678
-MARGIN = 0.05  # a gain or loss of found events that does not matter
 MOVED_MARGIN = 0.1  # the same of what followed; 1/2 is a usual move
 LIMIT = 0.25  # what one day counts at most
 
