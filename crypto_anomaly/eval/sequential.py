@@ -41,6 +41,7 @@ def _lower_bounds(y: np.ndarray, alpha: float) -> np.ndarray:  # (n,) in 0..1
     return bounds
 
 
+# %% ../../nbs/60_eval/43_sequential.ipynb #22e315af
 class ConfidenceSequence(NamedTuple):
     "Bounds of a mean after each of n values."
 
@@ -48,6 +49,7 @@ class ConfidenceSequence(NamedTuple):
     high: np.ndarray  # (n,); below `low` where the values contradict one another
 
 
+# %% ../../nbs/60_eval/43_sequential.ipynb #f53fddcd
 def confidence_sequence(
     values: np.ndarray,  # (n,) in the order in which they came, finite
     limit: float,  # a value beyond ±limit counts as ±limit

@@ -38,6 +38,7 @@ SEEDS = (0, 1, 2, 3)  # of the forests
 _VOLATILITY = dict(algorithm="robust_z", features=["sparkline_volatility"], contamination=0.05)
 
 
+# %% ../../nbs/60_eval/82_trial_benchmark.ipynb #4bc61bf9
 def _forest(seed: int) -> dict[str, Any]:
     "The configuration of a forest."
     return dict(
@@ -52,7 +53,11 @@ CONFIGS: dict[str, dict[str, Any] | str] = {
     **{f"forest {seed}": _forest(seed) for seed in SEEDS},
 }  # what is trained in every window
 
+# %% ../../nbs/60_eval/82_trial_benchmark.ipynb #24c28eee
+#| export
 
+
+# %% ../../nbs/60_eval/82_trial_benchmark.ipynb #68c0d963
 class TrialPair(NamedTuple):
     "Challengers and champions whose trials are counted together, and what must not be said."
 
@@ -82,19 +87,21 @@ class WindowFigures(NamedTuple):
     moved: pd.DataFrame  # the same; NaN where nothing is known
 
 
+# %% ../../nbs/60_eval/82_trial_benchmark.ipynb #7003d9cd
 def _found_of_day(
     models: dict[str, Model], table: pd.DataFrame, day: pd.Timestamp
 ) -> tuple[dict[str, float], pd.DataFrame]:  # shares; rows with a score per model
     "What every model finds on one day, and its scores of the untouched rows."
     lookback = pd.Timedelta(hours=LOOKBACK_HOURS)
     injected = injected_day(table[table.ts >= day - lookback], day)
-    rows = injected.clean[["coin_id", "ts"]]
     scores = {name: m.predict(injected.clean).score for name, m in models.items()}
+    rows = injected.clean[["coin_id", "ts"]].assign(**scores)
     if injected.events < MIN_EVENTS:
-        return {}, rows.assign(**scores)
-    return {name: found_share(m, injected) for name, m in models.items()}, rows.assign(**scores)
+        return {}, rows
+    return {name: found_share(m, injected) for name, m in models.items()}, rows
 
 
+# %% ../../nbs/60_eval/82_trial_benchmark.ipynb #2a80964d
 def _window(
     models: dict[str, Model], table: pd.DataFrame, changes: pd.DataFrame, days: pd.DatetimeIndex
 ) -> WindowFigures:
@@ -120,6 +127,7 @@ class TrialResult(NamedTuple):
     days: int | None  # after which day it was said first; None = nothing but undecided
 
 
+# %% ../../nbs/60_eval/82_trial_benchmark.ipynb #d29b773b
 def looked_at_daily(
     figures: WindowFigures,
     a: str,  # challenger
@@ -174,6 +182,7 @@ def _starts(table: pd.DataFrame, train_days: int, days: int, every: int) -> pd.D
     return pd.date_range(first, last, freq=f"{every}D")
 
 
+# %% ../../nbs/60_eval/82_trial_benchmark.ipynb #f321b5f3
 def trial_benchmark(
     table: pd.DataFrame,  # market table
     *,
