@@ -155,7 +155,7 @@ def _count(name: str, windows: list[WindowFigures]) -> dict[str, Any]:
     kind = PAIRS[name]
     results = [looked_at_daily(w, a, b) for w in windows for a, b in kind.pairs]
     words = pd.Series([r.verdict for r in results])
-    decided = [r.days for r in results if r.verdict in ("better", "worse")]
+    decided = [r.days for r in results if r.verdict in _BOTH and r.days]
     shares = {word: float((words == word).mean()) for word in _VERDICTS}
     return dict(
         pair=name,
