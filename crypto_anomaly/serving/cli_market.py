@@ -68,13 +68,21 @@ def _left_out_facts(scan: Scan) -> dict[str, Any]:  # empty where nobody is left
 _WATCHED = ["coin_id", "symbol", "price_change_pct_1h", "price_change_pct_24h", "why"]
 
 
+def _anomaly_facts(anomaly: dict[str, Any]) -> dict[str, Any]:
+    "A flagged coin in the JSON document; `extrapolated` is there only where it is true."
+    hidden = {"judged", "unjudged_reason"}
+    if not anomaly["extrapolated"]:
+        hidden.add("extrapolated")
+    return {name: value for name, value in anomaly.items() if name not in hidden}
+
+
 def _scan_facts(
     scan: Scan,
     top: int,  # anomalies to list
 ) -> dict[str, Any]:
     "The JSON document of a scan."
     version = scan.served.version
-    listed = scan.anomalies.head(top).drop(columns=["judged", "unjudged_reason"])
+    listed = scan.anomalies.head(top).to_dict("records")
     return dict(
         as_of=scan.as_of.isoformat(),
         source=scan.source,
@@ -84,7 +92,7 @@ def _scan_facts(
         coins_scanned=len(scan.predictions),
         anomalies_detected=len(scan.anomalies),
         market_move=scan.market_move,
-        anomalies=listed.to_dict("records"),
+        anomalies=[_anomaly_facts(anomaly) for anomaly in listed],
         watched=scan.watched[_WATCHED].to_dict("records"),
         **_unjudged_facts(scan),
         **_left_out_facts(scan),
