@@ -15,7 +15,7 @@ from typing import Any
 from .errors import CryptoAnomalyError
 
 # %% auto #0
-__all__ = ["write_atomic", "read_or_create_secret", "parse_object"]
+__all__ = ["LITTLE_ROOM", "write_atomic", "read_or_create_secret", "has_room", "parse_object"]
 
 
 # %% ../../nbs/00_core/14_files.ipynb #3a7f97e0
@@ -26,8 +26,11 @@ def write_atomic(
     "Write `path` whole or not at all."
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    draft.write_bytes(data if isinstance(data, bytes) else data.encode())
-    return draft.replace(path)
+    try:
+        draft.write_bytes(data if isinstance(data, bytes) else data.encode())
+        return draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)  # still there when the disk is full
 
 
 # %% ../../nbs/00_core/14_files.ipynb #79e636cc
@@ -52,6 +55,18 @@ def read_or_create_secret(
     finally:
         draft.unlink()
     return path.read_text()
+
+
+# %% ../../nbs/00_core/14_files.ipynb #e807b1b8
+LITTLE_ROOM = 1 << 17  # bytes: SQLite needs 32 kB beside a database to open it
+
+
+def has_room(
+    folder: Path,  # that exists
+) -> bool:
+    "Whether the disk of a folder takes even a small file."
+    disk = os.statvfs(folder)
+    return disk.f_bavail * disk.f_frsize >= LITTLE_ROOM
 
 
 # %% ../../nbs/00_core/14_files.ipynb #00da5d32
