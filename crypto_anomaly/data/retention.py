@@ -15,13 +15,14 @@ from ..core.workspace import Workspace
 from .datasets import DATASETS, dataset_versions
 from .files import delete_files, filesystem
 from .lake import list_parts
+from .stale import LOOKBACK_DAYS
 from .table import DataError
 
 # %% auto #0
 __all__ = ["KINDS", "own_data", "retention_candidates", "delete_parts"]
 
 # %% ../../nbs/30_data/75_retention.ipynb #e97cda33
-_FEWEST_DAYS = 24
+_FEWEST_DAYS = LOOKBACK_DAYS + 7
 
 
 # %% ../../nbs/30_data/75_retention.ipynb #0cd292c2
@@ -29,8 +30,8 @@ def _check_limits(days: int | None, datasets: int | None) -> None:
     "`DataError` for a limit that would delete what the project needs."
     if days is not None and days < _FEWEST_DAYS:
         raise DataError(
-            f"keeping {days} days is too few: a week of features looks back 17 days; "
-            f"keep at least {_FEWEST_DAYS}."
+            f"keeping {days} days is too few: a week of features looks back "
+            f"{_FEWEST_DAYS} days; keep at least {_FEWEST_DAYS}."
         )
     if datasets is not None and datasets < 1:
         raise DataError(f"keeping {datasets} dataset versions is too few; keep at least 1.")

@@ -80,6 +80,8 @@ class DemoData(BaseModel):
     model: str | None
     pump: float | None
     dump: float | None
+    pump_from: float  # nats from which on a pump alarms
+    dump_from: float
     reason: str
     alarms: list[dict[str, Any]]
     completeness: list[dict[str, Any]]
