@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .cli_bench import interval_text
+from .bench_tables import interval_text
 from crypto_anomaly.serving.terminal import (
     AsJson,
     progress_bar,

@@ -61,7 +61,7 @@ class Healthz(BaseModel):
     ok: bool
     products: list[dict[str, Any]]
     problems: list[str]
-    stream: str = "off"  # off, running, ended, failed, or died
+    stream: str = "off"  # off, running, ended, failed, died, or unknown
     stream_facts: dict[str, Any] = {}  # its last report: connected, heard, waiting, filling …
 
 
