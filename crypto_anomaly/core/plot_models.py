@@ -17,6 +17,7 @@ __all__ = [
     "metrics_history",
     "trial_history",
     "rank_ic_history",
+    "budget_bars",
 ]
 
 
@@ -139,3 +140,31 @@ def rank_ic_history(
     f = _two_lines(by_day, title)
     f.add_hline(y=0, line_dash="dot")
     return f.update_layout(yaxis_title="ρ, 0 is chance")
+
+
+# %% ../../nbs/00_core/62_plot_models.ipynb #33af82fd
+_CLASS_COLORS = dict(free="champion", pegged="challenger", frozen="normal")
+
+
+def budget_bars(
+    alerts: pd.DataFrame,  # reason, coin_class (free, pegged or frozen), one row an alert
+    *,
+    title: str = "Who takes the alerts on rows without events?",
+) -> go.Figure:
+    "Share of the alerts by reason, most at the top, coloured by sort of coin."
+    share = pd.crosstab(alerts.reason, alerts.coin_class) / max(1, len(alerts))
+    share = share.loc[share.sum(axis=1).sort_values().index]
+    f = new_figure()
+    for name, color in _CLASS_COLORS.items():
+        if name in share:
+            f.add_bar(
+                x=share[name],
+                y=share.index.str.replace("_", " "),
+                orientation="h",
+                name=name,
+                marker_color=COLORS[color],
+                hovertemplate="%{x:.0%} of the alerts: %{y}, " + f"{name} coins<extra></extra>",
+            )
+    axis = dict(title=f"share of {len(alerts)} alerts", tickformat=".0%")
+    height = 140 + 30 * len(share)
+    return f.update_layout(title=title, barmode="stack", xaxis=axis, height=height)
