@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from .counterfactuals import counterfactual, nearest_normal
-from .evidence import EVIDENCE_HOURS, Evidence, MarketEvidence
+from .evidence import Evidence
 from .explanation import explain
 from .loading import LoadedModel
+from .market_evidence import EVIDENCE_HOURS, MarketEvidence
 from .materiality import not_flagged
 from .moment import StoredHistory
 from .what_if import MarketRows, not_flagged_if

@@ -15,9 +15,9 @@ from ..core.numbers import money
 from ..features.base import SENT_COLUMNS
 from ..features.config import FeatureConfig
 from ..features.features import featurize
+from .amounts import FIELD_NAMES, hours_text, list_names
 from .evidence import Evidence
 from .fitted import Model
-from .sentences import FIELD_NAMES, hours_text, list_names
 
 # %% auto #0
 __all__ = ["Change", "MarketRows", "not_flagged_if"]
