@@ -16,6 +16,7 @@ from ..data.snapshots import newest_moment, read_snapshots
 from ..data.table import DataError
 from ..features.config import FeatureConfig
 from ..features.features import INPUT, featurize
+from ..features.market_signals import MARKET_REACH, MarketSignal, market_signal
 
 # %% auto #0
 __all__ = [
@@ -76,10 +77,10 @@ class StoredHistory(NamedTuple):
 
     def read(
         self,
-        hours: float | None = None,  # None = the look-back of the features
+        hours: float | None = None,  # None = as far as a scan looks back
     ) -> pd.DataFrame:  # market table
         "The snapshots up to the moment."
-        reach = self.config.lookback if hours is None else hours
+        reach = max(self.config.lookback, MARKET_REACH) if hours is None else hours
         start = self.ts - POLL_WINDOW - pd.Timedelta(hours=reach)
         return read_snapshots(self.ws, start=start, end=self.ts, columns=INPUT)
 
@@ -91,6 +92,7 @@ class MarketMoment(NamedTuple):
     features: pd.DataFrame  # feature frame, one row per coin
     left_out: pd.DataFrame  # of `find_left_out`
     ts: pd.Timestamp  # the time of the newest stored row
+    market: MarketSignal  # what the market as a whole does
     history: StoredHistory | None = None  # None = the snapshots are not at hand
 
 
@@ -133,7 +135,8 @@ def market_moment(
     history = stored.read()
     left_out = find_left_out(history)
     judged = _judged(featurize(history, config, since=since), left_out)
-    return MarketMoment(judged, left_out, ts, history=stored)
+    market = market_signal(history, config.least_coins)
+    return MarketMoment(judged, left_out, ts, market, stored)
 
 
 def moment_features(

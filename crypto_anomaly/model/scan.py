@@ -11,8 +11,10 @@ from functools import cached_property
 import pandas as pd
 
 from ..core.workspace import Workspace
+from ..features.market_signals import MarketSignal
 from .coin_explanations import CoinExplanations
 from .explanation import reason
+from .incidents import SourceIncident, source_incident
 from .loading import LoadedModel, load_model
 from .materiality import BIG, materiality, topic_of
 from .moment import StoredHistory, market_moment
@@ -48,6 +50,7 @@ class Scan(CoinExplanations):
     "The market at one moment, as one model sees it."
 
     left_out: pd.DataFrame = field(default_factory=pd.DataFrame)  # see `moment.find_left_out`
+    market: MarketSignal | None = None  # the market as a whole; None = not known
 
     @property
     def as_of(self) -> pd.Timestamp:
@@ -89,6 +92,11 @@ class Scan(CoinExplanations):
         return largest.assign(why=why).dropna(subset="why").reset_index(drop=True)
 
     @cached_property
+    def incident(self) -> SourceIncident | None:  # None = no fault of the source
+        "The fault of the source at this moment."
+        return source_incident(self.features, self.market)
+
+    @cached_property
     def unjudged(self) -> pd.DataFrame:  # the columns of `table`
         "The coins that cannot be judged yet, each with its `unjudged_reason`."
         return self.table[~self.table.judged].reset_index(drop=True)
@@ -107,13 +115,14 @@ def scan_features(
     *,
     left_out: pd.DataFrame | None = None,  # of `moment.find_left_out`; None = nobody
     history: StoredHistory | None = None,  # of `MarketMoment`; None = the snapshots are not at hand
+    market: MarketSignal | None = None,  # of the same moment; None = not known
     run_id: str = "",  # the run that scores, if any
 ) -> Scan:
     "A scan of features that are at hand."
     scored = predictions(served, features, run_id=run_id)
     ordered = scored.sort_values("score", ascending=False, kind="stable", ignore_index=True)
-    absent = pd.DataFrame() if left_out is None else left_out
-    return Scan(served, features, ordered, absent, history=history)
+    missed = pd.DataFrame() if left_out is None else left_out
+    return Scan(served, features, ordered, missed, market, history=history)
 
 
 # %% ../../nbs/50_model/85_scan.ipynb #c29c8717
@@ -133,6 +142,7 @@ def scan(
         moment.features,
         left_out=moment.left_out,
         history=moment.history,
+        market=moment.market,
         run_id=run_id,
     )
 

@@ -14,6 +14,7 @@ from ..core.errors import CryptoAnomalyError
 from ..core.json_values import jsonable
 from ..core.numbers import per_scan
 from ..model.lookup import find_coin
+from ..model.market_words import market_facts
 from ..model.overview import market_overview
 from ..model.scan import Scan
 from crypto_anomaly.serving.schemas import (
@@ -22,6 +23,7 @@ from crypto_anomaly.serving.schemas import (
     ExplanationResponse,
     LeftOut,
     ListLimit,
+    MarketFacts,
     MarketResponse,
     ModelInfo,
     ReloadResponse,
@@ -139,6 +141,8 @@ def scan_response(
         anomaly_rate=len(flagged) / max(1, int(predictions.judged.sum())),
         unjudged=int((~predictions.judged).sum()),
         top_anomalies=flagged[:5],
+        market=MarketFacts(**market_facts(scan.market)) if scan.market else None,
+        source_incident=scan.incident.reason if scan.incident else None,
     )
 
 

@@ -228,6 +228,7 @@ class ScanState(ModelState):
                     moment.features,
                     left_out=moment.left_out,
                     history=moment.history,
+                    market=moment.market,
                 )
                 current = {k: s for k, s in self._scans.items() if s.as_of == as_of}
                 self._scans = current | {version: cached}
