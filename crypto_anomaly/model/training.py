@@ -16,17 +16,23 @@ from ..core.lineage import code_version
 from ..features.config import FeatureConfig
 from .bins import bin_shares
 from .calibration import conformal_p
+from .calibration_time import days_covered
 from .detector import Detector
 from .errors import DetectorError, ModelError
 from .fitted import Model
+from .flagged_share import day_spread
 from .judged import without_statistic
+from .marginals import quantile_table
 from .presets import build_detector, config_features, model_config, without
+from .relations import relations
 
 # %% auto #0
-__all__ = ["FIT_ROWS", "train"]
+__all__ = ["CALIBRATION_SHARE", "FIT_ROWS", "FEW_ROWS", "train"]
 
 # %% ../../nbs/50_model/60_training.ipynb #45ce3143
+CALIBRATION_SHARE = 0.25  # last part of the training time
 FIT_ROWS = 50  # least number of rows to fit
+FEW_ROWS = 20_000  # at most so many tell how features are distributed and go together
 
 
 def _before_calibration(ts: pd.Series, share: float) -> np.ndarray:  # (n,) bool
@@ -57,14 +63,17 @@ def _check_enough(fit: np.ndarray, known: np.ndarray, rate: float) -> None:
 def _typical(
     X: np.ndarray,  # (n, d) float32
     most: int = 100_000,  # where there are more rows, every n-th is used
-) -> dict[str, np.ndarray]:  # typical, spread: (d,) float32; deciles (9, d), shares (10, d)
-    "Median, scaled MAD (standard deviation where the MAD is 0) and deciles of every feature."
+) -> dict[str, np.ndarray]:  # typical, spread: (d,) float32; deciles (9, d), shares (10, d), …
+    "Center, scale and distribution of every feature, and what goes together."
     rows = pd.DataFrame(X[:: -(-len(X) // most)])
+    few = rows.iloc[:: -(-len(rows) // FEW_ROWS)]
     mad = (rows - rows.median()).abs().median() * 1.4826
     deciles = rows.quantile(np.arange(1, 10) / 10).to_numpy(np.float32)
     shares = [bin_shares(x, edges) for x, edges in zip(rows.to_numpy().T, deciles.T)]
     return dict(
         deciles=deciles,
+        quantiles=quantile_table(few.to_numpy()),
+        relations=relations(few.to_numpy()),
         shares=np.column_stack(shares),
         typical=rows.median().to_numpy(np.float32),
         spread=mad.where(mad > 0, rows.std()).to_numpy(np.float32),
@@ -93,7 +102,11 @@ def _versions() -> dict[str, str]:
 
 # %% ../../nbs/50_model/60_training.ipynb #fd90e24f
 def _facts(
-    frame: pd.DataFrame, config: dict[str, Any], features: list[str], fit: np.ndarray
+    frame: pd.DataFrame,
+    config: dict[str, Any],
+    features: list[str],
+    fit: np.ndarray,
+    calibrated: pd.Series,  # times of the calibration rows
 ) -> dict[str, Any]:
     "The metadata of a model that are known before it has scored."
     return dict(
@@ -103,10 +116,30 @@ def _facts(
         features=features,
         n_features=len(features),
         training_samples=len(frame),
-        calibration_samples=int((~fit).sum()),
+        fit_samples=int(fit.sum()),
+        calibration_samples=len(calibrated),
+        calibration_days=days_covered(calibrated),
+        calibration_range=[str(calibrated.min()), str(calibrated.max())],
         training_range=[str(frame.ts.min()), str(frame.ts.max())],
         versions=_versions(),
     )
+
+
+# %% ../../nbs/50_model/60_training.ipynb #1e8f7352
+def _calibration_rows(
+    frame: pd.DataFrame, usable: np.ndarray, earlier: pd.DataFrame | None, names: list[str]
+) -> pd.DataFrame:  # ts and the features
+    "The rows of `frame` that are `usable`, and the earlier ones that can be judged."
+    own = frame.loc[usable, ["ts", *names]]
+    if earlier is None or earlier.empty:
+        return own
+    if earlier.ts.max() >= frame.ts.min():
+        raise ModelError(
+            f"earlier rows reach {earlier.ts.max()}, but the training rows begin at "
+            f"{frame.ts.min()}; give rows from before them."
+        )
+    known = ~without_statistic(earlier, names)
+    return pd.concat([earlier.loc[known, ["ts", *names]], own], ignore_index=True)
 
 
 # %% ../../nbs/50_model/60_training.ipynb #171aacd1
@@ -115,7 +148,8 @@ def train(
     config: dict[str, Any] | str | None = None,  # see `model_config`
     *,
     features: list[str] | None = None,  # None = those that the configuration means
-    calibration_share: float = 0.25,  # last part of the moments, held back
+    calibration_share: float = CALIBRATION_SHARE,  # last part of the moments, held back
+    earlier: pd.DataFrame | None = None,  # rows from before `frame`, to calibrate on only
     **lineage: Any,  # goes into the metadata: dataset, run …
 ) -> Model:
     "Fit and calibrate a detector on time-ordered rows."
@@ -128,12 +162,15 @@ def train(
     X = frame[names].to_numpy(np.float32)
     detector = build_detector(complete)
     _fit(detector, X[fit], complete["algorithm"])
-    score = detector.anomaly_score(X)
     learned = {f"d_{name}": array for name, array in detector.arrays().items()}
-    calibration = np.sort(score[~fit & known])
-    flagged = conformal_p(score, calibration) <= complete["contamination"]
-    meta = _facts(frame, complete, names, fit) | dict(
-        anomaly_rate=float(flagged[known].mean()), anomalies_detected=int(flagged.sum())
+    held_back = _calibration_rows(frame, ~fit & known, earlier, names)
+    calibration = np.sort(detector.anomaly_score(held_back[names].to_numpy(np.float32)))
+    flagged = conformal_p(detector.anomaly_score(X), calibration) <= complete["contamination"]
+    spread = day_spread(flagged[known], frame.ts[known], complete["contamination"])
+    meta = _facts(frame, complete, names, fit, held_back.ts) | dict(
+        anomaly_rate=float(flagged[known].mean()),
+        anomalies_detected=int(flagged.sum()),
+        day_spread=list(spread),
     )
     arrays = learned | _typical(X[fit]) | dict(calibration=calibration)
     return Model(meta | lineage, arrays)

@@ -101,7 +101,7 @@ def _anomaly_row(anomaly: dict[str, Any], coins: int) -> dict[str, Any]:
         name=anomaly["name"],
         price=money(anomaly["current_price"]),
         change_24h=percent(anomaly["price_change_pct_24h"]),
-        rare=per_scan(anomaly["p_value"], coins),
+        rare=per_scan(anomaly["p_value"], coins, extrapolated=anomaly["extrapolated"]),
         why=anomaly["reason"],
     )
 
@@ -193,8 +193,9 @@ def _say_coin(row: pd.Series, found: Scan) -> None:
         say(f"{moment}: cannot be judged yet: {row.unjudged_reason} (model v{row.model_version})")
         return
     verdict = "ANOMALY" if row.is_anomaly else "normal"
+    rare = per_scan(row.p_value, len(found.predictions), extrapolated=row.extrapolated)
     say(
-        f"{moment}: {verdict}, {per_scan(row.p_value, len(found.predictions))} "
+        f"{moment}: {verdict}, {rare} "
         f"(p = {row.p_value:.2g}, score {row.score:.3f}, model v{row.model_version})"
     )
 

@@ -36,9 +36,9 @@ def _percent(x: float | None) -> str:
 
 
 # %% ../../nbs/90_serving/40_rendering.ipynb #7262906c
-def _once_in(p: float | None) -> str:
+def _once_in(p: float | None, extrapolated: bool = False) -> str:
     "A p-value in a template, for example 'once in 2,400 hours'."
-    return str(once_in(_number(p)))
+    return str(once_in(_number(p), extrapolated=extrapolated))
 
 
 # %% ../../nbs/90_serving/40_rendering.ipynb #a6bc7340

@@ -73,8 +73,14 @@ def train_trades(
 
 
 # %% ../../nbs/70_trades/60_detector.ipynb #7de1a38c
-# around `RATE`; a calm half hour may have no flag at all
-GATES = dict(max_anomaly_rate=0.05, min_anomaly_rate=0.0, max_rate_diff=0.05)
+# around `RATE`; a calm half hour may have no flag at all, and a busy one many
+GATES = dict(
+    max_anomaly_rate=0.05,
+    min_anomaly_rate=0.0,
+    max_rate_diff=0.05,
+    max_rate_ratio=1000.0,
+    max_miscalibration=1000.0,
+)
 
 
 def _largest_move(rows: pd.DataFrame) -> Any:  # (n,)
