@@ -135,8 +135,8 @@ def market_moment(
     history = stored.read()
     left_out = find_left_out(history)
     judged = _judged(featurize(history, config, since=since), left_out)
-    market = market_signal(history, config.least_coins)
-    return MarketMoment(judged, left_out, ts, market, stored)
+    signal = market_signal(history, config.least_coins)
+    return MarketMoment(judged, left_out, ts, signal, history=stored)
 
 
 def moment_features(

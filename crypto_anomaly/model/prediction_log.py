@@ -70,7 +70,7 @@ def log_predictions(
 
 # %% ../../nbs/50_model/82_prediction_log.ipynb #74c0c26f
 def _with_verdicts(p: pd.DataFrame) -> pd.DataFrame:  # the columns of PREDICTION
-    "Predictions that were logged before there were words for what they lack."
+    "Predictions that were logged before there was a word for what they lack."
     p = p.reindex(columns=PREDICTION)
     judged = p.judged.astype("boolean").fillna(True).astype(bool)
     extrapolated = p.extrapolated.astype("boolean").fillna(False).astype(bool)

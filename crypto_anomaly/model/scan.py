@@ -82,6 +82,11 @@ class Scan(CoinExplanations):
         )
 
     @cached_property
+    def incident(self) -> SourceIncident | None:  # None = no fault of the source
+        "The fault of the source at this moment."
+        return source_incident(self.features, self.market)
+
+    @cached_property
     def watched(self) -> pd.DataFrame:  # the columns of `table`, and `why`
         "Coins with a big move that are not flagged, the largest first, each with the reason."
         calm = self.table[self.table.judged & ~self.table.is_anomaly]
@@ -90,11 +95,6 @@ class Scan(CoinExplanations):
         self.recall(largest.coin_id)
         why = [self.not_flagged(coin_id) for coin_id in largest.coin_id]
         return largest.assign(why=why).dropna(subset="why").reset_index(drop=True)
-
-    @cached_property
-    def incident(self) -> SourceIncident | None:  # None = no fault of the source
-        "The fault of the source at this moment."
-        return source_incident(self.features, self.market)
 
     @cached_property
     def unjudged(self) -> pd.DataFrame:  # the columns of `table`
@@ -114,15 +114,15 @@ def scan_features(
     features: pd.DataFrame,  # feature frame of one moment
     *,
     left_out: pd.DataFrame | None = None,  # of `moment.find_left_out`; None = nobody
-    history: StoredHistory | None = None,  # of `MarketMoment`; None = the snapshots are not at hand
     market: MarketSignal | None = None,  # of the same moment; None = not known
+    history: StoredHistory | None = None,  # of `MarketMoment`; None = the snapshots are not at hand
     run_id: str = "",  # the run that scores, if any
 ) -> Scan:
     "A scan of features that are at hand."
     scored = predictions(served, features, run_id=run_id)
     ordered = scored.sort_values("score", ascending=False, kind="stable", ignore_index=True)
-    missed = pd.DataFrame() if left_out is None else left_out
-    return Scan(served, features, ordered, missed, market, history=history)
+    absent = pd.DataFrame() if left_out is None else left_out
+    return Scan(served, features, ordered, absent, market, history=history)
 
 
 # %% ../../nbs/50_model/85_scan.ipynb #c29c8717
@@ -141,8 +141,8 @@ def scan(
         served,
         moment.features,
         left_out=moment.left_out,
-        history=moment.history,
         market=moment.market,
+        history=moment.history,
         run_id=run_id,
     )
 

@@ -11,6 +11,7 @@ import typer
 
 from ..core.errors import first_line
 from .cli_bench import backtest_commands, bench_commands
+from .cli_bench_trades import trade_bench_commands
 from .cli_corrections import correction_commands
 from .cli_lifecycle import alert_commands, lifecycle_commands
 from .cli_market import market_commands
@@ -39,6 +40,7 @@ app = typer.Typer(
 for commands in (run_commands, trade_commands, market_commands, backtest_commands):
     app.add_typer(commands)
 bench_commands.add_typer(sentence_commands)
+bench_commands.add_typer(trade_bench_commands)
 app.add_typer(bench_commands, name="bench")
 for commands in (registry_commands, store_commands, lifecycle_commands):
     app.add_typer(commands)

@@ -113,13 +113,6 @@ def overview(
     )
 
 
-# %% ../../nbs/90_serving/42_market_pages.ipynb #b55244cb
-def _market_first(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    "What happened in the market, then the faults of the source, then all other coins."
-    order = {MARKET: 0, SOURCE: 1, None: 2}
-    return sorted(rows, key=lambda row: order[row["topic"]])
-
-
 # %% ../../nbs/90_serving/42_market_pages.ipynb #337282c3
 def _market_figure(scan: Scan) -> dict[str, Any]:
     "The moves of the market in the last two weeks; nothing where they are not known."
@@ -127,6 +120,12 @@ def _market_figure(scan: Scan) -> dict[str, Any]:
         return {}
     moves = 100 * np.expm1(scan.market.series.move_1h)
     return dict(market=market_moves(moves))
+
+
+def _market_first(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    "What happened in the market, then the faults of the source, then all other coins."
+    order = {MARKET: 0, SOURCE: 1, None: 2}
+    return sorted(rows, key=lambda row: order[row["topic"]])
 
 
 # %% ../../nbs/90_serving/42_market_pages.ipynb #e4e974f1

@@ -287,7 +287,7 @@ class HealthResponse(BaseModel):
     source: str | None
     workspace: str
     database: bool
-    free_disk_gb: float
+    free_disk_gb: float | None  # None = the disk does not answer
     pulse: str | None
     trades: list[dict[str, Any]] = []
     problems: list[str]  # of all components

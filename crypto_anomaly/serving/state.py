@@ -32,6 +32,7 @@ from ..model.scan import Scan, scan_all, scan_features
 from ..registry.errors import NotFoundError
 from ..registry.registry import Registry, open_registry
 from .live import Trades
+from .questions import Questions
 
 # %% auto #0
 __all__ = [
@@ -227,8 +228,8 @@ class ScanState(ModelState):
                     model,
                     moment.features,
                     left_out=moment.left_out,
-                    history=moment.history,
                     market=moment.market,
+                    history=moment.history,
                 )
                 current = {k: s for k, s in self._scans.items() if s.as_of == as_of}
                 self._scans = current | {version: cached}
@@ -259,6 +260,7 @@ class AppState(ScanState):
         super().__init__(ws)
         self._fetch_lock = threading.Lock()
         self._resources = ExitStack()
+        self.questions = Questions()  # about the health of the parts
 
     def refresh(
         self,
