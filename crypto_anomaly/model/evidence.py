@@ -22,11 +22,12 @@ class Move(NamedTuple):
     hours: float  # over which
     change: float
     market: float  # median change of the coins that are not pegged
-    own: float  # change against the market
+    own: float  # change against the market, or against its peers where that is less unusual
     usual: float  # usual size of such a move; NaN without a day of history
     days: int  # of the `known` days before, on how many it moved as far
     known: int
     peers: float = np.nan  # median change of the coins that move alike; NaN where not known
+    by_peers: bool = False  # whether `own` is the change against them
 
     @property
     def times(self) -> float:  # NaN where nothing usual is known

@@ -5,11 +5,14 @@
 # %% ../../nbs/50_model/67_market_evidence.ipynb #03225204
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import pandas as pd
 
 from ..features.history import LEVEL_HOURS, SCALE_HOURS, History
 from ..features.moves import HORIZONS, PEGGED
+from ..features.peers import find_peers, peer_median
 from ..features.signals import EXPECTED_FIELDS
 from ..features.windows import HOUR
 from crypto_anomaly.model.evidence import (
@@ -36,12 +39,13 @@ _FIELDS = dict(current_price="price", market_cap="cap", total_volume="volume")
 
 
 def _own_moves(h: History, x: np.ndarray, risky: np.ndarray) -> dict[str, np.ndarray]:
-    "Log changes of all rows over all horizons, and the median of the coins that are not pegged."
-    out = {}
+    "Log changes of all rows over all horizons, the market's median and that of the coin's peers."
+    peers, out = find_peers(h, x - h.previous(x)), {}
     for k in HORIZONS:
         change = x - (h.lag(x, k) if k else h.previous(x))
         out[f"change_{k}"] = change
         out[f"market_{k}"] = h.market_median(np.where(risky, change, np.nan), 3, 0)
+        out[f"peers_{k}"] = np.where(risky, peer_median(h, peers, change), np.nan)
     return out
 
 
@@ -109,25 +113,47 @@ def _peak(rows: pd.DataFrame) -> Peak | None:  # None where the last change is t
     return Peak(float((t[-1] - t[top]) / HOUR), _percent(change[top]))
 
 
-# %% ../../nbs/50_model/67_market_evidence.ipynb #ad12762b
+# %% ../../nbs/50_model/67_market_evidence.ipynb #2c089f58
+class _Deviation(NamedTuple):
+    "A change against something else."
+
+    own: np.ndarray  # (n,) log change
+    usual: float  # usual size
+
+    @property
+    def times(self) -> float:
+        "How many times the usual the last one is."
+        return float(abs(self.own[-1]) / self.usual)
+
+
+def _deviation(t: np.ndarray, own: np.ndarray) -> _Deviation:
+    "A change with its usual size."
+    return _Deviation(own, max(_median(np.abs(own)[_before(t, SCALE_HOURS)]), _LEAST))
+
+
+# %% ../../nbs/50_model/67_market_evidence.ipynb #bba7f002
 def _move(rows: pd.DataFrame, horizon: int) -> Move | None:
     "The change of the last row over a horizon; None where it is not known."
-    t, change = rows.t.to_numpy(), rows[f"change_{horizon}"].to_numpy()
-    market = np.nan_to_num(rows[f"market_{horizon}"].to_numpy())
+    names = ("t", f"change_{horizon}", f"market_{horizon}", f"peers_{horizon}")
+    t, change, market, peers = (rows[name].to_numpy() for name in names)
     if not np.isfinite(change[-1]):
         return None
-    own = change - (0 if rows.pegged.iloc[-1] else market)
-    size = np.abs(own)
-    usual = max(_median(size[_before(t, SCALE_HOURS)]), _LEAST)
-    days, known = _days_as_large(t, size)
+    is_pegged = bool(rows.pegged.iloc[-1])
+    against = _deviation(t, change - (0 if is_pegged else np.nan_to_num(market)))
+    alike = _deviation(t, change - peers)
+    by_peers = bool(alike.times < against.times)
+    least = alike if by_peers else against
+    days, known = _days_as_large(t, np.abs(least.own))
     return Move(
         hours=float(horizon or (t[-1] - t[-2]) / HOUR),
         change=_percent(change[-1]),
-        market=_percent(market[-1]),
-        own=_percent(own[-1]),
-        usual=_percent(usual),
+        market=_percent(np.nan_to_num(market[-1])),
+        own=_percent(least.own[-1]),
+        usual=_percent(least.usual),
         days=days,
         known=known,
+        peers=_percent(peers[-1]),
+        by_peers=by_peers,
     )
 
 

@@ -49,10 +49,10 @@ def _usual_move(m: Move) -> str:  # '' where nothing usual is known
     "A move in units of the usual one."
     if not np.isfinite(m.times):
         return ""
-    usual = f"its usual {size_text(m.usual)} against the market"
+    against = f"{size_text(m.usual)} against {'these' if m.by_peers else 'the market'}"
     if m.times < _ROUTINE:
-        return f"; usual is {size_text(m.usual)} against the market"
-    return f": {times_text(m.times)} {usual}"
+        return f"; usual is {against}"
+    return f": {times_text(m.times)} its usual {against}"
 
 
 def move_sentence(
