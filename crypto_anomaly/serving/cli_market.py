@@ -109,7 +109,7 @@ def _anomaly_row(anomaly: dict[str, Any], coins: int) -> dict[str, Any]:
         name=anomaly["name"],
         price=money(anomaly["current_price"]),
         change_24h=percent(anomaly["price_change_pct_24h"]),
-        rare=per_scan(anomaly["p_value"], coins),
+        rare=per_scan(anomaly["p_value"], coins, extrapolated=anomaly["extrapolated"]),
         why=anomaly["reason"],
     )
 
@@ -194,16 +194,16 @@ def scan(
 # %% ../../nbs/90_serving/73_cli_market.ipynb #c0bf6454
 def _say_coin(row: pd.Series, found: Scan) -> None:
     "The verdict on one coin in a line."
-    from crypto_anomaly.core.numbers import once_in, per_scan
+    from crypto_anomaly.core.numbers import per_scan
 
     moment = f"{row['name']} at {found.as_of:%Y-%m-%d %H:%M} UTC"
     if not row.judged:
         say(f"{moment}: cannot be judged yet: {row.unjudged_reason} (model v{row.model_version})")
         return
     verdict = "ANOMALY" if row.is_anomaly else "normal"
-    rare = once_in(row.p_value, extrapolated=row.extrapolated)
+    rare = per_scan(row.p_value, len(found.predictions), extrapolated=row.extrapolated)
     say(
-        f"{moment}: {verdict}, {rare}, {per_scan(row.p_value, len(found.predictions))} "
+        f"{moment}: {verdict}, {rare} "
         f"(p = {row.p_value:.2g}, score {row.score:.3f}, model v{row.model_version})"
     )
 

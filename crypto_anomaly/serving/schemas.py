@@ -222,11 +222,11 @@ class ExplanationResponse(ResponseMeta):
     unjudged_reason: str = ""  # why it cannot be judged yet
     score: float | None  # None where it cannot be judged
     p_value: float | None
+    extrapolated: bool = False  # rarer than everything that the model was calibrated on
     rarity: str = ""  # p_value in words
     topic: str | None = None  # of a flagged coin: market, or source
     materiality: float | None = None  # percent, of a flagged coin
     not_flagged: str | None = None  # why a big mover is not flagged
-    extrapolated: bool = False  # rarer than everything that the model was calibrated on
     reasons: list[dict[str, Any]]
     counterfactual: str | None
     nearest_normal: list[str]
