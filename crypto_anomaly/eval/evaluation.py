@@ -85,6 +85,7 @@ def _metrics(model: Model, holdout: pd.DataFrame, pred: pd.DataFrame) -> dict[st
         | _rate_metrics(model, holdout, flagged)
         | dict(
             psi_median=float(moved.psi.median()),
+            psi_excess_median=float(moved.excess.median()),
             psi_max=float(moved.psi.max()),
             most_drifted=str(moved.index[0]),
             kept_relations=_kept(model, holdout),
