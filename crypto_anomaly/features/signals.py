@@ -95,16 +95,31 @@ def _log_volume(h: History) -> np.ndarray:  # (n,) NaN where there is none
     return np.where(np.isfinite(v), v, np.nan)
 
 
+# %% ../../nbs/40_features/60_signals.ipynb #32ad1b8c
+def _volume_dispersion(
+    h: History, change: np.ndarray, unit: np.ndarray, least_coins: int
+) -> np.ndarray:  # (n,) 1 or more
+    "How widely all volumes change, where it is more than is usual for them."
+    size = np.abs(change) / unit
+    median = h.market_median(size, least_coins, h.settings.tail_reach)
+    dispersion = median / 0.6745  # median of |N(0, 1)|
+    ratio = np.nan_to_num(dispersion, nan=1.0) / h.settings.volume_dispersion
+    wide: np.ndarray = np.maximum(ratio, 1)
+    return wide
+
+
 # %% ../../nbs/40_features/60_signals.ipynb #3ef5365f
 def _rise(h: History, least_coins: int) -> np.ndarray:  # (n,)
     "Rise of the volume above its own highest and above the market."
     v, rows = _log_volume(h), h.tail_rows
     highest = h.at_rows(rows, rolling_max(v, h.window(6.5), rows))
-    market = h.market_median(v - h.previous(v), least_coins, h.settings.tail_reach)
-    up = v - highest - np.nan_to_num(market)
+    change = v - h.previous(v)
+    market = np.nan_to_num(h.market_median(change, least_coins, h.settings.tail_reach))
     own = h.rolling_scale(v - h.lag(v, h.settings.volume_hours), rows)
-    rise: np.ndarray = np.maximum(0, up) / np.sqrt(own**2 + 1e-4)
-    return rise
+    unit = np.sqrt(own**2 + 1e-4)
+    rise = np.maximum(0, v - highest - market) / unit
+    calm: np.ndarray = rise / _volume_dispersion(h, change - market, unit, least_coins)
+    return calm
 
 
 def _volume(h: History, m: Moves, least_coins: int) -> np.ndarray:  # (n,)

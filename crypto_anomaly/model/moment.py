@@ -16,6 +16,7 @@ from ..data.snapshots import newest_moment, read_snapshots
 from ..data.table import DataError
 from ..features.config import FeatureConfig
 from ..features.features import INPUT, featurize
+from ..features.market_signals import MARKET_REACH, MarketSignal, market_signal
 
 # %% auto #0
 __all__ = ["MISSED_HOURS", "find_left_out", "MarketMoment", "market_moment", "moment_features"]
@@ -66,6 +67,7 @@ class MarketMoment(NamedTuple):
     features: pd.DataFrame  # feature frame, one row per coin
     left_out: pd.DataFrame  # of `find_left_out`
     ts: pd.Timestamp  # the time of the newest stored row
+    market: MarketSignal  # what the market as a whole does
 
 
 # %% ../../nbs/50_model/83_moment.ipynb #3b3603a2
@@ -103,10 +105,12 @@ def market_moment(
     "Features of all coins at one stored moment, from stored history, and who is left out."
     ts = _newest(ws, at)
     since = ts - POLL_WINDOW + pd.Timedelta("1us")
-    start = ts - POLL_WINDOW - pd.Timedelta(hours=config.lookback)
+    hours = max(config.lookback, MARKET_REACH)
+    start = ts - POLL_WINDOW - pd.Timedelta(hours=hours)
     history = read_snapshots(ws, start=start, end=ts, columns=INPUT)
     left_out = find_left_out(history)
-    return MarketMoment(_judged(featurize(history, config, since=since), left_out), left_out, ts)
+    judged = _judged(featurize(history, config, since=since), left_out)
+    return MarketMoment(judged, left_out, ts, market_signal(history, config.least_coins))
 
 
 def moment_features(

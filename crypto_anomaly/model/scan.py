@@ -11,8 +11,10 @@ from functools import cached_property
 import pandas as pd
 
 from ..core.workspace import Workspace
+from ..features.market_signals import MarketSignal
 from .counterfactuals import counterfactual, nearest_normal
 from .explanation import explain, reason
+from .incidents import SourceIncident, source_incident
 from .loading import LoadedModel, load_model
 from .moment import market_moment
 from .prediction_log import log_predictions, predictions
@@ -68,6 +70,7 @@ class Scan(CoinExplanations):
     "The market at one moment, as one model sees it."
 
     left_out: pd.DataFrame = field(default_factory=pd.DataFrame)  # see `moment.find_left_out`
+    market: MarketSignal | None = None  # the market as a whole; None = not known
 
     @property
     def as_of(self) -> pd.Timestamp:
@@ -87,10 +90,16 @@ class Scan(CoinExplanations):
 
     @cached_property
     def anomalies(self) -> pd.DataFrame:
-        "The flagged coins, highest score first, each with its `reason`."
+        "The flagged coins, highest score first, each with its `reason` and strongest `group`."
         flagged = self.table[self.table.is_anomaly].reset_index(drop=True)
-        reasons = [reason(self.explain(coin_id)) for coin_id in flagged.coin_id]
-        return flagged.assign(reason=reasons)
+        why = [self.explain(coin_id) for coin_id in flagged.coin_id]
+        groups = ["" if x.empty else x.group.iloc[0] for x in why]
+        return flagged.assign(reason=[reason(x) for x in why], group=groups)
+
+    @cached_property
+    def incident(self) -> SourceIncident | None:  # None = no fault of the source
+        "The fault of the source at this moment."
+        return source_incident(self.features, self.market)
 
     @cached_property
     def unjudged(self) -> pd.DataFrame:  # the columns of `table`
@@ -110,12 +119,14 @@ def scan_features(
     features: pd.DataFrame,  # feature frame of one moment
     *,
     left_out: pd.DataFrame | None = None,  # of `moment.find_left_out`; None = nobody
+    market: MarketSignal | None = None,  # of the same moment; None = not known
     run_id: str = "",  # the run that scores, if any
 ) -> Scan:
     "A scan of features that are at hand."
     scored = predictions(served, features, run_id=run_id)
     ordered = scored.sort_values("score", ascending=False, kind="stable", ignore_index=True)
-    return Scan(served, features, ordered, pd.DataFrame() if left_out is None else left_out)
+    missed = pd.DataFrame() if left_out is None else left_out
+    return Scan(served, features, ordered, missed, market)
 
 
 # %% ../../nbs/50_model/85_scan.ipynb #c29c8717
@@ -130,7 +141,13 @@ def scan(
     "Score one stored moment with one model."
     served = load_model(ws, ref, registry=registry)
     moment = market_moment(ws, at, served.config)
-    return scan_features(served, moment.features, left_out=moment.left_out, run_id=run_id)
+    return scan_features(
+        served,
+        moment.features,
+        left_out=moment.left_out,
+        market=moment.market,
+        run_id=run_id,
+    )
 
 
 # %% ../../nbs/50_model/85_scan.ipynb #84078080

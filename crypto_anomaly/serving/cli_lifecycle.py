@@ -269,6 +269,7 @@ ALERT_COLUMNS = (
     "id",
     "status",
     "key",
+    "audience",
     "tier",
     "rarity",
     "opened_at",
@@ -283,6 +284,7 @@ ALERT_COLUMNS = (
 def alerts(
     ctx: typer.Context,
     status: Annotated[str | None, typer.Option(help="open or closed.")] = None,
+    audience: Annotated[str | None, typer.Option(help="analyst or data_quality.")] = None,
     limit: int = 20,
     as_json: AsJson = False,
 ) -> None:
@@ -291,7 +293,7 @@ def alerts(
 
     if ctx.invoked_subcommand:
         return
-    found = list_alerts(open_model_registry(), status=status, limit=limit)
+    found = list_alerts(open_model_registry(), status=status, audience=audience, limit=limit)
     rows = [a | dict(rarity=f"once in {a['rarity']:,.0f}") for a in found]
     show(found, as_json, rows, ALERT_COLUMNS, "no alert so far")
 

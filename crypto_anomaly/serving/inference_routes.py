@@ -13,6 +13,7 @@ from fastapi import APIRouter, Depends, HTTPException, Query, Request
 from ..core.errors import CryptoAnomalyError
 from ..core.json_values import jsonable
 from ..model.lookup import find_coin
+from ..model.market_words import market_facts
 from ..model.overview import market_overview
 from ..model.scan import Scan
 from crypto_anomaly.serving.schemas import (
@@ -21,6 +22,7 @@ from crypto_anomaly.serving.schemas import (
     ExplanationResponse,
     LeftOut,
     ListLimit,
+    MarketFacts,
     MarketResponse,
     ModelInfo,
     ReloadResponse,
@@ -125,6 +127,8 @@ def scan_response(
         anomaly_rate=len(flagged) / max(1, int(predictions.judged.sum())),
         unjudged=int((~predictions.judged).sum()),
         top_anomalies=flagged[:5],
+        market=MarketFacts(**market_facts(scan.market)) if scan.market else None,
+        source_incident=scan.incident.reason if scan.incident else None,
     )
 
 

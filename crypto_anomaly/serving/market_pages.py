@@ -7,14 +7,17 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from ..core.errors import CryptoAnomalyError
 from ..core.plot_market import coin_history, market_map, price_change_heatmap
+from ..core.plot_market_signal import market_moves
 from ..core.plot_scores import contributions, score_history
 from ..data.snapshots import read_snapshots
 from ..lifecycle.alerts import alerts
 from ..model.lookup import find_coin
+from ..model.market_words import market_facts
 from ..model.overview import market_overview
 from ..model.prediction_log import read_predictions
 from ..model.scan import Scan
@@ -54,7 +57,8 @@ def _by_market_cap(scan: Scan) -> pd.DataFrame:
 def _system_facts(state: AppState) -> dict[str, Any]:
     "What the overview shows with or without a scan: alerts, stages, runs, open requests."
     return dict(
-        alerts=alerts(state.registry, status="open", limit=10),
+        alerts=alerts(state.registry, status="open", audience="analyst", limit=10),
+        data_alerts=alerts(state.registry, status="open", audience="data_quality", limit=100),
         workflow=workflow(),
         runs=flows(state.ws, state.registry, 8).flows,
         requests=state.registry.open_requests(),
@@ -88,6 +92,15 @@ def overview(
     )
 
 
+# %% ../../nbs/90_serving/42_market_pages.ipynb #337282c3
+def _market_figure(scan: Scan) -> dict[str, Any]:
+    "The moves of the market in the last two weeks; nothing where they are not known."
+    if scan.market is None or scan.market.hours == 0:
+        return {}
+    moves = 100 * np.expm1(scan.market.series.move_1h)
+    return dict(market=market_moves(moves))
+
+
 # %% ../../nbs/90_serving/42_market_pages.ipynb #e4e974f1
 def coins_page(
     state: AppState,  # of the serving app
@@ -106,7 +119,9 @@ def coins_page(
         "/coins",
         **_scan_facts(scan),
         rows=rows.where(rows.notna(), None).to_dict("records"),
-        figures=dict(heat=heatmap),
+        market=market_facts(scan.market) if scan.market else None,
+        incident=scan.incident,
+        figures=_market_figure(scan) | dict(heat=heatmap),
     )
 
 

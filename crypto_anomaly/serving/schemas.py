@@ -20,6 +20,8 @@ __all__ = [
     "ResponseMeta",
     "Anomaly",
     "LeftOut",
+    "MeasureFacts",
+    "MarketFacts",
     "ScanResponse",
     "AnomaliesResponse",
     "Mover",
@@ -111,6 +113,28 @@ class LeftOut(BaseModel):
 
 
 # %% ../../nbs/90_serving/30_schemas.ipynb #fca80fc0
+class MeasureFacts(BaseModel):
+    "One measure of the market."
+
+    meaning: str
+    value_pct: float | None
+    rarity_hours: float | None  # it happens once in so many hours
+    largest_before_pct: float | None  # in the hours that it is compared with
+
+
+class MarketFacts(BaseModel):
+    "What the market as a whole does, compared with its own last two weeks."
+
+    as_of: str
+    sentence: str
+    strongest: str | None  # the rarest measure
+    rarity_hours: float | None  # of the rarest measure
+    coins: int  # not pegged, with a move of an hour
+    history_hours: int  # that the moment is compared with
+    same_way_pct: float | None  # share of the coins that move like the median
+    measures: dict[str, MeasureFacts]
+
+
 class ScanResponse(ResponseMeta):
     "Response of `POST /scan`."
 
@@ -123,6 +147,8 @@ class ScanResponse(ResponseMeta):
     anomaly_rate: float  # of the coins that can be judged
     unjudged: int = 0  # coins that cannot be judged yet
     top_anomalies: list[Anomaly]
+    market: MarketFacts | None = None  # the market as a whole
+    source_incident: str | None = None  # many coins with one fault of the source
 
 
 class AnomaliesResponse(ResponseMeta):
@@ -163,6 +189,8 @@ class MarketResponse(ResponseMeta):
     top_losers: list[Mover]
     anomalies_count: int
     unjudged_count: int = 0  # coins that cannot be judged yet
+    market_signal: MarketFacts | None = None  # the market as a whole
+    source_incident: str | None = None  # many coins with one fault of the source
 
 
 # %% ../../nbs/90_serving/30_schemas.ipynb #63de80d6
@@ -292,5 +320,6 @@ class AlertResponse(BaseModel):
     rarity: float
     reason: str
     facts: dict[str, Any]
+    audience: str  # analyst or data_quality
     feedback: str | None
     snoozed_until: str | None

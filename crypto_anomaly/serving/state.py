@@ -223,7 +223,9 @@ class ScanState(ModelState):
             version, as_of = model.version["version"], moment.features.ts.max()
             cached = self._scans.get(version)
             if cached is None or self._cached_identity(cached) != _scan_identity(model, as_of):
-                cached = scan_features(model, moment.features, left_out=moment.left_out)
+                cached = scan_features(
+                    model, moment.features, left_out=moment.left_out, market=moment.market
+                )
                 current = {k: s for k, s in self._scans.items() if s.as_of == as_of}
                 self._scans = current | {version: cached}
             return cached
