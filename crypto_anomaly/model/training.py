@@ -15,7 +15,7 @@ import pandas as pd
 
 from ..core.lineage import code_version
 from ..features.config import FeatureConfig
-from .bins import bin_shares
+from .bins import bin_shares, usual_index
 from .calibration import NO_TAIL, conformal_p, fit_tail
 from .calibration_time import days_covered
 from .detector import Detector
@@ -81,6 +81,27 @@ def _typical(
     )
 
 
+# %% ../../nbs/50_model/60_training.ipynb #f60a5a90
+_INDEX_DAYS = 14
+_INDEX_ROWS = 50_000  # at most; where there are more, every n-th is used
+
+
+def _day_psi(
+    rows: pd.DataFrame,  # ts and the features, of training and calibration
+    features: list[str],
+    typical: dict[str, np.ndarray],  # of `_typical`
+) -> np.ndarray:  # (d,) float32
+    "Mean stability index of single days, for every feature."
+    newest = rows[rows.ts > rows.ts.max() - pd.Timedelta(days=_INDEX_DAYS)]
+    newest = newest.iloc[:: -(-len(newest) // _INDEX_ROWS)]
+    day = pd.DatetimeIndex(newest.ts).floor("D")
+    block = pd.factorize(day)[0]
+    values = newest[features].to_numpy(np.float32)
+    bins = zip(values.T, typical["deciles"].T, typical["shares"].T)
+    usual = [usual_index(x, block, edges, shares) for x, edges, shares in bins]
+    return np.array(usual, np.float32)
+
+
 # %% ../../nbs/50_model/60_training.ipynb #1ff19f62
 def _fit(detector: Detector, X: np.ndarray, algorithm: str) -> None:
     "Fit `detector`; whatever it cannot be fitted on is one kind of error."
@@ -126,13 +147,6 @@ def _facts(
     )
 
 
-# %% ../../nbs/50_model/60_training.ipynb #f106959e
-def _feature_config(lineage: dict[str, Any]) -> FeatureConfig:
-    "The stored settings of the dataset; without them the frame was computed by this code."
-    stored = lineage.get("feature_config")
-    return FeatureConfig() if stored is None else FeatureConfig.stored(stored)
-
-
 # %% ../../nbs/50_model/60_training.ipynb #1e8f7352
 def _calibration_rows(
     frame: pd.DataFrame, usable: np.ndarray, earlier: pd.DataFrame | None, names: list[str]
@@ -155,6 +169,13 @@ def _tail(calibration: np.ndarray) -> dict[str, float] | None:  # None where the
     "The fitted tail of a calibration as metadata."
     tail = fit_tail(calibration)
     return None if tail is NO_TAIL else tail._asdict()
+
+
+# %% ../../nbs/50_model/60_training.ipynb #f106959e
+def _feature_config(lineage: dict[str, Any]) -> FeatureConfig:
+    "The stored settings of the dataset; without them the frame was computed by this code."
+    stored = lineage.get("feature_config")
+    return FeatureConfig() if stored is None else FeatureConfig.stored(stored)
 
 
 # %% ../../nbs/50_model/60_training.ipynb #171aacd1
@@ -189,5 +210,7 @@ def train(
         day_spread=list(spread),
         tail=_tail(calibration),
     )
-    arrays = learned | _typical(X[fit]) | dict(calibration=calibration)
+    typical = _typical(X[fit])
+    day_psi = _day_psi(pd.concat([frame.loc[fit, ["ts", *names]], held_back]), names, typical)
+    arrays = learned | typical | dict(calibration=calibration, day_psi=day_psi)
     return Model(meta | lineage | dict(feature_config=asdict(feature_config)), arrays)
