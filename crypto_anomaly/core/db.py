@@ -127,6 +127,7 @@ def is_sqlite(engine: sa.Engine) -> bool:
 
 
 # %% ../../nbs/00_core/30_db.ipynb #c651ed67
+_DRIVERS = ("sqlite", "sqlite+pysqlite", "postgresql", "postgresql+psycopg")
 _USERINFO = re.compile(r"//[^/]*@")
 
 
@@ -137,13 +138,16 @@ def parse_url(
     "The parts of a URL; a `DatabaseError` without its password when it is none."
     try:
         parsed = sa.make_url(url)
-        parsed.get_dialect()
+        known = parsed.drivername in _DRIVERS and "\0" not in url
     except (sa.exc.ArgumentError, ValueError):  # ValueError: a port that is no number
+        known = False
+    if not known:
         shown = _USERINFO.sub("//***@", url)
         example = "sqlite:///file.db or postgresql://user@host:5432/name"
         raise DatabaseError(
-            f"{setting} is {shown!r}; use an SQLAlchemy URL, e.g. {example}."
-        ) from None
+            f"{setting} is {shown!r}; use an SQLAlchemy URL of SQLite or PostgreSQL, "
+            f"e.g. {example}."
+        )
     if parsed.port is not None and not 0 < parsed.port < 65_536:
         raise DatabaseError(f"{setting} names port {parsed.port}; a port is 1 to 65535.")
     return parsed

@@ -82,7 +82,7 @@ class MarketSettings(BaseModel):
     coingecko_url: str = ""
     coingecko_api_key: SecretStr | None = None
     coingecko_plan: Literal["keyless", "demo", "pro"] = "keyless"
-    # registry: any SQLAlchemy URL; None = registry.db of the workspace
+    # registry: SQLAlchemy URL of SQLite or PostgreSQL; None = registry.db of the workspace
     db_url: str | None = None
 
 
@@ -90,7 +90,7 @@ class MarketSettings(BaseModel):
 class TradeSettings(BaseModel):
     "Where live trades come from, and which model scores them."
 
-    # store of trades: any SQLAlchemy URL; None = trades.db of the workspace
+    # store of trades: SQLAlchemy URL of SQLite or PostgreSQL; None = trades.db of the workspace
     trades_url: str | None = None
     # the feed of trades; an address with 'advanced' in it uses the Advanced Trade format
     coinbase_ws_url: str = "wss://ws-feed.exchange.coinbase.com"

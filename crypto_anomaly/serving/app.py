@@ -37,6 +37,7 @@ from .page_routes import page_router, report_router
 from .security import check_bind
 from .state import AppState
 from .trade_routes import trade_router
+from .workers import WORKER_SECONDS, children_end_with_us
 
 # %% auto #0
 __all__ = ["ROUTERS", "DESCRIPTION", "APP_FACTORY", "RunFiles", "create_app", "run_server"]
@@ -157,7 +158,7 @@ _UVICORN: dict[str, Any] = dict(
     server_header=False,
     log_config=None,  # its loggers use the handlers of this process
     log_level="warning",
-    timeout_graceful_shutdown=4,  # seconds for requests that are being answered
+    timeout_graceful_shutdown=3,  # seconds for requests that are being answered
 )
 
 
@@ -180,5 +181,8 @@ def run_server(
     counters = ws.root / "metrics"
     shutil.rmtree(counters, ignore_errors=True)
     counters.mkdir(parents=True)
-    with workspace_env(ws, PROMETHEUS_MULTIPROC_DIR=str(counters)):
-        uvicorn.run(APP_FACTORY, factory=True, host=host, port=port, workers=workers, **_UVICORN)
+    at: dict[str, Any] = dict(
+        host=host, port=port, workers=workers, timeout_worker_healthcheck=WORKER_SECONDS
+    )
+    with workspace_env(ws, PROMETHEUS_MULTIPROC_DIR=str(counters)), children_end_with_us():
+        uvicorn.run(APP_FACTORY, factory=True, **at, **_UVICORN)

@@ -6,7 +6,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import os
 import signal
+import threading
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -30,6 +33,8 @@ if TYPE_CHECKING:
 # %% auto #0
 __all__ = [
     "trade_commands",
+    "log",
+    "END_SECONDS",
     "Source",
     "Products",
     "Seconds",
@@ -117,14 +122,41 @@ def _open_feed(ws: Workspace) -> AbstractContextManager[tuple[str, str, Any]]:
     return nullcontext((settings.coinbase_ws_url, settings.coinbase_rest_url, None))
 
 
+# %% ../../nbs/90_serving/74_cli_trades.ipynb #76d6afab
+log = logging.getLogger(__name__)
+END_SECONDS = 9.0  # after a signal
+
+
+def _end_by_force() -> None:
+    "End the process without waiting for any thread."
+    log.error(
+        "the stream did not end within %g s and is ended by force; the next start fetches what "
+        "was not stored",
+        END_SECONDS,
+    )
+    os._exit(1)
+
+
+def _end_in_time() -> None:
+    "Make sure that the process ends."
+    timer = threading.Timer(END_SECONDS, _end_by_force)
+    timer.daemon = True
+    timer.start()
+
+
 # %% ../../nbs/90_serving/74_cli_trades.ipynb #7e305c9e
 async def _follow_until(stream: Stream, url: str, seconds: float | None) -> None:
     "Follow a feed until a signal, or for some seconds."
     from crypto_anomaly.trades.feed import follow
 
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
+
+    def told() -> None:
+        stop.set()
+        _end_in_time()
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, told)
     if seconds:
         loop.call_later(seconds, stop.set)
     await follow(stream, url, stop)
