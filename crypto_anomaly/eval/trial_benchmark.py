@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from ..core.parallel import no_progress
-from .benchmark import BenchError
+from .benchmark import WARM, BenchError
 from .outcomes import outcomes
 from .trial import MOVED_MARGIN, decide, gain_of
 from .trial_days import MIN_EVENTS, found_share, injected_day, moved_by_day
@@ -171,8 +171,7 @@ def _count(name: str, windows: list[WindowFigures]) -> dict[str, Any]:
 def _starts(table: pd.DataFrame, train_days: int, days: int, every: int) -> pd.DatetimeIndex:
     "The begins of the windows; a `BenchError` where the market is too short for one."
     begin, end = (pd.Timestamp(t.value, tz="UTC") for t in (table.ts.min(), table.ts.max()))
-    warm = pd.Timedelta(hours=LOOKBACK_HOURS / 2)
-    first = (begin + warm + pd.Timedelta(days=train_days)).ceil("D")
+    first = (begin + pd.Timedelta(hours=WARM) + pd.Timedelta(days=train_days)).ceil("D")
     last = end.floor("D") - pd.Timedelta(days=days)
     if first > last:
         raise BenchError(
