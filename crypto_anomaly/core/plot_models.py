@@ -15,6 +15,7 @@ __all__ = [
     "recall_heatmap",
     "calibration_plot",
     "metrics_history",
+    "trial_history",
     "rank_ic_history",
     "budget_bars",
 ]
@@ -98,16 +99,14 @@ def metrics_history(
     return f.update_layout(title=title, xaxis=axis, height=300)
 
 
-# %% ../../nbs/00_core/62_plot_models.ipynb #1eb847a7
-def rank_ic_history(
-    by_day: pd.DataFrame,  # index day; a column of ρ (-1..1) per model, the challenger first
-    *,
-    title: str = "Whose scores anticipate the moves of the next day?",
-) -> go.Figure:
-    "Rank information coefficient of every day, one line per model."
+# %% ../../nbs/00_core/62_plot_models.ipynb #dcba5138
+_ROLES = (("challenger", "diamond"), ("champion", "circle"))  # colour and symbol, in this order
+
+
+def _two_lines(by_day: pd.DataFrame, title: str) -> go.Figure:
+    "A line of the challenger and one of the champion, by day."
     f = new_figure()
-    styles = (("challenger", "diamond"), ("champion", "circle"))
-    for name, (role, symbol) in zip(by_day, styles):
+    for name, (role, symbol) in zip(by_day, _ROLES):
         f.add_scatter(
             x=by_day.index,
             y=by_day[name],
@@ -116,8 +115,31 @@ def rank_ic_history(
             line_color=COLORS[role],
             marker_symbol=symbol,
         )
+    return f.update_layout(title=title, height=300)
+
+
+# %% ../../nbs/00_core/62_plot_models.ipynb #7fa00022
+def trial_history(
+    by_day: pd.DataFrame,  # index day; a column of shares (0..1) per model, the challenger first
+    *,
+    title: str = "Who finds more of the events injected into each day?",
+) -> go.Figure:
+    "Share of injected events that two models find on every day of a trial."
+    f = _two_lines(by_day, title)
+    axis = dict(title="found at the same alert rate", tickformat=".0%", range=[0, 1.02])
+    return f.update_layout(yaxis=axis)
+
+
+# %% ../../nbs/00_core/62_plot_models.ipynb #1eb847a7
+def rank_ic_history(
+    by_day: pd.DataFrame,  # index day; a column of ρ (-1..1) per model, the challenger first
+    *,
+    title: str = "Whose scores anticipate the moves of the next day?",
+) -> go.Figure:
+    "Rank information coefficient of every day, one line per model."
+    f = _two_lines(by_day, title)
     f.add_hline(y=0, line_dash="dot")
-    return f.update_layout(title=title, yaxis_title="ρ, 0 is chance", height=300)
+    return f.update_layout(yaxis_title="ρ, 0 is chance")
 
 
 # %% ../../nbs/00_core/62_plot_models.ipynb #33af82fd
