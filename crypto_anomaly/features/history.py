@@ -49,7 +49,7 @@ class SignalSettings:
     single_poll: float  # weight of a broken relation that only one poll shows
     volume_given_price: float  # how far a move of the price excuses a rise of the volume
     volume_hours: int  # the usual change of the volume over so many hours is its unit
-    volume_of_all: bool  # a rise counts less at moments when all volumes change
+    volume_dispersion: float  # when all volumes change so many times as widely, a rise counts less
 
     @property
     def tail_reach(self) -> int:
@@ -75,20 +75,20 @@ class SignalSettings:
 # %% ../../nbs/40_features/40_history.ipynb #0bd32431
 SIGNAL_VERSIONS = {
     1: SignalSettings(
-        168,
+        tail_hours=168,
         peers=False,
         single_poll=0.0,
         volume_given_price=0.0,
         volume_hours=3,
-        volume_of_all=False,
+        volume_dispersion=np.inf,
     ),
     2: SignalSettings(
-        504,
+        tail_hours=504,
         peers=True,
         single_poll=0.25,
         volume_given_price=0.6,
         volume_hours=1,
-        volume_of_all=True,
+        volume_dispersion=2.0,
     ),
 }
 NEWEST_SIGNALS = 2

@@ -73,11 +73,11 @@ def _less_market(h: History, p: Prices, change: np.ndarray, least_coins: int) ->
     return own
 
 
-def _less_peers(h: History, p: Prices, change: np.ndarray) -> np.ndarray:  # (n,) NaN without peers
+def _less_peers(
+    h: History, p: Prices, peers: Peers, change: np.ndarray
+) -> np.ndarray:  # (n,) NaN without peers
     "Log return less the median return of the peers, for coins that are not pegged."
-    if p.peers is None:
-        return np.full(len(change), np.nan)
-    return np.where(p.risky, change - peer_median(h, p.peers, change), np.nan)
+    return np.where(p.risky, change - peer_median(h, peers, change), np.nan)
 
 
 # %% ../../nbs/40_features/50_moves.ipynb #3f0b73b5
@@ -120,23 +120,29 @@ class Moves:
     z: dict[int, np.ndarray]  # horizon in hours -> deviation
 
 
-# %% ../../nbs/40_features/50_moves.ipynb #bb70e989
+# %% ../../nbs/40_features/50_moves.ipynb #092adcda
 def _deviation(
     h: History,
     p: Prices,
     own: np.ndarray,  # move less that of market or peers
+    unit: np.ndarray,  # its usual size
     lively: np.ndarray,  # times the usual variance
     least_coins: int,  # coins that a market median needs
 ) -> np.ndarray:  # (n,)
     "Moves in units of what is usual for the coin and for the moment."
-    unit = h.rolling_scale(own, h.tail_rows)
     variance = unit**2 * lively + (0.4 * p.tick) ** 2 + 1e-8
     return _less_dispersion(h, own / np.sqrt(variance), p.risky, least_coins)
 
 
-def _smaller(a: np.ndarray, b: np.ndarray) -> np.ndarray:  # (n,) `a` where `b` is NaN
-    "The deviation that is nearer to 0."
-    return np.where(np.abs(b) < np.abs(a), b, a)
+def _nearer_to_peers(
+    h: History, p: Prices, z: np.ndarray, change: np.ndarray, lively: np.ndarray, least: int
+) -> np.ndarray:  # (n,)
+    "The deviation from the market, or that from the peers where it is smaller."
+    if p.peers is None:
+        return z
+    own = _less_peers(h, p, p.peers, change)
+    apart = _deviation(h, p, own, h.rolling_scale(own, h.tail_rows), lively, least)
+    return np.where(np.abs(apart) < np.abs(z), apart, z)
 
 
 # %% ../../nbs/40_features/50_moves.ipynb #e44f32d4
@@ -148,18 +154,16 @@ def _deviations(
     "Deviations of the log returns at all horizons."
     elapsed = (h.t - values_at(h.t, h.previous_row)) / HOUR
     since_previous = np.clip(elapsed, 0.4, PAUSE_HOURS)
-    hourly = _less_market(h, p, p.step, least)
-    lively = _liveliness(h, hourly, h.rolling_scale(hourly, h.tail_rows))
-    out = {}
+    lively, out = np.ones(len(p.x)), {}
     for horizon in HORIZONS:
         change = p.x - h.lag(p.x, horizon) if horizon else p.step
+        own = _less_market(h, p, change, least)
+        unit = h.rolling_scale(own, h.tail_rows)
+        if horizon == 0:
+            lively = _liveliness(h, own, unit)
         variance = lively if horizon else lively * since_previous
-        market = _deviation(h, p, _less_market(h, p, change, least), variance, least)
-        peers = _less_peers(h, p, change)
-        if p.peers is None:
-            out[horizon] = market
-        else:
-            out[horizon] = _smaller(market, _deviation(h, p, peers, variance, least))
+        z = _deviation(h, p, own, unit, variance, least)
+        out[horizon] = _nearer_to_peers(h, p, z, change, variance, least)
     return out
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from numba import njit
 
 from .history import SCALE_HOURS, History
+from .medians import median
 from .windows import HOUR, rolling_count_sum
 
 # %% auto #0
@@ -58,35 +59,38 @@ def market_beta(
     return h.at_rows(h.scale_rows, beta)
 
 
-# %% ../../nbs/40_features/45_peers.ipynb #2f33e205
+# %% ../../nbs/40_features/45_peers.ipynb #be15196b
 _COMMON = 48  # hours that two coins must share
 _MOST = 7  # peers
 _WINDOW_DAYS = SCALE_HOURS // 24
 
 
 @njit(cache=True)
-def _count_pairs(total: np.ndarray, count: np.ndarray, steps: np.ndarray, sign: int) -> None:
-    "Add the differences of one hour to the upper half of both (k, k) tables, or take them away."
-    here = np.flatnonzero(~np.isnan(steps))
-    for a in range(len(here)):
-        i = here[a]
-        for j in here[a + 1 :]:
-            total[i, j] += sign * np.int64(abs(steps[i] - steps[j]))
-            count[i, j] += sign
+def _add_hour(total: np.ndarray, count: np.ndarray, steps: np.ndarray) -> None:
+    "Add the differences of one hour to the upper halves of two (k, k) tables."
+    for i in range(len(steps)):
+        if np.isnan(steps[i]):
+            continue
+        for j in range(i + 1, len(steps)):
+            apart = abs(steps[i] - steps[j])
+            known = apart == apart  # not NaN
+            total[i, j] += apart if known else 0.0
+            count[i, j] += known
 
 
-# %% ../../nbs/40_features/45_peers.ipynb #f713493e
 @njit(cache=True)
-def _distances(total: np.ndarray, count: np.ndarray, i: int) -> np.ndarray:  # (k,) inf = unknown
-    "Mean difference between coin `i` and every other coin."
-    out = np.full(len(total), np.inf)
-    for j in range(len(total)):
-        a, b = min(i, j), max(i, j)
-        if i != j and count[a, b] >= _COMMON:
-            out[j] = total[a, b] / count[a, b]
+def _distances(total: np.ndarray, count: np.ndarray) -> np.ndarray:  # (k, k) inf = unknown
+    "Mean difference of each two coins."
+    out = np.full(total.shape, np.inf)
+    for i in range(len(total)):
+        for j in range(i + 1, len(total)):
+            if count[i, j] >= _COMMON:
+                out[i, j] = total[i, j] / count[i, j]
+                out[j, i] = out[i, j]
     return out
 
 
+# %% ../../nbs/40_features/45_peers.ipynb #4879b4bc
 @njit(cache=True)
 def _nearest(distance: np.ndarray, out: np.ndarray) -> None:
     "Fill `out` with the nearest coins that are near enough; -1 = no more of them."
@@ -106,19 +110,19 @@ def _daily_peers(
     first: int,  # days before are not needed
 ) -> np.ndarray:  # (days, k, most) coins, -1 = none
     "The peers of every coin on every day, from the `_WINDOW_DAYS` before it."
-    hours, k = steps.shape
-    out = np.full((hours // 24, k, _MOST), -1, np.int32)
-    total, count = np.zeros((k, k), np.int64), np.zeros((k, k), np.int32)
-    begin = max(0, first - _WINDOW_DAYS)
-    for d in range(begin, hours // 24):
+    days, k = len(steps) // 24, steps.shape[1]
+    out = np.full((days, k, _MOST), -1, np.int32)
+    total = np.zeros((_WINDOW_DAYS, k, k))
+    count = np.zeros((_WINDOW_DAYS, k, k), np.int16)
+    for d in range(max(0, first - _WINDOW_DAYS), days):
         if d >= first:
+            distance = _distances(total.sum(0), count.sum(0))
             for i in range(k):
-                _nearest(_distances(total, count, i), out[d, i])
+                _nearest(distance[i], out[d, i])
+        place = d % _WINDOW_DAYS
+        total[place], count[place] = 0.0, 0
         for hour in range(24 * d, 24 * d + 24):
-            _count_pairs(total, count, steps[hour], 1)
-            gone = hour - 24 * _WINDOW_DAYS
-            if gone >= 24 * begin:
-                _count_pairs(total, count, steps[gone], -1)
+            _add_hour(total[place], count[place], steps[hour])
     return out
 
 
@@ -151,14 +155,29 @@ _CURRENT = HOUR // 2
 
 
 @njit(cache=True)
-def _median_of(x: np.ndarray, t: np.ndarray, rows: np.ndarray, oldest: int) -> float:
-    "Median of `x` at those `rows` that exist and are newer than `oldest`; NaN without any."
-    values, n = np.empty(len(rows)), 0
-    for i in rows:
-        if i >= 0 and t[i] > oldest and not np.isnan(x[i]):
-            values[n] = x[i]
+def _sorted_in(values: np.ndarray, n: int, v: float) -> None:
+    "Put `v` in its place in the sorted values[:n]."
+    while n > 0 and values[n - 1] > v:
+        values[n] = values[n - 1]
+        n -= 1
+    values[n] = v
+
+
+@njit(cache=True)
+def _median_of(
+    x: np.ndarray,  # (n,) values
+    newest: np.ndarray,  # (k,) newest row of each coin, -1 = none
+    peers: np.ndarray,  # coins, -1 = none
+    values: np.ndarray,  # room for as many values as peers
+) -> float:
+    "Median of the peers that have a value; NaN without any."
+    n = 0
+    for coin in peers:
+        i = newest[coin] if coin >= 0 else -1
+        if i >= 0 and not np.isnan(x[i]):
+            _sorted_in(values, n, x[i])
             n += 1
-    return np.median(values[:n]) if n else np.nan
+    return median(values, n) if n else np.nan
 
 
 # %% ../../nbs/40_features/45_peers.ipynb #e8d79c2f
@@ -173,17 +192,23 @@ def _medians_of_peers(
     of_day: np.ndarray,  # see `Peers`
 ) -> np.ndarray:  # (n,)
     "Median of `x` over the peers of each row."
-    out, begin = np.full(len(x), np.nan), 0
-    newest = np.full(of_day.shape[1] + 1, -1)  # by coin; the last place is for no coin
+    out, begin, values = np.full(len(x), np.nan), 0, np.empty(_MOST)
+    newest = np.full(of_day.shape[1], -1)  # by coin
+    oldest = 0  # place in `by_time` of the oldest current row
     while begin < len(by_time):
         now, end = t[by_time[begin]], begin
         while end < len(by_time) and t[by_time[end]] == now:
             newest[coin[by_time[end]]] = by_time[end]
             end += 1
+        while t[by_time[oldest]] <= now - _CURRENT:
+            row = by_time[oldest]
+            if newest[coin[row]] == row:
+                newest[coin[row]] = -1
+            oldest += 1
         if now >= since:
+            today = of_day[now // (24 * HOUR) - first_day]
             for i in by_time[begin:end]:
-                peers = of_day[now // (24 * HOUR) - first_day, coin[i]]
-                out[i] = _median_of(x, t, newest[peers], now - _CURRENT)
+                out[i] = _median_of(x, newest, today[coin[i]], values)
         begin = end
     return out
 

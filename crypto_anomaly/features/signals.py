@@ -99,12 +99,12 @@ def _log_volume(h: History) -> np.ndarray:  # (n,) NaN where there is none
 def _volume_dispersion(
     h: History, change: np.ndarray, unit: np.ndarray, least_coins: int
 ) -> np.ndarray:  # (n,) 1 or more
-    "How widely all volumes change at the moment, in units of what is usual for each."
+    "How widely all volumes change, where it is more than is usual for them."
     size = np.abs(change) / unit
-    dispersion = (
-        h.market_median(size, least_coins, h.settings.tail_reach) / 0.6745
-    )  # median of |N(0, 1)|
-    wide: np.ndarray = np.maximum(np.nan_to_num(dispersion, nan=1.0), 1)
+    median = h.market_median(size, least_coins, h.settings.tail_reach)
+    dispersion = median / 0.6745  # median of |N(0, 1)|
+    ratio = np.nan_to_num(dispersion, nan=1.0) / h.settings.volume_dispersion
+    wide: np.ndarray = np.maximum(ratio, 1)
     return wide
 
 
@@ -117,10 +117,9 @@ def _rise(h: History, least_coins: int) -> np.ndarray:  # (n,)
     market = np.nan_to_num(h.market_median(change, least_coins, h.settings.tail_reach))
     own = h.rolling_scale(v - h.lag(v, h.settings.volume_hours), rows)
     unit = np.sqrt(own**2 + 1e-4)
-    rise: np.ndarray = np.maximum(0, v - highest - market) / unit
-    if h.settings.volume_of_all:
-        rise = rise / _volume_dispersion(h, change - market, unit, least_coins)
-    return rise
+    rise = np.maximum(0, v - highest - market) / unit
+    calm: np.ndarray = rise / _volume_dispersion(h, change - market, unit, least_coins)
+    return calm
 
 
 def _volume(h: History, m: Moves, least_coins: int) -> np.ndarray:  # (n,)

@@ -61,12 +61,12 @@ INCIDENT_RARITY = 500.0  # polls
 def count_rarity(
     count: int,  # coins with a surprisal of INCIDENT_NATS or more
     coins: int,  # that have the signal
-) -> float:  # polls, 1 to 1e9
+) -> float:  # polls, 1 to a million
     "One over the probability of at least so many coins, if they were independent."
     from scipy.stats import binom  # slow to import, and rarely needed
 
     p = float(binom.sf(count - 1, max(coins, count), np.exp(-INCIDENT_NATS)))
-    return 1 / max(p, 1e-9)
+    return 1 / max(p, 1e-6)
 
 
 def _is_incident(count: int, coins: int) -> bool:

@@ -17,12 +17,16 @@ from .robust import Mahalanobis, RobustZ
 from .tail import column_surprisals, column_tails
 
 # %% auto #0
-__all__ = ["LEAST_EXCESS", "HANDICAP", "Part", "PARTS", "handicaps", "SignalDetector", "MaxP"]
+__all__ = ["LEAST_EXCESS", "HANDICAPS", "Part", "PARTS", "handicaps", "SignalDetector", "MaxP"]
 
 # %% ../../nbs/50_model/30_maximum.ipynb #8ee9b274
 LEAST_EXCESS = 0.5  # nats; a nat more in a column is worth at most 1 / LEAST_EXCESS nats
-HANDICAP = np.log(2)  # nats that a fault of the source has less
-_FAULTS = ("relation_surprise", "stale_surprise", "missing_surprise")
+HANDICAPS = dict(
+    volume_surprise=np.log(4 / 3),
+    relation_surprise=np.log(2),
+    stale_surprise=np.log(2),
+    missing_surprise=np.log(2),
+)  # nats that a signal has less; the others have none
 
 
 def handicaps(
@@ -31,8 +35,7 @@ def handicaps(
 ) -> np.ndarray:  # (d,) nats
     "What the surprisal of each column is reduced by."
     known = list(names) if len(names) else [""] * columns
-    handicap: np.ndarray = HANDICAP * np.isin(known, _FAULTS)
-    return handicap
+    return np.array([HANDICAPS.get(name, 0.0) for name in known])
 
 
 # %% ../../nbs/50_model/30_maximum.ipynb #86ef7351
