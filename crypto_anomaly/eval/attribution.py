@@ -26,6 +26,7 @@ def _first_group(model: Model, window: pd.DataFrame, frame: pd.DataFrame) -> str
     return why.group.iloc[0] if len(why) else None
 
 
+# %% ../../nbs/60_eval/76_attribution.ipynb #f99d38ca
 def _window(scored: pd.DataFrame, event: Any) -> pd.DataFrame:
     "The rows in which an event has to be seen."
     during = (scored.ts >= event.first) & (scored.ts <= event.last)

@@ -252,6 +252,7 @@ def _budget(b: MarketBench, model: Model, d: Detection) -> dict[str, dict[str, A
     return budget(alerts, b.clean, thresholds)
 
 
+# %% ../../nbs/60_eval/80_benchmark.ipynb #e4951bea
 def _kind_figures(d: Detection, kind: str, main: list[float]) -> dict[str, Any]:
     "Figures of one kind, and how many events they are about."
     mine = (d.found.kind == kind) & d.found["size"].isin(main)

@@ -41,6 +41,7 @@ def _reason(model: Model, x: np.ndarray) -> str:  # a group of features
     return groups[int(np.argmax(amounts))] if amounts.max() > 0 else "none"
 
 
+# %% ../../nbs/60_eval/78_budget.ipynb #9bd8e639
 def alerts_of(
     model: Model,  # trained on earlier rows
     clean: pd.DataFrame,  # feature frame of the test time without events
@@ -71,6 +72,7 @@ def _shares(alerts: pd.DataFrame, by: str, days: pd.Index) -> dict[str, dict[str
     return out
 
 
+# %% ../../nbs/60_eval/78_budget.ipynb #3aedf637
 def budget(
     alerts: pd.DataFrame,  # of `alerts_of`
     clean: pd.DataFrame,  # the rows that they come from

@@ -31,6 +31,7 @@ KINDS_IQR = dict(
 )
 
 
+# %% ../../nbs/60_eval/14_generator_iqr.ipynb #989cda93
 class GeneratorError(CryptoAnomalyError):
     "Events that cannot be generated; the message says why."
 
@@ -43,6 +44,7 @@ class _Path(NamedTuple):
     seen: int  # polls in which it has to be noticed
 
 
+# %% ../../nbs/60_eval/14_generator_iqr.ipynb #fb4d6099
 def _pump(rng: np.random.Generator) -> _Path:
     "Up in one to four polls, then a decay with a half-life of 2 to 8 polls."
     rise = int(rng.integers(1, 5))
@@ -52,6 +54,7 @@ def _pump(rng: np.random.Generator) -> _Path:
     return _Path(np.r_[up, decay], rise + 2)
 
 
+# %% ../../nbs/60_eval/14_generator_iqr.ipynb #d8c4de8a
 def _dump(rng: np.random.Generator) -> _Path:
     "Down in two polls; eight polls later a part of it is still there."
     first, rest = rng.uniform(0.6, 1), rng.uniform(0.3, 0.8)
@@ -70,6 +73,7 @@ def _bad_tick(rng: np.random.Generator) -> _Path:
     return _Path(np.array([1.0 * _side(rng)]), 1)
 
 
+# %% ../../nbs/60_eval/14_generator_iqr.ipynb #318ffd2b
 def _ramp(rng: np.random.Generator) -> _Path:
     "Twelve equal steps, and five polls back."
     up, back = np.arange(1, 13) / 12, np.linspace(0.8, 0.1, 5)
@@ -77,6 +81,7 @@ def _ramp(rng: np.random.Generator) -> _Path:
     return _Path(height * np.r_[up, back], 13)
 
 
+# %% ../../nbs/60_eval/14_generator_iqr.ipynb #db9724c7
 def _peg_break(rng: np.random.Generator) -> _Path:
     "Off within three polls, off for six to twelve, and back in three."
     rise, hold = int(rng.integers(1, 4)), int(rng.integers(6, 13))
@@ -95,6 +100,7 @@ def _can_be_quoted(coin: CoinFields, i: int, log_size: float) -> bool:
     return bool(4 * tick <= log_size * coin.fields["current_price"][i - 1])
 
 
+# %% ../../nbs/60_eval/14_generator_iqr.ipynb #d47c78ce
 def _price_event(
     coin: CoinFields, i: int, kind: str, size: float, rng: np.random.Generator
 ) -> int:  # polls in which it has to be seen; 0 = the coin cannot carry it
@@ -122,12 +128,14 @@ def _scale(coin: CoinFields, i: int, polls: int, name: str, log_factor: float) -
     return polls
 
 
+# %% ../../nbs/60_eval/14_generator_iqr.ipynb #273d14da
 def _volume_spike(coin: CoinFields, i: int, size: float, rng: np.random.Generator) -> int:
     "More volume for two to six polls."
     up = size * coin.sigma(i, "total_volume")
     return _scale(coin, i, int(rng.integers(2, 7)), "total_volume", up)
 
 
+# %% ../../nbs/60_eval/14_generator_iqr.ipynb #3aa92d7e
 def _cap_glitch(coin: CoinFields, i: int, size: float, rng: np.random.Generator) -> int:
     "A wrong market cap for one or two polls."
     off = _side(rng) * size * coin.sigma(i)
@@ -150,6 +158,7 @@ def _freeze(coin: CoinFields, i: int, size: float, rng: np.random.Generator) -> 
     return len(rows)
 
 
+# %% ../../nbs/60_eval/14_generator_iqr.ipynb #c8a60d5c
 def _missing_fields(coin: CoinFields, i: int, size: float, rng: np.random.Generator) -> int:
     "Remove one to three fields for three polls."
     rows = np.arange(i, i + 3)
@@ -161,6 +170,7 @@ def _missing_fields(coin: CoinFields, i: int, size: float, rng: np.random.Genera
     return len(rows) if known else 0
 
 
+# %% ../../nbs/60_eval/14_generator_iqr.ipynb #0fcf8d77
 _OTHERS = dict(
     volume_spike=_volume_spike,
     cap_glitch=_cap_glitch,
@@ -183,6 +193,7 @@ def _has_room(coin: CoinFields, i: int) -> bool:
     return bool(gaps.max() <= _LONGEST_GAP)
 
 
+# %% ../../nbs/60_eval/14_generator_iqr.ipynb #4b69d5fa
 def _is_pegged(coin: CoinFields, i: int) -> bool:
     "Whether the coin has been worth one dollar in the last week."
     past = coin.fields["current_price"][max(0, i - 168) : i]
@@ -190,6 +201,7 @@ def _is_pegged(coin: CoinFields, i: int) -> bool:
     return bool(off <= 0.02 and coin.sigma(i) < 3e-3)
 
 
+# %% ../../nbs/60_eval/14_generator_iqr.ipynb #ccbe086e
 def _put(coin: CoinFields, i: int, kind: str, size: float, rng: np.random.Generator) -> int:
     "Put one event at row `i`; 0 where this coin cannot carry it."
     if not _has_room(coin, i) or np.isnan(coin.sigma(i)):
@@ -210,6 +222,7 @@ class _Place(NamedTuple):
     last: int
 
 
+# %% ../../nbs/60_eval/14_generator_iqr.ipynb #66606544
 def _place(
     coins: list[CoinFields], start: int, kind: str, size: float, rng: np.random.Generator
 ) -> _Place | None:  # None without room
@@ -235,6 +248,7 @@ class InjectedIqr(NamedTuple):
     events: pd.DataFrame  # kind, size, coin_id, first, last (moments of the window)
 
 
+# %% ../../nbs/60_eval/14_generator_iqr.ipynb #c04f9a95
 def _coins(t: np.ndarray, ids: np.ndarray, values: dict[str, np.ndarray]) -> list[CoinFields]:
     "Each coin's rows as views into `values`, so that events change these."
     change = np.flatnonzero(ids[1:] != ids[:-1]) + 1
@@ -260,6 +274,7 @@ def _inject(
     return e.sort_values(["kind", "size"], kind="stable", ignore_index=True)
 
 
+# %% ../../nbs/60_eval/14_generator_iqr.ipynb #bad8e14d
 def _refuse_unknown(kinds: tuple[str, ...], sizes: tuple[float, ...]) -> None:
     "Kinds that there are, and sizes that have room."
     unknown = sorted(set(kinds) - set(KINDS_IQR))

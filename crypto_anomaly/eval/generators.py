@@ -86,6 +86,7 @@ class TableWithEvents(Protocol):
         "Columns kind, size, coin_id, first, last (moments of the window)."
 
 
+# %% ../../nbs/60_eval/16_generators.ipynb #fff35398
 class Generator(NamedTuple):
     "A way to inject events."
 
@@ -100,6 +101,7 @@ GENERATORS = dict(
 )
 
 
+# %% ../../nbs/60_eval/16_generators.ipynb #3bc85a00
 def find_generator(
     name: str,  # own or iqr
 ) -> Generator:

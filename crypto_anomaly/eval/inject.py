@@ -100,6 +100,7 @@ def _decimals(x: np.ndarray) -> np.ndarray:  # (n,) 0 for NaN
     return found
 
 
+# %% ../../nbs/60_eval/10_inject.ipynb #4d1ada9d
 def _tick(r: Rows, price: np.ndarray) -> np.ndarray:  # (n,)
     "One step of the last quoted decimal, as a share of the price."
     by_coin = pd.Series(_decimals(price)).groupby(r.coin)
@@ -212,6 +213,7 @@ def _percent(x: np.ndarray, factor: np.ndarray) -> np.ndarray:  # (n,) exactly `
     return np.where(factor == 1, x, moved)
 
 
+# %% ../../nbs/60_eval/10_inject.ipynb #e1ab2c1c
 def _follow_price(g: _Ground) -> None:
     "Apply the moves of the price to every field that depends on it."
     f, m = g.fields, np.exp(g.move)
@@ -233,6 +235,7 @@ def _quoted_digits(r: Rows, x: np.ndarray, rows: np.ndarray) -> list[int]:
     return [int(found[a : b + 1].max()) for a, b in zip(begin, rows)]
 
 
+# %% ../../nbs/60_eval/10_inject.ipynb #5b12489f
 def _round_as_quoted(
     r: Rows,
     recorded: np.ndarray,  # (n,) a field before events

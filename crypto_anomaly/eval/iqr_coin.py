@@ -37,12 +37,14 @@ _HOUR = 3_600_000_000  # microseconds
 _QUOTED = 96  # polls that the decimals are taken from
 
 
+# %% ../../nbs/60_eval/12_iqr_coin.ipynb #f90ed7c9
 def _percent(x: np.ndarray, factor: np.ndarray) -> np.ndarray:
     "A change in percent after the price was multiplied."
     changed: np.ndarray = 100 * ((1 + x / 100) * factor - 1)
     return changed
 
 
+# %% ../../nbs/60_eval/12_iqr_coin.ipynb #4148f245
 def _factor_then(t: np.ndarray, factor: np.ndarray, hours: int) -> np.ndarray:  # (n,)
     "The factor of the row that many hours earlier; 1 where no row is that old."
     before = t - hours * _HOUR
@@ -58,6 +60,7 @@ _FEWEST = 48  # moves that σ needs
 _FLOORS = dict(current_price=1e-3, total_volume=0.02)  # least σ: ten basis points, 2 %
 
 
+# %% ../../nbs/60_eval/12_iqr_coin.ipynb #cf9d49fd
 class CoinFields:
     "The snapshots of one coin by time. Events change `fields` in place."
 

@@ -38,12 +38,14 @@ PLAIN = [c for c in RAW if c.endswith(("_own_z", "_cross_z"))]
 FitRival = Callable[[pd.DataFrame, pd.DataFrame], ScoreFunction]  # past, test time without events
 
 
+# %% ../../nbs/60_eval/74_rivals.ipynb #848178a5
 def _matrix(frame: pd.DataFrame, names: list[str], typical: np.ndarray) -> np.ndarray:  # (n, d)
     "Features as numbers; a missing one is typical."
     X = frame[names].to_numpy(float)
     return np.where(np.isfinite(X), X, typical)
 
 
+# %% ../../nbs/60_eval/74_rivals.ipynb #53101e08
 def _typical(frame: pd.DataFrame, names: list[str]) -> np.ndarray:  # (d,)
     "Medians; 0 for a feature that no row has."
     medians: np.ndarray = frame[names].median().fillna(0).to_numpy(float)
@@ -109,6 +111,7 @@ def _tails(X: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  
     return -np.log(left / (1 + n)), -np.log(right / (1 + n))
 
 
+# %% ../../nbs/60_eval/74_rivals.ipynb #879d19de
 def _skewness(X: np.ndarray) -> np.ndarray:  # (d,) 0 for a constant
     "The third standardised moment."
     centred = X - X.mean(0)
@@ -117,6 +120,7 @@ def _skewness(X: np.ndarray) -> np.ndarray:  # (d,) 0 for a constant
     return skew
 
 
+# %% ../../nbs/60_eval/74_rivals.ipynb #c7596e96
 def ecod(
     past: np.ndarray,  # (m, d) training rows without NaN
     X: np.ndarray,  # (n, d) rows to score
@@ -158,11 +162,13 @@ def _smoothed(x: pd.Series, coin: pd.Series, alpha: float) -> pd.Series:
     return mean.droplevel(0).reindex(x.index).groupby(coin).shift()
 
 
+# %% ../../nbs/60_eval/74_rivals.ipynb #7d68b7b9
 def _ets_error(x: pd.Series, coin: pd.Series, alpha: float) -> pd.Series:
     "Forecast errors; the first forecast of a coin is 0."
     return x - _smoothed(x, coin, alpha).fillna(0)
 
 
+# %% ../../nbs/60_eval/74_rivals.ipynb #13359552
 def ets_residual(
     x: pd.Series,  # returns in %, by coin and time
     coin: pd.Series,  # coin of each
@@ -183,12 +189,14 @@ def _by_coin_and_time(*frames: pd.DataFrame) -> pd.DataFrame:  # coin_id, ts, re
     return rows.sort_values(["coin_id", "ts"], ignore_index=True)
 
 
+# %% ../../nbs/60_eval/74_rivals.ipynb #8b6b19df
 def _best_alpha(past: pd.DataFrame) -> float:
     "The smoothing of the level with the least squared error."
     errors = [(_ets_error(past[_RETURN], past.coin_id, a) ** 2).mean() for a in _LEVELS]
     return _LEVELS[int(np.argmin(errors))]
 
 
+# %% ../../nbs/60_eval/74_rivals.ipynb #c8a4b1a5
 def fit_ets(
     past: pd.DataFrame,  # feature frame, training time
     clean: pd.DataFrame,  # test time without events: what a window of an event follows
@@ -221,6 +229,7 @@ RIVALS: dict[str, FitRival] = dict(
 )
 
 
+# %% ../../nbs/60_eval/74_rivals.ipynb #c0c427da
 def on_judged_rows(
     score: ScoreFunction,  # of a rival
     judged: ScoreFunction,  # of the detector that it is compared with; NaN = not judged
