@@ -150,10 +150,8 @@ def _against_in_full(m: Move) -> str:
 
 def _size_of(m: Move) -> str:
     "How many times the usual move it is."
-    return (
-        f"it is {times_text(m.times)} its usual {size_text(m.usual)} against {_against_in_full(m)}, "
-        "which is not rare enough"
-    )
+    usual = f"its usual {size_text(m.usual)} against {_against_in_full(m)}"
+    return f"it is {times_text(m.times)} {usual}, which is not rare enough"
 
 
 # %% ../../nbs/50_model/74_materiality.ipynb #d27c6760
