@@ -111,7 +111,8 @@ class CoinExplanations:
         group, evidence = str(why.group.iloc[0]), self.evidence(coin_id)
         if self.history is not None and evidence is not None:
             market = self._market(coin_id, self.history)
-            said = not_flagged_if(market, group, evidence) or _also_flagged(why)
+            said = not_flagged_if(market, group, evidence, float(prediction.score))
+            said = said or _also_flagged(why)
             if said:
                 return said
         return counterfactual(self.served.model, self.row(coin_id), group)

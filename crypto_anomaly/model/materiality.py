@@ -107,18 +107,29 @@ def big_move(
 
 
 # %% ../../nbs/50_model/74_materiality.ipynb #eeafd52f
-def _of_market(m: Move) -> str:  # '' where the market has no part in it
-    "What the market did in the same time."
-    return f"the market moved {percent(m.market)}" if m.market / m.change > 0.2 else ""
+_PART = 0.2  # of a move, that another one must be to be named
+
+
+def _of_market(m: Move) -> str:  # '' where neither market nor peers have a part in it
+    "What the market did in the same time, and the coins that move alike where they explain more."
+    market = f"the market moved {percent(m.market)}"
+    if m.by_peers and m.peers / m.change > _PART:
+        return f"{market} and coins that move alike {percent(m.peers)}"
+    return market if m.market / m.change > _PART else ""
 
 
 def _often(m: Move) -> str:  # '' where it is not
-    "On how many days the coin moved as far against the market."
+    "On how many days the coin moved as far against the market, or its peers."
     if not m.days:
         return ""
-    if m.days == m.known:
-        return "this coin moves that much every day"
-    return f"this coin moved that much against the market on {m.days} of the {m.known} days before"
+    what = f"this coin moved {size_text(m.own)} or more against {_against(m)}"
+    days = "all" if m.days == m.known else f"{m.days}"
+    return f"{what} on {days} of the {m.known} days before"
+
+
+def _against(m: Move) -> str:
+    "What a move is compared with."
+    return "these" if m.by_peers else "the market"
 
 
 def _earlier(m: Move, e: Evidence) -> str:  # '' where the last hour is the largest
@@ -132,12 +143,15 @@ def _earlier(m: Move, e: Evidence) -> str:  # '' where the last hour is the larg
     )
 
 
+def _against_in_full(m: Move) -> str:
+    "What a move is compared with, where that is not named before."
+    return "coins that move alike" if m.by_peers else "the market"
+
+
 def _size_of(m: Move) -> str:
     "How many times the usual move it is."
-    return (
-        f"it is {times_text(m.times)} its usual {size_text(m.usual)} against the market, "
-        "which is not rare enough"
-    )
+    usual = f"its usual {size_text(m.usual)} against {_against_in_full(m)}"
+    return f"it is {times_text(m.times)} {usual}, which is not rare enough"
 
 
 # %% ../../nbs/50_model/74_materiality.ipynb #d27c6760

@@ -191,8 +191,9 @@ def _change_for(group: str, e: Evidence, rows: pd.DataFrame) -> Change | None:
 
 
 # %% ../../nbs/50_model/77_what_if.ipynb #cc16961b
-_STEPS = (1 / 16, 1 / 4, 1 / 2, 1.0)  # shares of the way, until one is not flagged
-_HALVINGS = 2  # between the last two steps
+_FIRST_TRY = 0.25  # of the way
+_MARGIN = 1.1  # beyond where the flag should end
+_MOST = 0.98  # of the way, for a second try
 
 
 class MarketRows(NamedTuple):
@@ -210,53 +211,57 @@ class MarketRows(NamedTuple):
         mine = (self.table.coin_id == self.coin_id) & (self.table.ts <= self.ts)
         return self.table[mine].sort_values("ts")
 
-    def is_flagged(
+    def score(
         self,
         rows: pd.DataFrame,  # changed rows of the coin
-    ) -> bool:
-        "Whether the coin is flagged when its rows are these."
+    ) -> float:  # NaN where it cannot be judged
+        "The score of the coin when its rows are these."
         others = self.table.drop(index=rows.index)
         f = featurize(pd.concat([others, rows]), self.config, since=self.ts)
         row = f[(f.coin_id == self.coin_id) & (f.ts == self.ts)]
-        return bool(self.model.verdicts(row).is_anomaly.iloc[0])
+        return float(self.model.verdicts(row).score.iloc[0])
+
+    def is_flagged(
+        self,
+        rows: pd.DataFrame,  # changed rows of the coin
+    ) -> bool:  # also where it cannot be judged
+        "Whether the coin is flagged when its rows are these."
+        return not self.score(rows) < self.model.threshold
 
 
 # %% ../../nbs/50_model/77_what_if.ipynb #f570a0f1
-def _first_calm(market: MarketRows, change: Change) -> tuple[float, float] | None:
-    "The last flagged step and the first calm one; None where every step is flagged."
-    flagged = 0.0
-    for step in _STEPS:
-        if not market.is_flagged(change.rows(step)):
-            return flagged, step
-        flagged = step
-    return None
+def _where_it_ends(start: float, tried: float, threshold: float) -> float:  # 0..0.98
+    "The share at which a score reaches the threshold, from a try at `_FIRST_TRY`."
+    if not tried < start:
+        return _MOST
+    steps = _MARGIN * (start - threshold) / (start - tried)
+    return float(min(1 - (1 - _FIRST_TRY) ** steps, _MOST))
 
 
-def _least_share(market: MarketRows, change: Change) -> float | None:  # None = no share is enough
-    "A small share of a change after which the coin is not flagged."
-    bracket = _first_calm(market, change)
-    if bracket is None:
-        return None
-    flagged, calm = bracket
-    for _ in range(_HALVINGS):
-        middle = (flagged + calm) / 2
-        if market.is_flagged(change.rows(middle)):
-            flagged = middle
-        else:
-            calm = middle
-    return calm
+def _least_share(market: MarketRows, change: Change, start: float) -> float | None:
+    "A small share of a change after which the coin is not flagged; None = no share is enough."
+    threshold = market.model.threshold
+    tried = market.score(change.rows(_FIRST_TRY))
+    first_is_calm = tried < threshold
+    second = _where_it_ends(start, tried, threshold)
+    if not market.is_flagged(change.rows(second)):
+        return second
+    if first_is_calm:
+        return _FIRST_TRY
+    return None if market.is_flagged(change.rows(1.0)) else 1.0
 
 
 def not_flagged_if(
     market: MarketRows,
     group: str,  # base feature: the reason to undo
     e: Evidence,  # of the coin
+    score: float,  # of the coin as it is
 ) -> str | None:  # None where no change of a field is enough
     "The least change of a field after which a coin is not flagged, in its own units."
     table = market.table.reset_index(drop=True)
     market = market._replace(table=table)
     change = _change_for(group, e, market.coin_rows)
-    share = _least_share(market, change) if change else None
+    share = _least_share(market, change, score) if change else None
     if change is None or share is None:
         return None
     return f"not flagged if {change.words(share)}"
