@@ -6,7 +6,7 @@ SOURCES := crypto_anomaly nbs scheduled tests tools benchmarks
 UV := $(or $(shell command -v uv),$(BIN)/uv)
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 unexport PYTHONDONTWRITEBYTECODE  # without cached bytecode every kernel compiles pandas anew
-.PHONY: help setup run test check docs bench attack hooks coverage wheel test-lowest imports outputs prepare lock
+.PHONY: help setup run test check audit docs bench attack hooks coverage wheel test-lowest imports outputs prepare lock
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 13
@@ -34,15 +34,17 @@ check: setup  ## notebooks clean, package and README in sync, format, lint, type
 	ruff check $(SOURCES)
 	mypy
 
+audit: setup  ## known vulnerabilities of the locked packages, where the package index tells them
+	python tools/audit.py
+
 docs: setup  ## the documentation site, into _docs/
 	python tools/build_docs.py
 
 bench: setup  ## the bars that exist so far, measured here: make bench [ONLY="P3 P9"]; P1 takes ten minutes, BENCH_COINS=200 for a look
 	python benchmarks/bench.py $(ONLY)
 
-attack: setup  ## the long forms: 100 duels of each pair of decisions, 500 inputs for each fuzz test: make attack [COUNT=20] [URL=postgresql://…]
-	python benchmarks/attack_registry.py $(or $(COUNT),100) $(URL)
-	FUZZ_EXAMPLES=500 pytest -q -p no:cacheprovider -k "fuzz or traceback or test_any" tests/test_market_files.py tests/test_trade_files.py tests/test_row_checks.py
+attack: setup  ## all long attacks, with a table of what survived: 100 duels of each pair of decisions, 100 stops, 500 inputs for each fuzz test, load, memory: make attack [COUNT=20] [URL=postgresql://…]
+	FUZZ_EXAMPLES=500 python benchmarks/attack.py $(or $(COUNT),100) $(URL)
 
 hooks: setup  ## install the git hooks of nbdev (clean notebooks, merges) and of pre-commit (format, lint, sync)
 	nbdev_install_hooks

@@ -17,6 +17,7 @@ from ..registry.registry import Registry, open_registry
 # %% auto #0
 __all__ = [
     "CORRECTIONS",
+    "LOOKBACK_DAYS",
     "corrections",
     "lake_corrections",
     "stale_since",
@@ -28,7 +29,7 @@ __all__ = [
 # %% ../../nbs/30_data/68_stale.ipynb #663a34f0
 CORRECTIONS = ("rows_replaced", "rows_dropped", "rows_restored")
 _WORDS = dict(rows_replaced="replaced", rows_dropped="dropped", rows_restored="restored")
-_LOOKBACK = pd.Timedelta("17D")  # a week of features looks back so far
+LOOKBACK_DAYS = 36  # features look back so far, see `features.config`
 _MOST = 1000  # newest corrections of each kind
 
 
@@ -73,7 +74,7 @@ def _reaches(event: dict[str, Any], first: pd.Timestamp, last: pd.Timestamp) -> 
     "Do the corrected rows lie in a range?"
     payload = event["payload"]
     begin, end = pd.Timestamp(payload["first"]), pd.Timestamp(payload["last"])
-    return bool(begin <= last and end >= first - _LOOKBACK)
+    return bool(begin <= last and end >= first - pd.Timedelta(days=LOOKBACK_DAYS))
 
 
 def stale_since(

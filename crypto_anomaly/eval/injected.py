@@ -24,6 +24,7 @@ __all__ = [
     "ScoreFunction",
     "InjectedFrame",
     "inject_market",
+    "window_rows",
     "largest_z",
     "score_of",
     "DetectionResult",
@@ -59,6 +60,18 @@ def inject_market(
             return []
         out.append(InjectedFrame(featurize(f, config, since=start), events))
     return out
+
+
+# %% ../../nbs/60_eval/38_injected.ipynb #57287405
+def window_rows(
+    frame: pd.DataFrame,  # coin_id, ts and more
+    events: pd.DataFrame,  # coin_id, first, last
+) -> pd.DataFrame:  # the same columns, in the same order
+    "The rows in which any event has to be seen; most rows of a holdout are in no window."
+    place = frame[["coin_id", "ts"]].assign(row=np.arange(len(frame)))
+    pairs = place[place.coin_id.isin(events.coin_id)].merge(events, on="coin_id")
+    within = (pairs.ts >= pairs["first"]) & (pairs.ts <= pairs["last"])
+    return frame.iloc[np.unique(pairs.row[within])]
 
 
 # %% ../../nbs/60_eval/38_injected.ipynb #7a8051da

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from ..data.table import simulated_table
 from .evaluation import evaluate
 from .gates import EvalError
 from .injected import InjectedFrame, inject_market
@@ -20,6 +21,7 @@ from ..features.features import featurize
 from ..model.fitted import Model
 from ..model.training import train
 from ..model.twins import garbage_twins
+from ..simulate.market import Market
 
 # %% auto #0
 __all__ = [
@@ -31,6 +33,7 @@ __all__ = [
     "refusals",
     "known_bad_table",
     "gate_cases",
+    "simulated_weeks",
 ]
 
 
@@ -187,3 +190,14 @@ def gate_cases(
     "Weeks of a market, drawn at random."
     for seed in range(seeds):
         yield gate_case(table, seed, coins)
+
+
+# %% ../../nbs/60_eval/85_known_bad.ipynb #34f189da
+def simulated_weeks(
+    coins: int = 60,
+    days: int = 45,
+    seed: int = 0,  # of the market
+) -> pd.DataFrame:  # market table, hourly
+    "A simulated market to draw cases from."
+    hours = pd.date_range("2026-01-03", periods=24 * days, freq="h", tz="UTC")
+    return simulated_table(Market(coins, seed=seed, events_per_day=3), hours, coins=coins)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from ..data.table import DataError
-from .history import REACH_HOURS
+from .history import NEWEST_SIGNALS, SIGNAL_VERSIONS
 
 # %% auto #0
 __all__ = ["LOOKBACK_HOURS", "FeatureConfig"]
@@ -35,6 +35,18 @@ def _check(name: str, default: object, given: object) -> None:
     raise DataError(f"feature setting {name} is {given!r}; use {wanted}.")
 
 
+# %% ../../nbs/40_features/70_config.ipynb #db359fc7
+def _check_version(version: int) -> None:
+    "Refuse a version of the signals that this code does not have."
+    if version in SIGNAL_VERSIONS:
+        return
+    known = ", ".join(map(str, SIGNAL_VERSIONS))
+    raise DataError(
+        f"feature setting signals_version is {version}; this code computes {known}: "
+        "update crypto-anomaly, or train a new model."
+    )
+
+
 # %% ../../nbs/40_features/70_config.ipynb #f2cf452e
 @dataclass(frozen=True)
 class FeatureConfig:
@@ -47,6 +59,7 @@ class FeatureConfig:
     least_coins: int = 10  # coins that a cross-section needs
     max_gap_hours: float = 1.5  # a longer silence is a gap
     impute_lag_hours: float = 0.0  # a lag may be this much older; 0 = leave it missing
+    signals_version: int = NEWEST_SIGNALS  # how surprisals are computed, see `features.history`
 
     @property
     def span(self) -> float:
@@ -57,7 +70,7 @@ class FeatureConfig:
     @property
     def lookback(self) -> float:
         "Hours that anything looks back: base features another week, surprisals further still."
-        return max(self.span + 168.5, REACH_HOURS)
+        return max(self.span + 168.5, SIGNAL_VERSIONS[self.signals_version].reach)
 
     @classmethod
     def of(
@@ -75,7 +88,16 @@ class FeatureConfig:
         for name, value in changes.items():
             given[name] = tuple(value) if isinstance(value, list) else value
             _check(name, defaults[name], given[name])
+        _check_version(given.get("signals_version", NEWEST_SIGNALS))
         return cls(**given)
+
+    @classmethod
+    def stored(
+        cls,
+        settings: dict[str, Any] | None,  # of a dataset or a model; None = it has none
+    ) -> FeatureConfig:
+        "Settings that were stored; those without a version of the signals come from version 1."
+        return cls.of(dict(signals_version=1) | (settings or {}))
 
 
 # %% ../../nbs/40_features/70_config.ipynb #c2fceb77

@@ -61,7 +61,8 @@ def featurize(
     since: pd.Timestamp | None = None,  # rows before this are history only; None = features of all
 ) -> pd.DataFrame:  # META, float32 features, `history_hours`; sorted by coin and time
     "The feature frame of a market table; every value from rows at or before its own moment."
-    r, names = History(table, since), get_feature_columns(config)
+    r = History(table, since, config.signals_version)
+    names = get_feature_columns(config)
     out = np.empty((len(names), len(r.rows)), np.float32)
     for name, values in _all_features(r, config):
         out[names.index(name)] = values

@@ -5,6 +5,8 @@
 # %% ../../nbs/40_features/40_history.ipynb #b37bb626
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import pandas as pd
 
@@ -16,27 +18,80 @@ from .windows import HOUR, rolling_count_sum, values_at
 __all__ = [
     "SCALE_HOURS",
     "LEVEL_HOURS",
-    "TAIL_HOURS",
+    "PEG_TAIL_HOURS",
     "REPEAT_HOURS",
     "PAUSE_HOURS",
-    "TAIL_REACH",
-    "SCALE_REACH",
-    "REACH_HOURS",
     "MIN_ROWS",
+    "SIGNAL_VERSIONS",
+    "NEWEST_SIGNALS",
+    "SignalSettings",
     "History",
     "history_hours",
 ]
 
 # %% ../../nbs/40_features/40_history.ipynb #20480aed
-SCALE_HOURS = 96  # baseline of a move: its usual size
+SCALE_HOURS = 96  # baseline of a move: its usual size, its market, its peers
 LEVEL_HOURS = 48  # baseline of a level: its usual value
-TAIL_HOURS = 168  # how often a coin has large statistics
+PEG_TAIL_HOURS = 168  # how often a pegged coin is off its peg
 REPEAT_HOURS = 24  # a large value soon after another one is a repeat
 PAUSE_HOURS = 6  # after a longer silence there is no previous row
-TAIL_REACH = REPEAT_HOURS + TAIL_HOURS + PAUSE_HOURS + 1  # hours whose statistics are needed
-SCALE_REACH = TAIL_REACH + SCALE_HOURS + PAUSE_HOURS + 1  # hours whose moves are needed
-REACH_HOURS = SCALE_REACH + SCALE_HOURS + PAUSE_HOURS + 1  # hours that anything looks back
 MIN_ROWS = 24  # rows that a baseline needs: a day
+_BEFORE = SCALE_HOURS + PAUSE_HOURS + 1  # hours that one baseline adds
+
+
+# %% ../../nbs/40_features/40_history.ipynb #b10c0e94
+@dataclass(frozen=True)
+class SignalSettings:
+    "What one version of the signals is computed with."
+
+    tail_hours: int  # how often a coin has large statistics; a peg has `PEG_TAIL_HOURS`
+    peers: bool  # a move is also measured against the coins that move alike
+    single_poll: float  # weight of a broken relation that only one poll shows
+    volume_given_price: float  # how far a move of the price excuses a rise of the volume
+    volume_hours: int  # the usual change of the volume over so many hours is its unit
+    volume_dispersion: float  # when all volumes change so many times as widely, a rise counts less
+
+    @property
+    def tail_reach(self) -> int:
+        "Hours whose statistics are needed."
+        return REPEAT_HOURS + self.tail_hours + PAUSE_HOURS + 1
+
+    @property
+    def scale_reach(self) -> int:
+        "Hours whose moves are needed."
+        return self.tail_reach + _BEFORE
+
+    @property
+    def market_reach(self) -> int:
+        "Hours whose steps against the market are needed, for β."
+        return self.scale_reach + _BEFORE * self.peers
+
+    @property
+    def reach(self) -> int:
+        "Hours that anything looks back."
+        return self.market_reach + _BEFORE
+
+
+# %% ../../nbs/40_features/40_history.ipynb #0bd32431
+SIGNAL_VERSIONS = {
+    1: SignalSettings(
+        tail_hours=168,
+        peers=False,
+        single_poll=0.0,
+        volume_given_price=0.0,
+        volume_hours=3,
+        volume_dispersion=np.inf,
+    ),
+    2: SignalSettings(
+        tail_hours=504,
+        peers=True,
+        single_poll=0.25,
+        volume_given_price=0.6,
+        volume_hours=1,
+        volume_dispersion=2.0,
+    ),
+}
+NEWEST_SIGNALS = 2
 
 
 # %% ../../nbs/40_features/40_history.ipynb #ea3b7427
@@ -47,10 +102,13 @@ class History(Rows):
         self,
         table: pd.DataFrame,  # market table, any order
         since: pd.Timestamp | None,  # None = surprisals of all rows
+        signals: int = NEWEST_SIGNALS,  # version, see `SIGNAL_VERSIONS`
     ) -> None:
         super().__init__(table, since)
-        self.tail_rows = self.rows_since(TAIL_REACH)
-        self.scale_rows = self.rows_since(SCALE_REACH)
+        self.version, self.settings = signals, SIGNAL_VERSIONS[signals]
+        self.tail_rows = self.rows_since(self.settings.tail_reach)
+        self.scale_rows = self.rows_since(self.settings.scale_reach)
+        self.market_rows = self.rows_since(self.settings.market_reach)
         i = np.arange(len(self.t))
         pause = self.t - self.t[i - 1]
         recent = (i > self.first) & (pause <= PAUSE_HOURS * HOUR)

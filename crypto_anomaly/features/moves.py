@@ -9,17 +9,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from crypto_anomaly.features.history import (
-    PAUSE_HOURS,
-    SCALE_HOURS,
-    SCALE_REACH,
-    TAIL_REACH,
-    History,
-)
+from .history import PAUSE_HOURS, SCALE_HOURS, History
+from .peers import Peers, find_peers, market_beta, peer_median
 from .windows import HOUR, rolling_max, values_at
 
 # %% auto #0
-__all__ = ["PEGGED", "UNSEEN_TICK", "HORIZONS", "Moves", "price_moves"]
+__all__ = ["PEGGED", "UNSEEN_TICK", "HORIZONS", "Prices", "Moves", "price_moves"]
 
 # %% ../../nbs/40_features/50_moves.ipynb #98de7ead
 PEGGED = 0.0015  # scale of the hourly steps below which a coin counts as pegged
@@ -38,15 +33,51 @@ def _tick(h: History, step: np.ndarray) -> np.ndarray:  # (n,) as a fraction of 
     return h.at_rows(rows, np.nan_to_num(smallest, nan=UNSEEN_TICK))
 
 
+# %% ../../nbs/40_features/50_moves.ipynb #c6559785
+@dataclass(frozen=True)
+class Prices:
+    "Prices, and what they are measured against; arrays are (n,)."
+
+    x: np.ndarray  # log price
+    step: np.ndarray  # log return since the previous row
+    scale: np.ndarray  # usual size of the steps
+    risky: np.ndarray  # bool: not pegged
+    tick: np.ndarray  # smallest usual step, as a fraction of the price
+    beta: np.ndarray  # usual move when the market moves by 1
+    peers: Peers | None  # who moves alike; None = nobody is asked
+
+
+# %% ../../nbs/40_features/50_moves.ipynb #4bed97b0
+def _prices(h: History, least_coins: int) -> Prices:
+    "The prices of a market with their yardsticks."
+    price = h.column("current_price")
+    price[price <= 0] = np.nan
+    x = np.log(price)
+    step = x - h.previous(x)
+    scale = h.rolling_scale(step, h.market_rows)
+    risky, tick = scale > PEGGED, _tick(h, step)
+    if not h.settings.peers:
+        return Prices(x, step, scale, risky, tick, np.ones(len(x)), None)
+    free = np.where(risky, step, np.nan)
+    market = h.market_median(free, least_coins, h.settings.market_reach)
+    beta = market_beta(h, step, market)
+    return Prices(x, step, scale, risky, tick, beta, find_peers(h, step))
+
+
 # %% ../../nbs/40_features/50_moves.ipynb #c64a18a1
-def _less_market(
-    h: History, change: np.ndarray, risky: np.ndarray, least_coins: int
-) -> np.ndarray:  # (n,)
-    "Log return less the median return of all coins that are not pegged."
-    free = np.where(risky, change, np.nan)
-    market = np.nan_to_num(h.market_median(free, least_coins, SCALE_REACH))
-    own: np.ndarray = change - np.where(risky, market, 0)
+def _less_market(h: History, p: Prices, change: np.ndarray, least_coins: int) -> np.ndarray:  # (n,)
+    "Log return less β times the median return of all coins that are not pegged."
+    free = np.where(p.risky, change, np.nan)
+    market = np.nan_to_num(h.market_median(free, least_coins, h.settings.scale_reach))
+    own: np.ndarray = change - np.where(p.risky, p.beta * market, 0)
     return own
+
+
+def _less_peers(
+    h: History, p: Prices, peers: Peers, change: np.ndarray
+) -> np.ndarray:  # (n,) NaN without peers
+    "Log return less the median return of the peers, for coins that are not pegged."
+    return np.where(p.risky, change - peer_median(h, peers, change), np.nan)
 
 
 # %% ../../nbs/40_features/50_moves.ipynb #3f0b73b5
@@ -64,7 +95,9 @@ def _less_dispersion(
 ) -> np.ndarray:  # (n,)
     "Deviations divided by how widely all coins scatter at the moment, between 0.8 and 8 times."
     size = np.where(risky, np.abs(z), np.nan)
-    dispersion = h.market_median(size, least_coins, TAIL_REACH) / 0.6745  # median of |N(0, 1)|
+    dispersion = (
+        h.market_median(size, least_coins, h.settings.tail_reach) / 0.6745
+    )  # median of |N(0, 1)|
     divisor = np.nan_to_num(dispersion, nan=1.0)
     calm: np.ndarray = z / np.clip(divisor, 0.8, 8)
     return calm
@@ -87,29 +120,50 @@ class Moves:
     z: dict[int, np.ndarray]  # horizon in hours -> deviation
 
 
+# %% ../../nbs/40_features/50_moves.ipynb #092adcda
+def _deviation(
+    h: History,
+    p: Prices,
+    own: np.ndarray,  # move less that of market or peers
+    unit: np.ndarray,  # its usual size
+    lively: np.ndarray,  # times the usual variance
+    least_coins: int,  # coins that a market median needs
+) -> np.ndarray:  # (n,)
+    "Moves in units of what is usual for the coin and for the moment."
+    variance = unit**2 * lively + (0.4 * p.tick) ** 2 + 1e-8
+    return _less_dispersion(h, own / np.sqrt(variance), p.risky, least_coins)
+
+
+def _nearer_to_peers(
+    h: History, p: Prices, z: np.ndarray, change: np.ndarray, lively: np.ndarray, least: int
+) -> np.ndarray:  # (n,)
+    "The deviation from the market, or that from the peers where it is smaller."
+    if p.peers is None:
+        return z
+    own = _less_peers(h, p, p.peers, change)
+    apart = _deviation(h, p, own, h.rolling_scale(own, h.tail_rows), lively, least)
+    return np.where(np.abs(apart) < np.abs(z), apart, z)
+
+
 # %% ../../nbs/40_features/50_moves.ipynb #e44f32d4
 def _deviations(
     h: History,
-    x: np.ndarray,  # log price
-    step: np.ndarray,  # its change since the previous row
-    risky: np.ndarray,  # bool: not pegged
-    tick: np.ndarray,  # smallest usual step
+    p: Prices,
     least: int,  # coins that a market median needs
 ) -> dict[int, np.ndarray]:  # horizon -> (n,)
     "Deviations of the log returns at all horizons."
     elapsed = (h.t - values_at(h.t, h.previous_row)) / HOUR
     since_previous = np.clip(elapsed, 0.4, PAUSE_HOURS)
-    lively, out = np.ones(len(x)), {}
+    lively, out = np.ones(len(p.x)), {}
     for horizon in HORIZONS:
-        earlier = h.lag(x, horizon) if horizon else x - step
-        own = _less_market(h, x - earlier, risky, least)
+        change = p.x - h.lag(p.x, horizon) if horizon else p.step
+        own = _less_market(h, p, change, least)
         unit = h.rolling_scale(own, h.tail_rows)
         if horizon == 0:
             lively = _liveliness(h, own, unit)
-        duration = since_previous if horizon == 0 else 1
-        variance = unit**2 * lively * duration + (0.4 * tick) ** 2 + 1e-8
-        z = own / np.sqrt(variance)
-        out[horizon] = _less_dispersion(h, z, risky, least)
+        variance = lively if horizon else lively * since_previous
+        z = _deviation(h, p, own, unit, variance, least)
+        out[horizon] = _nearer_to_peers(h, p, z, change, variance, least)
     return out
 
 
@@ -119,12 +173,5 @@ def price_moves(
     least_coins: int,  # coins that a market median needs
 ) -> Moves:
     "Steps, scale, tick and deviations of all prices."
-    price = h.column("current_price")
-    price[price <= 0] = np.nan
-    x = np.log(price)
-    step = x - h.previous(x)
-    scale = h.rolling_scale(step, h.scale_rows)
-    risky = scale > PEGGED
-    tick = _tick(h, step)
-    z = _deviations(h, x, step, risky, tick, least_coins)
-    return Moves(x, step, scale, risky, tick, z)
+    p = _prices(h, least_coins)
+    return Moves(p.x, p.step, p.scale, p.risky, p.tick, _deviations(h, p, least_coins))

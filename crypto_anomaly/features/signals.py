@@ -5,21 +5,16 @@
 # %% ../../nbs/40_features/60_signals.ipynb #ac822878
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from crypto_anomaly.features.history import (
-    LEVEL_HOURS,
-    SCALE_REACH,
-    TAIL_REACH,
-    History,
-)
+from .history import LEVEL_HOURS, NEWEST_SIGNALS, History
 from .moves import Moves, price_moves
 from .windows import HOUR, rolling_max, run_length
 
 # %% auto #0
-__all__ = ["SIGNALS", "EXPECTED_FIELDS", "Signal", "signal_statistics"]
+__all__ = ["SIGNALS", "EXPECTED_FIELDS", "Signal", "signals_of", "signal_statistics"]
 
 
 # %% ../../nbs/40_features/60_signals.ipynb #f519cf69
@@ -36,11 +31,11 @@ class Signal:
 
 # %% ../../nbs/40_features/60_signals.ipynb #6e7c6641
 SIGNALS = dict(
-    price=Signal("sudden move against the market", 2.9, 0.35),
-    drift=Signal("slow move against the market", 2.7, 0.30),
+    price=Signal("sudden move against the market", 2.38, 0.40),
+    drift=Signal("slow move against the market", 2.16, 0.33),
     peg=Signal("away from its peg", 4.2, 0.70),
-    volume=Signal("volume without a reason", 0.7, 0.70),
-    relation=Signal("market cap against price", 0.65, 0.57),
+    volume=Signal("volume without a reason", 1.08, 0.68),
+    relation=Signal("market cap against price", 0.77, 0.47),
     stale=Signal("frozen values", 1.7, 2.7, log=False),
     missing=Signal("missing values", 3.2, 3.0, 0.001, log=False),
 )
@@ -51,6 +46,23 @@ EXPECTED_FIELDS = [
     "price_change_percentage_24h",
     "ath_change_percentage",
 ]  # fields that a source is expected to send for every coin
+
+# %% ../../nbs/40_features/60_signals.ipynb #6335417a
+_TAILS_OF_VERSION_1 = dict(
+    price=(2.9, 0.35), drift=(2.7, 0.30), volume=(0.7, 0.70), relation=(0.65, 0.57)
+)  # start and excess
+
+
+def signals_of(
+    version: int,  # see `history.SIGNAL_VERSIONS`
+) -> dict[str, Signal]:
+    "The signals with the tails that their statistics have in one version."
+    if version == NEWEST_SIGNALS:
+        return SIGNALS
+    out = dict(SIGNALS)
+    for name, (start, excess) in _TAILS_OF_VERSION_1.items():
+        out[name] = replace(SIGNALS[name], start=start, excess=excess)
+    return out
 
 
 # %% ../../nbs/40_features/60_signals.ipynb #50a8af4c
@@ -83,21 +95,55 @@ def _log_volume(h: History) -> np.ndarray:  # (n,) NaN where there is none
     return np.where(np.isfinite(v), v, np.nan)
 
 
+# %% ../../nbs/40_features/60_signals.ipynb #32ad1b8c
+def _volume_dispersion(
+    h: History, change: np.ndarray, unit: np.ndarray, least_coins: int
+) -> np.ndarray:  # (n,) 1 or more
+    "How widely all volumes change, where it is more than is usual for them."
+    size = np.abs(change) / unit
+    median = h.market_median(size, least_coins, h.settings.tail_reach)
+    dispersion = median / 0.6745  # median of |N(0, 1)|
+    ratio = np.nan_to_num(dispersion, nan=1.0) / h.settings.volume_dispersion
+    wide: np.ndarray = np.maximum(ratio, 1)
+    return wide
+
+
 # %% ../../nbs/40_features/60_signals.ipynb #3ef5365f
-def _volume(h: History, least_coins: int) -> np.ndarray:  # (n,)
+def _rise(h: History, least_coins: int) -> np.ndarray:  # (n,)
     "Rise of the volume above its own highest and above the market."
     v, rows = _log_volume(h), h.tail_rows
     highest = h.at_rows(rows, rolling_max(v, h.window(6.5), rows))
-    market = h.market_median(v - h.previous(v), least_coins, TAIL_REACH)
-    up = v - highest - np.nan_to_num(market)
-    own = h.rolling_scale(v - h.lag(v, 3), rows)
-    rise: np.ndarray = np.maximum(0, up) / np.sqrt(own**2 + 1e-4)
-    return rise
+    change = v - h.previous(v)
+    market = np.nan_to_num(h.market_median(change, least_coins, h.settings.tail_reach))
+    own = h.rolling_scale(v - h.lag(v, h.settings.volume_hours), rows)
+    unit = np.sqrt(own**2 + 1e-4)
+    rise = np.maximum(0, v - highest - market) / unit
+    calm: np.ndarray = rise / _volume_dispersion(h, change - market, unit, least_coins)
+    return calm
+
+
+def _volume(h: History, m: Moves, least_coins: int) -> np.ndarray:  # (n,)
+    "Rise of the volume, less where the price moves."
+    largest = np.nan_to_num(np.abs([m.z[0], m.z[3], m.z[8]])).max(0)
+    excused = h.settings.volume_given_price * largest
+    unexplained: np.ndarray = _rise(h, least_coins) / np.sqrt(1 + excused**2)
+    return unexplained
+
+
+# %% ../../nbs/40_features/60_signals.ipynb #3d8c0b8e
+def _confirmed(h: History, z: np.ndarray) -> np.ndarray:  # (n,) 0 or more
+    "What two rows show on the same side, or a share of what one row shows."
+    size, before = np.abs(z), h.previous(z)
+    both = np.fmin(size, np.abs(before))
+    same_side = np.sign(z) == np.sign(before)
+    single = h.settings.single_poll * size
+    confirmed: np.ndarray = np.where(same_side, np.fmax(both, single), single)
+    return confirmed
 
 
 # %% ../../nbs/40_features/60_signals.ipynb #e4de8614
 def _relation(h: History, m: Moves) -> np.ndarray:  # (n,)
-    "Distance of market cap / (price x supply) from its level, in this row and the previous one."
+    "Distance of market cap / (price x supply) from its level."
     supply = np.log(h.column("circulating_supply"))
     ratio = np.log(h.column("market_cap")) - m.x - supply
     ratio[~np.isfinite(ratio)] = np.nan
@@ -105,11 +151,7 @@ def _relation(h: History, m: Moves) -> np.ndarray:  # (n,)
     own = h.rolling_scale(off, h.tail_rows) ** 2
     late = (0.3 * np.nan_to_num(m.step)) ** 2  # the market cap of the previous price
     z = off / np.sqrt(own + (0.35 * m.tick) ** 2 + 4e-8 + late)
-    before = h.previous(z)
-    both = np.fmin(np.abs(z), np.abs(before))
-    unconfirmed = np.where(np.isnan(z), np.nan, 0)
-    same_side = np.sign(z) == np.sign(before)
-    return np.where(same_side, both, unconfirmed)
+    return _confirmed(h, z)
 
 
 # %% ../../nbs/40_features/60_signals.ipynb #d60fa386
@@ -118,7 +160,7 @@ def _unchanged(h: History, x: np.ndarray) -> np.ndarray:  # (n,) 0 or 1, NaN = m
     soon = h.t - h.previous(h.t.astype(float)) < 0.75 * HOUR
     earlier = np.where(soon, h.lag(x, 1), h.previous(x))
     same = np.where(np.isnan(x), np.nan, x == earlier)
-    same[h.market_median(same, 1, SCALE_REACH) > 0.5] = 0
+    same[h.market_median(same, 1, h.settings.scale_reach) > 0.5] = 0
     return same
 
 
@@ -161,7 +203,7 @@ def signal_statistics(
         price=np.where(m.risky, price, np.nan),
         drift=np.where(m.risky, drift, np.nan),
         peg=_peg(h, m),
-        volume=_volume(h, least_coins),
+        volume=_volume(h, m, least_coins),
         relation=_relation(h, m),
         stale=_stale(h, m),
         missing=_missing(h),

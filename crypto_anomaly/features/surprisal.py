@@ -8,8 +8,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from .history import REPEAT_HOURS, TAIL_HOURS, History
-from .signals import SIGNALS, Signal, signal_statistics
+from .history import PEG_TAIL_HOURS, REPEAT_HOURS, History
+from .signals import SIGNALS, Signal, signal_statistics, signals_of
 from .windows import HOUR, rolling_count_sum
 
 # %% auto #0
@@ -33,10 +33,10 @@ def _excess(s: np.ndarray, signal: Signal) -> np.ndarray:  # (n,) mean 1 over al
 
 # %% ../../nbs/40_features/65_surprisal.ipynb #82680487
 def _coin_tail(
-    h: History, over: np.ndarray, excess: np.ndarray, signal: Signal
+    h: History, over: np.ndarray, excess: np.ndarray, signal: Signal, hours: int
 ) -> tuple[np.ndarray, np.ndarray]:  # rate and mean excess, (m,) each
-    "The tail of each coin over its last week, for the rows of the last `REPEAT_HOURS`."
-    rows, window = h.rows_since(REPEAT_HOURS), h.window(TAIL_HOURS)
+    "The tail of each coin over its last `hours`, for the rows of the last `REPEAT_HOURS`."
+    rows, window = h.rows_since(REPEAT_HOURS), h.window(hours)
     n, k = rolling_count_sum(over, window, rows)
     bounded = np.where(over == 1, np.minimum(excess, _MAX_EXCESS), over)
     thousandths = np.round(1000 * bounded)  # whole numbers, which `rolling_count_sum` needs
@@ -48,12 +48,12 @@ def _coin_tail(
 
 
 # %% ../../nbs/40_features/65_surprisal.ipynb #b10b2927
-def _surprisal(h: History, s: np.ndarray, signal: Signal) -> np.ndarray:  # (n,) 0..12
+def _surprisal(h: History, s: np.ndarray, signal: Signal, hours: int) -> np.ndarray:  # (n,) 0..12
     "Surprisal of each value of a statistic for its coin, in nats; 0 = ordinary."
     rows = h.rows_since(REPEAT_HOURS)
     over = np.where(np.isnan(s), np.nan, s >= signal.start)
     excess = _excess(s, signal)
-    rate, mean = _coin_tail(h, over, excess, signal)
+    rate, mean = _coin_tail(h, over, excess, signal, hours)
     below = -np.log(rate) * s[rows] / signal.start
     beyond = -np.log(rate) + excess[rows] / mean
     nats = np.where(over[rows] == 0, below, beyond)
@@ -103,11 +103,12 @@ def surprisals(
     least_coins: int = 10,  # coins that a market median needs; with fewer there is no market
 ) -> dict[str, np.ndarray]:  # feature -> (m,) 0..12 nats, NaN = not known or not for this coin
     "Surprisal of each coin at each moment of `h.rows`, one feature a signal."
-    out = {}
+    out, signals = {}, signals_of(h.version)
     with np.errstate(all="ignore"):  # a scale without values is NaN, and stays NaN
         found = signal_statistics(h, least_coins)
     for name, s in found.items():
-        nats = _surprisal(h, s, SIGNALS[name])
+        hours = PEG_TAIL_HOURS if name == "peg" else h.settings.tail_hours
+        nats = _surprisal(h, s, signals[name], hours)
         window = h.window(REPEAT_HOURS)
         out[f"{name}_surprise"] = damp_repeats(nats, h.t, window, h.rows)
     return out

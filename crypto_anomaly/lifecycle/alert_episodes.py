@@ -12,8 +12,11 @@ import sqlalchemy as sa
 
 from ..core.clock import iso
 from crypto_anomaly.lifecycle.alert_signals import (
+    AUDIENCES,
     COIN_KEY,
+    GROUP_KEY,
     AlertSignal,
+    audience_kinds,
     group_correlated,
 )
 from ..registry.registry import Registry
@@ -34,8 +37,8 @@ __all__ = [
 
 # %% ../../nbs/80_lifecycle/54_alert_episodes.ipynb #912226b1
 def alert_dict(row: sa.Row[Any]) -> dict[str, Any]:
-    "An alert as a dictionary of its columns."
-    return dict(row._mapping)
+    "An alert as a dictionary of its columns, and its audience."
+    return dict(row._mapping) | dict(audience=AUDIENCES[row.kind])
 
 
 def alert_row(c: sa.Connection, id_: int) -> sa.Row[Any] | None:
@@ -64,16 +67,18 @@ class Poll(NamedTuple):
     registry: Registry
     connection: sa.Connection
     now: datetime
-    budget: int  # notifications a day
+    budget: int  # notifications a day, to each audience
 
 
 # %% ../../nbs/80_lifecycle/54_alert_episodes.ipynb #121e8a96
-def _sent_today(poll: Poll, day: str) -> int:
-    "How many alerts were sent on a day."
+def _sent_today(poll: Poll, day: str, kind: str) -> int:
+    "How many alerts were sent on a day to the people who look after a kind."
+    kinds = audience_kinds(AUDIENCES[kind])
     query = sa.select(sa.func.count()).where(
         event_t.c.kind.in_(("alert_opened", "alert_escalated")),
         event_t.c.payload["day"].as_string() == day,
         event_t.c.payload["told"].as_boolean(),
+        event_t.c.payload["alert_kind"].as_string().in_(kinds),
     )
     return poll.connection.execute(query).scalar_one()
 
@@ -89,7 +94,7 @@ def _record_change(poll: Poll, kind: str, alert: dict[str, Any]) -> dict[str, An
     "Write the event of a change; beyond the budget of the day it waits for the digest."
     day = iso(poll.now)[:10]
     silent = _is_snoozed(alert["snoozed_until"], poll.now) or alert["feedback"] == "known"
-    within_budget = not silent and _sent_today(poll, day) < poll.budget
+    within_budget = not silent and _sent_today(poll, day, alert["kind"]) < poll.budget
     notified = kind == "alert_closed" or within_budget
     of_alert = ("key", "tier", "rarity", "reason", "facts")
     poll.registry.record_event(
@@ -110,7 +115,7 @@ def _record_change(poll: Poll, kind: str, alert: dict[str, Any]) -> dict[str, An
 # %% ../../nbs/80_lifecycle/54_alert_episodes.ipynb #699172f3
 # after an alert closed, the same key opens another one only at a higher tier;
 # a second pump of trades within the hour is another pump
-COOL_DOWN = dict(market=timedelta(hours=6), trades=timedelta(minutes=30))
+COOL_DOWN = dict.fromkeys(AUDIENCES, timedelta(hours=6)) | dict(trades=timedelta(minutes=30))
 
 
 # %% ../../nbs/80_lifecycle/54_alert_episodes.ipynb #6cc30bd9
@@ -208,10 +213,28 @@ def _update_unsignalled(poll: Poll, alert: sa.Row[Any], grouped: set[str]) -> li
 
 # %% ../../nbs/80_lifecycle/54_alert_episodes.ipynb #60bd6a83
 def _grouped_keys(signals: dict[str, AlertSignal]) -> set[str]:
-    "Keys of the coins that a signal about the market stands for."
-    market = signals.get("market")
-    names = market.facts.get("names", []) if market else []
-    return {f"{COIN_KEY}{name}" for name in names}
+    "Keys of the coins that a signal about the market or a group stands for."
+    return {f"{COIN_KEY}{name}" for s in signals.values() for name in s.names}
+
+
+# %% ../../nbs/80_lifecycle/54_alert_episodes.ipynb #9bdc24e8
+def _group_tiers(open_alerts: dict[str, sa.Row[Any]]) -> dict[str, int]:
+    "The tier of the open group of each coin that is in one, by the key of the coin."
+    groups = [a for key, a in open_alerts.items() if key.startswith(GROUP_KEY)]
+    return {f"{COIN_KEY}{name}": a.tier for a in groups for name in a.facts["names"]}
+
+
+def _continued_groups(
+    open_alerts: dict[str, sa.Row[Any]], signals: dict[str, AlertSignal]
+) -> set[str]:
+    "Keys of the open groups of which a coin is still anomalous."
+    going_on = {key for key, s in signals.items() if s.rarity >= CLOSE}
+    continued = set()
+    for key, alert in open_alerts.items():
+        names = {f"{COIN_KEY}{name}" for name in alert.facts.get("names", [])}
+        if key.startswith(GROUP_KEY) and names & going_on:
+            continued.add(key)
+    return continued
 
 
 # %% ../../nbs/80_lifecycle/54_alert_episodes.ipynb #2fe35836
@@ -219,12 +242,13 @@ def _apply(poll: Poll, signals: dict[str, AlertSignal], kind: str) -> list[dict[
     "Open, escalate and close alerts; the changes."
     changes = []
     open_alerts = _open_alerts(poll.connection, kind)
+    tiers = _group_tiers(open_alerts)
     for key, signal in signals.items():
         if key in open_alerts:
             changes += _update_alert(poll, open_alerts[key], signal)
-        elif _may_open(poll, signal):
+        elif signal.tier > tiers.get(key, 0) and _may_open(poll, signal):
             changes.append(_open_alert(poll, signal))
-    grouped = _grouped_keys(signals)
+    grouped = _grouped_keys(signals) | _continued_groups(open_alerts, signals)
     for key, alert in open_alerts.items():
         if key in grouped or key not in signals:
             changes += _update_unsignalled(poll, alert, grouped)
@@ -236,7 +260,7 @@ def observe(
     registry: Registry,
     signals: list[AlertSignal],  # all of one poll
     *,
-    kind: str = "market",  # market or trades; signals of another kind are ignored
+    kind: str = "market",  # key of AUDIENCES; signals of another kind are ignored
     now: datetime | None = None,  # None = the registry's clock
     budget: int = 20,  # notifications a day
 ) -> list[dict[str, Any]]:  # the changes: event, told, and the alert

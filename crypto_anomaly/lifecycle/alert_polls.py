@@ -11,39 +11,20 @@ from typing import TYPE_CHECKING, Any
 from ..core.clock import utcnow
 from ..core.workspace import Workspace
 from .alert_episodes import observe
-from .alert_signals import COIN_KEY, AlertSignal
+from .alert_signals import AlertSignal
+from .scan_signals import scan_signals
 from ..registry.registry import open_registry
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from crypto_anomaly.model.scan import Scan
-
 # %% auto #0
-__all__ = ["ALARM_RARITY", "PUMP_RARITY", "scan_signals", "alert_on_scan", "alert_on_trades"]
-
-
-# %% ../../nbs/80_lifecycle/67_alert_polls.ipynb #cd9b808f
-def scan_signals(
-    s: Scan,
-) -> list[AlertSignal]:  # one a flagged coin, the rarest first
-    "The flagged coins of a scan as alert signals."
-    signals = []
-    for row in s.anomalies.itertuples():
-        facts = dict(
-            symbol=row.symbol.upper(),
-            price=row.current_price,
-            score=row.score,
-            model_version=int(row.model_version),
-            as_of=s.as_of.isoformat(),
-            source=s.source,
-        )
-        key = f"{COIN_KEY}{row.coin_id}"
-        signals.append(AlertSignal(key, 1 / row.p_value, row.reason, facts=facts))
-    return signals
-
+__all__ = ["SCAN_KINDS", "ALARM_RARITY", "PUMP_RARITY", "alert_on_scan", "alert_on_trades"]
 
 # %% ../../nbs/80_lifecycle/67_alert_polls.ipynb #e287320f
+SCAN_KINDS = ("market", "data_quality", "source_incident")  # kinds of alerts that a scan opens
+
+
 def _scan_key(moment: datetime) -> str:
     "The key that the scan of a moment is claimed for."
     return f"scan {moment.isoformat()}"
@@ -66,7 +47,11 @@ def alert_on_scan(
     if not registry.claim("alerts", _scan_key(s.as_of), "alerts"):
         return []
     moment = now or s.as_of.to_pydatetime()
-    return observe(registry, scan_signals(s), now=moment, budget=ws.settings.alerts_per_day)
+    signals, budget = scan_signals(s), ws.settings.alerts_per_day
+    changes: list[dict[str, Any]] = []
+    for kind in SCAN_KINDS:
+        changes += observe(registry, signals, kind=kind, now=moment, budget=budget)
+    return changes
 
 
 # %% ../../nbs/80_lifecycle/67_alert_polls.ipynb #20680d34

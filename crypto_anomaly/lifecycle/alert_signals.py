@@ -11,12 +11,19 @@ from typing import Any
 # %% auto #0
 __all__ = [
     "TIERS",
+    "AUDIENCES",
     "COIN_KEY",
+    "DATA_KEY",
+    "GROUP_KEY",
+    "MARKET_KEY",
+    "SOURCE_KEY",
     "GROUP_SIZE",
     "NAMED",
     "severity_tier",
+    "audience_kinds",
     "AlertSignal",
     "key_subject",
+    "symbols_in_words",
     "group_correlated",
 ]
 
@@ -31,16 +38,37 @@ def severity_tier(
     return sum(rarity >= tier for tier in TIERS)
 
 
+# %% ../../nbs/80_lifecycle/52_alert_signals.ipynb #602208ce
+AUDIENCES = dict(
+    market="analyst",
+    trades="analyst",
+    data_quality="data_quality",
+    source_incident="data_quality",
+)  # kind of alert -> who looks after it
+
+
+def audience_kinds(
+    audience: str,  # analyst or data_quality
+) -> list[str]:
+    "The kinds of alerts that somebody looks after."
+    return [kind for kind, who in AUDIENCES.items() if who == audience]
+
+
 # %% ../../nbs/80_lifecycle/52_alert_signals.ipynb #ba74454a
 @dataclass(frozen=True)
 class AlertSignal:
     "A detection that may open an alert."
 
-    key: str  # what it is about: `coin:bitcoin`, `trades:BTC-USD` or `market`
+    key: str  # what it is about: `coin:bitcoin`, `group:ethereum`, `trades:BTC-USD`, `market` …
     rarity: float  # one over the p-value
     reason: str  # in words
-    kind: str = "market"  # market or trades
+    kind: str = "market"  # key of AUDIENCES
     facts: dict[str, Any] = field(default_factory=dict)  # price, score, model_version, …
+
+    @property
+    def names(self) -> list[str]:
+        "The coins that this signal stands for."
+        return list(self.facts.get("names", []))
 
     @property
     def tier(self) -> int:
@@ -50,6 +78,10 @@ class AlertSignal:
 
 # %% ../../nbs/80_lifecycle/52_alert_signals.ipynb #dc9734b6
 COIN_KEY = "coin:"  # begin of the keys of coins
+DATA_KEY = "data:"  # of the data of coins
+GROUP_KEY = "group:"  # of groups of coins
+MARKET_KEY = "market"
+SOURCE_KEY = "source"
 
 
 def key_subject(
@@ -67,16 +99,29 @@ NAMED = 8  # of them, in the text of the alert
 
 
 # %% ../../nbs/80_lifecycle/52_alert_signals.ipynb #a8ea6e8d
+def symbols_in_words(
+    coins: list[AlertSignal],  # signals of coins, the rarest first
+) -> str:
+    "The symbols of the first coins."
+    ids = [s.key.removeprefix(COIN_KEY) for s in coins]
+    symbols = [s.facts.get("symbol", id_) for s, id_ in zip(coins[:NAMED], ids)]
+    more = " …" if len(coins) > NAMED else ""
+    return f"{', '.join(symbols)}{more}"
+
+
 def _market_signal(
     coins: list[AlertSignal],  # at least one
+    market: AlertSignal | None,  # what the market itself does, where that is rare
 ) -> AlertSignal:
     "One signal about the market instead of signals of many coins."
     top = sorted(coins, key=lambda s: -s.rarity)
-    ids = [s.key.removeprefix(COIN_KEY) for s in top]
-    symbols = [s.facts.get("symbol", id_) for s, id_ in zip(top[:NAMED], ids)]
-    more = " …" if len(top) > NAMED else ""
-    reason = f"{len(top)} coins at once: {', '.join(symbols)}{more}. First of them: {top[0].reason}"
-    return AlertSignal("market", top[0].rarity, reason, facts=dict(coins=len(top), names=ids))
+    facts = dict(coins=len(top), names=[s.key.removeprefix(COIN_KEY) for s in top])
+    symbols = symbols_in_words(top)
+    if market is not None:
+        reason = f"{market.reason}. {len(top)} coins beyond that: {symbols}"
+        return AlertSignal(MARKET_KEY, market.rarity, reason, facts=market.facts | facts)
+    reason = f"{len(top)} coins at once: {symbols}. First of them: {top[0].reason}"
+    return AlertSignal(MARKET_KEY, top[0].rarity, reason, facts=facts)
 
 
 # %% ../../nbs/80_lifecycle/52_alert_signals.ipynb #6947b4cb
@@ -88,5 +133,7 @@ def group_correlated(
     coins = [s for s in signals if s.tier and s.key.startswith(COIN_KEY)]
     if len(coins) < together:
         return signals
-    others = [s for s in signals if s not in coins]
-    return [*others, _market_signal(coins)]
+    market = [s for s in signals if s.key == MARKET_KEY]
+    rare = market[0] if market and market[0].tier else None
+    others = [s for s in signals if s not in coins and s not in market]
+    return [*others, _market_signal(coins, rare)]

@@ -13,11 +13,20 @@ import sqlalchemy as sa
 from ..core.clock import iso
 from ..core.errors import CryptoAnomalyError
 from .alert_episodes import alert_dict, alert_row, change_alert
+from .alert_signals import AUDIENCES, audience_kinds
 from ..registry.registry import Registry
 from ..registry.tables import alert_t
 
 # %% auto #0
-__all__ = ["FEEDBACK", "LONGEST_SNOOZE", "AlertError", "AlertNotFoundError", "alerts", "feedback"]
+__all__ = [
+    "STATUSES",
+    "FEEDBACK",
+    "LONGEST_SNOOZE",
+    "AlertError",
+    "AlertNotFoundError",
+    "alerts",
+    "feedback",
+]
 
 
 # %% ../../nbs/80_lifecycle/56_alerts.ipynb #6875ee01
@@ -33,17 +42,32 @@ class AlertNotFoundError(AlertError):
     status = 404
 
 
+# %% ../../nbs/80_lifecycle/56_alerts.ipynb #70246b68
+STATUSES = ("open", "closed")
+
+
+def _check_choice(name: str, given: str | None, known: tuple[str, ...]) -> None:
+    "Refuse a word that no alert has."
+    if given is not None and given not in known:
+        raise AlertError(f"{name} is {given!r}; use one of {', '.join(known)}.")
+
+
 # %% ../../nbs/80_lifecycle/56_alerts.ipynb #938b8b7c
 def alerts(
     registry: Registry,
     *,
     status: str | None = None,  # open or closed; None = both
+    audience: str | None = None,  # analyst or data_quality; None = both
     limit: int = 50,  # at most so many
-) -> list[dict[str, Any]]:  # newest first
+) -> list[dict[str, Any]]:  # newest first; the columns of an alert, and its audience
     "The newest alerts."
+    _check_choice("status", status, STATUSES)
+    _check_choice("audience", audience, tuple(dict.fromkeys(AUDIENCES.values())))
     query = sa.select(alert_t).order_by(alert_t.c.id.desc()).limit(limit)
     if status:
         query = query.where(alert_t.c.status == status)
+    if audience:
+        query = query.where(alert_t.c.kind.in_(audience_kinds(audience)))
     return [alert_dict(row) for row in registry.rows(query)]
 
 

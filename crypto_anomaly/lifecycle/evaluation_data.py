@@ -39,7 +39,7 @@ class EvaluationData(NamedTuple):
 def _stored_holdout(ws: Workspace, version: str, config: FeatureConfig) -> EvaluationData:
     "A version of `eval_holdout` whose features were computed as the model expects."
     rows, meta = read_dataset(ws, "eval_holdout", version)
-    if FeatureConfig.of(meta["config"].get("features")) != config:
+    if FeatureConfig.stored(meta["config"].get("features")) != config:
         raise EvalError(
             f"eval_holdout v{meta['version']} was computed with other feature settings than the "
             "model; build a dataset with those of the model, or train on this one."

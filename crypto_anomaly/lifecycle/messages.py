@@ -9,7 +9,12 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
 
-from .alert_signals import COIN_KEY, key_subject
+from crypto_anomaly.lifecycle.alert_signals import (
+    AUDIENCES,
+    COIN_KEY,
+    MARKET_KEY,
+    key_subject,
+)
 
 # %% auto #0
 __all__ = ["Payload", "MESSAGE_EVENTS", "message"]
@@ -20,11 +25,29 @@ Payload = dict[str, Any]  # of an event
 
 def _alert_page(payload: Payload, url: str) -> str:
     "The page that shows what an alert is about."
-    if payload.get("alert_kind") == "trades":
+    kind = payload.get("alert_kind", "market")
+    if kind == "trades":
         return f"{url}/live"
+    if AUDIENCES[kind] == "data_quality":
+        return f"{url}/data#alerts"
     if payload["key"].startswith(COIN_KEY):
         return f"{url}/coins/{quote(payload['key'].removeprefix(COIN_KEY), safe='')}"
     return f"{url}/coins"
+
+
+# %% ../../nbs/80_lifecycle/58_messages.ipynb #407410b8
+def _rarity_unit(payload: Payload) -> str:
+    "What a rarity counts."
+    if payload.get("alert_kind") == "source_incident":
+        return "polls"
+    is_market = payload["key"] == MARKET_KEY and "history_hours" in payload.get("facts", {})
+    return "hours" if is_market else "coin-hours"
+
+
+def _prefix(payload: Payload) -> str:
+    "For whom an alert is, where it is not for analysts."
+    audience = AUDIENCES[payload.get("alert_kind", "market")]
+    return "data quality: " if audience == "data_quality" else ""
 
 
 # %% ../../nbs/80_lifecycle/58_messages.ipynb #507753eb
@@ -33,8 +56,8 @@ def _alert_text(payload: Payload, url: str, begin: str = "") -> str:
     subject, page = key_subject(payload["key"]), _alert_page(payload, url)
     if payload.get("alert_kind") == "trades":
         return f"{subject}: {payload['reason']}. {page}"
-    rarity = f"once in {payload['rarity']:,.0f} coin-hours"
-    return f"{begin}{subject} – {rarity}: {payload['reason']}. {page}"
+    rarity = f"once in {payload['rarity']:,.0f} {_rarity_unit(payload)}"
+    return f"{begin}{_prefix(payload)}{subject} – {rarity}: {payload['reason']}. {page}"
 
 
 # %% ../../nbs/80_lifecycle/58_messages.ipynb #dd193952
@@ -52,7 +75,8 @@ def _alert_escalated(event: dict[str, Any], what: str, url: str) -> str:
 def _alert_closed(event: dict[str, Any], what: str, url: str) -> str:
     "An alert that is over."
     payload = event["payload"]
-    return f"Over: {key_subject(payload['key'])}. {_alert_page(payload, url)}"
+    subject = f"{_prefix(payload)}{key_subject(payload['key'])}"
+    return f"Over: {subject}. {_alert_page(payload, url)}"
 
 
 # %% ../../nbs/80_lifecycle/58_messages.ipynb #d0b02998
@@ -111,6 +135,11 @@ def _drift_detected(event: dict[str, Any], what: str, url: str) -> str:
     return f"Drift: {'; '.join(event['payload'].get('problems', []))}. {url}/models"
 
 
+def _trial_decided(event: dict[str, Any], what: str, url: str) -> str:
+    "A new verdict of the trial of a challenger."
+    return f"Trial: {event['payload']['message']}. {url}/models#trial"
+
+
 # %% ../../nbs/80_lifecycle/58_messages.ipynb #99be93a6
 _TEXTS: dict[str, Callable[[dict[str, Any], str, str], str]] = {
     "alert_opened": _alert_opened,
@@ -123,6 +152,7 @@ _TEXTS: dict[str, Callable[[dict[str, Any], str, str], str]] = {
     "model_rolled_back": _model_rolled_back,
     "rollback_requested": _rollback_requested,
     "drift_detected": _drift_detected,
+    "trial_decided": _trial_decided,
 }
 
 # %% ../../nbs/80_lifecycle/58_messages.ipynb #71c1aacb

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -116,6 +117,7 @@ class CheckedFit(RowScores):
     "Fit rows that scikit-learn has checked."
 
     features: ClassVar[str] = "normalised"  # its set of features, see `presets.FEATURE_SETS`
+    column_names: Sequence[str] = ()  # what the columns are; empty = not known
     contamination: float  # expected share of anomalous rows, in (0, 0.5]
     offset_: float  # `score_samples` below which a row is predicted as an outlier
 

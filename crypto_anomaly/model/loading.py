@@ -39,7 +39,7 @@ class LoadedModel:
     @property
     def config(self) -> FeatureConfig:
         "What the features of the model were computed with."
-        return FeatureConfig.of(self.model.meta.get("feature_config"))
+        return FeatureConfig.stored(self.model.meta.get("feature_config"))
 
     @property
     def role(self) -> str:  # 'champion', 'challenger' or 'candidate'

@@ -5,28 +5,48 @@
 # %% ../../nbs/50_model/30_maximum.ipynb #bded898f
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any, Self
+
 import numpy as np
 
 from .detector import Detector
+from .errors import DetectorError
 from .forest import Forest, check_trees
 from .robust import Mahalanobis, RobustZ
 from .tail import column_surprisals, column_tails
 
 # %% auto #0
-__all__ = ["LEAST_EXCESS", "Part", "PARTS", "SignalDetector", "MaxP"]
+__all__ = ["LEAST_EXCESS", "HANDICAPS", "Part", "PARTS", "handicaps", "SignalDetector", "MaxP"]
 
 # %% ../../nbs/50_model/30_maximum.ipynb #8ee9b274
 LEAST_EXCESS = 0.5  # nats; a nat more in a column is worth at most 1 / LEAST_EXCESS nats
+HANDICAPS = dict(
+    volume_surprise=np.log(4 / 3),
+    relation_surprise=np.log(2),
+    stale_surprise=np.log(2),
+    missing_surprise=np.log(2),
+)  # nats that a signal has less; the others have none
+
+
+def handicaps(
+    names: Sequence[str],  # of the columns; empty = not known
+    columns: int,  # their number
+) -> np.ndarray:  # (d,) nats
+    "What the surprisal of each column is reduced by."
+    known = list(names) if len(names) else [""] * columns
+    return np.array([HANDICAPS.get(name, 0.0) for name in known])
 
 
 # %% ../../nbs/50_model/30_maximum.ipynb #86ef7351
 class SignalDetector(Detector):
     "Highest surprisal of a row, each column measured against its own values in training."
 
-    learned = ("known", "size")
+    learned = ("known", "size", "handicap")
     features = "surprises"
     known_: np.ndarray
     size_: np.ndarray
+    handicap_: np.ndarray
 
     def __init__(self, *, contamination: float = 0.05) -> None:
         self.contamination = contamination
@@ -34,13 +54,27 @@ class SignalDetector(Detector):
     def fit_rows(self, X: np.ndarray) -> None:
         "Remember the tail of every column."
         self.known_, self.size_ = column_tails(X.T)
+        self.handicap_ = handicaps(self.column_names, X.shape[1])
+
+    @classmethod
+    def from_arrays(cls, params: dict[str, Any], arrays: dict[str, np.ndarray]) -> Self:
+        "The fitted detector; arrays that were stored without a handicap have none."
+        without = dict(handicap=np.zeros(len(arrays.get("size", ()))))
+        return super().from_arrays(params, without | arrays)
+
+    def check(self, n_features: int) -> None:
+        "Refuse handicaps that do not fit `n_features`."
+        if np.shape(self.handicap_) != (n_features,):
+            raise DetectorError(f"handicaps of shape {np.shape(self.handicap_)}, not {n_features}.")
 
     def surprisals(
         self,
         X: np.ndarray,  # (n, d) float32, NaN where a signal is missing
     ) -> np.ndarray:  # (n, d) nats; 0 where a signal is missing
-        "The surprisal of every value in its column."
-        return column_surprisals(X.T, self.known_, self.size_, LEAST_EXCESS)
+        "The surprisal of every value in its column, less the handicap of the column."
+        nats = column_surprisals(X.T, self.known_, self.size_, LEAST_EXCESS)
+        reduced: np.ndarray = np.maximum(0, nats - self.handicap_)
+        return reduced
 
     def score_rows(self, X: np.ndarray) -> np.ndarray:
         "The highest surprisal of each row, in nats."

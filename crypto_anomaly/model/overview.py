@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from .market_words import market_facts
 from .scan import Scan
 
 # %% auto #0
@@ -62,4 +63,6 @@ def market_overview(
         top_losers=_movers(by_change.tail(TOP)[::-1]),
         anomalies_count=int(s.predictions.is_anomaly.sum()),
         unjudged_count=len(s.unjudged),
+        market_signal=market_facts(s.market) if s.market else None,
+        source_incident=s.incident.reason if s.incident else None,
     )

@@ -9,6 +9,7 @@ import pandas as pd
 
 from ..core.workspace import Workspace
 from ..data.lake import read_parts, write_part
+from .incidents import incident_marks
 from .loading import LoadedModel
 
 # %% auto #0
@@ -31,6 +32,7 @@ PREDICTION = [
     "source",
     "judged",
     "unjudged_reason",
+    "source_incident",
     "extrapolated",
 ]
 
@@ -49,6 +51,7 @@ def predictions(
         role=served.role,
         run_id=run_id,
         source=frame.source,
+        source_incident=incident_marks(frame),
     )
     order = dict(by=["ts", "score"], ascending=[True, False])
     return scored[PREDICTION].sort_values(**order, ignore_index=True)
@@ -67,12 +70,12 @@ def log_predictions(
 
 # %% ../../nbs/50_model/82_prediction_log.ipynb #74c0c26f
 def _with_verdicts(p: pd.DataFrame) -> pd.DataFrame:  # the columns of PREDICTION
-    "Predictions of older versions, which had no words for some of what is known."
+    "Predictions that were logged before there was a word for what they lack."
     p = p.reindex(columns=PREDICTION)
     judged = p.judged.astype("boolean").fillna(True).astype(bool)
     extrapolated = p.extrapolated.astype("boolean").fillna(False).astype(bool)
-    reasons = p.unjudged_reason.fillna("")
-    return p.assign(judged=judged, unjudged_reason=reasons, extrapolated=extrapolated)
+    texts = {name: p[name].fillna("") for name in ("unjudged_reason", "source_incident")}
+    return p.assign(judged=judged, extrapolated=extrapolated, **texts)
 
 
 # %% ../../nbs/50_model/82_prediction_log.ipynb #ad851ba8

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import platform
+from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
 
@@ -170,6 +171,13 @@ def _tail(calibration: np.ndarray) -> dict[str, float] | None:  # None where the
     return None if tail is NO_TAIL else tail._asdict()
 
 
+# %% ../../nbs/50_model/60_training.ipynb #f106959e
+def _feature_config(lineage: dict[str, Any]) -> FeatureConfig:
+    "The stored settings of the dataset; without them the frame was computed by this code."
+    stored = lineage.get("feature_config")
+    return FeatureConfig() if stored is None else FeatureConfig.stored(stored)
+
+
 # %% ../../nbs/50_model/60_training.ipynb #171aacd1
 def train(
     frame: pd.DataFrame,  # feature frame, training time only
@@ -182,13 +190,14 @@ def train(
 ) -> Model:
     "Fit and calibrate a detector on time-ordered rows."
     complete = model_config(config)
-    feature_config = FeatureConfig.of(lineage.get("feature_config"))
+    feature_config = _feature_config(lineage)
     names = list(features or config_features(complete, feature_config))
     fit = _before_calibration(frame.ts, calibration_share)
     known = ~without_statistic(frame, names)
     _check_enough(fit, known, complete["contamination"])
     X = frame[names].to_numpy(np.float32)
     detector = build_detector(complete)
+    detector.column_names = names
     _fit(detector, X[fit], complete["algorithm"])
     learned = {f"d_{name}": array for name, array in detector.arrays().items()}
     held_back = _calibration_rows(frame, ~fit & known, earlier, names)
@@ -204,4 +213,4 @@ def train(
     typical = _typical(X[fit])
     day_psi = _day_psi(pd.concat([frame.loc[fit, ["ts", *names]], held_back]), names, typical)
     arrays = learned | typical | dict(calibration=calibration, day_psi=day_psi)
-    return Model(meta | lineage, arrays)
+    return Model(meta | lineage | dict(feature_config=asdict(feature_config)), arrays)

@@ -12,6 +12,7 @@ from ..core.plot_trades import live_prices
 from ..data.quality import data_quality, recent_rows
 from ..data.resolution import resolution_notes
 from ..data.row_counts import FAULTS, row_counts
+from ..lifecycle.alerts import alerts
 from ..lifecycle.stages import stages
 from .catalog_schemas import Flow
 from crypto_anomaly.serving.data_catalog import (
@@ -31,6 +32,7 @@ __all__ = ["data_page", "cards_page", "live_page"]
 
 # %% ../../nbs/90_serving/46_data_pages.ipynb #d4e65939
 _ROWS_SHOWN = 30  # days and sources in the table of faults
+_ALERTS_SHOWN = 20  # newest alerts about the data, open or closed
 
 
 def _quality_facts(state: AppState, is_stored: bool) -> dict[str, Any]:
@@ -62,6 +64,7 @@ def data_page(
         "data.html",
         "/data",
         stats=stats,
+        alerts=alerts(state.registry, audience="data_quality", limit=_ALERTS_SHOWN),
         datasets=datasets(state.ws).datasets,
         assets=data_assets(state.registry).assets,
         columns=columns(),

@@ -172,10 +172,11 @@ SnoozeHours = Annotated[float | None, Query(gt=0, le=8760)]  # at most a year
 def get_alerts(
     state: CurrentState,
     status: Literal["open", "closed"] | None = None,
+    audience: Literal["analyst", "data_quality"] | None = None,  # None = both
     limit: ListLimit = 20,
 ) -> list[AlertResponse]:
     "The newest alerts."
-    rows = alerts(state.registry, status=status, limit=limit)
+    rows = alerts(state.registry, status=status, audience=audience, limit=limit)
     return [AlertResponse.model_validate(row) for row in rows]
 
 

@@ -19,7 +19,10 @@ __all__ = [
     "RollbackRequest",
     "ResponseMeta",
     "Anomaly",
+    "Watched",
     "LeftOut",
+    "MeasureFacts",
+    "MarketFacts",
     "ScanResponse",
     "AnomaliesResponse",
     "Mover",
@@ -98,6 +101,20 @@ class Anomaly(BaseModel):
     severity: float
     is_anomaly: bool
     reason: str
+    topic: str = "market"  # market, or source: a fault of the data
+    materiality: float | None = None  # percent: how large it is what happened
+    rarity: str = ""  # p_value in words
+
+
+class Watched(BaseModel):
+    "A coin with a big move that is not flagged."
+
+    coin_id: str
+    symbol: str
+    name: str
+    price_change_1h: float | None
+    price_change_24h: float | None
+    why: str  # it is not flagged
 
 
 # %% ../../nbs/90_serving/30_schemas.ipynb #0c658cc0
@@ -112,6 +129,28 @@ class LeftOut(BaseModel):
 
 
 # %% ../../nbs/90_serving/30_schemas.ipynb #fca80fc0
+class MeasureFacts(BaseModel):
+    "One measure of the market."
+
+    meaning: str
+    value_pct: float | None
+    rarity_hours: float | None  # it happens once in so many hours
+    largest_before_pct: float | None  # in the hours that it is compared with
+
+
+class MarketFacts(BaseModel):
+    "What the market as a whole does, compared with its own last two weeks."
+
+    as_of: str
+    sentence: str
+    strongest: str | None  # the rarest measure
+    rarity_hours: float | None  # of the rarest measure
+    coins: int  # not pegged, with a move of an hour
+    history_hours: int  # that the moment is compared with
+    same_way_pct: float | None  # share of the coins that move like the median
+    measures: dict[str, MeasureFacts]
+
+
 class ScanResponse(ResponseMeta):
     "Response of `POST /scan`."
 
@@ -124,6 +163,8 @@ class ScanResponse(ResponseMeta):
     anomaly_rate: float  # of the coins that can be judged
     unjudged: int = 0  # coins that cannot be judged yet
     top_anomalies: list[Anomaly]
+    market: MarketFacts | None = None  # the market as a whole
+    source_incident: str | None = None  # many coins with one fault of the source
 
 
 class AnomaliesResponse(ResponseMeta):
@@ -135,6 +176,7 @@ class AnomaliesResponse(ResponseMeta):
     unjudged: int = 0  # coins that cannot be judged yet
     coins_left_out: int = 0
     left_out: list[LeftOut] = []
+    watched: list[Watched] = []  # big movers that are not flagged
     last_scan: str
     message: str = ""
 
@@ -164,6 +206,8 @@ class MarketResponse(ResponseMeta):
     top_losers: list[Mover]
     anomalies_count: int
     unjudged_count: int = 0  # coins that cannot be judged yet
+    market_signal: MarketFacts | None = None  # the market as a whole
+    source_incident: str | None = None  # many coins with one fault of the source
 
 
 # %% ../../nbs/90_serving/30_schemas.ipynb #63de80d6
@@ -179,6 +223,10 @@ class ExplanationResponse(ResponseMeta):
     score: float | None  # None where it cannot be judged
     p_value: float | None
     extrapolated: bool = False  # rarer than everything that the model was calibrated on
+    rarity: str = ""  # p_value in words
+    topic: str | None = None  # of a flagged coin: market, or source
+    materiality: float | None = None  # percent, of a flagged coin
+    not_flagged: str | None = None  # why a big mover is not flagged
     reasons: list[dict[str, Any]]
     counterfactual: str | None
     nearest_normal: list[str]
@@ -239,7 +287,7 @@ class HealthResponse(BaseModel):
     source: str | None
     workspace: str
     database: bool
-    free_disk_gb: float
+    free_disk_gb: float | None  # None = the disk does not answer
     pulse: str | None
     trades: list[dict[str, Any]] = []
     problems: list[str]  # of all components
@@ -298,5 +346,6 @@ class AlertResponse(BaseModel):
     rarity: float
     reason: str
     facts: dict[str, Any]
+    audience: str  # analyst or data_quality
     feedback: str | None
     snoozed_until: str | None
