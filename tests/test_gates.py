@@ -15,6 +15,7 @@ from crypto_anomaly.eval.benchmark import market_benchmark, read_market
 from crypto_anomaly.eval.compare import compare_injected
 from crypto_anomaly.eval.evaluation import evaluate
 from crypto_anomaly.eval.injected import inject_market
+from crypto_anomaly.eval.known_bad import gate_case, known_bad_table
 from crypto_anomaly.features.features import featurize
 from crypto_anomaly.model.fitted import Model
 from crypto_anomaly.model.robust import RobustZ
@@ -82,6 +83,16 @@ def test_the_known_bad_fail_and_the_default_passes(seed):
     for name, model in bad.items():
         assert not evaluate(model, holdout, injected=injected)["passed"], name
     assert compare_injected(default, default, holdout, injected)["verdict"] == "not worse"
+
+
+def test_garbage_fails_and_the_default_passes_on_recorded_weeks(recordings):
+    """A model fitted on noise or on shuffled rows passed every gate here before issue 17.
+
+    All twenty weeks: `crypto-anomaly bench gates DIR`.
+    """
+    table = read_market(recordings / "coingecko_hourly")
+    found = known_bad_table(gate_case(table, seed) for seed in (0, 1))
+    assert found.refused.to_list() == [0, 2, 2, 2, 2, 2, 2], found
 
 
 def test_the_default_on_the_recorded_market(recordings):

@@ -35,6 +35,7 @@ __all__ = [
     "Lookahead",
     "bench_market",
     "bench_trials",
+    "bench_gates",
     "backtest",
 ]
 
@@ -122,6 +123,33 @@ def bench_trials(
         return
     show_table(result["pairs"])
     say(f"{len(result['windows'])} windows of {result['days']} days, a look every day")
+
+
+# %% ../../nbs/90_serving/75_cli_bench.ipynb #79c1c934
+@bench_commands.command("gates")
+def bench_gates(
+    folder: Annotated[
+        str | None,
+        typer.Argument(help="Folder as of 'bench market'; without one a simulated market."),
+    ] = None,
+    model_config: Annotated[
+        str | None, typer.Option(help="Preset, JSON file or JSON; default: the default detector.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Weeks to draw.")] = 20,
+    coins: Annotated[int, typer.Option(min=5, help="Coins to draw for each.")] = 60,
+    as_json: AsJson = False,
+) -> None:
+    "Which gates refuse models that are known to be bad, and how often."
+    from crypto_anomaly.eval.benchmark import read_market
+    from crypto_anomaly.eval.known_bad import gate_cases, known_bad_table, simulated_weeks
+
+    table = read_market(folder) if folder else simulated_weeks(coins)
+    cases = progress_bar(gate_cases(table, seeds, coins), desc="weeks", total=seeds)
+    found = known_bad_table(cases, model_config).reset_index().to_dict("records")
+    if as_json:
+        show_json(found)
+    else:
+        show_table(found)
 
 
 # %% ../../nbs/90_serving/75_cli_bench.ipynb #37c91ff2
