@@ -6,7 +6,7 @@ SOURCES := crypto_anomaly nbs scheduled tests tools benchmarks
 UV := $(or $(shell command -v uv),$(BIN)/uv)
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 unexport PYTHONDONTWRITEBYTECODE  # without cached bytecode every kernel compiles pandas anew
-.PHONY: help setup run test check docs bench attack hooks coverage wheel test-lowest imports outputs prepare lock
+.PHONY: help setup run test check audit docs bench attack hooks coverage wheel test-lowest imports outputs prepare lock
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 13
@@ -33,6 +33,9 @@ check: setup  ## notebooks clean, package and README in sync, format, lint, type
 	python tools/import_picture.py --check
 	ruff check $(SOURCES)
 	mypy
+
+audit: setup  ## known vulnerabilities of the locked packages, where the package index tells them
+	python tools/audit.py
 
 docs: setup  ## the documentation site, into _docs/
 	python tools/build_docs.py

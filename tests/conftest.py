@@ -192,39 +192,65 @@ def wait_for_port(port: int, seconds: float = 120) -> None:
     until(listens, seconds, f"somebody to listen on {port}")
 
 
-@pytest.fixture(scope="session")
-def postgres():
-    """The URL of a private PostgreSQL server, stopped and removed afterwards."""
-    binaries = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    need(binaries, "PostgreSQL")
-    folder, port = Path(tempfile.mkdtemp(prefix="pg")), free_port()
-    folder.chmod(0o777)
-    asuser = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+class PostgresServer:
+    """A private PostgreSQL on loopback that can be stopped and started again."""
 
-    def tool(name, *args):
+    def __init__(self):
+        binaries = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+        need(binaries, "PostgreSQL")
+        self.initdb, self.port = binaries[-1], free_port()
+        self.folder = Path(tempfile.mkdtemp(prefix="pg"))
+        self.folder.chmod(0o777)
+        self._tool("initdb", "-A", "trust", "-U", "postgres")
+        self.url = f"postgresql+psycopg://postgres@127.0.0.1:{self.port}"
+        self.start()
+
+    def _tool(self, name: str, *args: str) -> None:
+        asuser = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
         subprocess.run(
-            [*asuser, str(binaries[-1].with_name(name)), "-D", str(folder / "db"), *args],
+            [*asuser, str(self.initdb.with_name(name)), "-D", str(self.folder / "db"), *args],
             check=True,
             stdout=subprocess.DEVNULL,
             cwd="/",
             timeout=300,
         )
 
-    tool("initdb", "-A", "trust", "-U", "postgres")
-    tool(
-        "pg_ctl",
-        "-o",
-        f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder} -c fsync=off",
-        "-l",
-        str(folder / "log"),
-        "-w",
-        "start",
-    )
+    def start(self) -> None:
+        place = f"listen_addresses=127.0.0.1 -c unix_socket_directories={self.folder}"
+        options = f"-p {self.port} -c {place} -c fsync=off"
+        self._tool("pg_ctl", "-o", options, "-l", str(self.folder / "log"), "-w", "start")
+
+    def stop(self) -> None:
+        self._tool("pg_ctl", "-m", "immediate", "stop")
+
+    def run(self, statement: str) -> None:
+        """Run a statement as the administrator."""
+        import sqlalchemy as sa
+
+        admin = sa.create_engine(f"{self.url}/postgres", isolation_level="AUTOCOMMIT")
+        with admin.connect() as c:
+            c.execute(sa.text(statement))
+        admin.dispose()
+
+    def remove(self) -> None:
+        self.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres_server():
+    """A private PostgreSQL server, stopped and removed afterwards; whoever stops it starts it."""
+    server = PostgresServer()
     try:
-        yield f"postgresql+psycopg://postgres@127.0.0.1:{port}"
+        yield server
     finally:
-        tool("pg_ctl", "-m", "immediate", "stop")
-        shutil.rmtree(folder, ignore_errors=True)
+        server.remove()
+
+
+@pytest.fixture(scope="session")
+def postgres(postgres_server):
+    """The URL of that server."""
+    return postgres_server.url
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

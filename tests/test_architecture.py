@@ -63,6 +63,18 @@ def test_a_module_imports_what_comes_before_it_only(name):
     assert found <= allowed
 
 
+def test_what_is_imported_exists():
+    """Inside functions too: nobody would notice before the command is called."""
+    known = {f"crypto_anomaly.{name}" for name in [*MODULES, *PACKAGES]} | {"crypto_anomaly"}
+    for name in MODULES:
+        for node in ast.walk(ast.parse(source(name).read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("crypto_"):
+                assert node.module in known, name
+                target = source(node.module.removeprefix("crypto_anomaly."))
+                text = target.read_text() if target.exists() else None  # else it is a face
+                assert text is None or all(a.name in text for a in node.names), (name, node.module)
+
+
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_a_module_lies_in_the_folder_that_names_it(name):
     path = NOTEBOOKS[name]

@@ -10,7 +10,7 @@ import os
 import re
 import secrets
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from urllib.parse import quote
 
 import sqlalchemy as sa
 
+from . import postgresql
 from .errors import CryptoAnomalyError, first_line
 from .json_values import jsonable
 
@@ -144,6 +145,33 @@ def parse_url(
     return parsed
 
 
+# %% ../../nbs/00_core/30_db.ipynb #50826402
+def _to_json(value: Any) -> str:
+    "A value as it is stored in a column of JSON."
+    return json.dumps(jsonable(value), allow_nan=False)
+
+
+def _to_sorted_json(value: Any) -> str:
+    "The same, with keys in alphabetic order."
+    return json.dumps(jsonable(value), allow_nan=False, sort_keys=True)
+
+
+def _server_engine(u: sa.URL, to_json: Callable[[Any], str]) -> sa.Engine:
+    "An engine of a database server that is noticed when it does not answer."
+    ours = u.drivername == "postgresql+psycopg"
+    arguments = {k: v for k, v in postgresql.ARGUMENTS.items() if k not in u.query}
+    engine = sa.create_engine(
+        u,
+        pool_pre_ping=not ours,
+        pool_timeout=postgresql.POOL_SECONDS,
+        connect_args=arguments if ours else {},
+        json_serializer=to_json,
+    )
+    if ours:
+        postgresql.check_connections(engine)
+    return engine
+
+
 # %% ../../nbs/00_core/30_db.ipynb #0906ad39
 def connect_engine(
     url: str,  # SQLAlchemy URL; SQLite and PostgreSQL are tested
@@ -159,13 +187,12 @@ def connect_engine(
     if lite and u.database not in (None, "", ":memory:"):
         create_sqlite_file(Path(str(u.database)))
 
-    def to_json(value: Any) -> str:
-        return json.dumps(jsonable(value), allow_nan=False, sort_keys=sort_keys)
-
-    engine = sa.create_engine(u, pool_pre_ping=not lite, json_serializer=to_json)
+    to_json = _to_sorted_json if sort_keys else _to_json
     if lite:
+        engine = sa.create_engine(u, json_serializer=to_json)
         _configure_sqlite(engine)
-    return engine
+        return engine
+    return _server_engine(u, to_json)
 
 
 # %% ../../nbs/00_core/30_db.ipynb #41136b86

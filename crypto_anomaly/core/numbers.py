@@ -8,7 +8,16 @@ from __future__ import annotations
 import numpy as np
 
 # %% auto #0
-__all__ = ["MISSING", "LARGE", "MOST_DECIMALS", "money", "percent", "once_in"]
+__all__ = [
+    "MISSING",
+    "LARGE",
+    "MOST_DECIMALS",
+    "money",
+    "percent",
+    "once_in",
+    "frequency",
+    "per_scan",
+]
 
 # %% ../../nbs/00_core/50_numbers.ipynb #7308e7e1
 MISSING = "–"  # shown for a value that is not there
@@ -48,8 +57,52 @@ def percent(
 def once_in(
     p: float,  # p-value, 0 to 1
     unit: str = "coin-hours",
+    *,
+    extrapolated: bool = False,  # rarer than everything that the model was calibrated on
 ) -> str:  # '–' for a missing value
     "A p-value as a frequency: 1 in 2,400 coin-hours."
     if not np.isfinite(p):
         return MISSING
-    return f"1 in {1 / max(p, 1e-12):,.0f} {unit}"
+    frequency = f"1 in {1 / max(p, 1e-12):,.0f} {unit}"
+    return f"rarer than all seen, about {frequency}" if extrapolated else frequency
+
+
+# %% ../../nbs/00_core/50_numbers.ipynb #ee05a58e
+_YEAR = 365 * 24.0  # hours
+
+
+def _times(n: float) -> str:
+    "A whole number of times in words."
+    whole = round(n)
+    return {1: "once", 2: "twice"}.get(whole, f"{whole:,} times")
+
+
+def frequency(
+    hours: float,  # between two events
+) -> str:  # '–' for a missing value
+    "How often something happens: about 3 times a day, about once in 9 days."
+    if not np.isfinite(hours):
+        return MISSING
+    if hours < 20:
+        return f"about {_times(24 / max(hours, 1.0))} a day"
+    if hours < 36:
+        return "about once a day"
+    if hours < 60 * 24:
+        return f"about once in {hours / 24:.0f} days"
+    if hours < 0.8 * _YEAR:
+        return f"about {_times(_YEAR / hours)} a year"
+    return "less than once a year"
+
+
+# %% ../../nbs/00_core/50_numbers.ipynb #8035b542
+def per_scan(
+    p: float,  # p-value, 0 to 1
+    coins: int,  # in a scan, one an hour
+) -> str:  # '–' for a missing value
+    "How many rows of a scan are as rare: about 3 such per scan of 100 coins."
+    if not np.isfinite(p):
+        return MISSING
+    expected = p * coins
+    if expected >= 0.75:
+        return f"about {max(1, round(expected))} such per scan of {coins} coins"
+    return f"{frequency(1 / max(expected, 1e-12))} among {coins} coins"

@@ -85,6 +85,8 @@ def _add_coins(
     marker: dict[str, Any],
 ) -> None:
     "Add the dots of some coins to `f`, each with its name and rarity in the tooltip."
+    beyond = coins.get("extrapolated", pd.Series(False, coins.index))
+    rare = [once_in(p, extrapolated=b) for p, b in zip(coins.p_value, beyond)]
     f.add_scatter(
         x=coins.price_change_pct_24h,
         y=-np.log10(coins.p_value),
@@ -92,7 +94,7 @@ def _add_coins(
         text=text,
         textposition="top center",
         name=name,
-        customdata=np.c_[coins.symbol.str.upper(), coins.p_value.map(once_in)],
+        customdata=np.c_[coins.symbol.str.upper(), rare],
         hovertemplate="%{customdata[0]}: %{x:+.1f} %<br>%{customdata[1]}<extra></extra>",
         marker=marker,
     )

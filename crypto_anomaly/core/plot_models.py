@@ -11,7 +11,14 @@ import plotly.graph_objects as go
 from .plot_style import COLORS, new_figure
 
 # %% auto #0
-__all__ = ["recall_heatmap", "calibration_plot", "metrics_history", "rank_ic_history"]
+__all__ = [
+    "recall_heatmap",
+    "calibration_plot",
+    "metrics_history",
+    "trial_history",
+    "rank_ic_history",
+    "budget_bars",
+]
 
 
 # %% ../../nbs/00_core/62_plot_models.ipynb #5268fab7
@@ -92,16 +99,14 @@ def metrics_history(
     return f.update_layout(title=title, xaxis=axis, height=300)
 
 
-# %% ../../nbs/00_core/62_plot_models.ipynb #1eb847a7
-def rank_ic_history(
-    by_day: pd.DataFrame,  # index day; a column of ρ (-1..1) per model, the challenger first
-    *,
-    title: str = "Whose scores anticipate the moves of the next day?",
-) -> go.Figure:
-    "Rank information coefficient of every day, one line per model."
+# %% ../../nbs/00_core/62_plot_models.ipynb #dcba5138
+_ROLES = (("challenger", "diamond"), ("champion", "circle"))  # colour and symbol, in this order
+
+
+def _two_lines(by_day: pd.DataFrame, title: str) -> go.Figure:
+    "A line of the challenger and one of the champion, by day."
     f = new_figure()
-    styles = (("challenger", "diamond"), ("champion", "circle"))
-    for name, (role, symbol) in zip(by_day, styles):
+    for name, (role, symbol) in zip(by_day, _ROLES):
         f.add_scatter(
             x=by_day.index,
             y=by_day[name],
@@ -110,5 +115,56 @@ def rank_ic_history(
             line_color=COLORS[role],
             marker_symbol=symbol,
         )
+    return f.update_layout(title=title, height=300)
+
+
+# %% ../../nbs/00_core/62_plot_models.ipynb #7fa00022
+def trial_history(
+    by_day: pd.DataFrame,  # index day; a column of shares (0..1) per model, the challenger first
+    *,
+    title: str = "Who finds more of the events injected into each day?",
+) -> go.Figure:
+    "Share of injected events that two models find on every day of a trial."
+    f = _two_lines(by_day, title)
+    axis = dict(title="found at the same alert rate", tickformat=".0%", range=[0, 1.02])
+    return f.update_layout(yaxis=axis)
+
+
+# %% ../../nbs/00_core/62_plot_models.ipynb #1eb847a7
+def rank_ic_history(
+    by_day: pd.DataFrame,  # index day; a column of ρ (-1..1) per model, the challenger first
+    *,
+    title: str = "Whose scores anticipate the moves of the next day?",
+) -> go.Figure:
+    "Rank information coefficient of every day, one line per model."
+    f = _two_lines(by_day, title)
     f.add_hline(y=0, line_dash="dot")
-    return f.update_layout(title=title, yaxis_title="ρ, 0 is chance", height=300)
+    return f.update_layout(yaxis_title="ρ, 0 is chance")
+
+
+# %% ../../nbs/00_core/62_plot_models.ipynb #33af82fd
+_CLASS_COLORS = dict(free="champion", pegged="challenger", frozen="normal")
+
+
+def budget_bars(
+    alerts: pd.DataFrame,  # reason, coin_class (free, pegged or frozen), one row an alert
+    *,
+    title: str = "Who takes the alerts on rows without events?",
+) -> go.Figure:
+    "Share of the alerts by reason, most at the top, coloured by sort of coin."
+    share = pd.crosstab(alerts.reason, alerts.coin_class) / max(1, len(alerts))
+    share = share.loc[share.sum(axis=1).sort_values().index]
+    f = new_figure()
+    for name, color in _CLASS_COLORS.items():
+        if name in share:
+            f.add_bar(
+                x=share[name],
+                y=share.index.str.replace("_", " "),
+                orientation="h",
+                name=name,
+                marker_color=COLORS[color],
+                hovertemplate="%{x:.0%} of the alerts: %{y}, " + f"{name} coins<extra></extra>",
+            )
+    axis = dict(title=f"share of {len(alerts)} alerts", tickformat=".0%")
+    height = 140 + 30 * len(share)
+    return f.update_layout(title=title, barmode="stack", xaxis=axis, height=height)

@@ -10,9 +10,9 @@ import os
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, SecretStr, ValidationError
+from pydantic import BaseModel, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -28,6 +28,8 @@ from .reference_names import reference_settings
 __all__ = [
     "PREFIX",
     "FOLDER_NAME",
+    "NEVER",
+    "KeptDays",
     "WorkspaceError",
     "MarketSettings",
     "TradeSettings",
@@ -48,6 +50,18 @@ FOLDER_NAME = r"^[A-Za-z0-9][\w.-]*$"  # of a folder directly below `home`
 
 class WorkspaceError(CryptoAnomalyError):
     "A setting or a workspace that cannot be used; the message says what to change."
+
+
+# %% ../../nbs/00_core/20_settings.ipynb #0a4814c6
+NEVER = "never"  # as a setting in days: nothing is deleted
+
+
+def _none_for_never(value: Any) -> Any:
+    "None for the word; any other value as it is."
+    return None if str(value).strip().lower() == NEVER else value
+
+
+KeptDays = Annotated[int | None, BeforeValidator(_none_for_never)]
 
 
 # %% ../../nbs/00_core/20_settings.ipynb #7123600b
@@ -104,8 +118,8 @@ class StorageSettings(BaseModel):
     lake_url: str | None = None
     # any fsspec URL; None = folder of the workspace
     artifacts_url: str | None = None
-    # files of the lake older than this are deleted; None = never
-    keep_days: int | None = None
+    # files of the lake older than this are deleted; None = never: snapshots are kept
+    keep_days: KeptDays = None
     # newest dataset versions to keep, besides those that models refer to; None = all
     keep_datasets: int | None = Field(None, ge=1)
     # processes for heavy work; 0 = one per core
@@ -161,9 +175,9 @@ class OperationSettings(BaseModel):
     "How the system runs: retention, schedule, approval, logging."
 
     # trades older than this are deleted; None = never
-    keep_trades_days: int | None = Field(None, ge=1)
+    keep_trades_days: KeptDays = Field(30, ge=1)
     # executed notebooks older than this are deleted; None = never
-    keep_runs_days: int | None = Field(None, ge=1)
+    keep_runs_days: KeptDays = Field(30, ge=1)
     # stages that run at the same time, of all schedulers
     max_running: int = Field(2, ge=1)
     # who answers an approval request

@@ -19,7 +19,7 @@ from .stale import LOOKBACK_DAYS
 from .table import DataError
 
 # %% auto #0
-__all__ = ["retention_candidates", "delete_parts"]
+__all__ = ["KINDS", "own_data", "retention_candidates", "delete_parts"]
 
 # %% ../../nbs/30_data/75_retention.ipynb #e97cda33
 _FEWEST_DAYS = LOOKBACK_DAYS + 7
@@ -38,13 +38,20 @@ def _check_limits(days: int | None, datasets: int | None) -> None:
 
 
 # %% ../../nbs/30_data/75_retention.ipynb #cbbae4ad
-_KINDS = ("snapshots", "predictions", "outcomes")
+KINDS = ("snapshots", "predictions", "outcomes")  # of files in the lake
+
+
+def own_data(
+    ws: Workspace,
+) -> Workspace:
+    "A workspace that reads its own lake, also where it reads that of another one (`READ_FROM`)."
+    return replace(ws, settings=ws.settings.model_copy(update={"read_from": None}))
 
 
 def _old_parts(ws: Workspace, before: pd.Timestamp) -> list[str]:
     "Files of the lake whose newest row is older than `before`."
     paths: list[str] = []
-    for kind in _KINDS:
+    for kind in KINDS:
         parts = list_parts(ws, kind)
         paths += list(parts.path[parts["last"] < before])
     return paths
@@ -86,7 +93,7 @@ def retention_candidates(
     "Paths that the retention policy allows to delete."
     _check_limits(days, datasets)
     # A workspace that reads from another one never deletes the other's data.
-    own = replace(ws, settings=ws.settings.model_copy(update={"read_from": None}))
+    own = own_data(ws)
     candidates = []
     if days is not None:
         candidates += _old_parts(own, now - pd.Timedelta(days=days))

@@ -15,12 +15,14 @@ import pandas as pd
 from ..core.errors import CryptoAnomalyError
 from ..core.parallel import no_progress
 from ..data.imports import parse_import
-from .inject import KINDS, inject
-from .injected import InjectedFrame, detection, score_of
+from .attribution import attribution_figures, top1_attribution
+from .budget import alerts_of, budget
+from .generators import find_generator
+from .injected import InjectedFrame, detection, score_of, window_rows
 from .metrics import RATES, Detection, interval, resample
+from .rivals import RIVALS, on_judged_rows
 from ..features.features import featurize
 from ..model.calibration import conformal_p
-from ..model.explanation import explain
 from ..model.fitted import Model
 from ..model.training import train
 
@@ -30,13 +32,13 @@ __all__ = [
     "TRAINED",
     "SIZES",
     "MAIN",
+    "QUICK",
     "BASELINE",
     "PROTOCOL",
-    "MOVED_GROUPS",
     "BenchError",
     "read_market",
     "MarketBench",
-    "top1_attribution",
+    "rival_figures",
     "market_benchmark",
 ]
 
@@ -65,6 +67,7 @@ WARM = 240  # snapshots that only warm features up
 TRAINED = 0.7  # share of the snapshots to train on
 SIZES = (4.0, 8.0, 15.0)  # sizes of events
 MAIN = 8.0  # the size that the headline figures are about
+QUICK: dict[str, Any] = dict(seeds=1, per_kind=15, sizes=(MAIN,))  # settings for a first look
 BASELINE = "robust_z"
 _RATE = 0.005  # alert rate of the crash day and of the explanations
 
@@ -85,7 +88,12 @@ PROTOCOL = dict(
     "model's own calibration before the test time, is at most the stated rate; by week below",
     crash="greatest share of coins above the 0.5 % threshold in one snapshot of the day with the "
     "widest market move, which may lie in the training time (in_training)",
-    kinds=KINDS,
+    generator="own or iqr, two sets of kinds and units that share no code",
+    rivals="fitted on the same training time, scored on the same rows at the same alert rates; "
+    "lead: recall of the detector less that of the rival, resampled together",
+    budget="the alerts on negative samples at each alert rate, by the group of features that "
+    "contributes most and by sort of coin: frozen (no change in half of the hours), pegged (usual "
+    "hourly move below .15 %) or free",
 )
 
 
@@ -137,8 +145,10 @@ class MarketBench:
         seeds: int = 3,  # injections of each size
         per_kind: int = 25,  # events of each kind in each
         sizes: tuple[float, ...] = SIZES,  # sizes of events
+        generator: str = "own",  # own or iqr, see `eval.generators`
         progress: Callable[..., Iterable[Any]] = no_progress,  # e.g. tqdm
     ) -> None:
+        self.generator = find_generator(generator)
         warm, self.start = _split(table)
         frame = featurize(table)
         self.past = frame[(frame.ts >= warm) & (frame.ts < self.start)]
@@ -150,9 +160,11 @@ class MarketBench:
         ]
 
     def _inject(self, table: pd.DataFrame, size: float, per_kind: int, seed: int) -> InjectedFrame:
-        "The test time with events of one size."
-        found = inject(table, start=self.start, sizes=(size,), per_kind=per_kind, seed=seed)
-        return InjectedFrame(featurize(found.table, since=self.start), found.events)
+        "The windows of events of one size in the test time."
+        events = dict(sizes=(size,), per_kind=per_kind, seed=seed)
+        found = self.generator.inject(table, start=self.start, **events)
+        frame = featurize(found.table, since=self.start)
+        return InjectedFrame(window_rows(frame, found.events), found.events)
 
     def train(
         self,
@@ -202,86 +214,6 @@ class MarketBench:
         )
 
 
-# %% ../../nbs/60_eval/80_benchmark.ipynb #8f42478d
-_PRICE = {
-    "price_surprise",
-    "drift_surprise",
-    "price_change_pct_1h",
-    "price_change_pct_24h",
-    "price_change_pct_7d",
-    "sparkline_volatility",
-}
-_VOLUME = {"volume_surprise", "volume_surge"}
-_MISSING = {
-    "missing_surprise",
-    "missing_fields",
-    "market_cap_to_volume",
-    "volume_surge",
-    "ath_change_pct",
-    "market_cap_missing",
-    "total_volume_missing",
-    "price_change_percentage_24h_missing",
-    "ath_change_percentage_missing",
-}
-MOVED_GROUPS = dict(
-    pump=_PRICE | _VOLUME,
-    crash=_PRICE | _VOLUME,
-    glitch=_PRICE,
-    decouple=_PRICE,
-    depeg=_PRICE | {"peg_surprise"},
-    volume=_VOLUME | {"market_cap_to_volume"},
-    relation={"relation_surprise", "market_cap_to_volume"},
-    stale={"stale_surprise"},
-    missing=_MISSING,
-)  # kind of event -> feature groups that it moves
-
-
-# %% ../../nbs/60_eval/80_benchmark.ipynb #4435af5d
-def _first_group(model: Model, window: pd.DataFrame, frame: pd.DataFrame) -> str | None:
-    "The group that explains the highest score of a window first."
-    row = window.loc[window.score.idxmax()]
-    why = explain(model, row, frame[frame.ts == row.ts], top=1)
-    return why.group.iloc[0] if len(why) else None
-
-
-# %% ../../nbs/60_eval/80_benchmark.ipynb #0c9b5db1
-def _window(scored: pd.DataFrame, event: Any) -> pd.DataFrame:
-    "The rows in which an event has to be seen."
-    during = (scored.ts >= event.first) & (scored.ts <= event.last)
-    return scored[(scored.coin_id == event.coin_id) & during]
-
-
-# %% ../../nbs/60_eval/80_benchmark.ipynb #6b9e9068
-def top1_attribution(
-    bench: MarketBench,  # a market with events
-    model: Model,  # of `MarketBench.train`
-    threshold: float,  # score above which an event is caught
-    *,
-    most: int = 40,  # caught events of each kind to explain
-) -> pd.DataFrame:  # kind, group (named first), right
-    "The group of features that the explanation of each caught event names first."
-    rows, explained = [], dict.fromkeys(KINDS, 0)
-    for f, events in bench.injections:
-        scored = f.assign(score=model.predict(f).score)
-        for e in events.itertuples():
-            window = _window(scored, e)
-            caught = len(window) and window.score.max() > threshold
-            if not caught or explained[e.kind] >= most:
-                continue
-            explained[e.kind] += 1
-            rows.append((e.kind, _first_group(model, window, f)))
-    named = pd.DataFrame(rows, columns=["kind", "group"])
-    pairs = zip(named.kind, named.group)
-    return named.assign(right=[group in MOVED_GROUPS[kind] for kind, group in pairs])
-
-
-# %% ../../nbs/60_eval/80_benchmark.ipynb #bc2fa6c0
-def _attribution_figures(named: pd.DataFrame) -> dict[str, dict[str, Any]]:  # by kind, and all
-    "How often the first group is a right one."
-    groups = [*named.groupby("kind").right, ("all", named.right)]
-    return {kind: dict(value=float(r.mean()), events=len(r)) for kind, r in groups}
-
-
 # %% ../../nbs/60_eval/80_benchmark.ipynb #6ca7a176
 def _headline(
     b: MarketBench, model: Model, d: Detection, main: list[float]
@@ -293,20 +225,58 @@ def _headline(
     return d.figures(sizes=main) | dict(cell_ap=cells, clean_flag_rate=stated) | rates
 
 
+# %% ../../nbs/60_eval/80_benchmark.ipynb #0605da40
+def rival_figures(
+    b: MarketBench,
+    model: Model,  # of `MarketBench.train`
+    d: Detection,  # of `model`
+    sizes: list[float],  # sizes of the events to count
+    progress: Callable[..., Iterable[Any]] = no_progress,  # e.g. tqdm
+) -> dict[str, dict[str, dict[str, float]]]:  # rival -> figure, lead_at_RATE -> value, low, high
+    "What plain detectors find on the same rows at the same alert rates."
+    out = {}
+    for name in progress(list(RIVALS), desc="rivals"):
+        score = on_judged_rows(RIVALS[name](b.past, b.clean), score_of(model))
+        rival = detection(score, b.clean, b.injections, RATES).detection
+        lead = {q: d.recall(q, sizes=sizes) - rival.recall(q, sizes=sizes) for q in RATES}
+        leads = {f"lead_at_{q:g}": interval(x) for q, x in lead.items()}
+        out[name] = rival.figures(sizes=sizes) | leads
+    return out
+
+
+# %% ../../nbs/60_eval/80_benchmark.ipynb #d204a00a
+def _budget(b: MarketBench, model: Model, d: Detection) -> dict[str, dict[str, Any]]:
+    "Who takes the alerts on rows without events."
+    thresholds = {rate: float(d.threshold[rate][0]) for rate in RATES}
+    alerts = alerts_of(model, b.clean, min(thresholds.values()))
+    return budget(alerts, b.clean, thresholds)
+
+
+def _kind_figures(d: Detection, kind: str, main: list[float]) -> dict[str, Any]:
+    "Figures of one kind, and how many events they are about."
+    mine = (d.found.kind == kind) & d.found["size"].isin(main)
+    return d.figures([kind], main) | dict(events=int(mine.sum()))
+
+
 # %% ../../nbs/60_eval/80_benchmark.ipynb #76e5a1e2
 def market_benchmark(
     table: pd.DataFrame,  # market table
     config: str | dict[str, Any] | None = None,  # detector, see `model.model_config`
-    **settings: Any,  # seeds, per_kind, sizes, progress of `MarketBench`
+    *,
+    generator: str = "own",  # own or iqr, see `eval.generators`
+    rivals: bool = False,  # also measure plain detectors, see `eval.rivals`
+    progress: Callable[..., Iterable[Any]] = no_progress,  # e.g. tqdm
+    **settings: Any,  # seeds, per_kind, sizes of `MarketBench`
 ) -> dict[str, Any]:  # protocol, metrics, by_kind, by_size, baseline, …; figures: value, low, high
     "Train on the first part of a recorded market and find events injected into the rest."
-    b = MarketBench(table, **settings)
+    b = MarketBench(table, generator=generator, progress=progress, **settings)
     model = b.train(config)
     d, baseline = b.detection(model), b.detection(b.train(BASELINE))
     main = [MAIN] if MAIN in d.sizes else d.sizes[-1:]
-    named = top1_attribution(b, model, d.threshold[_RATE][0])
-    return dict(
-        protocol=PROTOCOL,
+    named = top1_attribution(b.injections, b.generator.moved, model, d.threshold[_RATE][0])
+    result = dict(
+        protocol=PROTOCOL | dict(kinds=b.generator.kinds),
+        generator=generator,
         model=model.description,
         coins=int(table.coin_id.nunique()),
         snapshots=int(table.ts.nunique()),
@@ -314,9 +284,13 @@ def market_benchmark(
         clean_cells=len(d.clean),
         events=len(d.found),
         metrics=_headline(b, model, d, main),
-        by_kind={k: d.figures([k], main) for k in d.kinds},
+        by_kind={k: _kind_figures(d, k, main) for k in d.kinds},
         by_size={f"{s:g}": d.figures(sizes=[s]) for s in d.sizes},
         crash=b.crash(d, model),
-        named_first=_attribution_figures(named),
+        named_first=attribution_figures(named),
+        budget=_budget(b, model, d),
         baseline={BASELINE: baseline.figures(sizes=main)},
     )
+    if rivals:
+        result["rivals"] = rival_figures(b, model, d, main, progress)
+    return result

@@ -5,16 +5,26 @@
 # %% ../../nbs/60_eval/40_evaluation.ipynb #fc40cdfd
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
 from .drift import drift, persistence
-from .gates import EvalError, GateConfig, injected_gates, passes, sanity_gates
+from crypto_anomaly.eval.gates import (
+    EvalError,
+    GateConfig,
+    calibration_gates,
+    injected_gates,
+    noise_gates,
+    passes,
+    sanity_gates,
+)
 from .injected import ScoreFunction, injected_metrics, largest_z
 from .separation import scaled, score_metrics, silhouette
 from ..model.fitted import Model
+from ..model.flagged_share import NO_DAYS, DaySpread, flagged_ratio
+from ..model.relations import kept_relations
 
 # %% auto #0
 __all__ = ["evaluate"]
@@ -33,6 +43,33 @@ def _check_holdout(model: Model, holdout: pd.DataFrame) -> None:
         )
 
 
+# %% ../../nbs/60_eval/40_evaluation.ipynb #79fedcaf
+def _rate_metrics(model: Model, holdout: pd.DataFrame, flagged: pd.Series) -> dict[str, float]:
+    "The flagged share beside that of the training time, and beside the stated rate."
+    known = model.meta.get("day_spread")
+    spread = DaySpread(*known) if known else NO_DAYS
+    ratio = flagged_ratio(flagged.to_numpy(), holdout.ts, model.contamination, spread)
+    expected = len(flagged) * float(model.meta["anomaly_rate"])
+    against_training = (float(flagged.sum()) + 1) / (expected + 1)
+    return dict(
+        rate_ratio=max(against_training, 1 / against_training),
+        flagged_over_stated=ratio.value,
+        flagged_over_stated_low=ratio.low,
+        flagged_over_stated_high=ratio.high,
+        miscalibration=ratio.surely_off,
+    )
+
+
+# %% ../../nbs/60_eval/40_evaluation.ipynb #72ce414a
+def _kept(model: Model, holdout: pd.DataFrame) -> float:
+    "How much of the relations of the features the training time had; NaN for an older model."
+    known = model.arrays.get("relations")
+    if known is None:
+        return float("nan")
+    fitted = model.meta["training_samples"] - model.meta["calibration_samples"]
+    return kept_relations(known, model.matrix(holdout), fitted)
+
+
 # %% ../../nbs/60_eval/40_evaluation.ipynb #bddd8f84
 def _metrics(model: Model, holdout: pd.DataFrame, pred: pd.DataFrame) -> dict[str, Any]:
     "Separation, drift and persistence of the rows that can be judged, and how many cannot."
@@ -46,10 +83,12 @@ def _metrics(model: Model, holdout: pd.DataFrame, pred: pd.DataFrame) -> dict[st
     return (
         metrics
         | persistence(holdout, flagged)
+        | _rate_metrics(model, holdout, flagged)
         | dict(
             psi_median=float(moved.psi.median()),
             psi_max=float(moved.psi.max()),
             most_drifted=str(moved.index[0]),
+            kept_relations=_kept(model, holdout),
             unjudged=unjudged,
         )
     )
@@ -63,6 +102,8 @@ def evaluate(
     injected: Sequence[tuple[pd.DataFrame, pd.DataFrame]] = (),  # of `inject_market`
     *,
     baseline: ScoreFunction = largest_z,  # see `injected_metrics`
+    twins: Mapping[str, Model]
+    | None = None,  # of `garbage_twins`; None = their gates are not asked
 ) -> dict[str, Any]:  # passed, gates, metrics, predictions (frame)
     "Score the untouched holdout with the unmodified model and judge it."
     _check_holdout(model, holdout)
@@ -74,8 +115,13 @@ def evaluate(
             "collect hourly rows and build the dataset again."
         )
     metrics = _metrics(model, holdout, pred)
-    metrics |= injected_metrics(model, holdout, list(injected), baseline)
-    gates = sanity_gates(metrics, config) + injected_gates(metrics, config)
+    metrics |= injected_metrics(model, holdout, list(injected), baseline, twins)
+    gates = [
+        *sanity_gates(metrics, config),
+        *injected_gates(metrics, config),
+        *calibration_gates(metrics, config),
+        *noise_gates(metrics, config),
+    ]
     metrics["gates_passed"] = sum(g["passed"] is True for g in gates)
     metrics["gates_failed"] = sum(g["passed"] is False for g in gates)
     return dict(passed=passes(gates), gates=gates, metrics=metrics, predictions=pred)

@@ -21,6 +21,8 @@ __all__ = [
     "gate_config",
     "sanity_gates",
     "injected_gates",
+    "calibration_gates",
+    "noise_gates",
     "passes",
     "verdict",
     "gate_summary",
@@ -44,6 +46,11 @@ class GateConfig:
     min_score_gap: float = 0.05  # mean score of flagged rows less that of normal rows
     min_win_rate: float = 0.6  # events that score above the same hours without them; chance is 0.5
     min_recall_gain: float = 0.0  # recall less that of a robust z: low end of its 95 % interval
+    max_rate_ratio: float = 3.0  # holdout rate / training rate, or the other way round
+    max_miscalibration: float = 1.3  # factor by which the flagged share is surely off
+    min_kept_relations: float = 0.1  # 1 = features go together as in training, 0 = unrelated
+    min_noise_gain: float = 0.05  # skill less that of the twin fitted on noise
+    min_shuffle_gain: float = 0.0  # the same of the twin fitted on shuffled rows
 
 
 # %% ../../nbs/60_eval/35_gates.ipynb #d533df1c
@@ -117,6 +124,48 @@ def injected_gates(
         _gate("win_rate", m["win_rate"], "≥", c.min_win_rate, True, higher),
         _gate("beats_baseline", m["recall_gain_low"], "≥", c.min_recall_gain, True, more),
     ]
+
+
+# %% ../../nbs/60_eval/35_gates.ipynb #d323b873
+def calibration_gates(
+    m: dict[str, Any],  # metrics with rate_ratio and miscalibration
+    c: GateConfig = GateConfig(),  # thresholds
+) -> list[GateResult]:
+    "The two gates of the alert rate that can fail at any rate; both hard."
+    ratio, off = m["rate_ratio"], m["miscalibration"]
+    often = "as often as in training, within a factor"
+    share = "the flagged share is not surely off the stated rate"
+    return [
+        _gate("rate_ratio", ratio, "≤", c.max_rate_ratio, True, often),
+        _gate("calibration", off, "≤", c.max_miscalibration, True, share),
+    ]
+
+
+# %% ../../nbs/60_eval/35_gates.ipynb #85707730
+def _relation_gate(kept: float, c: GateConfig) -> GateResult:
+    "Whether features go together as in the training time; soft where that cannot be known."
+    text = "features go together as in training; noise and shuffled rows have no relations"
+    known = not np.isnan(kept)
+    unknown = "not known: one feature, unrelated features, or a model of an older version"
+    gate = _gate("kept_relations", kept, "≥", c.min_kept_relations, known, text)
+    return gate if known else gate | dict(actual=unknown)
+
+
+# %% ../../nbs/60_eval/35_gates.ipynb #0463d2b9
+def noise_gates(
+    m: dict[str, Any],  # metrics with kept_relations; noise_gain, shuffle_gain where measured
+    c: GateConfig = GateConfig(),  # thresholds
+) -> list[GateResult]:
+    "The gates that a model fitted on garbage fails; those of twins only where they were asked."
+    gates = [_relation_gate(m["kept_relations"], c)]
+    noise = "better than the same configuration fitted on Gaussian noise"
+    shuffled = "better than the same configuration fitted on shuffled rows"
+    if "noise_gain" in m:
+        gates.append(_gate("beats_noise", m["noise_gain"], "≥", c.min_noise_gain, True, noise))
+    if "shuffle_gain" in m:
+        gain = m["shuffle_gain"]
+        gates.append(_gate("beats_shuffled", gain, "≥", c.min_shuffle_gain, False, shuffled))
+    return gates
 
 
 # %% ../../nbs/60_eval/35_gates.ipynb #aee6bf3e

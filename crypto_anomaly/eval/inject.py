@@ -70,6 +70,7 @@ class _Ground:
     r: Rows
     fields: dict[str, np.ndarray]  # column -> (n,)
     price_sd: np.ndarray  # (n,) σ of the log price
+    tick: np.ndarray  # (n,) log price of one step of the last quoted decimal
     volume_sd: np.ndarray  # (n,) σ of the log volume
     move: np.ndarray  # (n,) log price that events add
 
@@ -85,15 +86,38 @@ def _sd(r: Rows, x: np.ndarray, floor: float) -> np.ndarray:  # (n,) NaN without
     return np.maximum(1.4826 * usual, floor)
 
 
+# %% ../../nbs/60_eval/10_inject.ipynb #cda40716
+_LEAST_SD = 1e-3  # least σ of a log price
+_DIGITS = 18  # decimals that are looked for; a value with more stays as it is
+_QUOTED = 96  # snapshots that tell how a source quotes a field
+
+
+def _decimals(x: np.ndarray) -> np.ndarray:  # (n,) 0 for NaN
+    "The fewest decimals that give each value back."
+    found = np.where(np.isnan(x), 0, _DIGITS + 1)
+    for digits in range(_DIGITS, -1, -1):
+        found[np.round(x, digits) == x] = digits
+    return found
+
+
+def _tick(r: Rows, price: np.ndarray) -> np.ndarray:  # (n,)
+    "One step of the last quoted decimal, as a share of the price."
+    by_coin = pd.Series(_decimals(price)).groupby(r.coin)
+    digits = by_coin.rolling(_QUOTED, min_periods=1).max().to_numpy()
+    step: np.ndarray = 10.0**-digits / price
+    return step
+
+
 # %% ../../nbs/60_eval/10_inject.ipynb #76fb7c14
 def _ground(table: pd.DataFrame) -> _Ground:
     "The arrays of a market table."
     r = Rows(table, None)
     names = {*EXPECTED_FIELDS, *_CHANGES}
     f = {name: r.column(name) for name in names if name in table}
-    price_sd = _sd(r, f["current_price"], 2e-4)
+    price_sd = _sd(r, f["current_price"], _LEAST_SD)
     volume_sd = _sd(r, f["total_volume"], 0.01)
-    return _Ground(r, f, price_sd, volume_sd, np.zeros(len(r.t)))
+    tick = _tick(r, f["current_price"])
+    return _Ground(r, f, price_sd, tick, volume_sd, np.zeros(len(r.t)))
 
 
 # %% ../../nbs/60_eval/10_inject.ipynb #47deecbf
@@ -182,6 +206,12 @@ def _inject_one(
 
 
 # %% ../../nbs/60_eval/10_inject.ipynb #37aff161
+def _percent(x: np.ndarray, factor: np.ndarray) -> np.ndarray:  # (n,) exactly `x` where it is 1
+    "A change in percent after the price was multiplied."
+    moved = 100 * ((1 + x / 100) * factor - 1)
+    return np.where(factor == 1, x, moved)
+
+
 def _follow_price(g: _Ground) -> None:
     "Apply the moves of the price to every field that depends on it."
     f, m = g.fields, np.exp(g.move)
@@ -190,11 +220,30 @@ def _follow_price(g: _Ground) -> None:
     for c, hours in _CHANGES.items():
         if c in f:
             earlier = np.nan_to_num(g.r.lag(m, hours), nan=1.0)
-            f[c] = 100 * ((1 + f[c] / 100) * m / earlier - 1)
+            f[c] = _percent(f[c], m / earlier)
     high = "ath_change_percentage"
     if high in f:
-        below = 100 * ((1 + f[high] / 100) * m - 1)
-        f[high] = np.minimum(0, below)
+        f[high] = np.minimum(0, _percent(f[high], m))
+
+
+# %% ../../nbs/60_eval/10_inject.ipynb #356e74c1
+def _quoted_digits(r: Rows, x: np.ndarray, rows: np.ndarray) -> list[int]:
+    "The most decimals of the recorded values `x` in the snapshots up to each of `rows`."
+    found, begin = _decimals(x), np.maximum(r.first[rows], rows - _QUOTED + 1)
+    return [int(found[a : b + 1].max()) for a, b in zip(begin, rows)]
+
+
+def _round_as_quoted(
+    r: Rows,
+    recorded: np.ndarray,  # (n,) a field before events
+    x: np.ndarray,  # (n,) the same after them
+) -> None:
+    "Round what events have changed in place; what is positive stays so."
+    rows = np.flatnonzero((x != recorded) & ~np.isnan(x))
+    digits = _quoted_digits(r, recorded, rows)
+    rounded = np.array([round(v, d) for v, d in zip(x[rows].tolist(), digits)])
+    vanished = (rounded == 0) & (x[rows] > 0)
+    x[rows] = np.where(vanished, 10.0 ** -np.array(digits), rounded)
 
 
 # %% ../../nbs/60_eval/10_inject.ipynb #7f5a2b00
@@ -216,11 +265,17 @@ def _candidates(g: _Ground) -> dict[str, np.ndarray]:  # kind -> (n,) bool
     known = {c: ~np.isnan(x) for c, x in g.fields.items()}
     optional = [known[c] for c in EXPECTED_FIELDS[1:]]
     has_a_field = np.any(optional, axis=0)
-    return {kind: ~pegged for kind in KINDS} | dict(
-        depeg=pegged,
-        volume=~pegged & ~np.isnan(g.volume_sd),
-        relation=~pegged & known["market_cap"],
-        missing=~pegged & has_a_field,
+    quotable = g.tick <= g.price_sd
+    moves = {kind: ~pegged & quotable for kind in _PRICE_KINDS}
+    return (
+        {kind: ~pegged for kind in KINDS}
+        | moves
+        | dict(
+            depeg=pegged & quotable,
+            volume=~pegged & ~np.isnan(g.volume_sd),
+            relation=~pegged & known["market_cap"],
+            missing=~pegged & has_a_field,
+        )
     )
 
 
@@ -278,6 +333,8 @@ def inject(
         )
     _follow_price(g)
     out = table.iloc[g.r.order].reset_index(drop=True)
+    for name, x in g.fields.items():
+        _round_as_quoted(g.r, out[name].to_numpy(float), x)
     coin_id = out.coin_id.to_numpy()[e["first"]]
     first = out.ts[e["first"]].array
     last = out.ts[e["last"]].array

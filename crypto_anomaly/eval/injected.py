@@ -5,7 +5,7 @@
 # %% ../../nbs/60_eval/38_injected.ipynb #884d0dba
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,15 +13,18 @@ import pandas as pd
 
 from .inject import InjectError, inject
 from .metrics import RATES, Detection, event_scores, interval
+from .noise import skill, skill_gain
 from ..features.config import FeatureConfig
 from ..features.features import featurize
 from ..model.fitted import Model
+from ..model.twins import NOISE, SHUFFLED
 
 # %% auto #0
 __all__ = [
     "ScoreFunction",
     "InjectedFrame",
     "inject_market",
+    "window_rows",
     "largest_z",
     "score_of",
     "DetectionResult",
@@ -57,6 +60,18 @@ def inject_market(
             return []
         out.append(InjectedFrame(featurize(f, config, since=start), events))
     return out
+
+
+# %% ../../nbs/60_eval/38_injected.ipynb #57287405
+def window_rows(
+    frame: pd.DataFrame,  # coin_id, ts and more
+    events: pd.DataFrame,  # coin_id, first, last
+) -> pd.DataFrame:  # the same columns, in the same order
+    "The rows in which any event has to be seen; most rows of a holdout are in no window."
+    place = frame[["coin_id", "ts"]].assign(row=np.arange(len(frame)))
+    pairs = place[place.coin_id.isin(events.coin_id)].merge(events, on="coin_id")
+    within = (pairs.ts >= pairs["first"]) & (pairs.ts <= pairs["last"])
+    return frame.iloc[np.unique(pairs.row[within])]
 
 
 # %% ../../nbs/60_eval/38_injected.ipynb #7a8051da
@@ -152,16 +167,41 @@ def _kind_metrics(
     )
 
 
+# %% ../../nbs/60_eval/38_injected.ipynb #a974ba6a
+_GAINS = {NOISE: "noise_gain", SHUFFLED: "shuffle_gain"}
+
+
+def _twin_metrics(
+    d: Detection,  # of the model
+    model: Model,
+    twins: Mapping[str, Model],  # of `garbage_twins`
+    holdout: pd.DataFrame,
+    injected: Sequence[tuple[pd.DataFrame, pd.DataFrame]],
+) -> dict[str, float]:  # noise_gain, shuffle_gain, each with _low and _high
+    "How much better the model does than twins fitted on garbage."
+    rate = model.contamination
+    metrics: dict[str, float] = {}
+    own = skill(d, model.threshold, rate)
+    for name, twin in twins.items():
+        of_twin = detection(score_of(twin), holdout, injected, (rate,)).detection
+        gain = skill_gain(own, skill(of_twin, twin.threshold, rate))
+        key = _GAINS[name]
+        metrics |= {key: gain["value"], f"{key}_low": gain["low"], f"{key}_high": gain["high"]}
+    return metrics
+
+
 # %% ../../nbs/60_eval/38_injected.ipynb #168f46dd
 def injected_metrics(
     model: Model,  # the artifact as it is
     holdout: pd.DataFrame,  # feature frame
     injected: Sequence[tuple[pd.DataFrame, pd.DataFrame]],  # of `inject_market`
     baseline: ScoreFunction = largest_z,  # what any detector should beat
+    twins: Mapping[str, Model] | None = None,  # of `garbage_twins`; None = not compared
 ) -> dict[str, Any]:  # `detection`: figures at strict alert rates; NaN without events
     "Recall of model and baseline at the model's own alert rate, win rate, and both by kind."
+    twins = twins or {}
     if not injected:
-        return dict(_UNDEFINED)
+        return dict(_UNDEFINED) | {_GAINS[name]: np.nan for name in twins}
     rate = model.contamination
     d, won = detection(score_of(model), holdout, injected, (*RATES, rate))
     base = detection(baseline, holdout, injected, (rate,)).detection
@@ -177,4 +217,5 @@ def injected_metrics(
         detection=d.figures(),
         planted_events=len(d.found),
         by_kind={kind: _kind_metrics(d, base, rate, kind) for kind in d.kinds},
+        **_twin_metrics(d, model, twins, holdout, injected),
     )

@@ -66,16 +66,16 @@ _WINDOW_DAYS = SCALE_HOURS // 24
 
 
 @njit(cache=True)
-def _add_hour(total: np.ndarray, count: np.ndarray, steps: np.ndarray) -> None:
-    "Add the differences of one hour to the upper halves of two (k, k) tables."
-    for i in range(len(steps)):
-        if np.isnan(steps[i]):
-            continue
-        for j in range(i + 1, len(steps)):
-            apart = abs(steps[i] - steps[j])
-            known = apart == apart  # not NaN
-            total[i, j] += apart if known else 0.0
-            count[i, j] += known
+def _add_day(total: np.ndarray, count: np.ndarray, steps: np.ndarray) -> None:
+    "Add the differences of 24 hours to the upper halves of two (k, k) tables."
+    hours, k = steps.shape
+    for i in range(k):
+        for hour in range(hours):
+            for j in range(i + 1, k):
+                apart = abs(steps[hour, i] - steps[hour, j])
+                known = apart == apart  # not NaN
+                total[i, j] += apart if known else 0.0
+                count[i, j] += known
 
 
 @njit(cache=True)
@@ -121,8 +121,7 @@ def _daily_peers(
                 _nearest(distance[i], out[d, i])
         place = d % _WINDOW_DAYS
         total[place], count[place] = 0.0, 0
-        for hour in range(24 * d, 24 * d + 24):
-            _add_hour(total[place], count[place], steps[hour])
+        _add_day(total[place], count[place], steps[24 * d : 24 * d + 24])
     return out
 
 

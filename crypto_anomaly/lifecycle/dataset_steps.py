@@ -75,16 +75,15 @@ def _data_asset(ws: Workspace, meta: dict[str, Any], kind: str) -> dict[str, Any
 
 # %% ../../nbs/80_lifecycle/24_dataset_steps.ipynb #d32806d7
 def _tidy_lake(ws: Workspace) -> None:
-    "Merge the files of finished days and delete what is no longer kept."
+    "Delete what is no longer kept, and merge the files of finished days."
+    deleted = prune(ws)
+    if deleted:
+        text = "no longer kept, so deleted: %s%s; see the KEEP_ settings"
+        more = f" and {len(deleted) - 3} more" if len(deleted) > 3 else ""
+        log.info(text, ", ".join(deleted[:3]), more)
     merged = compact(ws, before=pd.Timestamp(utcnow()))
     if merged:
         log.info("%d hourly files became daily ones", merged)
-    deleted = prune(ws)
-    if deleted:
-        log.info(
-            "%d files and datasets were older than KEEP_DAYS or beyond KEEP_DATASETS and are gone",
-            len(deleted),
-        )
 
 
 # %% ../../nbs/80_lifecycle/24_dataset_steps.ipynb #b0d849c2

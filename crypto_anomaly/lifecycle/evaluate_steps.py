@@ -21,6 +21,7 @@ from crypto_anomaly.lifecycle.evaluation_data import (
 from .judgement import Judgement, record_judgement
 from ..model.explanation import explain, reason
 from ..model.loading import load_model
+from ..model.twins import garbage_twins
 from ..registry.registry import open_registry
 
 # %% auto #0
@@ -48,7 +49,9 @@ def evaluate_candidate(
     source, version = settings.pop("eval_data_source"), settings.pop("eval_data_version")
     data = evaluation_data(ws, source, version, served)
     injected = injected_holdouts(ws, data.rows, served.config)
-    evaluation = evaluate(served.model, data.rows, gate_config(**settings), injected)
+    config = gate_config(**settings)
+    twins = garbage_twins(served.model)
+    evaluation = evaluate(served.model, data.rows, config, injected, twins=twins)
     judged = Judgement(
         served, evaluation | dict(rows=data.rows), injected, data.reference, data.sha256
     )

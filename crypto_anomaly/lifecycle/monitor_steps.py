@@ -19,6 +19,7 @@ from ..eval.evaluation import evaluate
 from ..eval.gates import gate_config
 from ..features.features import INPUT, featurize
 from .evaluation_data import injected_holdouts
+from .trial_steps import watch_trial
 from ..model.loading import LoadedModel, load_model
 from ..registry.registry import Registry, open_registry
 
@@ -233,6 +234,7 @@ NOTHING_TO_WATCH: dict[str, Any] = dict(
     passed=None,
     metrics={},
     rollback_to=None,
+    trial=None,
     message="there is no champion, or no snapshot, to watch",
 )
 
@@ -242,6 +244,15 @@ def _age_problem(end: pd.Timestamp, now: pd.Timestamp, max_age_hours: float) -> 
     "A sentence when the newest snapshot is too old."
     hours = (now - end) / pd.Timedelta("1h")
     return [f"the newest snapshot is {hours:.1f} h old"] if hours > max_age_hours else []
+
+
+# %% ../../nbs/80_lifecycle/36_monitor_steps.ipynb #a3e626c8
+def _trial_facts(ws: Workspace, run_id: str) -> dict[str, Any] | None:
+    "What the trial of a challenger has come to; None without one."
+    said = watch_trial(ws, run_id=run_id)
+    if said is None:
+        return None
+    return {k: said[k] for k in ("version", "champion", "verdict", "message", "judged")}
 
 
 # %% ../../nbs/80_lifecycle/36_monitor_steps.ipynb #4e4ea3b5
@@ -254,8 +265,8 @@ def monitor(
     auto_rollback: bool = False,  # order the rollback instead of proposing it
     now: pd.Timestamp | None = None,  # None = now
     run_id: str = "",
-) -> dict[str, Any]:  # champion, problems, passed, metrics, gates, rollback_to, message
-    "Judge the champion on today's data; report problems, propose or order a rollback."
+) -> dict[str, Any]:  # champion, problems, passed, metrics, gates, rollback_to, trial, message
+    "Judge the champion, and a trial beside it, on newest data; propose or order a rollback."
     moment, registry = pd.Timestamp(now or utcnow()), open_registry(ws)
     champion, end = registry.champion(), newest_moment(ws)
     if champion is None or end is None:
@@ -278,5 +289,6 @@ def monitor(
         metrics=health["metrics"],
         gates=health.get("gates", []),
         rollback_to=target,
+        trial=_trial_facts(ws, run_id),
         message="; ".join(problems) or "the champion is as it was approved",
     )

@@ -5,6 +5,7 @@
 # %% ../../nbs/80_lifecycle/44_reports.ipynb #413f354b
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -32,21 +33,28 @@ def _draw_figures(nb: Any) -> None:
                 output["data"] = {"text/html": drawn}
 
 
-# %% ../../nbs/80_lifecycle/44_reports.ipynb #ff31858f
-def notebook_body(
-    nb: Any,  # of `nbformat.read`; its figures are replaced in place
-) -> str:  # HTML, without head and body
-    "The cells of a notebook as HTML, Plotly figures included."
+# %% ../../nbs/80_lifecycle/44_reports.ipynb #5557b08f
+@cache
+def _exporter() -> Any:
+    "The exporter of nbconvert, whose templates are compiled once."
     from nbconvert import HTMLExporter
 
-    _draw_figures(nb)
     exporter = HTMLExporter(
         template_name="basic", exclude_input_prompt=True, exclude_output_prompt=True
     )
     exporter.register_preprocessor(
         "nbconvert.preprocessors.CoalesceStreamsPreprocessor", enabled=True
     )
-    return str(exporter.from_notebook_node(nb)[0])
+    return exporter
+
+
+# %% ../../nbs/80_lifecycle/44_reports.ipynb #ff31858f
+def notebook_body(
+    nb: Any,  # of `nbformat.read`; its figures are replaced in place
+) -> str:  # HTML, without head and body
+    "The cells of a notebook as HTML, Plotly figures included."
+    _draw_figures(nb)
+    return str(_exporter().from_notebook_node(nb)[0])
 
 
 # %% ../../nbs/80_lifecycle/44_reports.ipynb #78dd37d7

@@ -5,20 +5,27 @@
 # %% ../../nbs/80_lifecycle/22_retention_steps.ipynb #dae7e383
 from __future__ import annotations
 
+import re
 import shutil
+from collections.abc import Iterable
+from pathlib import Path
 
 import pandas as pd
 
 from ..core.clock import utcnow
 from ..core.redaction import hide_in_address
 from ..core.workspace import Workspace
+from ..data.datasets import DATASETS, dataset_versions
 from ..data.retention import delete_parts, retention_candidates
 from ..model.artifact import artifact_path, artifacts_before, remove_artifacts
+from ..registry.lineage import Evidence
 from ..registry.registry import open_registry
+from ..trades.deleted import TradeRange
+from ..trades.origin import Origin, origin_of
 from ..trades.store import open_store
 
 # %% auto #0
-__all__ = ["prune"]
+__all__ = ["trade_ranges", "prune"]
 
 
 # %% ../../nbs/80_lifecycle/22_retention_steps.ipynb #3396978c
@@ -36,41 +43,60 @@ def _prune_artifacts(ws: Workspace, now: pd.Timestamp, dry_run: bool) -> list[st
     return [f"{shown}/{artifact_path(sha)}" for sha in gone]
 
 
+# %% ../../nbs/80_lifecycle/22_retention_steps.ipynb #5c7e4f3d
+_TRADES = re.compile(r"([^,:]+):(\d+)-(\d+)")  # of `trades:BTC-USD:1-500,ETH-USD:3-9`
+
+
+def _evidence(ws: Workspace) -> Evidence:
+    "What the versions of all models refer to."
+    return open_registry(ws).evidence(hourly_model=ws.settings.trade_model)
+
+
+def trade_ranges(
+    references: Iterable[str],  # of the registry
+) -> list[TradeRange]:
+    "The trades that references name; those of datasets name none."
+    of_trades = [r for r in references if r.startswith("trades:")]
+    found = [m for r in of_trades for m in _TRADES.findall(r.removeprefix("trades:"))]
+    return [TradeRange(product, int(first), int(last)) for product, first, last in found]
+
+
 # %% ../../nbs/80_lifecycle/22_retention_steps.ipynb #dd7a6ae4
 def _prune_trades(ws: Workspace, now: pd.Timestamp, dry_run: bool) -> list[str]:
     "Delete trades older than KEEP_TRADES_DAYS; how many, in words, or nothing."
-    days = ws.settings.keep_trades_days
-    if days is None:
+    days, store = ws.settings.keep_trades_days, open_store(ws)
+    if days is None or origin_of(store, bool(ws.simulated)) == Origin.RECORDED:
         return []
-    deleted = open_store(ws).delete_before(now - pd.Timedelta(days=days), dry_run=dry_run)
+    kept = trade_ranges(_evidence(ws).data)
+    oldest = now - pd.Timedelta(days=days)
+    deleted = store.delete_before(oldest, keep=kept, dry_run=dry_run)
     return [f"{deleted} trades"] if deleted else []
 
 
 # %% ../../nbs/80_lifecycle/22_retention_steps.ipynb #e0067b58
-def _evidence_runs(ws: Workspace, model: str) -> set[str | None]:
-    "Ids of the runs that trained or evaluated the versions of a model which are kept."
-    registry = open_registry(ws, model)
-    runs = set()
-    for version in registry.list_model_versions(1_000_000):
-        hourly = model == ws.settings.trade_model
-        if hourly and version["status"] in ("candidate", "evaluated"):
-            continue
-        runs.add(version["training_run_id"])
-        evaluations = registry.lineage(version["version"])["evaluations"]
-        runs.update(e["run_id"] for e in evaluations)
-    return runs
+def _builders(ws: Workspace) -> set[str]:
+    "Ids of the runs that built the datasets of a workspace."
+    stored = [meta for name in DATASETS for meta in dataset_versions(ws, name)]
+    return {str(meta.get("builder_run_id")) for meta in stored}
+
+
+def _is_old_run(folder: Path, kept: set[str], oldest: float) -> bool:
+    "Whether a folder holds a run that may go."
+    if folder.is_symlink() or not folder.is_dir() or folder.name in kept:
+        return False
+    return folder.stat().st_mtime < oldest
 
 
 # %% ../../nbs/80_lifecycle/22_retention_steps.ipynb #433fdef6
 def _prune_runs(ws: Workspace, now: pd.Timestamp, dry_run: bool) -> list[str]:
-    "Delete executed notebooks older than KEEP_RUNS_DAYS, except those of kept versions."
+    "Delete executed notebooks older than KEEP_RUNS_DAYS, except those that are referred to."
     days = ws.settings.keep_runs_days
     if not days or not ws.runs.exists():
         return []
-    kept = _evidence_runs(ws, "anomaly_detector") | _evidence_runs(ws, ws.settings.trade_model)
+    running = {run["id"] for run in open_registry(ws).list_runs(1000, status="running")}
+    kept = _evidence(ws).runs | _builders(ws) | running
     oldest = (now - pd.Timedelta(days=days)).timestamp()
-    folders = [p for p in ws.runs.iterdir() if p.is_dir() and p.name not in kept]
-    gone = [p for p in folders if p.stat().st_mtime < oldest]
+    gone = [p for p in sorted(ws.runs.iterdir()) if _is_old_run(p, kept, oldest)]
     if not dry_run:
         for folder in gone:
             shutil.rmtree(folder)
@@ -105,7 +131,7 @@ def prune(
 ) -> list[str]:  # what was deleted: files, folders, a number of trades
     "Delete what the retention settings no longer keep; data of versions stays."
     now = pd.Timestamp(utcnow())
-    lake = _prune_lake(ws, now, days, datasets, dry_run)
-    artifacts = _prune_artifacts(ws, now, dry_run)
     trades = _prune_trades(ws, now, dry_run)
-    return lake + trades + _prune_runs(ws, now, dry_run) + artifacts
+    runs = _prune_runs(ws, now, dry_run)
+    lake = _prune_lake(ws, now, days, datasets, dry_run)
+    return lake + trades + runs + _prune_artifacts(ws, now, dry_run)

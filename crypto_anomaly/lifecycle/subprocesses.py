@@ -16,6 +16,7 @@ from contextlib import contextmanager
 
 from pydantic import SecretStr
 
+from ..core.settings import NEVER
 from ..core.workspace import Workspace
 
 # %% auto #0
@@ -28,10 +29,12 @@ _PREFIX = "CRYPTO_ANOMALY_"
 # %% ../../nbs/80_lifecycle/46_subprocesses.ipynb #6dabc94e
 def _workspace_variables(ws: Workspace) -> dict[str, str]:
     "The settings of `ws` that differ from the defaults, as environment variables."
-    values = ws.settings.model_dump(exclude_none=True, exclude_defaults=True)
+    values = ws.settings.model_dump(exclude_defaults=True)
     for name, value in values.items():
         if isinstance(value, SecretStr):
             values[name] = value.get_secret_value()
+        elif value is None:  # of the settings with a default only days can be without a limit
+            values[name] = NEVER
     values |= dict(
         home=ws.settings.home.absolute(),
         workspace=ws.name,

@@ -5,10 +5,12 @@
 # %% ../../nbs/50_model/50_calibration.ipynb #6e658526
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 # %% auto #0
-__all__ = ["conformal_p", "score_threshold"]
+__all__ = ["TAIL_SHARE", "conformal_p", "score_threshold", "FittedTail", "fit_tail", "tail_p"]
 
 
 # %% ../../nbs/50_model/50_calibration.ipynb #3860849b
@@ -33,3 +35,79 @@ def score_threshold(
     if k == 0:
         return np.inf
     return float(np.nextafter(calibration[-k], np.inf))
+
+
+# %% ../../nbs/50_model/50_calibration.ipynb #3cb0af3b
+TAIL_SHARE = 0.05  # of the calibration, that the tail is fitted to
+_LEAST_EXCESSES = 20  # fewer say nothing about a shape
+_MOST_SHAPE = 0.5
+_LEAST_P = 1e-12  # what is rarer is not told apart
+
+
+# %% ../../nbs/50_model/50_calibration.ipynb #6e639667
+class FittedTail(NamedTuple):
+    "How p-values go on above the greatest score of a calibration."
+
+    greatest: float  # score; inf = there is no tail
+    p_value: float  # there, 1 / (n + 1)
+    start: float  # score that excesses are counted from
+    scale: float
+    shape: float  # in [0, 0.5]
+
+    def beyond(
+        self,
+        score: np.ndarray,  # (n,) scores, NaN allowed
+    ) -> np.ndarray:  # (n,) p-values; NaN up to the greatest score
+        "The p-values of scores above the greatest one."
+        with np.errstate(invalid="ignore"):
+            excess = np.where(score > self.greatest, score, np.nan) - self.start
+        reached = self.greatest - self.start
+        if self.shape < 1e-6:
+            ratio = np.exp(-(excess - reached) / self.scale)
+        else:
+            growth = (self.scale + self.shape * excess) / (self.scale + self.shape * reached)
+            ratio = growth ** (-1 / self.shape)
+        p: np.ndarray = np.maximum(self.p_value * ratio, _LEAST_P)
+        return p
+
+
+# %% ../../nbs/50_model/50_calibration.ipynb #998c518f
+def _shape_of(excess: np.ndarray) -> float:  # ascending, positive mean
+    "Shape of the generalised Pareto distribution, within its bounds."
+    n = len(excess)
+    place = (np.arange(1, n + 1) - 0.35) / n
+    first, second = excess.mean(), (excess * (1 - place)).mean()
+    shape = 2 - first / max(first - 2 * second, 1e-300)
+    return float(np.clip(shape, 0.0, _MOST_SHAPE))
+
+
+# %% ../../nbs/50_model/50_calibration.ipynb #a90efcd6
+def fit_tail(
+    calibration: np.ndarray,  # (m,) scores of calm time, sorted ascending
+) -> FittedTail:  # without a tail where the calibration is too short or its top is constant
+    "The tail of a calibration."
+    n = len(calibration)
+    k = max(_LEAST_EXCESSES, int(n * TAIL_SHARE))
+    p = 1 / (n + 1)
+    nothing = FittedTail(np.inf, p, 0.0, 1.0, 0.0)
+    if n < 2 * k:
+        return nothing
+    start = float(calibration[n - k - 1])
+    excess = calibration[n - k :] - start
+    if not excess.mean() > 0:
+        return nothing
+    shape = _shape_of(excess)
+    scale = float(excess.mean()) * (1 - shape)
+    return FittedTail(float(calibration[-1]), p, start, scale, shape)
+
+
+# %% ../../nbs/50_model/50_calibration.ipynb #bf140291
+def tail_p(
+    score: np.ndarray,  # (n,)
+    calibration: np.ndarray,  # (m,) scores of calm time, sorted ascending
+    tail: FittedTail,  # of `fit_tail`
+) -> np.ndarray:  # (n,) in (0, 1]; NaN for a score of NaN
+    "Conformal p-value within the calibration, that of the fitted tail above it."
+    within = conformal_p(score, calibration)
+    beyond = tail.beyond(np.asarray(score, float))
+    return np.where(np.isnan(beyond), within, beyond)

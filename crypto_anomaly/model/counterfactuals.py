@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from ..core.numbers import frequency
 from ..features.schema import DESCRIPTIONS
 from ..features.surprisal import SURPRISALS
 from .fitted import Model
@@ -59,7 +60,7 @@ def counterfactual(
         return f"not flagged if {label} were as usual"
     words = value_in_words(group, end)
     if group in SURPRISALS:
-        return f"not flagged if its {label} were what it does {words}"
+        return f"not flagged if this coin did such a thing {frequency(np.exp(end))} or more often"
     return f"not flagged if {label} were {'below' if end < start else 'above'} {words}"
 
 

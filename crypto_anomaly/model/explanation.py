@@ -12,7 +12,10 @@ import pandas as pd
 
 from ..features.schema import DESCRIPTIONS
 from ..features.surprisal import SURPRISALS
+from .evidence import Evidence
 from .fitted import Model
+from .maximum import SignalDetector
+from .sentences import coin_frequency
 from .wording import SHOWN, feature_group, group_sentence, z_column
 
 # %% auto #0
@@ -38,28 +41,57 @@ def _distance_from_typical(model: Model, x: np.ndarray) -> np.ndarray:  # (d,) 0
 
 
 # %% ../../nbs/50_model/72_explanation.ipynb #1861cdf8
-def group_contributions(
-    model: Model,
-    x: np.ndarray,  # (d,) float32
-) -> Contributions:
+def _estimated(model: Model, x: np.ndarray, mine: np.ndarray) -> np.ndarray:  # (groups,)
     "Loss without a group plus gain with it, times its distance from typical."
-    group_of = np.array([feature_group(name) for name in model.features])
-    groups = list(dict.fromkeys(group_of))
-    mine = group_of == np.array(groups)[:, None]  # (groups, d)
     typical = model.arrays["typical"]
     without = np.where(mine, typical, x)
     alone = np.where(mine, x, typical)
     score = model.score(np.vstack([x, typical, without, alone]))
-    n = len(groups)
+    n = len(mine)
     loss = np.maximum(0, score[0] - score[2 : 2 + n])
     gain = np.maximum(0, score[2 + n :] - score[1])
     distance = _distance_from_typical(model, x)
-    weight = [distance[group_of == group].max() for group in groups]
-    return Contributions(groups, (loss + gain) * np.array(weight))
+    weight = np.where(mine, distance, 0).max(axis=1)
+    amounts: np.ndarray = (loss + gain) * weight
+    return amounts
+
+
+# %% ../../nbs/50_model/72_explanation.ipynb #d1e06b31
+def _surprisal(detector: SignalDetector, x: np.ndarray, mine: np.ndarray) -> np.ndarray:
+    "The surprisal of each group: the greatest is the score."
+    nats = detector.surprisals(x[None])[0]
+    amounts: np.ndarray = np.where(mine, nats, 0).max(axis=1)
+    return amounts
+
+
+# %% ../../nbs/50_model/72_explanation.ipynb #fef2e9da
+def group_contributions(
+    model: Model,
+    x: np.ndarray,  # (d,) float32
+) -> Contributions:
+    "What each group adds: its surprisal where the score is the greatest of them, else estimated."
+    group_of = np.array([feature_group(name) for name in model.features])
+    groups = list(dict.fromkeys(group_of))
+    mine = group_of == np.array(groups)[:, None]  # (groups, d)
+    detector = model.detector
+    if isinstance(detector, SignalDetector):
+        return Contributions(groups, _surprisal(detector, x, mine))
+    return Contributions(groups, _estimated(model, x, mine))
 
 
 # %% ../../nbs/50_model/72_explanation.ipynb #c5ac797b
-_COLUMNS = ["feature", "group", "share", "value", "own_z", "cross_z", "sentence"]
+_COLUMNS = [
+    "feature",
+    "group",
+    "share",
+    "value",
+    "own_z",
+    "cross_z",
+    "sentence",
+    "how_often",
+    "enough",
+    "brief",
+]
 
 
 def _shown_z(row: pd.Series, group: str, kind: str) -> float:
@@ -68,19 +100,36 @@ def _shown_z(row: pd.Series, group: str, kind: str) -> float:
     return float(row.get(column, np.nan))
 
 
+# %% ../../nbs/50_model/72_explanation.ipynb #9554d743
+def _how_often(group: str, row: pd.Series, evidence: Evidence | None) -> str:
+    "How often the coin does what a signal tells; empty for what is not a signal."
+    if group not in SURPRISALS:
+        return ""
+    return coin_frequency(float(row.get(group, np.nan)), evidence.spacing if evidence else 1.0)
+
+
+# %% ../../nbs/50_model/72_explanation.ipynb #9a665a19
+def _flags_alone(model: Model, x: np.ndarray, group: str) -> bool:
+    "Whether the row is flagged when only this group is as it is."
+    mine = np.array([feature_group(name) == group for name in model.features])
+    alone = np.where(mine, x, model.arrays["typical"])[None]
+    return bool(model.score(alone)[0] >= model.threshold)
+
+
 # %% ../../nbs/50_model/72_explanation.ipynb #e193ba47
 def _explained(
-    group: str, share: float, row: pd.Series, moment: pd.DataFrame
+    group: str, row: pd.Series, moment: pd.DataFrame, evidence: Evidence | None
 ) -> dict[str, str | float]:
-    "One row of an explanation."
+    "One row of an explanation, without what the model says."
     return dict(
         feature=DESCRIPTIONS.get(group, group),
         group=group,
-        share=share,
         value=float(row.get(group, np.nan)),
         own_z=_shown_z(row, group, "own"),
         cross_z=_shown_z(row, group, "cross"),
-        sentence=group_sentence(group, row, moment),
+        sentence=group_sentence(group, row, moment, evidence),
+        how_often=_how_often(group, row, evidence),
+        brief=group_sentence(group, row, moment, evidence, brief=True),
     )
 
 
@@ -91,27 +140,49 @@ def explain(
     moment: pd.DataFrame,  # all rows of the same moment, for comparison
     *,
     top: int = 5,
-) -> pd.DataFrame:  # feature (label), group, share, value, own_z, cross_z, sentence
+    evidence: Evidence | None = None,  # of the snapshots; None = only the frame is known
+) -> pd.DataFrame:  # feature (label), group, share, value, own_z, cross_z, sentence, how_often,
+    # enough (bool: the row would be flagged for this group alone), brief (sentence beside another)
     "What makes `row` anomalous to `model`, strongest first; shares of all groups add up to 1."
     x = model.matrix(row.to_frame().T)[0]
     groups, amounts = group_contributions(model, x)
-    order = np.argsort(-amounts)[:top]
-    strongest = [i for i in order if amounts[i] > 0]
-    shares = {groups[i]: float(amounts[i] / amounts.sum()) for i in strongest}
-    rows = [_explained(group, share, row, moment) for group, share in shares.items()]
+    order = np.argsort(-amounts, kind="stable")[:top]
+    rows = [
+        _explained(groups[i], row, moment, evidence)
+        | dict(share=amounts[i] / amounts.sum(), enough=_flags_alone(model, x, groups[i]))
+        for i in order
+        if amounts[i] > 0
+    ]
     return pd.DataFrame(rows, columns=_COLUMNS)
 
 
 # %% ../../nbs/50_model/72_explanation.ipynb #fc3ba75f
+_RARE = 4.0  # nats: once in 55 snapshots
+_TOLD_BESIDE = dict(
+    volume_surprise="price_surprise", relation_surprise="price_surprise"
+)  # group -> what its sentence tells, too
+
+
+def _unusual(explanation: pd.DataFrame) -> pd.Series:  # bool
+    "Rows that are worth telling beside the first."
+    far_in_week = explanation.own_z.abs() >= 3
+    far_from_others = explanation.cross_z.abs() >= 3
+    is_signal = explanation.group.isin(SURPRISALS)
+    return (is_signal & (explanation.value >= _RARE)) | (
+        ~is_signal & (far_in_week | far_from_others)
+    )
+
+
 def reason(
     explanation: pd.DataFrame,  # as `explain` returns it
     top: int = 2,  # most sentences
 ) -> str:
-    "The strongest contributions that are far from their week or from other coins, as one line."
-    far_in_week = explanation.own_z.abs() >= 2
-    far_from_others = explanation.cross_z.abs() >= 2
-    rare = explanation.group.isin(SURPRISALS) & (explanation.value >= 3)  # once in 20 snapshots
-    far = explanation[far_in_week | far_from_others | rare]
-    told = far if len(far) else explanation.head(1)
-    sentences = "; ".join(told.sentence.head(top))
-    return sentences or "nothing in particular: many small deviations together"
+    "What makes a row anomalous, as one line."
+    if explanation.empty:
+        return "nothing in particular: many small deviations together"
+    first, others = explanation.iloc[0], explanation.iloc[1:]
+    told_already = _TOLD_BESIDE.get(str(first.group), "")
+    others = others[_unusual(others) & (others.group != told_already)]
+    lead = "; ".join(part for part in (first.sentence, first.how_often) if part)
+    briefs = [brief for brief in others.brief.head(top - 1) if brief]
+    return ". Also ".join([lead, *briefs])

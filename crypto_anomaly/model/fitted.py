@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .calibration import conformal_p, score_threshold
+from .calibration import FittedTail, fit_tail, score_threshold, tail_p
 from .detector import Detector
 from .errors import DetectorError, ModelError
 from .judged import unjudged_reasons
@@ -29,8 +29,8 @@ class ModelFacts:
 
     # algorithm, hyperparameters, features, contamination, training facts, lineage
     meta: dict[str, Any]
-    # `calibration` (sorted scores); `typical`, `spread`, `deciles` and `shares` of each feature;
-    # the arrays of the detector, named `d_…`
+    # `calibration` (sorted scores); `typical`, `spread`, `deciles`, `shares` and `quantiles` of
+    # each feature, `relations` between them; the arrays of the detector, named `d_…`
     arrays: dict[str, np.ndarray]
 
     @property
@@ -56,6 +56,16 @@ class ModelFacts:
     def threshold(self) -> float:
         "The least score that is flagged."
         return score_threshold(self.arrays["calibration"], self.contamination)
+
+    @cached_property
+    def tail(self) -> FittedTail:
+        "How p-values go on above the scores of the calibration."
+        return fit_tail(self.arrays["calibration"])
+
+    @property
+    def rarest_seen(self) -> float:  # such as 1 / 3,601
+        "The least p-value that the calibration itself shows; smaller ones are extrapolated."
+        return float(1 / (len(self.arrays["calibration"]) + 1))
 
 
 # %% ../../nbs/50_model/55_fitted.ipynb #f3f80383
@@ -99,10 +109,11 @@ class Model(ModelFacts):
         self,
         frame: pd.DataFrame,  # feature frame, n rows
     ) -> pd.DataFrame:  # score, p_value, severity (percentile 0..100): NaN where it is not judged;
-        # is_anomaly, judged (bool), unjudged_reason (text); same index
+        # is_anomaly, judged, extrapolated (bool: the p-value is of the fitted tail, beyond all
+        # scores of the calibration), unjudged_reason (text); same index
         "Score every row and say whether it is flagged, or why it cannot be judged."
         score = self.score(self.matrix(frame))
-        p = conformal_p(score, self.arrays["calibration"])
+        p = tail_p(score, self.arrays["calibration"], self.tail)
         flagged = p <= self.contamination
         why_not = unjudged_reasons(frame, self.features, score, flagged)
         judged = why_not == ""
@@ -113,6 +124,7 @@ class Model(ModelFacts):
             severity=100 * (1 - p),
             is_anomaly=flagged,
             judged=judged,
+            extrapolated=p < self.rarest_seen,
             unjudged_reason=why_not,
         )
         return pd.DataFrame(columns, index=frame.index)

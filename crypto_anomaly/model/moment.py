@@ -19,7 +19,14 @@ from ..features.features import INPUT, featurize
 from ..features.market_signals import MARKET_REACH, MarketSignal, market_signal
 
 # %% auto #0
-__all__ = ["MISSED_HOURS", "find_left_out", "MarketMoment", "market_moment", "moment_features"]
+__all__ = [
+    "MISSED_HOURS",
+    "find_left_out",
+    "StoredHistory",
+    "MarketMoment",
+    "market_moment",
+    "moment_features",
+]
 
 # %% ../../nbs/50_model/83_moment.ipynb #e12db5ba
 MISSED_HOURS = 168  # a coin without a row for longer is forgotten
@@ -61,6 +68,24 @@ def find_left_out(
 
 
 # %% ../../nbs/50_model/83_moment.ipynb #ba772608
+class StoredHistory(NamedTuple):
+    "The stored snapshots behind a moment, read again when somebody asks why."
+
+    ws: Workspace
+    ts: pd.Timestamp  # the newest row
+    config: FeatureConfig  # what is computed decides how far back it goes
+
+    def read(
+        self,
+        hours: float | None = None,  # None = the look-back of the features
+    ) -> pd.DataFrame:  # market table
+        "The snapshots up to the moment."
+        reach = self.config.lookback if hours is None else hours
+        start = self.ts - POLL_WINDOW - pd.Timedelta(hours=reach)
+        return read_snapshots(self.ws, start=start, end=self.ts, columns=INPUT)
+
+
+# %% ../../nbs/50_model/83_moment.ipynb #63b1b894
 class MarketMoment(NamedTuple):
     "The market at one stored moment."
 
@@ -68,6 +93,7 @@ class MarketMoment(NamedTuple):
     left_out: pd.DataFrame  # of `find_left_out`
     ts: pd.Timestamp  # the time of the newest stored row
     market: MarketSignal  # what the market as a whole does
+    history: StoredHistory | None = None  # None = the snapshots are not at hand
 
 
 # %% ../../nbs/50_model/83_moment.ipynb #3b3603a2
@@ -105,12 +131,12 @@ def market_moment(
     "Features of all coins at one stored moment, from stored history, and who is left out."
     ts = _newest(ws, at)
     since = ts - POLL_WINDOW + pd.Timedelta("1us")
-    hours = max(config.lookback, MARKET_REACH)
-    start = ts - POLL_WINDOW - pd.Timedelta(hours=hours)
-    history = read_snapshots(ws, start=start, end=ts, columns=INPUT)
+    stored = StoredHistory(ws, ts, config)
+    history = stored.read(max(config.lookback, MARKET_REACH))
     left_out = find_left_out(history)
     judged = _judged(featurize(history, config, since=since), left_out)
-    return MarketMoment(judged, left_out, ts, market_signal(history, config.least_coins))
+    signal = market_signal(history, config.least_coins)
+    return MarketMoment(judged, left_out, ts, signal, history=stored)
 
 
 def moment_features(

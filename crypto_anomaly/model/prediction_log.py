@@ -33,6 +33,7 @@ PREDICTION = [
     "judged",
     "unjudged_reason",
     "source_incident",
+    "extrapolated",
 ]
 
 
@@ -72,8 +73,9 @@ def _with_verdicts(p: pd.DataFrame) -> pd.DataFrame:  # the columns of PREDICTIO
     "Predictions that were logged before there was a word for what they lack."
     p = p.reindex(columns=PREDICTION)
     judged = p.judged.astype("boolean").fillna(True).astype(bool)
+    extrapolated = p.extrapolated.astype("boolean").fillna(False).astype(bool)
     texts = {name: p[name].fillna("") for name in ("unjudged_reason", "source_incident")}
-    return p.assign(judged=judged, **texts)
+    return p.assign(judged=judged, extrapolated=extrapolated, **texts)
 
 
 # %% ../../nbs/50_model/82_prediction_log.ipynb #ad851ba8

@@ -12,47 +12,17 @@ import pandas as pd
 
 from ..core.workspace import Workspace
 from ..features.market_signals import MarketSignal
-from .counterfactuals import counterfactual, nearest_normal
-from .explanation import explain, reason
+from .coin_explanations import CoinExplanations
+from .explanation import reason
 from .incidents import SourceIncident, source_incident
 from .loading import LoadedModel, load_model
-from .moment import market_moment
+from .materiality import BIG, materiality, topic_of
+from .moment import StoredHistory, market_moment
 from .prediction_log import log_predictions, predictions
 from ..registry.registry import Registry, open_registry
 
 # %% auto #0
-__all__ = ["CoinExplanations", "Scan", "scan_features", "scan", "scan_all"]
-
-
-# %% ../../nbs/50_model/85_scan.ipynb #66c726a2
-@dataclass(frozen=True)
-class CoinExplanations:
-    "Features and predictions of a moment, and explanations of single coins."
-
-    served: LoadedModel
-    features: pd.DataFrame  # feature frame of the moment
-    predictions: pd.DataFrame  # highest score first
-
-    def _row(self, coin_id: str) -> pd.Series:
-        "The features of a coin."
-        return self.features[self.features.coin_id == coin_id].iloc[0]
-
-    def explain(self, coin_id: str, top: int = 5) -> pd.DataFrame:
-        "What makes a coin anomalous, see `explanation.explain`."
-        return explain(self.served.model, self._row(coin_id), self.features, top=top)
-
-    def counterfactual(self, coin_id: str) -> str | None:  # None where there is none
-        "The least change after which a flagged coin would not be flagged."
-        strongest = self.explain(coin_id, 1)
-        if strongest.empty:
-            return None
-        group = strongest.group.iloc[0]
-        return counterfactual(self.served.model, self._row(coin_id), group)
-
-    def nearest_normal(self, coin_id: str, n: int = 3) -> pd.DataFrame:
-        "The unflagged coins most like this one, see `counterfactuals.nearest_normal`."
-        return nearest_normal(self.served.model, self._row(coin_id), self.features, n)
-
+__all__ = ["MOST_WATCHED", "Scan", "scan_features", "scan", "scan_all"]
 
 # %% ../../nbs/50_model/85_scan.ipynb #96e9a64b
 _SHOWN_FEATURES = [
@@ -62,6 +32,16 @@ _SHOWN_FEATURES = [
     "market_cap",
     "sparkline_volatility",
 ]
+
+# %% ../../nbs/50_model/85_scan.ipynb #422d4390
+MOST_WATCHED = 10
+
+
+def _move_in_units(table: pd.DataFrame) -> pd.Series:  # 1 or more: a person asks about it
+    "The larger of the changes in 1 h and in 24 h, in units of `materiality.BIG`."
+    sudden = table.price_change_pct_1h.abs() / BIG[0]
+    slow = table.price_change_pct_24h.abs() / BIG[24]
+    return sudden.combine(slow, max).fillna(0)
 
 
 # %% ../../nbs/50_model/85_scan.ipynb #752df6cd
@@ -90,16 +70,31 @@ class Scan(CoinExplanations):
 
     @cached_property
     def anomalies(self) -> pd.DataFrame:
-        "The flagged coins, highest score first, each with its `reason` and strongest `group`."
+        "The flagged coins, highest score first: `reason`, `group`, `topic`, `materiality`."
         flagged = self.table[self.table.is_anomaly].reset_index(drop=True)
-        why = [self.explain(coin_id) for coin_id in flagged.coin_id]
-        groups = ["" if x.empty else x.group.iloc[0] for x in why]
-        return flagged.assign(reason=[reason(x) for x in why], group=groups)
+        self.recall(flagged.coin_id)
+        told = {coin_id: self.explain(coin_id) for coin_id in flagged.coin_id}
+        return flagged.assign(
+            reason=[reason(why) for why in told.values()],
+            group=["" if why.empty else why.group.iloc[0] for why in told.values()],
+            topic=[topic_of(why) for why in told.values()],
+            materiality=[materiality(why, self.evidence(c)) for c, why in told.items()],
+        )
 
     @cached_property
     def incident(self) -> SourceIncident | None:  # None = no fault of the source
         "The fault of the source at this moment."
         return source_incident(self.features, self.market)
+
+    @cached_property
+    def watched(self) -> pd.DataFrame:  # the columns of `table`, and `why`
+        "Coins with a big move that are not flagged, the largest first, each with the reason."
+        calm = self.table[self.table.judged & ~self.table.is_anomaly]
+        by_move = calm.assign(size=_move_in_units(calm)).query("size >= 1")
+        largest = by_move.nlargest(MOST_WATCHED, "size").drop(columns="size")
+        self.recall(largest.coin_id)
+        why = [self.not_flagged(coin_id) for coin_id in largest.coin_id]
+        return largest.assign(why=why).dropna(subset="why").reset_index(drop=True)
 
     @cached_property
     def unjudged(self) -> pd.DataFrame:  # the columns of `table`
@@ -120,13 +115,14 @@ def scan_features(
     *,
     left_out: pd.DataFrame | None = None,  # of `moment.find_left_out`; None = nobody
     market: MarketSignal | None = None,  # of the same moment; None = not known
+    history: StoredHistory | None = None,  # of `MarketMoment`; None = the snapshots are not at hand
     run_id: str = "",  # the run that scores, if any
 ) -> Scan:
     "A scan of features that are at hand."
     scored = predictions(served, features, run_id=run_id)
     ordered = scored.sort_values("score", ascending=False, kind="stable", ignore_index=True)
-    missed = pd.DataFrame() if left_out is None else left_out
-    return Scan(served, features, ordered, missed, market)
+    absent = pd.DataFrame() if left_out is None else left_out
+    return Scan(served, features, ordered, absent, market, history=history)
 
 
 # %% ../../nbs/50_model/85_scan.ipynb #c29c8717
@@ -146,6 +142,7 @@ def scan(
         moment.features,
         left_out=moment.left_out,
         market=moment.market,
+        history=moment.history,
         run_id=run_id,
     )
 

@@ -20,14 +20,18 @@ from .calibration import conformal_p
 from .detector import Detector
 from .errors import DetectorError, ModelError
 from .fitted import Model
+from .flagged_share import day_spread
 from .judged import without_statistic
+from .marginals import quantile_table
 from .presets import build_detector, config_features, model_config, without
+from .relations import relations
 
 # %% auto #0
-__all__ = ["FIT_ROWS", "train"]
+__all__ = ["FIT_ROWS", "FEW_ROWS", "train"]
 
 # %% ../../nbs/50_model/60_training.ipynb #45ce3143
 FIT_ROWS = 50  # least number of rows to fit
+FEW_ROWS = 20_000  # at most so many tell how features are distributed and go together
 
 
 def _before_calibration(ts: pd.Series, share: float) -> np.ndarray:  # (n,) bool
@@ -58,14 +62,17 @@ def _check_enough(fit: np.ndarray, known: np.ndarray, rate: float) -> None:
 def _typical(
     X: np.ndarray,  # (n, d) float32
     most: int = 100_000,  # where there are more rows, every n-th is used
-) -> dict[str, np.ndarray]:  # typical, spread: (d,) float32; deciles (9, d), shares (10, d)
-    "Median, scaled MAD (standard deviation where the MAD is 0) and deciles of every feature."
+) -> dict[str, np.ndarray]:  # typical, spread: (d,) float32; deciles (9, d), shares (10, d), …
+    "Center, scale and distribution of every feature, and what goes together."
     rows = pd.DataFrame(X[:: -(-len(X) // most)])
+    few = rows.iloc[:: -(-len(rows) // FEW_ROWS)]
     mad = (rows - rows.median()).abs().median() * 1.4826
     deciles = rows.quantile(np.arange(1, 10) / 10).to_numpy(np.float32)
     shares = [bin_shares(x, edges) for x, edges in zip(rows.to_numpy().T, deciles.T)]
     return dict(
         deciles=deciles,
+        quantiles=quantile_table(few.to_numpy()),
+        relations=relations(few.to_numpy()),
         shares=np.column_stack(shares),
         typical=rows.median().to_numpy(np.float32),
         spread=mad.where(mad > 0, rows.std()).to_numpy(np.float32),
@@ -141,8 +148,11 @@ def train(
     learned = {f"d_{name}": array for name, array in detector.arrays().items()}
     calibration = np.sort(score[~fit & known])
     flagged = conformal_p(score, calibration) <= complete["contamination"]
+    spread = day_spread(flagged[known], frame.ts[known], complete["contamination"])
     meta = _facts(frame, complete, names, fit) | dict(
-        anomaly_rate=float(flagged[known].mean()), anomalies_detected=int(flagged.sum())
+        anomaly_rate=float(flagged[known].mean()),
+        anomalies_detected=int(flagged.sum()),
+        day_spread=list(spread),
     )
     arrays = learned | _typical(X[fit]) | dict(calibration=calibration)
     return Model(meta | lineage | dict(feature_config=asdict(feature_config)), arrays)

@@ -14,9 +14,23 @@ from ..core.numbers import percent
 from ..features.schema import DESCRIPTIONS
 from ..features.signals import EXPECTED_FIELDS
 from ..features.surprisal import MAX_SURPRISAL, SURPRISALS
+from .evidence import Evidence, Gap, Move
+from crypto_anomaly.model.sentences import (
+    move_in_brief,
+    move_sentence,
+    signal_sentence,
+    times_text,
+)
 
 # %% auto #0
-__all__ = ["SHOWN", "feature_group", "value_in_words", "z_column", "group_sentence"]
+__all__ = [
+    "SHOWN",
+    "feature_group",
+    "value_in_words",
+    "z_column",
+    "frame_evidence",
+    "group_sentence",
+]
 
 # %% ../../nbs/50_model/70_wording.ipynb #3fe3c9d1
 _GROUPS = sorted(DESCRIPTIONS, key=len, reverse=True)  # the longest name that fits wins
@@ -63,12 +77,12 @@ def value_in_words(
 
 
 # %% ../../nbs/50_model/70_wording.ipynb #34123e33
-def _deviation_in_words(z: Any, of: str) -> str | None:
-    "Where a robust z puts a value; None where it is missing or below 2."
+def _deviation_in_words(z: Any) -> str | None:
+    "How far a value is from its own week; None where it is missing or below 2."
     if not np.isfinite(z) or abs(z) < 2:
         return None
     side = "above" if z > 0 else "below"
-    return f"{abs(z):.1f} MADs {side} {of}"
+    return f"{times_text(abs(z))} its usual distance {side} the middle of its own week"
 
 
 # %% ../../nbs/50_model/70_wording.ipynb #3a38412e
@@ -104,42 +118,82 @@ def z_column(
 
 
 # %% ../../nbs/50_model/70_wording.ipynb #63623c9b
+def _median_in_words(group: str, moment: pd.DataFrame) -> str | None:
+    "What the median coin of the moment has; None where there is none."
+    if group not in moment or len(moment) < 3 or group.endswith("_missing"):
+        return None
+    median = float(moment[group].median())
+    return f"median of {len(moment)} coins {value_in_words(group, median)}"
+
+
 def _feature_sentence(group: str, row: pd.Series, moment: pd.DataFrame) -> str:
     "The value of a feature that is not a signal, and where it stands."
     x = float(row.get(group, np.nan))
-    among_coins = row.get(z_column(group, "cross"), np.nan)
-    in_week = row.get(z_column(group, "own"), np.nan)
     facts = [
-        _deviation_in_words(among_coins, f"the median of {len(moment)} coins"),
-        _deviation_in_words(in_week, "its own week"),
+        _median_in_words(group, moment),
+        _deviation_in_words(row.get(z_column(group, "own"), np.nan)),
     ]
-    if group in moment and len(moment) > 1:
+    if group in moment:
         facts.append(_rank_in_words(x, moment[group].to_numpy(float)))
     value = f"{DESCRIPTIONS.get(group, group)} {value_in_words(group, x)}".strip()
     return ", ".join([value, *(fact for fact in facts if fact)])
 
 
 # %% ../../nbs/50_model/70_wording.ipynb #761d891b
-def _behind_signal(group: str, row: pd.Series, moment: pd.DataFrame) -> str:
-    "The number that a signal is about."
-    if group in SHOWN:
-        return _feature_sentence(SHOWN[group], row, moment)
-    if group == "missing_surprise":
-        lacks = [c for c in EXPECTED_FIELDS if row.get(f"{c}_missing", 0) > 0]
-        return ", ".join(DESCRIPTIONS[f"{c}_missing"] for c in lacks)
-    price = float(row.get("current_price", np.nan))
-    return f"price {price:,.6g}" if np.isfinite(price) else "price missing"
+_CHANGES = {0: ("price_change_pct_1h", 1.0), 24: ("price_change_pct_24h", 24.0)}
+
+
+def _frame_move(column: str, hours: float, row: pd.Series, moment: pd.DataFrame) -> Move | None:
+    "A change of a feature frame beside the median coin; None where it is not known."
+    change = float(row.get(column, np.nan))
+    if not np.isfinite(change):
+        return None
+    market = float(moment[column].median()) if len(moment) > 2 else np.nan
+    own = change - np.nan_to_num(market)
+    return Move(hours, change, market, own, np.nan, 0, 0)
+
+
+def frame_evidence(
+    row: pd.Series,  # one row of a feature frame
+    moment: pd.DataFrame,  # all rows of the same moment
+) -> Evidence:
+    "What a feature frame alone says of a coin."
+    found = {k: _frame_move(*change, row, moment) for k, change in _CHANGES.items()}
+    gone = [c for c in EXPECTED_FIELDS if row.get(f"{c}_missing", 0) > 0]
+    return Evidence(
+        price=float(row.get("current_price", np.nan)),
+        cap=float(row.get("market_cap", np.nan)),
+        moves={k: move for k, move in found.items() if move},
+        peg=None,
+        volume=None,
+        relation=None,
+        frozen=[],
+        missing=[Gap(name, np.nan, pd.NaT, 0.0) for name in gone],
+        spacing=1.0,
+    )
 
 
 # %% ../../nbs/50_model/70_wording.ipynb #416787e8
+_MOVES = dict(price_change_pct_1h=0, price_change_pct_24h=24)  # told like a move of the price
+
+
 def group_sentence(
     group: str,  # base feature
     row: pd.Series,  # one row of a feature frame
     moment: pd.DataFrame,  # all rows of the same moment, `row` included
+    evidence: Evidence | None = None,  # of the snapshots; None = only the frame is known
+    *,
+    brief: bool = False,  # beside another sentence
 ) -> str:
     "What a person would say about `group` of `row`."
-    if group not in SURPRISALS:
-        return _feature_sentence(group, row, moment)
-    how_often = value_in_words(group, float(row.get(group, np.nan)))
-    behind = _behind_signal(group, row, moment)
-    return f"{DESCRIPTIONS[group]}, {how_often} of this coin: {behind}"
+    e = evidence or frame_evidence(row, moment)
+    if group in _MOVES and _MOVES[group] in e.moves:
+        m = e.moves[_MOVES[group]]
+        return move_in_brief(m) if brief else move_sentence(m, e.price)
+    said = signal_sentence(group, e, brief=brief) if group in SURPRISALS else ""
+    if said:
+        return said
+    shown = SHOWN.get(group, group)
+    if shown in SURPRISALS:
+        return f"{DESCRIPTIONS[group]}, {value_in_words(group, float(row.get(group, np.nan)))}"
+    return _feature_sentence(shown, row, moment)

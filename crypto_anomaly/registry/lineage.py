@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
@@ -26,7 +26,7 @@ from crypto_anomaly.registry.tables import (
 from .versions import version_dict
 
 # %% auto #0
-__all__ = ["Record", "VersionLineage", "RegistryLineage"]
+__all__ = ["Record", "VersionLineage", "Evidence", "RegistryLineage"]
 
 # %% ../../nbs/10_registry/64_lineage.ipynb #4bcedd10
 Record = dict[str, Any]  # a row as a dict
@@ -164,6 +164,22 @@ class VersionLineage(RegistryHistory, RegistryAssets):
         return dict(v1=one, v2=other, differences=_differences(one, other))
 
 
+# %% ../../nbs/10_registry/64_lineage.ipynb #d3a20cd3
+_UNDECIDED = ("candidate", "evaluated")  # statuses before any decision
+
+
+class Evidence(NamedTuple):
+    "What versions and their events refer to."
+
+    runs: set[str]  # ids
+    data: set[str]  # e.g. {'training_dataset:v3', 'trades:BTC-USD:1-500'}
+
+
+def _runs_named(payload: Record) -> set[str]:
+    "The runs that an event names beside its actor."
+    return {v for k, v in payload.items() if k.endswith("run_id") and isinstance(v, str)}
+
+
 # %% ../../nbs/10_registry/64_lineage.ipynb #2f8428b0
 class RegistryLineage(VersionLineage):
     "What is known of a version, and what depends on it."
@@ -177,6 +193,28 @@ class RegistryLineage(VersionLineage):
             evaluated_on = set(c.execute(sa.select(evaluation_t.c.dataset)).scalars())
         trained_on = {f["data_source"] for f in facts if f.get("data_source")}
         return trained_on | evaluated_on
+
+    def evidence(
+        self,
+        hourly_model: str = "",  # of its versions only those count that somebody has approved
+    ) -> Evidence:
+        "Runs and data that versions, their evaluations and events refer to, of all models."
+        nobody = sa.and_(version_t.c.model == hourly_model, version_t.c.status.in_(_UNDECIDED))
+        of_version = evaluation_t.c.version_id == version_t.c.id
+        numbered = sa.and_(
+            event_t.c.model == version_t.c.model, event_t.c.version == version_t.c.version
+        )
+        versions = sa.select(version_t).where(~nobody)
+        judged = sa.select(evaluation_t).join(version_t, of_version).where(~nobody)
+        events = sa.select(event_t.c.actor, event_t.c.payload).join(version_t, numbered)
+        with self.engine.connect() as c:
+            kept, evaluations = c.execute(versions).all(), c.execute(judged).all()
+            told = c.execute(events.where(~nobody)).all()
+        runs = {v.run_id for v in kept} | {e.run_id for e in evaluations}
+        data = {v.facts.get("data_source") for v in kept} | {e.dataset for e in evaluations}
+        for event in told:
+            runs |= {event.actor, *_runs_named(event.payload)}
+        return Evidence(runs - {""}, {str(ref) for ref in data if ref})
 
     def gc_artifacts(
         self,

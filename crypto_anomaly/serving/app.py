@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -38,7 +39,7 @@ from .state import AppState
 from .trade_routes import trade_router
 
 # %% auto #0
-__all__ = ["ROUTERS", "DESCRIPTION", "APP_FACTORY", "create_app", "run_server"]
+__all__ = ["ROUTERS", "DESCRIPTION", "APP_FACTORY", "RunFiles", "create_app", "run_server"]
 
 # %% ../../nbs/90_serving/58_app.ipynb #bb18aad5
 ROUTERS: tuple[APIRouter, ...] = (
@@ -82,6 +83,21 @@ def _add_static_files(app: FastAPI) -> None:
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
 
 
+# %% ../../nbs/90_serving/58_app.ipynb #49cd4b6b
+class RunFiles(StaticFiles):
+    "The files below a folder that may not exist yet."
+
+    async def check_config(self) -> None:
+        "The folder may be missing: then it has no file."
+
+    def lookup_path(self, path: str) -> tuple[str, os.stat_result | None]:
+        "The file of an address; None where it is none."
+        try:
+            return super().lookup_path(path)
+        except (ValueError, OSError):
+            return "", None
+
+
 # %% ../../nbs/90_serving/58_app.ipynb #30bf4c51
 def _lifespan(settings: Settings | None) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     "What happens when a server starts and stops: open the workspace, close it."
@@ -94,7 +110,7 @@ def _lifespan(settings: Settings | None) -> Callable[[FastAPI], AbstractAsyncCon
             setup_logging(opened)
         state = AppState(open_workspace(opened))
         app.state.app_state = state
-        reports = StaticFiles(directory=state.ws.runs, check_dir=False)
+        reports = RunFiles(directory=state.ws.runs, check_dir=False)
         app.mount("/runs", reports, name="runs")
         yield
         state.close()

@@ -9,6 +9,7 @@ from typing import Any
 
 from fastapi import APIRouter, HTTPException
 
+from ..eval.trial import trial, trial_facts
 from ..registry.registry import Registry
 from crypto_anomaly.serving.catalog_schemas import (
     Columns,
@@ -27,6 +28,7 @@ from crypto_anomaly.serving.catalog_schemas import (
     Schedules,
     Snapshots,
     SnapshotStats,
+    Trial,
 )
 from crypto_anomaly.serving.data_catalog import (
     columns,
@@ -79,6 +81,7 @@ __all__ = [
     "get_model_champion",
     "get_model_comparison",
     "api_compare",
+    "api_trial",
     "get_versions",
     "get_version",
     "eval_latest",
@@ -205,6 +208,14 @@ versions_router = APIRouter(tags=["model"])
 def api_compare(state: CurrentState, v1: str, v2: str) -> Comparison:
     "Two versions of the market model, at the address of the CoinGecko reference system."
     return compare(state.registry, v1, v2)
+
+
+# %% ../../nbs/90_serving/51_catalog_routes.ipynb #f8e3ba23
+@versions_router.get("/api/models/trial")
+def api_trial(state: CurrentState, v1: str = "challenger", v2: str = "champion") -> Trial:
+    "Is the challenger better than the champion? The verdict so far, and what it rests on."
+    said = trial(state.ws, v1, v2, model=state.registry.model)
+    return Trial(**trial_facts(said))
 
 
 # %% ../../nbs/90_serving/51_catalog_routes.ipynb #bea871f4

@@ -29,6 +29,7 @@ __all__ = [
     "ModelVersions",
     "ModelDetail",
     "Comparison",
+    "Trial",
     "Evaluation",
     "Evaluations",
     "Gate",
@@ -218,6 +219,26 @@ class Comparison(BaseModel):
     comparison: dict[str, Any]
     differences: dict[str, float | None]
     same_data: bool
+
+
+# %% ../../nbs/90_serving/10_catalog_schemas.ipynb #7b8ed09d
+class Trial(BaseModel):
+    "Response of `GET /api/models/trial`."
+
+    version: int
+    champion: int
+    since: str | None
+    verdict: str
+    message: str
+    gain: dict[str, Any]
+    followed: dict[str, Any]
+    days: int
+    days_needed: int | None
+    alert_rate: float
+    margin: float
+    moments: int
+    by_day: list[dict[str, Any]]
+    rank_ic: dict[str, Any] | None = None
 
 
 # %% ../../nbs/90_serving/10_catalog_schemas.ipynb #1261ea73

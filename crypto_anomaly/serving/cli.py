@@ -11,12 +11,14 @@ import typer
 
 from ..core.errors import first_line
 from .cli_bench import backtest_commands, bench_commands
+from .cli_bench_trades import trade_bench_commands
 from .cli_corrections import correction_commands
 from .cli_lifecycle import alert_commands, lifecycle_commands
 from .cli_market import market_commands
 from .cli_registry import registry_commands
 from .cli_run import run_commands
 from .cli_safety import safety_commands
+from .cli_sentences import sentence_commands
 from .cli_store import store_commands
 from .cli_tokens import token_commands
 from .cli_tools import deploy_commands, tool_commands
@@ -37,6 +39,8 @@ app = typer.Typer(
 )
 for commands in (run_commands, trade_commands, market_commands, backtest_commands):
     app.add_typer(commands)
+bench_commands.add_typer(sentence_commands)
+bench_commands.add_typer(trade_bench_commands)
 app.add_typer(bench_commands, name="bench")
 for commands in (registry_commands, store_commands, lifecycle_commands):
     app.add_typer(commands)

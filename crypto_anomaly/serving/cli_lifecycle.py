@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .cli_workspace import open_for_read, open_model_registry
-from .terminal import AsJson, By, ModelName, Reason, Ref, say, show, show_json
+from crypto_anomaly.serving.terminal import (
+    AsJson,
+    By,
+    ModelName,
+    Reason,
+    Ref,
+    say,
+    show,
+    show_json,
+    show_table,
+)
 
 if TYPE_CHECKING:
     from crypto_anomaly.registry.registry import Registry
@@ -21,6 +31,7 @@ __all__ = [
     "SeenRequest",
     "SeenStatus",
     "SeenChampion",
+    "TrialOf",
     "alert_commands",
     "ALERT_COLUMNS",
     "request_approval",
@@ -28,6 +39,7 @@ __all__ = [
     "reject",
     "challenge",
     "end_trial",
+    "trial_",
     "promote",
     "rollback",
     "retire",
@@ -136,6 +148,27 @@ def end_trial(
     version = registry.resolve(ref)["version"]  # whoever is challenger when the command starts
     registry.end_trial(version, by=by, reason=reason)
     say(f"v{version} is evaluated again, its trial has ended")
+
+
+# %% ../../nbs/90_serving/78_cli_lifecycle.ipynb #f082257c
+TrialOf = Annotated[str, typer.Argument(help="A version or an alias, e.g. v5 or challenger.")]
+
+
+@lifecycle_commands.command("trial")
+def trial_(
+    a: TrialOf = "challenger",
+    b: TrialOf = "champion",
+    as_json: AsJson = False,
+) -> None:
+    "Is the challenger better than the champion? The verdict so far, and what it rests on."
+    from crypto_anomaly.eval.trial import trial, trial_facts
+
+    facts = trial_facts(trial(open_for_read(), a, b))
+    if as_json:
+        show_json(facts)
+        return
+    say(facts["message"])
+    show_table(facts["by_day"], empty="no day has been judged yet")
 
 
 # %% ../../nbs/90_serving/78_cli_lifecycle.ipynb #ce4672c1

@@ -65,6 +65,9 @@ def _left_out_facts(scan: Scan) -> dict[str, Any]:  # empty where nobody is left
 
 
 # %% ../../nbs/90_serving/73_cli_market.ipynb #a22ba200
+_WATCHED = ["coin_id", "symbol", "price_change_pct_1h", "price_change_pct_24h", "why"]
+
+
 def _scan_facts(
     scan: Scan,
     top: int,  # anomalies to list
@@ -82,22 +85,23 @@ def _scan_facts(
         anomalies_detected=len(scan.anomalies),
         market_move=scan.market_move,
         anomalies=listed.to_dict("records"),
+        watched=scan.watched[_WATCHED].to_dict("records"),
         **_unjudged_facts(scan),
         **_left_out_facts(scan),
     )
 
 
 # %% ../../nbs/90_serving/73_cli_market.ipynb #9927e8ca
-def _anomaly_row(anomaly: dict[str, Any]) -> dict[str, Any]:
-    "One anomaly as a row of the table."
-    from crypto_anomaly.core.numbers import money, once_in, percent
+def _anomaly_row(anomaly: dict[str, Any], coins: int) -> dict[str, Any]:
+    "One anomaly of a scan of so many coins as a row of the table."
+    from crypto_anomaly.core.numbers import money, per_scan, percent
 
     return dict(
         coin=anomaly["symbol"].upper(),
         name=anomaly["name"],
         price=money(anomaly["current_price"]),
         change_24h=percent(anomaly["price_change_pct_24h"]),
-        rare=once_in(anomaly["p_value"]),
+        rare=per_scan(anomaly["p_value"], coins),
         why=anomaly["reason"],
     )
 
@@ -139,6 +143,27 @@ def _say_scan(scan: Scan) -> None:
     _say_left_out(scan)
 
 
+# %% ../../nbs/90_serving/73_cli_market.ipynb #7c67ce3b
+def _show_anomalies(scan: Scan, top: int) -> None:
+    "The flagged coins, the market before the data; then big movers that are not flagged."
+    from crypto_anomaly.model.materiality import MARKET, SOURCE
+
+    headings = {MARKET: "in the market:", SOURCE: "in the data of the source:"}
+    shown = scan.anomalies.head(top)
+    coins = len(scan.predictions)
+    for topic, heading in headings.items():
+        rows = shown[shown.topic == topic].to_dict("records")
+        if rows:
+            say(heading)
+            show_table([_anomaly_row(row, coins) for row in rows])
+    if shown.empty:
+        say("no coin is flagged")
+    if len(scan.watched):
+        say("big moves that are not flagged:")
+        rows = scan.watched.head(5).to_dict("records")
+        show_table([dict(coin=row["symbol"].upper(), why=row["why"]) for row in rows])
+
+
 # %% ../../nbs/90_serving/73_cli_market.ipynb #6738dfeb
 @market_commands.command()
 def scan(
@@ -155,23 +180,23 @@ def scan(
         show_json(_scan_facts(found, top))
         return
     _say_scan(found)
-    anomalies = found.anomalies.head(top).to_dict("records")
-    show_table([_anomaly_row(a) for a in anomalies], empty="no coin is flagged")
+    _show_anomalies(found, top)
 
 
 # %% ../../nbs/90_serving/73_cli_market.ipynb #c0bf6454
 def _say_coin(row: pd.Series, found: Scan) -> None:
     "The verdict on one coin in a line."
-    from crypto_anomaly.core.numbers import once_in
+    from crypto_anomaly.core.numbers import once_in, per_scan
 
     moment = f"{row['name']} at {found.as_of:%Y-%m-%d %H:%M} UTC"
     if not row.judged:
         say(f"{moment}: cannot be judged yet: {row.unjudged_reason} (model v{row.model_version})")
         return
     verdict = "ANOMALY" if row.is_anomaly else "normal"
+    rare = once_in(row.p_value, extrapolated=row.extrapolated)
     say(
-        f"{moment}: {verdict}, seen {once_in(row.p_value)} "
-        f"(score {row.score:.3f}, model v{row.model_version})"
+        f"{moment}: {verdict}, {rare}, {per_scan(row.p_value, len(found.predictions))} "
+        f"(p = {row.p_value:.2g}, score {row.score:.3f}, model v{row.model_version})"
     )
 
 
@@ -193,19 +218,23 @@ def why(
             as_of=found.as_of.isoformat(),
             reasons=reasons.to_dict("records"),
             counterfactual=unless,
+            not_flagged=found.not_flagged(row.coin_id),
             nearest_normal=similar.to_dict("records"),
         )
         show_json(row.to_dict() | facts)
         return
     _say_coin(row, found)
     shares = [
-        dict(share=f"{r['share']:.0%}", what=r["sentence"]) for r in reasons.to_dict("records")
+        dict(share=f"{r['share']:.0%}", what=r["sentence"], how_often=r["how_often"])
+        for r in reasons.to_dict("records")
     ]
     if not row.judged:
         return
     show_table(shares, empty="nothing stands out")
     like = f"most like it and normal: {', '.join(similar.coin_id)}" if len(similar) else None
-    say("; ".join(text for text in (unless, like) if text))
+    calm = found.not_flagged(row.coin_id)
+    although = f"not flagged although {calm}" if calm else None
+    say("; ".join(text for text in (although, unless, like) if text))
 
 
 # %% ../../nbs/90_serving/73_cli_market.ipynb #c5f24825

@@ -155,7 +155,7 @@ def prune(
     as_json: AsJson = False,
 ) -> None:
     "Delete old snapshots, predictions and dataset versions."
-    from crypto_anomaly.lifecycle.steps import prune as prune_workspace
+    from crypto_anomaly.lifecycle.retention_steps import prune as prune_workspace
 
     gone = prune_workspace(open_for_read(), days=days, datasets=datasets, dry_run=not yes)
     if as_json:

@@ -17,6 +17,7 @@ from .terminal import say
 # %% auto #0
 __all__ = [
     "EXTRAS",
+    "FEW_WEEKS",
     "CHECKS",
     "doctor_commands",
     "expected_errors",
@@ -25,6 +26,7 @@ __all__ = [
     "check_kernel",
     "check_config",
     "check_disk",
+    "check_growth",
     "check_store",
     "check_database",
     "check_market",
@@ -109,6 +111,30 @@ def check_disk() -> str:
     return f"{free:.0f} GB free"
 
 
+# %% ../../nbs/90_serving/80_doctor.ipynb #bf6ea8e0
+FEW_WEEKS = 4
+
+
+def check_growth() -> str:
+    "How big the workspace is and how fast it grows; an error when the disk is full in four weeks."
+    from crypto_anomaly.core.settings import WorkspaceError, load_settings
+    from crypto_anomaly.core.workspace import open_workspace
+    from crypto_anomaly.lifecycle.growth import growth_text, stored_parts, weeks_until_full
+
+    ws = open_workspace(load_settings())
+    if not ws.source:
+        return "nothing is stored yet"
+    parts = stored_parts(ws)
+    weeks = weeks_until_full(parts, shutil.disk_usage(ws.root).free)
+    text = growth_text(parts, weeks)
+    if weeks is None or weeks > FEW_WEEKS:
+        return text
+    raise WorkspaceError(
+        f"{text}; make room, or keep less: CRYPTO_ANOMALY_KEEP_TRADES_DAYS, KEEP_RUNS_DAYS and "
+        "KEEP_DAYS, then crypto-anomaly prune."
+    )
+
+
 # %% ../../nbs/90_serving/80_doctor.ipynb #290de0c8
 def check_store() -> str:
     "The lake."
@@ -166,6 +192,7 @@ CHECKS: tuple[tuple[str, Callable[[], str]], ...] = (
     ("kernel", check_kernel),
     ("config", check_config),
     ("disk", check_disk),
+    ("growth", check_growth),
     ("store", check_store),
     ("database", check_database),
     ("market", check_market),

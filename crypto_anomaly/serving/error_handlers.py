@@ -133,10 +133,14 @@ def _known_error(request: Request, error: CryptoAnomalyError) -> Response:
 
 
 # %% ../../nbs/90_serving/48_error_handlers.ipynb #04976c26
+_NO_ANSWER = (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError)
+
+
 def _database_error(request: Request, error: sa.exc.SQLAlchemyError) -> Response:
     "A database that does not answer; the statement stays in the log."
     log.error("the database does not answer: %s", first_line(error))
-    detail = "the database does not answer; see /health and the log of the server"
+    why = f" ({first_line(error)[:200]})" if isinstance(error, _NO_ANSWER) else ""
+    detail = f"the database does not answer{why}; see /health and the log of the server"
     return problem_or_page(request, 503, "cannot be served", detail)
 
 

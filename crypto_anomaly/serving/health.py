@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -20,6 +21,7 @@ from ..lifecycle.schedule import SCHEDULE, schedule_slot, stages_due
 from ..lifecycle.scheduler import last_beat
 from ..model.loading import load_model
 from .live import Trades, healthz
+from .questions import Silent
 from .schemas import ComponentHealth, HealthResponse
 from .state import AppState
 
@@ -150,17 +152,37 @@ def _trades_health(trades: Trades) -> ComponentHealth:
     return _component(found.problems, facts, bad)
 
 
+# %% ../../nbs/90_serving/33_health.ipynb #5a0c1daf
+_UNKNOWN: dict[str, dict[str, Any]] = dict(
+    model=dict(version=None, status=None, champion=None),
+    registry=dict(etag=None),
+    disk=dict(free_gb=None),
+    lake=dict(newest=None, age_seconds=None),
+    scheduler=dict(seen_seconds_ago=None),
+    trades=dict(products=[], stream="unknown", report={}),
+)  # facts of a silent part
+
+
+def _or_silent(name: str, answer: ComponentHealth | Silent) -> ComponentHealth:
+    "The health of a part; a silent one is unhealthy."
+    if isinstance(answer, Silent):
+        return _component([f"the {name} {answer}"], _UNKNOWN[name], "unhealthy")
+    return answer
+
+
 # %% ../../nbs/90_serving/33_health.ipynb #e22ee13e
 def _components(state: AppState) -> dict[str, ComponentHealth]:
     "The health of every part, by its name."
-    return dict(
-        model=_model_health(state),
-        registry=_registry_health(state),
-        disk=_disk_health(state),
-        lake=_lake_health(state),
-        scheduler=_scheduler_health(state),
-        trades=_trades_health(state.trades),
+    asked = dict(
+        model=partial(_model_health, state),
+        registry=partial(_registry_health, state),
+        disk=partial(_disk_health, state),
+        lake=partial(_lake_health, state),
+        scheduler=partial(_scheduler_health, state),
+        trades=partial(_trades_health, state.trades),
     )
+    answers = state.questions.ask(asked)
+    return {name: _or_silent(name, answer) for name, answer in answers.items()}
 
 
 _BY_SEVERITY = ("unhealthy", "degraded", "healthy")

@@ -5,6 +5,8 @@
 # %% ../../nbs/90_serving/55_health_routes.ipynb #c3b92822
 from __future__ import annotations
 
+import asyncio
+
 import prometheus_client as prom
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
@@ -12,7 +14,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from .health import health
 from .metrics import AppMetrics
 from .schemas import HealthResponse
-from .state import CurrentState
+from .state import get_state
 
 # %% auto #0
 __all__ = ["health_router", "get_health", "live", "get_metrics"]
@@ -24,9 +26,9 @@ health_router = APIRouter(tags=["health"])
 @health_router.get(
     "/health", response_model=HealthResponse, responses={503: {"model": HealthResponse}}
 )
-def get_health(state: CurrentState) -> HealthResponse | JSONResponse:
+async def get_health(request: Request) -> HealthResponse | JSONResponse:
     "Whether the app can do its work; 503 while no model is loaded."
-    found = health(state)
+    found = await asyncio.to_thread(health, get_state(request))
     if found.status == "unhealthy":
         return JSONResponse(found.model_dump(), 503)
     return found
@@ -41,7 +43,8 @@ async def live() -> dict[str, str]:
 
 # %% ../../nbs/90_serving/55_health_routes.ipynb #502b4c0e
 @health_router.get("/metrics", response_class=PlainTextResponse)
-def get_metrics(request: Request, state: CurrentState) -> Response:
+async def get_metrics(request: Request) -> Response:
     "All metrics in Prometheus' text format."
     metrics: AppMetrics = request.app.state.metrics
-    return Response(metrics.text(state), media_type=prom.CONTENT_TYPE_LATEST)
+    text = await asyncio.to_thread(metrics.text, get_state(request))
+    return Response(text, media_type=prom.CONTENT_TYPE_LATEST)

@@ -12,6 +12,7 @@ from fastapi import APIRouter, Depends, HTTPException, Query, Request
 
 from ..core.errors import CryptoAnomalyError
 from ..core.json_values import jsonable
+from ..core.numbers import per_scan
 from ..model.lookup import find_coin
 from ..model.market_words import market_facts
 from ..model.overview import market_overview
@@ -27,6 +28,7 @@ from crypto_anomaly.serving.schemas import (
     ModelInfo,
     ReloadResponse,
     ScanResponse,
+    Watched,
 )
 from .security import client_id, require_token_unless_local
 from .state import AppState, CurrentState
@@ -77,8 +79,20 @@ def anomaly_list(
     "The flagged coins of a scan."
     rows = scan.anomalies.head(limit)
     rows = rows.rename(columns=lambda name: name.replace("price_change_pct", "price_change"))
-    rows = rows.assign(anomaly_score=rows.score, symbol=rows.symbol.str.upper())
-    return [Anomaly.model_validate(row) for row in rows.to_dict("records")]
+    rows = rows.assign(
+        anomaly_score=rows.score,
+        symbol=rows.symbol.str.upper(),
+        rarity=[per_scan(p, len(scan.predictions)) for p in rows.p_value],
+    )
+    return [Anomaly.model_validate(jsonable(row)) for row in rows.to_dict("records")]
+
+
+# %% ../../nbs/90_serving/50_inference_routes.ipynb #ca472259
+def _watched(scan: Scan) -> list[Watched]:
+    "The big movers that are not flagged, each with the reason."
+    rows = scan.watched.rename(columns=lambda c: c.replace("price_change_pct", "price_change"))
+    rows = rows.assign(symbol=rows.symbol.str.upper())
+    return [Watched.model_validate(jsonable(row)) for row in rows.to_dict("records")]
 
 
 # %% ../../nbs/90_serving/50_inference_routes.ipynb #ec1b1fa5
@@ -165,6 +179,7 @@ def get_anomalies(
         count=len(scan.anomalies),
         unjudged=len(scan.unjudged),
         **_left_out(scan),
+        watched=_watched(scan),
         last_scan=scan.as_of.isoformat(),
         message=message,
     )
@@ -184,6 +199,13 @@ def get_market(request: Request, state: CurrentState) -> MarketResponse:
     return MarketResponse(**facts, status=scan.served.version["status"])
 
 
+# %% ../../nbs/90_serving/50_inference_routes.ipynb #81fe4a66
+def _size_facts(scan: Scan, coin_id: str) -> dict[str, Any]:  # empty for a coin without a flag
+    "What a flagged coin is about, and how large it is."
+    rows = scan.anomalies[scan.anomalies.coin_id == coin_id]
+    return {} if rows.empty else jsonable(rows[["topic", "materiality"]].iloc[0].to_dict())
+
+
 # %% ../../nbs/90_serving/50_inference_routes.ipynb #60b060a2
 @inference_router.get("/why/{coin:path}")  # an id may hold a slash
 def get_why(
@@ -195,12 +217,16 @@ def get_why(
     scan = state.scan(client_id(request.scope))
     coin_id = find_coin(scan.features, coin)
     row = scan.predictions[scan.predictions.coin_id == coin_id].iloc[0]
-    names = ("coin_id", "symbol", "name", "is_anomaly", "judged", "unjudged_reason")
+    identity = ("coin_id", "symbol", "name")
+    names = (*identity, "is_anomaly", "judged", "unjudged_reason", "extrapolated")
     return ExplanationResponse(
         **response_meta(scan),
         **{name: row[name] for name in names},
         score=jsonable(row.score),
         p_value=jsonable(row.p_value),
+        rarity=per_scan(row.p_value, len(scan.predictions)),
+        **_size_facts(scan, coin_id),
+        not_flagged=scan.not_flagged(coin_id),
         reasons=jsonable(scan.explain(coin_id).to_dict("records")),
         counterfactual=scan.counterfactual(coin_id),
         nearest_normal=scan.nearest_normal(coin_id).coin_id.tolist(),

@@ -19,9 +19,11 @@ from ..core.workspace import Workspace
 from ..model.loading import LoadedModel, load_model
 from ..registry.registry import open_registry
 from .live_answers import DemoData, Healthz, NotReady, Score
+from ..trades.alarm_hits import alarm_of_now
 from ..trades.latest import Latest
 from ..trades.messages import ProductNotFoundError, TradeError
-from ..trades.product_state import why_anomalous
+from ..trades.model_scorer import why_anomalous
+from ..trades.pump_versions import LATEST
 from ..trades.store import open_store
 from ..trades.stream_status import stream_health
 from ..trades.ticks import READY
@@ -134,7 +136,7 @@ def _judge(
     if not (x.judged or alarming):
         reason = x.unjudged_reason
     elif alarming:
-        reason = f"{alarming[0]}: {state[alarming[0]]['score']:.1f} nats"
+        reason = alarm_of_now(state, alarming)
     elif x.is_anomaly:
         reason = why_anomalous(model, row)
     else:
@@ -298,6 +300,8 @@ def demo_data(
         prices=prices.price.tolist(),
         pump=state["pump"]["score"] if state else None,
         dump=state["dump"]["score"] if state else None,
+        pump_from=state["pump"]["threshold"] if state else LATEST.alarm,
+        dump_from=state["dump"]["threshold"] if state else LATEST.dump_alarm,
         alarms=jsonable(_alarm_rows(alarms)) if alarms is not None else [],
         completeness=t.completeness(),
         refused=t.store.refused(limit=8),

@@ -61,7 +61,7 @@ class Healthz(BaseModel):
     ok: bool
     products: list[dict[str, Any]]
     problems: list[str]
-    stream: str = "off"  # off, running, ended, failed, or died
+    stream: str = "off"  # off, running, ended, failed, died, or unknown
     stream_facts: dict[str, Any] = {}  # its last report: connected, heard, waiting, filling …
 
 
@@ -80,6 +80,8 @@ class DemoData(BaseModel):
     model: str | None
     pump: float | None
     dump: float | None
+    pump_from: float  # nats from which on a pump alarms
+    dump_from: float
     reason: str
     alarms: list[dict[str, Any]]
     completeness: list[dict[str, Any]]

@@ -18,6 +18,7 @@ from ..data.snapshots import read_snapshots
 from ..lifecycle.alerts import alerts
 from ..model.lookup import find_coin
 from ..model.market_words import market_facts
+from ..model.materiality import MARKET, SOURCE
 from ..model.overview import market_overview
 from ..model.prediction_log import read_predictions
 from ..model.scan import Scan
@@ -42,6 +43,7 @@ def _scan_facts(scan: Scan) -> dict[str, Any]:
         note=scan.served.note,
         n_anomalies=len(scan.anomalies),
         n_unjudged=len(scan.unjudged),
+        n_coins=len(scan.predictions),
     )
 
 
@@ -65,6 +67,24 @@ def _system_facts(state: AppState) -> dict[str, Any]:
     )
 
 
+# %% ../../nbs/90_serving/42_market_pages.ipynb #308d93e4
+_TOPICS = {
+    MARKET: "In the market",
+    SOURCE: "In the data of the source",
+}  # topic -> heading
+
+
+def _by_topic(scan: Scan, most: int) -> list[dict[str, Any]]:  # heading, rows; empty ones left out
+    "The anomalies of a scan by topic, highest score first."
+    lists = []
+    for topic, heading in _TOPICS.items():
+        rows = scan.anomalies[scan.anomalies.topic == topic]
+        if len(rows):
+            shown = rows.head(most).to_dict("records")
+            lists.append(dict(heading=heading, rows=shown, more=len(rows) - len(shown)))
+    return lists
+
+
 # %% ../../nbs/90_serving/42_market_pages.ipynb #04ab96f8
 def overview(
     state: AppState,  # of the serving app
@@ -84,7 +104,8 @@ def overview(
         **_scan_facts(scan),
         **system,
         market=market_overview(scan),
-        rows=scan.anomalies.head(10).to_dict("records"),
+        by_topic=_by_topic(scan, 10),
+        watched=scan.watched.to_dict("records"),
         left_out=scan.left_out.to_dict("records"),
         contamination=scan.served.model.contamination,
         evaluation=evaluated[-1] if evaluated else None,
@@ -98,7 +119,13 @@ def _market_figure(scan: Scan) -> dict[str, Any]:
     if scan.market is None or scan.market.hours == 0:
         return {}
     moves = 100 * np.expm1(scan.market.series.move_1h)
-    return dict(moves=market_moves(moves))
+    return dict(market=market_moves(moves))
+
+
+def _market_first(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    "What happened in the market, then the faults of the source, then all other coins."
+    order = {MARKET: 0, SOURCE: 1, None: 2}
+    return sorted(rows, key=lambda row: order[row["topic"]])
 
 
 # %% ../../nbs/90_serving/42_market_pages.ipynb #e4e974f1
@@ -110,15 +137,18 @@ def coins_page(
         scan = state.scan()
     except CryptoAnomalyError as e:
         return render(state, "coins.html", "/coins", problem=str(e))
-    reasons = scan.anomalies[["coin_id", "reason"]]
-    rows = scan.table.merge(reasons, on="coin_id", how="left").astype(object)
+    told = ["coin_id", "reason", "topic", "materiality"]
+    rows = scan.table.merge(scan.anomalies[told], on="coin_id", how="left")
+    if len(scan.watched):
+        rows = rows.merge(scan.watched[["coin_id", "why"]], on="coin_id", how="left")
+    rows = rows.astype(object)
     heatmap = price_change_heatmap(_by_market_cap(scan), CHANGES, top=25)
     return render(
         state,
         "coins.html",
         "/coins",
         **_scan_facts(scan),
-        rows=rows.where(rows.notna(), None).to_dict("records"),
+        rows=_market_first(rows.where(rows.notna(), None).to_dict("records")),
         market=market_facts(scan.market) if scan.market else None,
         incident=scan.incident,
         figures=_market_figure(scan) | dict(heat=heatmap),
@@ -172,6 +202,7 @@ def coin_page(
         market_move=scan.market_move,
         reasons=reasons.to_dict("records"),
         counterfactual=scan.counterfactual(coin_id),
+        not_flagged=scan.not_flagged(coin_id),
         nearest=scan.nearest_normal(coin_id).coin_id.tolist(),
         live=coin_trades(state.trades, row.symbol),
         figures=_coin_figures(state, scan, coin_id, since, reasons),

@@ -17,10 +17,18 @@ from ..core.clock import utcnow
 from ..core.errors import first_line
 from .health import EXPECTED_ERRORS, health
 from .live import Trades
+from .questions import Silent
 from .state import AppState
 
 # %% auto #0
-__all__ = ["log", "HEALTH_LEVELS", "RequestCounters", "StoreGauges", "AppMetrics"]
+__all__ = [
+    "log",
+    "HEALTH_LEVELS",
+    "METRICS_SECONDS",
+    "RequestCounters",
+    "StoreGauges",
+    "AppMetrics",
+]
 
 
 # %% ../../nbs/90_serving/34_metrics.ipynb #d9cc1f34
@@ -129,6 +137,9 @@ def _try(read: Callable[[], None]) -> None:
 
 
 # %% ../../nbs/90_serving/34_metrics.ipynb #5b00cbed
+METRICS_SECONDS = 8.0  # Prometheus gives up after ten
+
+
 class AppMetrics:
     "All metrics of one server process."
 
@@ -142,8 +153,13 @@ class AppMetrics:
         state: AppState,  # of the serving app
     ) -> bytes:
         "All metrics in Prometheus' text format."
-        _try(partial(self.gauges.read_market, state))
-        _try(partial(self.gauges.read_trades, state.trades))
+        asked = {
+            "metrics of the market": partial(_try, partial(self.gauges.read_market, state)),
+            "metrics of trades": partial(_try, partial(self.gauges.read_trades, state.trades)),
+        }
+        for name, answer in state.questions.ask(asked, METRICS_SECONDS).items():
+            if isinstance(answer, Silent):
+                log.warning("the %s keep their last value: the store %s", name, answer)
         text: bytes = prom.generate_latest(self._collector())
         return text
 

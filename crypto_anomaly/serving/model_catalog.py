@@ -7,7 +7,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..eval.gates import GateConfig, injected_gates, sanity_gates
+from crypto_anomaly.eval.gates import (
+    GateConfig,
+    calibration_gates,
+    injected_gates,
+    noise_gates,
+    sanity_gates,
+)
 from ..registry.definitions import definitions
 from ..registry.registry import Registry
 from crypto_anomaly.serving.catalog_schemas import (
@@ -205,6 +211,11 @@ _PASSING_METRICS = dict(
     score_gap=0.0,
     win_rate=1.0,
     recall_gain_low=0.0,
+    rate_ratio=1.0,
+    miscalibration=1.0,
+    kept_relations=1.0,
+    noise_gain=0.1,
+    shuffle_gain=0.1,
 )
 
 
@@ -214,7 +225,9 @@ def gates() -> list[Gate]:  # names and thresholds do not depend on a model
     config = GateConfig()
     sanity = sanity_gates(_PASSING_METRICS, config)
     injected = injected_gates(_PASSING_METRICS, config)
-    rows = [*sanity, *injected]
+    rates = calibration_gates(_PASSING_METRICS, config)
+    noise = noise_gates(_PASSING_METRICS, config)
+    rows = [*sanity, *injected, *rates, *noise]
     return [Gate(**_select(row, ("name", "threshold", "hard", "description"))) for row in rows]
 
 

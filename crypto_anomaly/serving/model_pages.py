@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from ..core.clock import utcnow
-from ..core.plot_models import rank_ic_history
+from ..core.plot_models import trial_history
 from ..data.stale import stale_version
 from ..data.table import DataError
 from ..eval.trial import exclusive, trial
@@ -59,11 +59,9 @@ def _trial_facts(state: AppState) -> dict[str, Any]:
     if not {"champion", "challenger"} <= r.aliases().keys():
         return {}
     result = trial(state.ws, model=r.model)
-    figure = None
-    if result["moments"]:
-        names = [f"v{result['version']}", f"v{result['champion']} (champion)"]
-        by_day = result["by_day"].set_axis(names, axis=1)
-        figure = rank_ic_history(by_day) if len(by_day) > 1 else None
+    names = [f"v{result['version']}", f"v{result['champion']} (champion)"]
+    by_day = result["by_day"].dropna().set_axis(names, axis=1)
+    figure = trial_history(by_day) if len(by_day) > 1 else None
     try:
         only_one = exclusive(state.ws, model=r.model).head(5).to_dict("records")
     except DataError:

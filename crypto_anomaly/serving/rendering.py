@@ -12,7 +12,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader
 
 from ..core.clock import utcnow
-from ..core.numbers import money, once_in, percent
+from ..core.numbers import MISSING, money, once_in, per_scan, percent
 from .state import AppState
 
 # %% auto #0
@@ -36,9 +36,20 @@ def _percent(x: float | None) -> str:
 
 
 # %% ../../nbs/90_serving/40_rendering.ipynb #7262906c
-def _once_in(p: float | None) -> str:
+def _once_in(p: float | None, extrapolated: bool = False) -> str:
     "A p-value in a template, for example 'once in 2,400 hours'."
-    return str(once_in(_number(p)))
+    return str(once_in(_number(p), extrapolated=extrapolated))
+
+
+# %% ../../nbs/90_serving/40_rendering.ipynb #a6bc7340
+def _size(x: float | None) -> str:
+    "A size in percent in a template; a dash where nothing moved."
+    return f"{x:.1f}\u00a0%" if x else MISSING
+
+
+def _per_scan(p: float | None, coins: int) -> str:
+    "A p-value in a template, as rows of a scan or as a frequency."
+    return per_scan(_number(p), coins)
 
 
 # %% ../../nbs/90_serving/40_rendering.ipynb #8e7a8276
@@ -73,6 +84,7 @@ def _page_templates() -> Environment:
         lstrip_blocks=True,
     )
     templates.globals.update(money=_money, percent=_percent, once_in=_once_in)
+    templates.globals.update(per_scan=_per_scan, size=_size)
     templates.filters["segment"] = path_segment
     return templates
 

@@ -19,6 +19,7 @@ __all__ = [
     "RollbackRequest",
     "ResponseMeta",
     "Anomaly",
+    "Watched",
     "LeftOut",
     "MeasureFacts",
     "MarketFacts",
@@ -96,9 +97,24 @@ class Anomaly(BaseModel):
     score: float
     anomaly_score: float
     p_value: float
+    extrapolated: bool = False  # rarer than everything that the model was calibrated on
     severity: float
     is_anomaly: bool
     reason: str
+    topic: str = "market"  # market, or source: a fault of the data
+    materiality: float | None = None  # percent: how large it is what happened
+    rarity: str = ""  # p_value in words
+
+
+class Watched(BaseModel):
+    "A coin with a big move that is not flagged."
+
+    coin_id: str
+    symbol: str
+    name: str
+    price_change_1h: float | None
+    price_change_24h: float | None
+    why: str  # it is not flagged
 
 
 # %% ../../nbs/90_serving/30_schemas.ipynb #0c658cc0
@@ -160,6 +176,7 @@ class AnomaliesResponse(ResponseMeta):
     unjudged: int = 0  # coins that cannot be judged yet
     coins_left_out: int = 0
     left_out: list[LeftOut] = []
+    watched: list[Watched] = []  # big movers that are not flagged
     last_scan: str
     message: str = ""
 
@@ -205,6 +222,11 @@ class ExplanationResponse(ResponseMeta):
     unjudged_reason: str = ""  # why it cannot be judged yet
     score: float | None  # None where it cannot be judged
     p_value: float | None
+    rarity: str = ""  # p_value in words
+    topic: str | None = None  # of a flagged coin: market, or source
+    materiality: float | None = None  # percent, of a flagged coin
+    not_flagged: str | None = None  # why a big mover is not flagged
+    extrapolated: bool = False  # rarer than everything that the model was calibrated on
     reasons: list[dict[str, Any]]
     counterfactual: str | None
     nearest_normal: list[str]
@@ -261,7 +283,7 @@ class HealthResponse(BaseModel):
     source: str | None
     workspace: str
     database: bool
-    free_disk_gb: float
+    free_disk_gb: float | None  # None = the disk does not answer
     pulse: str | None
     trades: list[dict[str, Any]] = []
     problems: list[str]  # of all components

@@ -32,6 +32,7 @@ from ..model.scan import Scan, scan_all, scan_features
 from ..registry.errors import NotFoundError
 from ..registry.registry import Registry, open_registry
 from .live import Trades
+from .questions import Questions
 
 # %% auto #0
 __all__ = [
@@ -224,7 +225,11 @@ class ScanState(ModelState):
             cached = self._scans.get(version)
             if cached is None or self._cached_identity(cached) != _scan_identity(model, as_of):
                 cached = scan_features(
-                    model, moment.features, left_out=moment.left_out, market=moment.market
+                    model,
+                    moment.features,
+                    left_out=moment.left_out,
+                    market=moment.market,
+                    history=moment.history,
                 )
                 current = {k: s for k, s in self._scans.items() if s.as_of == as_of}
                 self._scans = current | {version: cached}
@@ -255,6 +260,7 @@ class AppState(ScanState):
         super().__init__(ws)
         self._fetch_lock = threading.Lock()
         self._resources = ExitStack()
+        self.questions = Questions()  # about the health of the parts
 
     def refresh(
         self,

@@ -5,7 +5,9 @@
 # %% ../../nbs/90_serving/54_trade_routes.ipynb #55986d01
 from __future__ import annotations
 
+import asyncio
 import time
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
@@ -14,7 +16,8 @@ from fastapi.responses import JSONResponse
 from .live import demo_data, healthz, score
 from .live_answers import DemoData, Healthz, NotReady, Score
 from .metrics import AppMetrics
-from .state import CurrentState
+from .questions import Silent
+from .state import AppState, CurrentState, get_state
 
 # %% auto #0
 __all__ = ["trade_router", "get_healthz", "get_score", "get_demo"]
@@ -23,10 +26,20 @@ __all__ = ["trade_router", "get_healthz", "get_score", "get_demo"]
 trade_router = APIRouter(tags=["trades"])
 
 
+def _healthz(state: AppState) -> Healthz:
+    "What the store of trades says, or that it is silent."
+    answer = state.questions.ask(dict(healthz=partial(healthz, state.trades)))["healthz"]
+    if isinstance(answer, Silent):
+        problem = f"the store of trades {answer}"
+        return Healthz(ok=False, products=[], problems=[problem], stream="unknown")
+    found: Healthz = answer
+    return found
+
+
 @trade_router.get("/healthz", response_model=Healthz, responses={503: {"model": Healthz}})
-def get_healthz(state: CurrentState) -> Healthz | JSONResponse:
+async def get_healthz(request: Request) -> Healthz | JSONResponse:
     "Whether trades come in, and whether any is missing; 503 where something is wrong."
-    found = healthz(state.trades)
+    found = await asyncio.to_thread(_healthz, get_state(request))
     return found if found.ok else JSONResponse(found.model_dump(), 503)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from ..core.plot_models import rank_ic_history
+from ..core.plot_models import rank_ic_history, trial_history
 from ..eval.trial import trial
 from .comparison import OUTCOMES
 from .panel_html import figure_widget, html_table, html_widget
@@ -43,7 +43,8 @@ def _trial_measures(t: dict[str, Any], candidate: int, champion: int) -> pd.Data
     "The measures of a trial as one column."
     measures = {
         "moments scored by both": t["moments"],
-        "days with known outcomes": t["days"],
+        "days judged": t["days"],
+        "days with known outcomes": t["followed"]["days"],
         "judged alike": _stated(t["agreement"], ".1%"),
         "overlap of what they flag": _stated(t["overlap"], ".0%"),
         "rank correlation": _stated(t["rank_correlation"], ".2f"),
@@ -53,6 +54,19 @@ def _trial_measures(t: dict[str, Any], candidate: int, champion: int) -> pd.Data
     return pd.Series(measures).to_frame("so far")
 
 
+# %% ../../nbs/90_serving/63_trial_tabs.ipynb #e3724505
+def _trial_figures(t: dict[str, Any], candidate: int, champion: int) -> Widgets:
+    "Found events by day, and the rank IC, which is a figure and no verdict."
+    names = [f"v{candidate}", f"v{champion} (champion)"]
+    found = t["by_day"].dropna()
+    figures = [trial_history(found.set_axis(names, axis=1))] if len(found) > 1 else []
+    ranks = t["rank_ic"]["by_day"] if t["moments"] else found[:0]
+    if len(ranks) > 1:
+        title = "Rank IC, no verdict: whose scores anticipate moves?"
+        figures.append(rank_ic_history(ranks.set_axis(names, axis=1), title=title))
+    return [figure_widget(f) for f in figures]
+
+
 # %% ../../nbs/90_serving/63_trial_tabs.ipynb #2a413b04
 def trial_tab(state: PanelState, candidate: LineageDict) -> Widgets:
     "How the candidate compares with the champion on the moments that both have scored."
@@ -60,16 +74,9 @@ def trial_tab(state: PanelState, candidate: LineageDict) -> Widgets:
         return [html_widget("A trial compares with a champion, and there is none yet.")]
     ours, theirs = candidate["version"], state.champion["version"]
     t = trial(state.ws, ours, theirs, model=state.registry.model)
-    how = _not_on_trial(candidate)
-    if not t["moments"]:
-        return [html_widget(f"{how}<p>{t['message']}</p>")]
-    measures = html_table(_trial_measures(t, ours, theirs))
-    text = html_widget(f"{how}<p><b>{escape(t['message'])}</b></p>{measures}")
-    labels = dict(score=f"v{ours}", score_b=f"v{theirs} (champion)")
-    by_day = t["by_day"].rename(columns=labels)
-    if len(by_day) < 2:
-        return [text]
-    return [text, figure_widget(rank_ic_history(by_day))]
+    measures = html_table(_trial_measures(t, ours, theirs)) if t["moments"] else ""
+    text = f"{_not_on_trial(candidate)}<p><b>{escape(t['message'])}</b></p>{measures}"
+    return [html_widget(text), *_trial_figures(t, ours, theirs)]
 
 
 # %% ../../nbs/90_serving/63_trial_tabs.ipynb #20722088

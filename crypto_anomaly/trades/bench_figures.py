@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -26,6 +26,9 @@ __all__ = [
     "at_threshold",
     "found_soon",
     "fainter_figures",
+    "FaintCopies",
+    "faint_figures",
+    "mean_figures",
 ]
 
 # %% ../../nbs/70_trades/94_bench_figures.ipynb #0d264bc1
@@ -168,3 +171,50 @@ def fainter_figures(
         block_ap=resampled(lambda i: average_precision(best[i], peaks), len(best)),
         alarmed_within_10s=found_soon(faint, threshold),
     )
+
+
+# %% ../../nbs/70_trades/94_bench_figures.ipynb #9faeebad
+class FaintCopies(NamedTuple):
+    "Fainter copies of some events, beside the background of the events themselves."
+
+    copies: list[list[ScoredRecording]]  # [seed][event]
+    background: np.ndarray  # greatest score of each block
+    threshold: float  # nats
+
+    def delays(self) -> np.ndarray:  # (seeds, events) seconds; NaN where not found
+        "Seconds from the onset to the alarm."
+        return np.array([[x.delay(self.threshold) for x in s] for s in self.copies])
+
+    def precision(self, events: np.ndarray) -> float:
+        "Average precision of these events, over the copies."
+        best = np.array([[x.best for x in s] for s in self.copies])
+        each = [average_precision(b[events], self.background) for b in best]
+        return float(np.mean(each))
+
+
+# %% ../../nbs/70_trades/94_bench_figures.ipynb #77cdb110
+def faint_figures(
+    c: FaintCopies,
+) -> dict[str, Figure]:  # block_ap, recall, alarmed_within_10s, median_delay_s
+    "How fainter events are found at the threshold, against the background as it is."
+    delay = c.delays()
+    n = delay.shape[1]
+    best_of_all = resampled(c.precision, n)
+    return dict(
+        block_ap=best_of_all,
+        recall=resampled(lambda i: float((~np.isnan(delay[:, i])).mean()), n),
+        alarmed_within_10s=resampled(lambda i: float((delay[:, i] <= SOON).mean()), n),
+        median_delay_s=resampled(lambda i: _median_delay(delay[:, i].ravel()), n),
+    )
+
+
+# %% ../../nbs/70_trades/94_bench_figures.ipynb #6cc7fd03
+def mean_figures(
+    parts: list[dict[str, Figure]],  # of `faint_figures`, for several sizes of a crowd
+) -> dict[str, Figure]:
+    "The mean of each figure and of the ends of its interval; the delay is left out."
+    names = [name for name in parts[0] if name != "median_delay_s"]
+    ends = ("value", "low", "high")
+    return {
+        name: {end: float(np.mean([p[name][end] for p in parts])) for end in ends} for name in names
+    }

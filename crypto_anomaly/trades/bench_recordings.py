@@ -14,17 +14,20 @@ import pandas as pd
 from ..core.errors import CryptoAnomalyError
 from ..data.raw_files import read_raw
 from .recordings import read_recording
+from .table import epoch_seconds, order_keys
 from .times import read_times
 
 # %% auto #0
 __all__ = [
     "EVENT_BEFORE",
+    "EVENT_AFTER",
     "TradeBenchError",
     "Recording",
     "read_trades_csv",
     "read_recordings",
     "second_pump",
     "fainter",
+    "thin_crowd",
     "started",
 ]
 
@@ -136,6 +139,74 @@ def fainter(
     faint = r.trades.assign(price=first * (r.trades.price / first) ** f)
     faint = faint[order.isin(kept).to_numpy()]
     return replace(r, trades=faint.reset_index(drop=True))
+
+
+# %% ../../nbs/70_trades/90_bench_recordings.ipynb #afd1bd1e
+EVENT_AFTER = 3600.0  # seconds after the onset in which a crowd is thinned
+_THIN_BIN = 10.0  # seconds in which the orders are compared with their usual number
+
+
+def _kept_orders(
+    since: np.ndarray,  # (n,) seconds after the onset of the orders of the event, one side
+    usual: float,  # orders in `_THIN_BIN`
+    f: float,
+    rng: np.random.Generator,
+) -> np.ndarray:  # (n,) bool
+    "Which orders stay: the usual number, and a share `f` of what is above it."
+    _, bin, count = np.unique(since // _THIN_BIN, return_inverse=True, return_counts=True)
+    kept = f + (1 - f) * np.minimum(1, usual / count[bin])
+    return rng.random(len(since)) < kept
+
+
+# %% ../../nbs/70_trades/90_bench_recordings.ipynb #9651970e
+def _thinned_side(
+    since: np.ndarray,  # (n,) seconds after the onset of every fill
+    order: np.ndarray,  # (n,) key of its order
+    mine: np.ndarray,  # (n,) bool, the fills of one side
+    f: float,
+    rng: np.random.Generator,
+) -> np.ndarray:  # (n,) bool, fills that are dropped
+    "The fills of one side that a smaller crowd would not have made."
+    during = mine & (since >= -EVENT_BEFORE) & (since <= EVENT_AFTER)
+    before = mine & (since < -EVENT_BEFORE)
+    seconds = max(-since[0] - EVENT_BEFORE, 1.0)
+    usual = len(np.unique(order[before])) / seconds * _THIN_BIN
+    _, first, of_order = np.unique(order[during], return_index=True, return_inverse=True)
+    kept = _kept_orders(since[during][first], usual, f, rng)
+    dropped = np.zeros(len(since), bool)
+    dropped[during] = ~kept[of_order]
+    return dropped
+
+
+# %% ../../nbs/70_trades/90_bench_recordings.ipynb #ed6aa24b
+def _smaller_move(
+    x: np.ndarray,  # (n,) log-price
+    since: np.ndarray,  # (n,) seconds after the onset
+    share: float,  # of the move
+) -> np.ndarray:  # (n,) log-price
+    "The log-price when the event moves it by a share only; afterwards it goes on from there."
+    begin, end = np.searchsorted(since, [-EVENT_BEFORE, EVENT_AFTER])
+    start = x[max(begin - 1, 0)]
+    moved = x.copy()
+    moved[begin:end] = start + share * (x[begin:end] - start)
+    moved[end:] += moved[end - 1] - x[end - 1]
+    return moved
+
+
+# %% ../../nbs/70_trades/90_bench_recordings.ipynb #d05fd426
+def thin_crowd(
+    r: Recording,
+    f: float,  # 0 to 1
+    seed: int = 0,
+) -> Recording:
+    "The recording with a share `f` of the crowd, and the price move of so many."
+    since = epoch_seconds(r.trades.ts) - r.onset
+    order, buy = order_keys(r.trades), (r.trades.taker_side == "buy").to_numpy()
+    rng = np.random.default_rng(seed)
+    dropped = _thinned_side(since, order, buy, f, rng) | _thinned_side(since, order, ~buy, f, rng)
+    x = _smaller_move(np.log(r.trades.price.to_numpy(float)), since, np.sqrt(f))
+    rows = r.trades.assign(price=np.exp(x))[~dropped]
+    return replace(r, trades=rows.reset_index(drop=True))
 
 
 # %% ../../nbs/70_trades/90_bench_recordings.ipynb #294b6c03

@@ -5,6 +5,7 @@
 # %% ../../nbs/70_trades/92_bench_scores.ipynb #902748ea
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +17,7 @@ from .ticks import FEATURES, kernel_input, new_state, ticks
 
 # %% auto #0
 __all__ = [
+    "Scorer",
     "BUDGET",
     "HIT_AFTER",
     "MASK",
@@ -36,6 +38,9 @@ class ScoreSeries(NamedTuple):
 
     t: np.ndarray  # (n,) seconds since 1970
     q: np.ndarray  # (n,) nats
+
+
+Scorer = Callable[[pd.DataFrame], ScoreSeries]  # of a trade table of one product
 
 
 # %% ../../nbs/70_trades/92_bench_scores.ipynb #deba906b
@@ -85,9 +90,10 @@ class ScoredRecording:
         r: Recording,
         bin: float | None = None,  # see `score_series`
         age: float = 0,  # seconds at the begin of the file that are no background
+        scorer: Scorer | None = None,  # None = the pump score
     ) -> None:
         self.coin, self.onset = r.coin, r.onset
-        self.t, self.q = score_series(r.trades, bin)
+        self.t, self.q = scorer(r.trades) if scorer else score_series(r.trades, bin)
         since_onset = self.t - r.onset
         self.hit = (since_onset >= -EVENT_BEFORE) & (since_onset <= HIT_AFTER)
         outside = (since_onset < -EVENT_BEFORE) | (since_onset > MASK)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,12 +14,15 @@ import pandas as pd
 
 from crypto_anomaly.trades.bench_figures import (
     BLOCK,
+    FaintCopies,
     Figure,
     at_threshold,
     bin_ap,
     block_ap,
+    faint_figures,
     fainter_figures,
     found_soon,
+    mean_figures,
     transferred,
 )
 from crypto_anomaly.trades.bench_recordings import (
@@ -27,6 +31,7 @@ from crypto_anomaly.trades.bench_recordings import (
     fainter,
     second_pump,
     started,
+    thin_crowd,
 )
 from crypto_anomaly.trades.bench_scores import (
     BUDGET,
@@ -34,14 +39,27 @@ from crypto_anomaly.trades.bench_scores import (
     HIT_AFTER,
     MASK,
     ScoredRecording,
+    Scorer,
     alarm_times,
     score_series,
     threshold_for,
 )
 from .pump import ALARM, ALARM_PAUSE
+from .rivals import RIVALS
 
 # %% auto #0
-__all__ = ["TRADE_PROTOCOL", "BINS", "STARTS", "SECOND_PUMPS", "FAINTER", "trade_benchmark"]
+__all__ = [
+    "TRADE_PROTOCOL",
+    "BINS",
+    "STARTS",
+    "SECOND_PUMPS",
+    "FAINTER",
+    "CROWDS",
+    "COPIES",
+    "thinned",
+    "fainter_copies",
+    "trade_benchmark",
+]
 
 # %% ../../nbs/70_trades/96_benchmark.ipynb #196d2af6
 TRADE_PROTOCOL = dict(
@@ -66,6 +84,11 @@ TRADE_PROTOCOL = dict(
     "overall threshold",
     harder="every log-return since the begin of the file multiplied by f, "
     "every order kept with probability f",
+    fainter="the background as recorded; in the event each order above the usual number of its "
+    "ten seconds is kept with probability f, and the price moves by the square root of f of its "
+    "move; three copies of each event, against the background blocks of all events; both: the "
+    "mean of the two sizes",
+    rivals="the same blocks, background, budget of false alarms and fainter copies",
     interval="95 %; 300 bootstrap samples of events and of files",
 )
 
@@ -74,6 +97,8 @@ BINS = 5.0  # seconds of a bin for `bin_ap`
 STARTS = {"24 h": DAY, "1 h": 3600.0, "10 min": 600.0}  # before the onset
 SECOND_PUMPS = (0.5, 1, 3, 6, 12)  # hours after the first
 FAINTER = (0.5, 0.25, 0.15)  # of the size
+CROWDS = (0.25, 0.15)  # of the crowd
+COPIES = 3  # of each event, with other orders dropped
 
 
 def _score_all(
@@ -158,6 +183,32 @@ def _fainter(
     }
 
 
+# %% ../../nbs/70_trades/96_benchmark.ipynb #f983cbe2
+def thinned(
+    recordings: list[Recording],
+) -> dict[float, list[list[Recording]]]:  # share of the crowd -> [copy][event]
+    "Copies of the recordings with a share of the crowd."
+    return {
+        f: [[thin_crowd(r, f, seed) for r in recordings] for seed in range(COPIES)] for f in CROWDS
+    }
+
+
+# %% ../../nbs/70_trades/96_benchmark.ipynb #eefbbad1
+def fainter_copies(
+    thin: dict[float, list[list[Recording]]],  # see `thinned`
+    s: list[ScoredRecording],  # as recorded, for the background
+    threshold: float,
+    scorer: Scorer,
+) -> dict[str, dict[str, Figure]]:
+    "Figures of the fainter copies, by the share of the crowd, and the mean of the shares."
+    background = np.concatenate([x.peaks(BLOCK) for x in s])
+    figures = {}
+    for f, copies in thin.items():
+        scored = [[ScoredRecording(r, scorer=scorer) for r in copy] for copy in copies]
+        figures[f"{f:g}"] = faint_figures(FaintCopies(scored, background, threshold))
+    return figures | dict(both=mean_figures(list(figures.values())))
+
+
 # %% ../../nbs/70_trades/96_benchmark.ipynb #c08f6e2f
 def _poisson_rate(n: int, days: float) -> Figure:
     "`n` alarms in some days as a daily rate with its 95 % interval."
@@ -169,13 +220,34 @@ def _poisson_rate(n: int, days: float) -> Figure:
 
 
 # %% ../../nbs/70_trades/96_benchmark.ipynb #93e9c0c8
-def _liquid(f: pd.DataFrame, threshold: float, bin: float | None) -> dict[str, Any]:
+def _liquid(f: pd.DataFrame, threshold: float, scorer: Scorer) -> dict[str, Any]:
     "False alarms on a stream that is known to hold no event."
-    t, q = score_series(f, bin)
+    t, q = scorer(f)
     n = len(alarm_times(t, q, threshold))
     days = (t[-1] - t[0]) / DAY
     rate = _poisson_rate(n, days)
     return dict(trades=len(f), days=float(days), alarms=n, per_day=rate)
+
+
+# %% ../../nbs/70_trades/96_benchmark.ipynb #fe3909f7
+def _rival(
+    recordings: list[Recording],
+    thin: dict[float, list[list[Recording]]],
+    liquid: pd.DataFrame | None,
+    scorer: Scorer,
+) -> dict[str, Any]:
+    "The figures of one detector."
+    s = [ScoredRecording(r, scorer=scorer) for r in recordings]
+    threshold = threshold_for(s)
+    moved = at_threshold(s, transferred(s))
+    names = ("recall", "alarmed_within_10s", "median_delay_s", "false_alarms_per_coin_day")
+    return dict(
+        threshold=threshold,
+        block_ap=block_ap(s),
+        **{name: moved[name] for name in names},
+        fainter=fainter_copies(thin, s, threshold, scorer),
+        liquid=_liquid(liquid, threshold, scorer) if liquid is not None else None,
+    )
 
 
 # %% ../../nbs/70_trades/96_benchmark.ipynb #f17d774f
@@ -190,12 +262,15 @@ def trade_benchmark(
     *,
     bin: float | None = None,  # seconds; None = score every trade
     liquid: pd.DataFrame | None = None,  # a trade table of a liquid product without events
+    rivals: bool = False,  # also measure `rivals.RIVALS`
     progress: Callable[..., Any] = _no_bar,  # as `tqdm`
 ) -> dict[str, Any]:  # protocol, events, metrics (each with value, low, high), per_event
     "Replay recorded pumps and measure."
     s = _score_all(progress(recordings, desc="recordings"), bin)
     overall = threshold_for(s)
     moved = at_threshold(s, transferred(s))
+    ours, thin = partial(score_series, bin=bin), thinned(recordings)
+    compared = progress(RIVALS.items(), desc="rivals") if rivals else ()
     return dict(
         protocol=TRADE_PROTOCOL | dict(bin=bin),
         events=len(recordings),
@@ -206,7 +281,9 @@ def trade_benchmark(
         at_fixed_threshold=_fixed_threshold(s),
         found_within_10s_of_a_stream_that_began=_cold_starts(recordings, overall, bin),
         second_pump=_second_pumps(recordings, overall, bin, progress),
+        fainter=fainter_copies(thin, s, overall, ours),
         harder=_fainter(recordings, s, overall, bin),
-        liquid=_liquid(liquid, overall, bin) if liquid is not None else None,
+        liquid=_liquid(liquid, overall, ours) if liquid is not None else None,
+        rivals={name: _rival(recordings, thin, liquid, scorer) for name, scorer in compared},
         per_event=moved["per_event"],
     )

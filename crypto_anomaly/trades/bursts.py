@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from .pump_versions import LATEST, PumpConstants
 from .ticks import second_rows
 
 # %% auto #0
@@ -131,6 +132,7 @@ def _inject_all(
     wanted: list[tuple[str, float]],
     slots: np.ndarray,
     rng: np.random.Generator,
+    c: PumpConstants,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     "All wanted bursts, each in a slot of its own; the rows of the holdout, and the bursts."
     product, events = f.product_id.iloc[0], []
@@ -139,7 +141,7 @@ def _inject_all(
         onset = start + pd.Timedelta(seconds=float(seconds))
         f = inject_burst(f, kind, size, onset, rng)
         events.append(_burst_event(kind, size, product, onset))
-    return second_rows(f, start), pd.DataFrame(events)
+    return second_rows(f, start, c), pd.DataFrame(events)
 
 
 # %% ../../nbs/70_trades/55_bursts.ipynb #f7a995e2
@@ -151,6 +153,7 @@ def inject_bursts(
     per_kind: int = 3,  # bursts of each kind and size
     sizes: tuple[float, ...] = (4.0, 8.0),  # usual moves of a minute
     seed: int = 0,
+    constants: PumpConstants = LATEST,  # of the pump score
 ) -> list[tuple[pd.DataFrame, pd.DataFrame]]:  # rows with bursts; kind, size, coin_id, first, last
     "Holdouts of the most traded product with known bursts; empty when there is no room."
     product = f.product_id.value_counts().idxmax()
@@ -161,6 +164,6 @@ def inject_bursts(
         return []
     wanted = [(kind, size) for size in sizes for kind in BURST_KINDS] * per_kind
     return [
-        _inject_all(f, start, wanted, slots, np.random.default_rng([seed, i]))
+        _inject_all(f, start, wanted, slots, np.random.default_rng([seed, i]), constants)
         for i in range(plantings)
     ]

@@ -16,6 +16,7 @@ from ..model.fitted import Model
 from ..model.presets import model_config
 from ..model.training import train
 from .bursts import inject_bursts
+from .pump_versions import LATEST, pump_constants
 from .ticks import FEATURES, second_rows
 
 # %% auto #0
@@ -69,12 +70,19 @@ def train_trades(
     settings = model_config(config or CONFIG)
     if config is None:
         settings["contamination"] = strictest(rows.ts.nunique())
-    return TrainedOnTrades(train(rows, settings, features=FEATURES, **lineage), rows)
+    facts = dict(pump_version=LATEST.version) | lineage
+    return TrainedOnTrades(train(rows, settings, features=FEATURES, **facts), rows)
 
 
 # %% ../../nbs/70_trades/60_detector.ipynb #7de1a38c
-# around `RATE`; a calm half hour may have no flag at all
-GATES = dict(max_anomaly_rate=0.05, min_anomaly_rate=0.0, max_rate_diff=0.05)
+# around `RATE`; a calm half hour may have no flag at all, and a busy one many
+GATES = dict(
+    max_anomaly_rate=0.05,
+    min_anomaly_rate=0.0,
+    max_rate_diff=0.05,
+    max_rate_ratio=1000.0,
+    max_miscalibration=1000.0,
+)
 
 
 def _largest_move(rows: pd.DataFrame) -> Any:  # (n,)
@@ -99,12 +107,13 @@ def evaluate_trades(
     "Judge the unmodified model on trades that it has not seen."
     if start is None:
         start = pd.Timestamp(model.meta["training_range"][1]) + pd.Timedelta("1s")
-    rows = second_rows(f, start)
+    constants = pump_constants(model.meta)
+    rows = second_rows(f, start, constants)
     if rows.empty:
         raise EvalError(
             f"there are no trades after {start:%Y-%m-%d %H:%M:%S} to judge the model on; "
             "stream a while, or train on less."
         )
-    planted = inject_bursts(f, start)
+    planted = inject_bursts(f, start, constants=constants)
     result = evaluate(model, rows, _trade_gates(gates), planted, baseline=_largest_move)
     return {**result, "rows": rows, "planted": planted}

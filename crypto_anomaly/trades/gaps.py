@@ -12,7 +12,7 @@ import pandas as pd
 import sqlalchemy as sa
 
 from ..core.clock import iso, utcnow
-from .refusals import RefusalCounts
+from .deleted import DeletedUpTo
 from .schema import gaps_table, trades_table
 
 # %% auto #0
@@ -39,16 +39,17 @@ class IdRange(NamedTuple):
 
 
 # %% ../../nbs/70_trades/30_gaps.ipynb #14fe3ec5
-class HoleFinder(RefusalCounts):
+class HoleFinder(DeletedUpTo):
     "What is stored and what is missing, by the ids alone."
 
     def holes(self, product: str) -> list[IdRange]:  # in the order of ids
         "Ids of the current epoch that are missing between the first and the last stored one."
         t, epoch = trades_table.c, self.current_epoch(product)
+        deleted = self.deleted_up_to(product, epoch)
         following = sa.func.lead(t.trade_id).over(order_by=t.trade_id)
         pairs = (
             sa.select(t.trade_id.label("id"), following.label("next"))
-            .where(t.product_id == product, t.epoch == epoch)
+            .where(t.product_id == product, t.epoch == epoch, t.trade_id > deleted)
             .subquery()
         )
         apart = pairs.c.next > pairs.c.id + 1
@@ -62,8 +63,11 @@ class HoleFinder(RefusalCounts):
         last: int,
         epoch: int = 0,
     ) -> list[IdRange]:  # in the order of ids
-        "Ids of a range that are not stored, at its ends too."
+        "Ids of a range that are neither stored nor deleted, at its ends too."
         t = trades_table.c
+        first = max(first, self.deleted_up_to(product, epoch) + 1)
+        if first > last:
+            return []
         chosen = (t.product_id == product, t.epoch == epoch, t.trade_id.between(first, last))
         ids = sa.select(t.trade_id).where(*chosen).order_by(t.trade_id)
         stored = np.fromiter((r[0] for r in self.rows(ids)), dtype=np.int64)
@@ -246,10 +250,11 @@ class CompletenessLog(SettledGaps):
         self._counted: dict[tuple[str, int], _Counted] = {}
 
     def _id_range(self, product: str, epoch: int) -> tuple[int | None, int | None]:
-        "First and last stored id; None when there is no trade."
-        t = trades_table.c
+        "First and last stored id above the deleted ones; None when there is no trade."
+        t, deleted = trades_table.c, self.deleted_up_to(product, epoch)
         query = sa.select(sa.func.min(t.trade_id), sa.func.max(t.trade_id))
-        first, last = self.rows(query.where(t.product_id == product, t.epoch == epoch))[0]
+        mine = (t.product_id == product, t.epoch == epoch, t.trade_id > deleted)
+        first, last = self.rows(query.where(*mine))[0]
         return first, last
 
     def _valid_for(self, product: str, epoch: int, first: int | None) -> tuple[Any, ...]:
@@ -266,7 +271,7 @@ class CompletenessLog(SettledGaps):
         t, valid_for = trades_table.c, self._valid_for(product, epoch, first)
         known = self._counted.get((product, epoch))
         if known is None or known.valid_for != valid_for:
-            known = _Counted(valid_for, 0, -1)
+            known = _Counted(valid_for, 0, (first or 0) - 1)
         newer = t.trade_id.between(known.last_id + 1, last)  # not what was stored meanwhile
         chosen = (t.product_id == product, t.epoch == epoch, newer)
         n = known.trades + int(self.value(sa.select(sa.func.count()).where(*chosen)))
@@ -319,7 +324,9 @@ class Completeness(EpochSummaries):
         g = gaps_table.c
         never_came = sa.func.sum(g.missing - g.filled - g.refused)
         chosen = (g.product_id == product, g.epoch == epoch, g.closed_at.is_not(None))
-        return int(self.value(sa.select(sa.func.coalesce(never_came, 0)).where(*chosen)))
+        recent = g.to_id > self.deleted_up_to(product, epoch)
+        total = sa.select(sa.func.coalesce(never_came, 0))
+        return int(self.value(total.where(*chosen, recent)))
 
     def _open_gaps(self, product: str, epoch: int) -> int:
         "The number of open gaps of an epoch."

@@ -5,201 +5,31 @@
 # %% ../../nbs/70_trades/65_product_state.ipynb #9c445da3
 from __future__ import annotations
 
-import math
-from bisect import bisect_left
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from ..model.explanation import explain
 from ..model.fitted import Model
+from .alarm_hits import ScoredTrades, alarm_hits, alarm_record
 from .messages import Trade
-from .pump import ALARM, ALARM_PAUSE, EVIDENCE
-from .pump_explain import evidence_sentence, pump_counterfactual
+from .model_scorer import ModelScorer
+from .pump import ALARM_PAUSE
+from .pump_versions import PumpConstants
 from .table import trade_order_key
 from crypto_anomaly.trades.ticks import (
-    FEATURES,
     READY,
     KernelInput,
+    features_only,
     kernel_input,
     new_state,
+    set_pump_constants,
     skip_missing,
     ticks,
 )
 
 # %% auto #0
-__all__ = [
-    "THRESHOLDS",
-    "FEATURE_LABELS",
-    "why_anomalous",
-    "ModelScorer",
-    "ScoredTrades",
-    "AlarmHit",
-    "alarm_hits",
-    "alarm_record",
-    "StepScores",
-    "ProductFeatures",
-    "ProductScores",
-    "ProductNow",
-    "ProductState",
-]
-
-# %% ../../nbs/70_trades/65_product_state.ipynb #22bf30dc
-THRESHOLDS = dict(pump=ALARM, dump=10.5)  # nats
-
-# %% ../../nbs/70_trades/65_product_state.ipynb #35e46d9a
-FEATURE_LABELS = dict(
-    ret_1s="return over 1 s",
-    ret_5s="return over 5 s",
-    ret_30s="return over 30 s",
-    ewma_30s="price above its 30 s mean",
-    vol_60s="volatility of the last minute",
-    z_30s="distance from the last 30 s in standard deviations",
-    order_surprise="orders, evidence in nats",
-    move_surprise="move of a minute, evidence in nats",
-    pump_score="pump score",
-    dump_score="dump score",
-)
-
-# %% ../../nbs/70_trades/65_product_state.ipynb #4a62be58
-_AS_PERCENT = {"ret_1s", "ret_5s", "ret_30s", "ewma_30s", "vol_60s"}
-
-
-def _feature_text(name: str, value: float) -> str:
-    "A feature and its value in words."
-    if name in _AS_PERCENT:
-        return f"{FEATURE_LABELS[name]} {100 * value:+.3g} %"
-    return f"{FEATURE_LABELS[name]} {value:.3g}"
-
-
-# %% ../../nbs/70_trades/65_product_state.ipynb #741dd758
-def why_anomalous(
-    model: Model,
-    features: dict[str, float],  # name -> value
-    top: int = 2,  # features to name
-) -> str:
-    "What makes a moment anomalous to the model, in words."
-    row = pd.Series(features | dict(coin_id="", current_price=np.nan))
-    causes = explain(model, row, row.to_frame().T, top=top).group
-    named = "; ".join(_feature_text(name, features[name]) for name in causes)
-    return named or "many small deviations together"
-
-
-# %% ../../nbs/70_trades/65_product_state.ipynb #70193da8
-class ModelScorer:
-    "The anomaly score of a model and its p-value; without a model, both are NaN."
-
-    def __init__(
-        self,
-        model: Model | None = None,
-        version: int | None = None,  # of the registry
-    ) -> None:
-        self.model, self.version = model, version
-        self._score = model.detector.anomaly_score if model else None
-        self.calibration: list[float] = model.arrays["calibration"].tolist() if model else []
-
-    @property
-    def highest(self) -> float:
-        "The highest score that the model was calibrated on; infinite without a model."
-        return self.calibration[-1] if self.calibration else np.inf
-
-    def scores(
-        self,
-        X: np.ndarray,  # (n, 10) float32, see `ticks.FEATURES`
-        seen: int,  # trades of the product before these
-    ) -> np.ndarray:  # (n,) higher is more anomalous; NaN for the first trades of a product
-        "The score of every row."
-        if self._score is None:
-            return np.full(len(X), np.nan)
-        scores: np.ndarray = self._score(X)
-        if seen < READY - 1:
-            scores[: READY - 1 - seen] = np.nan
-        return scores
-
-    def p_value(self, score: float) -> float:  # in (0, 1]; NaN for a score of NaN
-        "The share of scores that are at least as high, of the calibration and this one."
-        if math.isnan(score):  # much faster than NumPy's, for one number
-            return math.nan
-        n = len(self.calibration)
-        return (1 + n - bisect_left(self.calibration, score)) / (n + 1)
-
-
-# %% ../../nbs/70_trades/65_product_state.ipynb #99bd0f6d
-class ScoredTrades(NamedTuple):
-    "A batch of trades and everything that was computed for it."
-
-    trades: list[Trade]
-    t: np.ndarray  # (n,) seconds since 1970
-    X: np.ndarray  # (n, 10) see `ticks.FEATURES`
-    evidence: np.ndarray  # (n, 8) see `pump.EVIDENCE`
-    buyers: np.ndarray  # (n,) bool, the evidence is the buyers'
-    scores: np.ndarray  # (n,) of the model; NaN without one
-
-    def features(self, i: int) -> dict[str, float]:
-        "The features of one trade by name."
-        return dict(zip(FEATURES, self.X[i].tolist()))
-
-
-# %% ../../nbs/70_trades/65_product_state.ipynb #c3054c39
-class AlarmHit(NamedTuple):
-    "A trade of a batch that meets the condition of an alarm."
-
-    i: int  # place in the batch
-    kind: str  # pump, dump or strange
-
-
-# %% ../../nbs/70_trades/65_product_state.ipynb #c2be8e3a
-def alarm_hits(
-    b: ScoredTrades,
-    highest: float,  # see `ModelScorer.highest`
-) -> list[AlarmHit]:  # in the order of trades
-    "Every trade at which an alarm could be raised."
-    conditions = dict(
-        pump=b.X[:, 8] >= THRESHOLDS["pump"],
-        dump=b.X[:, 9] >= THRESHOLDS["dump"],
-        strange=b.scores > highest,
-    )
-    hits = []
-    for kind, hit in conditions.items():
-        hits += [AlarmHit(int(i), kind) for i in np.flatnonzero(hit)]
-    return sorted(hits)
-
-
-# %% ../../nbs/70_trades/65_product_state.ipynb #270008ef
-def _reason(kind: str, scorer: ModelScorer, b: ScoredTrades, i: int) -> str:
-    "Why an alarm is raised, in words."
-    if kind == "strange":
-        assert scorer.model is not None  # only a model raises this kind
-        return why_anomalous(scorer.model, b.features(i))
-    evidence = dict(zip(EVIDENCE, b.evidence[i].tolist()))
-    what = evidence_sentence(evidence, "buy" if kind == "pump" else "sell")
-    return f"{what}; {pump_counterfactual(evidence, THRESHOLDS[kind])}"
-
-
-# %% ../../nbs/70_trades/65_product_state.ipynb #d9e8a67d
-def alarm_record(
-    product: str,
-    hit: AlarmHit,
-    b: ScoredTrades,
-    scorer: ModelScorer,
-) -> dict[str, Any]:  # the columns of `trade_alarm`
-    "An alarm as the store keeps it."
-    i, kind = hit
-    trade, features = b.trades[i], b.features(i)
-    by_model = kind == "strange"
-    score = float(b.scores[i]) if by_model else features[f"{kind}_score"]
-    return dict(
-        product_id=product,
-        trade_id=trade.trade_id,
-        kind=kind,
-        ts=trade.ts,
-        price=trade.price,
-        score=score,
-        model_version=scorer.version if by_model else None,
-        reason=_reason(kind, scorer, b, i),
-        evidence=dict(zip(EVIDENCE, b.evidence[i].tolist())) | features,
-    )
+__all__ = ["StepScores", "ProductFeatures", "ProductScores", "ProductNow", "ProductState"]
 
 
 # %% ../../nbs/70_trades/65_product_state.ipynb #0c4c797b
@@ -225,7 +55,7 @@ class ProductFeatures:
     def warm(self, f: pd.DataFrame) -> None:  # trade table, may be empty
         "Move the state over stored trades; nothing alarms."
         if len(f):
-            X, _, _ = ticks(self.state, *kernel_input(f))
+            X, _ = features_only(self.state, kernel_input(f))
             self.seen += len(f)
             self.last = X[-1]
 
@@ -260,8 +90,9 @@ class ProductScores(ProductFeatures):
         self.use(model, version)
 
     def use(self, model: Model | None, version: int | None) -> None:
-        "Score with this model from now on."
+        "Score with this model from now on, and with the pump constants that it learned from."
         self.scorer = ModelScorer(model, version)
+        set_pump_constants(self.state, self.scorer.constants)
 
     def score(
         self,
@@ -279,7 +110,7 @@ class ProductScores(ProductFeatures):
     def _alarms(self, b: ScoredTrades) -> list[dict[str, Any]]:
         "The alarms of a batch, each kind at most once in `ALARM_PAUSE`."
         raised = []
-        for hit in alarm_hits(b, self.scorer.highest):
+        for hit in alarm_hits(b, self.scorer.highest, self.scorer.constants):
             t = b.t[hit.i]
             if t >= self.quiet.get(hit.kind, -np.inf):
                 self.quiet[hit.kind] = t + ALARM_PAUSE
@@ -288,9 +119,9 @@ class ProductScores(ProductFeatures):
 
 
 # %% ../../nbs/70_trades/65_product_state.ipynb #665d7411
-def _pump_view(score: float, kind: str) -> dict[str, Any]:
+def _pump_view(score: float, kind: str, c: PumpConstants) -> dict[str, Any]:
     "A pump or dump score beside its threshold."
-    threshold = THRESHOLDS[kind]
+    threshold = c.threshold(kind)
     return dict(score=score, threshold=threshold, alarm=score >= threshold)
 
 
@@ -303,7 +134,7 @@ class ProductNow(ProductScores):
         "What is known after the last batch."
         b = self._batch
         trade, features = b.trades[-1], b.features(-1)
-        score = float(b.scores[-1])
+        score, c, side = float(b.scores[-1]), self.scorer.constants, b.side(-1)
         return dict(
             product_id=self.product,
             trade_id=trade.trade_id,
@@ -315,10 +146,10 @@ class ProductNow(ProductScores):
             score=score,
             p_value=self.scorer.p_value(score),
             model_version=self.scorer.version,
-            pump=_pump_view(features["pump_score"], "pump"),
-            dump=_pump_view(features["dump_score"], "dump"),
-            evidence=dict(zip(EVIDENCE, b.evidence[-1].tolist())),
-            side="buy" if b.buyers[-1] else "sell",
+            pump=_pump_view(features["pump_score"], "pump", c),
+            dump=_pump_view(features["dump_score"], "dump", c),
+            evidence=b.evidence_of(-1, side),
+            side=side,
         )
 
 

@@ -8,26 +8,32 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from .count_evidence import count_evidence, counted_orders
+from .pump_versions import LATEST, PumpConstants
+
 # %% auto #0
 __all__ = [
     "BIN",
     "RING",
-    "TAU",
     "PRIOR",
     "PRIOR_ORDERS",
     "PRIOR_SD",
-    "PRIOR_BURST",
     "BURST_WEIGHT",
     "MOST_COUNT",
     "NU",
     "HOLD",
     "HOLD_BINS",
+    "LIFT_FROM",
     "ALARM",
     "ALARM_PAUSE",
     "BINS_SEEN",
     "SIDE",
     "EVIDENCE",
-    "count_evidence",
+    "N_EVIDENCE",
+    "TWO_BINS",
+    "OTHER",
+    "use_constants",
+    "new_side",
     "close_bins",
     "side_score",
     "pump_step",
@@ -38,11 +44,9 @@ __all__ = [
 # %% ../../nbs/70_trades/45_pump.ipynb #8f320545
 BIN = 5.0  # seconds
 RING = 12  # bins of a minute
-TAU = 4320.0  # memory of the baseline: bins of 6 h
 PRIOR = 720.0  # bins that the prior is worth: one hour
 PRIOR_ORDERS = 0.02  # orders in a bin
 PRIOR_SD = 0.004  # of the log-return of a minute: 40 bp
-PRIOR_BURST = 2.0  # variance of the orders over their mean
 BURST_WEIGHT = 20.0  # orders that the prior of the burstiness is worth
 MOST_COUNT = 20.0  # nats of count evidence that count
 
@@ -50,9 +54,9 @@ MOST_COUNT = 20.0  # nats of count evidence that count
 NU = 3.0  # degrees of freedom of Student's distribution, for the return of a minute
 HOLD = 6.0  # nats from which on the baseline stops learning
 HOLD_BINS = 360.0  # half an hour: so long it stops, and so long it learns before the next stop
-ALARM = 8.75  # nats: about one false alarm in four days of a product
+LIFT_FROM = 3.0  # usual minutes: an order that lifts the price by fewer counts as about one
+ALARM = LATEST.alarm  # nats: about one false alarm in four days of a product
 ALARM_PAUSE = 30 * 60.0  # seconds between two alarms
-_DECAY = np.exp(-1 / TAU)
 
 # %% ../../nbs/70_trades/45_pump.ipynb #f428aee3
 _BIN = 0  # number of the open bin
@@ -63,15 +67,46 @@ _S1 = 4  # faded sum of the orders of the closed bins
 _S2 = 5  # faded sum of their squares
 _R2 = 6  # faded sum of the squared returns of a minute
 _W = 7  # faded number of the bins
-_BEFORE = 8  # orders of the bin before the open one
+_BEFORE = 8  # orders of the bin before
 BINS_SEEN = 9  # bins so far, at most RING + 1; 0 = no trade yet
 
 # %% ../../nbs/70_trades/45_pump.ipynb #7c18e1f3
 _HELD = 10  # bin at which the baseline learns again
-_COUNTS = 11  # ring: orders of the last bins
+_EXTRA = 11  # what the orders of the open bin count beyond one each
+_EXTRA_BEFORE = 12  # the same of the bin before
+_FROM = 13  # log-price of this side before the last order
+_COUNTED = 14  # what the last order counts beyond one
+_TAU = 15  # constant: memory of the baseline in bins
+_FADE = 16  # constant: what is left of the past after a bin
+_BURST = 17  # constant: burstiness of the prior
+_LIFT = 18  # constant: weight of an order that lifts the price
+_COUNTS = 19  # ring: orders of the last bins, as counted
 _RETURNS = _COUNTS + RING  # ring: squared returns
-_PRICES = _RETURNS + RING  # ring: log-prices
+_FIRSTS = _RETURNS + RING  # ring: second of the first order of a bin
+_PRICES = _FIRSTS + RING  # ring: log-prices
 SIDE = _PRICES + RING  # numbers in the state of one side
+
+
+# %% ../../nbs/70_trades/45_pump.ipynb #3d625b50
+def use_constants(
+    s: np.ndarray,  # state of one side; changed
+    c: PumpConstants,
+) -> None:
+    "Score with these constants from now on; the baseline stays."
+    s[_TAU] = c.tau
+    s[_FADE] = np.exp(-1 / c.tau)
+    s[_BURST] = c.prior_burst
+    s[_LIFT] = c.lift
+
+
+def new_side(
+    c: PumpConstants = LATEST,
+) -> np.ndarray:  # (SIDE,)
+    "The state of a side that has not traded yet."
+    s = np.zeros(SIDE)
+    use_constants(s, c)
+    return s
+
 
 # %% ../../nbs/70_trades/45_pump.ipynb #f76cb08e
 EVIDENCE = (
@@ -83,32 +118,26 @@ EVIDENCE = (
     "burstiness",
     "minute_return",
     "usual_return",
+    "extra_orders",
+    "other_orders",
+    "crowd_since",
+    "crowd_return",
 )  # what is behind a score, in the order of the kernel's output
-
-
-# %% ../../nbs/70_trades/45_pump.ipynb #20cf604d
-@njit(cache=True)
-def count_evidence(
-    n: float,  # orders seen
-    mean: float,  # orders that are usual
-    burst: float,  # variance over mean, above 1
-) -> float:  # nats; 0 when n is not above the mean
-    "How improbable so many orders are: minus the log of a bound on P(N >= n)."
-    if n <= mean:
-        return 0.0
-    k = mean / (burst - 1)
-    above = n * np.log(n / mean)
-    return float(above - (n + k) * np.log((n + k) / (mean + k)))
+N_EVIDENCE = len(EVIDENCE)
+TWO_BINS = EVIDENCE.index("orders_two_bins")
+OTHER = EVIDENCE.index("other_orders")  # of the other side in the same two bins
+_SINCE = EVIDENCE.index("crowd_since")  # seconds since 1970; 0 below `HOLD`
 
 
 # %% ../../nbs/70_trades/45_pump.ipynb #12c8e5c1
 @njit(cache=True)
 def _learn(s: np.ndarray, j: int) -> None:
     "Add the bin at place `j` of the rings, which is a minute old, to the baseline."
-    s[_S1] = s[_S1] * _DECAY + s[_COUNTS + j]
-    s[_S2] = s[_S2] * _DECAY + s[_COUNTS + j] ** 2
-    s[_R2] = s[_R2] * _DECAY + s[_RETURNS + j]
-    s[_W] = s[_W] * _DECAY + (1.0 if s[BINS_SEEN] > RING else 0.0)
+    fade = s[_FADE]
+    s[_S1] = s[_S1] * fade + s[_COUNTS + j]
+    s[_S2] = s[_S2] * fade + s[_COUNTS + j] ** 2
+    s[_R2] = s[_R2] * fade + s[_RETURNS + j]
+    s[_W] = s[_W] * fade + (1.0 if s[BINS_SEEN] > RING else 0.0)
 
 
 # %% ../../nbs/70_trades/45_pump.ipynb #6d22c84c
@@ -120,11 +149,13 @@ def _close_bin(s: np.ndarray) -> None:
         _learn(s, j)
     s[BINS_SEEN] = min(s[BINS_SEEN] + 1, RING + 1)
     r = s[_X] - s[_PRICES + j]
-    s[_COUNTS + j] = s[_N]
+    s[_COUNTS + j] = counted_orders(s[_N], s[_EXTRA])
     s[_RETURNS + j] = r * r
     s[_PRICES + j] = s[_X]
     s[_BEFORE] = s[_N]
+    s[_EXTRA_BEFORE] = s[_EXTRA]
     s[_N] = 0.0
+    s[_EXTRA] = 0.0
     s[_BIN] += 1
 
 
@@ -140,24 +171,29 @@ def close_bins(
     for _ in range(int(single)):
         _close_bin(s)
     if k > single:  # the rings hold a minute without orders now
-        d = np.exp(-(k - single) / TAU)
+        d = np.exp(-(k - single) / s[_TAU])
         s[_S1] *= d
         s[_S2] *= d
         s[_R2] *= d
-        s[_W] = s[_W] * d + (1 - d) / (1 - _DECAY)
+        s[_W] = s[_W] * d + (1 - d) / (1 - s[_FADE])
         s[_BIN] = b
 
 
 # %% ../../nbs/70_trades/45_pump.ipynb #2d000a5e
 @njit(cache=True)
-def _usual(s: np.ndarray) -> tuple[float, float, float]:
-    "Usual orders of a bin, their burstiness, and the usual return of a minute."
+def _usual_orders(s: np.ndarray) -> tuple[float, float]:
+    "Usual orders of a bin, and their burstiness."
     w = s[_W]
     mean = (s[_S1] + PRIOR_ORDERS * PRIOR) / (w + PRIOR)
     variance = max(s[_S2] - s[_S1] ** 2 / max(w, 1.0), 0.0)
-    burst = max((variance + PRIOR_BURST * BURST_WEIGHT) / (s[_S1] + BURST_WEIGHT), 1.05)
-    sd = np.sqrt((s[_R2] + PRIOR * PRIOR_SD**2) / (w + PRIOR))
-    return mean, burst, sd
+    burst = max((variance + s[_BURST] * BURST_WEIGHT) / (s[_S1] + BURST_WEIGHT), 1.05)
+    return mean, burst
+
+
+@njit(cache=True)
+def _usual_return(s: np.ndarray) -> float:
+    "The usual return of a minute."
+    return float(np.sqrt((s[_R2] + PRIOR * PRIOR_SD**2) / (s[_W] + PRIOR)))
 
 
 # %% ../../nbs/70_trades/45_pump.ipynb #5191fc2e
@@ -168,28 +204,48 @@ def _hold(s: np.ndarray) -> None:
         s[_HELD] = s[_BIN] + RING + HOLD_BINS
 
 
+# %% ../../nbs/70_trades/45_pump.ipynb #b7139fc1
+@njit(cache=True)
+def _find_crowd(s: np.ndarray, mean: float, out: np.ndarray) -> None:
+    "Write since when the crowd is there, and how far the price moved since the bin before it."
+    first = s[_BIN]
+    while first > s[_BIN] - RING + 1:
+        if s[_COUNTS + int(first - 1) % RING] <= 2 * mean:
+            break
+        first -= 1
+    out[_SINCE] = s[_FIRSTS + int(first) % RING]
+    out[_SINCE + 1] = s[_X] - s[_PRICES + int(first - 1) % RING]
+
+
+# %% ../../nbs/70_trades/45_pump.ipynb #08e97586
+@njit(cache=True)
+def _write_usual(s: np.ndarray, out: np.ndarray) -> None:
+    "Write what is counted and what is usual."
+    out[2] = s[_N]
+    out[TWO_BINS] = s[_N] + s[_BEFORE]
+    out[4], out[5] = _usual_orders(s)
+    out[6] = s[_X] - s[_PRICES + int(s[_BIN]) % RING]
+    out[7] = _usual_return(s)
+
+
 # %% ../../nbs/70_trades/45_pump.ipynb #2921dd7e
 @njit(cache=True)
 def side_score(
     s: np.ndarray,  # state of one side; its hold may change
-    out: np.ndarray,  # (8,) takes the evidence, see `EVIDENCE`
+    out: np.ndarray,  # (12,) takes the evidence, see `EVIDENCE`
 ) -> float:  # nats
     "The score of one side now."
-    mean, burst, sd = _usual(s)
-    two_bins = s[_N] + s[_BEFORE]
-    r = s[_X] - s[_PRICES + int(s[_BIN]) % RING]
-    z = max(r, 0.0) / sd
-    one_bin = count_evidence(s[_N], mean, burst)
+    _write_usual(s, out)
+    mean, burst = out[4], out[5]
+    two_bins = counted_orders(out[TWO_BINS], s[_EXTRA] + s[_EXTRA_BEFORE])
+    one_bin = count_evidence(counted_orders(s[_N], s[_EXTRA]), mean, burst)
+    z = max(out[6], 0.0) / out[7]
     out[0] = max(one_bin, count_evidence(two_bins, 2 * mean, burst))
     out[1] = (NU + 1) / 2 * np.log1p(z * z / NU)
-    out[2] = s[_N]
-    out[3] = two_bins
-    out[4] = mean
-    out[5] = burst
-    out[6] = r
-    out[7] = sd
+    out[8] = two_bins - out[TWO_BINS]
     q = np.sqrt(min(out[0], MOST_COUNT) * out[1])
     if q >= HOLD:
+        _find_crowd(s, mean, out)
         _hold(s)
     return float(q)
 
@@ -205,6 +261,24 @@ def _begin(s: np.ndarray, b: float, x: float) -> None:
     s[_PRICES : _PRICES + RING] = x
 
 
+# %% ../../nbs/70_trades/45_pump.ipynb #4eb09753
+@njit(cache=True)
+def _add_fill(s: np.ndarray, t: float, order: float, x: float) -> None:
+    "Count the first fill of an order as one, and what the order lifts the price on top."
+    if order != s[_ORDER]:
+        if s[_N] == 0:
+            s[_FIRSTS + int(s[_BIN]) % RING] = t
+        s[_N] += 1
+        s[_ORDER] = order
+        s[_FROM] = s[_X]
+        s[_COUNTED] = 0.0
+    if x > s[_FROM]:
+        extra = s[_LIFT] * np.log1p((x - s[_FROM]) / (LIFT_FROM * _usual_return(s)))
+        s[_EXTRA] += max(extra - s[_COUNTED], 0.0)
+        s[_COUNTED] = max(extra, s[_COUNTED])
+    s[_X] = x
+
+
 # %% ../../nbs/70_trades/45_pump.ipynb #385ec468
 @njit(cache=True)
 def pump_step(
@@ -213,7 +287,7 @@ def pump_step(
     order: float,  # key of the taker order, equal for its fills
     mine: bool,  # the taker is of this side
     x: float,  # log-price; its negative for the dump side
-    out: np.ndarray,  # (8,) takes the evidence
+    out: np.ndarray,  # (12,) takes the evidence
 ) -> float:  # nats; 0 for a trade of the other side
     "One trade in, the score of this side out."
     b = np.floor(t / BIN)
@@ -225,10 +299,7 @@ def pump_step(
         close_bins(s, b)
     if not mine:
         return 0.0
-    if order != s[_ORDER]:
-        s[_N] += 1
-        s[_ORDER] = order
-    s[_X] = x
+    _add_fill(s, t, order, x)
     return side_score(s, out)
 
 
@@ -243,7 +314,10 @@ def restart_minute(
     s[_BIN] = np.floor(t / BIN)
     s[_N] = 0.0
     s[_BEFORE] = 0.0
+    s[_EXTRA] = 0.0
+    s[_EXTRA_BEFORE] = 0.0
     s[_X] = x
+    s[_FROM] = x
     s[BINS_SEEN] = min(s[BINS_SEEN], 1.0)
     s[_COUNTS:_PRICES] = 0.0
     s[_PRICES : _PRICES + RING] = x
@@ -251,15 +325,24 @@ def restart_minute(
 
 # %% ../../nbs/70_trades/45_pump.ipynb #c9698258
 @njit(cache=True)
+def _all_scores(
+    s: np.ndarray, t: np.ndarray, order: np.ndarray, buy: np.ndarray, x: np.ndarray
+) -> np.ndarray:
+    "The score at every trade; moves the state on."
+    out = np.zeros(N_EVIDENCE)
+    q = np.zeros(len(t))
+    for i in range(len(t)):
+        q[i] = pump_step(s, t[i], order[i], buy[i], x[i], out)
+    return q
+
+
 def pump_scores(
     t: np.ndarray,  # (n,) seconds, ascending
     order: np.ndarray,  # (n,) key of the taker order of each fill
     buy: np.ndarray,  # (n,) bool, the taker bought
     x: np.ndarray,  # (n,) log-price
+    constants: PumpConstants = LATEST,
 ) -> np.ndarray:  # (n,) nats; 0 at sells
     "The pump score at every trade of one product, from an empty state."
-    s, out = np.zeros(SIDE), np.zeros(8)
-    q = np.zeros(len(t))
-    for i in range(len(t)):
-        q[i] = pump_step(s, t[i], order[i], buy[i], x[i], out)
-    return q
+    scores: np.ndarray = _all_scores(new_side(constants), t, order, buy, x)
+    return scores

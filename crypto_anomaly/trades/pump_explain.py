@@ -6,30 +6,83 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 
-from .pump import ALARM, MOST_COUNT, NU
+from .pump import ALARM, BIN, MOST_COUNT, NU
 
 # %% auto #0
-__all__ = ["evidence_sentence", "pump_counterfactual"]
+__all__ = ["alarm_text", "pump_counterfactual"]
+
+
+# %% ../../nbs/70_trades/47_pump_explain.ipynb #5f29bc34
+def _duration(seconds: float) -> str:
+    "A duration in the unit that people would use."
+    if seconds < 0.1:
+        return "less than 0.1 s"
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    if seconds < 7200:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.0f} h"
+
+
+# %% ../../nbs/70_trades/47_pump_explain.ipynb #165f641f
+def _percent(log_return: float) -> str:
+    "A log-return in per cent, with its sign."
+    value = 100 * float(np.expm1(log_return))
+    return f"{value:+.1f} %" if abs(value) < 10 else f"{value:+.0f} %"
+
+
+# %% ../../nbs/70_trades/47_pump_explain.ipynb #824c16f3
+def _usual_text(
+    usual: float,  # orders in two bins, above 0
+) -> str:
+    "How many orders are usual in two bins, in words."
+    if usual >= 1:
+        return f"{usual:.0f} {'is' if usual < 1.5 else 'are'} usual"
+    return f"one in {_duration(2 * BIN / usual)} is usual"
+
+
+# %% ../../nbs/70_trades/47_pump_explain.ipynb #9318211e
+def _move_text(
+    e: dict[str, float],  # see `pump.EVIDENCE`
+    t: float,  # seconds since 1970
+    side: str,
+) -> str:
+    "How far the price moved since the crowd came; over the last minute where none was found."
+    since = e.get("crowd_since", 0.0)
+    move = e["crowd_return"] if since else e["minute_return"]
+    seconds = t - since if since else 60.0
+    return f"{_percent(move if side == 'buy' else -move)} in {_duration(seconds)}"
+
+
+# %% ../../nbs/70_trades/47_pump_explain.ipynb #f4d6e27d
+def _share_text(e: dict[str, float], side: str) -> str:
+    "The share of the side among the orders of ten seconds."
+    mine, other = e["orders_two_bins"], e.get("other_orders", 0.0)
+    share = 100 * mine / max(mine + other, 1.0)
+    return f"{share:.0f} % {side}ers"
 
 
 # %% ../../nbs/70_trades/47_pump_explain.ipynb #6de115cb
-def evidence_sentence(
-    e: dict[str, float],  # see `pump.EVIDENCE`
+def alarm_text(
+    e: dict[str, float],  # see `pump.EVIDENCE`; of the side
+    t: float,  # seconds since 1970 of the trade
     side: str = "buy",  # 'buy' for a pump, 'sell' for a dump
 ) -> str:
-    "The evidence behind a score as a sentence."
-    payment = "buyers pay" if side == "buy" else "sellers take"
-    direction = "more" if side == "buy" else "less"
-    percent = 100 * abs(np.exp(e["minute_return"]) - 1)
-    times_usual = e["minute_return"] / e["usual_return"]
-    return (
-        f"{e['orders_two_bins']:.0f} {side} orders in the last 5–10 s "
-        f"where {2 * e['usual_orders']:.2g} are usual, "
-        f"and {payment} {percent:.1f} % {direction} than a minute ago, "
-        f"{times_usual:.1f} times the usual minute "
-        f"(evidence {e['orders_evidence']:.1f} and {e['price_evidence']:.1f} nats)"
-    )
+    "What a side did, as a sentence: how far, how many, against what, since when."
+    orders = f"{e['orders_two_bins']:.0f} {side} order{'' if e['orders_two_bins'] == 1 else 's'}"
+    parts = [
+        _move_text(e, t, side),
+        f"{orders} in {2 * BIN:.0f} s where {_usual_text(2 * e['usual_orders'])}",
+        _share_text(e, side),
+    ]
+    if e.get("crowd_since", 0.0):
+        since = pd.Timestamp(e["crowd_since"], unit="s", tz="UTC")
+        parts.append(f"since {since:%H:%M:%S} UTC")
+    return ", ".join(parts)
 
 
 # %% ../../nbs/70_trades/47_pump_explain.ipynb #11efa2f6

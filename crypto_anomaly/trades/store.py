@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from ..core.errors import first_line
 from ..core.workspace import Workspace
 from .alarms import AlarmLog, LatestRows
+from .deleted import TradeDeleter
 from .gaps import Completeness
 from .limits import AHEAD, FIRST_TIME, ID_LIMIT, LIMIT
 from .messages import Trade, TradeError, fault_of, now_micros
@@ -21,7 +22,7 @@ from .schema import TradeDatabase, insert_trades, trades_table
 from .table import TRADE_COLUMNS, micros, utc_times
 
 # %% auto #0
-__all__ = ["TradeWriter", "TradeReader", "TradeDeleter", "TradeStore", "open_store"]
+__all__ = ["TradeWriter", "TradeReader", "TradeStore", "open_store"]
 
 
 # %% ../../nbs/70_trades/35_store.ipynb #2dd99527
@@ -123,43 +124,6 @@ class TradeReader(TradeDatabase):
         rows = self.rows(newest_first.limit(newest))
         f = pd.DataFrame.from_records(rows[::-1], columns=columns)
         return f.assign(ts=utc_times(f.ts))
-
-
-# %% ../../nbs/70_trades/35_store.ipynb #e2728161
-class TradeDeleter(TradeDatabase):
-    "Deletes old rows of the table `trades`."
-
-    def _older(self, before: pd.Timestamp) -> list[Any]:  # one condition per product
-        "Which trades are older than `before`, without the newest of each product."
-        t = trades_table.c
-        by_epoch = sa.select(t.product_id, t.epoch, sa.func.max(t.trade_id))
-        groups = self.rows(by_epoch.group_by(t.product_id, t.epoch))
-        newest = {product: epoch for product, epoch, _ in sorted(groups)}
-        old = t.ts < micros(before)
-        return [
-            sa.and_(
-                t.product_id == product,
-                t.epoch == epoch,
-                t.trade_id < last if epoch == newest[product] else sa.true(),
-                old,
-            )
-            for product, epoch, last in groups
-        ]
-
-    def delete_before(
-        self,
-        before: pd.Timestamp,
-        *,
-        dry_run: bool = False,  # count only
-    ) -> int:  # trades
-        "Delete trades older than `before`; the newest of each product stays."
-        conditions = self._older(before)
-        if dry_run:
-            counts = [sa.select(sa.func.count()).where(x) for x in conditions]
-            return sum(int(self.value(query)) for query in counts)
-        with self.transaction() as c:
-            deletions = [c.execute(sa.delete(trades_table).where(x)) for x in conditions]
-        return sum(done.rowcount for done in deletions)
 
 
 # %% ../../nbs/70_trades/35_store.ipynb #b5718513

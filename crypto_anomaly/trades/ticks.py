@@ -11,7 +11,18 @@ import numpy as np
 import pandas as pd
 from numba import njit
 
-from .pump import BINS_SEEN, SIDE, pump_step, restart_minute, side_score
+from crypto_anomaly.trades.pump import (
+    BINS_SEEN,
+    N_EVIDENCE,
+    OTHER,
+    SIDE,
+    TWO_BINS,
+    pump_step,
+    restart_minute,
+    side_score,
+    use_constants,
+)
+from .pump_versions import LATEST, PumpConstants
 from .table import epoch_seconds, order_keys
 
 # %% auto #0
@@ -19,10 +30,13 @@ __all__ = [
     "FEATURES",
     "READY",
     "LEAST_SD",
+    "BLOCK_ROWS",
+    "set_pump_constants",
     "new_state",
     "ticks",
     "skip_missing",
     "KernelInput",
+    "features_only",
     "kernel_input",
     "trade_features",
     "second_rows",
@@ -59,9 +73,22 @@ _STATE = _SELL + SIDE
 
 
 # %% ../../nbs/70_trades/50_ticks.ipynb #5181acdd
-def new_state() -> np.ndarray:  # for `ticks`
+def set_pump_constants(
+    state: np.ndarray,  # see `new_state`; changed
+    c: PumpConstants,
+) -> None:
+    "Score both sides with these constants from now on."
+    use_constants(state[_BUY:_SELL], c)
+    use_constants(state[_SELL:], c)
+
+
+def new_state(
+    c: PumpConstants = LATEST,
+) -> np.ndarray:  # for `ticks`
     "The state of a product that has not traded yet."
-    return np.zeros(_STATE)
+    state = np.zeros(_STATE)
+    set_pump_constants(state, c)
+    return state
 
 
 # %% ../../nbs/70_trades/50_ticks.ipynb #06c49a61
@@ -143,25 +170,24 @@ def _tick(
     buy: bool,
     x: float,
     row: np.ndarray,  # (10,) takes the features
-    evidence: np.ndarray,  # (8,) takes the evidence of the stronger side
-    other: np.ndarray,  # (8,) work space
+    evidence: np.ndarray,  # (2, 12) zeros, takes the evidence of the buyers and of the sellers
 ) -> bool:  # the stronger side is the buyers'
     "One trade: moves the state on and writes the features."
     _add_price(s, t, x)
     buyers, sellers = s[_BUY:_SELL], s[_SELL:]
-    up = pump_step(buyers, t, order, buy, x, evidence)
-    down = pump_step(sellers, t, order, not buy, -x, other)
+    up = pump_step(buyers, t, order, buy, x, evidence[0])
+    down = pump_step(sellers, t, order, not buy, -x, evidence[1])
     if buy:
-        down = side_score(sellers, other) if sellers[BINS_SEEN] else 0.0
+        down = side_score(sellers, evidence[1]) if sellers[BINS_SEEN] else 0.0
     else:
-        up = side_score(buyers, evidence) if buyers[BINS_SEEN] else 0.0
+        up = side_score(buyers, evidence[0]) if buyers[BINS_SEEN] else 0.0
+    evidence[0, OTHER] = evidence[1, TWO_BINS]
+    evidence[1, OTHER] = evidence[0, TWO_BINS]
     _price_features(s, row)
-    row[6] = max(evidence[0], other[0])
-    row[7] = max(evidence[1], other[1])
+    row[6] = max(evidence[0, 0], evidence[1, 0])
+    row[7] = max(evidence[0, 1], evidence[1, 1])
     row[8] = up
     row[9] = down
-    if down > up:
-        evidence[:] = other
     return up >= down
 
 
@@ -173,17 +199,16 @@ def ticks(
     order: np.ndarray,  # (n,) see `table.order_keys`
     buy: np.ndarray,  # (n,) bool, the taker bought
     price: np.ndarray,  # (n,) quote currency
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # (n, 10) float32, (n, 8) evidence, (n,) buyers
-    "`FEATURES` at every trade of one product, `pump.EVIDENCE`, and whether it is the buyers'."
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # (n, 10) float32, (n, 2, 12), (n,)
+    "`FEATURES` at every trade, `pump.EVIDENCE` of buyers and sellers, and if buyers are stronger."
     n = len(t)
     X = np.empty((n, 10), np.float32)
-    E = np.zeros((n, 8))
+    E = np.zeros((n, 2, N_EVIDENCE))
     up = np.empty(n, np.bool_)
-    row, other = np.empty(10), np.zeros(8)
+    row = np.empty(10)
     for i in range(n):
-        other[:] = 0
         x = np.log(price[i])  # one at a time: the log of a vector has another last bit
-        up[i] = _tick(state, t[i], order[i], buy[i], x, row, E[i], other)
+        up[i] = _tick(state, t[i], order[i], buy[i], x, row, E[i])
         X[i] = row
     return X, E, up
 
@@ -218,6 +243,23 @@ class KernelInput(NamedTuple):
     price: np.ndarray  # (n,)
 
 
+# %% ../../nbs/70_trades/50_ticks.ipynb #8c4b72e4
+BLOCK_ROWS = 50_000  # trades at once
+
+
+def features_only(
+    state: np.ndarray,  # of `new_state`; changed
+    a: KernelInput,
+) -> tuple[np.ndarray, np.ndarray]:  # (n, 10) float32; (n,) bool, the buyers are stronger
+    "`ticks` without the evidence."
+    X = np.empty((len(a.t), len(FEATURES)), np.float32)
+    up = np.empty(len(a.t), bool)
+    for begin in range(0, len(a.t), BLOCK_ROWS):
+        part = slice(begin, begin + BLOCK_ROWS)
+        X[part], _, up[part] = ticks(state, a.t[part], a.order[part], a.buy[part], a.price[part])
+    return X, up
+
+
 # %% ../../nbs/70_trades/50_ticks.ipynb #969f70b6
 def kernel_input(
     f: pd.DataFrame,  # trade table of one product
@@ -242,12 +284,12 @@ def _epochs(f: pd.DataFrame) -> list[KernelInput]:
     return [kernel_input(part) for _, part in f.groupby("epoch")]
 
 
-def _product_features(f: pd.DataFrame) -> pd.DataFrame:
+def _product_features(f: pd.DataFrame, c: PumpConstants) -> pd.DataFrame:
     "The features of one product; a new epoch begins the last minute anew."
-    state, rows, sides = new_state(), [], []
+    state, rows, sides = new_state(c), [], []
     for part in _epochs(f):
         skip_missing(state, part.t[0], part.price[0])
-        X, _, up = ticks(state, *part)
+        X, up = features_only(state, part)
         rows.append(X)
         sides.append(up)
     X, up = np.concatenate(rows), np.concatenate(sides)
@@ -263,9 +305,10 @@ def _product_features(f: pd.DataFrame) -> pd.DataFrame:
 # %% ../../nbs/70_trades/50_ticks.ipynb #428ac43f
 def trade_features(
     f: pd.DataFrame,  # trade table, any products, each in the order of its trade ids
+    c: PumpConstants = LATEST,
 ) -> pd.DataFrame:  # index of `f`; coin_id (the product), ts, price, seen, FEATURES, buyers
     "Features at every trade, from an empty state; `seen` counts the trades so far."
-    parts = [_product_features(p) for _, p in f.groupby("product_id", sort=False)]
+    parts = [_product_features(p, c) for _, p in f.groupby("product_id", sort=False)]
     if not parts:
         return pd.DataFrame(columns=_FRAME)
     return pd.concat(parts).loc[f.index, _FRAME]
@@ -275,9 +318,10 @@ def trade_features(
 def second_rows(
     f: pd.DataFrame,  # trade table
     start: pd.Timestamp | None = None,  # rows from here on; trades before warm the state up
+    c: PumpConstants = LATEST,
 ) -> pd.DataFrame:  # coin_id (the product), ts (the second), price, seen, FEATURES, buyers
     "Features of every second with a trade, after the first `READY` trades of a product."
-    x = trade_features(f)
+    x = trade_features(f, c)
     x = x[x.seen >= READY]
     x = x.assign(ts=x.ts.dt.floor("s"))
     if start is not None:
