@@ -43,9 +43,8 @@ docs: setup  ## the documentation site, into _docs/
 bench: setup  ## the bars that exist so far, measured here: make bench [ONLY="P3 P9"]; P1 takes ten minutes, BENCH_COINS=200 for a look
 	python benchmarks/bench.py $(ONLY)
 
-attack: setup  ## the long forms: 100 duels of each pair of decisions, 500 inputs for each fuzz test: make attack [COUNT=20] [URL=postgresql://…]
-	python benchmarks/attack_registry.py $(or $(COUNT),100) $(URL)
-	FUZZ_EXAMPLES=500 pytest -q -p no:cacheprovider -k "fuzz or traceback or test_any" tests/test_market_files.py tests/test_trade_files.py tests/test_row_checks.py
+attack: setup  ## all long attacks, with a table of what survived: 100 duels of each pair of decisions, 100 stops, 500 inputs for each fuzz test, load, memory: make attack [COUNT=20] [URL=postgresql://…]
+	FUZZ_EXAMPLES=500 python benchmarks/attack.py $(or $(COUNT),100) $(URL)
 
 hooks: setup  ## install the git hooks of nbdev (clean notebooks, merges) and of pre-commit (format, lint, sync)
 	nbdev_install_hooks

@@ -25,7 +25,7 @@ def ws(home):
     return open_workspace(Settings(api_token="t" * 32, allowed_hosts="testserver", **here))
 
 
-def test_nothing_that_is_asked_breaks_it(ws):
+def test_nothing_that_is_asked_breaks_it(ws, record_property):
     from starlette.testclient import TestClient
 
     app = create_app(ws.settings.model_copy(update=dict(workspace=ws.name)))
@@ -44,6 +44,7 @@ def test_nothing_that_is_asked_breaks_it(ws):
                             suppress_health_check=list(HealthCheck),
                         )(lambda case: check(case, asked))
                     )()
+    record_property("attempts", len(asked))
     assert len({path for path, _ in asked}) > 30, asked
     assert {200, 404, 422} <= {status for _, status in asked}, asked
 

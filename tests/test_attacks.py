@@ -325,7 +325,8 @@ def bombs():
     )
 
 
-def test_bombs_take_no_memory(tmp_path):
+def test_bombs_take_no_memory(tmp_path, record_property):
+    record_property("attempts", len(bombs()))
     for name, data in bombs().items():
         path = tmp_path / name
         path.write_bytes(data)

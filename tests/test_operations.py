@@ -3,6 +3,8 @@
 import itertools
 import os
 import re
+import subprocess
+import sys
 import time
 
 import pytest
@@ -10,11 +12,13 @@ from conftest import until
 from pydantic import SecretStr
 from starlette.testclient import TestClient
 
-from crypto_anomaly.core.settings import Settings
+from crypto_anomaly.core import database_file, db
+from crypto_anomaly.core.settings import Settings, WorkspaceError
 from crypto_anomaly.core.workspace import claim, open_workspace
 from crypto_anomaly.lifecycle.database_copy import copy_databases
 from crypto_anomaly.lifecycle.retention_steps import prune
 from crypto_anomaly.model.loading import load_model
+from crypto_anomaly.registry.errors import RegistryUnavailableError
 from crypto_anomaly.registry.registry import open_registry
 from crypto_anomaly.serving.app import create_app
 
@@ -113,3 +117,27 @@ def test_postgresql_goes_away_and_comes_back(home, postgres_server):
         until(lambda: client.get("/health").status_code == 200, 10, "health to be green again")
         assert [client.get(p).status_code for p in READS] == [200] * len(READS)
     assert len(open_registry(open_workspace(there)).open_requests()) == 1
+
+
+def test_a_full_disk_is_read_and_says_so(tmp_path, monkeypatch):
+    """No room for what SQLite puts beside a database: reading goes on, a change says why not."""
+    ws = claim(open_workspace(Settings(home=tmp_path / "home", source="simulated")), "simulated")
+    script = (
+        "import sys; from crypto_anomaly.registry.registry import Registry as R; R(sys.argv[1])"
+    )
+    subprocess.run([sys.executable, "-c", script, ws.db_url], check=True, timeout=60)
+    for module in (db, database_file):
+        monkeypatch.setattr(module, "has_room", lambda folder: False)
+    registry = open_registry(ws)
+    assert registry.list_model_versions() == []
+    with pytest.raises(RegistryUnavailableError, match="the disk is full"):
+        registry.publish("drift_detected", None, "ada")
+    assert not list(ws.root.glob("registry.db-*"))
+
+
+@pytest.mark.parametrize("content", ["", '{"source"', '{"source": "elsewhere"}', "[]"])
+def test_a_workspace_file_that_is_cut_off_is_named(tmp_path, content):
+    ws = claim(open_workspace(Settings(home=tmp_path / "home", source="simulated")), "simulated")
+    (ws.root / "workspace.json").write_text(content)
+    with pytest.raises(WorkspaceError, match=r"workspace\.json (is|names)"):
+        open_workspace(ws.settings).simulated  # noqa: B018

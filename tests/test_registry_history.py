@@ -163,7 +163,7 @@ def refused(c, sql):
     return None
 
 
-def test_raw_sql_is_refused(lived):
+def test_raw_sql_is_refused(lived, record_property):
     lite = lived.engine.dialect.name == "sqlite"
     unknown = "TRUNCATE" if lite else "REPLACE"
     before, taken = lived.events(), []
@@ -175,6 +175,7 @@ def test_raw_sql_is_refused(lived):
             if refused(c, sql) is None:
                 taken.append(what)
             work.rollback()
+    record_property("attempts", len(RAW))
     assert taken == []
     assert lived.events() == before
     assert verify(lived).problems == []

@@ -280,8 +280,11 @@ def test_the_recorded_pumps_are_found(recordings):
     assert m["alarmed_within_10s"] >= 0.94
     assert m["false_alarms_per_coin_day"] <= 0.26
     assert b["at_fixed_threshold"]["false_alarms_per_coin_day"]["value"] <= 0.25
-    assert min(v["value"] for v in b["second_pump"].values()) >= 0.9
-    assert b["liquid"]["per_day"]["value"] <= 1
+    assert min(v["value"] for v in b["second_pump"].values()) >= 0.95
+    assert b["liquid"]["per_day"]["value"] <= 0.5
+    smaller = {k: v["value"] for k, v in b["fainter"]["both"].items()}
+    assert smaller["block_ap"] >= 0.88
+    assert smaller["alarmed_within_10s"] >= 0.7
 
 
 def test_the_detectors_life_and_the_live_page(tmp_path):

@@ -13,6 +13,7 @@ from typing import NamedTuple, NoReturn
 import sqlalchemy as sa
 
 from .errors import CryptoAnomalyError, first_line
+from .files import has_room
 
 # %% auto #0
 __all__ = [
@@ -151,6 +152,8 @@ def report_failures(engine: sa.Engine, owner: DatabaseOwner) -> None:
 
     @sa.event.listens_for(engine, "handle_error")
     def failed(context: sa.engine.ExceptionContext) -> None:
-        why = sqlite_failure(context.original_exception)
+        why, file = sqlite_failure(context.original_exception), sqlite_file(engine)
+        if why and file and file.parent.exists() and not has_room(file.parent):
+            why = _FAILURES[sqlite3.SQLITE_FULL]
         if why:
             owner.unavailable(why, engine.url.render_as_string())

@@ -20,6 +20,7 @@ import sqlalchemy as sa
 
 from . import postgresql
 from .errors import CryptoAnomalyError, first_line
+from .files import has_room
 from .json_values import jsonable
 
 # %% auto #0
@@ -66,11 +67,14 @@ def create_sqlite_file(path: Path) -> None:
 def is_writable(
     path: Path,  # of a database, which may be missing
 ) -> bool:
-    "Whether a database file can be written, or made."
+    "Whether a database file can be written, or made; on a full disk it is only read."
     folder = path.absolute().parent
     while not folder.exists():
         folder = folder.parent
-    return os.access(folder, os.W_OK) and (not path.exists() or os.access(path, os.W_OK))
+    if not os.access(folder, os.W_OK) or (path.exists() and not os.access(path, os.W_OK)):
+        return False
+    is_open = path.with_name(f"{path.name}-shm").exists()  # by somebody who has what it needs
+    return is_open or not path.exists() or has_room(folder)
 
 
 def sqlite_uri(

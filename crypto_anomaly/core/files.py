@@ -5,13 +5,17 @@
 # %% ../../nbs/00_core/14_files.ipynb #01f45338
 from __future__ import annotations
 
+import json
 import os
 import secrets
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
+
+from .errors import CryptoAnomalyError
 
 # %% auto #0
-__all__ = ["write_atomic", "read_or_create_secret"]
+__all__ = ["LITTLE_ROOM", "write_atomic", "read_or_create_secret", "has_room", "parse_object"]
 
 
 # %% ../../nbs/00_core/14_files.ipynb #3a7f97e0
@@ -22,8 +26,11 @@ def write_atomic(
     "Write `path` whole or not at all."
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    draft.write_bytes(data if isinstance(data, bytes) else data.encode())
-    return draft.replace(path)
+    try:
+        draft.write_bytes(data if isinstance(data, bytes) else data.encode())
+        return draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)  # still there when the disk is full
 
 
 # %% ../../nbs/00_core/14_files.ipynb #79e636cc
@@ -31,16 +38,50 @@ def read_or_create_secret(
     path: Path,  # mode 0600
 ) -> str:  # 32 characters that are safe in a URL
     "The secret in `path`; the first caller creates it, in a read-only folder for itself only."
-    if path.exists():
+    if path.exists() and path.stat().st_size:
         return path.read_text()
     if path.parent.exists() and not os.access(path.parent, os.W_OK):
         return secrets.token_urlsafe(24)
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with open(descriptor, "w") as f:
-        f.write(secrets.token_urlsafe(24))
-    with suppress(FileExistsError):  # another process was first: its secret is kept
-        os.link(draft, path)
-    draft.unlink()
+    try:
+        with open(descriptor, "w") as f:
+            f.write(secrets.token_urlsafe(24))
+        if path.exists() and not path.stat().st_size:  # a disk was full when it was copied
+            path.unlink()
+        with suppress(FileExistsError):  # another process was first: its secret is kept
+            os.link(draft, path)
+    finally:
+        draft.unlink()
     return path.read_text()
+
+
+# %% ../../nbs/00_core/14_files.ipynb #e807b1b8
+LITTLE_ROOM = 1 << 17  # bytes: SQLite needs 32 kB beside a database to open it
+
+
+def has_room(
+    folder: Path,  # that exists
+) -> bool:
+    "Whether the disk of a folder takes even a small file."
+    disk = os.statvfs(folder)
+    return disk.f_bavail * disk.f_frsize >= LITTLE_ROOM
+
+
+# %% ../../nbs/00_core/14_files.ipynb #00da5d32
+def parse_object(
+    content: str | bytes,
+    file: object,  # path or address, for the message
+    error: type[CryptoAnomalyError],  # what is raised where the content is no JSON object
+    remedy: str,  # what to do, as the end of the message
+) -> dict[str, Any]:
+    "The JSON object in a file."
+    try:
+        found = json.loads(content)
+    except ValueError:  # no JSON, or no text
+        found = None
+    if not isinstance(found, dict):
+        state = "damaged" if content else "empty"
+        raise error(f"{file} is {state}; {remedy}.")
+    return found

@@ -98,6 +98,8 @@ def frequency(
 def per_scan(
     p: float,  # p-value, 0 to 1
     coins: int,  # in a scan, one an hour
+    *,
+    extrapolated: bool = False,  # rarer than everything that the model was calibrated on
 ) -> str:  # '–' for a missing value
     "How many rows of a scan are as rare: about 3 such per scan of 100 coins."
     if not np.isfinite(p):
@@ -105,4 +107,5 @@ def per_scan(
     expected = p * coins
     if expected >= 0.75:
         return f"about {max(1, round(expected))} such per scan of {coins} coins"
-    return f"{frequency(1 / max(expected, 1e-12))} among {coins} coins"
+    words = f"{frequency(1 / max(expected, 1e-12))} among {coins} coins"
+    return f"rarer than all seen, {words}" if extrapolated else words

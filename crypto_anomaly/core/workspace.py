@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from .files import read_or_create_secret, write_atomic
+from .files import parse_object, read_or_create_secret, write_atomic
 from crypto_anomaly.core.settings import (
     FOLDER_NAME,
     Settings,
@@ -83,6 +83,9 @@ class Addresses:
 
 
 # %% ../../nbs/00_core/25_workspace.ipynb #0cb8fb27
+_MARKETS = ("coingecko", "simulated")
+
+
 @dataclass(frozen=True)
 class Workspace(Addresses):
     "One market with its data, models and runs."
@@ -108,7 +111,11 @@ class Workspace(Addresses):
         path = self.root / "workspace.json"
         if not path.exists():
             return None
-        return str(json.loads(path.read_text())["source"])
+        remedy = 'write {"source": "simulated"} or {"source": "coingecko"} into it'
+        found = parse_object(path.read_bytes(), path, WorkspaceError, remedy).get("source")
+        if found not in _MARKETS:
+            raise WorkspaceError(f"{path} names the source {found!r}; {remedy}.")
+        return str(found)
 
     @property
     def simulated(self) -> bool:

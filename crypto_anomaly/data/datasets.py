@@ -15,6 +15,7 @@ import fsspec
 import pandas as pd
 
 from ..core.clock import iso
+from ..core.files import parse_object
 from ..core.json_values import jsonable
 from ..core.workspace import Workspace
 from .files import filesystem, to_parquet, write_file
@@ -53,7 +54,9 @@ def dataset_versions(
     "All finished versions of the dataset `name`."
     fs, root = filesystem(ws.reads.datasets_url)
     files = [f"{folder}/{_METADATA}" for folder in _folders(fs, f"{root}/{name}")]
-    metas = [json.loads(fs.cat_file(file)) for file in files if fs.exists(file)]
+    remedy = "bring it back from a backup, or delete the folder it lies in"
+    stored = {file: fs.cat_file(file) for file in files if fs.exists(file)}
+    metas = [parse_object(text, file, DataError, remedy) for file, text in stored.items()]
     return sorted(metas, key=lambda meta: (meta["created_at"], meta["version"]))
 
 

@@ -15,6 +15,7 @@ from .gates import EvalError
 from .injected import detection, score_of
 from .metrics import interval
 from .separation import score_metrics
+from .sequential import MARGIN, verdict_of
 from ..model.fitted import Model
 
 # %% auto #0
@@ -55,18 +56,6 @@ def compare(
     )
 
 
-# %% ../../nbs/60_eval/45_compare.ipynb #9076ee57
-def _verdict_of(gain: dict[str, float], margin: float) -> str:
-    "better, worse, not worse or undecided."
-    if gain["low"] > 0:
-        return "better"
-    if gain["high"] < 0:
-        return "worse"
-    if gain["value"] > 0 and gain["low"] > -margin:
-        return "not worse"
-    return "undecided"
-
-
 # %% ../../nbs/60_eval/45_compare.ipynb #2e447224
 def compare_injected(
     a: Model,  # the candidate
@@ -74,7 +63,7 @@ def compare_injected(
     holdout: pd.DataFrame,  # feature frame
     injected: Sequence[tuple[pd.DataFrame, pd.DataFrame]],  # of `inject_market`
     *,
-    margin: float = 0.05,  # loss of recall that does not matter
+    margin: float = MARGIN,  # a gain or loss of recall that does not matter
 ) -> dict[str, Any]:  # verdict; recall_gain, low, high of `a` over `b`, None without events
     "Does `a` find more injected events than `b`, at the alert rate of `a`?"
     gain: dict[str, Any] = dict(value=None, low=None, high=None)
@@ -84,7 +73,7 @@ def compare_injected(
         one = detection(score_of(a), holdout, injected, (rate,)).detection
         two = detection(score_of(b), holdout, injected, (rate,)).detection
         gain = interval(one.recall(rate) - two.recall(rate))
-        verdict = _verdict_of(gain, margin)
+        verdict = verdict_of(gain["low"], gain["high"], margin)
     return dict(
         verdict=verdict,
         recall_gain=gain["value"],

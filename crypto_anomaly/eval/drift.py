@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from ..model.bins import bin_shares, shares_of_deciles
+from ..model.bins import bin_shares, shares_of_deciles, stability_index
 from ..model.fitted import Model
 
 # %% auto #0
@@ -24,21 +24,36 @@ def _psi(
     "Population stability index of one feature."
     p = bin_shares(x, deciles)
     q = shares_of_deciles(p, deciles) if shares is None else shares
-    p, q = np.maximum(p, 1e-3), np.maximum(q, 1e-3)
-    return float(((p - q) * np.log(p / q)).sum())
+    return float(stability_index(p, q))
+
+
+# %% ../../nbs/60_eval/30_drift.ipynb #2a42a1e2
+_FEWEST_HOURS = 1.0
+
+
+def _usual(model: Model, frame: pd.DataFrame) -> np.ndarray:  # (d,) 0 for an older model
+    "The index that a span of this length usually has, for every feature."
+    of_day = model.arrays.get("day_psi")
+    if of_day is None:
+        return np.zeros(len(model.features))
+    hours = max(_FEWEST_HOURS, float(frame.ts.dt.floor("h").nunique()))
+    usual: np.ndarray = of_day * np.sqrt(max(1.0, 24 / hours))
+    return usual
 
 
 # %% ../../nbs/60_eval/30_drift.ipynb #26ff2429
 def drift(
     model: Model,  # knows the deciles of its training time
     frame: pd.DataFrame,  # feature frame
-) -> pd.DataFrame:  # index feature; psi and missing (share now), most changed first
+) -> pd.DataFrame:  # index feature; psi, excess (beyond the usual one of a span as long, at
+    # least 0) and missing (share now); the greatest psi first
     "How far each input has moved from the training time; NaN where nothing is known."
     X, deciles = model.matrix(frame), model.arrays["deciles"]
     counted = model.arrays.get("shares")
     shares = counted.T if counted is not None else [None] * X.shape[1]
     psi = [_psi(*column) for column in zip(X.T, deciles.T, shares)]
-    columns = dict(psi=psi, missing=np.isnan(X).mean(0))
+    excess = np.maximum(np.array(psi) - _usual(model, frame), 0)
+    columns = dict(psi=psi, excess=excess, missing=np.isnan(X).mean(0))
     moved = pd.DataFrame(columns, index=model.features)
     return moved.sort_values("psi", ascending=False)
 

@@ -66,8 +66,7 @@ def _kept(model: Model, holdout: pd.DataFrame) -> float:
     known = model.arrays.get("relations")
     if known is None:
         return float("nan")
-    fitted = model.meta["training_samples"] - model.meta["calibration_samples"]
-    return kept_relations(known, model.matrix(holdout), fitted)
+    return kept_relations(known, model.matrix(holdout), int(model.meta["fit_samples"]))
 
 
 # %% ../../nbs/60_eval/40_evaluation.ipynb #bddd8f84
@@ -86,6 +85,7 @@ def _metrics(model: Model, holdout: pd.DataFrame, pred: pd.DataFrame) -> dict[st
         | _rate_metrics(model, holdout, flagged)
         | dict(
             psi_median=float(moved.psi.median()),
+            psi_excess_median=float(moved.excess.median()),
             psi_max=float(moved.psi.max()),
             most_drifted=str(moved.index[0]),
             kept_relations=_kept(model, holdout),

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -13,13 +14,12 @@ import pandas as pd
 from .injected import ScoreFunction, score_of
 from ..features.schema import get_feature_columns
 from ..features.surprisal import SURPRISALS
-from ..model.presets import FEATURE_SETS
 from ..model.training import train
 
 # %% auto #0
 __all__ = [
     "RAW",
-    "NORMALISED",
+    "PLAIN",
     "FitRival",
     "RIVALS",
     "fit_robust_z",
@@ -32,9 +32,9 @@ __all__ = [
     "on_judged_rows",
 ]
 
-# %% ../../nbs/60_eval/74_rivals.ipynb #1299c037
+# %% ../../nbs/60_eval/74_rivals.ipynb #bea027ed
 RAW = [c for c in get_feature_columns() if c not in SURPRISALS]
-NORMALISED = FEATURE_SETS["normalised"]
+PLAIN = [c for c in RAW if c.endswith(("_own_z", "_cross_z"))]
 FitRival = Callable[[pd.DataFrame, pd.DataFrame], ScoreFunction]  # past, test time without events
 
 
@@ -50,21 +50,34 @@ def _typical(frame: pd.DataFrame, names: list[str]) -> np.ndarray:  # (d,)
     return medians
 
 
-# %% ../../nbs/60_eval/74_rivals.ipynb #5ea4e1e3
+# %% ../../nbs/60_eval/74_rivals.ipynb #0d6c024f
 def fit_robust_z(
     past: pd.DataFrame,  # feature frame, training time
     clean: pd.DataFrame,  # test time without events, not used
+    names: list[str] = PLAIN,  # features
 ) -> ScoreFunction:
     "The largest robust z."
-    return score_of(train(past, "robust_z", features=NORMALISED))
+    return score_of(train(past, "robust_z", features=names))
 
 
+# %% ../../nbs/60_eval/74_rivals.ipynb #1fc3c147
 def fit_mahalanobis(
     past: pd.DataFrame,  # feature frame, training time
     clean: pd.DataFrame,  # test time without events, not used
+    names: list[str] = PLAIN,  # features
 ) -> ScoreFunction:
-    "The Mahalanobis distance."
-    return score_of(train(past, "mahalanobis", features=NORMALISED))
+    "The squared Mahalanobis distance."
+    from sklearn.covariance import EmpiricalCovariance
+
+    typical = _typical(past, names)
+    covariance = EmpiricalCovariance().fit(_matrix(past, names, typical))
+
+    def score(frame: pd.DataFrame) -> np.ndarray:
+        "Squared distances."
+        distance: np.ndarray = covariance.mahalanobis(_matrix(frame, names, typical))
+        return distance
+
+    return score
 
 
 # %% ../../nbs/60_eval/74_rivals.ipynb #2b4afa27
@@ -119,14 +132,15 @@ def ecod(
 def fit_ecod(
     past: pd.DataFrame,  # feature frame, training time
     clean: pd.DataFrame,  # test time without events, not used
+    names: list[str] = PLAIN,  # features
 ) -> ScoreFunction:
-    "ECOD on the normalised features."
-    typical = _typical(past, NORMALISED)
-    known = _matrix(past, NORMALISED, typical)
+    "ECOD scores."
+    typical = _typical(past, names)
+    known = _matrix(past, names, typical)
 
     def score(frame: pd.DataFrame) -> np.ndarray:
         "ECOD scores."
-        return ecod(known, _matrix(frame, NORMALISED, typical))
+        return ecod(known, _matrix(frame, names, typical))
 
     return score
 
@@ -201,6 +215,9 @@ RIVALS: dict[str, FitRival] = dict(
     isolation_forest=fit_forest,
     ecod=fit_ecod,
     mahalanobis=fit_mahalanobis,
+    robust_z_on_signals=partial(fit_robust_z, names=SURPRISALS),
+    ecod_on_signals=partial(fit_ecod, names=SURPRISALS),
+    mahalanobis_on_signals=partial(fit_mahalanobis, names=SURPRISALS),
 )
 
 

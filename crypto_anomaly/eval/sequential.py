@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 # %% auto #0
-__all__ = ["ALPHA", "ConfidenceSequence", "confidence_sequence", "verdict_of"]
+__all__ = ["ALPHA", "MARGIN", "ConfidenceSequence", "confidence_sequence", "verdict_of"]
 
 # %% ../../nbs/60_eval/43_sequential.ipynb #9adfa635
 ALPHA = 0.05  # chance of an error of each bound, over all looks together
@@ -41,6 +41,7 @@ def _lower_bounds(y: np.ndarray, alpha: float) -> np.ndarray:  # (n,) in 0..1
     return bounds
 
 
+# %% ../../nbs/60_eval/43_sequential.ipynb #22e315af
 class ConfidenceSequence(NamedTuple):
     "Bounds of a mean after each of n values."
 
@@ -48,6 +49,7 @@ class ConfidenceSequence(NamedTuple):
     high: np.ndarray  # (n,); below `low` where the values contradict one another
 
 
+# %% ../../nbs/60_eval/43_sequential.ipynb #f53fddcd
 def confidence_sequence(
     values: np.ndarray,  # (n,) in the order in which they came, finite
     limit: float,  # a value beyond ±limit counts as ±limit
@@ -64,6 +66,7 @@ def confidence_sequence(
 
 
 # %% ../../nbs/60_eval/43_sequential.ipynb #778cc016
+MARGIN = 0.05  # a gain or loss of found events that does not matter
 _ROUNDING = 1e-9  # bounds lie on a grid that holds the margin
 
 

@@ -12,14 +12,14 @@ import pandas as pd
 from ..core.numbers import per_scan
 from .benchmark import TRAINED, WARM
 from ..features.features import featurize
-from ..model.evidence import MarketEvidence
 from ..model.explanation import explain, reason
 from ..model.fitted import Model
+from ..model.market_evidence import MarketEvidence
 from ..model.materiality import materiality, not_flagged, topic_of
 from ..model.training import train
 
 # %% auto #0
-__all__ = ["told_anomalies", "told_movers"]
+__all__ = ["ToldMarket"]
 
 
 # %% ../../nbs/60_eval/84_told.ipynb #fb2d0b9c
@@ -38,77 +38,77 @@ def _in_turn(rows: pd.DataFrame, by: pd.Series, n: int) -> pd.DataFrame:
     return rows.loc[order]
 
 
-# %% ../../nbs/60_eval/84_told.ipynb #05fe219c
-_SHOWN = ["when", "coin", "topic", "materiality", "rarity", "sentence"]
-
-
-def _told(model: Model, row: pd.Series, moment: pd.DataFrame, market: MarketEvidence) -> Any:
-    "What is told of a row: one line of the table."
-    e = market.coin(row.coin_id, row.ts)
-    why = explain(model, row, moment, evidence=e)
-    return dict(
-        when=f"{row.ts:%Y-%m-%d %H:%M}",
-        coin=row.symbol.upper(),
-        topic=topic_of(why),
-        materiality=materiality(why, e),
-        rarity=f"{per_scan(row.p_value, len(moment))} (p = {row.p_value:.2g})",
-        sentence=reason(why),
-    )
-
-
-# %% ../../nbs/60_eval/84_told.ipynb #8e7bee8f
-def _scored(table: pd.DataFrame, config: dict[str, Any] | str | None) -> tuple[Model, pd.DataFrame]:
+# %% ../../nbs/60_eval/84_told.ipynb #20d8e188
+def _judged(table: pd.DataFrame, config: dict[str, Any] | str | None) -> tuple[Model, pd.DataFrame]:
     "A detector of the first part of the time, and the rest with its verdicts, in time order."
     moments = pd.Series(table.ts.unique()).sort_values(ignore_index=True)
-    warm, test = moments[min(WARM, len(moments) // 3)], moments[int(TRAINED * len(moments))]
+    warm = moments[min(WARM, len(moments) // 3)]
+    test = moments[int(TRAINED * len(moments))]
     frame = featurize(table)
     model = train(frame[(frame.ts >= warm) & (frame.ts < test)], config)
     rest = frame[frame.ts >= test].sort_values("ts", kind="stable", ignore_index=True)
     return model, rest.join(model.verdicts(rest))
 
 
-# %% ../../nbs/60_eval/84_told.ipynb #f45cb570
-def _near(frame: pd.DataFrame, ts: pd.Timestamp) -> pd.DataFrame:
-    "The newest row of each coin in the hour before a moment: its scan."
+def _scan_of(frame: pd.DataFrame, ts: pd.Timestamp) -> pd.DataFrame:
+    "The newest row of each coin in the hour before a moment."
     recent = frame[(frame.ts > ts - pd.Timedelta("1h")) & (frame.ts <= ts)]
     return recent.drop_duplicates("coin_id", keep="last")
 
 
-def told_anomalies(
-    table: pd.DataFrame,  # market table
-    config: dict[str, Any] | str | None = None,  # detector, see `model.model_config`
-    n: int = 50,  # sentences
-) -> pd.DataFrame:  # when, coin, topic, materiality (percent), rarity, sentence
-    "Train on the first part of a market and tell the most anomalous rows of the rest."
-    model, frame = _scored(table, config)
-    market = MarketEvidence(table)
-    rows = _one_a_day(frame).head(20 * n)
-    first = [explain(model, row, frame[:0], top=1).group.iloc[0] for _, row in rows.iterrows()]
-    chosen = _in_turn(rows, pd.Series(first, index=rows.index, dtype=object), n)
-    told = [_told(model, row, _near(frame, row.ts), market) for _, row in chosen.iterrows()]
-    return pd.DataFrame(told, columns=_SHOWN)
+# %% ../../nbs/60_eval/84_told.ipynb #ab4310d4
+def _when_and_who(row: pd.Series) -> dict[str, Any]:
+    "The first columns of both tables."
+    return dict(when=f"{row.ts:%Y-%m-%d %H:%M}", coin=row.symbol.upper())
 
 
-# %% ../../nbs/60_eval/84_told.ipynb #810f405f
-def told_movers(
-    table: pd.DataFrame,  # market table
-    config: dict[str, Any] | str | None = None,  # detector, see `model.model_config`
-    n: int = 20,  # sentences
-) -> pd.DataFrame:  # when, coin, sentence
-    "Why the biggest movers of a market that are not flagged are not."
-    _, frame = _scored(table, config)
-    market = MarketEvidence(table)
-    calm = frame[frame.judged & ~frame.is_anomaly]
-    size = calm.price_change_pct_24h.abs().combine(2 * calm.price_change_pct_1h.abs(), max)
-    largest = calm.assign(size=size).sort_values("size", ascending=False)
-    largest = largest[~largest.duplicated("coin_id")].head(n)
-    told = pd.DataFrame(
-        dict(
-            when=largest.ts.dt.strftime("%Y-%m-%d %H:%M"),
-            coin=largest.symbol.str.upper(),
-            sentence=[
-                not_flagged(market.coin(row.coin_id, row.ts)) for row in largest.itertuples()
-            ],
+class ToldMarket:
+    "A market whose last part is told in words."
+
+    def __init__(
+        self,
+        table: pd.DataFrame,  # market table
+        config: dict[str, Any] | str | None = None,  # detector, see `model.model_config`
+    ) -> None:
+        self.model, self.frame = _judged(table, config)
+        self.evidence = MarketEvidence(table)
+
+    def _first_group(self, row: pd.Series) -> str:
+        "The group that the explanation of a row names first."
+        group: str = explain(self.model, row, self.frame[:0], top=1).group.iloc[0]
+        return group
+
+    def _told(self, row: pd.Series) -> dict[str, Any]:
+        "What is told of a flagged row: one line of the table."
+        e, moment = self.evidence.coin(row.coin_id, row.ts), _scan_of(self.frame, row.ts)
+        why = explain(self.model, row, moment, evidence=e)
+        rarity = f"{per_scan(row.p_value, len(moment))} (p = {row.p_value:.2g})"
+        size = materiality(why, e)
+        return _when_and_who(row) | dict(
+            topic=topic_of(why), materiality=size, rarity=rarity, sentence=reason(why)
         )
-    )
-    return told.dropna(subset="sentence").reset_index(drop=True)
+
+    def anomalies(
+        self,
+        n: int = 50,  # sentences
+    ) -> pd.DataFrame:  # when, coin, topic, materiality (percent), rarity, sentence
+        "The most anomalous rows: the signals take turns."
+        rows = _one_a_day(self.frame).head(20 * n)
+        first = [self._first_group(row) for _, row in rows.iterrows()]
+        chosen = _in_turn(rows, pd.Series(first, index=rows.index, dtype=object), n)
+        return pd.DataFrame([self._told(row) for _, row in chosen.iterrows()])
+
+    def movers(
+        self,
+        n: int = 50,  # sentences
+    ) -> pd.DataFrame:  # when, coin, sentence
+        "Why the largest moves that are not flagged are not, one of each coin."
+        calm = self.frame[self.frame.judged & ~self.frame.is_anomaly]
+        sudden, slow = calm.price_change_pct_1h.abs(), calm.price_change_pct_24h.abs()
+        size = slow.combine(2 * sudden, max).sort_values(ascending=False)
+        largest = calm.loc[size.index].drop_duplicates("coin_id").head(n)
+        told = [
+            _when_and_who(row) | dict(sentence=not_flagged(self.evidence.coin(row.coin_id, row.ts)))
+            for _, row in largest.iterrows()
+        ]
+        return pd.DataFrame(told).dropna(subset="sentence").reset_index(drop=True)

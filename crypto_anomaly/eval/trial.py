@@ -16,7 +16,7 @@ from ..data.snapshots import read_snapshots
 from .compare import compare
 from .outcomes import outcomes
 from .rank_ic import DAYS, paired, rank_ic
-from .sequential import confidence_sequence, verdict_of
+from .sequential import MARGIN, confidence_sequence, verdict_of
 from .trial_days import ALERT_RATE, moved_by_day
 from ..model.loading import load_model
 from ..model.moment import moment_features
@@ -27,7 +27,6 @@ from ..registry.registry import Registry, open_registry
 
 # %% auto #0
 __all__ = [
-    "MARGIN",
     "MOVED_MARGIN",
     "LIMIT",
     "Gain",
@@ -42,7 +41,6 @@ __all__ = [
 ]
 
 # %% ../../nbs/60_eval/60_trial.ipynb #a58ff678
-MARGIN = 0.05  # a gain or loss of found events that does not matter
 MOVED_MARGIN = 0.1  # the same of what followed; 1/2 is a usual move
 LIMIT = 0.25  # what one day counts at most
 
@@ -58,6 +56,7 @@ class Gain:
     verdict: str  # better, worse, not worse or undecided
 
 
+# %% ../../nbs/60_eval/60_trial.ipynb #50f734e7
 def gain_of(
     ours: np.ndarray,  # (n,) the figure of the challenger by day, NaN = not known
     theirs: np.ndarray,  # (n,) the same of the champion
@@ -153,6 +152,7 @@ def _with_changes(rows: pd.DataFrame, prices: pd.DataFrame) -> pd.DataFrame:
     return outcomes(rows, prices).drop(columns=["crash", "price_after", "price_after_ts"])
 
 
+# %% ../../nbs/60_eval/60_trial.ipynb #3b239539
 def _stream(ws: Workspace, rows: pd.DataFrame) -> dict[str, Any]:
     "What the predictions of both say: agreement, what followed by day, rank IC."
     if rows.empty:
@@ -182,6 +182,7 @@ def _found_text(days: pd.DataFrame, found: Gain) -> str:
     )
 
 
+# %% ../../nbs/60_eval/60_trial.ipynb #e5035fcd
 def _followed_text(moved: pd.DataFrame, followed: Gain) -> str:
     "What followed the alerts of both."
     if not followed.days:
@@ -193,6 +194,7 @@ def _followed_text(moved: pd.DataFrame, followed: Gain) -> str:
     )
 
 
+# %% ../../nbs/60_eval/60_trial.ipynb #a10bc45d
 def _waits_text(found: Gain, followed: Gain, needed: int | None) -> str:
     "Why there is no answer yet."
     if found.verdict != "undecided" and followed.days < DAYS:
@@ -204,6 +206,7 @@ def _waits_text(found: Gain, followed: Gain, needed: int | None) -> str:
     return f"needs about {needed} more day{'s' * (needed != 1)}"
 
 
+# %% ../../nbs/60_eval/60_trial.ipynb #28766d52
 def _later_text(needed: int | None) -> str:  # '' where the last word has been said
     "When more will be known."
     if not needed:

@@ -39,6 +39,7 @@ MIN_EVENTS = 20  # with fewer the shares of a day say nothing
 _DAY = pd.Timedelta("1D")
 
 
+# %% ../../nbs/60_eval/57_trial_days.ipynb #a27322e4
 @dataclass(frozen=True)
 class InjectedDay:
     "One day as it was, and with events."
@@ -53,6 +54,7 @@ class InjectedDay:
         return sum(len(copy.events) for copy in self.copies)
 
 
+# %% ../../nbs/60_eval/57_trial_days.ipynb #c7e9629d
 def injected_day(
     table: pd.DataFrame,  # market table of the day and of the look-back before it
     start: pd.Timestamp,  # begin of the day
@@ -94,6 +96,12 @@ class FoundOnDay:
         return asdict(self)
 
 
+# %% ../../nbs/60_eval/57_trial_days.ipynb #a508c14c
+def _judges(model: Model, day: InjectedDay) -> bool:
+    "Whether a model can judge any row of a day."
+    return bool(model.predict(day.clean).score.notna().any())
+
+
 def found_on_day(
     a: Model,  # the challenger
     b: Model,  # the champion
@@ -104,8 +112,7 @@ def found_on_day(
     configs = [FeatureConfig.of(m.meta.get("feature_config")) for m in (a, b)]
     days = {c: injected_day(table, start, c) for c in configs}
     one, two = (days[c] for c in configs)
-    unjudged = any(m.predict(d.clean).score.isna().all() for m, d in ((a, one), (b, two)))
-    if one.events < MIN_EVENTS or unjudged:
+    if one.events < MIN_EVENTS or not (_judges(a, one) and _judges(b, two)):
         return None
     return FoundOnDay(
         f"{start:%Y-%m-%d}", found_share(a, one), found_share(b, two), one.events, len(one.clean)

@@ -22,6 +22,7 @@ import sqlalchemy as sa
 from ..core.clock import iso, utcnow
 from ..core.db import is_sqlite, sqlite_uri
 from ..core.errors import CryptoAnomalyError, first_line
+from ..core.files import parse_object
 from ..core.workspace import Workspace, claim
 from .database_copy import copy_registry, copy_trades, has_trades
 from ..registry.registry import Registry, open_registry
@@ -176,7 +177,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     path = folder / MANIFEST
     if not path.exists():
         raise BackupError(f"{folder} is no backup: it has no {MANIFEST}.")
-    manifest: dict[str, Any] = json.loads(path.read_text())
+    manifest = parse_object(path.read_bytes(), path, BackupError, "take another backup")
+    if not isinstance(manifest.get("files"), dict):
+        raise BackupError(f"{path} names no files; take another backup.")
     there = _hashes(folder)
     for name, sha in manifest["files"].items():
         if there.get(name) != sha:

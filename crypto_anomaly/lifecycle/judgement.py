@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from ..core.workspace import Workspace
 from ..eval.compare import compare, compare_injected
+from ..eval.trial import trial
 from ..model.loading import LoadedModel, load_model
 from ..registry.registry import Registry
 
@@ -83,6 +84,7 @@ class ApprovalStep(StrEnum):
     AWAITS_OTHER = "awaits_other"  # another version of the model waits for a decision
     NOT_BETTER = "not_better"  # than the champion, where only a better one is proposed
     REQUESTED = "requested"  # a person is asked
+    WORSE = "worse"  # than the champion: a person is asked, nothing is automatic
     AUTO_APPROVED = "auto_approved"
 
 
@@ -110,8 +112,37 @@ def _auto_approve(registry: Registry, version: int, request: int) -> ApprovalOut
 
 
 # %% ../../nbs/80_lifecycle/30_judgement.ipynb #24431923
+def _evidence_against(
+    ws: Workspace, registry: Registry, version: int, comparison: dict[str, Any] | None
+) -> str:  # '' where there is none
+    "Why a version is worse than the champion, by its evaluation or by its trial."
+    champion = registry.champion()
+    if champion is None:
+        return ""
+    if comparison is not None and comparison["verdict"] == "worse":
+        return f"the evaluation calls it worse, recall gain {comparison['recall_gain']:+.2f}"
+    if registry.resolve(version)["status"] == "challenger":
+        said = trial(ws, version, champion["version"], model=registry.model)
+        return str(said["message"]) if said["verdict"] == "worse" else ""
+    return ""
+
+
+def _refuse_automatic(
+    registry: Registry, version: int, request: int, why: str, run_id: str
+) -> ApprovalOutcome:
+    "Leave a version that is worse than the champion to a person, and write down why."
+    registry.publish("auto_approval_refused", version, run_id, reason=why, request=request)
+    text = f"passed, but {why}: not approved automatically, request {request} awaits a decision"
+    return ApprovalOutcome(ApprovalStep.WORSE, text)
+
+
+# %% ../../nbs/80_lifecycle/30_judgement.ipynb #197c71c8
 def _request_approval(
-    ws: Workspace, registry: Registry, judged: Judgement, run_id: str
+    ws: Workspace,
+    registry: Registry,
+    judged: Judgement,
+    comparison: dict[str, Any] | None,
+    run_id: str,
 ) -> ApprovalOutcome:
     "Ask for the approval of a version that passed, unless the settings say otherwise."
     version = judged.served.version["version"]
@@ -126,6 +157,9 @@ def _request_approval(
         version, by=f"evaluate {run_id}".strip(), notes=f"{passed} gates passed"
     )
     if ws.settings.auto_approve == "on_pass":
+        against = _evidence_against(ws, registry, version, comparison)
+        if against:
+            return _refuse_automatic(registry, version, request, against, run_id)
         return _auto_approve(registry, version, request)
     return ApprovalOutcome(ApprovalStep.REQUESTED, f"passed: request {request} awaits a decision")
 
@@ -151,7 +185,7 @@ def _approval_after(
         if registry.champion() and not better:
             text = "passed: not better than the champion, so nobody is asked"
             return ApprovalOutcome(ApprovalStep.NOT_BETTER, text)
-    return _request_approval(ws, registry, judged, run_id)
+    return _request_approval(ws, registry, judged, comparison, run_id)
 
 
 # %% ../../nbs/80_lifecycle/30_judgement.ipynb #07eb9e6e

@@ -135,6 +135,11 @@ def _drift_detected(event: dict[str, Any], what: str, url: str) -> str:
     return f"Drift: {'; '.join(event['payload'].get('problems', []))}. {url}/models"
 
 
+def _trial_decided(event: dict[str, Any], what: str, url: str) -> str:
+    "A new verdict of the trial of a challenger."
+    return f"Trial: {event['payload']['message']}. {url}/models#trial"
+
+
 # %% ../../nbs/80_lifecycle/58_messages.ipynb #99be93a6
 _TEXTS: dict[str, Callable[[dict[str, Any], str, str], str]] = {
     "alert_opened": _alert_opened,
@@ -147,6 +152,7 @@ _TEXTS: dict[str, Callable[[dict[str, Any], str, str], str]] = {
     "model_rolled_back": _model_rolled_back,
     "rollback_requested": _rollback_requested,
     "drift_detected": _drift_detected,
+    "trial_decided": _trial_decided,
 }
 
 # %% ../../nbs/80_lifecycle/58_messages.ipynb #71c1aacb

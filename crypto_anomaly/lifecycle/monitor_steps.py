@@ -67,9 +67,9 @@ def _evaluated_recall(ws: Workspace, version: int) -> float | None:
 # %% ../../nbs/80_lifecycle/36_monitor_steps.ipynb #7e1fea0c
 def _input_problem(served: LoadedModel, rows: pd.DataFrame, median: float) -> str:
     "Which inputs have moved most."
-    moved = drift(served.model, rows).psi
+    moved = drift(served.model, rows).excess.sort_values(ascending=False)
     return (
-        f"inputs have moved: median PSI {median:.2f}, "
+        f"inputs have moved: median PSI {median:.2f} beyond that of a usual day, "
         f"most of all {moved.index[0]} ({moved.iloc[0]:.2f})"
     )
 
@@ -86,8 +86,8 @@ def _problems(
 ) -> list[str]:
     "What is wrong with a version on today's rows, in words."
     found = []
-    if metrics["psi_median"] > psi_limit:
-        found.append(_input_problem(served, rows, metrics["psi_median"]))
+    if metrics["psi_excess_median"] > psi_limit:
+        found.append(_input_problem(served, rows, metrics["psi_excess_median"]))
     if metrics["anomaly_rate"] > rate_limit:
         found.append(
             f"{metrics['anomaly_rate']:.1%} of the last day is flagged, "
@@ -105,6 +105,7 @@ def _problems(
 _HEALTH_METRICS = (
     "anomaly_rate",
     "psi_median",
+    "psi_excess_median",
     "psi_max",
     "recall",
     "win_rate",

@@ -131,7 +131,7 @@ def prune(
 ) -> list[str]:  # what was deleted: files, folders, a number of trades
     "Delete what the retention settings no longer keep; data of versions stays."
     now = pd.Timestamp(utcnow())
-    trades = _prune_trades(ws, now, dry_run)
     runs = _prune_runs(ws, now, dry_run)
     lake = _prune_lake(ws, now, days, datasets, dry_run)
+    trades = _prune_trades(ws, now, dry_run)
     return lake + trades + runs + _prune_artifacts(ws, now, dry_run)

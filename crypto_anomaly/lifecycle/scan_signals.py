@@ -39,6 +39,8 @@ def is_about_data(
 # %% ../../nbs/80_lifecycle/65_scan_signals.ipynb #39d7030c
 def _coin_signal(s: Scan, row: Any) -> AlertSignal:
     "A flagged coin as a signal, for analysts or about its data."
+    from crypto_anomaly.model.materiality import SOURCE
+
     facts = dict(
         symbol=row.symbol.upper(),
         price=row.current_price,
@@ -48,7 +50,7 @@ def _coin_signal(s: Scan, row: Any) -> AlertSignal:
         source=s.source,
         group=row.group,
     )
-    if is_about_data(row.group):
+    if row.topic == SOURCE:
         key, kind = f"{DATA_KEY}{row.coin_id}", "data_quality"
     else:
         key, kind = f"{COIN_KEY}{row.coin_id}", "market"

@@ -5,6 +5,7 @@
 # %% ../../nbs/80_lifecycle/26_train_steps.ipynb #da493449
 from __future__ import annotations
 
+import logging
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -14,16 +15,21 @@ from ..core.workspace import Workspace
 from ..data.datasets import read_dataset
 from ..data.history import fetch_history
 from ..data.resolution import check_resolution, spacing
-from ..features.features import featurize
+from ..data.snapshots import read_snapshots
+from ..features.config import FeatureConfig
+from ..features.features import INPUT, featurize
 from ..model.artifact import save_artifact
+from ..model.calibration_time import WANTED_DAYS, calibration_note
 from ..model.fitted import Model
 from ..model.presets import model_config
-from ..model.training import train
+from ..model.training import CALIBRATION_SHARE, train
 from ..registry.registry import open_registry
 
 # %% auto #0
 __all__ = [
+    "log",
     "TrainingData",
+    "earlier_rows",
     "TrainedCandidate",
     "model_facts",
     "register_candidate",
@@ -73,6 +79,37 @@ def _fetched_rows(ws: Workspace) -> TrainingData:
     return TrainingData(rows, lineage)
 
 
+# %% ../../nbs/80_lifecycle/26_train_steps.ipynb #66c9cf3a
+log = logging.getLogger(__name__)
+
+
+def _missing_time(rows: pd.DataFrame) -> pd.Timedelta:
+    "How much calibration time the training rows lack."
+    own = (rows.ts.max() - rows.ts.min()) * CALIBRATION_SHARE
+    return pd.Timedelta(days=WANTED_DAYS) - own
+
+
+# %% ../../nbs/80_lifecycle/26_train_steps.ipynb #f41a1ad6
+def earlier_rows(
+    ws: Workspace,
+    data: TrainingData,
+) -> pd.DataFrame | None:  # feature frame; None where there are none, or none are needed
+    "Stored rows of the same coins from before the training data, to calibrate on."
+    missing, first = _missing_time(data.rows), data.rows.ts.min()
+    if missing <= pd.Timedelta(0):
+        return None
+    config = FeatureConfig.of(data.lineage.get("feature_config"))
+    since = first - missing
+    lookback = pd.Timedelta(hours=config.lookback)
+    end = first - pd.Timedelta("1us")
+    table = read_snapshots(ws, start=since - lookback, end=end, columns=INPUT)
+    table = table[table.coin_id.isin(data.rows.coin_id)]
+    exact = table.loc[~table.approximate & (table.ts >= since), ["coin_id", "ts"]]
+    if exact.empty:
+        return None
+    return featurize(table, config, since=since).merge(exact, on=["coin_id", "ts"])
+
+
 # %% ../../nbs/80_lifecycle/26_train_steps.ipynb #9f355d44
 class TrainedCandidate(NamedTuple):
     "What a training step returns."
@@ -96,6 +133,9 @@ def model_facts(
         "anomaly_rate",
         "anomalies_detected",
         "training_samples",
+        "calibration_samples",
+        "calibration_days",
+        "calibration_range",
         "n_features",
     )
     return {k: model.meta[k] for k in of_meta} | dict(
@@ -140,7 +180,12 @@ def train_candidate(
     configuration = model_config(config, contamination=contamination)
     data = _fetched_rows(ws) if fresh_data else _dataset_rows(ws, data_version)
     check_resolution(spacing(data.rows))
-    model = train(data.rows, configuration, training_run_id=run_id, **data.lineage)
+    earlier = None if fresh_data else earlier_rows(ws, data)
+    lineage = dict(training_run_id=run_id, **data.lineage)
+    model = train(data.rows, configuration, earlier=earlier, **lineage)
+    note = calibration_note(model.meta)
+    if note:
+        log.warning("%s", note)
     facts = data.lineage | model_facts(
         model, training_flow="train", feature_names=model.features[:20]
     )

@@ -39,6 +39,7 @@ class RunningTrial(NamedTuple):
         return self.challenger.version["version"], self.champion.version["version"]
 
 
+# %% ../../nbs/80_lifecycle/35_trial_steps.ipynb #6add5f19
 def running_trial(ws: Workspace, registry: Registry) -> RunningTrial | None:
     "The trial of a model, if there is one."
     if not {"champion", "challenger"} <= registry.aliases().keys():
@@ -75,6 +76,7 @@ def _judge_day(ws: Workspace, running: RunningTrial, day: pd.Timestamp) -> dict[
     return found.facts()
 
 
+# %% ../../nbs/80_lifecycle/35_trial_steps.ipynb #bceeb2b4
 def _said_before(registry: Registry, challenger: int, champion: int) -> str:
     "The verdict that was published last; undecided at first."
     for e in registry.events(kind="trial_decided", limit=1000):
@@ -91,6 +93,7 @@ def _said_before(registry: Registry, challenger: int, champion: int) -> str:
 _DECIDED = ("verdict", "message", "gain", "followed", "days", "alert_rate", "margin")
 
 
+# %% ../../nbs/80_lifecycle/35_trial_steps.ipynb #829860a7
 def _publish_verdict(
     ws: Workspace, registry: Registry, running: RunningTrial, run_id: str
 ) -> dict[str, Any]:  # of `eval.trial`
@@ -103,6 +106,7 @@ def _publish_verdict(
     return said
 
 
+# %% ../../nbs/80_lifecycle/35_trial_steps.ipynb #27a566b1
 def watch_trial(
     ws: Workspace,
     *,

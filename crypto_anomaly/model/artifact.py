@@ -73,7 +73,7 @@ def _check_archive(archive: zipfile.ZipFile, name: str) -> None:
 
 # %% ../../nbs/50_model/65_artifact.ipynb #ac12b4bd
 _REQUIRED = {"calibration", "typical", "spread", "deciles"}
-_ARRAYS = _REQUIRED | {"shares", "quantiles", "relations"}  # models of version 0.1 have none
+_ARRAYS = _REQUIRED | {"shares", "quantiles", "relations", "day_psi"}  # older models have none
 _UNREADABLE = (
     ValueError,
     KeyError,

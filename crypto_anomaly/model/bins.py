@@ -8,11 +8,18 @@ from __future__ import annotations
 import numpy as np
 
 # %% auto #0
-__all__ = ["BINS", "bin_shares", "shares_of_deciles"]
+__all__ = ["BINS", "bin_shares", "shares_of_deciles", "stability_index", "usual_index"]
 
 # %% ../../nbs/50_model/58_bins.ipynb #36c90607
 _ROUNDING = 1e-6  # of the greatest decile: float32 numbers this near are the same
 BINS = 10
+
+
+def _places(known: np.ndarray, deciles: np.ndarray) -> np.ndarray:  # (n,) in 0..9
+    "The bin of each value."
+    edges = deciles.astype(float)
+    edges = edges + _ROUNDING * np.abs(edges).max()
+    return np.searchsorted(edges, known, side="left")
 
 
 def bin_shares(
@@ -23,9 +30,7 @@ def bin_shares(
     known = x[~np.isnan(x)]
     if not len(known) or np.isnan(deciles).any():
         return np.full(BINS, np.nan)
-    edges = deciles.astype(float)
-    edges = edges + _ROUNDING * np.abs(edges).max()
-    place = np.searchsorted(edges, known, side="left")
+    place = _places(known, deciles)
     shares: np.ndarray = np.bincount(place, minlength=BINS) / len(known)
     return shares
 
@@ -43,3 +48,40 @@ def shares_of_deciles(
     cumulated = np.where(tied, believed, least)
     expected: np.ndarray = np.diff(np.r_[0, cumulated, 1])
     return expected
+
+
+# %% ../../nbs/50_model/58_bins.ipynb #e39a8684
+_LEAST_SHARE = 1e-3  # of a bin; an empty one would make the index infinite
+
+
+def stability_index(
+    p: np.ndarray,  # (…, 10) shares of one sample
+    q: np.ndarray,  # (10,) shares of the other
+) -> np.ndarray:  # (…,) 0 for equal shares; NaN where nothing is known
+    "Population stability index of two distributions."
+    p, q = np.maximum(p, _LEAST_SHARE), np.maximum(q, _LEAST_SHARE)
+    index: np.ndarray = ((p - q) * np.log(p / q)).sum(-1)
+    return index
+
+
+# %% ../../nbs/50_model/58_bins.ipynb #b62e15da
+_LEAST_ROWS = 50  # known values of a day
+
+
+def usual_index(
+    x: np.ndarray,  # (n,) values, NaN = missing
+    block: np.ndarray,  # (n,) number of the day of each, from 0
+    deciles: np.ndarray,  # (9,) ascending
+    shares: np.ndarray,  # (10,) of `bin_shares`, that each day is compared with
+) -> float:  # mean index of a day; 0 where no day has enough values
+    "How much single days usually differ from a distribution."
+    known = ~np.isnan(x)
+    if not known.any() or np.isnan(deciles).any():
+        return 0.0
+    cell = block[known] * BINS + _places(x[known], deciles)
+    counts = np.bincount(cell, minlength=BINS * (int(block.max()) + 1)).reshape(-1, BINS)
+    rows = counts.sum(1)
+    enough = rows >= _LEAST_ROWS
+    if not enough.any():
+        return 0.0
+    return float(stability_index(counts[enough] / rows[enough, None], shares).mean())

@@ -10,7 +10,15 @@ from typing import NamedTuple
 import numpy as np
 
 # %% auto #0
-__all__ = ["TAIL_SHARE", "conformal_p", "score_threshold", "FittedTail", "fit_tail", "tail_p"]
+__all__ = [
+    "TAIL_SHARE",
+    "NO_TAIL",
+    "conformal_p",
+    "score_threshold",
+    "FittedTail",
+    "fit_tail",
+    "tail_p",
+]
 
 
 # %% ../../nbs/50_model/50_calibration.ipynb #3860849b
@@ -72,6 +80,9 @@ class FittedTail(NamedTuple):
 
 
 # %% ../../nbs/50_model/50_calibration.ipynb #998c518f
+NO_TAIL = FittedTail(np.inf, np.nan, 0.0, 1.0, 0.0)  # no score is above it
+
+
 def _shape_of(excess: np.ndarray) -> float:  # ascending, positive mean
     "Shape of the generalised Pareto distribution, within its bounds."
     n = len(excess)
@@ -88,17 +99,15 @@ def fit_tail(
     "The tail of a calibration."
     n = len(calibration)
     k = max(_LEAST_EXCESSES, int(n * TAIL_SHARE))
-    p = 1 / (n + 1)
-    nothing = FittedTail(np.inf, p, 0.0, 1.0, 0.0)
     if n < 2 * k:
-        return nothing
+        return NO_TAIL
     start = float(calibration[n - k - 1])
     excess = calibration[n - k :] - start
     if not excess.mean() > 0:
-        return nothing
+        return NO_TAIL
     shape = _shape_of(excess)
     scale = float(excess.mean()) * (1 - shape)
-    return FittedTail(float(calibration[-1]), p, start, scale, shape)
+    return FittedTail(float(calibration[-1]), 1 / (n + 1), start, scale, shape)
 
 
 # %% ../../nbs/50_model/50_calibration.ipynb #bf140291

@@ -10,16 +10,31 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
+from .amounts import list_names
 from .counterfactuals import counterfactual, nearest_normal
-from .evidence import EVIDENCE_HOURS, Evidence, MarketEvidence
+from .evidence import Evidence
 from .explanation import explain
 from .loading import LoadedModel
+from .market_evidence import EVIDENCE_HOURS, MarketEvidence
 from .materiality import not_flagged
 from .moment import StoredHistory
 from .what_if import MarketRows, not_flagged_if
 
 # %% auto #0
 __all__ = ["CoinExplanations"]
+
+# %% ../../nbs/50_model/84_coin_explanations.ipynb #60171c37
+_OF_PRICE = ("price_surprise", "drift_surprise")  # undone by the same change
+
+
+def _also_flagged(why: pd.DataFrame) -> str | None:  # None where one reason is all
+    "That one change is not enough, because of other reasons."
+    first = why.group.iloc[0]
+    same = _OF_PRICE if first in _OF_PRICE else (first,)
+    others = why[why.enough.astype(bool) & ~why.group.isin(same)]
+    if others.empty:
+        return None
+    return f"no single change is enough: flagged for {list_names(list(others.feature))}, too"
 
 
 # %% ../../nbs/50_model/84_coin_explanations.ipynb #66c726a2
@@ -90,12 +105,13 @@ class CoinExplanations:
     def _counterfactual(self, coin_id: str) -> str | None:
         "The counterfactual in units of a field where the snapshots are at hand."
         prediction = self.predictions[self.predictions.coin_id == coin_id].iloc[0]
-        strongest = self.explain(coin_id, 1)
-        if not prediction.is_anomaly or strongest.empty:
+        why = self.explain(coin_id)
+        if not prediction.is_anomaly or why.empty:
             return None
-        group, evidence = str(strongest.group.iloc[0]), self.evidence(coin_id)
+        group, evidence = str(why.group.iloc[0]), self.evidence(coin_id)
         if self.history is not None and evidence is not None:
-            said = not_flagged_if(self._market(coin_id, self.history), group, evidence)
+            market = self._market(coin_id, self.history)
+            said = not_flagged_if(market, group, evidence) or _also_flagged(why)
             if said:
                 return said
         return counterfactual(self.served.model, self.row(coin_id), group)

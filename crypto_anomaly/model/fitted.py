@@ -12,7 +12,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .calibration import FittedTail, fit_tail, score_threshold, tail_p
+from crypto_anomaly.model.calibration import (
+    NO_TAIL,
+    FittedTail,
+    score_threshold,
+    tail_p,
+)
 from .detector import Detector
 from .errors import DetectorError, ModelError
 from .judged import unjudged_reasons
@@ -59,8 +64,9 @@ class ModelFacts:
 
     @cached_property
     def tail(self) -> FittedTail:
-        "How p-values go on above the scores of the calibration."
-        return fit_tail(self.arrays["calibration"])
+        "How p-values go on above the scores of the calibration; an older model has no tail."
+        known = self.meta.get("tail")
+        return FittedTail(**known) if known else NO_TAIL
 
     @property
     def rarest_seen(self) -> float:  # such as 1 / 3,601

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from ..core.numbers import percent
+from .amounts import hours_text, size_text, span_text, times_text
 from .evidence import Evidence, Move
-from .sentences import hours_text, size_text, span_text, times_text
 
 # %% auto #0
 __all__ = [

@@ -77,10 +77,10 @@ class StoredHistory(NamedTuple):
 
     def read(
         self,
-        hours: float | None = None,  # None = the look-back of the features
+        hours: float | None = None,  # None = as far as a scan looks back
     ) -> pd.DataFrame:  # market table
         "The snapshots up to the moment."
-        reach = self.config.lookback if hours is None else hours
+        reach = max(self.config.lookback, MARKET_REACH) if hours is None else hours
         start = self.ts - POLL_WINDOW - pd.Timedelta(hours=reach)
         return read_snapshots(self.ws, start=start, end=self.ts, columns=INPUT)
 
@@ -132,7 +132,7 @@ def market_moment(
     ts = _newest(ws, at)
     since = ts - POLL_WINDOW + pd.Timedelta("1us")
     stored = StoredHistory(ws, ts, config)
-    history = stored.read(max(config.lookback, MARKET_REACH))
+    history = stored.read()
     left_out = find_left_out(history)
     judged = _judged(featurize(history, config, since=since), left_out)
     signal = market_signal(history, config.least_coins)

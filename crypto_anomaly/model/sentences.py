@@ -10,17 +10,22 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..core.numbers import frequency, money, percent
+from ..core.numbers import frequency, money
+from crypto_anomaly.model.amounts import (
+    FIELD_NAMES,
+    SPACE,
+    change_text,
+    hours_text,
+    list_names,
+    price_text,
+    size_text,
+    span_text,
+    times_text,
+)
 from .evidence import Evidence, Move, Peg, Relation, Volume
 
 # %% auto #0
 __all__ = [
-    "FIELD_NAMES",
-    "size_text",
-    "hours_text",
-    "span_text",
-    "times_text",
-    "price_text",
     "move_sentence",
     "move_in_brief",
     "peg_sentence",
@@ -29,74 +34,11 @@ __all__ = [
     "volume_sentence",
     "relation_in_brief",
     "relation_sentence",
-    "list_names",
     "frozen_sentence",
     "missing_sentence",
     "signal_sentence",
     "coin_frequency",
 ]
-
-# %% ../../nbs/50_model/68_sentences.ipynb #0d633d10
-_SPACE = "\u00a0"  # between a number and its unit
-
-
-def size_text(
-    x: float,  # percent; the sign is left out
-) -> str:
-    "A size in percent with two digits: 0.94 %, 12 %."
-    size = abs(x)
-    if size < 0.01:
-        return f"less than 0.01{_SPACE}%"
-    decimals = int(np.clip(1 - np.floor(np.log10(size)), 0, 2))
-    return f"{size:,.{decimals}f}{_SPACE}%"
-
-
-def hours_text(
-    hours: float,  # more than 0
-) -> str:  # e.g. '20 minutes', '1 hour', '3 days'
-    "A span of time."
-    if hours < 0.75:
-        return f"{60 * hours:.0f} minutes"
-    if hours < 48:
-        whole = round(hours)
-        return f"{whole} hour{'s' * (whole != 1)}"
-    return f"{hours / 24:.0f} days"
-
-
-# %% ../../nbs/50_model/68_sentences.ipynb #2ffc697c
-def span_text(
-    hours: float,  # more than 0
-) -> str:  # e.g. '20 min', '1 h'
-    "The hours over which something changed."
-    return f"{60 * hours:.0f}{_SPACE}min" if hours < 0.75 else f"{hours:.0f}{_SPACE}h"
-
-
-def _change(
-    x: float,  # percent
-) -> str:
-    "A change with its sign; two decimals where one would hide it."
-    if abs(x) < 0.005:
-        return f"0.0{_SPACE}%"
-    return percent(x) if abs(x) >= 0.1 else f"{x:+.2f}{_SPACE}%"
-
-
-def times_text(
-    times: float,  # of something usual
-) -> str:  # e.g. '4.1 times', '19 times'
-    "How many times the usual."
-    return f"{times:.1f} times" if times < 10 else f"{times:,.0f} times"
-
-
-# %% ../../nbs/50_model/68_sentences.ipynb #1908a1a5
-def price_text(
-    x: float,  # USD
-) -> str:  # four digits
-    "A price, so exact that a small distance shows."
-    if not np.isfinite(x) or not 1e-6 <= x < 1000:
-        return money(x)
-    decimals = 3 - int(np.floor(np.log10(x)))
-    return f"${x:.{max(decimals, 2)}f}"
-
 
 # %% ../../nbs/50_model/68_sentences.ipynb #c2a5c06a
 _ROUTINE = 1.5  # times the usual move: nothing to compare with
@@ -107,10 +49,10 @@ def _usual_move(m: Move) -> str:  # '' where nothing usual is known
     "A move in units of the usual one."
     if not np.isfinite(m.times):
         return ""
-    usual = f"its usual {size_text(m.usual)} against the market"
+    against = f"{size_text(m.usual)} against {'these' if m.by_peers else 'the market'}"
     if m.times < _ROUTINE:
-        return f"; usual is {size_text(m.usual)} against the market"
-    return f": {times_text(m.times)} {usual}"
+        return f"; usual is {against}"
+    return f": {times_text(m.times)} its usual {against}"
 
 
 def move_sentence(
@@ -118,9 +60,9 @@ def move_sentence(
     price: float,  # USD, after it
 ) -> str:
     "What the price did, what the market did, and what is usual."
-    what = f"price {_change(m.change)} in {span_text(m.hours)} to {price_text(price)}"
-    peers = f" and coins that move alike {_change(m.peers)}" if np.isfinite(m.peers) else ""
-    return f"{what} while the market moved {_change(m.market)}{peers}{_usual_move(m)}"
+    what = f"price {change_text(m.change)} in {span_text(m.hours)} to {price_text(price)}"
+    peers = f" and coins that move alike {change_text(m.peers)}" if np.isfinite(m.peers) else ""
+    return f"{what} while the market moved {change_text(m.market)}{peers}{_usual_move(m)}"
 
 
 def move_in_brief(
@@ -128,7 +70,7 @@ def move_in_brief(
 ) -> str:
     "What the price did, beside another sentence."
     times = f", {times_text(m.times)} its usual move" if m.times >= _ROUTINE else ""
-    return f"price {_change(m.change)} in {span_text(m.hours)}{times}"
+    return f"price {change_text(m.change)} in {span_text(m.hours)}{times}"
 
 
 # %% ../../nbs/50_model/68_sentences.ipynb #67444a6e
@@ -159,7 +101,7 @@ def jump_sentence(
     p: Peg,
 ) -> str:
     "A jump of a pegged coin that ends near its peg."
-    what = f"price {_change(m.change)} in {span_text(m.hours)} to {price_text(p.price)}"
+    what = f"price {change_text(m.change)} in {span_text(m.hours)} to {price_text(p.price)}"
     times = f": {times_text(m.times)} its usual move of {size_text(m.usual)}"
     return f"{what}{times}; now {size_text(p.distance)} {_side(p.distance)} {_level(p)}"
 
@@ -171,15 +113,15 @@ def _beside_price(e: Evidence) -> str:  # '' where the move is not known
     if m is None:
         return ""
     times = f", {times_text(m.times)} its usual move" if m.times >= _STRIKING else ""
-    moved = f"price {_change(m.change)} in {span_text(m.hours)}{times}"
-    return f"; {moved} (market {_change(m.market)})"
+    moved = f"price {change_text(m.change)} in {span_text(m.hours)}{times}"
+    return f"; {moved} (market {change_text(m.market)})"
 
 
 def volume_in_brief(
     v: Volume,
 ) -> str:
     "What the 24 h volume did, beside another sentence."
-    what = f"24{_SPACE}h volume {money(v.now)}"
+    what = f"24{SPACE}h volume {money(v.now)}"
     if v.rise <= 0:
         return f"{what}, {times_text(v.now / v.level)} its usual {money(v.level)}"
     before = "its highest of the last 6 hours"
@@ -194,7 +136,7 @@ def volume_sentence(
     "What the 24 h volume did, and what is usual."
     if v.rise <= 0 or not np.isfinite(v.usual):
         return volume_in_brief(v)
-    market = f"; the volume of all coins {_change(v.market)}" if abs(v.market) >= 1 else ""
+    market = f"; the volume of all coins {change_text(v.market)}" if abs(v.market) >= 1 else ""
     return f"{volume_in_brief(v)}; usual change {size_text(v.usual)} in 3 hours{market}"
 
 
@@ -213,27 +155,11 @@ def relation_sentence(
 ) -> str:
     "How far the market cap is from price times supply, and whether the supply was changed."
     changed = abs(r.supply) > abs(r.off) / 2
-    supply = f"; the supply was changed by {_change(r.supply)}" if changed else ""
+    supply = f"; the supply was changed by {change_text(r.supply)}" if changed else ""
     return f"{relation_in_brief(r)}; usual difference {size_text(r.usual)}{supply}"
 
 
-# %% ../../nbs/50_model/68_sentences.ipynb #c15b046a
-FIELD_NAMES = dict(
-    current_price="price",
-    market_cap="market cap",
-    total_volume="volume",
-    price_change_percentage_24h="24 h change",
-    ath_change_percentage="distance from the all-time high",
-)  # of the fields that a source sends
-
-
-def list_names(
-    names: list[str],  # at least one
-) -> str:  # "a", "a and b", "a, b and c"
-    "Names as a list."
-    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
-
-
+# %% ../../nbs/50_model/68_sentences.ipynb #6dd7cbc2
 def frozen_sentence(
     e: Evidence,
 ) -> str:  # '' where nothing is frozen
@@ -267,7 +193,7 @@ def missing_sentence(
     worst = e.missing[0]
     if not np.isfinite(worst.hours):
         return f"{names} was sent in the last days"
-    share = f"{100 * worst.share:.0f}{_SPACE}% of the snapshots"
+    share = f"{100 * worst.share:.0f}{SPACE}% of the snapshots"
     before = (
         "before, every snapshot had it" if worst.share < _RARELY else f"before, {share} lacked it"
     )

@@ -15,8 +15,9 @@ import pandas as pd
 
 from ..core.lineage import code_version
 from ..features.config import FeatureConfig
-from .bins import bin_shares
-from .calibration import conformal_p
+from .bins import bin_shares, usual_index
+from .calibration import NO_TAIL, conformal_p, fit_tail
+from .calibration_time import days_covered
 from .detector import Detector
 from .errors import DetectorError, ModelError
 from .fitted import Model
@@ -27,9 +28,10 @@ from .presets import build_detector, config_features, model_config, without
 from .relations import relations
 
 # %% auto #0
-__all__ = ["FIT_ROWS", "FEW_ROWS", "train"]
+__all__ = ["CALIBRATION_SHARE", "FIT_ROWS", "FEW_ROWS", "train"]
 
 # %% ../../nbs/50_model/60_training.ipynb #45ce3143
+CALIBRATION_SHARE = 0.25  # last part of the training time
 FIT_ROWS = 50  # least number of rows to fit
 FEW_ROWS = 20_000  # at most so many tell how features are distributed and go together
 
@@ -79,6 +81,27 @@ def _typical(
     )
 
 
+# %% ../../nbs/50_model/60_training.ipynb #f60a5a90
+_INDEX_DAYS = 14
+_INDEX_ROWS = 50_000  # at most; where there are more, every n-th is used
+
+
+def _day_psi(
+    rows: pd.DataFrame,  # ts and the features, of training and calibration
+    features: list[str],
+    typical: dict[str, np.ndarray],  # of `_typical`
+) -> np.ndarray:  # (d,) float32
+    "Mean stability index of single days, for every feature."
+    newest = rows[rows.ts > rows.ts.max() - pd.Timedelta(days=_INDEX_DAYS)]
+    newest = newest.iloc[:: -(-len(newest) // _INDEX_ROWS)]
+    day = pd.DatetimeIndex(newest.ts).floor("D")
+    block = pd.factorize(day)[0]
+    values = newest[features].to_numpy(np.float32)
+    bins = zip(values.T, typical["deciles"].T, typical["shares"].T)
+    usual = [usual_index(x, block, edges, shares) for x, edges, shares in bins]
+    return np.array(usual, np.float32)
+
+
 # %% ../../nbs/50_model/60_training.ipynb #1ff19f62
 def _fit(detector: Detector, X: np.ndarray, algorithm: str) -> None:
     "Fit `detector`; whatever it cannot be fitted on is one kind of error."
@@ -101,7 +124,11 @@ def _versions() -> dict[str, str]:
 
 # %% ../../nbs/50_model/60_training.ipynb #fd90e24f
 def _facts(
-    frame: pd.DataFrame, config: dict[str, Any], features: list[str], fit: np.ndarray
+    frame: pd.DataFrame,
+    config: dict[str, Any],
+    features: list[str],
+    fit: np.ndarray,
+    calibrated: pd.Series,  # times of the calibration rows
 ) -> dict[str, Any]:
     "The metadata of a model that are known before it has scored."
     return dict(
@@ -111,10 +138,37 @@ def _facts(
         features=features,
         n_features=len(features),
         training_samples=len(frame),
-        calibration_samples=int((~fit).sum()),
+        fit_samples=int(fit.sum()),
+        calibration_samples=len(calibrated),
+        calibration_days=days_covered(calibrated),
+        calibration_range=[str(calibrated.min()), str(calibrated.max())],
         training_range=[str(frame.ts.min()), str(frame.ts.max())],
         versions=_versions(),
     )
+
+
+# %% ../../nbs/50_model/60_training.ipynb #1e8f7352
+def _calibration_rows(
+    frame: pd.DataFrame, usable: np.ndarray, earlier: pd.DataFrame | None, names: list[str]
+) -> pd.DataFrame:  # ts and the features
+    "The rows of `frame` that are `usable`, and the earlier ones that can be judged."
+    own = frame.loc[usable, ["ts", *names]]
+    if earlier is None or earlier.empty:
+        return own
+    if earlier.ts.max() >= frame.ts.min():
+        raise ModelError(
+            f"earlier rows reach {earlier.ts.max()}, but the training rows begin at "
+            f"{frame.ts.min()}; give rows from before them."
+        )
+    known = ~without_statistic(earlier, names)
+    return pd.concat([earlier.loc[known, ["ts", *names]], own], ignore_index=True)
+
+
+# %% ../../nbs/50_model/60_training.ipynb #cf6612d4
+def _tail(calibration: np.ndarray) -> dict[str, float] | None:  # None where there is none
+    "The fitted tail of a calibration as metadata."
+    tail = fit_tail(calibration)
+    return None if tail is NO_TAIL else tail._asdict()
 
 
 # %% ../../nbs/50_model/60_training.ipynb #f106959e
@@ -130,7 +184,8 @@ def train(
     config: dict[str, Any] | str | None = None,  # see `model_config`
     *,
     features: list[str] | None = None,  # None = those that the configuration means
-    calibration_share: float = 0.25,  # last part of the moments, held back
+    calibration_share: float = CALIBRATION_SHARE,  # last part of the moments, held back
+    earlier: pd.DataFrame | None = None,  # rows from before `frame`, to calibrate on only
     **lineage: Any,  # goes into the metadata: dataset, run …
 ) -> Model:
     "Fit and calibrate a detector on time-ordered rows."
@@ -144,15 +199,18 @@ def train(
     detector = build_detector(complete)
     detector.column_names = names
     _fit(detector, X[fit], complete["algorithm"])
-    score = detector.anomaly_score(X)
     learned = {f"d_{name}": array for name, array in detector.arrays().items()}
-    calibration = np.sort(score[~fit & known])
-    flagged = conformal_p(score, calibration) <= complete["contamination"]
+    held_back = _calibration_rows(frame, ~fit & known, earlier, names)
+    calibration = np.sort(detector.anomaly_score(held_back[names].to_numpy(np.float32)))
+    flagged = conformal_p(detector.anomaly_score(X), calibration) <= complete["contamination"]
     spread = day_spread(flagged[known], frame.ts[known], complete["contamination"])
-    meta = _facts(frame, complete, names, fit) | dict(
+    meta = _facts(frame, complete, names, fit, held_back.ts) | dict(
         anomaly_rate=float(flagged[known].mean()),
         anomalies_detected=int(flagged.sum()),
         day_spread=list(spread),
+        tail=_tail(calibration),
     )
-    arrays = learned | _typical(X[fit]) | dict(calibration=calibration)
+    typical = _typical(X[fit])
+    day_psi = _day_psi(pd.concat([frame.loc[fit, ["ts", *names]], held_back]), names, typical)
+    arrays = learned | typical | dict(calibration=calibration, day_psi=day_psi)
     return Model(meta | lineage | dict(feature_config=asdict(feature_config)), arrays)

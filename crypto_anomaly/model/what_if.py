@@ -15,9 +15,9 @@ from ..core.numbers import money
 from ..features.base import SENT_COLUMNS
 from ..features.config import FeatureConfig
 from ..features.features import featurize
+from .amounts import FIELD_NAMES, hours_text, list_names
 from .evidence import Evidence
 from .fitted import Model
-from .sentences import FIELD_NAMES, hours_text, list_names
 
 # %% auto #0
 __all__ = ["Change", "MarketRows", "not_flagged_if"]
@@ -191,7 +191,8 @@ def _change_for(group: str, e: Evidence, rows: pd.DataFrame) -> Change | None:
 
 
 # %% ../../nbs/50_model/77_what_if.ipynb #cc16961b
-_HALVINGS = 5
+_STEPS = (1 / 16, 1 / 4, 1 / 2, 1.0)  # shares of the way, until one is not flagged
+_HALVINGS = 2  # between the last two steps
 
 
 class MarketRows(NamedTuple):
@@ -221,11 +222,22 @@ class MarketRows(NamedTuple):
 
 
 # %% ../../nbs/50_model/77_what_if.ipynb #f570a0f1
+def _first_calm(market: MarketRows, change: Change) -> tuple[float, float] | None:
+    "The last flagged step and the first calm one; None where every step is flagged."
+    flagged = 0.0
+    for step in _STEPS:
+        if not market.is_flagged(change.rows(step)):
+            return flagged, step
+        flagged = step
+    return None
+
+
 def _least_share(market: MarketRows, change: Change) -> float | None:  # None = no share is enough
-    "The smallest share of a change, of 32, after which the coin is not flagged."
-    if market.is_flagged(change.rows(1.0)):
+    "A small share of a change after which the coin is not flagged."
+    bracket = _first_calm(market, change)
+    if bracket is None:
         return None
-    flagged, calm = 0.0, 1.0
+    flagged, calm = bracket
     for _ in range(_HALVINGS):
         middle = (flagged + calm) / 2
         if market.is_flagged(change.rows(middle)):

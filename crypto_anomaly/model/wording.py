@@ -14,13 +14,9 @@ from ..core.numbers import percent
 from ..features.schema import DESCRIPTIONS
 from ..features.signals import EXPECTED_FIELDS
 from ..features.surprisal import MAX_SURPRISAL, SURPRISALS
+from .amounts import times_text
 from .evidence import Evidence, Gap, Move
-from crypto_anomaly.model.sentences import (
-    move_in_brief,
-    move_sentence,
-    signal_sentence,
-    times_text,
-)
+from .sentences import move_in_brief, move_sentence, signal_sentence
 
 # %% auto #0
 __all__ = [

@@ -5,6 +5,7 @@
 # %% ../../nbs/10_registry/32_base.ipynb #c02bd838
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -186,6 +187,27 @@ class RegistryTransactions(RegistryConnection):
         c.execute(lock)
 
 
+# %% ../../nbs/10_registry/32_base.ipynb #b320bdfc
+_JOINERS = "\u200c\u200d"  # part of words in Persian and in scripts of India
+_UNSEEN = ("Cc", "Cf", "Cs")  # Unicode categories: control, format, half of a pair
+
+
+def _check_actor(actor: str) -> None:
+    "Refuse a name that does not look like what it is."
+    hidden = [c for c in actor if c not in _JOINERS and unicodedata.category(c) in _UNSEEN]
+    if hidden or not actor.strip(_JOINERS + " ") and actor:
+        raise RegistryError(f"the name {ascii(actor)} has characters that cannot be seen.")
+
+
+def _check_storable(payload: dict[str, Any]) -> None:
+    "Refuse text that a database cannot store."
+    for key, value in payload.items():
+        if isinstance(value, str) and any(unicodedata.category(c) == "Cs" for c in value):
+            raise RegistryError(f"{key} is {ascii(value)[:100]}, which is no text.")
+        if isinstance(value, str) and "\0" in value:
+            raise RegistryError(f"{key} is {ascii(value)[:100]}, which has a zero byte.")
+
+
 # %% ../../nbs/10_registry/32_base.ipynb #55dd0106
 class RegistryBase(RegistryTransactions):
     "The database of one model: connection, clock, transactions and the log of events."
@@ -202,6 +224,8 @@ class RegistryBase(RegistryTransactions):
 
         Time never runs backwards in the log, whatever the clocks of its writers say.
         """
+        _check_actor(actor)
+        _check_storable(payload)
         _lock_log(c)
         last = last_event(c)
         names = {} if version is None else dict(model_name=self.model, model_version=version)

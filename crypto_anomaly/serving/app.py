@@ -157,6 +157,7 @@ _UVICORN: dict[str, Any] = dict(
     server_header=False,
     log_config=None,  # its loggers use the handlers of this process
     log_level="warning",
+    timeout_graceful_shutdown=4,  # seconds for requests that are being answered
 )
 
 

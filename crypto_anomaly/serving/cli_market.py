@@ -68,13 +68,21 @@ def _left_out_facts(scan: Scan) -> dict[str, Any]:  # empty where nobody is left
 _WATCHED = ["coin_id", "symbol", "price_change_pct_1h", "price_change_pct_24h", "why"]
 
 
+def _anomaly_facts(anomaly: dict[str, Any]) -> dict[str, Any]:
+    "A flagged coin in the JSON document; `extrapolated` is there only where it is true."
+    hidden = {"judged", "unjudged_reason"}
+    if not anomaly["extrapolated"]:
+        hidden.add("extrapolated")
+    return {name: value for name, value in anomaly.items() if name not in hidden}
+
+
 def _scan_facts(
     scan: Scan,
     top: int,  # anomalies to list
 ) -> dict[str, Any]:
     "The JSON document of a scan."
     version = scan.served.version
-    listed = scan.anomalies.head(top).drop(columns=["judged", "unjudged_reason"])
+    listed = scan.anomalies.head(top).to_dict("records")
     return dict(
         as_of=scan.as_of.isoformat(),
         source=scan.source,
@@ -84,7 +92,7 @@ def _scan_facts(
         coins_scanned=len(scan.predictions),
         anomalies_detected=len(scan.anomalies),
         market_move=scan.market_move,
-        anomalies=listed.to_dict("records"),
+        anomalies=[_anomaly_facts(anomaly) for anomaly in listed],
         watched=scan.watched[_WATCHED].to_dict("records"),
         **_unjudged_facts(scan),
         **_left_out_facts(scan),
@@ -101,7 +109,7 @@ def _anomaly_row(anomaly: dict[str, Any], coins: int) -> dict[str, Any]:
         name=anomaly["name"],
         price=money(anomaly["current_price"]),
         change_24h=percent(anomaly["price_change_pct_24h"]),
-        rare=per_scan(anomaly["p_value"], coins),
+        rare=per_scan(anomaly["p_value"], coins, extrapolated=anomaly["extrapolated"]),
         why=anomaly["reason"],
     )
 
@@ -186,16 +194,16 @@ def scan(
 # %% ../../nbs/90_serving/73_cli_market.ipynb #c0bf6454
 def _say_coin(row: pd.Series, found: Scan) -> None:
     "The verdict on one coin in a line."
-    from crypto_anomaly.core.numbers import once_in, per_scan
+    from crypto_anomaly.core.numbers import per_scan
 
     moment = f"{row['name']} at {found.as_of:%Y-%m-%d %H:%M} UTC"
     if not row.judged:
         say(f"{moment}: cannot be judged yet: {row.unjudged_reason} (model v{row.model_version})")
         return
     verdict = "ANOMALY" if row.is_anomaly else "normal"
-    rare = once_in(row.p_value, extrapolated=row.extrapolated)
+    rare = per_scan(row.p_value, len(found.predictions), extrapolated=row.extrapolated)
     say(
-        f"{moment}: {verdict}, {rare}, {per_scan(row.p_value, len(found.predictions))} "
+        f"{moment}: {verdict}, {rare} "
         f"(p = {row.p_value:.2g}, score {row.score:.3f}, model v{row.model_version})"
     )
 

@@ -34,8 +34,8 @@ def bench_sentences(
 ) -> None:
     "Tell the most anomalous rows of the last part of a recorded market, as alerts do."
     from crypto_anomaly.eval.benchmark import read_market
-    from crypto_anomaly.eval.told import told_anomalies, told_movers
+    from crypto_anomaly.eval.told import ToldMarket
 
-    tell = told_movers if movers else told_anomalies
-    found = tell(read_market(folder), model_config, n)
+    told = ToldMarket(read_market(folder), model_config)
+    found = told.movers(n) if movers else told.anomalies(n)
     show(found.to_dict("records"), as_json, empty="nothing is flagged in the last part")

@@ -181,6 +181,7 @@ def status_facts(
     from crypto_anomaly.data.datasets import dataset_versions
     from crypto_anomaly.data.lake import list_parts
     from crypto_anomaly.lifecycle.leases import close_dead_runs
+    from crypto_anomaly.model.calibration_time import calibration_note
     from crypto_anomaly.registry.registry import open_registry
     from crypto_anomaly.serving.data_catalog import recent_faults
 
@@ -201,6 +202,8 @@ def status_facts(
         datasets=len(dataset_versions(ws, "training_dataset")),
         versions=len(registry.list_model_versions(1000)),
         champion=champion["version"] if champion else None,
+        champion_calibration_days=champion.get("calibration_days") if champion else None,
+        champion_note=calibration_note(champion) if champion else "",
         open_requests=[{k: q[k] for k in REQUEST_FACTS} for q in registry.open_requests()],
         last_run={k: last_runs[0][k] for k in RUN_FACTS} if last_runs else None,
         token_file=str(ws.root / "api_token"),

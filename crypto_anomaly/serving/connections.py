@@ -38,6 +38,7 @@ class DeadlineProtocol(HttpToolsProtocol):
         "Begin to look at the connection."
         super().connection_made(transport)
         self._in_head, self._head, self._unread = True, 0, 0
+        self._in_one_head = True
         self._idle_since = self._moved_at = self.loop.time()
         self._waiting_bytes = 0
         self._look_later()
@@ -49,8 +50,9 @@ class DeadlineProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         "Bound what is sent without being read."
+        self._in_one_head = self._in_head
         super().data_received(data)
-        if self._in_head:
+        if self._in_one_head:
             self._head += len(data)
         if self._head > MAX_HEAD or self._unread > MAX_UNREAD:
             self.transport.close()
@@ -58,6 +60,7 @@ class DeadlineProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         "The head is whole."
         self._in_head, self._head, self._unread = False, 0, 0
+        self._in_one_head = False  # what came with it may be a body of any size
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:

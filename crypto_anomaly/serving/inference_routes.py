@@ -13,6 +13,7 @@ from fastapi import APIRouter, Depends, HTTPException, Query, Request
 from ..core.errors import CryptoAnomalyError
 from ..core.json_values import jsonable
 from ..core.numbers import per_scan
+from ..model.calibration_time import calibration_note
 from ..model.lookup import find_coin
 from ..model.market_words import market_facts
 from ..model.overview import market_overview
@@ -249,6 +250,10 @@ def model_info(
         contamination=hyperparameters["contamination"],
         threshold=loaded.model.threshold,
         training_samples=meta["training_samples"],
+        calibration_samples=meta["calibration_samples"],
+        calibration_days=meta.get("calibration_days"),
+        calibration_note=calibration_note(meta),
+        rarest_seen=loaded.model.rarest_seen,
         training_anomaly_rate=meta["anomaly_rate"],
         training_timestamp=version.get("training_timestamp"),
         data_source=version.get("data_source", ""),

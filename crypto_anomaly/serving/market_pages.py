@@ -119,7 +119,7 @@ def _market_figure(scan: Scan) -> dict[str, Any]:
     if scan.market is None or scan.market.hours == 0:
         return {}
     moves = 100 * np.expm1(scan.market.series.move_1h)
-    return dict(market=market_moves(moves))
+    return dict(moves=market_moves(moves))
 
 
 def _market_first(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -134,7 +134,14 @@ LINEAGE = (
     "eval_timestamp",
     "used_by",
 )
-_TRAINING_METRICS = ("anomaly_rate", "anomalies_detected", "training_samples", "n_features")
+_TRAINING_METRICS = (
+    "anomaly_rate",
+    "anomalies_detected",
+    "training_samples",
+    "n_features",
+    "calibration_samples",
+    "calibration_days",
+)
 _TAGS = ("status", "algorithm", "data_source", "replaced_version")
 
 

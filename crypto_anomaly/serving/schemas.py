@@ -222,11 +222,11 @@ class ExplanationResponse(ResponseMeta):
     unjudged_reason: str = ""  # why it cannot be judged yet
     score: float | None  # None where it cannot be judged
     p_value: float | None
+    extrapolated: bool = False  # rarer than everything that the model was calibrated on
     rarity: str = ""  # p_value in words
     topic: str | None = None  # of a flagged coin: market, or source
     materiality: float | None = None  # percent, of a flagged coin
     not_flagged: str | None = None  # why a big mover is not flagged
-    extrapolated: bool = False  # rarer than everything that the model was calibrated on
     reasons: list[dict[str, Any]]
     counterfactual: str | None
     nearest_normal: list[str]
@@ -243,6 +243,10 @@ class ModelInfo(BaseModel):
     contamination: float
     threshold: float
     training_samples: int
+    calibration_samples: int = 0
+    calibration_days: float | None = None  # hours with calibration rows / 24; None = not known
+    calibration_note: str = ""  # what a short calibration means
+    rarest_seen: float | None = None  # smaller p-values are extrapolated
     training_anomaly_rate: float
     training_timestamp: str | None
     data_source: str

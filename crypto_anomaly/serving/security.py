@@ -91,7 +91,8 @@ def host_name(
     if not host or set(host) & set("@/\\?#, \t"):
         return ""
     try:
-        return (urlsplit(f"//{host}").hostname or "").rstrip(".")
+        parts = urlsplit(f"//{host}")
+        return (parts.hostname or "").rstrip(".") if parts.port != 0 else ""
     except ValueError:
         return ""
 

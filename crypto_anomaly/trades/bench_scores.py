@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from .bench_recordings import EVENT_BEFORE, Recording
-from .pump import ALARM_PAUSE
+from .pump_versions import ALARM_PAUSE
 from .ticks import FEATURES, kernel_input, new_state, ticks
 
 # %% auto #0

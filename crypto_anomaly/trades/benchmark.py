@@ -44,7 +44,7 @@ from crypto_anomaly.trades.bench_scores import (
     score_series,
     threshold_for,
 )
-from .pump import ALARM, ALARM_PAUSE
+from .pump_versions import ALARM, ALARM_PAUSE
 from .rivals import RIVALS
 
 # %% auto #0

@@ -18,7 +18,7 @@ from .table import to_trades
 __all__ = ["WARM_UP", "ROWS_AT_ONCE", "PreparedState", "prepare_state", "catch_up"]
 
 # %% ../../nbs/70_trades/71_late_scores.ipynb #67a3e301
-WARM_UP = pd.Timedelta("7h")  # how far features look back
+WARM_UP = pd.Timedelta("7h")  # enough: a stream that began so long ago finds the same pumps
 ROWS_AT_ONCE = 20_000  # trades that are scored in one batch
 
 

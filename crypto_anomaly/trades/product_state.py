@@ -14,8 +14,7 @@ from ..model.fitted import Model
 from .alarm_hits import ScoredTrades, alarm_hits, alarm_record
 from .messages import Trade
 from .model_scorer import ModelScorer
-from .pump import ALARM_PAUSE
-from .pump_versions import PumpConstants
+from .pump_versions import ALARM_PAUSE, PumpConstants
 from .table import trade_order_key
 from crypto_anomaly.trades.ticks import (
     READY,

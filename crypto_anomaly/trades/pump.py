@@ -9,23 +9,25 @@ import numpy as np
 from numba import njit
 
 from .count_evidence import count_evidence, counted_orders
-from .pump_versions import LATEST, PumpConstants
+from crypto_anomaly.trades.pump_versions import (
+    BIN,
+    BURST_WEIGHT,
+    HOLD,
+    HOLD_BINS,
+    LATEST,
+    LIFT_FROM,
+    MOST_COUNT,
+    NU,
+    PRIOR,
+    PRIOR_ORDERS,
+    PRIOR_SD,
+    RING,
+    STRONG,
+    PumpConstants,
+)
 
 # %% auto #0
 __all__ = [
-    "BIN",
-    "RING",
-    "PRIOR",
-    "PRIOR_ORDERS",
-    "PRIOR_SD",
-    "BURST_WEIGHT",
-    "MOST_COUNT",
-    "NU",
-    "HOLD",
-    "HOLD_BINS",
-    "LIFT_FROM",
-    "ALARM",
-    "ALARM_PAUSE",
     "BINS_SEEN",
     "SIDE",
     "EVIDENCE",
@@ -40,23 +42,6 @@ __all__ = [
     "restart_minute",
     "pump_scores",
 ]
-
-# %% ../../nbs/70_trades/45_pump.ipynb #8f320545
-BIN = 5.0  # seconds
-RING = 12  # bins of a minute
-PRIOR = 720.0  # bins that the prior is worth: one hour
-PRIOR_ORDERS = 0.02  # orders in a bin
-PRIOR_SD = 0.004  # of the log-return of a minute: 40 bp
-BURST_WEIGHT = 20.0  # orders that the prior of the burstiness is worth
-MOST_COUNT = 20.0  # nats of count evidence that count
-
-# %% ../../nbs/70_trades/45_pump.ipynb #b128e216
-NU = 3.0  # degrees of freedom of Student's distribution, for the return of a minute
-HOLD = 6.0  # nats from which on the baseline stops learning
-HOLD_BINS = 360.0  # half an hour: so long it stops, and so long it learns before the next stop
-LIFT_FROM = 3.0  # usual minutes: an order that lifts the price by fewer counts as about one
-ALARM = LATEST.alarm  # nats: about one false alarm in four days of a product
-ALARM_PAUSE = 30 * 60.0  # seconds between two alarms
 
 # %% ../../nbs/70_trades/45_pump.ipynb #f428aee3
 _BIN = 0  # number of the open bin
@@ -80,7 +65,9 @@ _TAU = 15  # constant: memory of the baseline in bins
 _FADE = 16  # constant: what is left of the past after a bin
 _BURST = 17  # constant: burstiness of the prior
 _LIFT = 18  # constant: weight of an order that lifts the price
-_COUNTS = 19  # ring: orders of the last bins, as counted
+_HOLDS = 19  # constant: stops that can be saved up
+_CREDIT = 20  # bins that it has learned for the next stops
+_COUNTS = 21  # ring: orders of the last bins, as counted
 _RETURNS = _COUNTS + RING  # ring: squared returns
 _FIRSTS = _RETURNS + RING  # ring: second of the first order of a bin
 _PRICES = _FIRSTS + RING  # ring: log-prices
@@ -97,6 +84,7 @@ def use_constants(
     s[_FADE] = np.exp(-1 / c.tau)
     s[_BURST] = c.prior_burst
     s[_LIFT] = c.lift
+    s[_HOLDS] = c.holds
 
 
 def new_side(
@@ -134,6 +122,7 @@ _SINCE = EVIDENCE.index("crowd_since")  # seconds since 1970; 0 below `HOLD`
 def _learn(s: np.ndarray, j: int) -> None:
     "Add the bin at place `j` of the rings, which is a minute old, to the baseline."
     fade = s[_FADE]
+    s[_CREDIT] = min(s[_CREDIT] + 1, s[_HOLDS] * HOLD_BINS)
     s[_S1] = s[_S1] * fade + s[_COUNTS + j]
     s[_S2] = s[_S2] * fade + s[_COUNTS + j] ** 2
     s[_R2] = s[_R2] * fade + s[_RETURNS + j]
@@ -171,6 +160,7 @@ def close_bins(
     for _ in range(int(single)):
         _close_bin(s)
     if k > single:  # the rings hold a minute without orders now
+        s[_CREDIT] = min(s[_CREDIT] + k - single, s[_HOLDS] * HOLD_BINS)
         d = np.exp(-(k - single) / s[_TAU])
         s[_S1] *= d
         s[_S2] *= d
@@ -198,10 +188,12 @@ def _usual_return(s: np.ndarray) -> float:
 
 # %% ../../nbs/70_trades/45_pump.ipynb #5191fc2e
 @njit(cache=True)
-def _hold(s: np.ndarray) -> None:
-    "Stop learning for half an hour, unless the last stop ended less than half an hour ago."
-    if s[_BIN] >= s[_HELD] + HOLD_BINS:
+def _hold(s: np.ndarray, q: float) -> None:
+    "Stop learning for half an hour, when enough was learned since the last stop."
+    needed = HOLD_BINS if q >= STRONG else s[_HOLDS] * HOLD_BINS
+    if s[_BIN] >= s[_HELD] and s[_CREDIT] >= needed:
         s[_HELD] = s[_BIN] + RING + HOLD_BINS
+        s[_CREDIT] -= HOLD_BINS
 
 
 # %% ../../nbs/70_trades/45_pump.ipynb #b7139fc1
@@ -246,7 +238,7 @@ def side_score(
     q = np.sqrt(min(out[0], MOST_COUNT) * out[1])
     if q >= HOLD:
         _find_crowd(s, mean, out)
-        _hold(s)
+        _hold(s, q)
     return float(q)
 
 
@@ -257,6 +249,7 @@ def _begin(s: np.ndarray, b: float, x: float) -> None:
     s[_BIN] = b
     s[_X] = x
     s[BINS_SEEN] = 1.0
+    s[_CREDIT] = s[_HOLDS] * HOLD_BINS
     s[_ORDER] = -1.0
     s[_PRICES : _PRICES + RING] = x
 
@@ -311,7 +304,10 @@ def restart_minute(
     x: float,  # log-price of then
 ) -> None:
     "Begin the last minute anew; the baseline stays."
-    s[_BIN] = np.floor(t / BIN)
+    b = np.floor(t / BIN)
+    unseen = max(b - max(s[_BIN], s[_HELD]), 0.0)
+    s[_CREDIT] = min(s[_CREDIT] + unseen, s[_HOLDS] * HOLD_BINS)
+    s[_BIN] = b
     s[_N] = 0.0
     s[_BEFORE] = 0.0
     s[_EXTRA] = 0.0

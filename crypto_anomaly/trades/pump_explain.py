@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from .pump import ALARM, BIN, MOST_COUNT, NU
+from .pump_versions import ALARM, BIN, MOST_COUNT, NU
 
 # %% auto #0
 __all__ = ["alarm_text", "pump_counterfactual"]
@@ -95,4 +95,8 @@ def pump_counterfactual(
     price_evidence = threshold**2 / counted
     z = np.sqrt(NU * np.expm1(2 / (NU + 1) * price_evidence))
     percent = 100 * np.expm1(z * e["usual_return"])
-    return f"no alarm if the price had moved by less than {percent:.2g} % in that minute"
+    moved = 100 * np.expm1(e["minute_return"])
+    return (
+        f"no alarm if the price had moved by less than {percent:.2g} % in that minute "
+        f"instead of {moved:.2g} %"
+    )

@@ -10,7 +10,43 @@ from typing import Any, NamedTuple
 from ..model.errors import ModelError
 
 # %% auto #0
-__all__ = ["PUMP_VERSIONS", "LATEST", "PumpConstants", "pump_constants"]
+__all__ = [
+    "BIN",
+    "RING",
+    "PRIOR",
+    "PRIOR_ORDERS",
+    "PRIOR_SD",
+    "BURST_WEIGHT",
+    "MOST_COUNT",
+    "NU",
+    "HOLD",
+    "HOLD_BINS",
+    "STRONG",
+    "LIFT_FROM",
+    "ALARM_PAUSE",
+    "PUMP_VERSIONS",
+    "LATEST",
+    "ALARM",
+    "PumpConstants",
+    "pump_constants",
+]
+
+# %% ../../nbs/70_trades/44_pump_versions.ipynb #8f320545
+BIN = 5.0  # seconds
+RING = 12  # bins of a minute
+PRIOR = 720.0  # bins that the prior is worth: one hour
+PRIOR_ORDERS = 0.02  # orders in a bin
+PRIOR_SD = 0.004  # of the log-return of a minute: 40 bp
+BURST_WEIGHT = 20.0  # orders that the prior of the burstiness is worth
+MOST_COUNT = 20.0  # nats of count evidence that count
+
+# %% ../../nbs/70_trades/44_pump_versions.ipynb #b128e216
+NU = 3.0  # degrees of freedom of Student's distribution, for the return of a minute
+HOLD = 6.0  # nats from which on the baseline stops learning
+HOLD_BINS = 360.0  # half an hour: so long it stops, and so long it learns before the next stop
+STRONG = 12.0  # nats: so sure a pump may stop it again right after a weaker moment did
+LIFT_FROM = 3.0  # usual minutes: an order that lifts the price by fewer counts as about one
+ALARM_PAUSE = 30 * 60.0  # seconds between two alarms
 
 
 # %% ../../nbs/70_trades/44_pump_versions.ipynb #dadcee7d
@@ -21,6 +57,7 @@ class PumpConstants(NamedTuple):
     tau: float  # memory of the baseline: bins of 5 s
     prior_burst: float  # variance of the orders over their mean, before any is seen
     lift: float  # weight of an order that lifts the price; 0 = every order counts as one
+    holds: int  # stops of the baseline that can be saved up
     alarm: float  # nats from which on a pump alarms
     dump_alarm: float  # nats from which on a dump alarms
 
@@ -34,10 +71,15 @@ class PumpConstants(NamedTuple):
 
 # %% ../../nbs/70_trades/44_pump_versions.ipynb #34d992e8
 PUMP_VERSIONS = {
-    1: PumpConstants(1, tau=4320.0, prior_burst=2.0, lift=0.0, alarm=8.75, dump_alarm=10.5),
-    2: PumpConstants(2, tau=17280.0, prior_burst=1.5, lift=0.5, alarm=9.4, dump_alarm=10.5),
+    1: PumpConstants(
+        1, tau=4320.0, prior_burst=2.0, lift=0.0, holds=1, alarm=8.75, dump_alarm=10.5
+    ),
+    2: PumpConstants(
+        2, tau=17280.0, prior_burst=1.5, lift=0.5, holds=2, alarm=9.4, dump_alarm=10.5
+    ),
 }
 LATEST = PUMP_VERSIONS[2]  # a memory of 24 h
+ALARM = LATEST.alarm  # nats: about one false alarm in four days of a product
 
 
 # %% ../../nbs/70_trades/44_pump_versions.ipynb #36f41a16
