@@ -66,16 +66,16 @@ _WINDOW_DAYS = SCALE_HOURS // 24
 
 
 @njit(cache=True)
-def _add_hour(total: np.ndarray, count: np.ndarray, steps: np.ndarray) -> None:
-    "Add the differences of one hour to the upper halves of two (k, k) tables."
-    for i in range(len(steps)):
-        if np.isnan(steps[i]):
-            continue
-        for j in range(i + 1, len(steps)):
-            apart = abs(steps[i] - steps[j])
-            known = apart == apart  # not NaN
-            total[i, j] += apart if known else 0.0
-            count[i, j] += known
+def _add_day(total: np.ndarray, steps: np.ndarray) -> None:
+    "Add the differences of 24 hours to the upper half of a (k, k) table."
+    hours, k = steps.shape
+    for i in range(k):
+        row = total[i]
+        for hour in range(hours):
+            own, others = steps[hour, i], steps[hour]
+            for j in range(i + 1, k):
+                apart = abs(own - others[j])
+                row[j] += apart if apart == apart else 0.0  # not where one has no step
 
 
 @njit(cache=True)
@@ -105,6 +105,12 @@ def _nearest(distance: np.ndarray, out: np.ndarray) -> None:
 
 # %% ../../nbs/40_features/45_peers.ipynb #7be3da16
 @njit(cache=True)
+def _fill_nearest(distance: np.ndarray, out: np.ndarray) -> None:
+    "Fill (k, most) `out` with the nearest coins of each coin."
+    for i in range(len(out)):
+        _nearest(distance[i], out[i])
+
+
 def _daily_peers(
     steps: np.ndarray,  # (24 * days, k) whole millionths, NaN = no step
     first: int,  # days before are not needed
@@ -113,16 +119,15 @@ def _daily_peers(
     days, k = len(steps) // 24, steps.shape[1]
     out = np.full((days, k, _MOST), -1, np.int32)
     total = np.zeros((_WINDOW_DAYS, k, k))
-    count = np.zeros((_WINDOW_DAYS, k, k), np.int16)
+    count = np.zeros((_WINDOW_DAYS, k, k), np.float32)  # small whole numbers
     for d in range(max(0, first - _WINDOW_DAYS), days):
         if d >= first:
-            distance = _distances(total.sum(0), count.sum(0))
-            for i in range(k):
-                _nearest(distance[i], out[d, i])
-        place = d % _WINDOW_DAYS
-        total[place], count[place] = 0.0, 0
-        for hour in range(24 * d, 24 * d + 24):
-            _add_hour(total[place], count[place], steps[hour])
+            _fill_nearest(_distances(total.sum(0), count.sum(0)), out[d])
+        place, day = d % _WINDOW_DAYS, steps[24 * d : 24 * d + 24]
+        total[place] = 0.0
+        _add_day(total[place], day)
+        known = (~np.isnan(day)).astype(np.float32)
+        count[place] = known.T @ known
     return out
 
 
