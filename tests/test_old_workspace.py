@@ -22,6 +22,15 @@ def old(tmp_path) -> Cli:
     return Cli(tmp_path / "home", source="simulated")
 
 
+def known_part(answer, known):
+    """What an answer says of the fields that version 0.1 knew; further fields are left out."""
+    if isinstance(known, dict) and isinstance(answer, dict):
+        return {k: known_part(answer[k], v) for k, v in known.items() if k in answer}
+    if isinstance(known, list) and isinstance(answer, list) and len(known) == len(answer):
+        return [known_part(a, k) for a, k in zip(answer, known)]
+    return answer
+
+
 def test_the_registry_answers_as_before(old):
     assert old.json("versions") == ANSWERS["versions"]
     assert old.json("events") == ANSWERS["events"]
@@ -30,7 +39,10 @@ def test_the_registry_answers_as_before(old):
 
 
 def test_the_stored_moment_is_scored_as_before(old):
-    assert old.json("scan") == ANSWERS["scan"]
+    known = ANSWERS["scan"]
+    for anomaly in known["anomalies"]:
+        assert anomaly.pop("reason")  # sentences may become better, numbers may not change
+    assert known_part(old.json("scan"), known) == known
     assert old.json("why", "zetio")["coin_id"] == "zetio"
 
 
