@@ -27,12 +27,12 @@ __all__ = [
 _PRICE = {
     "price_surprise",
     "drift_surprise",
+    "peg_surprise",
     "price_change_pct_1h",
     "price_change_pct_24h",
     "price_change_pct_7d",
     "sparkline_volatility",
 }
-_PEG = _PRICE | {"peg_surprise"}
 _VOLUME = {"volume_surprise", "volume_surge"}
 _TURNOVER = _VOLUME | {"market_cap_to_volume"}
 _RELATION = {"relation_surprise", "market_cap_to_volume"}
@@ -54,7 +54,7 @@ MOVED_GROUPS = dict(
     crash=_PRICE | _VOLUME,
     glitch=_PRICE,
     decouple=_PRICE,
-    depeg=_PEG,
+    depeg=_PRICE,
     volume=_TURNOVER,
     relation=_RELATION,
     stale={"stale_surprise"},
@@ -65,7 +65,7 @@ MOVED_GROUPS_IQR = dict(
     dump=_PRICE | _VOLUME,
     bad_tick=_PRICE,
     ramp=_PRICE,
-    peg_break=_PEG,
+    peg_break=_PRICE,
     volume_spike=_TURNOVER,
     cap_glitch=_RELATION,
     freeze={"stale_surprise"},

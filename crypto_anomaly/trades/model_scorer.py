@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from ..model.explanation import explain
+from ..model.calibration import NO_TAIL
 from ..model.fitted import Model
 from .pump_versions import PumpConstants, pump_constants
 from .ticks import READY
@@ -69,6 +70,7 @@ class ModelScorer:
         self.model, self.version = model, version
         self.constants: PumpConstants = pump_constants(model.meta if model else None)
         self._score = model.detector.anomaly_score if model else None
+        self.tail = model.tail if model else NO_TAIL
         self.calibration: list[float] = model.arrays["calibration"].tolist() if model else []
 
     @property
@@ -90,8 +92,10 @@ class ModelScorer:
         return scores
 
     def p_value(self, score: float) -> float:  # in (0, 1]; NaN for a score of NaN
-        "The share of scores that are at least as high, of the calibration and this one."
+        "How rare a score is, as `Model.predict` says it."
         if math.isnan(score):  # much faster than NumPy's, for one number
             return math.nan
+        if score > self.tail.greatest:
+            return float(self.tail.beyond(np.array([score]))[0])
         n = len(self.calibration)
         return (1 + n - bisect_left(self.calibration, score)) / (n + 1)
