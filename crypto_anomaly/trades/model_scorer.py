@@ -11,8 +11,8 @@ from bisect import bisect_left
 import numpy as np
 import pandas as pd
 
-from ..model.explanation import explain
 from ..model.calibration import NO_TAIL
+from ..model.explanation import explain
 from ..model.fitted import Model
 from .pump_versions import PumpConstants, pump_constants
 from .ticks import READY
