@@ -6,7 +6,7 @@ SOURCES := crypto_anomaly nbs scheduled tests tools benchmarks
 UV := $(or $(shell command -v uv),$(BIN)/uv)
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 unexport PYTHONDONTWRITEBYTECODE  # without cached bytecode every kernel compiles pandas anew
-.PHONY: help setup run test check audit docs bench attack hooks coverage wheel test-lowest imports outputs prepare lock
+.PHONY: help setup run test lessons check audit docs bench attack hooks coverage wheel test-lowest imports outputs prepare lock
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 13
@@ -24,9 +24,13 @@ run: setup  ## watch the market: backfill, train, evaluate, then serve on http:/
 	crypto-anomaly up $(ARGS)
 
 test: setup check  ## all tests; what needs a missing system package is skipped with a reason
+	$(LIMIT) nbdev_test --path nbs/guides
+	$(LIMIT) nbdev_test --path nbs/index.ipynb
+	pytest -q -n 3 -rs --durations=6  # runs the cells of all other notebooks against the exported modules
+
+lessons: setup  ## every notebook by itself, with the definitions of its own cells
 	rm -rf $(HOME)/.cache/ipython/numba_cache  # numba keeps kernels of notebook cells by the text of their own cell, and misses that one they call has changed
 	$(LIMIT) nbdev_test --n_workers 2 --timing
-	pytest -q -n 3 -rs --durations=6
 
 check: setup  ## notebooks clean, package and README in sync, format, lint, types
 	tools/check_sync.sh
