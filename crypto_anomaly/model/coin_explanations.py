@@ -46,8 +46,8 @@ class CoinExplanations:
     features: pd.DataFrame  # feature frame of the moment
     predictions: pd.DataFrame  # highest score first
     history: StoredHistory | None = field(default=None, kw_only=True, repr=False)
-    known: dict[str, Evidence | None] = field(default_factory=dict, kw_only=True, repr=False)
-    answers: dict[str, str | None] = field(default_factory=dict, kw_only=True, repr=False)
+    known: dict[str, Evidence | None] = field(default_factory=dict, init=False, repr=False)
+    answers: dict[str, str | None] = field(default_factory=dict, init=False, repr=False)
 
     def row(
         self,
