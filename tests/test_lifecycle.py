@@ -193,7 +193,9 @@ def test_the_same_chain_on_recorded_data(tmp_path, recordings):
         for t in ("2026-02-04T12:00", "2026-02-05T23:30")
     )
     assert crash["market_move"]["24h"] < -8
-    assert crash["anomalies_detected"] > calm["anomalies_detected"]
+    few = 0.1 * crash["coins_scanned"]  # the market fell, and few coins did more than that
+    assert 0 < crash["anomalies_detected"] <= few
+    assert calm["anomalies_detected"] <= few
     assert all(a["reason"] for a in crash["anomalies"])
     assert crash["source"] == "import"
     assert "shared by" in cli.error("why", "sol", "--at", "2026-01-05")

@@ -14,7 +14,7 @@ from .peers import Peers, find_peers, market_beta, peer_median
 from .windows import HOUR, rolling_max, values_at
 
 # %% auto #0
-__all__ = ["PEGGED", "UNSEEN_TICK", "HORIZONS", "Prices", "Moves", "price_moves"]
+__all__ = ["PEGGED", "UNSEEN_TICK", "HORIZONS", "ALONE", "Prices", "Moves", "price_moves"]
 
 # %% ../../nbs/40_features/50_moves.ipynb #98de7ead
 PEGGED = 0.0015  # scale of the hourly steps below which a coin counts as pegged
@@ -134,15 +134,19 @@ def _deviation(
     return _less_dispersion(h, own / np.sqrt(variance), p.risky, least_coins)
 
 
+ALONE = 8  # a move of all peers together counts an eighth of what it is against the market
+
+
 def _nearer_to_peers(
     h: History, p: Prices, z: np.ndarray, change: np.ndarray, lively: np.ndarray, least: int
 ) -> np.ndarray:  # (n,)
-    "The deviation from the market, or that from the peers where it is smaller."
+    "The deviation from the market, or that from the peers where it is smaller, down to an eighth."
     if p.peers is None:
         return z
     own = _less_peers(h, p, p.peers, change)
     apart = _deviation(h, p, own, h.rolling_scale(own, h.tail_rows), lively, least)
-    return np.where(np.abs(apart) < np.abs(z), apart, z)
+    least_told = np.where(np.abs(apart) < np.abs(z) / ALONE, z / ALONE, apart)
+    return np.where(np.abs(apart) < np.abs(z), least_told, z)
 
 
 # %% ../../nbs/40_features/50_moves.ipynb #e44f32d4
