@@ -112,8 +112,11 @@ def test_postgresql_goes_away_and_comes_back(home, postgres_server):
             answers.append(client.post("/approve", params=WISH))
         finally:
             postgres_server.start()
-        assert {a.status_code for a in answers} == {503}
-        assert all("does not answer" in a.text and "refused" in a.text for a in answers)
+        refused = [a for a in answers if a.status_code == 503]
+        told = [(a.status_code, a.text[:200]) for a in answers]
+        assert {a.status_code for a in answers} <= {200, 503}, told  # 200: an answer at hand
+        assert len(refused) >= len(READS) and answers[-1] in refused, told
+        assert all("does not answer" in a.text and "refused" in a.text for a in refused)
         until(lambda: client.get("/health").status_code == 200, 10, "health to be green again")
         assert [client.get(p).status_code for p in READS] == [200] * len(READS)
     assert len(open_registry(open_workspace(there)).open_requests()) == 1
