@@ -14,7 +14,7 @@ from .peers import Peers, find_peers, market_beta, peer_median
 from .windows import HOUR, rolling_max, values_at
 
 # %% auto #0
-__all__ = ["PEGGED", "UNSEEN_TICK", "HORIZONS", "ALONE", "Prices", "Moves", "price_moves"]
+__all__ = ["PEGGED", "UNSEEN_TICK", "HORIZONS", "SHARED_MOVE", "Prices", "Moves", "price_moves"]
 
 # %% ../../nbs/40_features/50_moves.ipynb #98de7ead
 PEGGED = 0.0015  # scale of the hourly steps below which a coin counts as pegged
@@ -109,14 +109,9 @@ HORIZONS = (0, 3, 8, 24)  # hours; 0 = since the previous row
 
 # %% ../../nbs/40_features/50_moves.ipynb #49dc0844
 @dataclass(frozen=True)
-class Moves:
+class Moves(Prices):
     "What the signals of a price share; arrays are (n,)."
 
-    x: np.ndarray  # log price
-    step: np.ndarray  # log return since the previous row
-    scale: np.ndarray  # usual size of the steps
-    risky: np.ndarray  # bool: not pegged
-    tick: np.ndarray  # smallest usual step, as a fraction of the price
     z: dict[int, np.ndarray]  # horizon in hours -> deviation
 
 
@@ -134,19 +129,21 @@ def _deviation(
     return _less_dispersion(h, own / np.sqrt(variance), p.risky, least_coins)
 
 
-ALONE = 8  # a move of all peers together counts an eighth of what it is against the market
+# %% ../../nbs/40_features/50_moves.ipynb #062b1955
+SHARED_MOVE = 1 / 8  # of its deviation from the market, which a move of all peers still counts
 
 
 def _nearer_to_peers(
     h: History, p: Prices, z: np.ndarray, change: np.ndarray, lively: np.ndarray, least: int
 ) -> np.ndarray:  # (n,)
-    "The deviation from the market, or that from the peers where it is smaller, down to an eighth."
+    "The smaller of the deviations from market and peers, at least `SHARED_MOVE` of the first."
     if p.peers is None:
         return z
     own = _less_peers(h, p, p.peers, change)
     apart = _deviation(h, p, own, h.rolling_scale(own, h.tail_rows), lively, least)
-    least_told = np.where(np.abs(apart) < np.abs(z) / ALONE, z / ALONE, apart)
-    return np.where(np.abs(apart) < np.abs(z), least_told, z)
+    least_told = SHARED_MOVE * z
+    nearer = np.where(np.abs(apart) < np.abs(least_told), least_told, apart)
+    return np.where(np.abs(apart) < np.abs(z), nearer, z)
 
 
 # %% ../../nbs/40_features/50_moves.ipynb #e44f32d4
@@ -178,4 +175,4 @@ def price_moves(
 ) -> Moves:
     "Steps, scale, tick and deviations of all prices."
     p = _prices(h, least_coins)
-    return Moves(p.x, p.step, p.scale, p.risky, p.tick, _deviations(h, p, least_coins))
+    return Moves(**vars(p), z=_deviations(h, p, least_coins))
