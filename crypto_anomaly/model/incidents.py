@@ -12,6 +12,7 @@ import pandas as pd
 
 from ..data.polls import poll_ends
 from ..features.market_signals import ORDINARY, MarketSignal
+from .judged import PRICE_SIGNALS
 
 # %% auto #0
 __all__ = [
@@ -37,16 +38,15 @@ SOURCE_SIGNALS = dict(
     stale_surprise="frozen values",
     missing_surprise="missing values",
 )  # feature -> in words
-_PRICE_SIGNALS = ["price_surprise", "drift_surprise", "peg_surprise"]
 
 
 def surprised(
     frame: pd.DataFrame,  # feature frame
 ) -> pd.DataFrame:  # bool, a column for each of SOURCE_SIGNALS
     "Where a coin has what may be a fault of the source."
-    nats = frame.reindex(columns=[*SOURCE_SIGNALS, *_PRICE_SIGNALS])
+    nats = frame.reindex(columns=[*SOURCE_SIGNALS, *PRICE_SIGNALS])
     beyond = nats >= INCIDENT_NATS
-    moved = beyond[_PRICE_SIGNALS].any(axis=1)
+    moved = beyond[list(PRICE_SIGNALS)].any(axis=1)
     found = beyond[list(SOURCE_SIGNALS)].copy()
     found["relation_surprise"] &= ~moved
     found["volume_surprise"] &= ~moved & (frame.volume_surge >= INCIDENT_VOLUME)
