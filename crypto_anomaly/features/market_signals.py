@@ -22,6 +22,7 @@ __all__ = [
     "LEAST_HOURS",
     "TAIL_SHARE",
     "MARKET_MEASURES",
+    "ORDINARY",
     "hour_rarity",
     "MarketMeasure",
     "MarketSignal",
@@ -221,6 +222,9 @@ def _statistic(
 
 
 # %% ../../nbs/40_features/94_market_signals.ipynb #1911c0e3
+ORDINARY = 20.0  # hours; what is not rarer than this is ordinary
+
+
 @dataclass(frozen=True)
 class MarketSignal:
     "What the market does at a moment, and how rare that is."

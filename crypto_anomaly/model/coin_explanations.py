@@ -88,10 +88,11 @@ class CoinExplanations:
     def not_flagged(
         self,
         coin_id: str,
-    ) -> str | None:  # None for a flagged coin, and for one without a big move
+    ) -> str | None:  # None without a big move, for a flagged coin, and for an unjudged one
         "Why a coin with a big move is not flagged."
         prediction = self.predictions[self.predictions.coin_id == coin_id].iloc[0]
-        return None if prediction.is_anomaly else not_flagged(self.evidence(coin_id))
+        is_calm = prediction.judged and not prediction.is_anomaly
+        return not_flagged(self.evidence(coin_id)) if is_calm else None
 
     def counterfactual(
         self,

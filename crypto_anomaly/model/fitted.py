@@ -35,7 +35,8 @@ class ModelFacts:
     # algorithm, hyperparameters, features, contamination, training facts, lineage
     meta: dict[str, Any]
     # `calibration` (sorted scores); `typical`, `spread`, `deciles`, `shares` and `quantiles` of
-    # each feature, `relations` between them; the arrays of the detector, named `d_…`
+    # each feature, `relations` between them, their
+    # usual `day_psi`; the arrays of the detector, named `d_…`
     arrays: dict[str, np.ndarray]
 
     @property

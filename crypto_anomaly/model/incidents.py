@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 
 from ..data.polls import poll_ends
-from ..features.market_signals import MarketSignal
+from ..features.market_signals import ORDINARY, MarketSignal
+from .judged import PRICE_SIGNALS
 
 # %% auto #0
 __all__ = [
@@ -37,16 +38,15 @@ SOURCE_SIGNALS = dict(
     stale_surprise="frozen values",
     missing_surprise="missing values",
 )  # feature -> in words
-_PRICE_SIGNALS = ["price_surprise", "drift_surprise", "peg_surprise"]
 
 
 def surprised(
     frame: pd.DataFrame,  # feature frame
 ) -> pd.DataFrame:  # bool, a column for each of SOURCE_SIGNALS
     "Where a coin has what may be a fault of the source."
-    nats = frame.reindex(columns=[*SOURCE_SIGNALS, *_PRICE_SIGNALS])
+    nats = frame.reindex(columns=[*SOURCE_SIGNALS, *PRICE_SIGNALS])
     beyond = nats >= INCIDENT_NATS
-    moved = beyond[_PRICE_SIGNALS].any(axis=1)
+    moved = beyond[list(PRICE_SIGNALS)].any(axis=1)
     found = beyond[list(SOURCE_SIGNALS)].copy()
     found["relation_surprise"] &= ~moved
     found["volume_surprise"] &= ~moved & (frame.volume_surge >= INCIDENT_VOLUME)
@@ -103,7 +103,6 @@ def incident_marks(
 
 # %% ../../nbs/50_model/81_incidents.ipynb #a2ccf5c0
 VOLUME_STEP = 0.4  # change of the median volume of 24 hours within an hour: as a fraction
-_ORDINARY_MOVE = 20.0  # hours; the move of the market is ordinary below this
 
 
 class SourceIncident(NamedTuple):
@@ -122,7 +121,7 @@ def _volume_step(market: MarketSignal | None) -> float:  # fraction; 0 = none
         return 0.0
     step = float(np.expm1(market.now.turnover))
     move = market.rarities["move_1h"]
-    is_quiet = np.isnan(move) or move < _ORDINARY_MOVE
+    is_quiet = np.isnan(move) or move < ORDINARY
     return step if is_quiet and abs(market.now.turnover) >= np.log1p(VOLUME_STEP) else 0.0
 
 

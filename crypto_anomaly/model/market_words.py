@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ..core.json_values import jsonable
 from ..core.numbers import MISSING, percent
-from ..features.market_signals import BEYOND, MARKET_MEASURES, MarketSignal
+from ..features.market_signals import BEYOND, MARKET_MEASURES, ORDINARY, MarketSignal
 
 # %% auto #0
-__all__ = ["ORDINARY", "market_sentence", "market_facts"]
+__all__ = ["market_sentence", "market_facts"]
 
 # %% ../../nbs/50_model/84_market_words.ipynb #863fb34d
 _SHARES = ("breadth", "same_way")
@@ -70,9 +71,6 @@ def _largest_in_words(signal: MarketSignal, name: str) -> str:
 
 
 # %% ../../nbs/50_model/84_market_words.ipynb #a2eb6f47
-ORDINARY = 20.0  # hours; a market that is not rarer than this is ordinary
-
-
 def market_sentence(
     signal: MarketSignal,  # of `market_signal`
 ) -> str:
@@ -92,18 +90,13 @@ def market_sentence(
 
 
 # %% ../../nbs/50_model/84_market_words.ipynb #7d1b89c7
-def _number(x: float) -> float | None:
-    "A number for JSON: None where it is missing."
-    return None if np.isnan(x) else float(x)
-
-
 def _measure_facts(signal: MarketSignal, name: str) -> dict[str, Any]:
     "One measure: its value, its rarity, and its largest value before."
     return dict(
         meaning=MARKET_MEASURES[name].meaning,
-        value_pct=_number(_in_percent(name, float(signal.now[name]))),
-        rarity_hours=_number(signal.rarities[name]),
-        largest_before_pct=_number(_largest_before(signal, name)),
+        value_pct=_in_percent(name, float(signal.now[name])),
+        rarity_hours=signal.rarities[name],
+        largest_before_pct=_largest_before(signal, name),
     )
 
 
@@ -111,13 +104,15 @@ def market_facts(
     signal: MarketSignal,  # of `market_signal`
 ) -> dict[str, Any]:  # of JSON types; None = not known
     "The market at a moment: sentence, rarity, and the measures in percent."
-    return dict(
+    facts = dict(
         as_of=signal.ts.isoformat(),
         sentence=market_sentence(signal),
         strongest=signal.strongest,
         rarity_hours=signal.rarity if signal.strongest else None,
         coins=signal.coins,
         history_hours=signal.hours,
-        same_way_pct=_number(_in_percent("same_way", float(signal.now.same_way))),
+        same_way_pct=_in_percent("same_way", float(signal.now.same_way)),
         measures={name: _measure_facts(signal, name) for name in MARKET_MEASURES},
     )
+    known: dict[str, Any] = jsonable(facts)
+    return known

@@ -16,6 +16,7 @@ from .evidence import Evidence, Move
 __all__ = [
     "MARKET",
     "SOURCE",
+    "MOVE_HORIZONS",
     "BIG",
     "is_fault",
     "topic_of",
@@ -61,12 +62,17 @@ def _volume_size(e: Evidence) -> float:
     return float(traded) if np.isfinite(traded) else 0.0
 
 
-_HORIZONS = dict(price_surprise=(0, 3), price_change_pct_1h=(0,), drift_surprise=(8, 24))
+MOVE_HORIZONS = dict(
+    price_surprise=(0, 3),
+    drift_surprise=(8, 24),
+    price_change_pct_1h=(0,),
+    price_change_pct_24h=(24,),
+)  # group -> hours of the move that it is about, see `Evidence.moves`
 
 
 def _move_size(group: str, e: Evidence) -> float:
     "The move against the market that a group is about."
-    m = e.largest(*_HORIZONS.get(group, (24,)))
+    m = e.largest(*MOVE_HORIZONS.get(group, (24,)))
     return abs(m.own) if m else 0.0
 
 
@@ -118,6 +124,11 @@ def _of_market(m: Move) -> str:  # '' where neither market nor peers have a part
     return market if m.market / m.change > _PART else ""
 
 
+def _against(m: Move) -> str:
+    "What a move is compared with."
+    return "coins that move alike" if m.by_peers else "the market"
+
+
 def _often(m: Move) -> str:  # '' where it is not
     "On how many days the coin moved as far against the market, or its peers."
     if not m.days:
@@ -125,11 +136,6 @@ def _often(m: Move) -> str:  # '' where it is not
     what = f"this coin moved {size_text(m.own)} or more against {_against(m)}"
     days = "all" if m.days == m.known else f"{m.days}"
     return f"{what} on {days} of the {m.known} days before"
-
-
-def _against(m: Move) -> str:
-    "What a move is compared with."
-    return "these" if m.by_peers else "the market"
 
 
 def _earlier(m: Move, e: Evidence) -> str:  # '' where the last hour is the largest
@@ -143,14 +149,9 @@ def _earlier(m: Move, e: Evidence) -> str:  # '' where the last hour is the larg
     )
 
 
-def _against_in_full(m: Move) -> str:
-    "What a move is compared with, where that is not named before."
-    return "coins that move alike" if m.by_peers else "the market"
-
-
 def _size_of(m: Move) -> str:
     "How many times the usual move it is."
-    usual = f"its usual {size_text(m.usual)} against {_against_in_full(m)}"
+    usual = f"its usual {size_text(m.usual)} against {_against(m)}"
     return f"it is {times_text(m.times)} {usual}, which is not rare enough"
 
 

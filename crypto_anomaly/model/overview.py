@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
+from ..core.json_values import jsonable
 from .market_words import market_facts
 from .scan import Scan
 
@@ -18,11 +18,6 @@ __all__ = ["TOP", "market_overview"]
 
 # %% ../../nbs/50_model/95_overview.ipynb #d9c5026c
 TOP = 5  # gainers and losers to show
-
-
-def _number(x: float) -> float | None:
-    "A number for JSON: None where it is missing."
-    return None if np.isnan(x) else float(x)
 
 
 # %% ../../nbs/50_model/95_overview.ipynb #ebefb718
@@ -51,14 +46,14 @@ def market_overview(
         "price_change_pct_24h", ascending=False
     )
     volume = f.market_cap / f.market_cap_to_volume
-    return dict(
+    facts = dict(
         timestamp=s.as_of.isoformat(),
         source=s.source,
         coins_tracked=len(f),
-        total_market_cap=_number(f.market_cap.sum(min_count=1)),
-        total_24h_volume=_number(volume.sum(min_count=1)),
-        avg_24h_change=_number(f.price_change_pct_24h.mean()),
-        market_move={window: _number(move) for window, move in s.market_move.items()},
+        total_market_cap=f.market_cap.sum(min_count=1),
+        total_24h_volume=volume.sum(min_count=1),
+        avg_24h_change=f.price_change_pct_24h.mean(),
+        market_move=s.market_move,
         top_gainers=_movers(by_change.head(TOP)),
         top_losers=_movers(by_change.tail(TOP)[::-1]),
         anomalies_count=int(s.predictions.is_anomaly.sum()),
@@ -66,3 +61,5 @@ def market_overview(
         market_signal=market_facts(s.market) if s.market else None,
         source_incident=s.incident.reason if s.incident else None,
     )
+    known: dict[str, Any] = jsonable(facts)
+    return known

@@ -15,9 +15,10 @@ from ..core.numbers import money
 from ..features.base import SENT_COLUMNS
 from ..features.config import FeatureConfig
 from ..features.features import featurize
-from .amounts import FIELD_NAMES, hours_text, list_names
+from .amounts import FIELD_NAMES, hours_text, list_names, price_text
 from .evidence import Evidence
 from .fitted import Model
+from .materiality import MOVE_HORIZONS
 
 # %% auto #0
 __all__ = ["Change", "MarketRows", "not_flagged_if"]
@@ -48,12 +49,12 @@ def _with_price(rows: pd.DataFrame, price: float) -> pd.DataFrame:
 
 
 # %% ../../nbs/50_model/77_what_if.ipynb #40d32d6a
-def _limit(start: float, end: float, share: float) -> float:
-    "The value at a share of the way, with four digits, rounded towards the end."
+def _limit(start: float, end: float, share: float, digits: int = 4) -> float:
+    "The value at a share of the way, with so many digits, rounded towards the end."
     value = start * (end / start) ** share
-    unit = 10.0 ** (np.floor(np.log10(value)) - 3)
+    unit = 10.0 ** (np.floor(np.log10(value)) - digits + 1)
     towards = np.ceil if end > start else np.floor
-    return float(f"{towards(value / unit) * unit:.4g}")
+    return float(f"{towards(value / unit) * unit:.{digits}g}")
 
 
 def _side(start: float, end: float) -> str:
@@ -62,21 +63,20 @@ def _side(start: float, end: float) -> str:
 
 
 # %% ../../nbs/50_model/77_what_if.ipynb #b279a7db
+_MONEY_DIGITS = 3  # the fewest that `money` shows: what is tried is what the sentence says
+
+
 def _price_change(rows: pd.DataFrame, usual: float) -> Change:
     "The price on its way to what the market would have made of it."
     now = float(rows.current_price.iloc[-1])
+    digits = 4 if now >= 1e-6 else _MONEY_DIGITS  # as `price_text` shows it
 
     def words(share: float) -> str:
         "The condition on the price."
-        return f"the price were {_side(now, usual)} {_exact(_limit(now, usual, share))}"
+        limit = price_text(_limit(now, usual, share, digits))
+        return f"the price were {_side(now, usual)} {limit}"
 
-    return Change(lambda share: _with_price(rows, _limit(now, usual, share)), words)
-
-
-def _exact(x: float) -> str:
-    "Dollars with four digits."
-    decimals = max(0, 3 - int(np.floor(np.log10(x))))
-    return f"${x:,.{decimals}f}" if 1e-6 <= x < 1e6 else money(x)
+    return Change(lambda share: _with_price(rows, _limit(now, usual, share, digits)), words)
 
 
 # %% ../../nbs/50_model/77_what_if.ipynb #6671e8c6
@@ -87,12 +87,12 @@ def _field_change(rows: pd.DataFrame, column: str, usual: float) -> Change:
     def changed(share: float) -> pd.DataFrame:
         "The rows with another value in the last one."
         out = rows.copy()
-        out.loc[rows.index[-1], column] = _limit(now, usual, share)
+        out.loc[rows.index[-1], column] = _limit(now, usual, share, _MONEY_DIGITS)
         return out
 
     def words(share: float) -> str:
         "The condition on the field."
-        limit = money(_limit(now, usual, share))
+        limit = money(_limit(now, usual, share, _MONEY_DIGITS))
         return f"the {FIELD_NAMES[column]} were {_side(now, usual)} {limit}"
 
     return Change(changed, words)
@@ -144,14 +144,6 @@ def _filled(rows: pd.DataFrame, e: Evidence) -> Change:
 
 
 # %% ../../nbs/50_model/77_what_if.ipynb #e07c5660
-_PRICE_GROUPS = {
-    "price_surprise": (0, 3),
-    "drift_surprise": (8, 24),
-    "price_change_pct_1h": (0,),
-    "price_change_pct_24h": (24,),
-}  # group -> horizons of its move
-
-
 def _calm_price(e: Evidence, horizons: tuple[int, ...]) -> float:  # NaN where not known
     "The price that a coin would have without a move of its own."
     m = e.largest(*horizons)
@@ -160,8 +152,8 @@ def _calm_price(e: Evidence, horizons: tuple[int, ...]) -> float:  # NaN where n
 
 def _usual_value(group: str, e: Evidence) -> tuple[str, float] | None:  # column, value
     "The field that a group is about, and its usual value."
-    if group in _PRICE_GROUPS:
-        return "current_price", _calm_price(e, _PRICE_GROUPS[group])
+    if group in MOVE_HORIZONS:
+        return "current_price", _calm_price(e, MOVE_HORIZONS[group])
     if group == "peg_surprise" and e.peg:
         return "current_price", e.peg.level
     if group in ("volume_surprise", "volume_surge") and e.volume:
