@@ -3,9 +3,9 @@
     python benchmarks/attack.py [COUNT] [URL]
 
 COUNT (default 100) duels of each pair of decisions and as many stops; the duels on the database of
-URL too. `ATTACK_FILE` names the JSON
-(default benchmarks/attack.json), `ATTACK_ONLY` the points to try, e.g. "5 11". Everything is on
-loopback, in folders of its own; each part has an end.
+URL too. `ATTACK_FILE` names the JSON (default benchmarks/attack.json), `ATTACK_ONLY` the points to
+try, e.g. "5 11". Everything is on loopback, in folders of its own; the tests of a part are ended
+after half an hour, a script ends by itself.
 """
 
 import json
@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 HERE = Path(__file__).resolve().parent
 FILES = ("tests/test_market_files.py", "tests/test_trade_files.py", "tests/test_row_checks.py")
-MINUTES = 30  # for one part
+MINUTES = 30  # for the tests of one part
 
 
 class Part(NamedTuple):

@@ -75,6 +75,17 @@ def test_what_is_imported_exists():
                 assert text is None or all(a.name in text for a in node.names), (name, node.module)
 
 
+def test_a_link_to_a_page_leads_to_one():
+    """A page has the name of its notebook without the number."""
+    notebooks = sorted((ROOT / "nbs").rglob("*.ipynb"))
+    pages = {path.with_name(re.sub(r"^\d+_", "", path.stem)) for path in notebooks}
+    for path in notebooks:
+        for cell in json.loads(path.read_text())["cells"]:
+            text = "".join(cell["source"]) if cell["cell_type"] == "markdown" else ""
+            for link in re.findall(r"\]\((?!https?:)([^)#]+)\.html", text):
+                assert (path.parent / link).resolve() in pages, f"{path} names {link}.html"
+
+
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_a_module_lies_in_the_folder_that_names_it(name):
     path = NOTEBOOKS[name]

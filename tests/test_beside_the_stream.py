@@ -13,6 +13,7 @@ from test_live_rows import Exchange, a_trade, rows_of, workspace
 from crypto_anomaly.core.settings import Settings
 from crypto_anomaly.core.workspace import claim, open_workspace
 from crypto_anomaly.serving.live import Trades, healthz
+from crypto_anomaly.trades import feed
 from crypto_anomaly.trades.feed import follow
 from crypto_anomaly.trades.gap_fill import fill_gap
 from crypto_anomaly.trades.messages import FeedMessage, TradeError
@@ -199,6 +200,25 @@ def drip(server: socket.socket) -> None:
             connection.sendall(b" ")
         except OSError:
             return
+
+
+def test_a_report_leaves_no_task_behind(tmp_path, monkeypatch):
+    """A stream runs for months and reports every two seconds."""
+    monkeypatch.setattr(feed, "REPORT_SECONDS", 0.01)
+    stream, reports = Stream(workspace(tmp_path), ["BTC-USD"], rest_url=""), []
+    monkeypatch.setattr(feed, "report_status", lambda *_, state: reports.append(state))
+
+    async def tasks_after_a_second():
+        stop = asyncio.Event()
+        following = asyncio.create_task(feed.follow(stream, "ws://127.0.0.1:9", stop))
+        await asyncio.sleep(1)
+        tasks = len(asyncio.all_tasks())
+        stop.set()
+        await following
+        return tasks
+
+    assert asyncio.run(tasks_after_a_second()) < 10
+    assert reports.count("running") > 20
 
 
 def test_a_stream_that_fails_is_no_stream_that_was_stopped(tmp_path, monkeypatch):

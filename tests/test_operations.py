@@ -106,17 +106,16 @@ def test_postgresql_goes_away_and_comes_back(home, postgres_server):
         )
         assert [client.get(p).status_code for p in READS] == [200] * len(READS)
         postgres_server.stop()
+        time.sleep(0.25)  # so long ResponseCache answers /anomalies and /model/info itself
         try:
             assert probes(client) == [503, 503, 200, 200]
             answers = [client.get(p) for p in READS]
             answers.append(client.post("/approve", params=WISH))
         finally:
             postgres_server.start()
-        refused = [a for a in answers if a.status_code == 503]
         told = [(a.status_code, a.text[:200]) for a in answers]
-        assert {a.status_code for a in answers} <= {200, 503}, told  # 200: an answer at hand
-        assert len(refused) >= len(READS) and answers[-1] in refused, told
-        assert all("does not answer" in a.text and "refused" in a.text for a in refused)
+        assert {a.status_code for a in answers} == {503}, told
+        assert all("does not answer" in a.text and "refused" in a.text for a in answers), told
         until(lambda: client.get("/health").status_code == 200, 10, "health to be green again")
         assert [client.get(p).status_code for p in READS] == [200] * len(READS)
     assert len(open_registry(open_workspace(there)).open_requests()) == 1

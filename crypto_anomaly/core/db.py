@@ -165,18 +165,15 @@ def _to_sorted_json(value: Any) -> str:
 
 
 def _server_engine(u: sa.URL, to_json: Callable[[Any], str]) -> sa.Engine:
-    "An engine of a database server that is noticed when it does not answer."
-    ours = u.drivername == "postgresql+psycopg"
+    "An engine of PostgreSQL; a server that does not answer is noticed within seconds."
     arguments = {k: v for k, v in postgresql.ARGUMENTS.items() if k not in u.query}
     engine = sa.create_engine(
         u,
-        pool_pre_ping=not ours,
         pool_timeout=postgresql.POOL_SECONDS,
-        connect_args=arguments if ours else {},
+        connect_args=arguments,
         json_serializer=to_json,
     )
-    if ours:
-        postgresql.check_connections(engine)
+    postgresql.check_connections(engine)
     return engine
 
 

@@ -28,11 +28,11 @@ def bench_sentences(
     ] = None,
     n: Annotated[int, typer.Option("-n", min=1, max=1000, help="How many sentences.")] = 50,
     movers: Annotated[
-        bool, typer.Option(help="Tell of big movers that are not flagged instead.")
+        bool, typer.Option(help="Show big movers that are not flagged instead.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    "Tell the most anomalous rows of the last part of a recorded market, as alerts do."
+    "Show the most anomalous rows of the last part of a recorded market, in the words of alerts."
     from crypto_anomaly.eval.benchmark import read_market
     from crypto_anomaly.eval.told import ToldMarket
 

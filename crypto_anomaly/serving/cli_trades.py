@@ -151,12 +151,13 @@ async def _follow_until(stream: Stream, url: str, seconds: float | None) -> None
 
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
 
-    def told() -> None:
+    def on_signal() -> None:
+        "Begin to stop."
         stop.set()
         _end_in_time()
 
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, told)
+        loop.add_signal_handler(number, on_signal)
     if seconds:
         loop.call_later(seconds, stop.set)
     await follow(stream, url, stop)

@@ -73,6 +73,11 @@ def response_meta(
 
 
 # %% ../../nbs/90_serving/50_inference_routes.ipynb #87f0b95e
+def _rarity(scan: Scan, row: Any) -> str:
+    "The p-value of a coin in words."
+    return per_scan(row.p_value, len(scan.predictions), extrapolated=row.extrapolated)
+
+
 def anomaly_list(
     scan: Scan,  # the scan of the newest snapshot
     limit: int,  # most coins to list
@@ -83,7 +88,7 @@ def anomaly_list(
     rows = rows.assign(
         anomaly_score=rows.score,
         symbol=rows.symbol.str.upper(),
-        rarity=[per_scan(p, len(scan.predictions)) for p in rows.p_value],
+        rarity=[_rarity(scan, row) for row in rows.itertuples()],
     )
     return [Anomaly.model_validate(jsonable(row)) for row in rows.to_dict("records")]
 
@@ -225,7 +230,7 @@ def get_why(
         **{name: row[name] for name in names},
         score=jsonable(row.score),
         p_value=jsonable(row.p_value),
-        rarity=per_scan(row.p_value, len(scan.predictions)),
+        rarity=_rarity(scan, row),
         **_size_facts(scan, coin_id),
         not_flagged=scan.not_flagged(coin_id),
         reasons=jsonable(scan.explain(coin_id).to_dict("records")),

@@ -20,6 +20,7 @@ import sqlalchemy as sa
 from fastapi import Depends, Request
 
 from ..core.clock import utcnow
+from ..core.database_file import sqlite_file
 from ..core.workspace import Workspace
 from ..data.snapshots import newest_moment
 from ..data.source import hold_source
@@ -94,9 +95,8 @@ def database_files(
     engine: sa.Engine,  # an open database
 ) -> list[Path]:  # the file and its write-ahead log; empty for a database server
     "The files of an SQLite database."
-    if engine.dialect.name != "sqlite":
-        return []
-    return [Path(f"{engine.url.database}{suffix}") for suffix in ("", "-wal")]
+    file = sqlite_file(engine)
+    return [Path(f"{file}{suffix}") for suffix in ("", "-wal")] if file else []
 
 
 # %% ../../nbs/90_serving/32_state.ipynb #c98bbce9

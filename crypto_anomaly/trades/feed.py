@@ -9,6 +9,7 @@ import asyncio
 import json
 import logging
 import time
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -254,7 +255,9 @@ async def _report_until(listener: _PatientListener, stop: asyncio.Event) -> None
     "Share the status of a stream again and again."
     while not stop.is_set():
         await _report(listener, "running")
-        await asyncio.wait({asyncio.ensure_future(stop.wait())}, timeout=REPORT_SECONDS)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(REPORT_SECONDS):
+                await stop.wait()
 
 
 # %% ../../nbs/70_trades/80_feed.ipynb #300d69e0
