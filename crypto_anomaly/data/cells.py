@@ -25,6 +25,7 @@ __all__ = [
     "LONGEST",
     "Cells",
     "is_missing",
+    "says_missing",
     "numbers_of",
     "times_of",
     "shown",
@@ -58,7 +59,9 @@ def is_missing(
     return bool(value != value)
 
 
-def _says_missing(text: str) -> bool:
+def says_missing(
+    text: str,
+) -> bool:
     "Does a text in a column of numbers or times say that there is no value?"
     return text.strip().lower() in MISSING_WORDS
 
@@ -72,7 +75,7 @@ _NUMBER = re.compile(
 def _number_of(value: Any) -> float | None:
     "A single value as a float: NaN where it is missing, None where it is no number."
     if isinstance(value, str):
-        if _says_missing(value):
+        if says_missing(value):
             return float("nan")
         return float(value) if _NUMBER.fullmatch(value) else None
     if is_missing(value):
@@ -129,7 +132,7 @@ _NO_TIMES = pd.Series(pd.NaT, index=[0], dtype="datetime64[us, UTC]")
 def _time_of(value: Any) -> pd.Timestamp | None:
     "A single value as a time in UTC: NaT where it is missing, None where it is no time."
     if isinstance(value, str):
-        return pd.NaT if _says_missing(value) else _time_in(value.strip())
+        return pd.NaT if says_missing(value) else _time_in(value.strip())
     if is_missing(value):
         return pd.NaT
     if not isinstance(value, (dt.date, np.datetime64)):

@@ -142,10 +142,9 @@ def _points(chart: dict[str, Any], series: str, coin_id: str) -> pd.Series:
             raise ChartError(
                 f"the chart of {coin_id!r} cannot be read: {series} holds {points[0]!r:.60}."
             )
-        log.warning(
-            "the chart of %r: %d points of %s are no pair of a time and a value",
-            *(coin_id, len(points) - len(pairs), series),
-        )
+        bad = len(points) - len(pairs)
+        text = "the chart of %r: %d points of %s are no pair of a time and a value"
+        log.warning(text, coin_id, bad, series)
     return pd.Series(dict(pairs), dtype=object)
 
 
@@ -272,11 +271,11 @@ def _chart_rows(
 def _announce(coins: int, days: int, per_minute: int) -> None:
     "Log how long the charts take."
     calls = coins * chart_calls(days)
-    log.info(
+    text = (
         "%d charts need %d calls, about %d minutes at %d a minute; stop whenever you like, "
-        "another call goes on from there",
-        *(coins, calls, calls / per_minute, per_minute),
+        "another call goes on from there"
     )
+    log.info(text, coins, calls, calls / per_minute, per_minute)
 
 
 # %% ../../nbs/30_data/55_history.ipynb #0a3a7c37

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from .cells import MISSING_WORDS
+from .cells import says_missing
 from .file_times import file_times
 from crypto_anomaly.data.file_units import (
     DOLLARS,
@@ -237,7 +237,7 @@ def _without_words(column: pd.Series) -> pd.Series:
     "A column of times in which the words for a missing value are missing."
     if pd.api.types.is_datetime64_any_dtype(column.dtype):
         return column
-    said = [isinstance(x, str) and x.strip().lower() in MISSING_WORDS for x in column]
+    said = [isinstance(x, str) and says_missing(x) for x in column]
     return column.mask(pd.Series(said, index=column.index, dtype=bool))
 
 

@@ -33,6 +33,7 @@ __all__ = [
     "gain_of",
     "decide",
     "days_needed",
+    "trial_payloads",
     "judged_days",
     "challenged_at",
     "trial",
@@ -41,7 +42,7 @@ __all__ = [
 ]
 
 # %% ../../nbs/60_eval/60_trial.ipynb #a58ff678
-MOVED_MARGIN = 0.1  # the same of what followed; 1/2 is a usual move
+MOVED_MARGIN = 0.1  # a gain or loss of moves after alerts that does not matter; 1/2 = usual
 LIMIT = 0.25  # what one day counts at most
 
 
@@ -107,17 +108,25 @@ def days_needed(
 _FIGURES = ["found", "found_other", "events", "rows"]
 
 
+def trial_payloads(
+    r: Registry,
+    kind: str,  # trial_day or trial_decided
+    a: int,  # version of the challenger
+    b: int,  # version of the champion
+) -> list[dict[str, Any]]:  # newest first
+    "What the events of one trial say."
+    of_model = [e for e in r.events(kind=kind, limit=10_000) if e["model"] == r.model]
+    return [e["payload"] for e in of_model if (e["version"], e["payload"]["champion"]) == (a, b)]
+
+
 def judged_days(
     r: Registry,
     a: int,  # version of the challenger
     b: int,  # version of the champion
 ) -> pd.DataFrame:  # index day; found, found_other (NaN without room for events), events, rows
-    "The days of a trial whose first figure is known, oldest first."
-    days = {
-        e["payload"]["day"]: e["payload"]
-        for e in reversed(r.events(kind="trial_day", limit=10_000))
-        if (e["model"], e["version"], e["payload"]["champion"]) == (r.model, a, b)
-    }
+    "The days of a trial that have been judged, oldest first."
+    newest_first = trial_payloads(r, "trial_day", a, b)
+    days = {payload["day"]: payload for payload in reversed(newest_first)}
     f = pd.DataFrame(days.values(), index=pd.DatetimeIndex(list(days), tz="UTC"))
     return f.reindex(columns=_FIGURES).astype(float).sort_index()
 
@@ -308,7 +317,7 @@ def exclusive(
     at: pd.Timestamp | None = None,  # moment; None = the newest
 ) -> (
     pd.DataFrame
-):  # symbol, name, only (version that flags it), score, other_score, p_value, reason
+):  # coin_id, symbol, name, only (version that flags it), score, other_score, p_value, reason
     "Coins of a moment that one of two versions flags and the other does not, rarest first."
     r = open_registry(ws, model)
     loaded = [load_model(ws, ref, registry=r) for ref in (a, b)]

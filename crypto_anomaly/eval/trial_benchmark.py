@@ -53,9 +53,6 @@ CONFIGS: dict[str, dict[str, Any] | str] = {
     **{f"forest {seed}": _forest(seed) for seed in SEEDS},
 }  # what is trained in every window
 
-# %% ../../nbs/60_eval/82_trial_benchmark.ipynb #24c28eee
-#| export
-
 
 # %% ../../nbs/60_eval/82_trial_benchmark.ipynb #68c0d963
 class TrialPair(NamedTuple):

@@ -100,13 +100,11 @@ NAMED = 8  # of them, in the text of the alert
 
 # %% ../../nbs/80_lifecycle/52_alert_signals.ipynb #a8ea6e8d
 def symbols_in_words(
-    coins: list[AlertSignal],  # signals of coins, the rarest first
+    symbols: list[str],  # those to name first
 ) -> str:
-    "The symbols of the first coins."
-    ids = [s.key.removeprefix(COIN_KEY) for s in coins]
-    symbols = [s.facts.get("symbol", id_) for s, id_ in zip(coins[:NAMED], ids)]
-    more = " …" if len(coins) > NAMED else ""
-    return f"{', '.join(symbols)}{more}"
+    "The first symbols, and whether there are more."
+    more = " …" if len(symbols) > NAMED else ""
+    return f"{', '.join(symbols[:NAMED])}{more}"
 
 
 def _market_signal(
@@ -115,8 +113,9 @@ def _market_signal(
 ) -> AlertSignal:
     "One signal about the market instead of signals of many coins."
     top = sorted(coins, key=lambda s: -s.rarity)
-    facts = dict(coins=len(top), names=[s.key.removeprefix(COIN_KEY) for s in top])
-    symbols = symbols_in_words(top)
+    names = [s.key.removeprefix(COIN_KEY) for s in top]
+    facts = dict(coins=len(top), names=names)
+    symbols = symbols_in_words([s.facts.get("symbol", x) for s, x in zip(top, names)])
     if market is not None:
         reason = f"{market.reason}. {len(top)} coins beyond that: {symbols}"
         return AlertSignal(MARKET_KEY, market.rarity, reason, facts=market.facts | facts)

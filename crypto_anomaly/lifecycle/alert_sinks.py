@@ -20,7 +20,7 @@ from ..core.clock import iso
 from ..core.json_values import jsonable
 from ..core.settings import Settings, secret_value
 from .alert_signals import AUDIENCES, key_subject
-from .messages import MESSAGE_EVENTS, message
+from .messages import MESSAGE_EVENTS, audience_of, message
 from crypto_anomaly.lifecycle.webhooks import (
     MessageRefusedError,
     post,
@@ -156,8 +156,7 @@ def _is_message(event: dict[str, Any], since: str) -> bool:
 # %% ../../nbs/80_lifecycle/60_alert_sinks.ipynb #59f688b0
 def _is_for(sink: Sink, event: dict[str, Any]) -> bool:
     "Whether the people behind a sink look after an event; models are the analysts' business."
-    audience = AUDIENCES.get(event["payload"].get("alert_kind", "market"), "analyst")
-    return sink.audience in (None, audience)
+    return sink.audience in (None, audience_of(event["payload"]))
 
 
 # %% ../../nbs/80_lifecycle/60_alert_sinks.ipynb #bb3152e9
@@ -227,19 +226,27 @@ def _unsent_alerts(registry: Registry, day: str) -> list[dict[str, Any]]:
 
 
 # %% ../../nbs/80_lifecycle/60_alert_sinks.ipynb #f3d1ae67
+def _publish_digest(
+    registry: Registry, day: str, audience: str, missed: list[dict[str, Any]]
+) -> None:
+    "Write the alerts of one audience as one event."
+    lines = [f"{key_subject(p['key'])}: {p['reason']}"[:120] for p in missed[:DIGEST_LINES]]
+    facts = dict(day=day, count=len(missed), lines=lines, audience=audience)
+    registry.publish("alert_digest", None, "alerts", **facts)
+
+
 def digest(
     registry: Registry,
     *,
     now: datetime | None = None,  # None = the registry's clock
 ) -> int:  # alerts in it
-    "Once a day: the alerts beyond the budget of the day before, as one event."
+    "Once a day: the alerts beyond the budget of the day before, one event for each audience."
     day = iso((now or registry.clock()) - timedelta(days=1))[:10]
     if not registry.claim("digest", day, "alerts"):
         return 0
     missed = _unsent_alerts(registry, day)
-    if missed:
-        first = missed[:DIGEST_LINES]
-        lines = [f"{key_subject(p['key'])}: {p['reason']}"[:120] for p in first]
-        facts = dict(day=day, count=len(missed), lines=lines)
-        registry.publish("alert_digest", None, "alerts", **facts)
+    for audience in dict.fromkeys(AUDIENCES.values()):
+        of_audience = [p for p in missed if audience_of(p) == audience]
+        if of_audience:
+            _publish_digest(registry, day, audience, of_audience)
     return len(missed)

@@ -5,7 +5,6 @@
 # %% ../../nbs/80_lifecycle/23_growth.ipynb #644ba15f
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -218,6 +217,6 @@ def growth_text(
     "Sizes and paces in one line."
     sizes = ", ".join(_part_text(part) for part in parts)
     if weeks is None:
-        years = math.floor(FOREVER / 52)
+        years = FOREVER // 52
         return f"{sizes}; at this pace the disk lasts more than {years} years"
     return f"{sizes}; at this pace the disk is full in {weeks} week{'s' * (weeks != 1)}"

@@ -17,18 +17,29 @@ from crypto_anomaly.lifecycle.alert_signals import (
 )
 
 # %% auto #0
-__all__ = ["Payload", "MESSAGE_EVENTS", "message"]
+__all__ = ["Payload", "MESSAGE_EVENTS", "audience_of", "message"]
 
 # %% ../../nbs/80_lifecycle/58_messages.ipynb #32bb2908
 Payload = dict[str, Any]  # of an event
 
 
+def _kind(payload: Payload) -> str:
+    "The kind of an alert; messages about models and old alerts have none, and count as market."
+    return str(payload.get("alert_kind", "market"))
+
+
+def audience_of(
+    payload: Payload,
+) -> str:  # analyst or data_quality
+    "For whom a message is; a digest names its audience."
+    return str(payload.get("audience", AUDIENCES.get(_kind(payload), "analyst")))
+
+
 def _alert_page(payload: Payload, url: str) -> str:
     "The page that shows what an alert is about."
-    kind = payload.get("alert_kind", "market")
-    if kind == "trades":
+    if _kind(payload) == "trades":
         return f"{url}/live"
-    if AUDIENCES[kind] == "data_quality":
+    if audience_of(payload) == "data_quality":
         return f"{url}/data#alerts"
     if payload["key"].startswith(COIN_KEY):
         return f"{url}/coins/{quote(payload['key'].removeprefix(COIN_KEY), safe='')}"
@@ -38,7 +49,7 @@ def _alert_page(payload: Payload, url: str) -> str:
 # %% ../../nbs/80_lifecycle/58_messages.ipynb #407410b8
 def _rarity_unit(payload: Payload) -> str:
     "What a rarity counts."
-    if payload.get("alert_kind") == "source_incident":
+    if _kind(payload) == "source_incident":
         return "polls"
     is_market = payload["key"] == MARKET_KEY and "history_hours" in payload.get("facts", {})
     return "hours" if is_market else "coin-hours"
@@ -46,15 +57,14 @@ def _rarity_unit(payload: Payload) -> str:
 
 def _prefix(payload: Payload) -> str:
     "For whom an alert is, where it is not for analysts."
-    audience = AUDIENCES[payload.get("alert_kind", "market")]
-    return "data quality: " if audience == "data_quality" else ""
+    return "data quality: " if audience_of(payload) == "data_quality" else ""
 
 
 # %% ../../nbs/80_lifecycle/58_messages.ipynb #507753eb
 def _alert_text(payload: Payload, url: str, begin: str = "") -> str:
     "An alert that has opened or escalated."
     subject, page = key_subject(payload["key"]), _alert_page(payload, url)
-    if payload.get("alert_kind") == "trades":
+    if _kind(payload) == "trades":
         return f"{subject}: {payload['reason']}. {page}"
     rarity = f"once in {payload['rarity']:,.0f} {_rarity_unit(payload)}"
     return f"{begin}{_prefix(payload)}{subject} – {rarity}: {payload['reason']}. {page}"
@@ -84,7 +94,9 @@ def _alert_digest(event: dict[str, Any], what: str, url: str) -> str:
     "The alerts beyond the budget of a day."
     p = event["payload"]
     lines = "; ".join(p["lines"])
-    return f"{p['count']} more alerts on {p['day']}, beyond the day's budget: {lines}. {url}/coins"
+    page = "data#alerts" if audience_of(p) == "data_quality" else "coins"
+    more = f"{p['count']} more alerts on {p['day']}, beyond the day's budget"
+    return f"{_prefix(p)}{more}: {lines}. {url}/{page}"
 
 
 # %% ../../nbs/80_lifecycle/58_messages.ipynb #9ae9fae8

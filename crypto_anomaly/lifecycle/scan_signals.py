@@ -15,10 +15,10 @@ from crypto_anomaly.lifecycle.alert_signals import (
     DATA_KEY,
     GROUP_KEY,
     MARKET_KEY,
-    NAMED,
     SOURCE_KEY,
     AlertSignal,
     severity_tier,
+    symbols_in_words,
 )
 from ..model.incidents import SOURCE_SIGNALS
 from ..model.market_words import market_facts
@@ -135,11 +135,10 @@ def _groups(s: Scan, flagged: dict[str, AlertSignal]) -> list[_Group]:
 def _group_signal(s: Scan, group: _Group) -> AlertSignal:
     "A group as one signal."
     symbols = s.features.set_index("coin_id").symbol.str.upper()
-    named = ", ".join(symbols.get(c, c) for c in group.names[:NAMED])
-    more = " …" if len(group.names) > NAMED else ""
+    named = symbols_in_words([symbols.get(c, c) for c in group.names])
     move = float(100 * np.expm1(group.now.move))
     reason = (
-        f"{len(group.names)} of {len(group.now.coin_ids)} coins that move together: {named}{more}, "
+        f"{len(group.names)} of {len(group.now.coin_ids)} coins that move together: {named}, "
         f"{move:+.1f}\u00a0% in an hour against the market (median)"
     )
     if group.flagged:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from ..core.workspace import Workspace
 from ..data.snapshots import newest_moment, read_snapshots
-from ..eval.trial import challenged_at, judged_days, trial
+from ..eval.trial import challenged_at, judged_days, trial, trial_payloads
 from ..eval.trial_days import found_on_day
 from ..features.features import INPUT
 from ..model.loading import LoadedModel, load_model
@@ -79,14 +79,8 @@ def _judge_day(ws: Workspace, running: RunningTrial, day: pd.Timestamp) -> dict[
 # %% ../../nbs/80_lifecycle/35_trial_steps.ipynb #bceeb2b4
 def _said_before(registry: Registry, challenger: int, champion: int) -> str:
     "The verdict that was published last; undecided at first."
-    for e in registry.events(kind="trial_decided", limit=1000):
-        if (e["model"], e["version"], e["payload"]["champion"]) == (
-            registry.model,
-            challenger,
-            champion,
-        ):
-            return str(e["payload"]["verdict"])
-    return "undecided"
+    said = trial_payloads(registry, "trial_decided", challenger, champion)
+    return str(said[0]["verdict"]) if said else "undecided"
 
 
 # %% ../../nbs/80_lifecycle/35_trial_steps.ipynb #4613cd44

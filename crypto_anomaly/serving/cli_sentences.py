@@ -34,8 +34,8 @@ def bench_sentences(
 ) -> None:
     "Show the most anomalous rows of the last part of a recorded market, in the words of alerts."
     from crypto_anomaly.eval.benchmark import read_market
-    from crypto_anomaly.eval.told import ToldMarket
+    from crypto_anomaly.eval.sentence_table import SentenceTable
 
-    told = ToldMarket(read_market(folder), model_config)
-    found = told.movers(n) if movers else told.anomalies(n)
+    table = SentenceTable(read_market(folder), model_config)
+    found = table.movers(n) if movers else table.anomalies(n)
     show(found.to_dict("records"), as_json, empty="nothing is flagged in the last part")
