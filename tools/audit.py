@@ -28,7 +28,7 @@ def main() -> int:
     """Print each known vulnerability and how many packages were looked up."""
     try:
         packages = report()["dependencies"]
-    except (RuntimeError, OSError, subprocess.TimeoutExpired) as e:
+    except (RuntimeError, ValueError, OSError, subprocess.TimeoutExpired) as e:
         print(f"pip-audit did not answer, so nothing is known: {e}")
         return 0
     found = 0
