@@ -13,10 +13,12 @@ from crypto_anomaly.core.numbers import money, once_in, percent
 from crypto_anomaly.core.settings import Settings
 from crypto_anomaly.core.workspace import claim, open_workspace
 from crypto_anomaly.data.lake import write_part
+from crypto_anomaly.data.stale import LOOKBACK_DAYS
 from crypto_anomaly.data.table import simulated_table
 from crypto_anomaly.eval.compare import compare
 from crypto_anomaly.eval.drift import drift
 from crypto_anomaly.eval.outcomes import outcome_metrics, outcomes
+from crypto_anomaly.features.config import LOOKBACK_HOURS
 from crypto_anomaly.features.features import featurize
 from crypto_anomaly.features.history import History
 from crypto_anomaly.features.schema import get_feature_columns
@@ -291,3 +293,8 @@ def test_predictions_are_logged_with_the_reason(model, with_absent):
     now = featurize(with_absent[1], since=HOURS[-1])
     p = predictions(LoadedModel(dict(version=7, status="candidate"), model), now)
     assert p.judged.sum() == len(p) - 2 and p.unjudged_reason[~p.judged].str.len().min() > 0
+
+
+def test_a_correction_reaches_as_far_as_the_features_look_back():
+    """`data` may not import `features`, so the days stand there as a number."""
+    assert LOOKBACK_DAYS * 24 >= LOOKBACK_HOURS

@@ -141,8 +141,8 @@ def _nearer_to_peers(
         return z
     own = _less_peers(h, p, p.peers, change)
     apart = _deviation(h, p, own, h.rolling_scale(own, h.tail_rows), lively, least)
-    least_told = SHARED_MOVE * z
-    nearer = np.where(np.abs(apart) < np.abs(least_told), least_told, apart)
+    shared = SHARED_MOVE * z
+    nearer = np.where(np.abs(apart) < np.abs(shared), shared, apart)
     return np.where(np.abs(apart) < np.abs(z), nearer, z)
 
 

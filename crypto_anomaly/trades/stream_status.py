@@ -85,7 +85,9 @@ def _connection_problems(status: dict[str, Any]) -> list[str]:
     if not status["connected"]:
         why = f" ({status['problem']})" if status["problem"] else ""
         return [f"the feed of trades is not connected{why}: the stream tries again"]
-    silent, idle = (time.time() - status[key] for key in ("heard", "processed"))
+    now, heard = time.time(), status["heard"]
+    silent = now - heard
+    idle = now - status.get("processed", heard)  # an older stream does not report it
     if idle > SILENT_SECONDS:
         return [f"{status['waiting']} messages of the feed wait; none was stored for {idle:.0f} s"]
     if silent > SILENT_SECONDS:
