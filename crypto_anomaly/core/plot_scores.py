@@ -120,5 +120,5 @@ def contributions(
         cliponaxis=False,
     )
     f = new_figure(bars)
-    axis = "share of its anomaly score, %"
-    return f.update_layout(title=title, xaxis_title=axis, height=120 + 34 * len(r))
+    heading = dict(text=title, x=0, xref="container")  # the names may take half of a phone
+    return f.update_layout(title=heading, xaxis_title="% of its score", height=120 + 34 * len(r))
