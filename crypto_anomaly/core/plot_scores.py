@@ -120,5 +120,6 @@ def contributions(
         cliponaxis=False,
     )
     f = new_figure(bars)
-    axis = "share of its anomaly score, %"
-    return f.update_layout(title=title, xaxis_title=axis, height=120 + 34 * len(r))
+    f.update_xaxes(range=[0, 130 * r.share.max()])  # room for the text beside the longest bar
+    heading = dict(text=title, x=0, xref="container")  # the names may take half of a phone
+    return f.update_layout(title=heading, xaxis_title="% of its score", height=120 + 34 * len(r))

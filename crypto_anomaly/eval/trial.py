@@ -18,10 +18,8 @@ from .outcomes import outcomes
 from .rank_ic import DAYS, paired, rank_ic
 from .sequential import MARGIN, confidence_sequence, verdict_of
 from .trial_days import ALERT_RATE, moved_by_day
-from ..model.loading import load_model
-from ..model.moment import moment_features
 from ..model.prediction_log import read_predictions
-from ..model.scan import Scan, scan_features
+from ..model.scan import Scan
 from ..registry.errors import RegistryError
 from ..registry.registry import Registry, open_registry
 
@@ -309,19 +307,12 @@ def _only(x: Scan, y: Scan) -> pd.DataFrame:
 
 # %% ../../nbs/60_eval/60_trial.ipynb #a5d4d45b
 def exclusive(
-    ws: Workspace,
-    a: int | str = "challenger",  # version or alias
-    b: int | str = "champion",  # the other one
-    *,
-    model: str = "anomaly_detector",  # name in the registry
-    at: pd.Timestamp | None = None,  # moment; None = the newest
+    one: Scan,  # of one version
+    two: Scan,  # of the other one, at the same moment
 ) -> (
     pd.DataFrame
 ):  # coin_id, symbol, name, only (version that flags it), score, other_score, p_value, reason
     "Coins of a moment that one of two versions flags and the other does not, rarest first."
-    r = open_registry(ws, model)
-    loaded = [load_model(ws, ref, registry=r) for ref in (a, b)]
-    one, two = (scan_features(m, moment_features(ws, at, m.config)) for m in loaded)
     parts = [_only(one, two), _only(two, one)]
     f = pd.concat(parts, ignore_index=True)
     columns = ["coin_id", "symbol", "name", "only", "score", "other_score", "p_value", "reason"]

@@ -35,7 +35,9 @@ _LEFT_OUT = ["coin_id", "symbol", "name", "last", "why"]
 
 # %% ../../nbs/50_model/83_moment.ipynb #809c4e35
 def _hours_text(hours: float) -> str:
-    "A time span in hours, days from two days on."
+    "A time span in minutes, from an hour on in hours, from two days on in days."
+    if hours < 1:
+        return f"{60 * hours:.0f} min"
     return f"{hours:.3g} h" if hours < 48 else f"{hours / 24:.3g} days"
 
 

@@ -24,7 +24,7 @@ from crypto_anomaly.serving.data_catalog import (
 )
 from .live import demo_data
 from .rendering import render
-from .run_catalog import flows
+from .run_catalog import flows, workflow
 from .state import AppState
 
 # %% auto #0
@@ -94,6 +94,7 @@ def cards_page(
         "/cards",
         runs=runs[:20],
         newest=newest,
+        commands={stage.stage: stage.command for stage in workflow()},
         reports=list(reports.values()),
         left=left,
         right=right,

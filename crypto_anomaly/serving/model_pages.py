@@ -63,7 +63,11 @@ def _trial_facts(state: AppState) -> dict[str, Any]:
     by_day = result["by_day"].dropna().set_axis(names, axis=1)
     figure = trial_history(by_day) if len(by_day) > 1 else None
     try:
-        only_one = exclusive(state.ws, model=r.model).head(5).to_dict("records")
+        only_one = (
+            exclusive(state.scan_by("challenger"), state.scan_by("champion"))
+            .head(5)
+            .to_dict("records")
+        )
     except DataError:
         only_one = []  # no snapshot is stored yet
     return dict(trial=result, exclusive=only_one, figure=figure)
@@ -136,7 +140,7 @@ def models_page(
         queue=_queue(state, r) + _queue(state, trades),
         trade_versions=model_versions(trades, 10).versions,
         trade_model=trades.model,
-        figures=dict(trial=figure),
+        figures=dict(trial_days=figure),
         **tried,
         **compared,
     )

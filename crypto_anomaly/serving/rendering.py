@@ -75,6 +75,11 @@ def path_segment(
     return quote(str(name), safe="")
 
 
+def _begin_upper(text: str) -> str:
+    "The text with a capital letter at its beginning."
+    return text[:1].upper() + text[1:]
+
+
 def _page_templates() -> Environment:
     "The templates of this package; what they insert is escaped."
     templates = Environment(
@@ -86,6 +91,7 @@ def _page_templates() -> Environment:
     templates.globals.update(money=_money, percent=_percent, once_in=_once_in)
     templates.globals.update(per_scan=_per_scan, size=_size)
     templates.filters["segment"] = path_segment
+    templates.filters["begin_upper"] = _begin_upper
     return templates
 
 

@@ -218,7 +218,18 @@ class ScanState(ModelState):
         client: str = "",  # the client's id
     ) -> Scan:
         "The newest snapshot, scored by the model that answers `client`."
-        model, newest = self.load(client), self.newest()
+        return self._scan(self.load(client))
+
+    def scan_by(
+        self,
+        ref: str,  # version or alias, e.g. 'challenger'; unknown raises `NotFoundError`
+    ) -> Scan:
+        "The newest snapshot, scored by a version."
+        return self._scan(load_model(self.ws, ref, registry=self.registry))
+
+    def _scan(self, model: LoadedModel) -> Scan:
+        "The newest snapshot, scored by `model`, from the cache where it is still the newest."
+        newest = self.newest()
         with self._scan_lock:
             moment = self._current_moment(model.config, newest)
             version, as_of = model.version["version"], moment.features.ts.max()

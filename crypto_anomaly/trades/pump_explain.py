@@ -96,7 +96,9 @@ def pump_counterfactual(
     z = np.sqrt(NU * np.expm1(2 / (NU + 1) * price_evidence))
     percent = 100 * np.expm1(z * e["usual_return"])
     moved = 100 * np.expm1(e["minute_return"])
+    differs = (n for n in range(2, 6) if f"{percent:.{n}g}" != f"{moved:.{n}g}")
+    digits = next(differs, 6)
     return (
-        f"no alarm if the price had moved by less than {percent:.2g} % in that minute "
-        f"instead of {moved:.2g} %"
+        f"no alarm if the price had moved by less than {percent:.{digits}g} % in that minute "
+        f"instead of {moved:.{digits}g} %"
     )
