@@ -171,9 +171,6 @@ def _or_silent(name: str, answer: ComponentHealth | Silent) -> ComponentHealth:
 
 
 # %% ../../nbs/90_serving/33_health.ipynb #e22ee13e
-_KEPT = dict(lake=0.25, scheduler=0.25)  # seconds
-
-
 def _components(state: AppState) -> dict[str, ComponentHealth]:
     "The health of every part, by its name."
     asked = dict(
@@ -184,7 +181,7 @@ def _components(state: AppState) -> dict[str, ComponentHealth]:
         scheduler=partial(_scheduler_health, state),
         trades=partial(_trades_health, state.trades),
     )
-    answers = state.questions.ask(asked, keep=_KEPT)
+    answers = state.questions.ask(asked)
     return {name: _or_silent(name, answer) for name, answer in answers.items()}
 
 

@@ -8,15 +8,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
-from types import MappingProxyType
 from typing import Any
 
 # %% auto #0
-__all__ = ["PATIENCE", "NOTHING_KEPT", "Silent", "Questions"]
+__all__ = ["PATIENCE", "Silent", "Questions"]
 
 # %% ../../nbs/90_serving/31_questions.ipynb #8dda5287
 PATIENCE = 5.0  # seconds for all answers together; a healthy system needs some milliseconds
-NOTHING_KEPT: Mapping[str, float] = MappingProxyType({})
 
 
 class _Question(threading.Thread):
@@ -30,10 +28,6 @@ class _Question(threading.Thread):
     def run(self) -> None:
         "Ask; an error goes to the log of the process, and there is no answer."
         self.answers.append(self.ask())
-
-    def is_younger_than(self, seconds: float) -> bool:
-        "Whether it was asked within the last seconds, and has an answer."
-        return bool(self.answers) and time.monotonic() - self.since < seconds
 
     def problem(self) -> str:
         "Why there is no answer."
@@ -56,11 +50,11 @@ class Questions:
         self._lock = threading.Lock()
         self._open: dict[str, _Question] = {}
 
-    def _put(self, name: str, ask: Callable[[], Any], keep: float) -> _Question:
-        "The question under a name that is open or young enough, else a new one."
+    def _put(self, name: str, ask: Callable[[], Any]) -> _Question:
+        "The question that is open under a name, else a new one."
         with self._lock:
             known = self._open.get(name)
-            if known is not None and (known.is_alive() or known.is_younger_than(keep)):
+            if known is not None and known.is_alive():
                 return known
             new = self._open[name] = _Question(name, ask)
             new.start()
@@ -70,13 +64,10 @@ class Questions:
         self,
         asked: Mapping[str, Callable[[], Any]],  # name -> what to ask
         seconds: float = PATIENCE,
-        keep: Mapping[str, float] = NOTHING_KEPT,  # name -> seconds for which an answer is good
     ) -> dict[str, Any]:  # name -> the answer, or a `Silent`
         "The answers that come in time."
         end = time.monotonic() + seconds
-        open_questions = {
-            name: self._put(name, ask, keep.get(name, 0.0)) for name, ask in asked.items()
-        }
+        open_questions = {name: self._put(name, ask) for name, ask in asked.items()}
         found: dict[str, Any] = {}
         for name, question in open_questions.items():
             question.join(max(0.0, end - time.monotonic()))
