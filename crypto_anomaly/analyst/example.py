@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..core.settings import Settings
+from ..core.settings import load_settings
 from ..core.workspace import Workspace, claim, open_workspace
 from ..data.snapshots import write_days
+from ..data.table import simulated_table
 from ..lifecycle.dataset_steps import build_dataset
 from ..lifecycle.train_steps import train_candidate
-from ..data.table import simulated_table
 from ..simulate.market import Market
 
 # %% auto #0
@@ -33,7 +33,7 @@ def example_workspace(
 ) -> Workspace:  # the same one for the same folder within a process
     "A workspace with ten days of 40 simulated coins and a trained version."
     folder = home or Path(tempfile.mkdtemp(prefix="crypto_anomaly_example_"))
-    ws = claim(open_workspace(Settings(home=folder, source="simulated")), "simulated")
+    ws = claim(open_workspace(load_settings(home=folder, source="simulated")), "simulated")
     hours = pd.date_range(end=EXAMPLE_END, periods=24 * EXAMPLE_DAYS, freq="h")
     market = Market(seed=EXAMPLE_COINS, events_per_day=3)
     write_days(ws, simulated_table(market, hours, coins=EXAMPLE_COINS), "example")

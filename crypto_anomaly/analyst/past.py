@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from .market_now import coin_words
 from .result import Result
 from .session import current, current_registry
 from ..core.errors import CryptoAnomalyError

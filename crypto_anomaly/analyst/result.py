@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from .sparkline import spark_svg, spark_text
@@ -17,9 +18,10 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 # %% auto #0
-__all__ = ["MOST_ROWS", "WIDTH", "Result"]
+__all__ = ["Values", "MOST_ROWS", "WIDTH", "Result"]
 
 # %% ../../nbs/85_analyst/20_result.ipynb #9486d05c
+Values = Sequence[float] | np.ndarray
 MOST_ROWS = 12  # of a table in a display; `.df` has all
 WIDTH = 100  # characters of a line of text
 _STYLE = (
@@ -61,7 +63,7 @@ class Result:
         heading: str,
         lines: Sequence[str] = (),  # sentences below the heading
         words: pd.DataFrame | None = None,  # the table in words, one row per row of `df`
-        series: Mapping[str, Sequence[Sequence[float]]] | None = None,  # column -> series of rows
+        series: Mapping[str, Sequence[Values]] | None = None,  # column -> series of rows
         figure: Callable[[], go.Figure] | None = None,  # makes the figure when it is wanted
     ) -> None:
         self.df, self.heading, self.lines = df, heading, [line for line in lines if line]

@@ -23,7 +23,8 @@ from ..model.overview import market_overview
 from ..model.prediction_log import read_predictions
 from ..model.scan import Scan
 from .live import coin_trades
-from .rendering import ago, render
+from ..core.clock import ago
+from .rendering import render
 from .run_catalog import flows, workflow
 from .state import AppState
 

@@ -8,10 +8,8 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import quote
 
-import pandas as pd
 from jinja2 import Environment, PackageLoader
 
-from ..core.clock import utcnow
 from ..core.numbers import MISSING, money, once_in, per_scan, percent
 from .state import AppState
 
