@@ -57,9 +57,10 @@ def recent_prices(
 
 def coin_words(
     coins: pd.DataFrame,  # symbol, current_price, price_change_pct_1h and _24h, p_value
+    scanned: int,  # coins of the scan, of which these are some
 ) -> pd.DataFrame:  # one row per coin, as people read it
     "Coins in words: price, moves and rarity."
-    rarity = [per_scan(p, len(coins)) if np.isfinite(p) else MISSING for p in coins.p_value]
+    rarity = [per_scan(p, scanned) if np.isfinite(p) else MISSING for p in coins.p_value]
     return pd.DataFrame(
         {
             "coin": coins.symbol.str.upper(),
@@ -98,7 +99,7 @@ class ScanResult(Result):
             found,
             heading=_heading(s),
             lines=lines,
-            words=coin_words(found).assign(why=found.reason),
+            words=coin_words(found, len(s.predictions)).assign(why=found.reason),
             series={f"{SPARK_HOURS} h": [prices.get(c, np.array([])) for c in found.coin_id]},
             figure=partial(market_map, s.table),
         )
@@ -187,7 +188,7 @@ def movers(
     by_size = s.table.price_change_pct_24h.abs().sort_values(ascending=False)
     top = s.table.loc[by_size.index[:n]].reset_index(drop=True)
     prices = recent_prices(ws, s.as_of)
-    words = coin_words(top).drop(columns="how rare")
+    words = coin_words(top, len(s.table)).drop(columns="how rare")
     flagged = ["anomalous" if x else "not flagged" for x in top.is_anomaly]
     return Result(
         top,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,7 +31,7 @@ _STYLE = (
     ".ca-result td.ca-text{white-space:normal;min-width:22em}.ca-result p{margin:.3em 0}"
     ".ca-result h4{margin:.2em 0}</style>"
 )
-_LEAST = 20  # characters of the last column, however wide the others are
+_INDENT = "    "
 _LONG = 40  # characters from which on a cell may have several lines
 
 
@@ -41,15 +42,14 @@ def _cell(text: str) -> str:
     return f"<td{long}>{escape(text)}</td>"
 
 
-def _shortened(text: str, width: int) -> str:
-    "A text that fits a column."
-    return text if len(text) <= width else text[: width - 1] + "…"
-
-
 def _text_line(cells: list[str], widths: list[int]) -> str:
-    "One line of the table as text."
-    fitted = [_shortened(text, width).ljust(width) for text, width in zip(cells, widths)]
-    return "  ".join(fitted).rstrip()
+    "A row of the table as text; a last cell that does not fit stands on lines of its own."
+    ahead = "  ".join(text.ljust(width) for text, width in zip(cells, widths))
+    line = f"{ahead}  {cells[-1]}".rstrip()
+    if len(line) <= WIDTH:
+        return line
+    indent = dict(initial_indent=_INDENT, subsequent_indent=_INDENT)
+    return "\n".join([ahead.rstrip(), *wrap(cells[-1], WIDTH, **indent)])
 
 
 # %% ../../nbs/85_analyst/20_result.ipynb #6971f37b
@@ -94,13 +94,13 @@ class Result:
             drawn = [spark_text(values) for values in series[:MOST_ROWS]]
             shown.insert(shown.shape[1] - 1, name, drawn)
         rows = [list(map(str, shown.columns)), *shown.to_numpy().tolist()]
-        widths = [max(map(len, column)) for column in zip(*rows)]
-        widths[-1] = min(widths[-1], max(WIDTH - sum(widths[:-1]) - 2 * len(widths), _LEAST))
+        widths = [max(map(len, column)) for column in list(zip(*rows))[:-1]]
         return "\n".join(_text_line(row, widths) for row in rows)
 
     def __repr__(self) -> str:
         "Heading, sentences and table as text."
-        parts = [self.heading, *self.lines, self._text_table(), self._more()]
+        lines = [text for line in self.lines for text in wrap(line, WIDTH)]
+        parts = [self.heading, *lines, self._text_table(), self._more()]
         return "\n".join(part for part in parts if part)
 
     def _html_row(self, number: int) -> str:

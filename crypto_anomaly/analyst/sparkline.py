@@ -28,7 +28,7 @@ def _scaled(values: np.ndarray) -> np.ndarray:  # 0 to 1; 0.5 where all are equa
     "Values between their lowest and their highest."
     low, high = np.nanmin(values), np.nanmax(values)
     if low == high:
-        return np.where(np.isnan(values), np.nan, 0.5)
+        return values * 0 + 0.5
     scaled: np.ndarray = (values - low) / (high - low)
     return scaled
 
