@@ -13,7 +13,8 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse
 
-from .live import demo_data, healthz, score
+from .live import demo_data, score
+from .live_health import healthz
 from .live_answers import DemoData, Healthz, NotReady, Score
 from .metrics import AppMetrics
 from .questions import Silent
