@@ -181,8 +181,9 @@ class Model(ModelFacts):
         score: np.ndarray = found.score.to_numpy()
         if not self.own:
             return score
-        rarity: np.ndarray = -np.log10(found.p_value.to_numpy())
-        return rarity + _TIE * score / (1 + np.abs(score))  # equal p-values: by score
+        rarity = -np.log10(found.p_value.to_numpy())
+        ranks: np.ndarray = rarity + _TIE * score / (1 + np.abs(score))  # equal p-values: by score
+        return ranks
 
     def predict(
         self,

@@ -31,9 +31,11 @@ __all__ = [
     "CONFIG",
     "RATE",
     "TRAINABLE",
+    "LEAST_OWN",
     "GATES",
     "strictest",
     "TrainedOnTrades",
+    "can_calibrate",
     "train_trades",
     "product_rows",
     "evaluate_trades",
@@ -75,15 +77,15 @@ def _enough(f: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str]]:
 
 
 # %% ../../nbs/70_trades/60_detector.ipynb #b80bddde
-_LEAST_OWN = 0.5  # calm seconds for each expected second per alert
+LEAST_OWN = 0.5  # calm seconds for each expected second per alert
 
 
-def _can_calibrate(
+def can_calibrate(
     scores: np.ndarray,  # (n,) of calm seconds of one product
     rate: float,  # alert rate
 ) -> bool:
     "Whether a product has enough calm seconds for a calibration of its own."
-    if len(scores) < _LEAST_OWN / rate:
+    if len(scores) < LEAST_OWN / rate:
         return False
     return len(scores) >= 1 / rate or fit_tail(np.sort(scores)) is not NO_TAIL
 
@@ -101,7 +103,7 @@ def _own_calibrations(
     calm = rows[held_back & ~without_statistic(rows, FEATURES)]
     scores = {str(p): model.score(model.matrix(g)) for p, g in calm.groupby("coin_id")}
     rate = model.contamination
-    own = pack_calibrations({p: s for p, s in scores.items() if _can_calibrate(s, rate)})
+    own = pack_calibrations({p: s for p, s in scores.items() if can_calibrate(s, rate)})
     meta = model.meta | dict(own_calibrations=own.meta)
     calibrated = Model(meta, model.arrays | dict(own_calibrations=own.scores))
     flagged = calibrated.predict(rows).is_anomaly
@@ -118,16 +120,16 @@ def _product_facts(
 ) -> dict[str, dict[str, Any]]:  # by product
     "What a model learned from each product."
     facts = {}
-    for product, trades in f.groupby("product_id"):
+    for product, sent in f.groupby("product_id"):
         mine = (rows.coin_id == product).to_numpy()
         facts[str(product)] = dict(
-            trades=len(trades),
+            trades=len(sent),
             seconds=int(mine.sum()),
             fit_seconds=int((mine & fit).sum()),
             calibration_seconds=int((mine & ~fit).sum()),
             calibration=OWN if product in own else SHARED,
-            first=str(trades.ts.min()),
-            last=str(trades.ts.max()),
+            first=str(sent.ts.min()),
+            last=str(sent.ts.max()),
         )
     return facts
 
