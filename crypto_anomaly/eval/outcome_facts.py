@@ -228,7 +228,7 @@ def _group_rows(outcomes: Outcomes) -> list[dict[str, str]]:
     return [
         *_alert_rows(outcomes.get("by_tier", {}), "precision of flags,"),
         *_alert_rows(alerts.get("by_tier", {}), "precision of alerts,"),
-        *_alert_rows(alerts.get("by_feedback", {}), "precision of alerts called"),
+        *_alert_rows(alerts.get("by_feedback", {}), "precision of alerts, feedback"),
     ]
 
 
@@ -265,7 +265,7 @@ def precision_groups(
         "all flags": _so_far(outcomes)["anomaly_precision"],
         **{f"flags, {name}": x for name, x in outcomes.get("by_tier", {}).items()},
         **{f"alerts, {name}": x for name, x in alerts.get("by_tier", {}).items()},
-        **{f"alerts, {name}": x for name, x in alerts.get("by_feedback", {}).items()},
+        **{f"alerts, feedback {name}": x for name, x in alerts.get("by_feedback", {}).items()},
     }
     return [dict(name=name, **share) for name, share in groups.items() if share["n"]]
 

@@ -251,14 +251,14 @@ _CELLS = dict(
 
 # %% ../../nbs/60_eval/55_outcomes.ipynb #dbaf8d66
 def share_text(
-    m: dict[str, Any],  # of `outcome_metrics`, or of an earlier version of the package
+    m: dict[str, Any],  # shares by name; `status` says which are on target
     name: str,  # of a share
 ) -> str:
     "A share with its interval, and whether it is on target."
     s = m[name]
     if s["value"] is None:
         return "not enough events"
-    mark = _MARK[m["status"].get(name)]
+    mark = _MARK[m.get("status", {}).get(name)]
     days = f" on {plural(s['blocks'], 'coin-day')}" if "blocks" in s else ""
     return f"{mark}{s['value']:.2f} [{s['low']:.2f}, {s['high']:.2f}] of {s['n']}{days}"
 

@@ -96,7 +96,7 @@ def alert_outcomes(
 
 
 # %% ../../nbs/80_lifecycle/57_alert_outcomes.ipynb #39f9e0cf
-NO_FEEDBACK = "without feedback"
+NO_FEEDBACK = "none"
 
 
 def _shares_by(alerts: pd.DataFrame, label: pd.Series, names: list[str]) -> dict[str, Share]:
