@@ -108,7 +108,9 @@ def share_bars(
     )
     f = new_figure(dots)
     if base is not None:
-        f.add_vline(x=base, line_dash="dot", annotation_text="all coins")
+        f.add_vline(
+            x=base, line_dash="dot", annotation_text="all coins", annotation_position="bottom right"
+        )
     axis = dict(range=[0, 1.02], tickformat=".0%")
     f.update_layout(title=title, xaxis=axis, height=120 + 34 * len(shares))
     return f.update_yaxes(autorange="reversed", automargin=True)

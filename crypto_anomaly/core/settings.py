@@ -184,8 +184,6 @@ class OperationSettings(BaseModel):
     max_running: int = Field(2, ge=1)
     # who answers an approval request
     auto_approve: Literal["off", "on_pass", "manual"] = "off"
-    # share of flags before a crash that an automatic approval asks for; None = not asked
-    min_outcome_precision: float | None = Field(None, ge=0, le=1)
     # of the simulated market
     seed: int = 42
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"

@@ -263,6 +263,15 @@ def share_text(
     return f"{mark}{s['value']:.2f} [{s['low']:.2f}, {s['high']:.2f}] of {s['n']}{days}"
 
 
+# %% ../../nbs/60_eval/55_outcomes.ipynb #27622125
+def _verdict(status: dict[str, bool | None]) -> str:
+    "Whether the shares are on target, in two or three words."
+    defined = [fine for fine in status.values() if fine is not None]
+    if len(defined) < len(status):
+        return "not enough events"
+    return "on target" if all(defined) else "off target"
+
+
 # %% ../../nbs/60_eval/55_outcomes.ipynb #8daa5da3
 def _column(m: dict[str, Any]) -> dict[str, str]:
     "The outcomes of one version in words."
@@ -275,7 +284,7 @@ def _column(m: dict[str, Any]) -> dict[str, str]:
         "flagged": str(m["flagged"]),
         **confusion,
         **shares,
-        "verdict": m["message"],
+        "verdict": _verdict(m["status"]),
     }
 
 

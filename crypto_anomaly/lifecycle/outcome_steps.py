@@ -225,7 +225,8 @@ def validate_outcomes(
     lookback_hours: float = 24,  # predictions at least this old
     max_age_hours: float = 48,  # and at most this old
     crash_threshold_pct: float = -15.0,  # a crash is a change of at most this within 24 h, in %
-    min_precision: float | None = None,  # floor, 0..1; None = MIN_OUTCOME_PRECISION of the settings
+    min_precision: float
+    | None = None,  # floor, 0..1; None = AUTO_APPROVE_PRECISION of the settings
     now: pd.Timestamp | None = None,  # None = now
     run_id: str = "",
     model_name: str = "anomaly_detector",  # registered model
@@ -233,7 +234,7 @@ def validate_outcomes(
     "Judge the predictions that are between `lookback_hours` and `max_age_hours` old."
     _check_ages(lookback_hours, max_age_hours)
     _check_crash(crash_threshold_pct)
-    floor = ws.settings.min_outcome_precision if min_precision is None else min_precision
+    floor = ws.settings.auto_approve_precision if min_precision is None else min_precision
     check_floor(floor)
     predictions = _due(ws, lookback_hours, max_age_hours, now)
     prices = _prices_after(ws, predictions) if len(predictions) else predictions

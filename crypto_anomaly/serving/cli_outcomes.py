@@ -61,7 +61,7 @@ def outcomes(
     ] = "champion",
     floor: Annotated[
         float | None,
-        typer.Option(help="Precision to ask for, 0 to 1; else MIN_OUTCOME_PRECISION."),
+        typer.Option(help="Precision to ask for, 0 to 1; else AUTO_APPROVE_PRECISION."),
     ] = None,
     model: ModelName = "anomaly_detector",
     as_json: AsJson = False,
@@ -71,7 +71,7 @@ def outcomes(
 
     registry = open_model_registry(model)
     version = int(registry.resolve(ref)["version"])
-    asked = load_settings().min_outcome_precision if floor is None else floor
+    asked = load_settings().auto_approve_precision if floor is None else floor
     answer = _answer(registry, version, asked)
     if as_json:
         show_json(answer)
