@@ -11,6 +11,7 @@ from .lineage import RegistryLineage
 from .presence import check_not_lost
 from .promotion import RegistryPromotion
 from .runs import RegistryRuns
+from .stale_requests import StaleRequests
 from .trials import RegistryTrials
 
 # %% auto #0
@@ -18,7 +19,14 @@ __all__ = ["Registry", "open_registry"]
 
 
 # %% ../../nbs/10_registry/90_registry.ipynb #3d3f37ec
-class Registry(RegistryPromotion, RegistryTrials, RegistryLineage, RegistryRuns, RegistryClaims):
+class Registry(
+    StaleRequests,
+    RegistryPromotion,
+    RegistryTrials,
+    RegistryLineage,
+    RegistryRuns,
+    RegistryClaims,
+):
     "The versions of one model, their lifecycle, and the log of all that happened."
 
 
