@@ -12,12 +12,12 @@ from typing import Any, NamedTuple
 
 from ..core.workspace import Workspace
 from ..eval.compare import compare, compare_injected
-from ..eval.trial import trial
+from .auto_approval import automatic_reason, automatic_refusal
 from ..model.loading import LoadedModel, load_model
 from ..registry.registry import Registry
 
 # %% auto #0
-__all__ = ["log", "Judgement", "ApprovalStep", "ApprovalOutcome", "record_judgement"]
+__all__ = ["log", "Judgement", "ApprovalStep", "ApprovalOutcome", "Candidate", "record_judgement"]
 
 
 # %% ../../nbs/80_lifecycle/30_judgement.ipynb #74ed22d4
@@ -84,7 +84,7 @@ class ApprovalStep(StrEnum):
     AWAITS_OTHER = "awaits_other"  # another version of the model waits for a decision
     NOT_BETTER = "not_better"  # than the champion, where only a better one is proposed
     REQUESTED = "requested"  # a person is asked
-    WORSE = "worse"  # than the champion: a person is asked, nothing is automatic
+    REFUSED = "refused"  # by the rules of an automatic approval: a person is asked
     AUTO_APPROVED = "auto_approved"
 
 
@@ -97,95 +97,124 @@ class ApprovalOutcome(NamedTuple):
 
 
 # %% ../../nbs/80_lifecycle/30_judgement.ipynb #30286742
-def _auto_approve(registry: Registry, version: int, request: int) -> ApprovalOutcome:
+class Candidate(NamedTuple):
+    "An evaluated version, and what it was compared with."
+
+    version: int
+    gates_passed: Any
+    comparison: dict[str, Any] | None  # None = there is none
+    compared_to: dict[str, Any] | None  # version; None = it was compared with none
+    run_id: str  # of the evaluation
+
+    @property
+    def compared_to_version(self) -> int | None:
+        "The number of the version that it was compared with."
+        return None if self.compared_to is None else int(self.compared_to["version"])
+
+
+# %% ../../nbs/80_lifecycle/30_judgement.ipynb #f7f18bf6
+def _auto_approve(registry: Registry, candidate: Candidate, request: int) -> ApprovalOutcome:
     "Approve a version that passed, as the setting says."
-    registry.approve(
-        version,
-        by="auto_approve",
-        reason="AUTO_APPROVE=on_pass: all hard gates passed",
-        request=request,
-    )
-    return ApprovalOutcome(
-        ApprovalStep.AUTO_APPROVED,
-        f"passed: approved automatically (AUTO_APPROVE=on_pass), request {request}",
-    )
+    reason = automatic_reason(candidate.comparison, candidate.compared_to_version)
+    registry.approve(candidate.version, by="auto_approve", reason=reason, request=request)
+    text = f"passed: approved automatically, request {request} ({reason})"
+    return ApprovalOutcome(ApprovalStep.AUTO_APPROVED, text)
 
 
 # %% ../../nbs/80_lifecycle/30_judgement.ipynb #24431923
-def _evidence_against(
-    ws: Workspace, registry: Registry, version: int, comparison: dict[str, Any] | None
-) -> str:  # '' where there is none
-    "Why a version is worse than the champion, by its evaluation or by its trial."
-    champion = registry.champion()
-    if champion is None:
-        return ""
-    if comparison is not None and comparison["verdict"] == "worse":
-        return f"the evaluation calls it worse, recall gain {comparison['recall_gain']:+.2f}"
-    if registry.resolve(version)["status"] == "challenger":
-        said = trial(ws, version, champion["version"], model=registry.model)
-        return str(said["message"]) if said["verdict"] == "worse" else ""
-    return ""
+def _publish_refusal(
+    registry: Registry, candidate: Candidate, why: str, request: int | None
+) -> None:
+    "Write down why a version is not approved automatically."
+    facts = dict(
+        reason=why,
+        request=request,
+        compared_to=candidate.compared_to_version,
+        comparison=candidate.comparison,
+    )
+    registry.publish("auto_approval_refused", candidate.version, candidate.run_id, **facts)
 
 
 def _refuse_automatic(
-    registry: Registry, version: int, request: int, why: str, run_id: str
+    registry: Registry, candidate: Candidate, request: int, why: str
 ) -> ApprovalOutcome:
-    "Leave a version that is worse than the champion to a person, and write down why."
-    registry.publish("auto_approval_refused", version, run_id, reason=why, request=request)
+    "Leave a version to a person, and write down why."
+    _publish_refusal(registry, candidate, why, request)
     text = f"passed, but {why}: not approved automatically, request {request} awaits a decision"
-    return ApprovalOutcome(ApprovalStep.WORSE, text)
+    return ApprovalOutcome(ApprovalStep.REFUSED, text)
+
+
+def _champion_moved(registry: Registry, candidate: Candidate, request: int) -> str:
+    "Why a request is about another champion than the comparison; '' where it is about the same."
+    asked = next(q for q in registry.open_requests() if q["id"] == request)
+    compared = None if candidate.compared_to is None else candidate.compared_to["id"]
+    if asked["champion_id"] == compared:
+        return ""
+    return "another version has become champion since the comparison"
 
 
 # %% ../../nbs/80_lifecycle/30_judgement.ipynb #197c71c8
-def _request_approval(
-    ws: Workspace,
-    registry: Registry,
-    judged: Judgement,
-    comparison: dict[str, Any] | None,
-    run_id: str,
+def _request(registry: Registry, candidate: Candidate) -> int:
+    "Ask for the approval of a version that passed."
+    by = f"evaluate {candidate.run_id}".strip()
+    notes = f"{candidate.gates_passed} gates passed"
+    return int(registry.request_approval(candidate.version, by=by, notes=notes))
+
+
+def _answer_automatically(
+    ws: Workspace, registry: Registry, candidate: Candidate, silent: ApprovalOutcome | None
 ) -> ApprovalOutcome:
-    "Ask for the approval of a version that passed, unless the settings say otherwise."
-    version = judged.served.version["version"]
-    if ws.settings.auto_approve == "manual":
-        text = "passed: promotion is manual, no approval was requested"
-        return ApprovalOutcome(ApprovalStep.MANUAL, text)
-    status = registry.resolve(version)["status"]
-    if status not in ("evaluated", "challenger"):
-        return ApprovalOutcome(ApprovalStep.DECIDED, f"passed: it is {status} already")
-    passed = judged.evaluation["metrics"]["gates_passed"]
-    request = registry.request_approval(
-        version, by=f"evaluate {run_id}".strip(), notes=f"{passed} gates passed"
+    "Approve a version if the rules allow it; else a person is asked, unless nobody is to be."
+    refusal = automatic_refusal(
+        ws, registry, candidate.version, candidate.comparison, candidate.compared_to_version
     )
-    if ws.settings.auto_approve == "on_pass":
-        against = _evidence_against(ws, registry, version, comparison)
-        if against:
-            return _refuse_automatic(registry, version, request, against, run_id)
-        return _auto_approve(registry, version, request)
-    return ApprovalOutcome(ApprovalStep.REQUESTED, f"passed: request {request} awaits a decision")
+    if refusal and silent:
+        _publish_refusal(registry, candidate, refusal, None)
+        return silent._replace(text=f"{silent.text}: {refusal}")
+    request = _request(registry, candidate)
+    refusal = refusal or _champion_moved(registry, candidate, request)
+    if refusal:
+        return _refuse_automatic(registry, candidate, request, refusal)
+    return _auto_approve(registry, candidate, request)
 
 
 # %% ../../nbs/80_lifecycle/30_judgement.ipynb #bc383251
+def _why_nobody_is_asked(registry: Registry, candidate: Candidate) -> ApprovalOutcome | None:
+    "Why no person is asked about one of many candidates; None where one is."
+    if any(not request["stale"] for request in registry.open_requests()):
+        text = "passed: another version of it awaits a decision already"
+        return ApprovalOutcome(ApprovalStep.AWAITS_OTHER, text)
+    better = candidate.comparison is not None and candidate.comparison["verdict"] == "better"
+    if registry.champion() and not better:
+        text = "passed: not better than the champion, so nobody is asked"
+        return ApprovalOutcome(ApprovalStep.NOT_BETTER, text)
+    return None
+
+
 def _approval_after(
     ws: Workspace,
     registry: Registry,
-    judged: Judgement,
-    comparison: dict[str, Any] | None,
+    candidate: Candidate,
     *,
+    passed: bool,
     only_better: bool,  # than the champion, and one request at a time
-    run_id: str,
 ) -> ApprovalOutcome:
     "What follows an evaluation."
-    if not judged.evaluation["passed"]:
+    if not passed:
         return ApprovalOutcome(ApprovalStep.FAILED, "failed: stays candidate")
-    if only_better:
-        if any(not request["stale"] for request in registry.open_requests()):
-            text = "passed: another version of it awaits a decision already"
-            return ApprovalOutcome(ApprovalStep.AWAITS_OTHER, text)
-        better = comparison is not None and comparison["verdict"] == "better"
-        if registry.champion() and not better:
-            text = "passed: not better than the champion, so nobody is asked"
-            return ApprovalOutcome(ApprovalStep.NOT_BETTER, text)
-    return _request_approval(ws, registry, judged, comparison, run_id)
+    if ws.settings.auto_approve == "manual":
+        text = "passed: promotion is manual, no approval was requested"
+        return ApprovalOutcome(ApprovalStep.MANUAL, text)
+    status = registry.resolve(candidate.version)["status"]
+    if status not in ("evaluated", "challenger"):
+        return ApprovalOutcome(ApprovalStep.DECIDED, f"passed: it is {status} already")
+    silent = _why_nobody_is_asked(registry, candidate) if only_better else None
+    if ws.settings.auto_approve == "on_pass":
+        return _answer_automatically(ws, registry, candidate, silent)
+    if silent:
+        return silent
+    text = f"passed: request {_request(registry, candidate)} awaits a decision"
+    return ApprovalOutcome(ApprovalStep.REQUESTED, text)
 
 
 # %% ../../nbs/80_lifecycle/30_judgement.ipynb #07eb9e6e
@@ -236,9 +265,10 @@ def record_judgement(
     comparison = _compare_with(ws, registry, judged, other)
     _write_evaluation(registry, judged, comparison, other, run_id)
     other_metrics = _newest_metrics(registry, other)
-    outcome = _approval_after(
-        ws, registry, judged, comparison, only_better=only_better, run_id=run_id
-    )
+    passed = judged.evaluation["passed"]
+    gates_passed = judged.evaluation["metrics"]["gates_passed"]
+    candidate = Candidate(version, gates_passed, comparison, other, run_id)
+    outcome = _approval_after(ws, registry, candidate, passed=passed, only_better=only_better)
     return judged.evaluation | dict(
         version=version,
         served=judged.served,
