@@ -80,7 +80,7 @@ class ApprovalStep(StrEnum):
 
     FAILED = "failed"  # a hard gate failed
     MANUAL = "manual"  # promotion is left to people
-    DECIDED = "decided"  # the version is approved, champion or retired already
+    DECIDED = "decided"  # the version is rejected, champion or retired already
     AWAITS_OTHER = "awaits_other"  # another version of the model waits for a decision
     NOT_BETTER = "not_better"  # than the champion, where only a better one is proposed
     REQUESTED = "requested"  # a person is asked
@@ -154,10 +154,12 @@ def _champion_moved(registry: Registry, candidate: Candidate, request: int) -> s
 
 
 # %% ../../nbs/80_lifecycle/30_judgement.ipynb #197c71c8
-def _request(registry: Registry, candidate: Candidate) -> int:
+def _request(registry: Registry, candidate: Candidate, refusal: str = "") -> int:
     "Ask for the approval of a version that passed."
     by = f"evaluate {candidate.run_id}".strip()
     notes = f"{candidate.gates_passed} gates passed"
+    if refusal:
+        notes += f"; not approved automatically: {refusal}"
     return int(registry.request_approval(candidate.version, by=by, notes=notes))
 
 
@@ -171,11 +173,23 @@ def _answer_automatically(
     if refusal and silent:
         _publish_refusal(registry, candidate, refusal, None)
         return silent._replace(text=f"{silent.text}: {refusal}")
-    request = _request(registry, candidate)
+    request = _request(registry, candidate, refusal)
     refusal = refusal or _champion_moved(registry, candidate, request)
     if refusal:
         return _refuse_automatic(registry, candidate, request, refusal)
     return _auto_approve(registry, candidate, request)
+
+
+# %% ../../nbs/80_lifecycle/30_judgement.ipynb #36618f67
+def _decided_already(registry: Registry, version: int) -> str:  # '' where it is open
+    "What is decided about a version; it is not asked again, however often it is evaluated."
+    facts = registry.lineage(version)
+    if facts["status"] not in ("evaluated", "challenger"):
+        return f"{facts['status']} already"
+    last = facts["approvals"][-1] if facts["approvals"] else None
+    if last is None or last["decision"] != "rejected":
+        return ""
+    return f"rejected by {last['decided_by']} ({last['reason']}), and nobody is asked again"
 
 
 # %% ../../nbs/80_lifecycle/30_judgement.ipynb #bc383251
@@ -205,9 +219,9 @@ def _approval_after(
     if ws.settings.auto_approve == "manual":
         text = "passed: promotion is manual, no approval was requested"
         return ApprovalOutcome(ApprovalStep.MANUAL, text)
-    status = registry.resolve(candidate.version)["status"]
-    if status not in ("evaluated", "challenger"):
-        return ApprovalOutcome(ApprovalStep.DECIDED, f"passed: it is {status} already")
+    decided = _decided_already(registry, candidate.version)
+    if decided:
+        return ApprovalOutcome(ApprovalStep.DECIDED, f"passed: it is {decided}")
     silent = _why_nobody_is_asked(registry, candidate) if only_better else None
     if ws.settings.auto_approve == "on_pass":
         return _answer_automatically(ws, registry, candidate, silent)
