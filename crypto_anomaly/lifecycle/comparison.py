@@ -245,12 +245,13 @@ def compare_evaluated(
 # %% ../../nbs/80_lifecycle/29_comparison.ipynb #72c79c74
 def report_of(
     c: VersionComparison | None,  # None = nothing was compared
-) -> list[Any]:  # sentence, tables and figures, in this order
+) -> list[Any]:  # tables and figures; empty for None
     "What a report shows of a comparison."
     if c is None:
-        return ["nothing was compared"]
-    kinds = measures_table(c.by_kind, c.candidate, c.other, "kind")
-    return [c.sentence, c.df.round(3), kinds.round(2), *comparison_figures(c.to_dict()).values()]
+        return []
+    figures = comparison_figures(c.to_dict(), c.names)
+    tables = [c.df, measures_table(c.by_kind, c.candidate, c.other, "kind")]
+    return [*(t.style.format(precision=3, na_rep="–") for t in tables), *figures.values()]
 
 
 def evaluation_history(
