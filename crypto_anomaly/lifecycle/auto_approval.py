@@ -143,10 +143,9 @@ def automatic_refusal(
     version: int,  # passed its gates
     comparison: dict[str, Any] | None,  # of its evaluation
     compared_to: int | None,  # version that it was compared with; None = with none
+    champion: int | None,  # that it would replace; None = there is none yet
 ) -> str:  # '' = it is approved
     "Why a version that passed its gates is not approved automatically."
-    holder = registry.champion()
-    champion = holder["version"] if holder else None
     floor = ws.settings.auto_approve_precision
     return (
         comparison_refusal(comparison, compared_to, champion)

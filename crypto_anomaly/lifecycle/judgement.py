@@ -19,7 +19,15 @@ from ..model.loading import LoadedModel
 from ..registry.registry import Registry
 
 # %% auto #0
-__all__ = ["log", "Judgement", "ApprovalStep", "ApprovalOutcome", "Candidate", "record_judgement"]
+__all__ = [
+    "log",
+    "Judgement",
+    "Compared",
+    "ApprovalStep",
+    "ApprovalOutcome",
+    "Candidate",
+    "record_judgement",
+]
 
 
 # %% ../../nbs/80_lifecycle/30_judgement.ipynb #74ed22d4
@@ -56,14 +64,23 @@ class Judgement(NamedTuple):
 
 
 # %% ../../nbs/80_lifecycle/30_judgement.ipynb #47e9144b
+class Compared(NamedTuple):
+    "A candidate beside another version, or why it is not."
+
+    result: VersionComparison | None
+    other: str  # such as `v3 (champion)`, or `none`
+    note: str  # the sentence of the comparison, or why there is none
+
+
 def _compare_with(
     ws: Workspace, registry: Registry, judged: Judgement, other: dict[str, Any] | None
-) -> VersionComparison | None:
-    "The candidate beside another version on the same rows; None where that is not possible."
+) -> Compared:
+    "The candidate beside another version on the same rows."
     if other is None:
-        return None
+        return Compared(None, "none", "there is no version to compare with")
+    name = f"v{other['version']} ({other['status']})"
     try:
-        return compare_evaluated(
+        result = compare_evaluated(
             ws,
             judged.served,
             other["version"],
@@ -73,8 +90,9 @@ def _compare_with(
             prepared=(judged.evaluation["rows"], judged.injected),
         )
     except EvalError as e:
-        log.warning("not compared with v%d: %s", other["version"], e)
-        return None
+        log.warning("not compared with %s: %s", name, e)
+        return Compared(None, name, f"not compared: {e}")
+    return Compared(result, name, result.sentence)
 
 
 # %% ../../nbs/80_lifecycle/30_judgement.ipynb #e1e2fe0f
@@ -116,11 +134,13 @@ class Candidate(NamedTuple):
 
 
 # %% ../../nbs/80_lifecycle/30_judgement.ipynb #f7f18bf6
-def _auto_approve(registry: Registry, candidate: Candidate, request: int) -> ApprovalOutcome:
+def _auto_approve(
+    registry: Registry, candidate: Candidate, request: int, champion: int | None
+) -> ApprovalOutcome:
     "Approve a version that passed, as the setting says."
-    reason = automatic_reason(candidate.comparison, candidate.compared_to_version)
+    reason = automatic_reason(candidate.comparison, champion)
     registry.approve(candidate.version, by="auto_approve", reason=reason, request=request)
-    text = f"passed: approved automatically, request {request} ({reason})"
+    text = f"passed: approved automatically ({reason}), request {request}"
     return ApprovalOutcome(ApprovalStep.AUTO_APPROVED, text)
 
 
@@ -147,11 +167,10 @@ def _refuse_automatic(
     return ApprovalOutcome(ApprovalStep.REFUSED, text)
 
 
-def _champion_moved(registry: Registry, candidate: Candidate, request: int) -> str:
-    "Why a request is about another champion than the comparison; '' where it is about the same."
+def _champion_moved(registry: Registry, request: int, seen: dict[str, Any] | None) -> str:
+    "Why a request is about another champion than was seen; '' where it is about the same."
     asked = next(q for q in registry.open_requests() if q["id"] == request)
-    compared = None if candidate.compared_to is None else candidate.compared_to["id"]
-    if asked["champion_id"] == compared:
+    if asked["champion_id"] == (seen["id"] if seen else None):
         return ""
     return "another version has become champion since the comparison"
 
@@ -170,17 +189,20 @@ def _answer_automatically(
     ws: Workspace, registry: Registry, candidate: Candidate, silent: ApprovalOutcome | None
 ) -> ApprovalOutcome:
     "Approve a version if the rules allow it; else a person is asked, unless nobody is to be."
+    holder = registry.champion()
+    champion = int(holder["version"]) if holder else None
+    compared = candidate.compared_to_version
     refusal = automatic_refusal(
-        ws, registry, candidate.version, candidate.comparison, candidate.compared_to_version
+        ws, registry, candidate.version, candidate.comparison, compared, champion
     )
     if refusal and silent:
         _publish_refusal(registry, candidate, refusal, None)
         return silent._replace(text=f"{silent.text}: {refusal}")
     request = _request(registry, candidate, refusal)
-    refusal = refusal or _champion_moved(registry, candidate, request)
+    refusal = refusal or _champion_moved(registry, request, holder)
     if refusal:
         return _refuse_automatic(registry, candidate, request, refusal)
-    return _auto_approve(registry, candidate, request)
+    return _auto_approve(registry, candidate, request, champion)
 
 
 # %% ../../nbs/80_lifecycle/30_judgement.ipynb #36618f67
@@ -271,7 +293,7 @@ def record_judgement(
     version = judged.served.version["version"]
     other = _version_to_compare(registry, compare_to, version)
     compared = _compare_with(ws, registry, judged, other)
-    comparison = compared.to_dict(charts=False) if compared else None
+    comparison = compared.result.to_dict(charts=False) if compared.result else None
     _write_evaluation(registry, judged, comparison, other, run_id)
     passed = judged.evaluation["passed"]
     gates_passed = judged.evaluation["metrics"]["gates_passed"]
@@ -282,7 +304,9 @@ def record_judgement(
         served=judged.served,
         eval_data_ref=judged.reference,
         compared_to=other["version"] if other else None,
-        compared=compared,
+        compared=compared.result,
+        compared_with=compared.other,
+        compared_note=compared.note,
         comparison=comparison,
         approval=outcome.text,
         auto_approved=outcome.step is ApprovalStep.AUTO_APPROVED,
