@@ -20,6 +20,7 @@ __all__ = [
     "version_dict",
     "ChampionOrLatest",
     "require_pinned",
+    "own_reference",
     "VersionQueries",
     "VersionLookup",
     "VersionRegistration",
@@ -72,7 +73,6 @@ def require_pinned(
 # %% ../../nbs/10_registry/40_versions.ipynb #b0fcce0d
 _LATEST = re.compile(r"latest(?:-([0-9]{1,9}))?")
 _NUMBER = re.compile(r"v?([0-9]{1,9})")
-_ROLES = ("champion", "challenger")
 
 
 def _built_in(query: Query, ref: str) -> Query | None:
@@ -83,7 +83,7 @@ def _built_in(query: Query, ref: str) -> Query | None:
         return query.limit(1).offset(int(latest[1] or 0))
     if number:
         return query.where(version_t.c.version == int(number[1]))
-    if ref in _ROLES:
+    if ref in list(ModelStatus):
         return query.where(version_t.c.status == ref).limit(1)
     return None
 
@@ -118,6 +118,26 @@ def _known_versions(c: sa.Connection, query: Query) -> str:
     return "no version exists yet – run: crypto-anomaly run train"
 
 
+# %% ../../nbs/10_registry/40_versions.ipynb #ef7d1d14
+def own_reference(
+    ref: str | int,  # e.g. 'v5' or 'anomaly_detector:v5'
+    model: str,  # name of the registered model
+) -> str:  # without the model's name, e.g. 'v5'
+    "A reference without the name of its own model."
+    return str(ref).strip().removeprefix(f"{model}:")
+
+
+def _not_found(
+    ref: str | int,
+    model: str,
+    known: str,  # the versions that there are
+) -> NotFoundError:
+    "The error about a reference that leads nowhere; it says so where another model is named."
+    named = own_reference(ref, model).rpartition(":")[0]
+    hint = f" ({named!r} names another model)" if named else ""
+    return NotFoundError(f"there is no {model} {ref!r}{hint}; {known}")
+
+
 # %% ../../nbs/10_registry/40_versions.ipynb #903ce085
 class VersionQueries(RegistryBase):
     "Finding versions within a transaction."
@@ -134,10 +154,9 @@ class VersionQueries(RegistryBase):
     ) -> Row:  # of `model_version`
         "The version that `ref` means; an unknown one is an error that lists what there is."
         query = self.versions_query()
-        row = _find_version(c, query, str(ref).strip().removeprefix(f"{self.model}:"))
+        row = _find_version(c, query, own_reference(ref, self.model))
         if row is None:
-            known = _known_versions(c, query)
-            raise NotFoundError(f"there is no {self.model} {ref!r}; {known}")
+            raise _not_found(ref, self.model, _known_versions(c, query))
         return row
 
     def champion_row(self, c: sa.Connection) -> Row | None:
