@@ -169,16 +169,60 @@ def parse_parameter(
         return text
 
 
+# %% ../../nbs/80_lifecycle/10_stages.ipynb #cb39a7b9
+_KINDS = dict(int="a whole number", float="a number", bool="true or false")  # by annotation
+
+
+def _of_kind(value: Any, kind: str) -> Any:
+    "`value` as an `int`, `float` or `bool`; None where it is none."
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if kind == "bool":
+        return bool(value) if value in (0, 1) else None
+    if kind == "int":
+        return int(value) if is_number and value == value // 1 else None
+    return value if is_number else None
+
+
+# %% ../../nbs/80_lifecycle/10_stages.ipynb #36d15b38
+def _checked_value(
+    stage: str,
+    parameter: dict[str, Any],  # of `stage_parameters`
+    given: Any,  # text where it comes from a terminal
+) -> Any:
+    "The value of one parameter; a `PipelineError` where it is not what its annotation says."
+    value, kind = parse_parameter(given), parameter["inferred_type_name"]
+    if kind not in _KINDS:
+        return value
+    checked = _of_kind(value, kind)
+    if checked is None:
+        raise PipelineError(
+            f"{parameter['name']} of stage {stage!r} is {given!r}; use {_KINDS[kind]}."
+        )
+    return checked
+
+
+# %% ../../nbs/80_lifecycle/10_stages.ipynb #fb441ef0
+def _check_amounts(values: dict[str, Any]) -> None:
+    "Refuse amounts of data that cannot be fetched before a notebook is started."
+    from crypto_anomaly.data.amounts import check_days, check_num_coins
+
+    for name, check in dict(num_coins=check_num_coins, days=check_days).items():
+        if name in values:
+            check(values[name])
+
+
 # %% ../../nbs/80_lifecycle/10_stages.ipynb #2b0d0abe
 def check_parameters(
     stage: str,  # a stage or another spelling of it
     given: dict[str, Any],  # name -> value, text where it comes from a terminal
 ) -> dict[str, Any]:  # name -> value as `parse_parameter` reads it
-    "Parameters with their types; an unknown name is an error that lists the known ones."
+    "Parameters with their types; an unknown name or a wrong value is an error that says so."
     known = stage_parameters(stage)
     unknown = sorted(set(given) - set(known))
     if unknown:
         raise PipelineError(
             f"stage {stage!r} has no parameter {unknown[0]!r}; there are {', '.join(known)}."
         )
-    return {name: parse_parameter(value) for name, value in given.items()}
+    values = {name: _checked_value(stage, known[name], given[name]) for name in given}
+    _check_amounts(values)
+    return values
