@@ -185,6 +185,7 @@ def train(
     *,
     features: list[str] | None = None,  # None = those that the configuration means
     calibration_share: float = CALIBRATION_SHARE,  # last part of the moments, held back
+    calibrate_on: np.ndarray | None = None,  # (n,) bool: rows to hold back instead
     earlier: pd.DataFrame | None = None,  # rows from before `frame`, to calibrate on only
     **lineage: Any,  # goes into the metadata: dataset, run …
 ) -> Model:
@@ -192,7 +193,9 @@ def train(
     complete = model_config(config)
     feature_config = _feature_config(lineage)
     names = list(features or config_features(complete, feature_config))
-    fit = _before_calibration(frame.ts, calibration_share)
+    fit = (
+        _before_calibration(frame.ts, calibration_share) if calibrate_on is None else ~calibrate_on
+    )
     known = ~without_statistic(frame, names)
     _check_enough(fit, known, complete["contamination"])
     X = frame[names].to_numpy(np.float32)
