@@ -217,9 +217,10 @@ def events(limit: int = 50, kind: str | None = None, as_json: AsJson = False) ->
 def runs(limit: int = 20, stage: str | None = None, as_json: AsJson = False) -> None:
     "Executed notebooks, newest first; a run whose process has died is closed as failed."
     from crypto_anomaly.lifecycle.leases import close_dead_runs
+    from crypto_anomaly.lifecycle.stages import stage_name
 
     registry = open_model_registry()
     close_dead_runs(registry)
-    found = registry.list_runs(limit, stage)
+    found = registry.list_runs(limit, stage and stage_name(stage))
     columns = ("id", "status", "started_at", "finished_at", "report", "error")
     show(found, as_json, None, columns)

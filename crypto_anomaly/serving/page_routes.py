@@ -12,7 +12,7 @@ from fastapi.responses import HTMLResponse, JSONResponse, Response
 
 from ..data.client import ATTRIBUTION
 from ..lifecycle.reports import SIMULATED
-from ..lifecycle.stages import stages
+from ..lifecycle.stages import PipelineError, stage_name
 from .data_pages import cards_page, data_page, live_page
 from .market_pages import coin_page, coins_page, overview
 from .model_pages import models_page, version_page
@@ -137,9 +137,10 @@ def report_html(
 @report_router.get("/cards/{stage}/{run_id}", response_class=HTMLResponse)
 def card(state: CurrentState, stage: str, run_id: str) -> HTMLResponse:
     "The executed notebook of a run; `latest` = the newest of the stage."
-    if stage not in stages():
-        known = ", ".join(stages())
-        raise HTTPException(404, f"there is no stage {stage!r}; there are {known}")
+    try:
+        stage = stage_name(stage)
+    except PipelineError as e:
+        raise HTTPException(404, str(e)) from None
     html = report_html(state, stage, run_id)
     if html is None:
         detail = f"there is no executed notebook of {stage} {run_id!r}"
