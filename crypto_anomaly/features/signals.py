@@ -81,7 +81,8 @@ def _jump_away(h: History, m: Moves, off: np.ndarray) -> np.ndarray:  # (n,) 0 o
         if not h.settings.jump_beyond_level:
             part = np.ceil(part)
         sizes.append(part * np.abs(m.z[horizon]))
-    return np.fmax(*sizes)
+    larger: np.ndarray = np.fmax(*sizes)
+    return larger
 
 
 # %% ../../nbs/40_features/60_signals.ipynb #a12229aa
