@@ -162,7 +162,7 @@ def _version_facts(facts: dict[str, Any], c: VersionComparison, side: str) -> di
 def _less(c: VersionComparison, name: str) -> float | None:
     "A measure of the candidate less that of the other, on the same rows."
     one, two = (c.measures.get(name, {}).get(side, {}).get("value") for side in _SIDES)
-    return None if one is None or two is None else one - two
+    return None if one is None or two is None else round(one - two, 6)
 
 
 _SIDES = ("candidate", "other")
