@@ -33,8 +33,8 @@ _MARKS = {
 # %% ../../nbs/00_core/63_plot_versions.ipynb #cf81100e
 def _champion_bars(spans: pd.DataFrame, now: pd.Timestamp) -> go.Bar:
     "A bar for each champion; that of now is filled."
-    start = pd.to_datetime(spans.start)
-    end = pd.to_datetime(spans.end).fillna(now)
+    start = pd.to_datetime(spans.start, utc=True)
+    end = pd.to_datetime(spans.end, utc=True).fillna(now)
     days = (end - start) / pd.Timedelta("1D")
     colors = ["champion" if open_ended else "normal" for open_ended in spans.end.isna()]
     marker = dict(color=[COLORS[c] for c in colors], line=dict(color="rgba(128,128,128,.6)"))
@@ -66,7 +66,7 @@ def _decision_traces(decisions: pd.DataFrame) -> list[go.Scatter]:
             marker = dict(symbol=symbol, color=COLORS[color], size=11)
             traces.append(
                 go.Scatter(
-                    x=pd.to_datetime(rows["at"]),
+                    x=pd.to_datetime(rows["at"], utc=True),
                     y=["decisions"] * len(rows),
                     mode="markers",
                     marker=marker,

@@ -5,6 +5,7 @@
 # %% ../../nbs/90_serving/14_model_catalog.ipynb #61687792
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from crypto_anomaly.eval.gates import (
@@ -15,6 +16,7 @@ from crypto_anomaly.eval.gates import (
     sanity_gates,
 )
 from ..registry.definitions import definitions
+from ..registry.errors import NotFoundError
 from ..registry.registry import Registry
 from crypto_anomaly.serving.catalog_schemas import (
     Comparison,
@@ -33,6 +35,7 @@ from crypto_anomaly.serving.catalog_schemas import (
 __all__ = [
     "LINEAGE",
     "METRICS",
+    "named_registry",
     "model_assets",
     "model_versions",
     "model_detail",
@@ -55,6 +58,18 @@ def _model_asset(r: Registry) -> ModelAsset:
         champion_version=champion.get("version"),
         algorithm=(champion or newest).get("algorithm"),
     )
+
+
+# %% ../../nbs/90_serving/14_model_catalog.ipynb #c47142f9
+def named_registry(
+    name: str,  # e.g. 'anomaly_detector'; an unknown one raises `NotFoundError`
+    registries: Iterable[Registry],  # one for each model
+) -> Registry:
+    "The registry of the model of this name."
+    by_name = {r.model: r for r in registries}
+    if name not in by_name:
+        raise NotFoundError(f"there is no model {name!r}; there are {', '.join(by_name)}")
+    return by_name[name]
 
 
 # %% ../../nbs/90_serving/14_model_catalog.ipynb #069b65df

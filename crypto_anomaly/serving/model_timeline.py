@@ -26,11 +26,13 @@ from crypto_anomaly.registry.timeline import (
     read_timeline,
     span_text,
 )
+from .state import AppState
 
 # %% auto #0
 __all__ = [
     "MOST_DECISIONS",
     "HISTORY_METRICS",
+    "model_registries",
     "timeline_figure",
     "live_then",
     "timeline_facts",
@@ -38,6 +40,15 @@ __all__ = [
     "metric_history",
     "metric_figure",
 ]
+
+
+# %% ../../nbs/90_serving/41_model_timeline.ipynb #a2aadf41
+def model_registries(
+    state: AppState,  # of the serving app
+) -> list[Registry]:  # of the market model, of the trade model
+    "The registries of all models that are served."
+    return [state.registry, state.trades.registry]
+
 
 # %% ../../nbs/90_serving/41_model_timeline.ipynb #c155dc0f
 MOST_DECISIONS = 1000  # the newest that are drawn; more cannot be told apart

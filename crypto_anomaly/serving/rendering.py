@@ -16,7 +16,15 @@ from ..core.numbers import MISSING, money, once_in, per_scan, percent
 from .state import AppState
 
 # %% auto #0
-__all__ = ["ago", "path_segment", "figure_json", "render", "error_page", "login_page"]
+__all__ = [
+    "ago",
+    "path_segment",
+    "version_address",
+    "figure_json",
+    "render",
+    "error_page",
+    "login_page",
+]
 
 
 # %% ../../nbs/90_serving/40_rendering.ipynb #8f07341b
@@ -75,6 +83,14 @@ def path_segment(
     return quote(str(name), safe="")
 
 
+def version_address(
+    model: str,  # name of the registered model
+    version: int,  # its number
+) -> str:  # e.g. '/models/anomaly_detector/v3'
+    "The address of the page of a version."
+    return f"/models/{path_segment(model)}/v{version}"
+
+
 def _begin_upper(text: str) -> str:
     "The text with a capital letter at its beginning."
     return text[:1].upper() + text[1:]
@@ -89,7 +105,7 @@ def _page_templates() -> Environment:
         lstrip_blocks=True,
     )
     templates.globals.update(money=_money, percent=_percent, once_in=_once_in)
-    templates.globals.update(per_scan=_per_scan, size=_size)
+    templates.globals.update(per_scan=_per_scan, size=_size, version_address=version_address)
     templates.filters["segment"] = path_segment
     templates.filters["begin_upper"] = _begin_upper
     return templates
