@@ -85,7 +85,8 @@ def champion_timeline(
     *,
     now: pd.Timestamp,  # where the bar of the present champion ends
     at: pd.Timestamp | None = None,  # a moment to mark
-    title: str = "Which version was live?",
+    since: pd.Timestamp | None = None,  # where the axis begins; None = with the first decision
+    title: str = "Which version was live? (UTC)",
 ) -> go.Figure:
     "Champions as bars over decisions as marks."
     f = new_figure(*_decision_traces(decisions))
@@ -94,9 +95,11 @@ def champion_timeline(
     if at is not None:
         f.add_vline(x=at.timestamp() * 1000, line_dash="dot", line_color=COLORS["anomaly"])
     rows = dict(categoryorder="array", categoryarray=["decisions", "champion"], fixedrange=True)
-    legend = dict(y=-0.25, yanchor="top", x=0, xanchor="left")
+    legend = dict(y=-0.2, yanchor="top", x=0, xanchor="left")
     f.update_layout(title=title, yaxis=rows, height=260, bargap=0.35, legend=legend)
-    return f.update_xaxes(type="date", title="UTC")
+    if since is not None:
+        f.update_xaxes(range=[since, now])
+    return f.update_xaxes(type="date")
 
 
 # %% ../../nbs/00_core/63_plot_versions.ipynb #4934f5a0

@@ -138,7 +138,9 @@ def _when(state: AppState, at: str) -> dict[str, Any]:
     except MomentError as e:
         problem = str(e)
     marked = pd.Timestamp(answers[0].at) if answers else None
-    drawn = {f"timeline_{t.model}": timeline_figure(t, marked) for t in timelines}
+    begin = min((t.decisions[0].at for t in timelines if t.decisions), default=None)
+    since = pd.Timestamp(begin) if begin and marked is None else None
+    drawn = {f"timeline_{t.model}": timeline_figure(t, marked, since) for t in timelines}
     return dict(at=at, live=answers, at_problem=problem, drawn=drawn)
 
 
@@ -205,7 +207,7 @@ def models_page(
         tables=[_version_table(state, each) for each in registries],
         queue=[item for each in registries for item in _queue(state, each)],
         metric=metric,
-        metrics=HISTORY_METRICS,
+        metric_names=HISTORY_METRICS,
         figures=figures | _histories(state, metric),
         **when,
         **tried,

@@ -89,6 +89,7 @@ def _span_label(span: ChampionSpan) -> str:
 def timeline_figure(
     timeline: Timeline,
     at: pd.Timestamp | None = None,  # a moment to mark
+    since: pd.Timestamp | None = None,  # where the axis begins; None = with the first decision
 ) -> Any | None:  # a Plotly figure; None before the first decision
     "Champions of one model as bars over the decisions about its versions."
     if not timeline.decisions:
@@ -100,7 +101,8 @@ def timeline_figure(
         decisions.assign(text=[_decision_text(d) for d in timeline.decisions[-MOST_DECISIONS:]]),
         now=pd.Timestamp(utcnow()),
         at=at,
-        title=f"{timeline.model}: which version was live?",
+        since=since,
+        title=f"{timeline.model}: which version was live? (UTC)",
     )
 
 

@@ -5,6 +5,7 @@
 # %% ../../nbs/90_serving/40_rendering.ipynb #61ae9a21
 from __future__ import annotations
 
+import re
 from typing import Any
 from urllib.parse import quote
 
@@ -18,6 +19,7 @@ from .state import AppState
 # %% auto #0
 __all__ = [
     "ago",
+    "fact_text",
     "path_segment",
     "version_address",
     "figure_json",
@@ -75,6 +77,24 @@ def ago(
     return f"{minutes / 1440:.0f} days ago"
 
 
+# %% ../../nbs/90_serving/40_rendering.ipynb #a2e34067
+def fact_text(
+    x: object,  # a stored fact: text, number, time, list, dictionary, None
+) -> str:  # '–' for nothing, thousands with commas, three to six significant digits
+    "A stored fact as a table shows it."
+    if x is None or x == "":
+        return MISSING
+    if isinstance(x, dict):
+        return ", ".join(f"{k} {fact_text(v)}" for k, v in x.items() if v is not None)
+    if isinstance(x, (list, tuple)):
+        return ", ".join(fact_text(v) for v in x)
+    if isinstance(x, (int, float)) and not isinstance(x, bool):
+        return f"{x:,}" if isinstance(x, int) else f"{x:.4g}"
+    text = str(x)
+    is_time = re.match(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d", text)
+    return text[:19].replace("T", " ") if is_time else text
+
+
 # %% ../../nbs/90_serving/40_rendering.ipynb #5fe30cd6
 def path_segment(
     name: str,  # e.g. the id of a coin; any characters
@@ -107,6 +127,7 @@ def _page_templates() -> Environment:
     templates.globals.update(money=_money, percent=_percent, once_in=_once_in)
     templates.globals.update(per_scan=_per_scan, size=_size, version_address=version_address)
     templates.filters["segment"] = path_segment
+    templates.filters["fact"] = fact_text
     templates.filters["begin_upper"] = _begin_upper
     return templates
 
