@@ -11,9 +11,11 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from ..core.workspace import Workspace
-from ..eval.compare import compare, compare_injected
+from ..eval.gates import EvalError
 from ..eval.trial import trial
-from ..model.loading import LoadedModel, load_model
+from ..eval.version_comparison import VersionComparison
+from .comparison import compare_evaluated
+from ..model.loading import LoadedModel
 from ..registry.registry import Registry
 
 # %% auto #0
@@ -56,22 +58,23 @@ class Judgement(NamedTuple):
 # %% ../../nbs/80_lifecycle/30_judgement.ipynb #47e9144b
 def _compare_with(
     ws: Workspace, registry: Registry, judged: Judgement, other: dict[str, Any] | None
-) -> dict[str, Any] | None:
+) -> VersionComparison | None:
     "The candidate beside another version on the same rows; None where that is not possible."
     if other is None:
         return None
-    rival = load_model(ws, other["version"], registry=registry)
-    if rival.config != judged.served.config:
-        log.warning(
-            "v%d computes its features differently and is not compared on these rows",
+    try:
+        return compare_evaluated(
+            ws,
+            judged.served,
             other["version"],
+            model_name=registry.model,
+            reference=judged.reference,
+            sha256=judged.sha256,
+            prepared=(judged.evaluation["rows"], judged.injected),
         )
+    except EvalError as e:
+        log.warning("not compared with v%d: %s", other["version"], e)
         return None
-    rows = judged.evaluation["rows"]
-    model = judged.served.model
-    agreement = compare(judged.evaluation["predictions"], rival.model.predict(rows))
-    found = compare_injected(model, rival.model, rows, judged.injected)
-    return dict(agreement) | dict(found)
 
 
 # %% ../../nbs/80_lifecycle/30_judgement.ipynb #e1e2fe0f
@@ -211,15 +214,6 @@ def _write_evaluation(
     )
 
 
-# %% ../../nbs/80_lifecycle/30_judgement.ipynb #c1686134
-def _newest_metrics(registry: Registry, other: dict[str, Any] | None) -> dict[str, Any] | None:
-    "Metrics of the newest evaluation of a version; None where there is none."
-    if other is None:
-        return None
-    evaluations = registry.lineage(other["version"])["evaluations"]
-    return dict(evaluations[-1]["metrics"]) if evaluations else None
-
-
 # %% ../../nbs/80_lifecycle/30_judgement.ipynb #a7202b21
 def record_judgement(
     ws: Workspace,
@@ -233,9 +227,9 @@ def record_judgement(
     "Compare with another version, record the evaluation, and ask for approval when it passed."
     version = judged.served.version["version"]
     other = _version_to_compare(registry, compare_to, version)
-    comparison = _compare_with(ws, registry, judged, other)
+    compared = _compare_with(ws, registry, judged, other)
+    comparison = compared.to_dict(charts=False) if compared else None
     _write_evaluation(registry, judged, comparison, other, run_id)
-    other_metrics = _newest_metrics(registry, other)
     outcome = _approval_after(
         ws, registry, judged, comparison, only_better=only_better, run_id=run_id
     )
@@ -243,8 +237,8 @@ def record_judgement(
         version=version,
         served=judged.served,
         eval_data_ref=judged.reference,
-        other_metrics=other_metrics,
         compared_to=other["version"] if other else None,
+        compared=compared,
         comparison=comparison,
         approval=outcome.text,
         auto_approved=outcome.step is ApprovalStep.AUTO_APPROVED,
