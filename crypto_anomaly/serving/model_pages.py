@@ -17,7 +17,8 @@ from ..eval.trial import exclusive, trial
 from ..registry.registry import Registry
 from ..registry.timeline import LiveVersion, read_timeline
 from .catalog_schemas import ModelDetail, ModelVersion
-from .comparison import promotion_summary, side_by_side
+from .approval_queue import approval_queue
+from .compared_page import chosen_pair
 from .model_catalog import model_detail, model_versions, named_registry
 from crypto_anomaly.serving.model_timeline import (
     HISTORY_METRICS,
@@ -28,37 +29,10 @@ from crypto_anomaly.serving.model_timeline import (
     timeline_figure,
 )
 from .rendering import render
-from .run_catalog import report_path
 from .state import AppState
 
 # %% auto #0
-__all__ = ["MOST_VERSIONS", "ComparedFact", "ModelTable", "models_page"]
-
-
-# %% ../../nbs/90_serving/44_model_pages.ipynb #0ff95188
-def _queued(
-    state: AppState, r: Registry, request: dict[str, Any], champion: dict[str, Any] | None
-) -> dict[str, Any]:
-    "An open request with what a person needs to decide."
-    version, evaluation = r.resolve(request["version"]), request["evaluation"]
-    stage = "evaluate" if r is state.registry else "evaluate_trades"
-    return request | dict(
-        model=r.model,
-        champion=f"v{champion['version']}" if champion else "none",
-        status=version["status"],
-        change=promotion_summary(version, champion),
-        gates=evaluation["gates"],
-        metrics=evaluation["metrics"],
-        comparison=evaluation["metrics"].get("comparison"),
-        report=report_path(state.ws, evaluation["run_id"], stage),
-    )
-
-
-# %% ../../nbs/90_serving/44_model_pages.ipynb #0880380f
-def _queue(state: AppState, r: Registry) -> list[dict[str, Any]]:
-    "The open requests of one model."
-    champion = r.lineage("champion") if r.champion() else None
-    return [_queued(state, r, q, champion) for q in r.open_requests(approved=True)]
+__all__ = ["MOST_VERSIONS", "ModelTable", "models_page"]
 
 
 # %% ../../nbs/90_serving/44_model_pages.ipynb #3df53474
@@ -80,30 +54,6 @@ def _trial_facts(state: AppState) -> dict[str, Any]:
     except DataError:
         only_one = []  # no snapshot is stored yet
     return dict(trial=result, exclusive=only_one, figure=figure)
-
-
-# %% ../../nbs/90_serving/44_model_pages.ipynb #4c680ecc
-class ComparedFact(NamedTuple):
-    "One row of the comparison of two versions."
-
-    fact: str
-    first: str
-    second: str
-    difference: str
-
-
-# %% ../../nbs/90_serving/44_model_pages.ipynb #c219e772
-def _comparison_facts(r: Registry, a: str, b: str) -> dict[str, Any]:
-    "Two versions side by side; an unknown one raises `NotFoundError`."
-    columns = {f"v{v['version']}": v for v in (r.lineage(a), r.lineage(b))}
-    names = list(columns)
-    table = side_by_side(columns)
-    second = table.columns[1] if len(names) > 1 else table.columns[0]
-    rows = [
-        ComparedFact(str(fact), row.iloc[0], row[second], row.get("difference", "="))
-        for fact, row in table.iterrows()
-    ]
-    return dict(a=names[0], b=names[-1], compared=rows)
 
 
 # %% ../../nbs/90_serving/44_model_pages.ipynb #4a07fe9f
@@ -191,9 +141,8 @@ def models_page(
     "Who is champion, on what evidence, what is next?"
     registries = model_registries(state)
     r = state.registry
-    compared = (
-        _comparison_facts(named_registry(model or r.model, registries), a, b) if a and b else {}
-    )
+    compared = model or r.model
+    pair = chosen_pair(named_registry(compared, registries), a, b) if a and b else None
     tried = _trial_facts(state)
     when = _when(state, at)
     figures = dict(trial_days=tried.pop("figure", None)) | when.pop("drawn")
@@ -203,13 +152,13 @@ def models_page(
         "/models",
         **_champion_facts(r),
         model=r.model,
-        compared_model=model or r.model,
         tables=[_version_table(state, each) for each in registries],
-        queue=[item for each in registries for item in _queue(state, each)],
+        queue=approval_queue(state.ws, registries),
+        compared_model=compared,
+        pair=pair,
         metric=metric,
         metric_names=HISTORY_METRICS,
         figures=figures | _histories(state, metric),
         **when,
         **tried,
-        **compared,
     )

@@ -15,6 +15,11 @@ from ..data.client import ATTRIBUTION
 from ..lifecycle.reports import SIMULATED
 from ..lifecycle.stages import stages
 from ..registry.timeline import read_timeline
+from crypto_anomaly.serving.compared_page import (
+    compared_page,
+    compared_part,
+    version_comparison,
+)
 from .data_pages import cards_page, data_page, live_page
 from .market_pages import coin_page, coins_page, overview
 from .model_catalog import named_registry
@@ -35,6 +40,7 @@ __all__ = [
     "get_model_page",
     "get_timeline",
     "get_model_version",
+    "get_comparison",
     "get_data_page",
     "get_live_page",
     "get_cards_page",
@@ -135,6 +141,26 @@ def get_model_version(request: Request, state: CurrentState, name: str, version:
     if ref != version or _wants_json(request):
         return JSONResponse(jsonable(version_facts(state, ref, name)))
     return HTMLResponse(version_page(state, ref, name))
+
+
+# %% ../../nbs/90_serving/53_page_routes.ipynb #471f0d0b
+@page_router.get("/models/{name}/{version}/against/{other}", response_model=None)
+def get_comparison(
+    request: Request,
+    state: CurrentState,
+    name: str,
+    version: str,
+    other: str,
+    dataset: str = "",  # e.g. 'eval_holdout:v3'
+    part: bool = False,  # without the frame of a page
+) -> Response:
+    "Two versions on the same rows: a page, a part of one, or JSON."
+    ref = other.removesuffix(".json")
+    compared = version_comparison(state, name, version, ref, dataset)
+    if ref != other or _wants_json(request):
+        return JSONResponse(compared.to_dict())
+    draw = compared_part if part else compared_page
+    return HTMLResponse(draw(state, compared))
 
 
 # %% ../../nbs/90_serving/53_page_routes.ipynb #6362ed0c

@@ -24,6 +24,7 @@ __all__ = [
     "version_address",
     "figure_json",
     "render",
+    "render_part",
     "error_page",
     "login_page",
 ]
@@ -158,6 +159,15 @@ def render(
     drawn = {name: figure_json(figure) for name, figure in given if figure is not None}
     common = dict(ws=state.ws, etag=state.etag(), here=here, figures=drawn)
     return _TEMPLATES.get_template(template).render(**common, **facts)
+
+
+# %% ../../nbs/90_serving/40_rendering.ipynb #5af19932
+def render_part(
+    template: str,  # e.g. 'compared.html'
+    **facts: Any,  # what the template inserts
+) -> str:
+    "A part of a page as HTML."
+    return _TEMPLATES.get_template(template).render(**facts)
 
 
 # %% ../../nbs/90_serving/40_rendering.ipynb #49918366

@@ -8,7 +8,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from ..data.stale import stale_version
+from ..registry.expectations import NO_VERSION
 from ..registry.registry import Registry
+from .approval_queue import compared_address, verb_buttons
 from .model_catalog import named_registry
 from .model_timeline import model_registries
 from .rendering import render, version_address
@@ -68,10 +70,14 @@ def version_facts(
     r = named_registry(model, model_registries(state))
     version: dict[str, Any] = r.lineage(ref)
     number = version["version"]
+    refusals = r.refusals(number)
     return version | dict(
         stale=stale_version(r, version),
         report=report_path(state.ws, version["training_run_id"], _stages(state, r).train),
         address=version_address(model, number),
+        verbs=[verb.value for verb in refusals if not refusals[verb]],
+        refusals={verb.value: why for verb, why in refusals.items() if why},
+        worse=r.worse_than_champion(number),
     )
 
 
@@ -80,6 +86,22 @@ def _neighbours(r: Registry, number: int) -> list[int]:
     "The versions before and after one, where there are such."
     newest = r.list_model_versions(1)[0]["version"]
     return [n for n in (number - 1, number + 1) if 1 <= n <= newest]
+
+
+# %% ../../nbs/90_serving/45_version_page.ipynb #0ca4f8a9
+def _open_request(version: dict[str, Any]) -> dict[str, Any] | None:
+    "The request that waits for a decision or for its promotion, None without one."
+    last = version["approvals"][-1] if version["approvals"] else None
+    if last is None or last["decision"] in ("rejected", "stale") or last["used_at"]:
+        return None
+    return dict(last)
+
+
+def _compared_with(version: dict[str, Any], champion: dict[str, Any] | None) -> str | None:
+    "The address of the comparison with the champion; None where there is nothing to compare."
+    if champion is None or champion["version"] == version["version"]:
+        return None
+    return compared_address(version["model"], version["version"], f"v{champion['version']}")
 
 
 # %% ../../nbs/90_serving/45_version_page.ipynb #50eddade
@@ -92,6 +114,7 @@ def version_page(
     version = version_facts(state, ref, model)
     r = named_registry(model, model_registries(state))
     known = [name for name in VERSION_FACTS if name in version]
+    champion = r.champion()
     return render(
         state,
         "version.html",
@@ -100,4 +123,8 @@ def version_page(
         lineage={name: version[name] for name in known},
         evaluate=_stages(state, r).evaluate,
         neighbours=_neighbours(r, version["version"]),
+        buttons=verb_buttons(version["verbs"]),
+        champion=f"v{champion['version']}" if champion else NO_VERSION,
+        request=_open_request(version),
+        compared_with=_compared_with(version, champion),
     )
