@@ -104,12 +104,17 @@ class VersionComparison(_Evidence):
     evidence: dict[str, Any]  # of `compare_sides`
 
     @property
+    def names(self) -> tuple[str, str]:
+        "What candidate and other are called."
+        other = f"v{self.other}" if self.other != self.candidate else f"v{self.other} again"
+        return f"v{self.candidate}", other
+
+    @property
     def sentence(self) -> str:
         "The verdict with its figures and the rows that it rests on."
         verdict = _WORDS[self.verdict].format(self.candidate, self.other)
-        names = (f"v{self.candidate}", f"v{self.other}")
         where = f"{self.rows:,} rows of {self.dataset}"
-        return f"{verdict} on {where}: {_found_text(self, names)}."
+        return f"{verdict} on {where}: {_found_text(self, self.names)}."
 
     @property
     def df(self) -> pd.DataFrame:  # index measure; v3, v1, difference, low, high
@@ -121,8 +126,8 @@ class VersionComparison(_Evidence):
         charts: bool = True,  # also what the charts show
     ) -> dict[str, Any]:
         "All of it in plain JSON types."
-        names = ("model_name", "candidate", "other", "dataset", "dataset_hash")
-        facts = {name: getattr(self, name) for name in names} | dict(sentence=self.sentence)
+        about = ("model_name", "candidate", "other", "dataset", "dataset_hash", "sentence")
+        facts = {name: getattr(self, name) for name in about}
         evidence = {k: v for k, v in self.evidence.items() if charts or k != "charts"}
         return dict(jsonable(facts | evidence | _older_names(self)))
 

@@ -15,9 +15,10 @@ import pandas as pd
 
 from ..core.files import write_atomic
 from ..core.json_values import jsonable
+from ..core.plot_comparison import comparison_figures
 from ..core.workspace import Workspace
 from ..eval.paired import compare_sides
-from ..eval.version_comparison import VersionComparison
+from ..eval.version_comparison import VersionComparison, measures_table
 from crypto_anomaly.lifecycle.compared_data import (
     ComparedData,
     ComparisonError,
@@ -37,7 +38,14 @@ from ..registry.errors import NotFoundError
 from ..registry.registry import Registry, open_registry
 
 # %% auto #0
-__all__ = ["log", "compare_versions", "compare_loaded", "compare_evaluated"]
+__all__ = [
+    "log",
+    "compare_versions",
+    "compare_loaded",
+    "compare_evaluated",
+    "report_of",
+    "evaluation_history",
+]
 
 # %% ../../nbs/80_lifecycle/29_comparison.ipynb #199e843e
 log = logging.getLogger(__name__)
@@ -232,3 +240,35 @@ def compare_evaluated(
     data = EvaluatedData(ws, model_name, candidate, reference, digest, frames)
     beside = _loaded(ws, open_registry(ws, model_name), other)
     return compare_loaded(ws, data, candidate, beside, model_name=model_name)
+
+
+# %% ../../nbs/80_lifecycle/29_comparison.ipynb #72c79c74
+def report_of(
+    c: VersionComparison | None,  # None = nothing was compared
+) -> list[Any]:  # tables and figures; empty for None
+    "What a report shows of a comparison."
+    if c is None:
+        return []
+    figures = comparison_figures(c.to_dict(), c.names)
+    tables = [c.df, measures_table(c.by_kind, c.candidate, c.other, "kind")]
+    return [*(t.style.format(precision=3, na_rep="–") for t in tables), *figures.values()]
+
+
+def evaluation_history(
+    registry: Registry,
+    most: int = 20,  # newest evaluations
+) -> pd.DataFrame:  # oldest first: label, dataset, compared_to, gain, low, high and the metrics
+    "The newest evaluations with what each said of the version that it was compared with."
+    rows = []
+    for e in registry.list_evaluations(most):
+        said = e["metrics"].get("comparison") or {}
+        gain = {k: said.get(f"recall_gain{end}") for k, end in _GAIN.items()}
+        facts = dict(label=f"v{e['version']}", dataset=e["dataset"])
+        beside = dict(compared_to=e["compared_to_version"])
+        metrics = {k: v for k, v in e["metrics"].items() if not isinstance(v, dict)}
+        rows.append(metrics | facts | beside | gain)
+    columns = ["label", "dataset", "compared_to", "recall", *_GAIN]
+    return pd.DataFrame(rows, columns=None if rows else columns)
+
+
+_GAIN = dict(gain="", low="_low", high="_high")  # column -> end of the stored name

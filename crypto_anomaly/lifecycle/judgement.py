@@ -19,7 +19,7 @@ from ..model.loading import LoadedModel
 from ..registry.registry import Registry
 
 # %% auto #0
-__all__ = ["log", "Judgement", "ApprovalStep", "ApprovalOutcome", "record_judgement"]
+__all__ = ["log", "Judgement", "Compared", "ApprovalStep", "ApprovalOutcome", "record_judgement"]
 
 
 # %% ../../nbs/80_lifecycle/30_judgement.ipynb #74ed22d4
@@ -56,14 +56,23 @@ class Judgement(NamedTuple):
 
 
 # %% ../../nbs/80_lifecycle/30_judgement.ipynb #47e9144b
+class Compared(NamedTuple):
+    "A candidate beside another version, or why it is not."
+
+    result: VersionComparison | None
+    other: str  # such as `v3 (champion)`, or `none`
+    note: str  # the sentence of the comparison, or why there is none
+
+
 def _compare_with(
     ws: Workspace, registry: Registry, judged: Judgement, other: dict[str, Any] | None
-) -> VersionComparison | None:
-    "The candidate beside another version on the same rows; None where that is not possible."
+) -> Compared:
+    "The candidate beside another version on the same rows."
     if other is None:
-        return None
+        return Compared(None, "none", "there is no version to compare with")
+    name = f"v{other['version']} ({other['status']})"
     try:
-        return compare_evaluated(
+        result = compare_evaluated(
             ws,
             judged.served,
             other["version"],
@@ -73,8 +82,9 @@ def _compare_with(
             prepared=(judged.evaluation["rows"], judged.injected),
         )
     except EvalError as e:
-        log.warning("not compared with v%d: %s", other["version"], e)
-        return None
+        log.warning("not compared with %s: %s", name, e)
+        return Compared(None, name, f"not compared: {e}")
+    return Compared(result, name, result.sentence)
 
 
 # %% ../../nbs/80_lifecycle/30_judgement.ipynb #e1e2fe0f
@@ -228,7 +238,7 @@ def record_judgement(
     version = judged.served.version["version"]
     other = _version_to_compare(registry, compare_to, version)
     compared = _compare_with(ws, registry, judged, other)
-    comparison = compared.to_dict(charts=False) if compared else None
+    comparison = compared.result.to_dict(charts=False) if compared.result else None
     _write_evaluation(registry, judged, comparison, other, run_id)
     outcome = _approval_after(
         ws, registry, judged, comparison, only_better=only_better, run_id=run_id
@@ -238,7 +248,9 @@ def record_judgement(
         served=judged.served,
         eval_data_ref=judged.reference,
         compared_to=other["version"] if other else None,
-        compared=compared,
+        compared=compared.result,
+        compared_with=compared.other,
+        compared_note=compared.note,
         comparison=comparison,
         approval=outcome.text,
         auto_approved=outcome.step is ApprovalStep.AUTO_APPROVED,
