@@ -102,7 +102,8 @@ def show_version(
         show_json(story)
         return
     facts = {k: v for k, v in story.items() if not isinstance(v, list) and k not in ("id", "run")}
-    show_facts(facts | dict(aliases=", ".join(story["alias_labels"]) or "–"))
+    names = ", ".join(story["alias_labels"]) or "–"
+    show_facts(facts | dict(aliases=names, can_now=", ".join(story["verbs"]) or "–"))
     for evaluation in story["evaluations"]:
         _show_gates(evaluation)
     approvals = [{k: a[k] for k in APPROVAL_COLUMNS} for a in story["approvals"]]
@@ -112,11 +113,14 @@ def show_version(
 
 # %% ../../nbs/90_serving/76_cli_registry.ipynb #e7ae649d
 def _story(registry: Registry, ref: str | int) -> dict[str, Any]:
-    "Everything known of one version, and whether its data has changed since."
+    "Everything known of one version, whether its data has changed, and what can be done with it."
     from crypto_anomaly.data.stale import stale_version
 
     story = registry.lineage(ref)
-    return story | dict(stale=stale_version(registry, story))
+    number = story["version"]
+    possible = [verb.value for verb in registry.legal_verbs(number)]
+    worse = registry.worse_than_champion(number)
+    return story | dict(stale=stale_version(registry, story), verbs=possible, worse=worse)
 
 
 @registry_commands.command("show")

@@ -100,16 +100,9 @@ def open_model_registry(
     model: str = "anomaly_detector",  # a model that is declared, or the trade model of the settings
 ) -> Registry:
     "The registry of a model in the workspace; `RegistryError` for an unknown name."
-    from crypto_anomaly.registry.definitions import definitions
-    from crypto_anomaly.registry.errors import RegistryError
     from crypto_anomaly.registry.registry import open_registry
 
-    ws = open_for_read()
-    declared = [name for name, d in definitions().items() if d["kind"] == "model"]
-    known = list(dict.fromkeys([*declared, ws.settings.trade_model]))
-    if model not in known:
-        raise RegistryError(f"there is no model {model!r}; there are {', '.join(known)}.")
-    return open_registry(ws, model)
+    return open_registry(open_for_read(), model)
 
 
 # %% ../../nbs/90_serving/71_cli_workspace.ipynb #b46f4761
