@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from .plot_style import COLORS, new_figure
+from .plot_style import COLORS, TEMPLATE
 
 # %% auto #0
 __all__ = ["champion_timeline", "metric_by_version"]
@@ -31,33 +31,34 @@ _MARKS = {
 
 
 # %% ../../nbs/00_core/63_plot_versions.ipynb #cf81100e
-def _champion_bars(spans: pd.DataFrame, now: pd.Timestamp) -> go.Bar:
+def _champion_bars(spans: pd.DataFrame, now: pd.Timestamp) -> dict[str, Any]:
     "A bar for each champion; that of now is filled."
     start = pd.to_datetime(spans.start, utc=True)
     end = pd.to_datetime(spans.end, utc=True).fillna(now)
     days = (end - start) / pd.Timedelta("1D")
     colors = ["champion" if open_ended else "normal" for open_ended in spans.end.isna()]
     marker = dict(color=[COLORS[c] for c in colors], line=dict(color="rgba(128,128,128,.6)"))
-    return go.Bar(
-        x=days * _DAY_MS,
-        base=start,
+    return dict(
+        type="bar",
+        x=(days * _DAY_MS).tolist(),
+        base=start.dt.tz_localize(None).astype(str).tolist(),
         y=["champion"] * len(spans),
         orientation="h",
         marker=marker,
         text=[f"v{version}" for version in spans.version],
         textposition="inside",
         insidetextanchor="middle",
-        insidetextfont_color="#ffffff",
+        insidetextfont=dict(color="#ffffff"),
         textangle=0,
         constraintext="none",
         customdata=[f"{d:.1f} days" for d in days],
-        hovertext=spans.text,
+        hovertext=spans.text.tolist(),
         hovertemplate="%{hovertext}<br>%{customdata}<extra></extra>",
         showlegend=False,
     )
 
 
-def _decision_traces(decisions: pd.DataFrame) -> list[go.Scatter]:
+def _decision_traces(decisions: pd.DataFrame) -> list[dict[str, Any]]:
     "One trace of marks for each kind of decision."
     traces = []
     for kind, (name, symbol, color) in _MARKS.items():
@@ -65,17 +66,29 @@ def _decision_traces(decisions: pd.DataFrame) -> list[go.Scatter]:
         if len(rows):
             marker = dict(symbol=symbol, color=COLORS[color], size=11)
             traces.append(
-                go.Scatter(
-                    x=pd.to_datetime(rows["at"], utc=True),
+                dict(
+                    type="scatter",
+                    x=rows["at"].str.slice(0, 19).tolist(),
                     y=["decisions"] * len(rows),
                     mode="markers",
                     marker=marker,
                     name=name,
-                    hovertext=rows.text,
+                    hovertext=rows.text.tolist(),
                     hovertemplate="%{hovertext}<extra></extra>",
                 )
             )
     return traces
+
+
+# %% ../../nbs/00_core/63_plot_versions.ipynb #78269dd7
+_ROWS = dict(categoryorder="array", categoryarray=["decisions", "champion"], fixedrange=True)
+
+
+def _moment_line(at: pd.Timestamp) -> dict[str, Any]:
+    "A dotted line at a moment."
+    x = at.tz_localize(None).isoformat()
+    line = dict(dash="dot", color=COLORS["anomaly"])
+    return dict(type="line", x0=x, x1=x, y0=0, y1=1, yref="paper", line=line)
 
 
 # %% ../../nbs/00_core/63_plot_versions.ipynb #25be0221
@@ -89,17 +102,21 @@ def champion_timeline(
     title: str = "Which version was live? (UTC)",
 ) -> go.Figure:
     "Champions as bars over decisions as marks."
-    f = new_figure(*_decision_traces(decisions))
+    traces = _decision_traces(decisions)
     if len(spans):
-        f.add_trace(_champion_bars(spans, now))
-    if at is not None:
-        f.add_vline(x=at.timestamp() * 1000, line_dash="dot", line_color=COLORS["anomaly"])
-    rows = dict(categoryorder="array", categoryarray=["decisions", "champion"], fixedrange=True)
-    legend = dict(y=-0.2, yanchor="top", x=0, xanchor="left")
-    f.update_layout(title=title, yaxis=rows, height=260, bargap=0.35, legend=legend)
-    if since is not None:
-        f.update_xaxes(range=[since, now])
-    return f.update_xaxes(type="date")
+        traces.append(_champion_bars(spans, now))
+    moments = [] if at is None else [_moment_line(at)]
+    layout = dict(
+        template=TEMPLATE["light"],
+        title=dict(text=title),
+        height=260,
+        bargap=0.35,
+        legend=dict(y=-0.2, yanchor="top", x=0, xanchor="left"),
+        xaxis=dict(type="date") | ({} if since is None else dict(range=[since, now])),
+        yaxis=_ROWS,
+        shapes=moments,
+    )
+    return go.Figure(dict(data=traces, layout=layout))
 
 
 # %% ../../nbs/00_core/63_plot_versions.ipynb #4934f5a0
@@ -111,7 +128,8 @@ def _error_bars(rows: pd.DataFrame) -> dict[str, Any] | None:
     if "low" not in rows or rows.low.isna().all():
         return None
     above, below = rows.high - rows.value, rows.value - rows.low
-    return dict(type="data", array=above, arrayminus=below, thickness=1, width=3)
+    ends = dict(array=above.tolist(), arrayminus=below.tolist())
+    return dict(type="data", thickness=1, width=3, **ends)
 
 
 def metric_by_version(
@@ -122,9 +140,10 @@ def metric_by_version(
 ) -> go.Figure:
     "A metric of the newest evaluation of each version."
     known = rows.dropna(subset="value")
-    points = go.Scatter(
-        x=known.version,
-        y=known.value,
+    points = dict(
+        type="scatter",
+        x=known.version.tolist(),
+        y=known.value.tolist(),
         mode="lines+markers",
         line=dict(color=COLORS["normal"], width=1),
         marker=dict(
@@ -133,12 +152,18 @@ def metric_by_version(
             size=[12 if status in _ROLES else 8 for status in known.status],
         ),
         error_y=_error_bars(known),
-        customdata=known[["status", "dataset"]],
+        customdata=known[["status", "dataset"]].to_numpy().tolist(),
         hovertemplate=("v%{x} (%{customdata[0]}): %{y:.3g}<br>on %{customdata[1]}<extra></extra>"),
         showlegend=False,
     )
-    f = new_figure(points)
-    axis = dict(title="version, newest on the right", tickformat="d", tickprefix="v")
+    axis = dict(title=dict(text="version, newest on the right"), tickformat="d", tickprefix="v")
     axis["dtick"] = max(1, len(known) // 10)
     heading = title or f"{name[:1].upper()}{name[1:]} from version to version"
-    return f.update_layout(title=heading, xaxis=axis, yaxis_title=name, height=300)
+    layout = dict(
+        template=TEMPLATE["light"],
+        title=dict(text=heading),
+        height=300,
+        xaxis=axis,
+        yaxis=dict(title=dict(text=name)),
+    )
+    return go.Figure(dict(data=[points], layout=layout))

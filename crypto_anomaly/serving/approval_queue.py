@@ -5,6 +5,7 @@
 # %% ../../nbs/90_serving/43_approval_queue.ipynb #d2010bf9
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -20,6 +21,7 @@ from .run_catalog import report_path
 # %% auto #0
 __all__ = [
     "VERB_BUTTONS",
+    "ELSEWHERE",
     "MOST_DRAWN",
     "comparison_sentence",
     "gates_sentence",
@@ -112,8 +114,11 @@ VERB_BUTTONS = {
 }  # verb -> words on its button, in the order of the buttons
 
 
+ELSEWHERE = ("rollback", "alias", "retire")  # are no answer to a request: on the version's page
+
+
 def verb_buttons(
-    verbs: list[str],  # the legal ones
+    verbs: Sequence[str],  # the legal ones
 ) -> dict[str, str]:  # verb -> words on its button
     "The buttons of a version, in one order everywhere."
     return {verb: words for verb, words in VERB_BUTTONS.items() if verb in verbs}
@@ -194,7 +199,7 @@ def _with_evidence(
         champion=name,
         status=version["status"],
         state=request_state(request),
-        buttons=verb_buttons([verb.value for verb in r.legal_verbs(number)]),
+        buttons=verb_buttons([v for v in r.legal_verbs(number) if v not in ELSEWHERE]),
         worse=r.worse_than_champion(number),
         asked=asked_sentence(request),
         change=promotion_summary(version, champion),
@@ -207,7 +212,7 @@ def _with_evidence(
 
 
 # %% ../../nbs/90_serving/43_approval_queue.ipynb #ad92b406
-MOST_DRAWN = 6  # requests with their evidence on one page
+MOST_DRAWN = 5  # requests with their evidence on one page
 
 
 class Queue(NamedTuple):

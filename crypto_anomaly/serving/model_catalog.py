@@ -121,9 +121,12 @@ def _flat(metrics: dict[str, Any]) -> dict[str, Any]:
 def model_versions(
     r: Registry,  # the registry of one model
     limit: int = 10,  # most versions to list
+    *,
+    with_metrics: bool = True,  # False = without those of their evaluations, which cost time
 ) -> ModelVersions:  # newest first
     "The newest versions of a model, each with the metrics of its newest evaluation."
-    metrics_of = {e["version"]: _flat(e["metrics"]) for e in r.list_evaluations(10 * limit)}
+    evaluations = r.list_evaluations(10 * limit) if with_metrics else []
+    metrics_of = {e["version"]: _flat(e["metrics"]) for e in evaluations}
     labels = r.alias_labels()
     versions = []
     for version in r.list_model_versions(limit):

@@ -117,7 +117,7 @@ class ModelTable(NamedTuple):
 
 def _version_table(state: AppState, r: Registry) -> ModelTable:
     "The newest versions of one model, and its champion."
-    versions = model_versions(r, MOST_VERSIONS).versions
+    versions = model_versions(r, MOST_VERSIONS, with_metrics=False).versions
     champion = r.champion()
     number = champion["version"] if champion else None
     listed = next((v for v in versions if v.version == number), None)

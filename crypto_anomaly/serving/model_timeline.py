@@ -156,31 +156,23 @@ class MetricHistory:
 
 
 # %% ../../nbs/90_serving/41_model_timeline.ipynb #e494bef7
-def _newest_evaluations(r: Registry) -> list[dict[str, Any]]:
-    "Version, status, dataset and metrics of the newest evaluation of each version."
+def _metric_rows(r: Registry, metric: str) -> list[dict[str, Any]]:
+    "A metric of the newest evaluation of each version; the database reads it out of the JSON."
     newest = (
         sa.select(sa.func.max(evaluation_t.c.id))
         .join(version_t, version_t.c.id == evaluation_t.c.version_id)
         .where(version_t.c.model == r.model)
         .group_by(evaluation_t.c.version_id)
     )
+    names = dict(value=metric, low=f"{metric}_low", high=f"{metric}_high")
+    numbers = [evaluation_t.c.metrics[name].as_float().label(k) for k, name in names.items()]
     query = (
-        sa.select(
-            version_t.c.version,
-            version_t.c.status,
-            evaluation_t.c.dataset,
-            evaluation_t.c.metrics,
-        )
+        sa.select(version_t.c.version, version_t.c.status, evaluation_t.c.dataset, *numbers)
         .join(version_t, version_t.c.id == evaluation_t.c.version_id)
         .where(evaluation_t.c.id.in_(newest))
         .order_by(version_t.c.version)
     )
     return [dict(row._mapping) for row in r.rows(query)]
-
-
-def _number(x: object) -> float | None:
-    "A number, None for anything else."
-    return float(x) if isinstance(x, (int, float)) else None
 
 
 # %% ../../nbs/90_serving/41_model_timeline.ipynb #fb363f50
@@ -192,17 +184,7 @@ def metric_history(
     if metric not in HISTORY_METRICS:
         known = ", ".join(HISTORY_METRICS)
         raise RegistryError(f"there is no history of {metric!r}; use one of {known}.")
-    rows = [
-        dict(
-            version=e["version"],
-            value=_number(e["metrics"].get(metric)),
-            low=_number(e["metrics"].get(f"{metric}_low")),
-            high=_number(e["metrics"].get(f"{metric}_high")),
-            status=e["status"],
-            dataset=e["dataset"],
-        )
-        for e in _newest_evaluations(r)
-    ]
+    rows = _metric_rows(r, metric)
     columns = ["version", "value", "low", "high", "status", "dataset"]
     return MetricHistory(r.model, metric, pd.DataFrame(rows, columns=columns))
 

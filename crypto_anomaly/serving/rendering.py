@@ -113,7 +113,9 @@ def version_address(
 
 
 def _begin_upper(text: str) -> str:
-    "The text with a capital letter at its beginning."
+    "The text with a capital letter at its beginning; the name of a version stays as it is."
+    if re.match(r"v\d", text):
+        return text
     return text[:1].upper() + text[1:]
 
 
