@@ -28,11 +28,11 @@ WIDTH = 100  # characters of a line of text
 _STYLE = (
     "<style>.ca-result table{border-collapse:collapse}.ca-result td,.ca-result th"
     "{text-align:left;padding:.25em .7em;border-bottom:1px solid #8884;white-space:nowrap}"
-    ".ca-result td.ca-text{white-space:normal;min-width:22em}.ca-result p{margin:.3em 0}"
-    ".ca-result h4{margin:.2em 0}</style>"
+    ".ca-result td.ca-text{white-space:normal;min-width:9em}.ca-result p{margin:.3em 0}"
+    ".ca-result td.ca-text:last-child{min-width:22em}.ca-result h4{margin:.2em 0}</style>"
 )
 _INDENT = "    "
-_LONG = 40  # characters from which on a cell may have several lines
+_LONG = 24  # characters from which on a cell may have several lines
 
 
 # %% ../../nbs/85_analyst/20_result.ipynb #c0b2016a
