@@ -348,7 +348,7 @@ def test_the_detectors_life_and_the_live_page(tmp_path):
         new = json.loads(wait_for(f"http://127.0.0.1:{port}/score?product=NEW-USD"))
         assert (new["ready"], new["product_known"], new["calibration"]) == (True, False, "shared")
         assert new["note"].startswith("the model has never seen NEW-USD")
-        health = httpx.get(f"http://127.0.0.1:{port}/healthz").json()
+        health = json.loads(wait_for(f"http://127.0.0.1:{port}/healthz"))
         assert "NEW-USD" in health["model"]["unseen"]
         assert new["note"] in health["notes"]
         with sync_playwright() as p:
