@@ -23,6 +23,7 @@ from ..model.loading import LoadedModel
 from ..trades.bursts import inject_bursts
 from ..trades.pump_versions import pump_constants
 from ..trades.store import open_store
+from ..trades.stored import stored_products, trades_digest, trades_reference
 from ..trades.ticks import second_rows
 
 # %% auto #0
@@ -34,8 +35,6 @@ __all__ = [
     "MarketData",
     "rows_digest",
     "TradeData",
-    "trades_digest",
-    "trades_reference",
     "later_trades",
     "stored_data",
     "feature_settings",
@@ -148,25 +147,6 @@ class TradeData:
 
 
 # %% ../../nbs/80_lifecycle/28_compared_data.ipynb #20d54350
-def trades_digest(
-    rows: pd.DataFrame,  # trade table
-) -> str:
-    "SHA-256 of ids, times, prices and sizes."
-    hashes = pd.util.hash_pandas_object(rows[["trade_id", "ts", "price", "size"]], index=False)
-    return hashlib.sha256(hashes.to_numpy().tobytes()).hexdigest()
-
-
-def trades_reference(
-    rows: pd.DataFrame,  # trade table
-) -> str:  # such as `trades:BTC-USD:1-500`
-    "What stored trades are called."
-    ranges = [
-        f"{product}:{group.trade_id.min()}-{group.trade_id.max()}"
-        for product, group in rows.groupby("product_id")
-    ]
-    return f"trades:{','.join(ranges)}"
-
-
 def _trade_data(parts: list[pd.DataFrame]) -> TradeData | None:
     "Trades of one or more products; None where there are none."
     rows = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
@@ -197,11 +177,9 @@ def later_trades(
     since: pd.Timestamp,  # end of a training
 ) -> TradeData | None:  # None where nothing later is stored
     "The stored trades of the hour before `since` and of the twelve hours after it."
-    store = open_store(ws)
-    stored = store.products()
-    products = [p for p in ws.products if p in stored] or stored
     start, end = since - pd.Timedelta("1h"), since + pd.Timedelta("12h")
-    return _trade_data([store.read(p, start=start, end=end) for p in products])
+    store = open_store(ws)
+    return _trade_data([store.read(p, start=start, end=end) for p in stored_products(ws)])
 
 
 # %% ../../nbs/80_lifecycle/28_compared_data.ipynb #2e6988b6
