@@ -76,7 +76,7 @@ def versions(
 
     registry = open_model_registry(model)
     found = with_stale_versions(registry, registry.list_model_versions(limit))
-    columns = VERSION_COLUMNS
+    columns: tuple[str, ...] = VERSION_COLUMNS
     if any("products" in version for version in found):
         found, columns = _with_products(found), (*VERSION_COLUMNS, "learned_from")
     show(found, as_json, None, columns, "no version yet; run: crypto-anomaly pipeline")
