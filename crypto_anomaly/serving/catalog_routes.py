@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import APIRouter, HTTPException
+from fastapi import APIRouter
 
 from ..eval.trial import trial, trial_facts
-from ..registry.registry import Registry
+from ..registry.registry import Registry, open_registry
 from crypto_anomaly.serving.catalog_schemas import (
     Columns,
     Comparison,
@@ -147,14 +147,11 @@ def get_columns() -> Columns:
 def registry_of(
     state: AppState,  # of the serving app
     name: str,  # e.g. 'anomaly_detector'
-) -> Registry:  # raises HTTP 404 for an unknown name
+) -> Registry:  # raises `NotFoundError` for an unknown name
     "The registry of the model of this name."
     both = (state.registry, state.trades.registry)
     registries: dict[str, Registry] = {r.model: r for r in both}
-    if name not in registries:
-        known = ", ".join(registries)
-        raise HTTPException(404, f"there is no model {name!r}; there are {known}")
-    return registries[name]
+    return registries[name] if name in registries else open_registry(state.ws, name)
 
 
 # %% ../../nbs/90_serving/51_catalog_routes.ipynb #c2605a34

@@ -104,7 +104,8 @@ def show_version(
         show_json(story)
         return
     facts = {k: v for k, v in story.items() if not isinstance(v, list) and k not in ("id", "run")}
-    show_facts(facts | dict(aliases=", ".join(story["alias_labels"]) or "–"))
+    names = ", ".join(story["alias_labels"]) or "–"
+    show_facts(facts | dict(aliases=names, can_now=", ".join(story["verbs"]) or "–"))
     for evaluation in story["evaluations"]:
         _show_gates(evaluation)
     approvals = [{k: a[k] for k in APPROVAL_COLUMNS} for a in story["approvals"]]
@@ -114,11 +115,14 @@ def show_version(
 
 # %% ../../nbs/90_serving/76_cli_registry.ipynb #e7ae649d
 def _story(registry: Registry, ref: str | int) -> dict[str, Any]:
-    "Everything known of one version, and whether its data has changed since."
+    "Everything known of one version, whether its data has changed, and what can be done with it."
     from crypto_anomaly.data.stale import stale_version
 
     story = registry.lineage(ref)
-    return story | dict(stale=stale_version(registry, story))
+    number = story["version"]
+    possible = [verb.value for verb in registry.legal_verbs(number)]
+    worse = registry.worse_than_champion(number)
+    return story | dict(stale=stale_version(registry, story), verbs=possible, worse=worse)
 
 
 @registry_commands.command("show")
@@ -250,9 +254,10 @@ def events(limit: int = 50, kind: str | None = None, as_json: AsJson = False) ->
 def runs(limit: int = 20, stage: str | None = None, as_json: AsJson = False) -> None:
     "Executed notebooks, newest first; a run whose process has died is closed as failed."
     from crypto_anomaly.lifecycle.leases import close_dead_runs
+    from crypto_anomaly.lifecycle.stages import stage_name
 
     registry = open_model_registry()
     close_dead_runs(registry)
-    found = registry.list_runs(limit, stage)
+    found = registry.list_runs(limit, stage and stage_name(stage))
     columns = ("id", "status", "started_at", "finished_at", "report", "error")
     show(found, as_json, None, columns)

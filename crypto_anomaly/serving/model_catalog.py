@@ -5,6 +5,7 @@
 # %% ../../nbs/90_serving/14_model_catalog.ipynb #61687792
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from crypto_anomaly.eval.gates import (
@@ -15,6 +16,7 @@ from crypto_anomaly.eval.gates import (
     sanity_gates,
 )
 from ..registry.definitions import definitions
+from ..registry.errors import NotFoundError
 from ..registry.registry import Registry
 from crypto_anomaly.serving.catalog_schemas import (
     Evaluation,
@@ -32,6 +34,7 @@ from crypto_anomaly.serving.catalog_schemas import (
 __all__ = [
     "LINEAGE",
     "METRICS",
+    "named_registry",
     "model_assets",
     "model_versions",
     "model_detail",
@@ -53,6 +56,18 @@ def _model_asset(r: Registry) -> ModelAsset:
         champion_version=champion.get("version"),
         algorithm=(champion or newest).get("algorithm"),
     )
+
+
+# %% ../../nbs/90_serving/14_model_catalog.ipynb #c47142f9
+def named_registry(
+    name: str,  # e.g. 'anomaly_detector'; an unknown one raises `NotFoundError`
+    registries: Iterable[Registry],  # one for each model
+) -> Registry:
+    "The registry of the model of this name."
+    by_name = {r.model: r for r in registries}
+    if name not in by_name:
+        raise NotFoundError(f"there is no model {name!r}; there are {', '.join(by_name)}")
+    return by_name[name]
 
 
 # %% ../../nbs/90_serving/14_model_catalog.ipynb #069b65df
@@ -104,9 +119,12 @@ def _flat(metrics: dict[str, Any]) -> dict[str, Any]:
 def model_versions(
     r: Registry,  # the registry of one model
     limit: int = 10,  # most versions to list
+    *,
+    with_metrics: bool = True,  # False = without those of their evaluations, which cost time
 ) -> ModelVersions:  # newest first
     "The newest versions of a model, each with the metrics of its newest evaluation."
-    metrics_of = {e["version"]: _flat(e["metrics"]) for e in r.list_evaluations(10 * limit)}
+    evaluations = r.list_evaluations(10 * limit) if with_metrics else []
+    metrics_of = {e["version"]: _flat(e["metrics"]) for e in evaluations}
     labels = r.alias_labels()
     versions = []
     for version in r.list_model_versions(limit):
