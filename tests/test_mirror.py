@@ -18,9 +18,12 @@ import mlflow
 import pytest
 from conftest import free_port, wait_for
 
+from crypto_anomaly.core.settings import Settings
+from crypto_anomaly.core.workspace import open_workspace
+from crypto_anomaly.lifecycle.mirror import mirror_models
 from crypto_anomaly.lifecycle.mlflow_client import MlflowSyncError
 from crypto_anomaly.lifecycle.mlflow_sync import consumer, sync_to_mlflow
-from crypto_anomaly.registry.registry import Registry
+from crypto_anomaly.registry.registry import Registry, open_registry
 
 SHA, S3 = "ab" * 32, "s3://bucket/artifacts"
 QUIET = os.environ | {
@@ -242,6 +245,31 @@ def test_a_server_says_the_same_after_a_whole_life(server, tmp_path):
     assert sync_to_mlflow(r, server[1], S3) == dict(events=0, versions=[])
     assert sync_to_mlflow(r, server[1], S3, afresh=True, page=3)["events"] == len(log)
     assert told(server[1], r.model) == end
+
+
+def test_both_models_are_mirrored_under_their_names(store, tmp_path):
+    ws = open_workspace(Settings(home=str(tmp_path / "home"), trade_model="my_trades"))
+    market, trades = open_registry(ws), open_registry(ws, "my_trades")
+    crown(market, new(market))
+    learned = {"BTC-USD": dict(trades=9000, calibration="own"), "X-USD": dict(calibration="shared")}
+    crown(trades, new(trades, products=learned, left_out={"Y-USD": "7 trades are too few"}))
+    crown(trades, new(trades, products=learned))
+    told_of = mirror_models(ws, store)
+    assert told_of["anomaly_detector"]["versions"] == [1]
+    assert told_of["my_trades"]["versions"] == [1, 2]
+    assert told(store)["aliases"] == dict(champion=1)
+    end = told(store, "my_trades")
+    assert (end["aliases"], end["runs"]) == (dict(champion=2), 2)
+    statuses = [v["tags"]["crypto_anomaly.status"] for v in end["versions"]]
+    assert statuses == ["retired", "champion"]
+    params = end["versions"][0]["run"]["params"]
+    assert params["products.BTC-USD.calibration"] == "own"
+    assert params["left_out.Y-USD"] == "7 trades are too few"
+    assert {p[2] for p in end["versions"][1]["run"]["points"]["eval/recall"]} == {0.9}
+    trades.rollback(reason="worse")
+    again = mirror_models(ws, store)
+    assert (again["anomaly_detector"]["events"], again["my_trades"]["events"] > 0) == (0, True)
+    assert told(store, "my_trades")["aliases"] == dict(champion=1)
 
 
 # Each step in a child of its own, on fresh copies of both databases: it stops dead before its

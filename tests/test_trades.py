@@ -288,7 +288,7 @@ def test_the_recorded_pumps_are_found(recordings):
 
 
 def test_the_detectors_life_and_the_live_page(tmp_path):
-    """Streamed, trained, evaluated, approved, promoted; the open page and the server follow."""
+    """Streamed, trained on two products, evaluated, promoted; page and server follow and say it."""
     chromium = shutil.which("chromium")
     need(chromium, "Chromium")
     from playwright.sync_api import sync_playwright
@@ -303,6 +303,11 @@ def test_the_detectors_life_and_the_live_page(tmp_path):
         pace="max",
         once=True,
     )
+    simulator = TradeSimulator(("DOGE-USD", "NEW-USD", "FEW-USD"))
+    for product, hours in (("DOGE-USD", 2), ("FEW-USD", 0.05)):  # no product of the settings
+        sent = trades(simulator, product, now - pd.Timedelta(hours=hours + 0.5), now)
+        until_then = sent.head(150) if product == "FEW-USD" else sent
+        replay(ws, taken(until_then, "replay"), pace="max", once=True)
     cli, port = Cli(tmp_path / "home", products="SOL-USD", source="simulated"), free_port()
     server, stream = cli.start("serve", "--port", str(port)), None
     try:
@@ -318,6 +323,8 @@ def test_the_detectors_life_and_the_live_page(tmp_path):
         assert score()["reason"] in ("no_model", "no_features")
         run = cli.json("run", "train_trades")
         assert run["result"]["version"] == 1
+        assert run["result"]["products"] == ["DOGE-USD", "SOL-USD"]
+        assert "200 are needed" in run["result"]["left_out"]["FEW-USD"]
         cli("run", "evaluate_trades")
         model = ["--model", "trade_detector"]
         status = cli.json("versions", *model)[0]["status"]
@@ -334,6 +341,16 @@ def test_the_detectors_life_and_the_live_page(tmp_path):
         metrics = wait_for(f"http://127.0.0.1:{port}/metrics").decode()
         assert "blink_predictions_total" in metrics
         assert 'crypto_anomaly_trades_missing{product="SOL-USD"} 0.0' in metrics
+        assert (s["trained_on"], s["calibration"]) == (["DOGE-USD", "SOL-USD"], "own")
+        fresh = pd.Timestamp.now("UTC")
+        sent = trades(simulator, "NEW-USD", fresh - pd.Timedelta("15min"), fresh)
+        replay(ws, taken(sent, "replay"), pace="max", once=True)
+        new = json.loads(wait_for(f"http://127.0.0.1:{port}/score?product=NEW-USD"))
+        assert (new["ready"], new["product_known"], new["calibration"]) == (True, False, "shared")
+        assert new["note"].startswith("the model has never seen NEW-USD")
+        health = json.loads(wait_for(f"http://127.0.0.1:{port}/healthz"))
+        assert "NEW-USD" in health["model"]["unseen"]
+        assert new["note"] in health["notes"]
         with sync_playwright() as p:
             browser = p.chromium.launch(
                 executable_path=chromium,

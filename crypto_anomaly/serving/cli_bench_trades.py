@@ -26,7 +26,10 @@ __all__ = [
     "Bin",
     "Liquid",
     "Rivals",
+    "SIMULATED_SIZES",
+    "RECORDED_SIZES",
     "bench_trades",
+    "bench_pooling",
 ]
 
 # %% ../../nbs/90_serving/75_cli_bench_trades.ipynb #3d620ab6
@@ -144,3 +147,47 @@ def bench_trades(
     if rivals:
         show_table(_rival_rows(result))
     _say_trades(result)
+
+
+# %% ../../nbs/90_serving/75_cli_bench_trades.ipynb #b37cfcde
+SIMULATED_SIZES, RECORDED_SIZES = (4.0, 8.0), (20.0, 40.0)  # of planted bursts
+
+
+def _pooling_streams(folder: str | None, liquid: str | None) -> list[Any]:  # of `BenchStream`
+    "The streams of a folder of recordings, or simulated ones."
+    from crypto_anomaly.trades.bench_recordings import read_recordings
+    from crypto_anomaly.trades.pooling import recorded_streams, simulated_streams
+    from crypto_anomaly.trades.recordings import read_trades
+
+    if folder is None:
+        return list(simulated_streams())
+    return list(recorded_streams(read_recordings(folder), read_trades(liquid) if liquid else None))
+
+
+@trade_bench_commands.command("pooling")
+def bench_pooling(
+    folder: Annotated[
+        str | None,
+        typer.Argument(help="Folder of recordings and events.csv; default: a simulated market."),
+    ] = None,
+    liquid: Liquid = None,
+    rate: Annotated[float, typer.Option(min=0.0005, max=0.1, help="Stated alert rate.")] = 0.002,
+    as_json: AsJson = False,
+) -> None:
+    "One trade detector for all products or one for each, and which calibration: measured."
+    from crypto_anomaly.trades.pooling import pooling_benchmark
+
+    sizes = SIMULATED_SIZES if folder is None else RECORDED_SIZES
+    streams = _pooling_streams(folder, liquid)
+    result = pooling_benchmark(streams, rate=rate, sizes=sizes, progress=progress_bar)
+    if as_json:
+        show_json(result)
+        return
+    figures = ("found", "ranked", "off")
+    show_table(
+        [
+            row | {k: interval_text(row[k]) for k in figures} | dict(worst=f"{row['worst']:.1f}")
+            for row in result["ways"]
+        ]
+    )
+    say(f"{result['products']} products, stated alert rate {rate:g}, bursts of {sizes} usual moves")

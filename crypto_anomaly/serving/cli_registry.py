@@ -60,6 +60,13 @@ VERSION_COLUMNS = (
 )
 
 
+def _with_products(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    "Versions of a trade model with the products that each learned from, in words."
+    from crypto_anomaly.trades.coverage import product_text
+
+    return [version | dict(learned_from=product_text(version)) for version in found]
+
+
 @registry_commands.command()
 def versions(
     limit: int = 20, model: ModelName = "anomaly_detector", as_json: AsJson = False
@@ -69,7 +76,10 @@ def versions(
 
     registry = open_model_registry(model)
     found = with_stale_versions(registry, registry.list_model_versions(limit))
-    show(found, as_json, None, VERSION_COLUMNS, "no version yet; run: crypto-anomaly pipeline")
+    columns: tuple[str, ...] = VERSION_COLUMNS
+    if any("products" in version for version in found):
+        found, columns = _with_products(found), (*VERSION_COLUMNS, "learned_from")
+    show(found, as_json, None, columns, "no version yet; run: crypto-anomaly pipeline")
 
 
 # %% ../../nbs/90_serving/76_cli_registry.ipynb #8292023d

@@ -147,6 +147,7 @@ def _trades_health(trades: Trades) -> ComponentHealth:
     "Whether trades come in, and whether any is missing."
     found = healthz(trades)
     facts = dict(products=found.products, stream=found.stream, report=found.stream_facts)
+    facts["notes"] = found.notes
     if not found.products and not found.problems and found.stream == "off":
         return ComponentHealth(status="off", facts=facts)
     bad = "unhealthy" if found.stream in ("died", "failed") else "degraded"
@@ -160,7 +161,7 @@ _UNKNOWN: dict[str, dict[str, Any]] = dict(
     disk=dict(free_gb=None),
     lake=dict(newest=None, age_seconds=None),
     scheduler=dict(seen_seconds_ago=None),
-    trades=dict(products=[], stream="unknown", report={}),
+    trades=dict(products=[], stream="unknown", report={}, notes=[]),
 )  # facts of a silent part
 
 

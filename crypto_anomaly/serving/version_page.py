@@ -16,6 +16,7 @@ from .model_timeline import model_registries
 from .rendering import render, version_address
 from .run_catalog import report_path
 from .state import AppState
+from ..trades.coverage import product_text
 
 # %% auto #0
 __all__ = ["VERSION_FACTS", "VersionStages", "version_facts", "version_page"]
@@ -26,6 +27,7 @@ VERSION_FACTS = (
     "stale",
     "training_samples",
     "trades",
+    "learned_from",
     "calibration_days",
     "calibration_samples",
     "calibration_range",
@@ -71,6 +73,8 @@ def version_facts(
     version: dict[str, Any] = r.lineage(ref)
     number = version["version"]
     refusals = r.refusals(number)
+    if "products" in version:
+        version["learned_from"] = product_text(version)
     return version | dict(
         stale=stale_version(r, version),
         report=report_path(state.ws, version["training_run_id"], _stages(state, r).train),

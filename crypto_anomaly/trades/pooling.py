@@ -155,14 +155,14 @@ WAYS = (
 _FIT_ROWS = 20_000  # seconds of a product at most, every n-th where there are more
 
 
-class _Bench:
+class _Fitted:
     "Splits of some products, and detectors fitted on them."
 
     def __init__(self, splits: dict[str, _Split], rate: float) -> None:
         self.splits, self.rate = splits, rate
         self._fitted: dict[tuple[bool, frozenset[str]], Detector] = {}
 
-    def _learned(self, way: Way, product: str, sharing: str) -> list[str]:
+    def _learned(self, product: str, sharing: str) -> list[str]:
         "The products that a product shares something with."
         if sharing == "own":
             return [product]
@@ -175,7 +175,7 @@ class _Bench:
 
     def _detector(self, way: Way, product: str) -> Detector:
         "The detector that judges a product."
-        names = self._learned(way, product, way.detector)
+        names = self._learned(product, way.detector)
         key = (way.scaled, frozenset(names))
         if key not in self._fitted:
             parts = []
@@ -188,18 +188,40 @@ class _Bench:
             self._fitted[key] = detector
         return self._fitted[key]
 
+
+# %% ../../nbs/70_trades/97_pooling.ipynb #5896d43c
+class _Calibrated(_Fitted):
+    "Detectors with the calibration that a way gives to a product."
+
     def _calibration(self, way: Way, product: str, detector: Detector) -> Calibration:
         "The calm scores that a product is judged by."
         of = {
             name: detector.anomaly_score(self._input(self.splits[name].calm, name, way))
-            for name in self._learned(way, product, "all")
+            for name in self._learned(product, "all")
         }
         own, sharing = of[product], way.calibration
         if sharing == "rule":
             sharing = "own" if can_calibrate(own, self.rate) else "shared"
-        chosen = self._learned(way, product, sharing)
+        chosen = self._learned(product, sharing)
         scores = np.sort(np.concatenate([of[name] for name in chosen]))
         return Calibration(scores, fit_tail(scores))
+
+
+# %% ../../nbs/70_trades/97_pooling.ipynb #f5777917
+def _best_in_windows(
+    score: np.ndarray,  # (n,)
+    ts: pd.Series,  # (n,) ascending
+    events: pd.DataFrame,  # first, last
+) -> np.ndarray:  # (events,) -inf where no second is in the window
+    "The highest score in the window of each burst."
+    begin = ts.searchsorted(events["first"], side="left")
+    end = ts.searchsorted(events["last"], side="right")
+    return np.array([score[a:b].max(initial=-np.inf) for a, b in zip(begin, end)])
+
+
+# %% ../../nbs/70_trades/97_pooling.ipynb #dd9725b0
+class _Bench(_Calibrated):
+    "How products are judged."
 
     def row(self, way: Way, product: str) -> dict[str, Any]:
         "How one product is judged in one way."
@@ -227,35 +249,30 @@ class _Bench:
         )
 
 
-# %% ../../nbs/70_trades/97_pooling.ipynb #f5777917
-def _best_in_windows(
-    score: np.ndarray,  # (n,)
-    ts: pd.Series,  # (n,) ascending
-    events: pd.DataFrame,  # first, last
-) -> np.ndarray:  # (events,) -inf where no second is in the window
-    "The highest score in the window of each burst."
-    begin = ts.searchsorted(events["first"], side="left")
-    end = ts.searchsorted(events["last"], side="right")
-    return np.array([score[a:b].max(initial=-np.inf) for a, b in zip(begin, end)])
-
-
 # %% ../../nbs/70_trades/97_pooling.ipynb #0cb74e38
 SAMPLES = 300  # bootstrap samples of products
 
 
+def _means(values: np.ndarray) -> np.ndarray:  # (SAMPLES + 1,) the first of all products
+    "The mean over products, and over samples of them."
+    n = len(values)
+    samples = np.random.default_rng(0).integers(0, n, (SAMPLES, n))
+    drawn = np.vstack([np.arange(n), samples])
+    means: np.ndarray = np.nanmean(values[drawn], axis=1)
+    return means
+
+
 def _way_row(name: str, f: pd.DataFrame) -> dict[str, Any]:
     "One way over all products."
-    rng = np.random.default_rng(0)
-    drawn = [np.arange(len(f)), *rng.integers(0, len(f), (SAMPLES, len(f)))]
-    found, ranked = f.found.to_numpy(), f.ranked.to_numpy()
     off = np.abs(np.log(f.off.to_numpy()))
-    figures = dict(
-        found=interval(np.array([np.nanmean(found[i]) for i in drawn])),
-        ranked=interval(np.array([np.nanmean(ranked[i]) for i in drawn])),
-        off=interval(np.array([np.exp(off[i].mean()) for i in drawn])),
+    return dict(
+        way=name,
+        found=interval(_means(f.found.to_numpy())),
+        ranked=interval(_means(f.ranked.to_numpy())),
+        off=interval(np.exp(_means(off))),
+        worst=float(np.exp(off.max())),
+        worst_product=str(f["product"].iloc[off.argmax()]),
     )
-    worst = f.iloc[int(off.argmax())]
-    return dict(way=name, **figures, worst=float(np.exp(off.max())), worst_product=worst["product"])
 
 
 def pooling_benchmark(

@@ -15,7 +15,14 @@ from .messages import TradeError
 from .store import open_store
 
 # %% auto #0
-__all__ = ["StoredTrades", "trades_digest", "trades_reference", "stored_trades", "newest_trade"]
+__all__ = [
+    "StoredTrades",
+    "stored_products",
+    "trades_digest",
+    "trades_reference",
+    "stored_trades",
+    "newest_trade",
+]
 
 
 # %% ../../nbs/70_trades/57_stored.ipynb #910c8d85
@@ -28,7 +35,9 @@ class StoredTrades(NamedTuple):
 
 
 # %% ../../nbs/70_trades/57_stored.ipynb #d8331847
-def _products(ws: Workspace) -> list[str]:
+def stored_products(
+    ws: Workspace,
+) -> list[str]:
     "All products that are stored, those of the settings first; else the settings'."
     stored = open_store(ws).stored_products()
     first = [p for p in ws.products if p in stored]
@@ -72,7 +81,7 @@ def stored_trades(
 ) -> StoredTrades:
     "The stored trades of all products within [start, end]; none at all is a `TradeError`."
     store = open_store(ws)
-    parts = [store.read(p, start=start, end=end) for p in _products(ws)]
+    parts = [store.read(p, start=start, end=end) for p in stored_products(ws)]
     rows = pd.concat(parts, ignore_index=True)
     if rows.empty:
         raise _no_trades(ws, start)
@@ -83,7 +92,7 @@ def stored_trades(
 def newest_trade(ws: Workspace) -> pd.Timestamp:
     "The time of the newest stored trade."
     store = open_store(ws)
-    times = [store.completeness(p)["last_ts"] for p in _products(ws)]
+    times = [store.completeness(p)["last_ts"] for p in stored_products(ws)]
     known = [pd.Timestamp(t) for t in times if t]
     if not known:
         raise _no_trades(ws)

@@ -113,6 +113,12 @@ def warm_up(state: ProductState, store: TradeStore, newest: Newest | None) -> No
 
 
 # %% ../../nbs/70_trades/74_stream_base.ipynb #7a9e32a1
+def _log_coverage(state: ProductState) -> None:
+    "Say once for each model that a product is judged by a calibration that is not its own."
+    if state.scorer.note:
+        _log.warning("v%s: %s", state.scorer.version, state.scorer.note)
+
+
 class StreamBase:
     "The products of a stream, their sequences and states."
 
@@ -146,6 +152,7 @@ class StreamBase:
     def _open(self, product: str) -> None:
         "Continue where the store ends."
         state = ProductState(product, self.champion.model, self.champion.version)
+        _log_coverage(state)
         sequence = last_sequence(self.store, product)
         warm_up(state, self.store, sequence.newest)
         self.states[product], self.sequences[product] = state, sequence
@@ -156,6 +163,7 @@ class StreamBase:
             if self.champion.refresh():
                 for state in self.states.values():
                     state.use(self.champion.model, self.champion.version)
+                    _log_coverage(state)
         except (CryptoAnomalyError, OSError, sa.exc.SQLAlchemyError) as e:
             self.champion.postpone()
             _log.warning("the model stays, trades are kept: %s", first_line(e))

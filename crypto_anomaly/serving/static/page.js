@@ -146,7 +146,7 @@ addEventListener("DOMContentLoaded", () => {
     try { d = await (await fetch(`/demo/data?product=${encodeURIComponent(live.dataset.product)}`)).json(); } catch { return; }   // the server does not answer now
     if (!d.prices) return;
     put("state", d.state); at("state").className = `pill ${{Anomaly: "anomaly", Normal: "champion"}[d.state] ?? "warning"}`;
-    put("reason", d.reason); put("as_of", (d.as_of ?? "").slice(0, 19).replace("T", " ")); put("model", d.model ?? "no model yet: crypto-anomaly run train_trades");
+    put("reason", d.reason); put("as_of", (d.as_of ?? "").slice(0, 19).replace("T", " ")); put("model", d.model ?? "no model yet: crypto-anomaly run train_trades"); put("note", d.note); put("trained_on", d.trained_on.length ? `, learned from ${d.trained_on.join(", ")}` : "");
     const last = d.prices.at(-1); put("price", last == null ? "–" : `$${last.toLocaleString("en", {maximumSignificantDigits: 8})}`);
     put("score", digits(d.score, 3)); put("p_value", digits(d.p_value, 4)); put("pump", digits(d.pump, 1)); put("dump", digits(d.dump, 1)); put("pump_from", String(d.pump_from)); put("dump_from", String(d.dump_from));
     const seen = d.alarms.filter(a => a.ts >= (d.times[0] ?? "")), figure = document.getElementById("prices");
