@@ -108,7 +108,7 @@ def _compared_with(version: dict[str, Any], champion: dict[str, Any] | None) -> 
 # %% ../../nbs/90_serving/45_version_page.ipynb #e0a54f60
 def _outcome_figures(version: int, outcomes: list[dict[str, Any]]) -> dict[str, Any]:
     "The precision of a version by group and by day; None where nothing was validated."
-    newest = {version: each for each in outcomes[-1:]}
+    newest = {version: outcomes[-1]} if outcomes else {}
     return dict(precision=outcome_bars(newest), precision_days=outcome_history(outcomes))
 
 
