@@ -14,6 +14,7 @@ from ..core.clock import iso, utcnow
 from ..core.workspace import Workspace
 from ..data.history import fetch_prices
 from ..data.snapshots import read_snapshots
+from ..eval.block_intervals import Share
 from crypto_anomaly.eval.outcome_facts import (
     GATE_FAILED,
     VALIDATED,
@@ -131,6 +132,11 @@ def _recorded(v: Validation, judged: pd.DataFrame) -> pd.DataFrame:
     return read_outcomes(v.ws, **span, crash_pct=v.crash_threshold_pct)
 
 
+def _with_events(shares: dict[str, Share]) -> dict[str, Share]:
+    "The shares that are defined: events are kept for good, and stay small."
+    return {name: share for name, share in shares.items() if share["n"]}
+
+
 def _version_outcomes(
     v: Validation,
     rows: pd.DataFrame,  # judged now, of one version
@@ -140,8 +146,9 @@ def _version_outcomes(
     facts = _span(rows) | dict(crash_threshold_pct=v.crash_threshold_pct) | outcome_metrics(rows)
     if len(recorded):
         facts["so_far"] = _so_far(recorded)
-        facts["by_tier"] = flags_by_tier(recorded)
-        facts["alerts"] = alert_shares(alert_outcomes(v.registry, recorded))
+        facts["by_tier"] = _with_events(flags_by_tier(recorded))
+        groups = alert_shares(alert_outcomes(v.registry, recorded))
+        facts["alerts"] = {name: _with_events(shares) for name, shares in groups.items()}
     return facts
 
 

@@ -36,6 +36,19 @@ def _answer(registry: Registry, version: int, floor: float | None) -> dict[str, 
     )
 
 
+# %% ../../nbs/90_serving/77_cli_outcomes.ipynb #db421cec
+def _why_none(model: str) -> str:
+    "Why a version has no outcomes, and what would change that."
+    from crypto_anomaly.core.settings import load_settings
+
+    if model == load_settings().trade_model:
+        return ": only coins of snapshots are followed for a day; see crypto-anomaly bench trades"
+    return (
+        " yet: it scores a live snapshot, and a day later "
+        "crypto-anomaly run validate_outcomes judges it"
+    )
+
+
 # %% ../../nbs/90_serving/77_cli_outcomes.ipynb #51bcb3a3
 def _show(answer: dict[str, Any]) -> None:
     "The answer as a table, and what the floor says."
@@ -43,10 +56,7 @@ def _show(answer: dict[str, Any]) -> None:
 
     name = f"{answer['model']} v{answer['version']}"
     if answer["newest"] is None:
-        say(
-            f"{name} has no outcomes yet: it scores a live snapshot, and a day later "
-            "crypto-anomaly run validate_outcomes judges it"
-        )
+        say(f"{name} has no outcomes{_why_none(answer['model'])}")
         return
     show_table([{name: r["label"], "value": r["value"]} for r in outcome_rows([answer["newest"]])])
     if answer["gate"]["floor"] is not None:

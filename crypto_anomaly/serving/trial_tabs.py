@@ -12,8 +12,8 @@ from typing import Any
 import pandas as pd
 
 from ..core.plot_models import rank_ic_history, trial_history
+from ..eval.outcome_facts import outcome_bars, outcome_rows
 from ..eval.trial import trial
-from .comparison import OUTCOMES
 from .panel_html import figure_widget, html_table, html_widget
 from .panel_state import LineageDict, PanelState, Widgets
 
@@ -79,38 +79,28 @@ def trial_tab(state: PanelState, candidate: LineageDict) -> Widgets:
     return [html_widget(text), *_trial_figures(t, ours, theirs)]
 
 
-# %% ../../nbs/90_serving/63_trial_tabs.ipynb #20722088
-def _share(
-    outcome: dict[str, Any],  # value (None = not defined), k, n
-) -> str:
-    "A share with its counts."
-    if outcome["value"] is None:
-        return "not defined"
-    return f"{outcome['value']:.2f} ({outcome['k']} of {outcome['n']})"
-
-
-# %% ../../nbs/90_serving/63_trial_tabs.ipynb #048597bb
-def _outcome_column(outcome: dict[str, Any]) -> dict[str, Any]:
-    "The newest outcomes of a version, by label."
-    keys = (*OUTCOMES, "base_rate")
-    shares = {key.replace("_", " "): _share(outcome[key]) for key in keys}
-    counts = dict(predictions=outcome["predictions"], flagged=outcome["flagged"])
-    return counts | shares | {"in words": outcome["message"]}
-
-
 # %% ../../nbs/90_serving/63_trial_tabs.ipynb #11187344
+def _outcome_figure(lineages: list[LineageDict]) -> Widgets:  # none or one
+    "The precision of the flags and alerts of versions."
+    newest = {each["version"]: each["outcomes"][-1] for each in lineages}
+    figure = outcome_bars(newest)
+    return [figure_widget(figure)] if figure is not None else []
+
+
 def outcomes_tab(state: PanelState, candidate: LineageDict) -> Widgets:
     "What happened to the coins in the day after each version scored them."
-    known = {
-        label: _outcome_column(lineage["outcomes"][-1])
-        for label, lineage in state.version_details(candidate).items()
-        if lineage["outcomes"]
+    details = state.version_details(candidate)
+    known = {label: each for label, each in details.items() if each["outcomes"]}
+    if not known:
+        return [
+            html_widget(
+                "Not validated yet: a version gets outcomes a day after it has scored live "
+                "snapshots (<code>crypto-anomaly run validate_outcomes</code>)."
+            )
+        ]
+    columns = {
+        label: {row["label"]: row["value"] for row in outcome_rows(each["outcomes"])}
+        for label, each in known.items()
     }
-    if known:
-        return [html_widget(html_table(pd.DataFrame(known)))]
-    return [
-        html_widget(
-            "Not validated yet: a version gets outcomes a day after it has scored live snapshots "
-            "(<code>crypto-anomaly run validate_outcomes</code>)."
-        )
-    ]
+    table = html_widget(html_table(pd.DataFrame(columns).fillna("–")))
+    return [table, *_outcome_figure(list(known.values()))]

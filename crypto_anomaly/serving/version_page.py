@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from ..data.stale import stale_version
+from ..eval.outcome_facts import outcome_bars, outcome_history, outcome_rows
 from ..registry.expectations import NO_VERSION
 from ..registry.registry import Registry
 from .approval_queue import compared_address, verb_buttons
@@ -108,6 +109,13 @@ def _compared_with(version: dict[str, Any], champion: dict[str, Any] | None) -> 
     return compared_address(version["model"], version["version"], f"v{champion['version']}")
 
 
+# %% ../../nbs/90_serving/45_version_page.ipynb #e0a54f60
+def _outcome_figures(version: int, outcomes: list[dict[str, Any]]) -> dict[str, Any]:
+    "The precision of a version by group and by day; None where nothing was validated."
+    newest = {version: outcomes[-1]} if outcomes else {}
+    return dict(precision=outcome_bars(newest), precision_days=outcome_history(outcomes))
+
+
 # %% ../../nbs/90_serving/45_version_page.ipynb #50eddade
 def version_page(
     state: AppState,  # of the serving app
@@ -124,6 +132,8 @@ def version_page(
         "version.html",
         "/models",
         v=version,
+        figures=_outcome_figures(version["version"], version["outcomes"]),
+        outcomes={row["label"]: row["value"] for row in outcome_rows(version["outcomes"])},
         lineage={name: version[name] for name in known},
         evaluate=_stages(state, r).evaluate,
         neighbours=_neighbours(r, version["version"]),
