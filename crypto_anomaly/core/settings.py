@@ -186,6 +186,8 @@ class OperationSettings(BaseModel):
     max_running: int = Field(2, ge=1)
     # who answers an approval request
     auto_approve: Literal["off", "on_pass", "manual"] = "off"
+    # with on_pass: share of validated flags that have to be right; None = not asked
+    auto_approve_precision: float | None = Field(None, ge=0, le=1)
     # of the simulated market
     seed: int = 42
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"

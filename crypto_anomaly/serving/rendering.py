@@ -8,15 +8,13 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import quote
 
-import pandas as pd
 from jinja2 import Environment, PackageLoader
 
-from ..core.clock import utcnow
 from ..core.numbers import MISSING, money, once_in, per_scan, percent
 from .state import AppState
 
 # %% auto #0
-__all__ = ["ago", "path_segment", "figure_json", "render", "error_page", "login_page"]
+__all__ = ["path_segment", "figure_json", "render", "error_page", "login_page"]
 
 
 # %% ../../nbs/90_serving/40_rendering.ipynb #8f07341b
@@ -50,21 +48,6 @@ def _size(x: float | None) -> str:
 def _per_scan(p: float | None, coins: int) -> str:
     "A p-value in a template, as rows of a scan or as a frequency."
     return per_scan(_number(p), coins)
-
-
-# %% ../../nbs/90_serving/40_rendering.ipynb #8e7a8276
-def ago(
-    t: pd.Timestamp,  # a moment in the past, UTC
-) -> str:  # e.g. '12 min ago'
-    "How long ago `t` was, in minutes, hours or days."
-    minutes = (utcnow() - t).total_seconds() / 60
-    if minutes < 1:
-        return "just now"
-    if minutes < 90:
-        return f"{minutes:.0f} min ago"
-    if minutes < 48 * 60:
-        return f"{minutes / 60:.0f} h ago"
-    return f"{minutes / 1440:.0f} days ago"
 
 
 # %% ../../nbs/90_serving/40_rendering.ipynb #5fe30cd6
