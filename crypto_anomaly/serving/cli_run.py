@@ -26,6 +26,9 @@ from crypto_anomaly.serving.terminal import (
     Anew,
     AsJson,
     DaskUrl,
+    EvaluationConfig,
+    ModelConfig,
+    TrainingConfig,
     say,
     show_json,
     with_token,
@@ -236,13 +239,12 @@ def _say_run(run: dict[str, Any]) -> None:
 
 # %% ../../nbs/90_serving/72_cli_run.ipynb #aa5e3ecd
 def _stage_parameters(
-    stage: str, arguments: list[str], model_config: str | None, fresh_data: bool
-) -> dict[str, str]:
-    "The parameters of a stage from all that was typed."
-    given = parse_parameters(arguments)
-    if model_config:
-        is_file = Path(model_config).is_file()
-        given["model_config"] = str(Path(model_config).absolute()) if is_file else model_config
+    stage: str, arguments: list[str], configs: dict[str, str | None], fresh_data: bool
+) -> dict[str, Any]:
+    "The parameters of a stage from all that was typed; one by itself wins over a config file."
+    from crypto_anomaly.lifecycle.config_files import config_parameters
+
+    given = config_parameters(stage, configs) | parse_parameters(arguments)
     if fresh_data:
         given["fresh_data"] = "true"
     if stage == "promote" and "run_id" in given:
@@ -251,11 +253,14 @@ def _stage_parameters(
 
 
 # %% ../../nbs/90_serving/72_cli_run.ipynb #ded4b561
-def _fetches(stage: str, given: dict[str, str]) -> bool:
+def _fetches(stage: str, given: dict[str, Any]) -> bool:
     "Whether a stage asks the source for data."
+    from crypto_anomaly.lifecycle.stages import parse_parameter
+
     return (
         stage in ("backfill", "ingest")
         or given.get("fresh_data") == "true"
+        or parse_parameter(given.get("data_version", "latest")) is None
         or given.get("eval_data_source") == "fresh"
     )
 
@@ -269,9 +274,9 @@ def _fetches(stage: str, given: dict[str, str]) -> bool:
 def run(
     ctx: typer.Context,
     stage: Annotated[str, typer.Argument(help="A notebook of scheduled/, e.g. train.")],
-    model_config: Annotated[
-        str | None, typer.Option(help="For train: preset, JSON file or JSON.")
-    ] = None,
+    model_config: ModelConfig = None,
+    training_config: TrainingConfig = None,
+    evaluation_config: EvaluationConfig = None,
     fresh_data: Annotated[
         bool,
         typer.Option(
@@ -289,7 +294,12 @@ def run(
     from crypto_anomaly.lifecycle.stages import check_parameters, stage_name
 
     stage = stage_name(stage)
-    given = _stage_parameters(stage, ctx.args, model_config, fresh_data)
+    configs = dict(
+        model_config=model_config,
+        training_config=training_config,
+        evaluation_config=evaluation_config,
+    )
+    given = _stage_parameters(stage, ctx.args, configs, fresh_data)
     check_parameters(stage, given)
     ws = open_with_source() if _fetches(stage, given) else open_for_write(dask_url=dask)
     done = _run_stage(ws, stage, given, key)
@@ -303,7 +313,7 @@ def run(
 
 # %% ../../nbs/90_serving/72_cli_run.ipynb #4c5c02f6
 def _run_stage(
-    ws: Workspace, stage: str, given: dict[str, str], key: str | None
+    ws: Workspace, stage: str, given: dict[str, Any], key: str | None
 ) -> dict[str, Any] | None:
     "Run a stage; with a key at most once for it, and then with retries."
     from crypto_anomaly.lifecycle.claims import run_once, run_with_retries
