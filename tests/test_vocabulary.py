@@ -138,10 +138,11 @@ def test_model_ref_in_the_words_of_the_references(cycle, ref):
 
 
 def test_what_cannot_be_fetched_is_refused_by_name(tmp_path):
+    from starlette.testclient import TestClient
+
     from crypto_anomaly.core.errors import CryptoAnomalyError
     from crypto_anomaly.data.source import fetch_market_data
     from crypto_anomaly.serving.app import create_app
-    from starlette.testclient import TestClient
 
     ws = open_workspace(Settings(home=tmp_path, source="simulated", coingecko_url="http://[::1]:9"))
     app = create_app(ws.settings)
