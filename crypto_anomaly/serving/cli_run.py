@@ -22,6 +22,7 @@ from crypto_anomaly.serving.cli_workspace import (
     say_address,
     skip_past_messages,
 )
+from .run_parameters import fetches, given_parameters
 from crypto_anomaly.serving.terminal import (
     Anew,
     AsJson,
@@ -47,7 +48,6 @@ __all__ = [
     "serve",
     "panel",
     "schedule",
-    "parse_parameters",
     "run",
     "pipeline",
 ]
@@ -181,37 +181,6 @@ def schedule() -> None:
                 time.sleep(3600)
 
 
-# %% ../../nbs/90_serving/72_cli_run.ipynb #ec087b95
-def parse_parameters(
-    arguments: list[str],  # what follows the name of a stage
-) -> dict[str, str]:  # parameter -> value as text
-    "Read `-p NAME VALUE` and `--name value` pairs; `WorkspaceError` for anything else."
-
-    from crypto_anomaly.core.settings import WorkspaceError
-
-    rest = [part for a in arguments for part in _split_option(a)]
-    parameters = {}
-    while rest:
-        if rest[0] == "-p" and len(rest) > 2:
-            parameters[rest[1]] = rest[2]
-            rest = rest[3:]
-        elif rest[0].startswith("--") and len(rest) > 1:
-            parameters[rest[0][2:].replace("-", "_")] = rest[1]
-            rest = rest[2:]
-        else:
-            raise WorkspaceError(
-                f"cannot read {' '.join(rest)!r}; parameters are given as: -p NAME VALUE "
-                "(or --name VALUE)"
-            )
-    return parameters
-
-
-# %% ../../nbs/90_serving/72_cli_run.ipynb #ae7714ed
-def _split_option(argument: str) -> list[str]:
-    "`--name=value` as two arguments."
-    return argument.split("=", 1) if argument.startswith("--") else [argument]
-
-
 # %% ../../nbs/90_serving/72_cli_run.ipynb #7f3baaa2
 SHOWN_RESULTS = (
     "coins",
@@ -234,35 +203,10 @@ def _say_run(run: dict[str, Any]) -> None:
     result = run["result"] or {}
     shown = [f"{k.replace('_', ' ')} {v}" for k, v in result.items() if k in SHOWN_RESULTS]
     say(f"✓ {run['stage']:14} {run['seconds']:5.1f} s  {', '.join(shown)}")
+    note = result.get("training_note")
+    if note:
+        say(f"  {'':14} note: {note}")
     say(f"  {'':14} report {run['report']}")
-
-
-# %% ../../nbs/90_serving/72_cli_run.ipynb #aa5e3ecd
-def _stage_parameters(
-    stage: str, arguments: list[str], configs: dict[str, str | None], fresh_data: bool
-) -> dict[str, Any]:
-    "The parameters of a stage from all that was typed; one by itself wins over a config file."
-    from crypto_anomaly.lifecycle.config_files import config_parameters
-
-    given = config_parameters(stage, configs) | parse_parameters(arguments)
-    if fresh_data:
-        given["fresh_data"] = "true"
-    if stage == "promote" and "run_id" in given:
-        given["run_id_trained"] = given.pop("run_id")
-    return given
-
-
-# %% ../../nbs/90_serving/72_cli_run.ipynb #ded4b561
-def _fetches(stage: str, given: dict[str, Any]) -> bool:
-    "Whether a stage asks the source for data."
-    from crypto_anomaly.lifecycle.stages import parse_parameter
-
-    return (
-        stage in ("backfill", "ingest")
-        or given.get("fresh_data") == "true"
-        or parse_parameter(given.get("data_version", "latest")) is None
-        or given.get("eval_data_source") == "fresh"
-    )
 
 
 # %% ../../nbs/90_serving/72_cli_run.ipynb #9a68ab9e
@@ -299,9 +243,9 @@ def run(
         training_config=training_config,
         evaluation_config=evaluation_config,
     )
-    given = _stage_parameters(stage, ctx.args, configs, fresh_data)
+    given = given_parameters(stage, ctx.args, configs, fresh_data=fresh_data)
     check_parameters(stage, given)
-    ws = open_with_source() if _fetches(stage, given) else open_for_write(dask_url=dask)
+    ws = open_with_source() if fetches(stage, given) else open_for_write(dask_url=dask)
     done = _run_stage(ws, stage, given, key)
     if done is None:
         say(f"{stage} for {key} is done, or somebody else is at it")
