@@ -26,6 +26,7 @@ run: setup  ## watch the market: backfill, train, evaluate, then serve on http:/
 test: setup check  ## all tests; what needs a missing system package is skipped with a reason
 	$(LIMIT) nbdev_test --path nbs/guides
 	$(LIMIT) nbdev_test --path nbs/index.ipynb
+	$(LIMIT) nbdev_test --path nbs/front_door.ipynb
 	pytest -q -n 3 -rs --durations=6  # runs the cells of all other notebooks against the exported modules
 
 lessons: setup  ## every notebook by itself, with the definitions of its own cells

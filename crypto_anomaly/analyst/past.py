@@ -153,7 +153,8 @@ def _episodes(flagged: pd.DataFrame) -> pd.DataFrame:  # one row per coin and ep
     "Flagged hours of a coin with at most six hours between them are one episode."
     by_coin = flagged.sort_values(["coin_id", "ts"], kind="stable")
     apart = by_coin.ts.diff() > pd.Timedelta("6h")
-    begins = apart | (by_coin.coin_id != by_coin.coin_id.shift())
+    others = by_coin.coin_id != by_coin.coin_id.shift()
+    begins = apart | others.fillna(True).astype(bool)
     strongest_first = by_coin.assign(episode=begins.cumsum()).sort_values("p_value", kind="stable")
     grouped = strongest_first.groupby("episode")
     hours = grouped.ts.agg(first="min", last="max", moments="size")
@@ -205,6 +206,13 @@ def _timeline(episodes: pd.DataFrame) -> go.Figure:
 
 
 # %% ../../nbs/85_analyst/40_past.ipynb #3a2b636b
+def _alike_text(alike: float) -> str:
+    "How alike two coins move."
+    if not np.isfinite(alike):
+        return "no correlation: one of the two does not move"
+    return f"correlation of their moves from row to row: {alike:+.2f}"
+
+
 def compare(
     coin: str,  # an id or a symbol
     other: str,  # an id or a symbol
@@ -224,12 +232,12 @@ def compare(
         index="ts", columns="coin_id", values="current_price"
     )[ids]
     change = 100 * (wide / wide.bfill().iloc[0] - 1)
-    alike = np.log(wide).diff().corr().iloc[0, 1]
+    alike = float(np.log(wide).diff().corr().iloc[0, 1])
     words = [f"{i}: {percent(change[i].dropna().iloc[-1])}" for i in ids]
     return Result(
         change.reset_index().rename_axis(columns=None),
         heading=f"{ids[0]} beside {ids[1]} since {start:%Y-%m-%d %H:%M} UTC",
-        lines=[*words, f"correlation of their moves from row to row: {alike:+.2f}"],
+        lines=[*words, _alike_text(alike)],
         figure=partial(_two_lines, change),
     )
 

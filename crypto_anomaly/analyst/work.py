@@ -114,6 +114,7 @@ def backtest(
     *,
     walk_forward: str | None = None,  # a detector to train for every day, instead of a version
     train_days: float = 7,  # days that it is trained on
+    progress: bool = True,  # show a bar
 ) -> Result:  # `.df`: one row per coin and moment, see `predictions`
     """What the detector would have said about the stored past, and what came after.
 
@@ -125,7 +126,12 @@ def backtest(
     end = newest_moment(ws.reads)
     start = since_time(since, end) if since is not None and end is not None else None
     df = replay(
-        ws, model, start=start, walk_forward=walk_forward, train_days=train_days, progress=tqdm
+        ws,
+        model,
+        start=start,
+        walk_forward=walk_forward,
+        train_days=train_days,
+        progress=partial(tqdm, disable=not progress),
     )
     report = backtest_report(ws, df)
     by_day = pd.Series(report["flag_rate_by_day"], dtype=float)
