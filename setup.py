@@ -20,7 +20,7 @@ def words(key: str) -> list[str]:
 
 
 class BuildWithStages(build_py):
-    """A wheel carries the scheduled notebooks and the compose project inside the package.
+    """A wheel carries the scheduled notebooks, the compose project and the config files.
 
     A checkout has them beside it.
     """
@@ -28,7 +28,7 @@ class BuildWithStages(build_py):
     def run(self):
         super().run()
         if not self.editable_mode:
-            for folder in ("scheduled", "deploy"):
+            for folder in ("scheduled", "deploy", "configs"):
                 copytree(
                     ROOT / folder,
                     Path(self.build_lib) / cfg["lib_path"] / folder,

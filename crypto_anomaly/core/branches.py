@@ -20,6 +20,7 @@ __all__ = [
     "branch_environment",
     "Branch",
     "read_branch",
+    "flow_settings",
     "branch_settings",
 ]
 
@@ -94,6 +95,17 @@ def read_branch(
     workspace = branch_workspace(project or of_file, branch)
     environment = branch_environment(environments, branch) if branch else None
     return Branch(workspace, None if reads == workspace else reads, environment)
+
+
+# %% ../../nbs/00_core/19_branches.ipynb #256b0b0d
+def flow_settings(
+    file: dict[str, Any],  # settings of crypto_anomaly.toml; the table is taken out
+) -> dict[str, Any]:  # e.g. `flow_training_config`
+    "The config files that the table [flow_configs] names."
+    table = file.pop("flow_configs", {})
+    if not isinstance(table, dict):
+        raise BranchError('flow_configs takes lines like training_config = "training.json".')
+    return {f"flow_{name}": path for name, path in table.items()}
 
 
 # %% ../../nbs/00_core/19_branches.ipynb #8c41f047

@@ -20,7 +20,12 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from .branches import BRANCH_VARIABLES, branch_settings, read_branch
+from crypto_anomaly.core.branches import (
+    BRANCH_VARIABLES,
+    branch_settings,
+    flow_settings,
+    read_branch,
+)
 from .errors import CryptoAnomalyError
 from .redaction import hide_in_address
 from .reference_names import reference_settings
@@ -188,6 +193,10 @@ class OperationSettings(BaseModel):
     auto_approve: Literal["off", "on_pass", "manual"] = "off"
     # with on_pass: share of validated flags that have to be right; None = not asked
     auto_approve_precision: float | None = Field(None, ge=0, le=1)
+    # parameters of stages as JSON files; None = the defaults
+    flow_model_config: str | None = None
+    flow_training_config: str | None = None
+    flow_evaluation_config: str | None = None
     # of the simulated market
     seed: int = 42
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
@@ -206,6 +215,7 @@ class _EnvironmentsToml(TomlConfigSettingsSource):
         name = os.environ.get(f"{PREFIX}ENVIRONMENT") or branch.environment
         if name:
             self.init_kwargs.update(_environment_table(tables, name), environment=name)
+        self.init_kwargs.update(flow_settings(self.init_kwargs))
         named = os.environ.get(f"{PREFIX}WORKSPACE") or self.init_kwargs.get("workspace")
         reads = self.init_kwargs.get("read_from")
         self.init_kwargs.update(branch_settings(branch, named, reads))

@@ -68,7 +68,7 @@ def _derived_names(config: FeatureConfig) -> list[str]:
 def get_feature_columns(
     config: FeatureConfig = FeatureConfig(),  # lags and windows that are computed
 ) -> list[str]:  # in the order of the frame
-    "Names of all features that `featurize` computes; models get all of them."
+    "Names of all features that `featurize` computes; a model uses a set of them."
     return [
         *BASE,
         "price_change_pct_30d",

@@ -18,6 +18,7 @@ from ..core.files import write_atomic
 from ..core.json_values import jsonable
 from ..core.lineage import code_version
 from ..core.workspace import Workspace
+from .config_files import config_parameters, flow_configs
 from .leases import LEASE, RUN_CLAIM, process_name, renewing
 from .stages import PipelineError, check_parameters, stage_name, stages
 from .subprocesses import child_env
@@ -208,7 +209,8 @@ def run_stage(
 ) -> dict[str, Any]:  # run_id, stage, status, result, notebook, report, seconds
     "Execute one scheduled notebook and record the run."
     stage = stage_name(stage)
-    given = check_parameters(stage, parameters or {})
+    of_files = config_parameters(stage, flow_configs(ws.settings))
+    given = check_parameters(stage, of_files | (parameters or {}))
     registry, start = open_registry(ws), time.monotonic()
     run = _start_run(ws, stage)
     say(run.id)  # first, so that a claim knows the run of a process that dies here

@@ -168,9 +168,9 @@ def register_candidate(
 
 
 # %% ../../nbs/80_lifecycle/26_train_steps.ipynb #01a0e017
-def _training_data(ws: Workspace, asset: str, version: str, fresh: bool) -> TrainingData:
+def _training_data(ws: Workspace, asset: str, version: str | None) -> TrainingData:
     "The rows that a training was asked for."
-    if fresh:
+    if version is None:
         return _fetched_rows(ws)
     if asset == "market_snapshot":
         return TrainingData(*snapshot_rows(ws, version))
@@ -194,17 +194,18 @@ def train_candidate(
     config: Any = None,  # preset, JSON file, JSON text or dict; None = the default
     contamination: float | None = None,  # alert rate in (0, 0.5]; None = that of the config
     data_asset: str = "training_dataset",  # or `market_snapshot`: one snapshot alone
-    data_version: str = "latest",  # of `data_asset`
-    fresh_data: bool = False,  # train on a fetch instead
+    data_version: str | None = "latest",  # of `data_asset`; None = a fetch
+    fresh_data: bool = False,  # the same as no version
     run_id: str = "",
     model_name: str = "anomaly_detector",  # registered model
 ) -> TrainedCandidate:  # version, model, training rows
     "Train, store the artifact, register a candidate."
     configuration = model_config(config, contamination=contamination)
-    data = _training_data(ws, data_asset, data_version, fresh_data)
+    wanted = None if fresh_data else data_version
+    data = _training_data(ws, data_asset, wanted)
     check_resolution(spacing(data.rows))
     coins = held_back_coins(data.rows, configuration["contamination"])
-    alone = fresh_data or coins is not None
+    alone = wanted is None or coins is not None
     earlier = None if alone else earlier_rows(ws, data)
     lineage = dict(training_run_id=run_id, **data.lineage)
     model = train(data.rows, configuration, earlier=earlier, calibrate_on=coins, **lineage)

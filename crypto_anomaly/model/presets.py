@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..features.config import FeatureConfig
-from ..features.schema import get_feature_columns
+from ..features.schema import BASE, get_feature_columns
 from ..features.surprisal import SURPRISALS
 from .detector import Detector
 from .detectors import DETECTORS
@@ -50,6 +50,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "conservative": _forest_preset(50, 0.05),
     "lof": dict(algorithm=_LOF, n_neighbors=20, contamination=0.05, max_samples=5000),
     "robust_z": dict(algorithm="robust_z", contamination=0.05),
+    "temporal": _forest_preset(100, 0.05) | dict(features="temporal"),
     "mahalanobis": dict(algorithm="mahalanobis", contamination=0.05),
     "max_p": dict(algorithm="max_p", contamination=0.05, random_state=42),
 }
@@ -66,9 +67,19 @@ _PRESET_OF = {"isolation_forest": "isolation_forest", _LOF: "lof"}  # by algorit
 
 # %% ../../nbs/50_model/45_presets.ipynb #cd6d6fef
 _Z_ENDINGS = ("_own_z", "_cross_z")
+_NORMALISED = [c for c in get_feature_columns() if c.endswith(_Z_ENDINGS)] + SURPRISALS
+
+
+def _of_the_past(names: list[str]) -> list[str]:
+    "The lags and rolling windows among features."
+    return [name for name in names if "_lag_" in name or "_rolling_" in name]
+
+
 FEATURE_SETS: dict[str, list[str]] = dict(
+    base=list(BASE),
     surprises=list(SURPRISALS),
-    normalised=[c for c in get_feature_columns() if c.endswith(_Z_ENDINGS)] + SURPRISALS,
+    normalised=_NORMALISED,
+    temporal=_NORMALISED + _of_the_past(get_feature_columns()),
     all=get_feature_columns(),
 )
 
@@ -195,6 +206,19 @@ def model_config(
 
 
 # %% ../../nbs/50_model/45_presets.ipynb #2fd665b5
+def _set_of(name: str, available: list[str]) -> list[str]:
+    "The features of a set; lags and windows are those that the dataset was made with."
+    if name == "all":
+        return available
+    if name == "temporal":
+        return _NORMALISED + _of_the_past(available)
+    if name in FEATURE_SETS:
+        return FEATURE_SETS[name]
+    raise ModelError(
+        f"unknown feature set {name!r}; there are {', '.join(FEATURE_SETS)}, or a list of names."
+    )
+
+
 def config_features(
     config: dict[str, Any],  # see `model_config`
     feature_config: FeatureConfig = FeatureConfig(),  # what the dataset was made with
@@ -202,15 +226,7 @@ def config_features(
     "The features that a configuration means: a set by its name, or a list of names."
     chosen = config.get("features") or build_detector(config).features
     available = get_feature_columns(feature_config)
-    if not isinstance(chosen, str):
-        names = list(chosen)
-    elif chosen not in FEATURE_SETS:
-        raise ModelError(
-            f"unknown feature set {chosen!r}; there are {', '.join(FEATURE_SETS)}, "
-            "or a list of names."
-        )
-    else:
-        names = available if chosen == "all" else FEATURE_SETS[chosen]
+    names = _set_of(chosen, available) if isinstance(chosen, str) else list(chosen)
     unknown = [name for name in names if name not in available]
     if unknown:
         raise ModelError(

@@ -22,10 +22,14 @@ from crypto_anomaly.serving.cli_workspace import (
     say_address,
     skip_past_messages,
 )
+from .run_parameters import fetches, given_parameters
 from crypto_anomaly.serving.terminal import (
     Anew,
     AsJson,
     DaskUrl,
+    EvaluationConfig,
+    ModelConfig,
+    TrainingConfig,
     say,
     show_json,
     with_token,
@@ -44,7 +48,6 @@ __all__ = [
     "serve",
     "panel",
     "schedule",
-    "parse_parameters",
     "run",
     "pipeline",
 ]
@@ -178,37 +181,6 @@ def schedule() -> None:
                 time.sleep(3600)
 
 
-# %% ../../nbs/90_serving/72_cli_run.ipynb #ec087b95
-def parse_parameters(
-    arguments: list[str],  # what follows the name of a stage
-) -> dict[str, str]:  # parameter -> value as text
-    "Read `-p NAME VALUE` and `--name value` pairs; `WorkspaceError` for anything else."
-
-    from crypto_anomaly.core.settings import WorkspaceError
-
-    rest = [part for a in arguments for part in _split_option(a)]
-    parameters = {}
-    while rest:
-        if rest[0] == "-p" and len(rest) > 2:
-            parameters[rest[1]] = rest[2]
-            rest = rest[3:]
-        elif rest[0].startswith("--") and len(rest) > 1:
-            parameters[rest[0][2:].replace("-", "_")] = rest[1]
-            rest = rest[2:]
-        else:
-            raise WorkspaceError(
-                f"cannot read {' '.join(rest)!r}; parameters are given as: -p NAME VALUE "
-                "(or --name VALUE)"
-            )
-    return parameters
-
-
-# %% ../../nbs/90_serving/72_cli_run.ipynb #ae7714ed
-def _split_option(argument: str) -> list[str]:
-    "`--name=value` as two arguments."
-    return argument.split("=", 1) if argument.startswith("--") else [argument]
-
-
 # %% ../../nbs/90_serving/72_cli_run.ipynb #7f3baaa2
 SHOWN_RESULTS = (
     "coins",
@@ -232,33 +204,10 @@ def _say_run(run: dict[str, Any]) -> None:
     result = run["result"] or {}
     shown = [f"{k.replace('_', ' ')} {v}" for k, v in result.items() if k in SHOWN_RESULTS]
     say(f"✓ {run['stage']:14} {run['seconds']:5.1f} s  {', '.join(shown)}")
+    note = result.get("training_note")
+    if note:
+        say(f"  {'':14} note: {note}")
     say(f"  {'':14} report {run['report']}")
-
-
-# %% ../../nbs/90_serving/72_cli_run.ipynb #aa5e3ecd
-def _stage_parameters(
-    stage: str, arguments: list[str], model_config: str | None, fresh_data: bool
-) -> dict[str, str]:
-    "The parameters of a stage from all that was typed."
-    given = parse_parameters(arguments)
-    if model_config:
-        is_file = Path(model_config).is_file()
-        given["model_config"] = str(Path(model_config).absolute()) if is_file else model_config
-    if fresh_data:
-        given["fresh_data"] = "true"
-    if stage == "promote" and "run_id" in given:
-        given["run_id_trained"] = given.pop("run_id")
-    return given
-
-
-# %% ../../nbs/90_serving/72_cli_run.ipynb #ded4b561
-def _fetches(stage: str, given: dict[str, str]) -> bool:
-    "Whether a stage asks the source for data."
-    return (
-        stage in ("backfill", "ingest")
-        or given.get("fresh_data") == "true"
-        or given.get("eval_data_source") == "fresh"
-    )
 
 
 # %% ../../nbs/90_serving/72_cli_run.ipynb #9a68ab9e
@@ -270,9 +219,9 @@ def _fetches(stage: str, given: dict[str, str]) -> bool:
 def run(
     ctx: typer.Context,
     stage: Annotated[str, typer.Argument(help="A notebook of scheduled/, e.g. train.")],
-    model_config: Annotated[
-        str | None, typer.Option(help="For train: preset, JSON file or JSON.")
-    ] = None,
+    model_config: ModelConfig = None,
+    training_config: TrainingConfig = None,
+    evaluation_config: EvaluationConfig = None,
     fresh_data: Annotated[
         bool,
         typer.Option(
@@ -290,9 +239,14 @@ def run(
     from crypto_anomaly.lifecycle.stages import check_parameters, stage_name
 
     stage = stage_name(stage)
-    given = _stage_parameters(stage, ctx.args, model_config, fresh_data)
+    configs = dict(
+        model_config=model_config,
+        training_config=training_config,
+        evaluation_config=evaluation_config,
+    )
+    given = given_parameters(stage, ctx.args, configs, fresh_data=fresh_data)
     check_parameters(stage, given)
-    ws = open_with_source() if _fetches(stage, given) else open_for_write(dask_url=dask)
+    ws = open_with_source() if fetches(stage, given) else open_for_write(dask_url=dask)
     done = _run_stage(ws, stage, given, key)
     if done is None:
         say(f"{stage} for {key} is done, or somebody else is at it")
@@ -304,7 +258,7 @@ def run(
 
 # %% ../../nbs/90_serving/72_cli_run.ipynb #4c5c02f6
 def _run_stage(
-    ws: Workspace, stage: str, given: dict[str, str], key: str | None
+    ws: Workspace, stage: str, given: dict[str, Any], key: str | None
 ) -> dict[str, Any] | None:
     "Run a stage; with a key at most once for it, and then with retries."
     from crypto_anomaly.lifecycle.claims import run_once, run_with_retries

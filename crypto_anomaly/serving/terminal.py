@@ -23,6 +23,9 @@ __all__ = [
     "ModelName",
     "Ref",
     "DaskUrl",
+    "ModelConfig",
+    "TrainingConfig",
+    "EvaluationConfig",
     "say",
     "with_token",
     "show_json",
@@ -51,12 +54,35 @@ ModelName = Annotated[
 Ref = Annotated[
     str,
     typer.Argument(
-        help="v5, 5, latest, latest-1, champion, challenger, an alias, or a training run id."
+        help="v5, 5, latest, latest-1, champion, challenger, evaluated, an alias, "
+        "or a training run id."
     ),
 ]
 DaskUrl = Annotated[
     str | None,
     typer.Option("--dask", help="Dask scheduler that takes the heavy work, e.g. tcp://host:8786."),
+]
+
+# %% ../../nbs/90_serving/70_terminal.ipynb #4a9cd4ea
+ModelConfig = Annotated[
+    str | None,
+    typer.Option("--model-config", "--model_config", help="For train: preset, JSON file or JSON."),
+]
+TrainingConfig = Annotated[
+    str | None,
+    typer.Option(
+        "--training-config",
+        "--training_config",
+        help="For ingest and train: JSON file or JSON, e.g. configs/training.json.",
+    ),
+]
+EvaluationConfig = Annotated[
+    str | None,
+    typer.Option(
+        "--evaluation-config",
+        "--evaluation_config",
+        help="For evaluate: JSON file or JSON, e.g. configs/evaluation.json.",
+    ),
 ]
 
 
