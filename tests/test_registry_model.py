@@ -318,10 +318,13 @@ class Lifecycle(RuleBasedStateMachine):
     def foretold(self, verb, args, kw):
         """The sentence that `refusals` has for a verb before it is used, None where it has none."""
         name = "alias" if kw.get("alias") else VERB_OF.get(verb)
-        ref = kw.get("to") if verb == "rollback" else next(iter(args), None)
-        if verb == "rollback" and ref is None:
-            ref = "champion"
+        if len(self.log) % 3:  # now and then is enough, each look asks for nine verbs
+            return None
+        ref = next(iter(args), kw.get("to") or "champion")
         try:
+            status = self.registry.resolve(ref)["status"]
+            if verb == "rollback" and kw.get("to") and status == "champion":
+                return None  # of the champion, `refusals` is about leaving it
             return self.registry.refusals(ref)[name] if name in list(Verb) else None
         except RegistryError:  # there is no such version
             return None

@@ -54,6 +54,11 @@ def _interval(points: list[Figures]) -> dict[str, Any]:
 
 
 # %% ../../nbs/00_core/65_plot_comparison.ipynb #b15ca39b
+def _group_name(group: str | float) -> str:
+    "A kind in words, a size as a multiple of the usual move."
+    return f"{group:g}×" if isinstance(group, (int, float)) else group.replace("_", " ")
+
+
 def _style(f: go.Figure, title: str, height: int) -> go.Figure:
     "Title, and the legend under the figure, where a phone has room."
     legend = dict(orientation="h", y=1.0, yanchor="bottom", x=0, xanchor="left")
@@ -71,7 +76,7 @@ def recall_by(
 ) -> go.Figure:
     "Recall of both for each group of events, with intervals; the group's number of events beside."
     f = new_figure()
-    labels = [f"{str(r[by]).replace('_', ' ')} ({r['events']})" for r in rows]
+    labels = [f"{_group_name(r[by])} ({r['events']})" for r in rows]
     for side in _sides(names):
         points = [r[side.key] for r in rows]
         f.add_scatter(

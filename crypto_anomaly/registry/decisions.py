@@ -5,7 +5,7 @@
 # %% ../../nbs/10_registry/52_decisions.ipynb #5b54b38c
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import sqlalchemy as sa
@@ -222,11 +222,13 @@ class OpenRequests(ApprovalRequests):
         self,
         *,
         approved: bool = False,  # also those that were approved and wait for their promotion
+        ids: Collection[int] | None = None,  # only requests with these ids; None = all
     ) -> list[dict[str, Any]]:  # with version, evaluation and stale (why, or None); oldest first
         "The requests that wait for a decision."
         with self.engine.connect() as c:
             requests = c.execute(_requests_query(self.model, approved)).all()
-            return [self._request_dict(c, request) for request in requests]
+            chosen = [q for q in requests if ids is None or q.id in ids]
+            return [self._request_dict(c, request) for request in chosen]
 
     def _request_dict(self, c: sa.Connection, request: Row) -> dict[str, Any]:
         "A request with its evaluation and whether it still stands."
