@@ -229,3 +229,29 @@ def test_messages_hold_no_secret(tmp_path):
     assert "hunter2" not in told
     assert json.loads(cli("alerts", "--json").stdout) == []
     assert Path(tmp_path / "home/simulated").exists()
+
+
+def test_only_the_better_candidate_is_promoted():
+    """The short form of `benchmarks/fortnight.py`: a worse, an equal and a better candidate."""
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    from fortnight import SHORT, fortnight
+
+    told = fortnight(SHORT)
+    arrivals = {a["kind"]: a for a in told["arrivals"]}
+    assert [a["passed"] for a in told["arrivals"]] == [True] * 4  # the gates alone let all pass
+    assert [k for k, a in arrivals.items() if a["promoted"]] == ["first", "better"]
+    assert {k: a["verdict"] for k, a in arrivals.items()} == dict(
+        first=None, equal="not worse", worse="worse", better="better"
+    )
+    assert [arrivals[k]["compared_to"] for k in ("equal", "worse", "better")] == [1, 1, 1]
+    reasons = {(e["kind"], e["version"]): e["reason"] for e in told["log"]}
+    assert "there is no champion to compare with" in reasons["model_promoted", 1]
+    assert "champion v1 says worse: recall gain -" in reasons["auto_approval_refused", 3]
+    assert "not worse than the champion v1, and not" in reasons["auto_approval_refused", 2]
+    assert "better than the champion v1, recall gain +" in reasons["model_promoted", 4]
+    # what people were asked about v2 and v3 was closed when v4 became champion
+    stale = "the champion is now v4, made so by auto_approve"
+    assert [reasons["approval_stale", v] for v in (2, 3)] == [stale, stale]
+    assert told["waiting"] == []
+    asked = [text for text in told["messages"] if "asks for approval" in text]
+    assert [text.split()[1] for text in asked] == ["v2", "v3"]  # not v1 and v4: they are decided

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 from ..core.clock import iso
 from ..core.workspace import Workspace
-from ..eval.sequential import MARGIN
 from ..eval.trial import trial
 from ..registry.registry import Registry
 
@@ -38,10 +37,10 @@ def _interval(comparison: dict[str, Any]) -> str:
     return f"recall gain {value:+.2f} [{low:+.2f}, {high:+.2f}]"
 
 
-def _is_equal(comparison: dict[str, Any]) -> bool:
-    "Whether the interval excludes a gain that matters."
-    high = comparison.get("recall_gain_high")
-    return comparison["verdict"] == "not worse" and high is not None and bool(high < MARGIN)
+def _surely_gains(comparison: dict[str, Any]) -> bool:
+    "Whether the interval of the gain lies above zero."
+    low = comparison.get("recall_gain_low")
+    return low is not None and bool(low > 0)
 
 
 # %% ../../nbs/80_lifecycle/29_auto_approval.ipynb #4b0a53a6
@@ -63,8 +62,8 @@ def comparison_refusal(
         return ""
     if verdict != "not worse":
         return f"the comparison with the champion v{champion} says {verdict}: {gain}"
-    if _is_equal(comparison):
-        return f"it is equal to the champion v{champion}, which stays: {gain}"
+    if not _surely_gains(comparison):
+        return f"it is not worse than the champion v{champion}, and not surely better: {gain}"
     return ""
 
 

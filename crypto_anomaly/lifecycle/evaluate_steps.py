@@ -5,27 +5,52 @@
 # %% ../../nbs/80_lifecycle/32_evaluate_steps.ipynb #7fe4731d
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
 from ..core.workspace import Workspace
 from ..data.stale import stale_version
 from ..eval.evaluation import evaluate
-from ..eval.gates import gate_config
+from ..eval.gates import EvalError, gate_config
 from crypto_anomaly.lifecycle.evaluation_data import (
+    EvaluationData,
     evaluation_data,
     evaluation_settings,
     injected_holdouts,
 )
+from .evaluation_plan import holdout_problem, later_problem
 from .judgement import Judgement, record_judgement
 from ..model.explanation import explain, reason
-from ..model.loading import load_model
+from ..model.loading import LoadedModel, load_model
 from ..model.twins import garbage_twins
 from ..registry.registry import open_registry
 
 # %% auto #0
-__all__ = ["evaluate_candidate", "top_anomalies"]
+__all__ = ["PreparedHoldout", "evaluate_candidate", "top_anomalies"]
+
+
+# %% ../../nbs/80_lifecycle/32_evaluate_steps.ipynb #e2701595
+class PreparedHoldout(NamedTuple):
+    "Rows to judge a version on, and the same with injected events."
+
+    data: EvaluationData
+    injected: list[tuple[Any, ...]]
+
+
+def _prepared(ws: Workspace, served: LoadedModel, source: str, version: str) -> PreparedHoldout:
+    "The rows of an evaluation; an EvalError says when and how there will be some."
+    number = served.version["version"]
+    trained_to = pd.Timestamp(served.model.meta["training_range"][1])
+    problem = holdout_problem(ws, number, trained_to, version) if source == "eval_holdout" else ""
+    if problem:
+        raise EvalError(f"{problem}.")
+    data = evaluation_data(ws, source, version, served)
+    has_rows = not data.rows.empty
+    injected = injected_holdouts(ws, data.rows, served.config) if has_rows else []
+    if source != "eval_holdout" and not injected:
+        raise EvalError(f"{later_problem(ws, number, trained_to)}.")
+    return PreparedHoldout(data, injected)
 
 
 # %% ../../nbs/80_lifecycle/32_evaluate_steps.ipynb #dc902d0a
@@ -35,7 +60,7 @@ def evaluate_candidate(
     candidate_version: str = "latest",  # version to judge
     compare_to: str = "champion",  # champion, v3, latest-1, or none
     eval_config: str | dict[str, Any] | None = None,  # JSON file, JSON text or dict
-    eval_data_source: str | None = None,  # eval_holdout or fresh; None = eval_holdout
+    eval_data_source: str | None = None,  # eval_holdout, later or fresh; None = eval_holdout
     eval_data_version: str | None = None,  # of `eval_holdout`; None = latest
     run_id: str = "",
     model_name: str = "anomaly_detector",  # registered model
@@ -47,8 +72,8 @@ def evaluate_candidate(
     data_settings = dict(eval_data_source=eval_data_source, eval_data_version=eval_data_version)
     settings = evaluation_settings(eval_config, **data_settings, **gates)
     source, version = settings.pop("eval_data_source"), settings.pop("eval_data_version")
-    data = evaluation_data(ws, source, version, served)
-    injected = injected_holdouts(ws, data.rows, served.config)
+    prepared = _prepared(ws, served, source, version)
+    data, injected = prepared.data, prepared.injected
     config = gate_config(**settings)
     twins = garbage_twins(served.model)
     evaluation = evaluate(served.model, data.rows, config, injected, twins=twins)

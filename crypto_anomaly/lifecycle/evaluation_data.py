@@ -14,11 +14,12 @@ import pandas as pd
 from ..core.clock import iso
 from ..core.workspace import Workspace
 from ..data.datasets import read_dataset
-from ..data.snapshots import read_snapshots
+from ..data.snapshots import newest_moment, read_snapshots
 from ..eval.gates import EvalError
 from ..eval.injected import inject_market
 from ..features.config import FeatureConfig
 from ..features.features import INPUT, featurize
+from .evaluation_plan import LATER
 from .ingest_steps import ingest
 from ..model.loading import LoadedModel
 
@@ -70,28 +71,39 @@ def stored_rows(
     return featurize(past, config, since=since + pd.Timedelta("1s"))
 
 
+def _later_holdout(ws: Workspace, config: FeatureConfig, trained: pd.Timestamp) -> EvaluationData:
+    "The stored hours that the model has not seen, at most the last day."
+    now = newest_moment(ws)
+    if now is None or now <= trained:
+        return EvaluationData(pd.DataFrame(), "", "")
+    rows = stored_rows(ws, config, max(trained, now - FRESH), now)
+    return EvaluationData(rows, f"{rows.source.iloc[-1]}_live:{iso(now)}", "")
+
+
 def _fresh_holdout(ws: Workspace, config: FeatureConfig, trained: pd.Timestamp) -> EvaluationData:
     "The market of now and the stored hours before it that the model has not seen."
     fetched, _ = ingest(ws)
     now = fetched.ts[0]
-    since = max(trained, now - FRESH)
-    rows = stored_rows(ws, config, since, now)
+    rows = stored_rows(ws, config, max(trained, now - FRESH), now)
     return EvaluationData(rows, f"{fetched.source[0]}_live:{iso(now)}", "")
 
 
 # %% ../../nbs/80_lifecycle/27_evaluation_data.ipynb #aba67275
 def evaluation_data(
     ws: Workspace,
-    source: str,  # eval_holdout or fresh
+    source: str,  # eval_holdout, later or fresh
     version: str,  # of `eval_holdout`
     served: LoadedModel,  # the model to judge
 ) -> EvaluationData:
     "The rows to judge a model on."
     if source == "eval_holdout":
         return _stored_holdout(ws, version, served.config)
+    trained = pd.Timestamp(served.model.meta["training_range"][1])
+    if source == LATER:
+        return _later_holdout(ws, served.config, trained)
     if source != "fresh":
-        raise EvalError(f"eval_data_source is {source!r}; use eval_holdout or fresh.")
-    return _fresh_holdout(ws, served.config, pd.Timestamp(served.model.meta["training_range"][1]))
+        raise EvalError(f"eval_data_source is {source!r}; use eval_holdout, {LATER} or fresh.")
+    return _fresh_holdout(ws, served.config, trained)
 
 
 # %% ../../nbs/80_lifecycle/27_evaluation_data.ipynb #87fc94cd

@@ -12,13 +12,15 @@ import pandas as pd
 
 from ..core.clock import iso, utcnow
 from ..core.workspace import Workspace
+from ..data.client import SourceUnavailableError
 from ..data.datasets import read_dataset
 from ..data.history import fetch_history
 from ..data.resolution import check_resolution, spacing
-from ..data.snapshots import read_snapshots
+from ..data.snapshots import newest_moment, read_snapshots
 from ..data.table import DataError
 from ..features.config import FeatureConfig
 from ..features.features import INPUT, featurize
+from .evaluation_plan import evaluation_plan
 from .snapshot_rows import held_back_coins, snapshot_rows
 from ..model.artifact import save_artifact
 from ..model.calibration_time import WANTED_DAYS, calibration_note
@@ -65,10 +67,24 @@ def _dataset_rows(ws: Workspace, version: str) -> TrainingData:
     return TrainingData(rows, lineage)
 
 
+# %% ../../nbs/80_lifecycle/26_train_steps.ipynb #489aaa46
+def _fetch(ws: Workspace) -> pd.DataFrame:
+    "The market of now; where no source answers, the error names what is stored."
+    try:
+        return fetch_history(ws)
+    except SourceUnavailableError as e:
+        if newest_moment(ws) is None:
+            raise
+        raise SourceUnavailableError(
+            f"{e} Or train on what is stored; its last day is held back for the evaluation: "
+            "crypto-anomaly run build_dataset, then crypto-anomaly run train."
+        ) from None
+
+
 # %% ../../nbs/80_lifecycle/26_train_steps.ipynb #85210254
 def _fetched_rows(ws: Workspace) -> TrainingData:
     "The market of now with its past week, fetched and not stored."
-    rows = featurize(fetch_history(ws))
+    rows = featurize(_fetch(ws))
     source = str(rows.source.iloc[0])
     lineage = dict(
         data_source=f"{source}_live:{iso(rows.ts.max())}",
@@ -119,6 +135,11 @@ class TrainedCandidate(NamedTuple):
     version: int  # in the registry
     model: Model
     rows: pd.DataFrame  # feature frame it was trained on
+
+    def evaluation(self, ws: Workspace) -> str:
+        "How and when it can be judged, as a sentence."
+        trained_to = pd.Timestamp(self.model.meta["training_range"][1])
+        return evaluation_plan(ws, self.version, trained_to).text
 
 
 # %% ../../nbs/80_lifecycle/26_train_steps.ipynb #f558926c

@@ -10,8 +10,16 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, NamedTuple
 
+import pandas as pd
+
 from ..core.clock import iso, utcnow
 from ..core.workspace import Workspace
+from crypto_anomaly.lifecycle.evaluation_plan import (
+    LATER,
+    LATER_HOURS,
+    later_hours,
+    trained_on_fetch,
+)
 from .leases import is_claimed
 from .schedule import EVENT_TRIGGERS
 from .subprocesses import run_child
@@ -25,6 +33,7 @@ __all__ = [
     "Child",
     "OLD_EVENT",
     "ALL_EVENTS",
+    "WAITING",
     "StageCommand",
     "command_for",
     "event_key",
@@ -91,6 +100,8 @@ def command_for(
             return _rollback_command(event)
         case "promote":
             return _promote_command(ws, event)
+        case "evaluate" if trained_on_fetch(event["payload"].get("data_source")):
+            return None  # `_start_due` evaluates it when there are later hours
         case "evaluate":
             stage = "evaluate_trades" if of_trades else "evaluate"
             return _run_command(stage, candidate_version=f"v{event['version']}")
@@ -202,13 +213,37 @@ def _start_new(ws: Workspace, registry: Registry, child: Child, consumer: str) -
     return started
 
 
+# %% ../../nbs/80_lifecycle/66_triggers.ipynb #2074ccb7
+WAITING = 20  # newest versions that are looked at
+
+
+def _waits_for_hours(version: dict[str, Any]) -> bool:
+    "Whether a version was trained on a fetch and has not been judged yet."
+    return version["status"] == "candidate" and trained_on_fetch(version.get("data_source"))
+
+
+def _start_due(ws: Workspace, registry: Registry, child: Child) -> int:
+    "Evaluate the versions whose later hours are stored by now; how many."
+    started = 0
+    for version in registry.list_model_versions(WAITING):
+        name, key = f"v{version['version']}", f"{LATER}:v{version['version']}"
+        if not _waits_for_hours(version) or registry.claim_of("evaluate", key):
+            continue
+        if later_hours(ws, pd.Timestamp(version["data_snapshot_end"])) >= LATER_HOURS:
+            command = _run_command("evaluate", candidate_version=name, eval_data_source=LATER)
+            child(ws, *command.args, "--key", key)
+            started += 1
+    return started
+
+
 # %% ../../nbs/80_lifecycle/66_triggers.ipynb #1e4e91a0
 def dispatch(
     ws: Workspace,
     child: Child = run_child,  # runs the commands
     consumer: str = "automation",  # name under which the registry keeps how far the log was read
 ) -> int:  # commands that were started
-    "Start what new events ask for, and what dead processes left."
+    "Start what new events ask for, what dead processes left, and evaluations that had to wait."
     registry = open_registry(ws)
     abandoned = _start_abandoned(ws, registry, child)
-    return abandoned + _start_new(ws, registry, child, consumer)
+    due = _start_due(ws, registry, child)
+    return abandoned + due + _start_new(ws, registry, child, consumer)

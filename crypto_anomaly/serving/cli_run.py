@@ -195,6 +195,7 @@ SHOWN_RESULTS = (
     "coins_scanned",
     "alias",
     "previous_holder",
+    "next_step",
 )
 
 
