@@ -84,10 +84,11 @@ def _found_text(c: _Evidence, names: tuple[str, str]) -> str:
         return "there was no room to inject events, so nothing tells the two apart"
     one, two = (100 * (found[side]["value"] or 0) for side in ("candidate", "other"))
     value, low, high = (_points(c.difference[k]) for k in ("value", "low", "high"))
+    margin = f"{100 * c.evidence['margin']:g}"
     return (
         f"at an alert rate of {100 * c.rate:g}% {names[0]} finds {one:.0f}% of "
         f"{c.evidence['events']} injected events, {names[1]} {two:.0f}%; difference {value} points "
-        f"[{low}, {high}], + = {names[0]} better; less than {100 * c.evidence['margin']:g} does not matter"
+        f"[{low}, {high}], + = {names[0]} better; less than {margin} does not matter"
     )
 
 

@@ -119,7 +119,7 @@ def _scored(data: ComparedData, candidate: LoadedModel, other: LoadedModel) -> d
     "New evidence; a model that cannot score the dataset is an error."
     try:
         return dict(jsonable(compare_sides(*two_sides(data, candidate, other))))
-    except ModelError as e:
+    except (ModelError, ComparisonError) as e:
         raise ComparisonError(f"{data.reference} cannot be scored by both: {e}") from None
 
 

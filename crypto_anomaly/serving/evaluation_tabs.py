@@ -24,6 +24,7 @@ from .panel_state import LineageDict, PanelState, Widgets
 
 # %% auto #0
 __all__ = [
+    "comparison_of",
     "comparison_with_champion",
     "compared_html",
     "side_by_side_tab",
@@ -34,6 +35,18 @@ __all__ = [
 
 
 # %% ../../nbs/90_serving/62_evaluation_tabs.ipynb #4efab91d
+def comparison_of(
+    state: PanelState,
+    candidate: int | str,  # version
+    other: int | str,  # version
+) -> VersionComparison | str:  # or why there is none
+    "Two versions on the same rows."
+    try:
+        return compare_versions(state.ws, candidate, other, model_name=state.registry.model)
+    except CryptoAnomalyError as e:
+        return first_line(e)
+
+
 def comparison_with_champion(
     state: PanelState,
     candidate: LineageDict,
@@ -44,11 +57,7 @@ def comparison_with_champion(
         return "there is no champion to compare with"
     if champion["version"] == candidate["version"]:
         return f"v{candidate['version']} is the champion"
-    versions = (candidate["version"], champion["version"])
-    try:
-        return compare_versions(state.ws, *versions, model_name=state.registry.model)
-    except CryptoAnomalyError as e:
-        return first_line(e)
+    return comparison_of(state, candidate["version"], champion["version"])
 
 
 # %% ../../nbs/90_serving/62_evaluation_tabs.ipynb #340a7485

@@ -11,7 +11,8 @@ from typing import Any
 import ipywidgets as W
 import pandas as pd
 
-from .comparison import as_text, side_by_side
+from .comparison import as_text
+from .evaluation_tabs import compared_html, comparison_of
 from .panel_html import html_table, html_widget
 from .panel_state import LineageDict, PanelState, Widgets
 
@@ -78,9 +79,10 @@ def _comparison(state: PanelState, labels: list[str], first: str, second: str) -
 
     def show(_: Any = None) -> None:
         "Draw the two chosen versions."
-        chosen = dict.fromkeys((left.value, right.value))
-        lineages = {label: state.registry.lineage(label) for label in chosen}
-        table.value = html_table(side_by_side(lineages))
+        a, b = left.value, right.value
+        lineages = {label: state.registry.lineage(label) for label in dict.fromkeys((a, b))}
+        compared = comparison_of(state, a, b) if a != b else "choose two versions"
+        table.value = compared_html(compared, lineages)
 
     for choice in (left, right):
         choice.observe(show, "value")
