@@ -50,7 +50,7 @@ class SignalSettings:
     volume_given_price: float  # how far a move of the price excuses a rise of the volume
     volume_hours: int  # the usual change of the volume over so many hours is its unit
     volume_dispersion: float  # when all volumes change so many times as widely, a rise counts less
-    jump_beyond_level: bool  # of a jump across a peg, only what is beyond it counts
+    jump_beyond_level: bool  # a jump across a peg counts as far as it ends beyond it
 
     @property
     def tail_reach(self) -> int:

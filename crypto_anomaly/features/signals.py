@@ -67,8 +67,8 @@ def signals_of(
 
 # %% ../../nbs/40_features/60_signals.ipynb #50a8af4c
 def _part_away(change: np.ndarray, off: np.ndarray) -> np.ndarray:  # (n,) 0..1
-    "The part of a move that leads away from the level, which it may cross."
-    beyond = np.fmin(1, np.abs(off) / np.maximum(np.abs(change), 1e-12))
+    "How much of a move counts as leading away from the level, which it may cross."
+    beyond = np.fmin(1, 2 * np.abs(off) / np.maximum(np.abs(change), 1e-12))
     back = np.sign(change) * np.sign(off) <= 0
     return np.where(back, 0, beyond)
 
