@@ -81,7 +81,7 @@ def test_two_workers_and_two_models_tell_one_story(home):
         dict(algorithm="families", data_source="training_dataset:v1"),
     )
     r.record_evaluation("v2", passed=True, gates=[], metrics={}, dataset="eval_holdout:v1")
-    r.challenge("v2")
+    r.challenge("v2", by="ada")
     port = free_port()
     server = subprocess.Popen(
         [*COMMAND, "serve", "--port", str(port), "--workers", "2"],

@@ -12,10 +12,11 @@ import pytest
 from crypto_anomaly.data.history import sparkline_history
 from crypto_anomaly.data.responses import parse_markets
 from crypto_anomaly.eval.benchmark import market_benchmark, read_market
-from crypto_anomaly.eval.compare import compare_injected
+from crypto_anomaly.eval.compare import Side
 from crypto_anomaly.eval.evaluation import evaluate
 from crypto_anomaly.eval.injected import inject_market
 from crypto_anomaly.eval.known_bad import gate_case, known_bad_table
+from crypto_anomaly.eval.paired import compare_sides
 from crypto_anomaly.features.features import featurize
 from crypto_anomaly.model.fitted import Model
 from crypto_anomaly.model.robust import RobustZ
@@ -82,7 +83,8 @@ def test_the_known_bad_fail_and_the_default_passes(seed):
     assert good["passed"], good["gates"]
     for name, model in bad.items():
         assert not evaluate(model, holdout, injected=injected)["passed"], name
-    assert compare_injected(default, default, holdout, injected)["verdict"] == "not worse"
+    side = Side(default, holdout, injected)
+    assert compare_sides(side, side)["verdict"] == "not worse"
 
 
 def test_garbage_fails_and_the_default_passes_on_recorded_weeks(recordings):

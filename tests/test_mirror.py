@@ -168,12 +168,12 @@ def test_a_server_says_the_same_after_a_whole_life(server, tmp_path):
     assert "crypto_anomaly.approved_by" not in first["versions"][0]["tags"]
     crown(r, 1)
     new(r, hyperparameters=dict(contamination=0.1, deep=dict(layers=[2, 3])))
-    r.challenge(2)
+    r.challenge(2, by="ada")
     assert aliases() == dict(champion="1", challenger="2")
     crown(r, 2)
-    r.promote(1, alias="eu")
+    r.promote(1, by="ada", alias="eu")
     new(r)
-    r.retire(3, reason="a mistake")
+    r.retire(3, by="ada", reason="a mistake")
     r.publish(
         "outcomes_validated",
         2,
@@ -184,8 +184,8 @@ def test_a_server_says_the_same_after_a_whole_life(server, tmp_path):
         message="words",
     )
     assert aliases() == dict(champion="2", eu="1")  # the challenger is gone
-    r.rollback(reason="worse")
-    r.promote(2, alias="eu")
+    r.rollback(by="ada", reason="worse")
+    r.promote(2, by="ada", alias="eu")
     end = say()
     assert end["aliases"] == dict(champion=1, eu=2)
     assert end["runs"] == 3
@@ -316,11 +316,11 @@ def test_killed_before_a_call_it_ends_the_same(empty, tmp_path):
     (_, first), (store, second) = life("first"), life("second")
     for r in (first, second):  # MLflow has heard nothing of the one …
         new(r)
-    second.challenge(1)
+    second.challenge(1, by="ada")
     sync_to_mlflow(second, store)  # … and of the other what is no longer so
     crown(second, 1)
     crown(second, new(second))
-    second.promote(1, alias="eu")
+    second.promote(1, by="ada", alias="eu")
     for r in (first, second):
         r.engine.dispose()
     for home in tmp_path.iterdir():

@@ -43,8 +43,8 @@ def lived(db_url):
     r.request_approval(3, by="ada")
     r.approve(3, by="bob", reason="gates pass")
     r.request_approval(4, by="ada")
-    r.challenge(5)
-    r.promote(1, alias="production")
+    r.challenge(5, by="a")
+    r.promote(1, by="a", alias="production")
     r.register(sha(7), dict(data_source="training_dataset:v1"))
     yield r
     r.engine.dispose()
@@ -309,7 +309,7 @@ def test_a_log_that_was_written_anew_is_compared_with_the_tables(tmp_path, paylo
     r.request_approval(1, by="ada")
     r.approve(1, by="bob", reason="gates pass")
     r.promote(1, by="bob")
-    r.promote(1, alias="production")
+    r.promote(1, by="a", alias="production")
     with r.transaction() as c:
         c.exec_driver_sql("DROP TRIGGER event_is_append_only_u")
         last = ""
@@ -350,7 +350,7 @@ def test_a_copy_of_postgresql_and_back_is_the_same(tmp_path, postgres):
     there = Registry(f"{postgres}/{name}", workspace=ws.name)
     assert there.events() == r.events()
     assert verify(there).problems == []
-    assert there.rollback(reason="it goes on", from_version=2)["version"] == 1
+    assert there.rollback(by="a", reason="it goes on", from_version=2)["version"] == 1
     with pytest.raises(CopyError, match="holds a registry already"):
         copy_databases(ws, f"{postgres}/{name}")
 

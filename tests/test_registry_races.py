@@ -126,7 +126,7 @@ def duel(url, rounds, me):
     for _ in range(rounds):
         if me == 0:  # both are approved against v1
             if r.champion()["version"] != 1:
-                r.rollback(reason="again", to=1)
+                r.rollback(by="b", reason="again", to=1)
             for v in (2, 3):
                 approved(r, v)
         BARRIER.wait(120)
@@ -148,7 +148,7 @@ def test_two_promotes_at_once_exactly_one_wins(db_url):
 
 
 STALE = (
-    r"is stale: (the champion is now v\d+, made so by (b|nobody named)"
+    r"is stale: (the champion is now v\d+, made so by b"
     r"|v\d+ has been retired since"
     r"|v\d+ has ended its trial since)\."
 )
@@ -178,14 +178,14 @@ def live(url, lives, seed):
     for _ in range(lives):
         v = r.register(SHA, {})
         r.record_evaluation(v, **EVIDENCE)
-        dare("challenge", v, p=0.3)
+        dare("challenge", v, by="b", p=0.3)
         dare("request_approval", v, by="a")
         dare("approve", v, by="b", reason="x")
         dare("promote", v)
-        dare("rollback", reason="x", p=0.2)
-        dare("retire", f"latest-{rng.randrange(3)}", reason="x", p=0.2)
-        dare("end_trial", reason="x", p=0.3)
-        dare("promote", v, alias="staging", p=0.2)
+        dare("rollback", by="b", reason="x", p=0.2)
+        dare("retire", f"latest-{rng.randrange(3)}", by="b", reason="x", p=0.2)
+        dare("end_trial", by="b", reason="x", p=0.3)
+        dare("promote", v, by="b", alias="staging", p=0.2)
     return told
 
 
@@ -210,13 +210,13 @@ VERBS = dict(
     request_anew=lambda r: r.request_approval("v4", by="a"),
     approve=lambda r: r.approve("v4", by="b", reason="x"),
     reject=lambda r: r.reject("v4", by="b", reason="x"),
-    challenge=lambda r: r.challenge("v3"),
-    end_trial=lambda r: r.end_trial(reason="x"),
+    challenge=lambda r: r.challenge("v3", by="b"),
+    end_trial=lambda r: r.end_trial(by="b", reason="x"),
     promote=lambda r: r.promote("v3"),
     promote_challenger=lambda r: r.promote("challenger"),
-    promote_alias=lambda r: r.promote("v3", alias="production"),
-    rollback=lambda r: r.rollback(reason="x"),
-    retire=lambda r: r.retire("v5", reason="x"),
+    promote_alias=lambda r: r.promote("v3", by="b", alias="production"),
+    rollback=lambda r: r.rollback(by="b", reason="x"),
+    retire=lambda r: r.retire("v5", by="b", reason="x"),
     publish=lambda r: r.publish("drift_detected", 2, psi=0.3),
     record_data=lambda r: r.record_data(
         "dataset_ready",
@@ -229,8 +229,8 @@ VERBS = dict(
     claim=lambda r: r.claim("train", "event:1", "me"),
 )
 FIRST = dict(
-    end_trial=lambda r: r.challenge("v5"),
-    promote_challenger=lambda r: r.challenge("v3"),
+    end_trial=lambda r: r.challenge("v5", by="b"),
+    promote_challenger=lambda r: r.challenge("v3", by="b"),
     request_anew=lambda r: r.record_evaluation("v4", **EVIDENCE),
 )
 
@@ -264,7 +264,7 @@ def copy(request, tmp_path_factory):
 
     r = ready(first := copy(), 2)
     r.promote("v2")
-    r.promote("v1", alias="production")
+    r.promote("v1", by="b", alias="production")
     for _ in range(3):
         r.record_evaluation(r.register(SHA, {}), **EVIDENCE)
     approved(r, "v3")
@@ -510,8 +510,8 @@ def test_one_database_serves_one_workspace(db_url):
 @pytest.mark.parametrize(
     "moved",
     [
-        lambda r: r.retire("v2", reason="it leaks"),
-        lambda r: (r.challenge("v2"), r.end_trial("v2", reason="it lost")),
+        lambda r: r.retire("v2", by="b", reason="it leaks"),
+        lambda r: (r.challenge("v2", by="b"), r.end_trial("v2", by="b", reason="it lost")),
     ],
     ids=["retired", "tried and dropped"],
 )

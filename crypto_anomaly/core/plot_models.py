@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import pandas as pd
 import plotly.graph_objects as go
+from plotly.subplots import make_subplots
 
 from .plot_style import COLORS, new_figure
 
@@ -18,6 +19,7 @@ __all__ = [
     "trial_history",
     "rank_ic_history",
     "budget_bars",
+    "version_history",
 ]
 
 
@@ -168,3 +170,54 @@ def budget_bars(
     axis = dict(title=f"share of {len(alerts)} alerts", tickformat=".0%")
     height = 140 + 30 * len(share)
     return f.update_layout(title=title, barmode="stack", xaxis=axis, height=height)
+
+
+# %% ../../nbs/00_core/62_plot_models.ipynb #7aaf4d8e
+def _own_values(evaluations: pd.DataFrame, metric: str) -> go.Scatter:
+    "The metric of each evaluation, with its dataset on hover."
+    return go.Scatter(
+        x=evaluations.label,
+        y=evaluations[metric].astype(float),
+        text=evaluations.dataset,
+        mode="markers",
+        marker=dict(color=COLORS["normal"], size=9),
+        name=metric.replace("_", " "),
+        hovertemplate="%{x}: %{y:.3f} on %{text}<extra></extra>",
+        showlegend=False,
+    )
+
+
+def _paired_gains(evaluations: pd.DataFrame) -> go.Scatter:
+    "The gain over the version that each was compared with, with its interval."
+    value, low, high = (evaluations[k].astype(float) for k in ("gain", "low", "high"))
+    bars = dict(type="data", symmetric=False, array=high - value, arrayminus=value - low)
+    return go.Scatter(
+        x=evaluations.label,
+        y=value,
+        error_y=bars,
+        text=evaluations.compared_to,
+        mode="markers",
+        marker=dict(color=COLORS["challenger"], symbol="diamond", size=9),
+        name="gain",
+        hovertemplate="%{x} over %{text}: %{y:+.3f}<extra></extra>",
+        showlegend=False,
+    )
+
+
+# %% ../../nbs/00_core/62_plot_models.ipynb #eb35fca0
+def version_history(
+    evaluations: pd.DataFrame,  # label, dataset, the metric, compared_to, gain, low, high
+    metric: str = "recall",  # column of `evaluations`
+) -> go.Figure:
+    "A metric of every evaluation on its own dataset, and below it the gain on the same rows."
+    titles = [
+        f"{metric.replace('_', ' ')}, each on its own holdout",
+        "gain over the compared version",
+    ]
+    f = make_subplots(2, 1, subplot_titles=titles, shared_xaxes=True, figure=new_figure())
+    f.add_trace(_own_values(evaluations, metric), row=1, col=1)
+    f.add_trace(_paired_gains(evaluations), row=2, col=1)
+    f.add_hline(y=0, line_dash="dot", row=2, col=1)
+    note = "above 0 in the lower panel: better, on the same rows"
+    title = dict(text="How have the versions gone?", subtitle=dict(text=note, font_size=12))
+    return f.update_layout(title=title, height=440, margin_t=104)

@@ -16,12 +16,12 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "backtest": ["backtest_report", "lookahead"],
         "benchmark": ["market_benchmark"],
-        "compare": ["comparison_table"],
         "evaluation": ["evaluate"],
         "gates": ["GateConfig"],
         "injected": ["inject_market"],
         "metrics": ["average_precision"],
         "outcomes": ["outcome_metrics"],
+        "paired": ["compare_sides"],
     },
 )
 
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
         lookahead as lookahead,
     )
     from crypto_anomaly.eval.benchmark import market_benchmark as market_benchmark
-    from crypto_anomaly.eval.compare import comparison_table as comparison_table
     from crypto_anomaly.eval.evaluation import evaluate as evaluate
     from crypto_anomaly.eval.gates import GateConfig as GateConfig
     from crypto_anomaly.eval.injected import inject_market as inject_market
     from crypto_anomaly.eval.metrics import average_precision as average_precision
     from crypto_anomaly.eval.outcomes import outcome_metrics as outcome_metrics
+    from crypto_anomaly.eval.paired import compare_sides as compare_sides

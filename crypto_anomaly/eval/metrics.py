@@ -155,11 +155,12 @@ class Detection:
         rates: tuple[float, ...] = RATES,  # alert rates
         samples: int = 300,  # bootstrap samples
         seed: int = 0,  # of the bootstrap
+        block: str | None = None,  # a pandas frequency; None = days, or hours within a week
     ) -> None:
         self.rates = rates
         self.kinds = sorted(found.kind.unique())
         self.sizes = sorted(found["size"].unique())
-        block = _blocks(clean.ts)
+        block = block or _blocks(clean.ts)
         days = pd.DatetimeIndex(clean.ts).floor(block).unique().sort_values()
         self.weight = resample(days, samples, seed)
         self.found = _by_score(found)

@@ -15,8 +15,10 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "errors": ["NotFoundError", "RegistryError", "RegistryUnavailableError"],
+        "queue": ["decision_queue"],
         "registry": ["Registry", "open_registry"],
         "statuses": ["ModelStatus"],
+        "verbs": ["Verb"],
     },
 )
 
@@ -31,6 +33,9 @@ if TYPE_CHECKING:
     from crypto_anomaly.registry.errors import (
         RegistryUnavailableError as RegistryUnavailableError,
     )
+    from crypto_anomaly.registry.queue import (
+        decision_queue as decision_queue,
+    )
     from crypto_anomaly.registry.registry import (
         Registry as Registry,
     )
@@ -38,3 +43,4 @@ if TYPE_CHECKING:
         open_registry as open_registry,
     )
     from crypto_anomaly.registry.statuses import ModelStatus as ModelStatus
+    from crypto_anomaly.registry.verbs import Verb as Verb

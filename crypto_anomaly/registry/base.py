@@ -19,7 +19,7 @@ from ..core.db import write_transaction
 from ..core.errors import first_line
 from .chain import FIRST_HASH, event_hash
 from .definitions import definitions
-from .errors import ConstraintError, RegistryError
+from .errors import ConstraintError, InvalidInputError, RegistryError
 from .schema import open_engine
 from .tables import event_t, model_t
 
@@ -196,16 +196,16 @@ def _check_actor(actor: str) -> None:
     "Refuse a name that does not look like what it is."
     hidden = [c for c in actor if c not in _JOINERS and unicodedata.category(c) in _UNSEEN]
     if hidden or not actor.strip(_JOINERS + " ") and actor:
-        raise RegistryError(f"the name {ascii(actor)} has characters that cannot be seen.")
+        raise InvalidInputError(f"the name {ascii(actor)} has characters that cannot be seen.")
 
 
 def _check_storable(payload: dict[str, Any]) -> None:
     "Refuse text that a database cannot store."
     for key, value in payload.items():
         if isinstance(value, str) and any(unicodedata.category(c) == "Cs" for c in value):
-            raise RegistryError(f"{key} is {ascii(value)[:100]}, which is no text.")
+            raise InvalidInputError(f"{key} is {ascii(value)[:100]}, which is no text.")
         if isinstance(value, str) and "\0" in value:
-            raise RegistryError(f"{key} is {ascii(value)[:100]}, which has a zero byte.")
+            raise InvalidInputError(f"{key} is {ascii(value)[:100]}, which has a zero byte.")
 
 
 # %% ../../nbs/10_registry/32_base.ipynb #55dd0106

@@ -11,7 +11,7 @@ from importlib.resources import files
 from typing import Any
 
 # %% auto #0
-__all__ = ["definitions", "data_names"]
+__all__ = ["definitions", "data_names", "model_names"]
 
 
 # %% ../../nbs/10_registry/30_definitions.ipynb #9cf7d385
@@ -26,3 +26,11 @@ def definitions() -> dict[str, dict[str, Any]]:  # name -> kind, description, â€
 def data_names() -> list[str]:  # e.g. ['market_snapshot', 'training_dataset', â€¦]
     "The names that are declared as data."
     return [name for name, d in definitions().items() if d["kind"] == "data"]
+
+
+def model_names(
+    trade_model: str,  # the setting of this name, which may be another than the declared one
+) -> list[str]:  # e.g. ['anomaly_detector', 'trade_detector']
+    "The names of the models of a workspace."
+    declared = [name for name, d in definitions().items() if d["kind"] == "model"]
+    return list(dict.fromkeys([*declared, trade_model]))

@@ -13,6 +13,8 @@ from ..core.errors import CryptoAnomalyError
 __all__ = [
     "RegistryError",
     "NotFoundError",
+    "InvalidInputError",
+    "ConfirmationError",
     "ConstraintError",
     "moved_error",
     "RegistryUnavailableError",
@@ -32,6 +34,19 @@ class NotFoundError(RegistryError):
     "A version, an alias or data that does not exist."
 
     status: ClassVar[int] = 404
+
+
+# %% ../../nbs/10_registry/10_errors.ipynb #61f69a95
+class InvalidInputError(RegistryError):
+    "A name, a reason or a reference that is empty or cannot be one."
+
+    status: ClassVar[int] = 422
+
+
+class ConfirmationError(RegistryError):
+    "A decision that is allowed, but has to be confirmed first."
+
+    confirm: ClassVar[str] = "confirm_worse"  # the argument that confirms it
 
 
 # %% ../../nbs/10_registry/10_errors.ipynb #fd0d1290

@@ -9,7 +9,8 @@ import re
 from typing import TypeAlias
 
 from .base import Row
-from .errors import RegistryError, moved_error
+from .errors import InvalidInputError, moved_error
+from .verbs import show_command
 
 # %% auto #0
 __all__ = [
@@ -37,7 +38,7 @@ def expected_version(
         return None
     number = _VERSION.fullmatch(text)
     if number is None:
-        raise RegistryError(
+        raise InvalidInputError(
             f"{text!r} names no version; say which one you saw, e.g. v3, or {NO_VERSION!r}."
         )
     return int(number[1])
@@ -76,7 +77,7 @@ def check_status(
         return
     raise moved_error(
         f"v{version.version} is now {version.status}, not {expected} as you saw; nothing was "
-        f"changed. Look again: crypto-anomaly show v{version.version}"
+        f"changed. Look again: {show_command(version.model, version.version)}"
     )
 
 
@@ -90,5 +91,5 @@ def check_request(
         return
     raise moved_error(
         f"request {expected} for v{version.version} was replaced by request {request_id}; nothing "
-        f"was changed. Look at the evidence again: crypto-anomaly show v{version.version}"
+        f"was changed. Look at the evidence again: {show_command(version.model, version.version)}"
     )

@@ -11,9 +11,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from ..core.clock import iso
+from .aliases import is_approved
 from .base import dialect_insert, event_dict
 from .decisions import CHAMPION_EVENTS
-from .promotion import is_approved
 from .tables import alias_t, cursor_t, event_t, version_t
 from .versions import RegistryVersions
 

@@ -5,29 +5,23 @@
 # %% ../../nbs/10_registry/56_promotion.ipynb #d246362a
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
+from .aliases import CustomAliases
 from .base import Row
-from .decisions import CHAMPION_EVENTS, RegistryDecisions, who_promoted
+from .confirmation import check_confirmed
+from .decisions import CHAMPION_EVENTS, who_promoted
 from .errors import RegistryError
-from .evaluations import latest_evaluation
 from .expectations import ExpectedVersion, check_holder, check_status
-from .statuses import ModelStatus
-from .tables import alias_t, approval_t, event_t, version_t
+from .tables import approval_t, event_t
+from .verbs import Verb, command, sign
+from .versions import check_can_become
 
 # %% auto #0
-__all__ = [
-    "is_approved",
-    "CustomAliases",
-    "ChampionChange",
-    "Promotions",
-    "Rollbacks",
-    "RegistryPromotion",
-]
+__all__ = ["ChampionChange", "Promotions", "Rollbacks", "RegistryPromotion"]
 
 
 # %% ../../nbs/10_registry/56_promotion.ipynb #cbcc276d
@@ -58,13 +52,6 @@ def _champion_events(c: sa.Connection, model: str) -> Sequence[Row]:
     return c.execute(query.order_by(event_t.c.id)).all()
 
 
-# %% ../../nbs/10_registry/56_promotion.ipynb #c0101dff
-def _check_reason(what: str, reason: str) -> None:
-    "Refuse an act without a reason."
-    if not reason.strip():
-        raise RegistryError(f"{what} needs a reason (--reason WHY).")
-
-
 # %% ../../nbs/10_registry/56_promotion.ipynb #afbc7db1
 def _usable_approval(c: sa.Connection, version: Row) -> Row:
     "The last decision on a version, if it is an approval that was not used yet."
@@ -74,8 +61,8 @@ def _usable_approval(c: sa.Connection, version: Row) -> Row:
     if last is None or last.decision != "approved" or last.used_at:
         raise RegistryError(
             f"v{version.version} ({version.status}) has no approval to use; "
-            f"ask with 'crypto-anomaly request-approval v{version.version}', "
-            f"then 'crypto-anomaly approve v{version.version} --by WHO --reason WHY'."
+            f"ask with '{command(Verb.request, version.model, version.version)}', then "
+            f"'{command(Verb.approve, version.model, version.version, '--by WHO --reason WHY')}'."
         )
     return last
 
@@ -86,79 +73,21 @@ def _check_not_stale(version: Row, why: str | None) -> None:
     if why:
         raise RegistryError(
             f"the approval of v{version.version} is stale: {why}. "
-            f"Ask anew: crypto-anomaly request-approval v{version.version}"
+            f"Ask anew: {command(Verb.request, version.model, version.version)}"
         )
 
 
-# %% ../../nbs/10_registry/56_promotion.ipynb #2877b459
-_ALIAS_NAME = re.compile(r"[a-z][a-z0-9_-]{0,40}")
-_TAKEN_NAME = re.compile(r"[v\d]+|latest(-.*)?|none")
-
-
-def _check_alias_name(alias: str) -> None:
-    "Refuse a name that cannot be an alias."
-    is_taken = alias in list(ModelStatus) or _TAKEN_NAME.fullmatch(alias)
-    if is_taken or not _ALIAS_NAME.fullmatch(alias):
-        raise RegistryError(
-            f"{alias!r} cannot be an alias; use lower-case letters, digits, - and _, "
-            "other than a status, latest, none and vN."
-        )
-
-
-# %% ../../nbs/10_registry/56_promotion.ipynb #513ee1ac
-def _check_may_have_alias(c: sa.Connection, version: Row, alias: str) -> None:
-    "Refuse to point an alias to a version without a passed evaluation."
-    evaluation = latest_evaluation(c, version)
-    if version.status == "candidate" or evaluation is None or not evaluation.passed:
-        raise RegistryError(
-            f"v{version.version} is a {version.status} version without a passed evaluation; "
-            f"only one that passed its last may get the alias {alias!r}: "
-            f"crypto-anomaly run evaluate -p candidate_version v{version.version}"
-        )
-
-
-# %% ../../nbs/10_registry/56_promotion.ipynb #769dc057
-def _alias_holder(c: sa.Connection, model: str, alias: str) -> int | None:
-    "The number of the version that has an alias, None when no version has it."
-    query = sa.select(version_t.c.version)
-    query = query.join(alias_t, alias_t.c.version_id == version_t.c.id)
-    holder = query.where(alias_t.c.model == model, alias_t.c.name == alias)
-    return c.execute(holder).scalar()
-
-
-# %% ../../nbs/10_registry/56_promotion.ipynb #ccfd4fba
-def is_approved(
-    c: sa.Connection,
-    version_id: int,  # `id` of a version
-) -> bool:
-    "Whether the last decision on a version is an approval."
-    decided = approval_t.c.decision.in_(("approved", "rejected"))
-    query = sa.select(approval_t.c.decision).where(approval_t.c.version_id == version_id, decided)
-    return c.execute(query.order_by(approval_t.c.id.desc()).limit(1)).scalar() == "approved"
-
-
-# %% ../../nbs/10_registry/56_promotion.ipynb #b5adc182
-class CustomAliases(RegistryDecisions):
-    "Aliases that people choose."
-
-    def set_alias(
-        self,
-        c: sa.Connection,  # a transaction
-        version: Row,  # of `model_version`
-        alias: str,
-        by: str,
-        expect_holder: ExpectedVersion = None,  # the holder that was seen
-    ) -> dict[str, Any]:  # version, alias, previous_holder, approved
-        "Point a custom alias at `version`; it needs no approval, and says whether there is one."
-        _check_alias_name(alias)
-        _check_may_have_alias(c, version, alias)
-        previous = _alias_holder(c, self.model, alias)
-        check_holder(f"alias {alias}", previous, expect_holder)
-        facts = dict(
-            alias=alias, previous_holder=previous, approved=is_approved(c, int(version.id))
-        )
-        self.record_event(c, "alias_moved", version.version, by, **facts)
-        return dict(version=version.version, **facts)
+# %% ../../nbs/10_registry/56_promotion.ipynb #98448b7b
+def _was_confirmed(c: sa.Connection, version: Row, approval: Row) -> bool:
+    "Whether an approval was given knowing that the version is worse than the champion."
+    approved = (
+        event_t.c.model == version.model,
+        event_t.c.version == version.version,
+        event_t.c.kind == "model_approved",
+    )
+    payloads = c.execute(sa.select(event_t.c.payload).where(*approved)).scalars()
+    confirmed = [p["approval_id"] for p in payloads if p.get("confirmed_worse")]
+    return approval.id in confirmed
 
 
 # %% ../../nbs/10_registry/56_promotion.ipynb #6897860c
@@ -214,23 +143,25 @@ class Promotions(ChampionChange):
         reason: str = "",
         expect_status: str | None = None,  # the status that the person saw
         expect_champion: ExpectedVersion = None,  # the champion (holder of the alias) seen
+        confirm_worse: bool = False,  # also where an approval did not know that it is worse
     ) -> dict[str, Any]:  # version, alias, previous_holder; of a custom alias also approved
         "Make an approved version champion (or give it a custom alias)."
         with self.transaction() as c:
             version = self.version_row(c, ref)
             check_status(version, expect_status)
             if alias != "champion":
-                return self.set_alias(c, version, alias, by or run_id, expect_champion)
+                who = by or run_id
+                return self.set_alias(c, version, alias, who, reason, expect_champion)
             self.check_champion(c, expect_champion)
-            if version.status == "champion":
-                raise RegistryError(f"v{version.version} is champion already.")
-            approval = _usable_approval(c, version)
-            _check_not_stale(version, self.why_stale(c, approval, version))
+            approval = self.check_can_promote(c, version)
+            by, reason = sign(Verb.promote, by or run_id or approval.decided_by, reason)
+            if not _was_confirmed(c, version, approval):
+                check_confirmed(self.worse(c, version), confirm_worse)
             previous = self.set_champion(
                 c,
                 version,
                 "model_promoted",
-                by or run_id or approval.decided_by,
+                by,
                 approval_id=approval.id,
                 approved_by=approval.decided_by,
                 promoted_by_run_id=run_id,
@@ -239,6 +170,18 @@ class Promotions(ChampionChange):
                 reason=reason or approval.reason,
             )
         return dict(version=version.version, alias="champion", previous_holder=previous)
+
+    def check_can_promote(
+        self,
+        c: sa.Connection,
+        version: Row,  # of `model_version`
+    ) -> Row:  # the approval that the promotion uses
+        "Refuse to promote the champion, or a version without an approval that still stands."
+        if version.status == "champion":
+            raise RegistryError(f"v{version.version} is champion already.")
+        approval = _usable_approval(c, version)
+        _check_not_stale(version, self.why_stale(c, approval, version))
+        return approval
 
 
 # %% ../../nbs/10_registry/56_promotion.ipynb #79a6c0df
@@ -266,23 +209,37 @@ class Rollbacks(Promotions):
         from_version: ExpectedVersion = None,  # the champion that the person saw, which is left
     ) -> dict[str, Any]:  # version, alias, previous_holder
         "Bring the previous champion (or `to`, a former one) back, at once."
-        _check_reason("a rollback", reason)
+        by, reason = sign(Verb.rollback, by, reason)
         with self.transaction() as c:
-            now = self.champion_row(c)
-            if now is None:
-                raise RegistryError("there is no champion to roll back from.")
+            now = self._champion_to_leave(c)
             self.check_champion(c, from_version)
-            target = self._rollback_target(c, now, to)
+            target = self._rollback_target(c, now, None if to is None else self.version_row(c, to))
             request = dict(reason=reason, from_version=now.version)
             self.record_event(c, "rollback_requested", target, by, **request)
             version = self.version_row(c, target)
             previous = self.set_champion(c, version, "model_rolled_back", by, reason=reason)
         return dict(version=target, alias="champion", previous_holder=previous)
 
-    def _rollback_target(self, c: sa.Connection, now: Row, to: str | int | None) -> int:
+    def check_can_roll_back(
+        self,
+        c: sa.Connection,
+        version: Row,  # the champion, which is left, or a former one, which comes back
+    ) -> int:  # the version number that a rollback would make champion
+        "Refuse to roll back without a former champion to return to."
+        now = self._champion_to_leave(c)
+        return self._rollback_target(c, now, None if version.id == now.id else version)
+
+    def _champion_to_leave(self, c: sa.Connection) -> Row:
+        "The champion; without one there is no rollback."
+        now = self.champion_row(c)
+        if now is None:
+            raise RegistryError("there is no champion to roll back from.")
+        return now
+
+    def _rollback_target(self, c: sa.Connection, now: Row, to: Row | None) -> int:
         "The version number of the former champion that is to come back."
         events = _champion_events(c, self.model)
-        target = _before(events) if to is None else int(self.version_row(c, to).version)
+        target = _before(events) if to is None else int(to.version)
         return _checked_target(target, now, events)
 
 
@@ -299,14 +256,23 @@ class RegistryPromotion(Rollbacks):
         expect_status: str | None = None,  # the status that the person saw
     ) -> dict[str, Any]:  # version, status
         "Take a version out of the running; the champion is replaced or rolled back instead."
-        _check_reason("retiring a version", reason)
+        by, reason = sign(Verb.retire, by, reason)
         with self.transaction() as c:
             version = self.version_row(c, ref)
             check_status(version, expect_status)
-            if version.status == "champion":
-                raise RegistryError(
-                    f"v{version.version} is champion: promote another version or roll back, "
-                    "so that there is never none."
-                )
+            self.check_can_retire(c, version)
             self.record_move(c, version, "retired", "model_retired", by, reason=reason)
         return dict(version=version.version, status="retired")
+
+    def check_can_retire(
+        self,
+        c: sa.Connection,
+        version: Row,  # of `model_version`
+    ) -> None:
+        "Refuse to retire the champion, and what has retired already."
+        if version.status == "champion":
+            raise RegistryError(
+                f"v{version.version} is champion: promote another version or roll back, "
+                "so that there is never none."
+            )
+        check_can_become(version, "retired")

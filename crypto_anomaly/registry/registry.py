@@ -7,18 +7,20 @@ from __future__ import annotations
 
 from ..core.workspace import Workspace
 from .claims import RegistryClaims
+from .definitions import model_names
+from .errors import NotFoundError
+from .legal_verbs import LegalVerbs
 from .lineage import RegistryLineage
 from .presence import check_not_lost
-from .promotion import RegistryPromotion
 from .runs import RegistryRuns
-from .trials import RegistryTrials
+from .stale_requests import StaleRequests
 
 # %% auto #0
 __all__ = ["Registry", "open_registry"]
 
 
 # %% ../../nbs/10_registry/90_registry.ipynb #3d3f37ec
-class Registry(RegistryPromotion, RegistryTrials, RegistryLineage, RegistryRuns, RegistryClaims):
+class Registry(StaleRequests, LegalVerbs, RegistryLineage, RegistryRuns, RegistryClaims):
     "The versions of one model, their lifecycle, and the log of all that happened."
 
 
@@ -28,7 +30,10 @@ def open_registry(
     *,
     new: bool = False,  # begin an empty one even where there was another
 ) -> Registry:
-    "The registry of a workspace; one that is lost is an error, unless `new`."
+    "The registry of a model; an unknown model is an error, and a lost one, unless `new`."
+    known = model_names(ws.settings.trade_model)
+    if model not in known:
+        raise NotFoundError(f"there is no model {model!r}; there are {', '.join(known)}.")
     if not new:
         check_not_lost(ws)
     return Registry(ws.db_url, model=model, workspace=ws.name, four_eyes=ws.settings.four_eyes)

@@ -14,6 +14,8 @@ from .errors import RegistryError
 from .evaluations import RegistryEvaluations, latest_evaluation
 from .expectations import ExpectedVersion, check_holder, check_status
 from .tables import version_t
+from .verbs import Verb, command, evaluate_command, sign
+from .versions import check_can_become
 
 # %% auto #0
 __all__ = ["TrialStart", "RegistryTrials"]
@@ -27,7 +29,7 @@ def _check_last_evaluation(c: sa.Connection, version: Row) -> None:
         raise RegistryError(
             f"the last evaluation of v{version.version} failed; "
             "only a version that passed can be tried: "
-            f"crypto-anomaly run evaluate -p candidate_version v{version.version}"
+            f"{evaluate_command(version.model, version.version)}"
         )
 
 
@@ -37,7 +39,7 @@ def _check_no_other_trial(challenger: Row | None, version: Row) -> None:
     if challenger is not None and challenger.id != version.id:
         raise RegistryError(
             f"v{challenger.version} is on trial already; end that first: "
-            f"crypto-anomaly end-trial v{challenger.version} --reason WHY"
+            f"{command(Verb.end_trial, version.model, challenger.version, '--reason WHY')}"
         )
 
 
@@ -49,22 +51,35 @@ class TrialStart(RegistryEvaluations):
         self,
         ref: str | int,
         *,
-        by: str = "",
+        by: str = "",  # who starts it; an empty name is refused
+        reason: str = "",
         expect_status: str | None = None,  # the status that the person saw
         expect_champion: ExpectedVersion = None,  # the champion that the person saw
     ) -> dict[str, Any]:  # version, status
         "Start the trial of an evaluated version beside the champion."
+        by, reason = sign(Verb.challenge, by, reason)
+        why = dict(reason=reason) if reason else {}
         with self.transaction() as c:
             version = self.version_row(c, ref)
             champion = self.champion_row(c)
             number = None if champion is None else int(champion.version)
             check_status(version, expect_status)
             check_holder("champion", number, expect_champion)
-            on_trial = self.versions_query().where(version_t.c.status == "challenger")
-            _check_no_other_trial(c.execute(on_trial).first(), version)
-            _check_last_evaluation(c, version)
-            self.record_move(c, version, "challenger", "model_challenged", by, champion=number)
+            self.check_can_challenge(c, version)
+            event = "model_challenged"
+            self.record_move(c, version, "challenger", event, by, champion=number, **why)
         return dict(version=version.version, status="challenger")
+
+    def check_can_challenge(
+        self,
+        c: sa.Connection,
+        version: Row,  # of `model_version`
+    ) -> None:
+        "Refuse a second trial, and a trial of a version that did not pass."
+        on_trial = self.versions_query().where(version_t.c.status == "challenger")
+        _check_no_other_trial(c.execute(on_trial).first(), version)
+        _check_last_evaluation(c, version)
+        check_can_become(version, "challenger")
 
 
 # %% ../../nbs/10_registry/58_trials.ipynb #01a20977
@@ -75,11 +90,18 @@ class RegistryTrials(TrialStart):
         self, ref: str | int = "challenger", *, reason: str, by: str = ""
     ) -> dict[str, Any]:  # version, status
         "End a trial without a promotion: the challenger is an evaluated version again."
-        if not reason.strip():
-            raise RegistryError("ending a trial needs a reason (--reason WHY).")
+        by, reason = sign(Verb.end_trial, by, reason)
         with self.transaction() as c:
             version = self.version_row(c, ref)
-            if version.status != "challenger":
-                raise RegistryError(f"v{version.version} is {version.status}, not on trial.")
+            self.check_can_end_trial(c, version)
             self.record_move(c, version, "evaluated", "trial_ended", by, reason=reason)
         return dict(version=version.version, status="evaluated")
+
+    def check_can_end_trial(
+        self,
+        c: sa.Connection,  # not used: every check of a verb has the same arguments
+        version: Row,  # of `model_version`
+    ) -> None:
+        "Refuse to end a trial that does not run."
+        if version.status != "challenger":
+            raise RegistryError(f"v{version.version} is {version.status}, not on trial.")

@@ -11,18 +11,21 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from .base import Query, RegistryBase, Row, row_dict
-from .errors import NotFoundError, RegistryError
+from .errors import InvalidInputError, NotFoundError, RegistryError
 from .statuses import ModelStatus, can_become
 from .tables import alias_t, version_t
+from .verbs import evaluate_command, is_visible, show_command
 
 # %% auto #0
 __all__ = [
     "version_dict",
     "ChampionOrLatest",
     "require_pinned",
+    "own_reference",
     "VersionQueries",
     "VersionLookup",
     "VersionRegistration",
+    "check_can_become",
     "RegistryVersions",
 ]
 
@@ -72,7 +75,6 @@ def require_pinned(
 # %% ../../nbs/10_registry/40_versions.ipynb #b0fcce0d
 _LATEST = re.compile(r"latest(?:-([0-9]{1,9}))?")
 _NUMBER = re.compile(r"v?([0-9]{1,9})")
-_ROLES = ("champion", "challenger")
 
 
 def _built_in(query: Query, ref: str) -> Query | None:
@@ -83,7 +85,7 @@ def _built_in(query: Query, ref: str) -> Query | None:
         return query.limit(1).offset(int(latest[1] or 0))
     if number:
         return query.where(version_t.c.version == int(number[1]))
-    if ref in _ROLES:
+    if ref in list(ModelStatus):
         return query.where(version_t.c.status == ref).limit(1)
     return None
 
@@ -118,6 +120,35 @@ def _known_versions(c: sa.Connection, query: Query) -> str:
     return "no version exists yet – run: crypto-anomaly run train"
 
 
+# %% ../../nbs/10_registry/40_versions.ipynb #35c6087e
+def own_reference(
+    ref: str | int,  # e.g. 'v5' or 'anomaly_detector:v5'
+    model: str,  # name of the registered model
+) -> str:  # without the model's name, e.g. 'v5'
+    "A reference without the name of its model; an empty one, or of another model, is refused."
+    text = str(ref)
+    if not is_visible(text):
+        raise InvalidInputError(
+            f"say which version of {model}: v5, latest, champion, an alias or a training run; "
+            f"got {ascii(text)[:80]}."
+        )
+    named, is_named, own = text.strip().rpartition(":")
+    if is_named and named != model:
+        raise NotFoundError(
+            f"{text!r} is a version of another model than {model}; to act on it: --model {named}."
+        )
+    return own
+
+
+def _not_found(
+    ref: str | int,
+    model: str,
+    known: str,  # the versions that there are
+) -> NotFoundError:
+    "The error about a reference that leads nowhere."
+    return NotFoundError(f"there is no {model} {ref!r}; {known}")
+
+
 # %% ../../nbs/10_registry/40_versions.ipynb #903ce085
 class VersionQueries(RegistryBase):
     "Finding versions within a transaction."
@@ -134,10 +165,9 @@ class VersionQueries(RegistryBase):
     ) -> Row:  # of `model_version`
         "The version that `ref` means; an unknown one is an error that lists what there is."
         query = self.versions_query()
-        row = _find_version(c, query, str(ref).strip().removeprefix(f"{self.model}:"))
+        row = _find_version(c, query, own_reference(ref, self.model))
         if row is None:
-            known = _known_versions(c, query)
-            raise NotFoundError(f"there is no {self.model} {ref!r}; {known}")
+            raise _not_found(ref, self.model, _known_versions(c, query))
         return row
 
     def champion_row(self, c: sa.Connection) -> Row | None:
@@ -230,17 +260,25 @@ class VersionRegistration(VersionLookup):
 
 
 # %% ../../nbs/10_registry/40_versions.ipynb #9ba9a22d
-_HINTS = dict(
-    champion="it must be evaluated (crypto-anomaly run evaluate) and approved first",
-    challenger="only an evaluated version can be tried: crypto-anomaly run evaluate",
-)
+def _hint(row: Row, status: str) -> str:
+    "What to do first, before a version can become `status`."
+    if status == "champion":
+        return "it must be evaluated and approved first"
+    if status == "challenger" and row.status == "candidate":
+        evaluate = evaluate_command(row.model, row.version)
+        return f"only an evaluated version can be tried: {evaluate}"
+    return f"see: {show_command(row.model, row.version)}"
 
 
-def _check_can_become(row: Row, status: str) -> None:
+def check_can_become(
+    row: Row,  # of `model_version`
+    status: str,  # that it shall have
+) -> None:
     "Refuse a change of status that no arrow of the lifecycle allows."
     if not can_become(row.status, status):
-        hint = _HINTS.get(status, "see: crypto-anomaly versions")
-        raise RegistryError(f"v{row.version} is {row.status} and cannot become {status}; {hint}.")
+        raise RegistryError(
+            f"v{row.version} is {row.status} and cannot become {status}; {_hint(row, status)}."
+        )
 
 
 # %% ../../nbs/10_registry/40_versions.ipynb #707278eb
@@ -257,5 +295,5 @@ class RegistryVersions(VersionRegistration):
         **payload: Any,  # of the event
     ) -> int:  # id of the event
         "Write the event that changes the status of a version; the database changes it."
-        _check_can_become(row, status)
+        check_can_become(row, status)
         return self.record_event(c, event, row.version, actor, **payload)

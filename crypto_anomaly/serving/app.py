@@ -24,13 +24,14 @@ from ..core.workspace import open_workspace
 from ..lifecycle.reports import STATIC
 from ..lifecycle.subprocesses import workspace_env
 from .access import AccessControl, login_router
+from .alert_routes import alerts_router
 from .catalog_routes import CATALOG_ROUTERS
 from .connections import DeadlineProtocol
 from .error_handlers import add_error_handlers
 from .headers import SecurityHeaders
 from .health_routes import health_router
 from .inference_routes import inference_router, model_info_router
-from .lifecycle_routes import alerts_router, lifecycle_router
+from .lifecycle_routes import lifecycle_router, verbs_router
 from .metrics import AppMetrics
 from .middleware import RequestMetrics, ResponseCache
 from .page_routes import page_router, report_router
@@ -48,6 +49,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     inference_router,
     model_info_router,
     *CATALOG_ROUTERS,
+    verbs_router,
     lifecycle_router,
     alerts_router,
     page_router,

@@ -24,6 +24,7 @@ from crypto_anomaly.serving.terminal import (
 
 if TYPE_CHECKING:
     from crypto_anomaly.registry.registry import Registry
+    from crypto_anomaly.registry.verbs import Verb
 
 # %% auto #0
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "SeenRequest",
     "SeenStatus",
     "SeenChampion",
+    "EvenIfWorse",
     "TrialOf",
     "alert_commands",
     "ALERT_COLUMNS",
@@ -41,6 +43,7 @@ __all__ = [
     "end_trial",
     "trial_",
     "promote",
+    "alias",
     "rollback",
     "retire",
     "drill",
@@ -68,13 +71,32 @@ SeenChampion = Annotated[
     ),
 ]
 
+# %% ../../nbs/90_serving/78_cli_lifecycle.ipynb #392262d2
+EvenIfWorse = Annotated[
+    bool,
+    typer.Option(
+        "--even-if-worse/--only-if-not-worse",
+        help="Confirm a version that its comparison calls worse than the champion.",
+    ),
+]
+
+
+def _what_next(verb: Verb, registry: Registry, version: int, options: str = "") -> str:
+    "The command that a person may want next."
+    from crypto_anomaly.registry.verbs import command
+
+    return command(verb, registry.model, version, options)
+
 
 # %% ../../nbs/90_serving/78_cli_lifecycle.ipynb #a01db3c4
 @lifecycle_commands.command("request-approval")
 def request_approval(
-    ref: Ref, by: By = "cli", notes: str = "", model: ModelName = "anomaly_detector"
+    ref: Ref,
+    by: By = "cli",
+    notes: Annotated[str, typer.Option("--notes", "--reason", help="Why.")] = "",
+    model: ModelName = "anomaly_detector",
 ) -> None:
-    "Ask for a decision on an evaluated version."
+    "Ask for a decision on an evaluated version; one that was rejected or has retired, too."
     request = open_model_registry(model).request_approval(ref, by=by, notes=notes)
     say(f"request {request} awaits a decision")
 
@@ -86,16 +108,19 @@ def approve(
     by: By = "",
     reason: Reason = "",
     request: SeenRequest = None,
+    even_if_worse: EvenIfWorse = False,
     model: ModelName = "anomaly_detector",
 ) -> None:
     "Approve the promotion of a version."
+    from crypto_anomaly.registry.verbs import Verb
+
     registry = open_model_registry(model)
     version = registry.resolve(ref)["version"]
-    approval = registry.approve(version, by=by, reason=reason, request=request)
-    say(
-        f"v{version} is approved (approval {approval}); make it champion with: "
-        f"crypto-anomaly promote v{version}"
+    approval = registry.approve(
+        version, by=by, reason=reason, request=request, confirm_worse=even_if_worse
     )
+    promote_it = _what_next(Verb.promote, registry, version)
+    say(f"v{version} is approved (approval {approval}); make it champion with: {promote_it}")
 
 
 # %% ../../nbs/90_serving/78_cli_lifecycle.ipynb #b00ac939
@@ -107,11 +132,13 @@ def reject(
     request: SeenRequest = None,
     model: ModelName = "anomaly_detector",
 ) -> None:
-    "Reject the promotion of a version."
+    "Reject the promotion of a version, and end its trial."
     registry = open_model_registry(model)
-    version = registry.resolve(ref)["version"]
+    seen = registry.resolve(ref)
+    version = seen["version"]
     rejected = registry.reject(version, by=by, reason=reason, request=request)
-    say(f"v{version} is rejected (request {rejected})")
+    ended = "; its trial has ended" if seen["status"] == "challenger" else ""
+    say(f"v{version} is rejected (request {rejected}){ended}")
 
 
 # %% ../../nbs/90_serving/78_cli_lifecycle.ipynb #fd3efb28
@@ -119,6 +146,7 @@ def reject(
 def challenge(
     ref: Ref,
     by: By = "cli",
+    reason: Reason = "",
     expect_status: SeenStatus = None,
     expect_champion: SeenChampion = None,
     model: ModelName = "anomaly_detector",
@@ -129,6 +157,7 @@ def challenge(
     done = registry.challenge(
         seen["version"],
         by=by,
+        reason=reason,
         expect_status=expect_status or seen["status"],
         expect_champion=expect_champion,
     )
@@ -158,12 +187,14 @@ TrialOf = Annotated[str, typer.Argument(help="A version or an alias, e.g. v5 or 
 def trial_(
     a: TrialOf = "challenger",
     b: TrialOf = "champion",
+    model: ModelName = "anomaly_detector",
     as_json: AsJson = False,
 ) -> None:
     "Is the challenger better than the champion? The verdict so far, and what it rests on."
     from crypto_anomaly.eval.trial import trial, trial_facts
 
-    facts = trial_facts(trial(open_for_read(), a, b))
+    registry = open_model_registry(model)
+    facts = trial_facts(trial(open_for_read(), a, b, model=registry.model))
     if as_json:
         show_json(facts)
         return
@@ -194,15 +225,16 @@ def promote(
     ] = None,
     expect_status: SeenStatus = None,
     expect_champion: SeenChampion = None,
+    even_if_worse: EvenIfWorse = False,
     model: ModelName = "anomaly_detector",
     as_json: AsJson = False,
 ) -> None:
     "Make an approved version champion, or give a version a custom alias without an approval."
-    from crypto_anomaly.registry.errors import RegistryError
+    from crypto_anomaly.registry.errors import InvalidInputError
 
     what = ref or version or run_id
     if not what:
-        raise RegistryError(
+        raise InvalidInputError(
             "say what to promote: a version (v5, latest), or --run-id of its training."
         )
     done = open_model_registry(model).promote(
@@ -212,13 +244,41 @@ def promote(
         reason=reason,
         expect_status=expect_status,
         expect_champion=expect_champion,
+        confirm_worse=even_if_worse,
     )
+    _say_promoted(done, as_json)
+
+
+def _say_promoted(
+    done: dict[str, Any],  # of `Registry.promote`
+    as_json: bool,
+) -> None:
+    "Say which version has the name now."
     if as_json:
         show_json(done)
         return
     previous = done["previous_holder"]
     replaces = f"; it replaces v{previous}" if previous else ""
-    say(f"v{done['version']} is {alias}{replaces}{_exemption(done)}")
+    say(f"v{done['version']} is {done['alias']}{replaces}{_exemption(done)}")
+
+
+# %% ../../nbs/90_serving/78_cli_lifecycle.ipynb #52fcb233
+@lifecycle_commands.command()
+def alias(
+    ref: Ref,
+    name: Annotated[str, typer.Argument(help="The alias, e.g. production.")],
+    by: By = "cli",
+    reason: Reason = "",
+    expect_holder: Annotated[
+        str | None, typer.Option(help="The version that you saw there, e.g. v3, or none.")
+    ] = None,
+    model: ModelName = "anomaly_detector",
+    as_json: AsJson = False,
+) -> None:
+    "Point an alias of your own at a version that passed its evaluation; it needs no approval."
+    registry = open_model_registry(model)
+    done = registry.point_alias(ref, name, by=by, reason=reason, expect_holder=expect_holder)
+    _say_promoted(done, as_json)
 
 
 # %% ../../nbs/90_serving/78_cli_lifecycle.ipynb #a56be094

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from .terminal import say, with_token
 
 if TYPE_CHECKING:
+    from crypto_anomaly.core.settings import Settings
     from crypto_anomaly.core.workspace import Workspace
     from crypto_anomaly.registry.registry import Registry
 
@@ -29,25 +30,28 @@ __all__ = [
 ]
 
 
+# %% ../../nbs/90_serving/71_cli_workspace.ipynb #d3984a63
+def _start(**overrides: Any) -> Settings:
+    "The settings of a command, logging set up, and the workspace of a branch said."
+    from crypto_anomaly.core.logs import setup_logging
+    from crypto_anomaly.core.settings import branch_note, load_settings
+
+    settings = load_settings(**overrides)
+    setup_logging(settings)
+    note = branch_note(settings)
+    if note:
+        say(note)
+    return settings
+
+
 # %% ../../nbs/90_serving/71_cli_workspace.ipynb #68cadfe9
 def open_for_read(
     **overrides: Any,  # settings that win over environment and file; None = not given
 ) -> Workspace:
     "The workspace of the settings; `WorkspaceError` when it does not exist."
-    from crypto_anomaly.core.logs import setup_logging
-    from crypto_anomaly.core.settings import WorkspaceError, load_settings
-    from crypto_anomaly.core.workspace import open_workspace
+    from crypto_anomaly.core.workspace import existing_workspace
 
-    settings = load_settings(**overrides)
-    setup_logging(settings)
-    ws = open_workspace(settings)
-    reads_another = settings.read_from and ws.reads.source
-    if ws.source is None and not reads_another:
-        raise WorkspaceError(
-            f"there is no workspace {ws.reads.name!r} in {settings.home.absolute()}; start with "
-            "'crypto-anomaly up', or set CRYPTO_ANOMALY_HOME and CRYPTO_ANOMALY_WORKSPACE."
-        )
-    return ws
+    return existing_workspace(_start(**overrides))
 
 
 # %% ../../nbs/90_serving/71_cli_workspace.ipynb #d06730a4
@@ -76,13 +80,10 @@ def open_with_source(
     **overrides: Any,  # as in `open_for_read`
 ) -> Workspace:  # on disk
     "The workspace of the settings, with its source decided and said."
-    from crypto_anomaly.core.logs import setup_logging
-    from crypto_anomaly.core.settings import load_settings
     from crypto_anomaly.core.workspace import claim, open_workspace
     from crypto_anomaly.data.source import decide_source
 
-    settings = load_settings(**overrides)
-    setup_logging(settings)
+    settings = _start(**overrides)
     ws = open_workspace(settings)
     named = settings.workspace or ws.source == "coingecko"
     if settings.source == "auto" and ws.source and named:
@@ -100,16 +101,9 @@ def open_model_registry(
     model: str = "anomaly_detector",  # a model that is declared, or the trade model of the settings
 ) -> Registry:
     "The registry of a model in the workspace; `RegistryError` for an unknown name."
-    from crypto_anomaly.registry.definitions import definitions
-    from crypto_anomaly.registry.errors import RegistryError
     from crypto_anomaly.registry.registry import open_registry
 
-    ws = open_for_read()
-    declared = [name for name, d in definitions().items() if d["kind"] == "model"]
-    known = list(dict.fromkeys([*declared, ws.settings.trade_model]))
-    if model not in known:
-        raise RegistryError(f"there is no model {model!r}; there are {', '.join(known)}.")
-    return open_registry(ws, model)
+    return open_registry(open_for_read(), model)
 
 
 # %% ../../nbs/90_serving/71_cli_workspace.ipynb #b46f4761

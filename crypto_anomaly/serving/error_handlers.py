@@ -18,7 +18,12 @@ from ..data.client import CoinNotFoundError
 from ..data.table import DataError
 from ..lifecycle.alerts import AlertError
 from ..model.loading import ModelUnavailableError
-from ..registry.errors import RegistryError, RegistryUnavailableError
+from crypto_anomaly.registry.errors import (
+    ConfirmationError,
+    InvalidInputError,
+    RegistryError,
+    RegistryUnavailableError,
+)
 from .rendering import error_page
 from .state import get_state
 from ..trades.messages import TradeError, TradesUnavailableError
@@ -45,6 +50,7 @@ TITLES: dict[type[BaseException], str] = {
     DataError: "no data",
     CoinNotFoundError: NOT_THERE,
     RegistryError: NOT_THERE,
+    InvalidInputError: "wrong input",
     RegistryUnavailableError: "cannot be served",
     ModelUnavailableError: "cannot be served",
     AlertError: NOT_THERE,
@@ -89,9 +95,10 @@ def problem(
     status: int,  # HTTP status
     title: str,  # kind of problem
     detail: str,  # what is wrong and what to do
+    **more: str,  # other members, which RFC 9457 allows
 ) -> JSONResponse:
     "A problem+json response."
-    body = dict(type="about:blank", title=title, status=status, detail=detail)
+    body = dict(type="about:blank", title=title, status=status, detail=detail) | more
     return JSONResponse(body, status, media_type="application/problem+json")
 
 
@@ -101,12 +108,13 @@ def problem_or_page(
     status: int,  # HTTP status
     title: str,  # kind of problem
     detail: str,  # what is wrong and what to do
+    **more: str,  # other members of the problem
 ) -> Response:
     "An error as a page for a browser that reads, as problem+json for everybody else."
     accepts_html = "text/html" in request.headers.get("accept", "")
     if accepts_html and request.method == "GET":
         return HTMLResponse(error_page(get_state(request), title, detail), status)
-    return problem(status, title, detail)
+    return problem(status, title, detail, **more)
 
 
 # %% ../../nbs/90_serving/48_error_handlers.ipynb #387e3622
@@ -129,7 +137,9 @@ def _invalid_request(request: Request, error: RequestValidationError) -> Respons
 def _known_error(request: Request, error: CryptoAnomalyError) -> Response:
     "An error of this project: its message is meant for the user."
     status = error_status(error, request)
-    return problem_or_page(request, status, error_title(error, status), str(error))
+    title = error_title(error, status)
+    confirm = dict(confirm=error.confirm) if isinstance(error, ConfirmationError) else {}
+    return problem_or_page(request, status, title, str(error), **confirm)
 
 
 # %% ../../nbs/90_serving/48_error_handlers.ipynb #04976c26

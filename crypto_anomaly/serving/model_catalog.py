@@ -5,6 +5,7 @@
 # %% ../../nbs/90_serving/14_model_catalog.ipynb #61687792
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from crypto_anomaly.eval.gates import (
@@ -15,9 +16,9 @@ from crypto_anomaly.eval.gates import (
     sanity_gates,
 )
 from ..registry.definitions import definitions
+from ..registry.errors import NotFoundError
 from ..registry.registry import Registry
 from crypto_anomaly.serving.catalog_schemas import (
-    Comparison,
     Evaluation,
     Evaluations,
     Gate,
@@ -33,10 +34,10 @@ from crypto_anomaly.serving.catalog_schemas import (
 __all__ = [
     "LINEAGE",
     "METRICS",
+    "named_registry",
     "model_assets",
     "model_versions",
     "model_detail",
-    "compare",
     "gates",
     "evaluations",
 ]
@@ -55,6 +56,18 @@ def _model_asset(r: Registry) -> ModelAsset:
         champion_version=champion.get("version"),
         algorithm=(champion or newest).get("algorithm"),
     )
+
+
+# %% ../../nbs/90_serving/14_model_catalog.ipynb #c47142f9
+def named_registry(
+    name: str,  # e.g. 'anomaly_detector'; an unknown one raises `NotFoundError`
+    registries: Iterable[Registry],  # one for each model
+) -> Registry:
+    "The registry of the model of this name."
+    by_name = {r.model: r for r in registries}
+    if name not in by_name:
+        raise NotFoundError(f"there is no model {name!r}; there are {', '.join(by_name)}")
+    return by_name[name]
 
 
 # %% ../../nbs/90_serving/14_model_catalog.ipynb #069b65df
@@ -106,9 +119,12 @@ def _flat(metrics: dict[str, Any]) -> dict[str, Any]:
 def model_versions(
     r: Registry,  # the registry of one model
     limit: int = 10,  # most versions to list
+    *,
+    with_metrics: bool = True,  # False = without those of their evaluations, which cost time
 ) -> ModelVersions:  # newest first
     "The newest versions of a model, each with the metrics of its newest evaluation."
-    metrics_of = {e["version"]: _flat(e["metrics"]) for e in r.list_evaluations(10 * limit)}
+    evaluations = r.list_evaluations(10 * limit) if with_metrics else []
+    metrics_of = {e["version"]: _flat(e["metrics"]) for e in evaluations}
     labels = r.alias_labels()
     versions = []
     for version in r.list_model_versions(limit):
@@ -171,28 +187,6 @@ def model_detail(
         promoted_from_version=version.get("replaced_version"),
         promotion_timestamp=version.get("promotion_timestamp"),
         approved_by=version.get("approved_by"),
-    )
-
-
-# %% ../../nbs/90_serving/14_model_catalog.ipynb #ce51250c
-_SHORT_NAMES = {"silhouette_score_diff": "silhouette_diff"}  # registry -> API
-
-
-# %% ../../nbs/90_serving/14_model_catalog.ipynb #e06db7ee
-def compare(
-    r: Registry,  # the registry of one model
-    a: str,  # a version, e.g. 'v1'
-    b: str,  # another one
-) -> Comparison:  # differences are a less b
-    "Two versions and the differences of their metrics."
-    compared = r.compare_models(a, b)
-    first, second = compared["v1"], compared["v2"]
-    differences = {_SHORT_NAMES.get(k, k): v for k, v in compared["differences"].items()}
-    same_data = bool(first["data_source"]) and first["data_source"] == second["data_source"]
-    return Comparison(
-        comparison={"version_a": first, "version_b": second},
-        differences=differences,
-        same_data=same_data,
     )
 
 

@@ -8,15 +8,13 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import Query
-from pydantic import BaseModel
+from pydantic import AliasChoices, BaseModel, Field
 
 # %% auto #0
 __all__ = [
     "ListLimit",
     "VersionLimit",
-    "ApprovalRequest",
-    "PromotionRequest",
-    "RollbackRequest",
+    "DecisionRequest",
     "ResponseMeta",
     "Anomaly",
     "Watched",
@@ -34,6 +32,8 @@ __all__ = [
     "HealthResponse",
     "PipelineStatus",
     "LifecycleResponse",
+    "VerbsResponse",
+    "QueuedRequest",
     "MessageResponse",
     "ReloadResponse",
     "AlertResponse",
@@ -44,32 +44,27 @@ ListLimit = Annotated[int, Query(ge=1, le=100)]  # most rows of a list
 VersionLimit = Annotated[int, Query(ge=1, le=50)]  # most versions of a list
 
 
-class ApprovalRequest(BaseModel):
-    "Body of a request for approval."
+class DecisionRequest(BaseModel):
+    """Body of every verb of the lifecycle; which fields a verb reads, its route says.
 
-    version: str
-    requester: str
-    notes: str = ""
+    `requester` and `triggered_by` are other names of `by`, `notes` of `reason`, and
+    `from_version` of `expect_champion`.
+    """
 
-
-class PromotionRequest(BaseModel):
-    "Body of a promotion."
-
-    version: str
-    triggered_by: str = "api"
+    version: str = ""  # e.g. 'v3'
+    by: str | None = Field(
+        default=None, validation_alias=AliasChoices("by", "requester", "triggered_by")
+    )
+    reason: str = Field(default="", validation_alias=AliasChoices("reason", "notes"))
+    request: int | None = Field(default=None, ge=1, le=2**31)  # the request that the person saw
+    expect_status: str | None = None  # the status that the person saw
+    expect_champion: str | None = Field(  # the champion, or the holder of the alias, seen
+        default=None,
+        validation_alias=AliasChoices("expect_champion", "from_version", "expect_holder"),
+    )
     alias: str = "champion"
-    reason: str = ""
-    expect_status: str | None = None
-    expect_champion: str | None = None
-
-
-class RollbackRequest(BaseModel):
-    "Body of a rollback; `from_version` is the champion that the person saw."
-
-    from_version: str
-    reason: str
-    triggered_by: str = "api"
-    to: str | None = None
+    to: str | None = None  # the former champion that a rollback brings back
+    confirm_worse: bool = False  # also where it is worse than the champion
 
 
 # %% ../../nbs/90_serving/30_schemas.ipynb #1e99ee54
@@ -313,6 +308,36 @@ class LifecycleResponse(BaseModel):
     model_status: str
     event: str
     note: str = ""
+
+
+class VerbsResponse(BaseModel):
+    "What can be done with a version now, and why the rest cannot."
+
+    model: str
+    version: int
+    model_status: str
+    legal: list[str]  # verbs; each is the last part of its address
+    refused: dict[str, str]  # verb -> the sentence that refuses it
+    worse: str  # a sentence where the version is worse than the champion: confirm a decision for it
+
+
+class QueuedRequest(BaseModel):
+    "A request that waits for a decision or for its promotion."
+
+    id: int
+    model: str
+    version: int
+    status: str  # of the version
+    requested_by: str
+    requested_at: str
+    notes: str
+    decision: str | None  # None while it waits, or 'approved'
+    decided_by: str | None
+    reason: str | None
+    stale: str | None  # why it no longer stands
+    champion: str  # e.g. 'v2', or 'none'
+    verbs: list[str]  # that are legal now
+    worse: str  # as of `VerbsResponse`
 
 
 class MessageResponse(BaseModel):

@@ -1,12 +1,31 @@
 // Figures: drawn from the JSON beside them once Plotly is loaded.
-addEventListener("DOMContentLoaded", () => document.querySelectorAll("script[data-figure]").forEach(s => {
+const drawFigures = root => root.querySelectorAll("script[data-figure]").forEach(s => {
   const f = JSON.parse(s.textContent);
   Plotly.newPlot(s.dataset.figure, f.data, f.layout, {responsive: true, displaylogo: false});
-}));
+});
+addEventListener("DOMContentLoaded", () => drawFigures(document));
 
-// Reload when the store has changed; the browser keeps the place. Not while somebody is typing.
+// Parts that cost time are fetched when they are opened, once.
+const fetchPart = async details => {
+  if (details.dataset.fetched) return;
+  details.dataset.fetched = "yes";
+  const box = details.querySelector("div");
+  try {
+    const r = await fetch(details.dataset.part, {headers: {Accept: "text/html, application/problem+json"}});
+    const isPart = r.ok;
+    if (isPart) { box.innerHTML = await r.text(); drawFigures(box); return; }
+    const type = r.headers.get("Content-Type") ?? "";
+    const text = type.includes("json") ? (await r.json()).detail : new DOMParser().parseFromString(await r.text(), "text/html").querySelector("main p")?.textContent;
+    box.innerHTML = '<p class="muted"></p>'; box.firstChild.textContent = text ?? `the server answered ${r.status}`;
+  } catch { delete details.dataset.fetched; box.textContent = "The server does not answer now; close and open this to try again."; }
+};
+addEventListener("toggle", e => { if (e.target.open && e.target.dataset?.part) fetchPart(e.target); }, true);
+addEventListener("DOMContentLoaded", () => document.querySelectorAll("details[data-part][open]").forEach(fetchPart));
+
+// Reload when the store has changed; the browser keeps the place. Not while somebody is typing or deciding.
+const isDeciding = () => [...document.querySelectorAll(".decide")].some(f => f.querySelector("[name=reason]").value || f.querySelector(".said").textContent);
 setInterval(async () => {
-  if (!document.body.dataset.state || document.hidden || /^(INPUT|TEXTAREA|SELECT)$/.test(document.activeElement?.tagName)) return;
+  if (!document.body.dataset.state || document.hidden || isDeciding() || /^(INPUT|TEXTAREA|SELECT)$/.test(document.activeElement?.tagName)) return;
   try {
     const h = await (await fetch("/health")).json();
     if (document.body.dataset.state !== h.pulse) location.reload();
@@ -33,25 +52,53 @@ addEventListener("input", e => {
 const given = new URLSearchParams(location.hash.slice(1)).get("token");
 if (given) { sessionStorage.setItem("token", given); history.replaceState(null, "", location.pathname + location.search); }
 addEventListener("DOMContentLoaded", () => document.querySelectorAll("[name=token]").forEach(t => { t.value = sessionStorage.getItem("token") ?? ""; t.closest("label").hidden = !!t.value; }));
+addEventListener("DOMContentLoaded", () => document.querySelectorAll(".decide [name=by]").forEach(b => { b.value ||= sessionStorage.getItem("by") ?? ""; }));
+
+// The body of a verb: what is decided, by whom, and what the person saw.
+const verbBody = (verb, form, f, confirmed) => {
+  const d = form.dataset, body = {version: d.decide, by: f.get("by"), reason: f.get("reason")};
+  if (["approve", "reject"].includes(verb) && d.request) body.request = Number(d.request);
+  if (["challenge", "promote", "retire"].includes(verb)) body.expect_status = d.status;
+  if (["challenge", "promote"].includes(verb)) body.expect_champion = d.champion;
+  if (["approve", "promote"].includes(verb) && confirmed) body.confirm_worse = true;
+  if (verb === "alias") body.alias = f.get("alias");
+  if (verb === "rollback") { body.from_version = d.champion; if (d.status !== "champion") body.to = d.decide; }
+  return body;
+};
+const postVerb = async (verb, form, body, token) => {
+  const path = `/models/assets/${encodeURIComponent(form.dataset.model)}/${verb}`;
+  const r = await fetch(path, {method: "POST", headers: {Authorization: `Bearer ${token}`, "Content-Type": "application/json"}, body: JSON.stringify(body)});
+  if (r.ok) return;
+  if (r.status === 401 || r.status === 403) { sessionStorage.removeItem("token"); form.querySelector("[name=token]").closest("label").hidden = false; }
+  throw await r.json();
+};
+const askTwice = (form, verb, text) => {
+  const second = form.querySelector(".second");
+  second.querySelector("[data-second]").textContent = text;
+  second.querySelector("[data-confirmed]").value = verb;
+  second.hidden = false;
+  second.querySelector("[data-confirmed]").focus();
+};
+addEventListener("click", e => { if (e.target.matches?.("[data-cancel]")) e.target.closest(".second").hidden = true; });
 addEventListener("submit", async e => {
   const form = e.target;
   if (!form.dataset.decide) return;
   e.preventDefault();
-  const f = new FormData(form, e.submitter), out = form.querySelector("[role=status]"), token = f.get("token").trim();
-  sessionStorage.setItem("token", token);
-  const send = async (path, body) => {
-    const r = await fetch(path, {method: "POST", headers: {Authorization: `Bearer ${token}`, "Content-Type": "application/json"}, body});
-    if (r.ok) return;
-    if (r.status === 401 || r.status === 403) { sessionStorage.removeItem("token"); form.querySelector("[name=token]").closest("label").hidden = false; }
-    throw (await r.json()).detail;
-  };
-  const q = new URLSearchParams({version: form.dataset.decide, model: form.dataset.model, by: f.get("by"), reason: f.get("reason"), request: form.dataset.request});
+  const f = new FormData(form, e.submitter), out = form.querySelector(".said"), token = f.get("token").trim(), verb = f.get("decision");
+  const confirmed = "confirmed" in (e.submitter?.dataset ?? {}), decides = verb === "approve" || verb === "promote";
+  out.textContent = "";
+  if (decides && form.dataset.worse && !confirmed) { askTwice(form, verb, `${form.dataset.worse} Do it all the same?`); return; }
+  form.querySelector(".second").hidden = true;
+  sessionStorage.setItem("token", token); sessionStorage.setItem("by", f.get("by"));
   try {
-    const reject = f.get("decision") === "reject";
-    if (reject || !form.dataset.approved) await send(`/${reject ? "reject" : "approve"}?${q}`);
-    if (!reject) await send(`/models/assets/${form.dataset.model}/promote`, JSON.stringify({version: form.dataset.decide, triggered_by: f.get("by"), reason: f.get("reason"), expect_champion: form.dataset.champion}));
+    if (verb !== "approve" || !form.dataset.approved) await postVerb(verb, form, verbBody(verb, form, f, confirmed), token);
+    if (verb === "approve") { form.dataset.approved = "yes"; await postVerb("promote", form, verbBody("promote", form, f, confirmed), token); }
     location.reload();
-  } catch (detail) { out.textContent = detail; out.className = "failed"; }
+  } catch (problem) {
+    if (problem.confirm && !confirmed) { askTwice(form, verb, `${problem.detail} Do it all the same?`); return; }
+    out.textContent = problem.detail ?? "The server does not answer now; nothing was decided here."; out.className = "said failed";
+    out.scrollIntoView({block: "nearest"});
+  }
 });
 
 // A server beyond loopback: the token becomes a cookie that opens pages.
