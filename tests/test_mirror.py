@@ -266,7 +266,7 @@ def test_both_models_are_mirrored_under_their_names(store, tmp_path):
     assert params["products.BTC-USD.calibration"] == "own"
     assert params["left_out.Y-USD"] == "7 trades are too few"
     assert {p[2] for p in end["versions"][1]["run"]["points"]["eval/recall"]} == {0.9}
-    trades.rollback(reason="worse")
+    trades.rollback(by="ada", reason="worse")
     again = mirror_models(ws, store)
     assert (again["anomaly_detector"]["events"], again["my_trades"]["events"] > 0) == (0, True)
     assert told(store, "my_trades")["aliases"] == dict(champion=1)
