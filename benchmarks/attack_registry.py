@@ -60,14 +60,14 @@ def approved(r: Registry) -> str:
 def set_scene(r: Registry) -> Scene:
     """Two champions to go back to, two approved versions, one asked for, one on trial, one free."""
     for trial in [v for v in r.list_model_versions(1000) if v["status"] == "challenger"]:
-        r.end_trial(trial["version"], reason="the next duel")
+        r.end_trial(trial["version"], by="ada", reason="the next duel")
     for _ in range(2):
         r.promote(approved(r), by="ada")
     candidate, other = approved(r), approved(r)
     asked, tried, free = evaluated(r), evaluated(r), evaluated(r)
     request = r.request_approval(asked, by="ada")
-    r.challenge(tried)
-    r.promote(candidate, alias="production")
+    r.challenge(tried, by="ada")
+    r.promote(candidate, by="ada", alias="production")
     champion = r.champion()
     assert champion is not None
     return Scene(f"v{champion['version']}", candidate, other, asked, request, tried, free)
@@ -76,7 +76,7 @@ def set_scene(r: Registry) -> Scene:
 def deeds(s: Scene) -> dict[str, Deed]:
     """Every verb, with what the person saw."""
     champion = dict(expect_champion=s.champion)
-    holder = dict(alias="production", expect_champion=s.candidate)
+    holder = dict(alias="production", by="eve", expect_champion=s.candidate)
     fresh = dict(by="eve", expect_status="evaluated")
     why = dict(reason="attack", by="eve")
     return dict(
@@ -161,7 +161,7 @@ class Duel:
         """What both are told; None = it was done."""
         scene = set_scene(self.registry)
         if a.startswith("challenge") and b.startswith("challenge"):
-            self.registry.end_trial(scene.tried, reason="room for another")
+            self.registry.end_trial(scene.tried, by="ada", reason="room for another")
         chosen = deeds(scene)
         for queue, name in zip(self.jobs, (a, b), strict=True):
             queue.put(chosen[name])
@@ -187,7 +187,7 @@ def attack(url: str, count: int) -> list[str]:  # what went wrong
     duel, wrong = Duel(url), []
     bounds = [(RIVALS, 1, 1), (FRIENDS, 2, 2), (ONE_AT_LEAST, 1, 2)]
     try:
-        duel.registry.promote(approved(duel.registry))
+        duel.registry.promote(approved(duel.registry), by="ada")
         for pairs, least, most in bounds:
             for a, b in pairs:
                 told = [duel.fight(a, b) for _ in range(count)]
