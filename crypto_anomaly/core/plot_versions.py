@@ -156,8 +156,12 @@ def metric_by_version(
         hovertemplate=("v%{x} (%{customdata[0]}): %{y:.3g}<br>on %{customdata[1]}<extra></extra>"),
         showlegend=False,
     )
-    axis = dict(title=dict(text="version, newest on the right"), tickformat="d", tickprefix="v")
-    axis["dtick"] = max(1, len(known) // 10)
+    axis = dict(
+        title=dict(text="version, newest on the right"),
+        tickformat="d",
+        tickprefix="v",
+        dtick=max(1, len(known) // 10),
+    )
     heading = title or f"{name[:1].upper()}{name[1:]} from version to version"
     layout = dict(
         template=TEMPLATE["light"],

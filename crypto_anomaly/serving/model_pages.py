@@ -16,8 +16,8 @@ from ..data.table import DataError
 from ..eval.trial import exclusive, trial
 from ..registry.registry import Registry
 from ..registry.timeline import LiveVersion, read_timeline
-from .catalog_schemas import ModelDetail, ModelVersion
 from .approval_queue import approval_queue
+from .catalog_schemas import ModelDetail, ModelVersion
 from .compared_page import chosen_pair
 from .model_catalog import model_detail, model_versions, named_registry
 from crypto_anomaly.serving.model_timeline import (

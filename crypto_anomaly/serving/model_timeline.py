@@ -23,7 +23,6 @@ from crypto_anomaly.registry.timeline import (
     LiveVersion,
     Timeline,
     live_at,
-    read_timeline,
     span_text,
 )
 from .state import AppState
