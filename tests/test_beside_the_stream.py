@@ -12,7 +12,8 @@ from test_live_rows import Exchange, a_trade, rows_of, workspace
 
 from crypto_anomaly.core.settings import Settings
 from crypto_anomaly.core.workspace import claim, open_workspace
-from crypto_anomaly.serving.live import Trades, healthz
+from crypto_anomaly.serving.live import Trades
+from crypto_anomaly.serving.live_health import healthz
 from crypto_anomaly.trades import feed
 from crypto_anomaly.trades.feed import follow
 from crypto_anomaly.trades.gap_fill import fill_gap

@@ -93,11 +93,17 @@ class Model:
             or request.moved  # its version was on trial or retired since
         )
 
+    def close_stale(self):
+        for n in self.versions:
+            if (waiting := self.open(n)) and self.stale(n, waiting):
+                waiting.decision = "stale"
+
     def leave(self, n, status):
         v = self.versions[n]
         v.status = status
         for r in v.requests:
             r.moved = True
+        self.close_stale()
         return dict(version=n)
 
     def open(self, n):
@@ -113,6 +119,7 @@ class Model:
         v.evaluations.append(passed)
         if passed and v.status == "candidate":
             v.status = "evaluated"
+        self.close_stale()
 
     def request_approval(self, ref, by):
         v = self.versions[n := self.meant(ref)]
@@ -122,19 +129,18 @@ class Model:
             or not v.evaluations
             or not v.evaluations[-1],
         )
-        if (waiting := self.open(n)) and self.stale(n, waiting):
-            waiting.decision = "stale"
         if not self.open(n):
             v.requests.append(Request(len(v.evaluations), self.champion, by))
 
     def decide(self, ref, by, reason, decision):
         refuse(needs_a_name_and_a_reason=not by.strip() or not reason.strip())
         r = self.open(n := self.meant(ref))
-        refuse(nobody_has_asked=not r, another_decision_needs_another_request=not r)
         refuse(
-            is_stale=decision == "approved" and self.stale(n, r),
-            somebody_else_must_decide=self.four_eyes and by == r.by,
+            nobody_has_asked=not r,
+            another_decision_needs_another_request=not r,
+            is_stale=not r and any(q.decision == "stale" for q in self.versions[n].requests[-1:]),
         )
+        refuse(somebody_else_must_decide=self.four_eyes and by == r.by)
         r.decision = decision
         if decision == "rejected" and self.versions[n].status == "challenger":
             self.leave(n, "evaluated")
@@ -152,6 +158,7 @@ class Model:
         self.versions[n].status = "champion"
         self.champions.append(n)
         self.line.append(n)
+        self.close_stale()
         return dict(version=n, alias="champion", previous_holder=old)
 
     def promote(self, ref, by="", alias="champion"):
@@ -424,13 +431,9 @@ class Lifecycle(RuleBasedStateMachine):
         want = {n: v.status for n, v in self.model.versions.items()}
         assert {v["version"]: v["status"] for v in self.registry.list_model_versions(1000)} == want
         assert (self.registry.champion() or {}).get("version") == self.model.champion
-        waiting = [
-            (n, bool(self.model.stale(n, self.model.open(n)))) for n in want if self.model.open(n)
-        ]
-        assert (
-            sorted((a["version"], bool(a["stale"])) for a in self.registry.open_requests())
-            == waiting
-        )
+        waiting = [n for n in want if self.model.open(n)]
+        assert sorted(a["version"] for a in self.registry.open_requests()) == waiting
+        assert not any(a["stale"] for a in self.registry.open_requests(approved=True))
         assert [self.registry.champion_at(t) for t, _ in self.seen] == [
             champion for _, champion in self.seen
         ]

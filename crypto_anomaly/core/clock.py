@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 # %% auto #0
-__all__ = ["utcnow", "iso"]
+__all__ = ["utcnow", "iso", "ago"]
 
 
 # %% ../../nbs/00_core/10_clock.ipynb #05136e43
@@ -23,3 +23,19 @@ def iso(
 ) -> str:  # e.g. 2026-02-05T14:00:00.000000Z
     "`t` as ISO-8601 in UTC with microseconds."
     return t.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+# %% ../../nbs/00_core/10_clock.ipynb #0f90cd78
+def ago(
+    t: datetime,  # a moment in the past, tz-aware
+    now: datetime | None = None,  # None = the current moment
+) -> str:  # e.g. '12 min ago'
+    "How long ago `t` was, in minutes, hours or days."
+    minutes = ((now or utcnow()) - t).total_seconds() / 60
+    if minutes < 1:
+        return "just now"
+    if minutes < 90:
+        return f"{minutes:.0f} min ago"
+    if minutes < 48 * 60:
+        return f"{minutes / 60:.0f} h ago"
+    return f"{minutes / 1440:.0f} days ago"

@@ -13,7 +13,7 @@ import plotly.graph_objects as go
 from .plot_style import COLORS, new_figure
 
 # %% auto #0
-__all__ = ["outcome_map", "flag_rate_history"]
+__all__ = ["outcome_map", "flag_rate_history", "share_history", "share_bars"]
 
 
 # %% ../../nbs/00_core/64_plot_outcomes.ipynb #43151dda
@@ -62,3 +62,55 @@ def flag_rate_history(
     f.add_hline(y=float(by_day.mean()), line=dotted)
     axis = dict(title="flagged", tickformat=".1%")
     return f.update_layout(title=title, yaxis=axis, height=280)
+
+
+# %% ../../nbs/00_core/64_plot_outcomes.ipynb #6878989c
+def _bars(shares: pd.DataFrame) -> dict[str, Any]:
+    "The distance of the ends of the intervals from the shares."
+    above, below = shares.high - shares.value, shares.value - shares.low
+    return dict(type="data", array=above, arrayminus=below, symmetric=False, thickness=1)
+
+
+def share_history(
+    shares: pd.DataFrame,  # name, day, value, low, high (0..1), k, n
+    *,
+    title: str = "How precise were the flags?",
+) -> go.Figure:
+    "Shares day by day with their intervals, a line for each name."
+    f = new_figure()
+    for name, line in shares.groupby("name", sort=False):
+        counts = line[["k", "n"]].to_numpy()
+        f.add_scatter(
+            x=line.day,
+            y=line.value,
+            error_y=_bars(line),
+            mode="lines+markers",
+            name=name,
+            customdata=counts,
+            hovertemplate="%{y:.1%}, %{customdata[0]} of %{customdata[1]}",
+        )
+    axis = dict(range=[0, 1.02], tickformat=".0%")
+    return f.update_layout(title=title, yaxis=axis, xaxis_type="date", height=300)
+
+
+# %% ../../nbs/00_core/64_plot_outcomes.ipynb #60f5eb9f
+def share_bars(
+    shares: pd.DataFrame,  # name, value, low, high (0..1), k, n
+    *,
+    title: str = "How precise were which flags?",
+    base: float | None = None,  # 0..1, share of all; None = no line
+) -> go.Figure:
+    "A share for each group with its interval, and the counts in words."
+    labels = [f"{row.name}: {row.k} of {row.n}" for row in shares.itertuples(index=False)]
+    marker = dict(color=COLORS["champion"], size=9)
+    dots = go.Scatter(
+        x=shares.value, y=labels, error_x=_bars(shares), mode="markers", marker=marker
+    )
+    f = new_figure(dots)
+    if base is not None:
+        f.add_vline(
+            x=base, line_dash="dot", annotation_text="all coins", annotation_position="bottom right"
+        )
+    axis = dict(range=[0, 1.02], tickformat=".0%")
+    f.update_layout(title=title, xaxis=axis, height=120 + 34 * len(shares))
+    return f.update_yaxes(autorange="reversed", automargin=True)

@@ -20,6 +20,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from .branches import BRANCH_VARIABLES, branch_settings, read_branch
 from .errors import CryptoAnomalyError
 from .redaction import hide_in_address
 from .reference_names import reference_settings
@@ -40,6 +41,7 @@ __all__ = [
     "Settings",
     "secret_value",
     "load_settings",
+    "branch_note",
     "service_name",
 ]
 
@@ -184,6 +186,8 @@ class OperationSettings(BaseModel):
     max_running: int = Field(2, ge=1)
     # who answers an approval request
     auto_approve: Literal["off", "on_pass", "manual"] = "off"
+    # with on_pass: share of validated flags that have to be right; None = not asked
+    auto_approve_precision: float | None = Field(None, ge=0, le=1)
     # of the simulated market
     seed: int = 42
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
@@ -198,9 +202,13 @@ class _EnvironmentsToml(TomlConfigSettingsSource):
         "Read the file; an environment without a table raises `WorkspaceError`."
         super().__init__(settings_cls)
         tables = self.init_kwargs.pop("environments", {})
-        name = os.environ.get(f"{PREFIX}ENVIRONMENT")
+        branch = read_branch(os.environ, self.init_kwargs)
+        name = os.environ.get(f"{PREFIX}ENVIRONMENT") or branch.environment
         if name:
-            self.init_kwargs.update(_environment_table(tables, name))
+            self.init_kwargs.update(_environment_table(tables, name), environment=name)
+        named = os.environ.get(f"{PREFIX}WORKSPACE") or self.init_kwargs.get("workspace")
+        reads = self.init_kwargs.get("read_from")
+        self.init_kwargs.update(branch_settings(branch, named, reads))
         _check_names(self.init_kwargs, settings_cls.model_fields)
 
 
@@ -210,9 +218,10 @@ def _environment_table(tables: Any, name: str) -> dict[str, Any]:
     known = sorted(tables) if isinstance(tables, dict) else []
     if name in known and isinstance(tables[name], dict):
         return dict(tables[name])
+    asked = os.environ.get(f"{PREFIX}ENVIRONMENT")
+    by = f"{PREFIX}ENVIRONMENT is" if asked else f"the branch {os.environ['OB_BRANCH']!r} means"
     raise WorkspaceError(
-        f"{PREFIX}ENVIRONMENT is {name!r}, but crypto_anomaly.toml has only "
-        f"{known}; add [environments.{name}]."
+        f"{by} {name!r}, but crypto_anomaly.toml has only {known}; add [environments.{name}]."
     )
 
 
@@ -310,6 +319,20 @@ def load_settings(
         raise WorkspaceError(f"crypto_anomaly.toml cannot be read: {e}.") from None
     except ValidationError as e:
         raise WorkspaceError(_wrong_value(e)) from None
+
+
+# %% ../../nbs/00_core/20_settings.ipynb #86703f82
+def branch_note(
+    settings: Settings,
+) -> str:  # '' where neither `OB_PROJECT` nor `OB_BRANCH` is set
+    "Which workspace and environment a command works in because of a branch."
+    given = [f"{name}={os.environ[name]}" for name in BRANCH_VARIABLES if os.environ.get(name)]
+    if not given:
+        return ""
+    note = f"{', '.join(given)}: workspace {settings.workspace}"
+    if settings.environment:
+        note += f", environment {settings.environment}"
+    return note + (f", data of {settings.read_from}" if settings.read_from else "")
 
 
 # %% ../../nbs/00_core/20_settings.ipynb #3336f5a7

@@ -21,7 +21,7 @@ from crypto_anomaly.core.settings import (
 )
 
 # %% auto #0
-__all__ = ["Addresses", "Workspace", "open_workspace", "claim"]
+__all__ = ["Addresses", "Workspace", "open_workspace", "claim", "existing_workspace"]
 
 
 # %% ../../nbs/00_core/25_workspace.ipynb #5cb912ae
@@ -171,4 +171,19 @@ def claim(
     is_branch = bool(ws.settings.read_from)  # a branch is named in every command
     if not is_branch:
         write_atomic(ws.settings.home / "active", ws.name)
+    return ws
+
+
+# %% ../../nbs/00_core/25_workspace.ipynb #8d09648e
+def existing_workspace(
+    settings: Settings,
+) -> Workspace:  # raises `WorkspaceError` where there is none
+    "The workspace that the settings mean, which must have been started."
+    ws = open_workspace(settings)
+    reads_another = settings.read_from and ws.reads.source
+    if ws.source is None and not reads_another:
+        raise WorkspaceError(
+            f"there is no workspace {ws.reads.name!r} in {settings.home.absolute()}; start with "
+            "'crypto-anomaly up', or set CRYPTO_ANOMALY_HOME and CRYPTO_ANOMALY_WORKSPACE."
+        )
     return ws

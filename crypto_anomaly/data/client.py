@@ -21,6 +21,7 @@ import requests
 from ..core.bounded_answers import UnboundedAnswerError, bounded_session
 from ..core.clock import utcnow
 from ..core.http import Retry, call_with_retries, retry_after
+from .amounts import check_num_coins
 from crypto_anomaly.data.responses import (
     ChartError,
     ErrorMessage,
@@ -293,6 +294,7 @@ class CoinGecko(CoinGeckoRequests):
         sparkline: bool = True,  # with about 168 hourly prices each
     ) -> list[Any]:  # coins of /coins/markets, each once; `check_markets` judges them
         "The biggest coins, page by page; `DataError` when a tenth of them is missing."
+        num_coins = check_num_coins(num_coins)
         coins: dict[str, Any] = {}
         received = 0
         for page in range(1, market_calls(num_coins) + 1):

@@ -17,6 +17,7 @@ import pandas as pd
 from ..core.clock import utcnow
 from ..core.parallel import no_progress
 from ..core.workspace import Workspace
+from .amounts import check_days
 from .client import CoinGecko, CoinNotFoundError, chart_calls
 from .files import delete_files, filesystem, to_parquet, write_file
 from crypto_anomaly.data.responses import (
@@ -315,6 +316,7 @@ def backfill_checked(
     progress: Callable[..., Iterable[Any]] = no_progress,  # e.g. `tqdm`
 ) -> CheckedRows:  # the rows that were added, and those that were refused
     "Give a young lake a past; stored hours are left as they are."
+    days = check_days(days)
     with open_source(ws) as client:
         coins, unusable = usable_coins(client.markets(num_coins))
         if len(unusable):

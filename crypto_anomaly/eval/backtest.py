@@ -28,7 +28,7 @@ from ..model.scan import scan
 from ..model.training import train
 
 # %% auto #0
-__all__ = ["BacktestError", "replay", "lookahead", "backtest_report", "write_report"]
+__all__ = ["BacktestError", "score_range", "replay", "lookahead", "backtest_report", "write_report"]
 
 
 # %% ../../nbs/60_eval/70_backtest.ipynb #ea826af0
@@ -117,6 +117,17 @@ def _check_start(
             f"there are no snapshots after {start:%Y-%m-%d %H:%M} UTC; the newest is of "
             f"{last:%Y-%m-%d %H:%M}. Start earlier, or wait."
         )
+
+
+# %% ../../nbs/60_eval/70_backtest.ipynb #08536c33
+def score_range(
+    ws: Workspace,
+    loaded: LoadedModel,
+    start: pd.Timestamp,  # inclusive
+    end: pd.Timestamp,  # inclusive
+) -> pd.DataFrame:  # see `scan.PREDICTION`; empty where nothing is stored
+    "What a version says about every stored moment of a span, its training time included."
+    return _replayed(ws, loaded, None, 0.0, start, end + _TICK)
 
 
 # %% ../../nbs/60_eval/70_backtest.ipynb #ddf2125e

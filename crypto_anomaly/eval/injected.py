@@ -93,12 +93,11 @@ def largest_z(
 def score_of(
     model: Model,  # the artifact as it is
 ) -> ScoreFunction:
-    "The scores of a model as a function of feature frames."
+    "The scores of a model as a function of feature frames, see `Model.ranks`."
 
     def score(frame: pd.DataFrame) -> np.ndarray:
         "Scores of the rows of a frame; NaN where a row cannot be judged."
-        scores: np.ndarray = model.predict(frame).score.to_numpy()
-        return scores
+        return model.ranks(frame)
 
     return score
 

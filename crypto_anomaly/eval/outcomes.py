@@ -10,16 +10,19 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from .block_intervals import Share, coin_days, share_of
+
 # %% auto #0
 __all__ = [
     "WITHIN",
     "TARGETS",
-    "Share",
+    "is_crash",
     "outcomes",
     "Target",
-    "Bounds",
-    "wilson",
+    "plural",
+    "known_outcomes",
     "outcome_metrics",
+    "share_text",
     "outcome_table",
 ]
 
@@ -51,6 +54,16 @@ def _known_prices(prices: pd.DataFrame) -> pd.DataFrame:  # coin_id, price_after
     return f.rename(columns=dict(ts="price_after_ts", current_price="price_after"))
 
 
+# %% ../../nbs/60_eval/55_outcomes.ipynb #edbb6190
+def is_crash(
+    change_pct: pd.Series,  # percent within a day; NaN where the price is not known
+    crash_pct: float,  # percent, a fall to this or below is a crash
+) -> pd.Series:  # boolean, missing where the change is
+    "Which changes are crashes."
+    crash = (change_pct <= crash_pct).astype("boolean")
+    return crash.where(change_pct.notna())
+
+
 # %% ../../nbs/60_eval/55_outcomes.ipynb #21b51791
 def outcomes(
     predictions: pd.DataFrame,  # coin_id, ts, current_price, is_anomaly, model_version, …
@@ -72,8 +85,7 @@ def outcomes(
     f = found.sort_values("row", ignore_index=True).drop(columns=["row", "due"])
     before = f.current_price.where(f.current_price > 0)
     f["change_pct"] = 100 * (f.price_after / before - 1)
-    crash = (f.change_pct <= crash_pct).astype("boolean")
-    return f.assign(crash=crash.where(f.change_pct.notna()))
+    return f.assign(crash=is_crash(f.change_pct, crash_pct))
 
 
 # %% ../../nbs/60_eval/55_outcomes.ipynb #b73feaaf
@@ -89,40 +101,6 @@ TARGETS = dict(
     anomaly_precision=Target(">=", 0.3),
     false_alarm_rate=Target("<=", 0.7),
 )
-
-
-class Bounds(NamedTuple):
-    "The ends of an interval."
-
-    low: float
-    high: float
-
-
-# %% ../../nbs/60_eval/55_outcomes.ipynb #419dc513
-def wilson(
-    k: int,  # successes
-    n: int,  # trials
-    z: float = 1.96,  # quantile of the normal distribution; 1.96 = 95 %
-) -> Bounds:  # NaN of no trials
-    "Interval of a share."
-    if not n:
-        return Bounds(np.nan, np.nan)
-    middle = (k + z * z / 2) / (n + z * z)
-    spread = k * (n - k) / n + z * z / 4
-    half = z * np.sqrt(spread) / (n + z * z)
-    return Bounds(float(middle - half), float(middle + half))
-
-
-# %% ../../nbs/60_eval/55_outcomes.ipynb #630f9d08
-Share = dict[str, Any]  # value (None where n is 0), low, high, k, n
-
-
-def _share(k: int, n: int) -> Share:
-    "A share with its interval."
-    if not n:
-        return dict(value=None, low=None, high=None, k=k, n=n)
-    bounds = wilson(k, n)
-    return dict(value=k / n, low=bounds.low, high=bounds.high, k=k, n=n)
 
 
 # %% ../../nbs/60_eval/55_outcomes.ipynb #61418cb0
@@ -146,29 +124,65 @@ def _confusion(flag: pd.Series, crash: pd.Series) -> dict[str, int]:
 
 
 # %% ../../nbs/60_eval/55_outcomes.ipynb #d0ba1b7c
+_SIGNS = {">=": "≥", "<=": "≤"}
+
+
 def _off_target(name: str, share: Share) -> str:
     "One share that misses its target, in words."
     target = TARGETS[name]
-    op = dict([(">=", "≥"), ("<=", "≤")])[target.op]
     words = name.replace("_", " ")
-    return f"{words} {share['value']:.2f} of {share['n']} (target {op} {target.limit:g})"
+    limit = f"{_SIGNS[target.op]} {target.limit:g}"
+    return f"{words} {share['value']:.2f} of {share['n']} (target {limit})"
 
 
 # %% ../../nbs/60_eval/55_outcomes.ipynb #756fafc8
-def _message(shares: dict[str, Share], ok: dict[str, bool | None], known: int) -> str:
-    "The verdict in words."
+def plural(
+    n: int,
+    noun: str,  # in the singular
+) -> str:  # e.g. '1 crash', '2 crashes'
+    "A count with its noun."
+    ending = "es" if noun.endswith("sh") else "s"
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}{ending}"
+
+
+def _false_alarms(precision: Share) -> str:
+    "How many flags were false, where no coin crashed at all."
+    if not precision["n"]:
+        return "nothing was flagged either"
+    days = plural(precision["blocks"], "coin-day")
+    return f"every flag was a false alarm: {precision['n']} on {days}"
+
+
+# %% ../../nbs/60_eval/55_outcomes.ipynb #8b122972
+def _without_events(shares: dict[str, Share], known: int, without_price: int) -> str:
+    "The verdict where recall or precision is not defined; '' where both are."
     if not known:
-        return "no prediction has an outcome yet"
-    if shares["base_rate"]["k"] == 0:
+        waiting = f"; {plural(without_price, 'prediction')} without a price" * bool(without_price)
+        return f"no prediction has an outcome yet{waiting}"
+    crashes, precision = shares["base_rate"]["k"], shares["anomaly_precision"]
+    if crashes == 0:
         return (
             f"not enough events: none of {known} predictions was followed by a crash, "
-            "so recall is not defined"
+            f"so recall is not defined; {_false_alarms(precision)}"
         )
-    if shares["anomaly_precision"]["n"] == 0:
-        return "nothing was flagged, so precision is not defined"
+    if precision["n"] == 0:
+        missed = plural(crashes, "prediction")
+        return f"nothing was flagged, so precision is not defined; {missed} missed a crash"
+    return ""
+
+
+# %% ../../nbs/60_eval/55_outcomes.ipynb #30040937
+def _message(shares: dict[str, Share], ok: dict[str, bool | None], of: dict[str, int]) -> str:
+    "The verdict in words; `of` counts predictions with and without a price."
+    undefined = _without_events(shares, of["with_price"], of["without_price"])
+    if undefined:
+        return undefined
     names = [name for name, fine in ok.items() if fine is False]
     missed = [_off_target(name, shares[name]) for name in names]
-    return "off target: " + ", ".join(missed) if missed else "shows predictive value"
+    precision = shares["anomaly_precision"]
+    right = f"{precision['k']} of {plural(precision['n'], 'flag')} before a crash"
+    verdict = "off target: " + ", ".join(missed) if missed else "shows predictive value"
+    return f"{verdict}; {right}"
 
 
 # %% ../../nbs/60_eval/55_outcomes.ipynb #32f19b80
@@ -181,32 +195,47 @@ def _was_judged(o: pd.DataFrame) -> np.ndarray:  # (n,) bool
 
 
 # %% ../../nbs/60_eval/55_outcomes.ipynb #e6226753
+def _shares(known: pd.DataFrame) -> dict[str, Share]:
+    "The shares of predictions whose outcome is known."
+    blocks = coin_days(known)
+    flag, crash = known.is_anomaly.to_numpy(bool), known.crash.to_numpy(bool)
+    return dict(
+        crash_recall=share_of(flag[crash], blocks[crash]),
+        anomaly_precision=share_of(crash[flag], blocks[flag]),
+        false_alarm_rate=share_of(~crash[flag], blocks[flag]),
+        base_rate=share_of(crash, blocks),
+    )
+
+
+# %% ../../nbs/60_eval/55_outcomes.ipynb #329f0444
+def known_outcomes(
+    o: pd.DataFrame,  # of `outcomes`
+) -> pd.DataFrame:  # of the coins that could be judged, with a price a day later
+    "The predictions that say something about a model."
+    return o[_was_judged(o) & o.crash.notna().to_numpy()]
+
+
+# %% ../../nbs/60_eval/55_outcomes.ipynb #56ed3d37
 def outcome_metrics(
     o: pd.DataFrame,  # of `outcomes`, one model version
 ) -> dict[str, Any]:  # counts, confusion, shares, status (share -> on target or None), message
     "Confusion matrix, shares and their verdict; coins that could not be judged are counted apart."
-    judged = o[_was_judged(o)]
-    known = judged[judged.crash.notna()]
-    crash = known.crash.astype(bool)
-    c = _confusion(known.is_anomaly.astype(bool), crash)
-    flagged = c["tp"] + c["fp"]
-    shares = dict(
-        crash_recall=_share(c["tp"], c["tp"] + c["fn"]),
-        anomaly_precision=_share(c["tp"], flagged),
-        false_alarm_rate=_share(c["fp"], flagged),
-        base_rate=_share(int(crash.sum()), len(known)),
-    )
-    ok = {name: _on_target(shares[name], target) for name, target in TARGETS.items()}
-    return dict(
+    judged, known = o[_was_judged(o)], known_outcomes(o)
+    counts = dict(
         predictions=len(o),
         with_price=len(known),
         without_price=len(judged) - len(known),
         unjudged=len(o) - len(judged),
         flagged=int(judged.is_anomaly.sum()),
-        confusion=c,
+    )
+    shares = _shares(known)
+    ok = {name: _on_target(shares[name], target) for name, target in TARGETS.items()}
+    return dict(
+        **counts,
+        confusion=_confusion(known.is_anomaly.astype(bool), known.crash.astype(bool)),
         **shares,
         status=ok,
-        message=_message(shares, ok, len(known)),
+        message=_message(shares, ok, counts),
     )
 
 
@@ -221,13 +250,26 @@ _CELLS = dict(
 
 
 # %% ../../nbs/60_eval/55_outcomes.ipynb #dbaf8d66
-def _share_text(m: dict[str, Any], name: str) -> str:
+def share_text(
+    m: dict[str, Any],  # shares by name; `status` says which are on target
+    name: str,  # of a share
+) -> str:
     "A share with its interval, and whether it is on target."
     s = m[name]
     if s["value"] is None:
         return "not enough events"
-    mark = _MARK[m["status"].get(name)]
-    return f"{mark}{s['value']:.2f} [{s['low']:.2f}, {s['high']:.2f}] of {s['n']}"
+    mark = _MARK[m.get("status", {}).get(name)]
+    days = f" on {plural(s['blocks'], 'coin-day')}" if "blocks" in s else ""
+    return f"{mark}{s['value']:.2f} [{s['low']:.2f}, {s['high']:.2f}] of {s['n']}{days}"
+
+
+# %% ../../nbs/60_eval/55_outcomes.ipynb #27622125
+def _verdict(status: dict[str, bool | None]) -> str:
+    "Whether the shares are on target, in two or three words."
+    defined = [fine for fine in status.values() if fine is not None]
+    if len(defined) < len(status):
+        return "not enough events"
+    return "on target" if all(defined) else "off target"
 
 
 # %% ../../nbs/60_eval/55_outcomes.ipynb #8daa5da3
@@ -235,14 +277,14 @@ def _column(m: dict[str, Any]) -> dict[str, str]:
     "The outcomes of one version in words."
     confusion = {_CELLS[k]: str(v) for k, v in m["confusion"].items()}
     names = (*TARGETS, "base_rate")
-    shares = {name.replace("_", " "): _share_text(m, name) for name in names}
+    shares = {name.replace("_", " "): share_text(m, name) for name in names}
     return {
         "predictions": str(m["predictions"]),
         "without a price (delisted?)": str(m["without_price"]),
         "flagged": str(m["flagged"]),
         **confusion,
         **shares,
-        "verdict": m["message"],
+        "verdict": _verdict(m["status"]),
     }
 
 

@@ -74,7 +74,7 @@ _WORDS = {
 
 def _points(x: float | None) -> str:
     "A share as points of a hundred, with its sign."
-    return "–" if x is None else f"{100 * x:+.0f}"
+    return "–" if x is None else f"{100 * x:+.1f}"
 
 
 def _found_text(c: _Evidence, names: tuple[str, str]) -> str:
@@ -87,7 +87,7 @@ def _found_text(c: _Evidence, names: tuple[str, str]) -> str:
     return (
         f"at an alert rate of {100 * c.rate:g}% {names[0]} finds {one:.0f}% of "
         f"{c.evidence['events']} injected events, {names[1]} {two:.0f}%; difference {value} points "
-        f"[{low}, {high}], + = {names[0]} better"
+        f"[{low}, {high}], + = {names[0]} better, {100 * c.evidence['margin']:g} points count"
     )
 
 

@@ -50,6 +50,7 @@ class SignalSettings:
     volume_given_price: float  # how far a move of the price excuses a rise of the volume
     volume_hours: int  # the usual change of the volume over so many hours is its unit
     volume_dispersion: float  # when all volumes change so many times as widely, a rise counts less
+    jump_beyond_level: bool  # of a jump across a peg, only what is beyond it counts
 
     @property
     def tail_reach(self) -> int:
@@ -81,6 +82,7 @@ SIGNAL_VERSIONS = {
         volume_given_price=0.0,
         volume_hours=3,
         volume_dispersion=np.inf,
+        jump_beyond_level=False,
     ),
     2: SignalSettings(
         tail_hours=504,
@@ -89,6 +91,7 @@ SIGNAL_VERSIONS = {
         volume_given_price=0.6,
         volume_hours=1,
         volume_dispersion=2.0,
+        jump_beyond_level=True,
     ),
 }
 NEWEST_SIGNALS = 2

@@ -66,11 +66,23 @@ def signals_of(
 
 
 # %% ../../nbs/40_features/60_signals.ipynb #50a8af4c
-def _jump_away(m: Moves, off: np.ndarray) -> np.ndarray:  # (n,) 0 or more
-    "The larger of the moves of one row and of 3 hours, where it leads away from the level."
-    back = [np.sign(z) * np.sign(off) <= 0 for z in (m.z[0], m.z[3])]
-    sizes = [np.where(b, 0, np.abs(z)) for b, z in zip(back, (m.z[0], m.z[3]))]
-    return np.fmax(*sizes)
+def _part_away(change: np.ndarray, off: np.ndarray) -> np.ndarray:  # (n,) 0..1
+    "The part of a move that leads away from the level, which it may cross."
+    beyond = np.fmin(1, np.abs(off) / np.maximum(np.abs(change), 1e-12))
+    back = np.sign(change) * np.sign(off) <= 0
+    return np.where(back, 0, beyond)
+
+
+def _jump_away(h: History, m: Moves, off: np.ndarray) -> np.ndarray:  # (n,) 0 or more
+    "The larger of the moves of one row and of 3 hours, as far as it leads away from the level."
+    sizes = []
+    for horizon, change in ((0, m.step), (3, m.x - h.lag(m.x, 3))):
+        part = _part_away(change, off)
+        if not h.settings.jump_beyond_level:
+            part = np.ceil(part)
+        sizes.append(part * np.abs(m.z[horizon]))
+    larger: np.ndarray = np.fmax(*sizes)
+    return larger
 
 
 # %% ../../nbs/40_features/60_signals.ipynb #a12229aa
@@ -80,7 +92,7 @@ def _peg(h: History, m: Moves) -> np.ndarray:  # (n,) NaN for coins without peg
     off = x - h.rolling_median(x, h.scale_rows, LEVEL_HOURS)
     own = h.rolling_scale(off, h.tail_rows)
     unit = np.sqrt(own**2 + (0.5 * m.tick) ** 2 + 1e-8)
-    away = np.fmax(np.abs(off) / unit, _jump_away(m, off))
+    away = np.fmax(np.abs(off) / unit, _jump_away(h, m, off))
     pegged = ~m.risky & ~np.isnan(m.scale)
     return np.where(pegged, away, np.nan)
 

@@ -20,6 +20,7 @@ from ..core.clock import iso
 from ..core.json_values import jsonable
 from ..core.settings import Settings, secret_value
 from .alert_signals import AUDIENCES, key_subject
+from .leases import LEASE, process_name
 from .messages import MESSAGE_EVENTS, audience_of, message
 from crypto_anomaly.lifecycle.webhooks import (
     MessageRefusedError,
@@ -27,6 +28,7 @@ from crypto_anomaly.lifecycle.webhooks import (
     signed_headers,
     webhook_reach,
 )
+from ..registry.decisions import CHAMPION_EVENTS
 from ..registry.registry import Registry
 
 # %% auto #0
@@ -41,6 +43,7 @@ __all__ = [
     "sink_cursor",
     "deliver",
     "begin_messages",
+    "messages_begun",
     "digest",
 ]
 
@@ -153,6 +156,22 @@ def _is_message(event: dict[str, Any], since: str) -> bool:
     )
 
 
+# %% ../../nbs/80_lifecycle/60_alert_sinks.ipynb #241793db
+def _is_answered(registry: Registry, event: dict[str, Any], later: list[dict[str, Any]]) -> bool:
+    "Whether an event asks for something that is decided by now."
+    payload = event["payload"]
+    match event["kind"]:
+        case "approval_requested":
+            return not registry.is_waiting(payload["approval_id"])
+        case "approval_stale":
+            return bool(payload["was"] != "approved")
+        case "rollback_requested":
+            made = [e for e in later if e["id"] > event["id"] and e["kind"] in CHAMPION_EVENTS]
+            return any(e["model"] == event["model"] for e in made)
+        case _:
+            return False
+
+
 # %% ../../nbs/80_lifecycle/60_alert_sinks.ipynb #59f688b0
 def _is_for(sink: Sink, event: dict[str, Any]) -> bool:
     "Whether the people behind a sink look after an event; models are the analysts' business."
@@ -173,7 +192,8 @@ def _deliver_to(sink: Sink, registry: Registry, url: str) -> int:
     consumer = sink_cursor(sink)
     new = registry.events(after=registry.cursor(consumer), limit=1_000_000)
     for event in reversed(new):
-        if _is_message(event, since) and _is_for(sink, event):
+        is_due = _is_message(event, since) and _is_for(sink, event)
+        if is_due and not _is_answered(registry, event, new):
             try:
                 sink.send(event, message(event, url))
                 sent += 1
@@ -198,17 +218,39 @@ def deliver(
 
 
 # %% ../../nbs/80_lifecycle/60_alert_sinks.ipynb #aea2890c
+_BEGINNING = "messages"  # the stage of the claim that a sink has begun
+
+
+def _begin(registry: Registry, sink: Sink) -> bool:  # whether it may be served
+    "Let a sink that no scheduler has served yet begin with the next event."
+    consumer, me = sink_cursor(sink), process_name()
+    held = registry.claim_of(_BEGINNING, consumer)
+    if held and held["status"] == "done":
+        return True
+    if not registry.claim(_BEGINNING, consumer, me, lease=LEASE):
+        return False
+    newest = registry.events(limit=1)
+    if newest and not registry.cursor(consumer):
+        registry.advance(consumer, newest[0]["id"])
+    registry.release(_BEGINNING, consumer, me)
+    return True
+
+
 def begin_messages(
     registry: Registry,
     settings: Settings,
-) -> None:
+) -> list[Sink]:  # those that may be served; a sink that another process begins is left out
     "Let each sink that no scheduler has served yet begin with the next event."
-    newest = registry.events(limit=1)
-    for sink in sinks(settings):
-        consumer = sink_cursor(sink)
-        is_first = registry.claim("messages", consumer, "scheduler")
-        if is_first and newest and not registry.cursor(consumer):
-            registry.advance(consumer, newest[0]["id"])
+    return [sink for sink in sinks(settings) if _begin(registry, sink)]
+
+
+# %% ../../nbs/80_lifecycle/60_alert_sinks.ipynb #f62ac46c
+def messages_begun(
+    registry: Registry,
+) -> str | None:  # ISO time; None = no scheduler has sent messages yet
+    "When the first scheduler of a workspace began to send messages."
+    begun = registry.claim_of(_BEGINNING, sink_cursor(Sink("console", _to_log)))
+    return str(begun["claimed_at"]) if begun else None
 
 
 # %% ../../nbs/80_lifecycle/60_alert_sinks.ipynb #112d7b9f

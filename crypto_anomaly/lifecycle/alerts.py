@@ -25,6 +25,7 @@ __all__ = [
     "AlertError",
     "AlertNotFoundError",
     "alerts",
+    "alerts_of",
     "feedback",
 ]
 
@@ -53,6 +54,11 @@ def _check_choice(name: str, given: str | None, known: tuple[str, ...]) -> None:
 
 
 # %% ../../nbs/80_lifecycle/56_alerts.ipynb #938b8b7c
+def _newest_first() -> sa.Select[Any]:
+    "All alerts."
+    return sa.select(alert_t).order_by(alert_t.c.id.desc())
+
+
 def alerts(
     registry: Registry,
     *,
@@ -63,12 +69,22 @@ def alerts(
     "The newest alerts."
     _check_choice("status", status, STATUSES)
     _check_choice("audience", audience, tuple(dict.fromkeys(AUDIENCES.values())))
-    query = sa.select(alert_t).order_by(alert_t.c.id.desc()).limit(limit)
+    query = _newest_first().limit(limit)
     if status:
         query = query.where(alert_t.c.status == status)
     if audience:
         query = query.where(alert_t.c.kind.in_(audience_kinds(audience)))
     return [alert_dict(row) for row in registry.rows(query)]
+
+
+# %% ../../nbs/80_lifecycle/56_alerts.ipynb #c9fe407f
+def alerts_of(
+    registry: Registry,
+    coin_id: str,
+) -> list[dict[str, Any]]:  # newest first; the columns of an alert, and its audience
+    "The alerts about one coin: what it did, and what was wrong with its data."
+    about = alert_t.c.key.in_([coin_id, f"data:{coin_id}"])
+    return [alert_dict(row) for row in registry.rows(_newest_first().where(about))]
 
 
 # %% ../../nbs/80_lifecycle/56_alerts.ipynb #36ed4633

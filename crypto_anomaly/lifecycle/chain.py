@@ -19,7 +19,7 @@ from ..core.lineage import code_version
 from ..core.workspace import Workspace
 from .claims import run_once, run_with_retries
 from .schedule import EVENT_TRIGGERS, TRADES, stage_range
-from .stages import PipelineError
+from .stages import PipelineError, stage_name
 from ..registry.registry import Registry, open_registry
 
 # %% auto #0
@@ -322,7 +322,7 @@ def _ignore(what: Any) -> None:
 def chain(
     ws: Workspace,
     *,
-    start: str = "ingest",  # first stage
+    start: str = "ingest",  # first stage, or another spelling of it
     stop: str = "evaluate",  # last stage
     key: str | None = None,  # why the first one runs; None = because somebody asks
     resume: str | None = None,  # a chain, or one of its runs, to go through again
@@ -330,7 +330,7 @@ def chain(
     begin: Callable[[str], None] = _ignore,  # is called before each stage
 ) -> list[dict[str, Any]]:  # the runs, of `run_stage`
     "Run the stages of a chain, after filling an empty lake."
-    running = _begin_chain(ws, start, stop, key, resume)
+    running = _begin_chain(ws, stage_name(start), stage_name(stop), key, resume)
     while running.todo:
         stage = running.todo.pop(0)
         inputs = inputs_of(ws, stage)

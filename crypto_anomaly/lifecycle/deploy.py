@@ -26,18 +26,19 @@ from crypto_anomaly.lifecycle.cluster import (
     volume_claim,
 )
 from .schedule import SCHEDULE
-from .stages import scheduled_folder, stages
+from .stages import scheduled_folder, stage_name, stages
 
 # %% auto #0
 __all__ = ["argo_manifests", "argo_files", "write_files", "write_argo", "compose_files"]
 
 
 # %% ../../nbs/80_lifecycle/88_deploy.ipynb #c311779f
-def _check_stages(names: set[str]) -> None:
-    "Refuse parameters of a stage that does not exist."
-    unknown = names - stages().keys()
-    if unknown:
-        raise DeployError(f"unknown stage {min(unknown)!r}; there are {', '.join(stages())}.")
+def _by_stage(given: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    "Parameters under the stages' own names; a `PipelineError` for a stage that does not exist."
+    named: dict[str, dict[str, Any]] = {}
+    for name, values in given.items():
+        named.setdefault(stage_name(name), {}).update(values)
+    return named
 
 
 # %% ../../nbs/80_lifecycle/88_deploy.ipynb #55b8da33
@@ -65,8 +66,7 @@ def argo_manifests(
     settings: dict[str, Any] | None = None,  # names of `Settings`, e.g. {'lake_url': 's3://…'}
 ) -> list[Manifest]:
     "Everything that Argo needs to run the pipeline."
-    given = parameters or {}
-    _check_stages(set(given))
+    given = _by_stage(parameters or {})
     made = [
         *account("runner", on.namespace),
         *account("events", on.namespace),

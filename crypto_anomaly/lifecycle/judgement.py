@@ -12,14 +12,22 @@ from typing import Any, NamedTuple
 
 from ..core.workspace import Workspace
 from ..eval.gates import EvalError
-from ..eval.trial import trial
 from ..eval.version_comparison import VersionComparison
+from .auto_approval import automatic_reason, automatic_refusal
 from .comparison import compare_evaluated
 from ..model.loading import LoadedModel
 from ..registry.registry import Registry
 
 # %% auto #0
-__all__ = ["log", "Judgement", "Compared", "ApprovalStep", "ApprovalOutcome", "record_judgement"]
+__all__ = [
+    "log",
+    "Judgement",
+    "Compared",
+    "ApprovalStep",
+    "ApprovalOutcome",
+    "Candidate",
+    "record_judgement",
+]
 
 
 # %% ../../nbs/80_lifecycle/30_judgement.ipynb #74ed22d4
@@ -93,11 +101,11 @@ class ApprovalStep(StrEnum):
 
     FAILED = "failed"  # a hard gate failed
     MANUAL = "manual"  # promotion is left to people
-    DECIDED = "decided"  # the version is approved, champion or retired already
+    DECIDED = "decided"  # the version is rejected, champion or retired already
     AWAITS_OTHER = "awaits_other"  # another version of the model waits for a decision
     NOT_BETTER = "not_better"  # than the champion, where only a better one is proposed
     REQUESTED = "requested"  # a person is asked
-    WORSE = "worse"  # than the champion: a person is asked, nothing is automatic
+    REFUSED = "refused"  # by the rules of an automatic approval: a person is asked
     AUTO_APPROVED = "auto_approved"
 
 
@@ -110,95 +118,142 @@ class ApprovalOutcome(NamedTuple):
 
 
 # %% ../../nbs/80_lifecycle/30_judgement.ipynb #30286742
-def _auto_approve(registry: Registry, version: int, request: int) -> ApprovalOutcome:
+class Candidate(NamedTuple):
+    "An evaluated version, and what it was compared with."
+
+    version: int
+    gates_passed: Any
+    comparison: dict[str, Any] | None  # None = there is none
+    compared_to: dict[str, Any] | None  # version; None = it was compared with none
+    run_id: str  # of the evaluation
+
+    @property
+    def compared_to_version(self) -> int | None:
+        "The number of the version that it was compared with."
+        return None if self.compared_to is None else int(self.compared_to["version"])
+
+
+# %% ../../nbs/80_lifecycle/30_judgement.ipynb #f7f18bf6
+def _auto_approve(
+    registry: Registry, candidate: Candidate, request: int, champion: int | None
+) -> ApprovalOutcome:
     "Approve a version that passed, as the setting says."
-    registry.approve(
-        version,
-        by="auto_approve",
-        reason="AUTO_APPROVE=on_pass: all hard gates passed",
-        request=request,
-    )
-    return ApprovalOutcome(
-        ApprovalStep.AUTO_APPROVED,
-        f"passed: approved automatically (AUTO_APPROVE=on_pass), request {request}",
-    )
+    reason = automatic_reason(candidate.comparison, champion)
+    registry.approve(candidate.version, by="auto_approve", reason=reason, request=request)
+    text = f"passed: approved automatically ({reason}), request {request}"
+    return ApprovalOutcome(ApprovalStep.AUTO_APPROVED, text)
 
 
 # %% ../../nbs/80_lifecycle/30_judgement.ipynb #24431923
-def _evidence_against(
-    ws: Workspace, registry: Registry, version: int, comparison: dict[str, Any] | None
-) -> str:  # '' where there is none
-    "Why a version is worse than the champion, by its evaluation or by its trial."
-    champion = registry.champion()
-    if champion is None:
-        return ""
-    if comparison is not None and comparison["verdict"] == "worse":
-        return f"the evaluation calls it worse, recall gain {comparison['recall_gain']:+.2f}"
-    if registry.resolve(version)["status"] == "challenger":
-        said = trial(ws, version, champion["version"], model=registry.model)
-        return str(said["message"]) if said["verdict"] == "worse" else ""
-    return ""
+def _publish_refusal(
+    registry: Registry, candidate: Candidate, why: str, request: int | None
+) -> None:
+    "Write down why a version is not approved automatically."
+    facts = dict(
+        reason=why,
+        request=request,
+        compared_to=candidate.compared_to_version,
+        comparison=candidate.comparison,
+    )
+    registry.publish("auto_approval_refused", candidate.version, candidate.run_id, **facts)
 
 
 def _refuse_automatic(
-    registry: Registry, version: int, request: int, why: str, run_id: str
+    registry: Registry, candidate: Candidate, request: int, why: str
 ) -> ApprovalOutcome:
-    "Leave a version that is worse than the champion to a person, and write down why."
-    registry.publish("auto_approval_refused", version, run_id, reason=why, request=request)
+    "Leave a version to a person, and write down why."
+    _publish_refusal(registry, candidate, why, request)
     text = f"passed, but {why}: not approved automatically, request {request} awaits a decision"
-    return ApprovalOutcome(ApprovalStep.WORSE, text)
+    return ApprovalOutcome(ApprovalStep.REFUSED, text)
+
+
+def _champion_moved(registry: Registry, request: int, seen: dict[str, Any] | None) -> str:
+    "Why a request is about another champion than was seen; '' where it is about the same."
+    asked = next(q for q in registry.open_requests() if q["id"] == request)
+    if asked["champion_id"] == (seen["id"] if seen else None):
+        return ""
+    return "another version has become champion since the comparison"
 
 
 # %% ../../nbs/80_lifecycle/30_judgement.ipynb #197c71c8
-def _request_approval(
-    ws: Workspace,
-    registry: Registry,
-    judged: Judgement,
-    comparison: dict[str, Any] | None,
-    run_id: str,
+def _request(registry: Registry, candidate: Candidate, refusal: str = "") -> int:
+    "Ask for the approval of a version that passed."
+    by = f"evaluate {candidate.run_id}".strip()
+    notes = f"{candidate.gates_passed} gates passed"
+    if refusal:
+        notes += f"; not approved automatically: {refusal}"
+    return int(registry.request_approval(candidate.version, by=by, notes=notes))
+
+
+def _answer_automatically(
+    ws: Workspace, registry: Registry, candidate: Candidate, silent: ApprovalOutcome | None
 ) -> ApprovalOutcome:
-    "Ask for the approval of a version that passed, unless the settings say otherwise."
-    version = judged.served.version["version"]
-    if ws.settings.auto_approve == "manual":
-        text = "passed: promotion is manual, no approval was requested"
-        return ApprovalOutcome(ApprovalStep.MANUAL, text)
-    status = registry.resolve(version)["status"]
-    if status not in ("evaluated", "challenger"):
-        return ApprovalOutcome(ApprovalStep.DECIDED, f"passed: it is {status} already")
-    passed = judged.evaluation["metrics"]["gates_passed"]
-    request = registry.request_approval(
-        version, by=f"evaluate {run_id}".strip(), notes=f"{passed} gates passed"
+    "Approve a version if the rules allow it; else a person is asked, unless nobody is to be."
+    holder = registry.champion()
+    champion = int(holder["version"]) if holder else None
+    compared = candidate.compared_to_version
+    refusal = automatic_refusal(
+        ws, registry, candidate.version, candidate.comparison, compared, champion
     )
-    if ws.settings.auto_approve == "on_pass":
-        against = _evidence_against(ws, registry, version, comparison)
-        if against:
-            return _refuse_automatic(registry, version, request, against, run_id)
-        return _auto_approve(registry, version, request)
-    return ApprovalOutcome(ApprovalStep.REQUESTED, f"passed: request {request} awaits a decision")
+    if refusal and silent:
+        _publish_refusal(registry, candidate, refusal, None)
+        return silent._replace(text=f"{silent.text}: {refusal}")
+    request = _request(registry, candidate, refusal)
+    refusal = refusal or _champion_moved(registry, request, holder)
+    if refusal:
+        return _refuse_automatic(registry, candidate, request, refusal)
+    return _auto_approve(registry, candidate, request, champion)
+
+
+# %% ../../nbs/80_lifecycle/30_judgement.ipynb #36618f67
+def _decided_already(registry: Registry, version: int) -> str:  # '' where it is open
+    "What is decided about a version; it is not asked again, however often it is evaluated."
+    facts = registry.lineage(version)
+    if facts["status"] not in ("evaluated", "challenger"):
+        return f"{facts['status']} already"
+    last = facts["approvals"][-1] if facts["approvals"] else None
+    if last is None or last["decision"] != "rejected":
+        return ""
+    return f"rejected by {last['decided_by']} ({last['reason']}), and nobody is asked again"
 
 
 # %% ../../nbs/80_lifecycle/30_judgement.ipynb #bc383251
+def _why_nobody_is_asked(registry: Registry, candidate: Candidate) -> ApprovalOutcome | None:
+    "Why no person is asked about one of many candidates; None where one is."
+    if any(not request["stale"] for request in registry.open_requests()):
+        text = "passed: another version of it awaits a decision already"
+        return ApprovalOutcome(ApprovalStep.AWAITS_OTHER, text)
+    better = candidate.comparison is not None and candidate.comparison["verdict"] == "better"
+    if registry.champion() and not better:
+        text = "passed: not better than the champion, so nobody is asked"
+        return ApprovalOutcome(ApprovalStep.NOT_BETTER, text)
+    return None
+
+
 def _approval_after(
     ws: Workspace,
     registry: Registry,
-    judged: Judgement,
-    comparison: dict[str, Any] | None,
+    candidate: Candidate,
     *,
+    passed: bool,
     only_better: bool,  # than the champion, and one request at a time
-    run_id: str,
 ) -> ApprovalOutcome:
     "What follows an evaluation."
-    if not judged.evaluation["passed"]:
+    if not passed:
         return ApprovalOutcome(ApprovalStep.FAILED, "failed: stays candidate")
-    if only_better:
-        if any(not request["stale"] for request in registry.open_requests()):
-            text = "passed: another version of it awaits a decision already"
-            return ApprovalOutcome(ApprovalStep.AWAITS_OTHER, text)
-        better = comparison is not None and comparison["verdict"] == "better"
-        if registry.champion() and not better:
-            text = "passed: not better than the champion, so nobody is asked"
-            return ApprovalOutcome(ApprovalStep.NOT_BETTER, text)
-    return _request_approval(ws, registry, judged, comparison, run_id)
+    if ws.settings.auto_approve == "manual":
+        text = "passed: promotion is manual, no approval was requested"
+        return ApprovalOutcome(ApprovalStep.MANUAL, text)
+    decided = _decided_already(registry, candidate.version)
+    if decided:
+        return ApprovalOutcome(ApprovalStep.DECIDED, f"passed: it is {decided}")
+    silent = _why_nobody_is_asked(registry, candidate) if only_better else None
+    if ws.settings.auto_approve == "on_pass":
+        return _answer_automatically(ws, registry, candidate, silent)
+    if silent:
+        return silent
+    text = f"passed: request {_request(registry, candidate)} awaits a decision"
+    return ApprovalOutcome(ApprovalStep.REQUESTED, text)
 
 
 # %% ../../nbs/80_lifecycle/30_judgement.ipynb #07eb9e6e
@@ -240,9 +295,10 @@ def record_judgement(
     compared = _compare_with(ws, registry, judged, other)
     comparison = compared.result.to_dict(charts=False) if compared.result else None
     _write_evaluation(registry, judged, comparison, other, run_id)
-    outcome = _approval_after(
-        ws, registry, judged, comparison, only_better=only_better, run_id=run_id
-    )
+    passed = judged.evaluation["passed"]
+    gates_passed = judged.evaluation["metrics"]["gates_passed"]
+    candidate = Candidate(version, gates_passed, comparison, other, run_id)
+    outcome = _approval_after(ws, registry, candidate, passed=passed, only_better=only_better)
     return judged.evaluation | dict(
         version=version,
         served=judged.served,

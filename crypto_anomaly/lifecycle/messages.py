@@ -116,6 +116,16 @@ def _model_approved(event: dict[str, Any], what: str, url: str) -> str:
     return f"{what} is approved by {event['actor']}: {reason}. {url}/models"
 
 
+# %% ../../nbs/80_lifecycle/58_messages.ipynb #de203c66
+def _approval_stale(event: dict[str, Any], what: str, url: str) -> str:
+    "An approval that no promotion can use any more."
+    p = event["payload"]
+    return (
+        f"The approval of {what} by {p['approved_by']} no longer stands: {p['reason']}. "
+        f"Ask anew if it is still wanted. {url}/models"
+    )
+
+
 # %% ../../nbs/80_lifecycle/58_messages.ipynb #51efad5f
 def _model_promoted(event: dict[str, Any], what: str, url: str) -> str:
     "A new champion."
@@ -159,6 +169,7 @@ _TEXTS: dict[str, Callable[[dict[str, Any], str, str], str]] = {
     "alert_closed": _alert_closed,
     "alert_digest": _alert_digest,
     "approval_requested": _approval_requested,
+    "approval_stale": _approval_stale,
     "model_approved": _model_approved,
     "model_promoted": _model_promoted,
     "model_rolled_back": _model_rolled_back,

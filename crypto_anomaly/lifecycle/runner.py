@@ -19,7 +19,7 @@ from ..core.json_values import jsonable
 from ..core.lineage import code_version
 from ..core.workspace import Workspace
 from .leases import LEASE, RUN_CLAIM, process_name, renewing
-from .stages import PipelineError, check_parameters, stages
+from .stages import PipelineError, check_parameters, stage_name, stages
 from .subprocesses import child_env
 from ..registry.registry import Registry, open_registry
 
@@ -198,7 +198,7 @@ def _claimed(registry: Registry, run_id: str) -> Iterator[None]:
 # %% ../../nbs/80_lifecycle/50_runner.ipynb #76597381
 def run_stage(
     ws: Workspace,
-    stage: str,
+    stage: str,  # a name of `stages`, or another spelling of it
     parameters: dict[str, Any] | None = None,  # names as in the notebook
     *,
     timeout: int | None = None,  # seconds a cell; None = half an hour, or a day for a backfill
@@ -207,6 +207,7 @@ def run_stage(
     say: Callable[[str], None] = _ignore,  # is told the run's id before anything is done
 ) -> dict[str, Any]:  # run_id, stage, status, result, notebook, report, seconds
     "Execute one scheduled notebook and record the run."
+    stage = stage_name(stage)
     given = check_parameters(stage, parameters or {})
     registry, start = open_registry(ws), time.monotonic()
     run = _start_run(ws, stage)

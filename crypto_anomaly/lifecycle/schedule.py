@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from ..core.clock import utcnow
-from .stages import PipelineError
+from .stages import PipelineError, stage_name
 
 # %% auto #0
 __all__ = [
@@ -34,10 +34,11 @@ TRADES = ["train_trades", "evaluate_trades"]
 
 # %% ../../nbs/80_lifecycle/15_schedule.ipynb #bb326ab8
 def stage_range(
-    first: str,  # both are stages of the same chain
+    first: str,  # both are stages of the same chain, or other spellings of them
     last: str,
 ) -> list[str]:  # at least one; both ends included
     "The stages of a chain from `first` to `last`."
+    first, last = stage_name(first), stage_name(last)
     for stages_in_order in (CHAIN, TRADES):
         if first in stages_in_order and last in stages_in_order:
             begin, end = stages_in_order.index(first), stages_in_order.index(last)

@@ -15,7 +15,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from ..core.clock import utcnow
+from ..core.clock import iso, utcnow
 from ..core.errors import CryptoAnomalyError, first_line
 from ..core.workspace import Workspace
 from .alert_polls import alert_on_scan, alert_on_trades
@@ -23,8 +23,8 @@ from crypto_anomaly.lifecycle.alert_sinks import (
     begin_messages,
     deliver,
     digest,
+    messages_begun,
     sink_cursor,
-    sinks,
 )
 from .leases import close_dead_runs, is_claimed
 from .schedule import SCHEDULE, schedule_slot
@@ -44,6 +44,7 @@ __all__ = [
     "log",
     "ENOUGH_TRADES",
     "SEND_SECONDS",
+    "ALARM_MINUTES",
     "HEARTBEAT",
     "run_slot",
     "skip_slots",
@@ -126,21 +127,37 @@ SEND_SECONDS = 15
 
 
 def _poll_scans(ws: Workspace, registry: Registry) -> None:
-    "Alerts of the newest scan, when there is a model and a snapshot."
+    "Alerts of the newest scan, when there is a model and a snapshot that is no past."
     from crypto_anomaly.data.snapshots import newest_moment
 
-    if registry.list_model_versions(1) and newest_moment(ws) is not None:
+    newest, begun = newest_moment(ws), messages_begun(registry)
+    is_past = newest is None or begun is None or iso(newest) < begun
+    if not is_past and registry.list_model_versions(1):
         alert_on_scan(ws)
+
+
+# %% ../../nbs/80_lifecycle/68_scheduler.ipynb #87468425
+ALARM_MINUTES = 30.0  # alarms of live trades that may open an alert
+
+
+def _poll_trades(ws: Workspace, registry: Registry) -> None:
+    "Alerts of the alarms of live trades since the first scheduler."
+    begun = messages_begun(registry)
+    if begun is None:
+        return
+    since = (utcnow() - datetime.fromisoformat(begun)) / timedelta(minutes=1)
+    alert_on_trades(ws, minutes=min(ALARM_MINUTES, since))
 
 
 # %% ../../nbs/80_lifecycle/68_scheduler.ipynb #75e4d999
 def _send_messages(ws: Workspace, registry: Registry) -> None:
     "Send new messages, unless another scheduler does."
+    begun = begin_messages(registry, ws.settings)
     newest = registry.events(limit=1)
     last = newest[0]["id"] if newest else 0
-    behind = any(registry.cursor(sink_cursor(s)) < last for s in sinks(ws.settings))
+    behind = any(registry.cursor(sink_cursor(s)) < last for s in begun)
     if behind and registry.claim("deliver", f"{int(time.time() // SEND_SECONDS)}", "look"):
-        deliver(registry, ws.settings)
+        deliver(registry, ws.settings, begun)
 
 
 # %% ../../nbs/80_lifecycle/68_scheduler.ipynb #6bc41248
@@ -173,8 +190,9 @@ def poll(ws: Workspace) -> None:
     parts = (
         partial(_beat, registry),
         partial(close_dead_runs, registry),
+        partial(begin_messages, registry, ws.settings),
         partial(_poll_scans, ws, registry),
-        partial(alert_on_trades, ws),
+        partial(_poll_trades, ws, registry),
         partial(digest, registry),
         partial(_send_messages, ws, registry),
     )
@@ -205,6 +223,12 @@ def _begin_messages(ws: Workspace) -> None:
     begin_messages(open_registry(ws), ws.settings)
 
 
+def _close_stale(ws: Workspace) -> None:
+    "Close the requests that an older version of this project left open."
+    for registry in (open_registry(ws), open_registry(ws, ws.settings.trade_model)):
+        registry.close_stale()
+
+
 # %% ../../nbs/80_lifecycle/68_scheduler.ipynb #ea72bcd6
 def start_scheduler(
     ws: Workspace,
@@ -216,6 +240,7 @@ def start_scheduler(
     defaults = dict(coalesce=True, misfire_grace_time=None, max_instances=1)
     clock = BackgroundScheduler(timezone="UTC", job_defaults=defaults)
     _try(partial(_begin_messages, ws))
+    _try(partial(_close_stale, ws))
     if ws.settings.mlflow_tracking_uri:
         clock.add_job(partial(run_child, ws, "mirror"), "interval", minutes=1, id="mirror")
     clock.add_job(partial(poll, ws), "interval", seconds=every, id="look")

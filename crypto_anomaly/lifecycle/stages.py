@@ -5,6 +5,7 @@
 # %% ../../nbs/80_lifecycle/10_stages.ipynb #a6602e31
 from __future__ import annotations
 
+import difflib
 import json
 import re
 from pathlib import Path
@@ -15,9 +16,12 @@ from ..core.errors import CryptoAnomalyError
 
 # %% auto #0
 __all__ = [
+    "FLOW_NAMES",
     "PipelineError",
     "scheduled_folder",
     "stages",
+    "flow_names",
+    "stage_name",
     "stage_parameters",
     "parse_parameter",
     "check_parameters",
@@ -54,17 +58,70 @@ def stages() -> dict[str, Path]:  # name -> notebook, in file order
     return {stage: path for _, stage, path in sorted(found)}
 
 
+# %% ../../nbs/80_lifecycle/10_stages.ipynb #03c95ce4
+FLOW_NAMES = dict(
+    BackfillFlow="backfill",
+    IngestMarketDataFlow="ingest",
+    IngestFlow="ingest",
+    BuildDatasetFlow="build_dataset",
+    TrainDetectorFlow="train",
+    TrainAnomalyFlow="train",
+    TrainFlow="train",
+    EvaluateDetectorFlow="evaluate",
+    EvaluateAnomalyFlow="evaluate",
+    EvaluateFlow="evaluate",
+    PromoteModelFlow="promote",
+    PromoteDetectorFlow="promote",
+    PromoteAnomalyFlow="promote",
+    PromoteFlow="promote",
+    ValidateOutcomesFlow="validate_outcomes",
+    MonitorFlow="monitor",
+    trainer="train_trades",
+)  # name in a reference system -> stage
+
+
+# %% ../../nbs/80_lifecycle/10_stages.ipynb #7faf610e
+def _plain(name: str) -> str:
+    "A name without capitals and separators, so that spellings can be compared."
+    return re.sub(r"[\s_-]", "", name).lower()
+
+
+def flow_names(
+    stage: str,  # a name of `stages`
+) -> list[str]:  # in the order of `FLOW_NAMES`
+    "What a stage is called in the reference systems."
+    return [flow for flow, of_stage in FLOW_NAMES.items() if of_stage == stage]
+
+
+# %% ../../nbs/80_lifecycle/10_stages.ipynb #10d38374
+def _near_names(name: str) -> str:
+    "The stages and flows that are spelt nearly so, as a part of a message."
+    spellings = {_plain(known): known for known in [*stages(), *FLOW_NAMES]}
+    near = difflib.get_close_matches(_plain(name), list(spellings), 2, 0.7)
+    return f" did you mean {' or '.join(spellings[n] for n in near)}?" if near else ""
+
+
+def stage_name(
+    name: str,  # a stage or a flow; capitals, '-' and '_' do not matter
+) -> str:  # a name of `stages`
+    "The stage that a name means; an unknown one is an error that gives near names."
+    known = {_plain(flow): stage for flow, stage in FLOW_NAMES.items()}
+    known |= {_plain(stage): stage for stage in stages()}
+    if _plain(name) in known:
+        return known[_plain(name)]
+    raise PipelineError(
+        f"unknown stage {name!r};{_near_names(name)} there are {', '.join(stages())}."
+    )
+
+
 # %% ../../nbs/80_lifecycle/10_stages.ipynb #9b57ba45
 def stage_parameters(
-    stage: str,  # a name of `stages`
+    stage: str,  # a stage or another spelling of it
 ) -> dict[str, dict[str, Any]]:  # name -> {name, default, help, inferred_type_name}
     "The parameters of a stage, without the run id, which the runner gives."
     import papermill
 
-    known = stages()
-    if stage not in known:
-        raise PipelineError(f"unknown stage {stage!r}; there are {', '.join(known)}.")
-    parameters = papermill.inspect_notebook(str(known[stage]))
+    parameters = papermill.inspect_notebook(str(stages()[stage_name(stage)]))
     return {name: facts for name, facts in parameters.items() if name != "run_id"}
 
 
@@ -112,16 +169,60 @@ def parse_parameter(
         return text
 
 
+# %% ../../nbs/80_lifecycle/10_stages.ipynb #cb39a7b9
+_KINDS = dict(int="a whole number", float="a number", bool="true or false")  # by annotation
+
+
+def _of_kind(value: Any, kind: str) -> Any:
+    "`value` as an `int`, `float` or `bool`; None where it is none."
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if kind == "bool":
+        return bool(value) if value in (0, 1) else None
+    if kind == "int":
+        return int(value) if is_number and value == value // 1 else None
+    return value if is_number else None
+
+
+# %% ../../nbs/80_lifecycle/10_stages.ipynb #36d15b38
+def _checked_value(
+    stage: str,
+    parameter: dict[str, Any],  # of `stage_parameters`
+    given: Any,  # text where it comes from a terminal
+) -> Any:
+    "The value of one parameter; a `PipelineError` where it is not what its annotation says."
+    value, kind = parse_parameter(given), parameter["inferred_type_name"]
+    if kind not in _KINDS:
+        return value
+    checked = _of_kind(value, kind)
+    if checked is None:
+        raise PipelineError(
+            f"{parameter['name']} of stage {stage!r} is {given!r}; use {_KINDS[kind]}."
+        )
+    return checked
+
+
+# %% ../../nbs/80_lifecycle/10_stages.ipynb #fb441ef0
+def _check_amounts(values: dict[str, Any]) -> None:
+    "Refuse amounts of data that cannot be fetched before a notebook is started."
+    from crypto_anomaly.data.amounts import check_days, check_num_coins
+
+    for name, check in dict(num_coins=check_num_coins, days=check_days).items():
+        if name in values:
+            check(values[name])
+
+
 # %% ../../nbs/80_lifecycle/10_stages.ipynb #2b0d0abe
 def check_parameters(
-    stage: str,  # a name of `stages`
+    stage: str,  # a stage or another spelling of it
     given: dict[str, Any],  # name -> value, text where it comes from a terminal
 ) -> dict[str, Any]:  # name -> value as `parse_parameter` reads it
-    "Parameters with their types; an unknown name is an error that lists the known ones."
+    "Parameters with their types; an unknown name or a wrong value is an error that says so."
     known = stage_parameters(stage)
     unknown = sorted(set(given) - set(known))
     if unknown:
         raise PipelineError(
             f"stage {stage!r} has no parameter {unknown[0]!r}; there are {', '.join(known)}."
         )
-    return {name: parse_parameter(value) for name, value in given.items()}
+    values = {name: _checked_value(stage, known[name], given[name]) for name in given}
+    _check_amounts(values)
+    return values

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 
 from pydantic import SecretStr
 
+from ..core.branches import BRANCH_VARIABLES
 from ..core.settings import NEVER
 from ..core.workspace import Workspace
 
@@ -27,6 +28,13 @@ _PREFIX = "CRYPTO_ANOMALY_"
 
 
 # %% ../../nbs/80_lifecycle/46_subprocesses.ipynb #6dabc94e
+def _branch_variables(environment: str | None) -> dict[str, str]:
+    "A branch has become a workspace and an environment, so a child is not told of the branch."
+    if not any(os.environ.get(name) for name in BRANCH_VARIABLES):
+        return {}
+    return dict.fromkeys(BRANCH_VARIABLES, "") | {f"{_PREFIX}ENVIRONMENT": environment or ""}
+
+
 def _workspace_variables(ws: Workspace) -> dict[str, str]:
     "The settings of `ws` that differ from the defaults, as environment variables."
     values = ws.settings.model_dump(exclude_defaults=True)
@@ -40,8 +48,8 @@ def _workspace_variables(ws: Workspace) -> dict[str, str]:
         workspace=ws.name,
         source=ws.source or ws.settings.source,
     )
-    values.pop("environment", None)
-    return {f"{_PREFIX}{name.upper()}": str(value) for name, value in values.items()}
+    variables = _branch_variables(values.pop("environment", None))
+    return variables | {f"{_PREFIX}{name.upper()}": str(value) for name, value in values.items()}
 
 
 # %% ../../nbs/80_lifecycle/46_subprocesses.ipynb #dc4aff30

@@ -5,12 +5,14 @@
 # %% ../../nbs/80_lifecycle/40_trade_steps.ipynb #cf6a82c0
 from __future__ import annotations
 
-import hashlib
-from typing import Any, NamedTuple
+import logging
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import pandas as pd
 
 from ..core.clock import iso
+from ..core.parallel import no_progress
 from ..core.workspace import Workspace
 from .judgement import Judgement, record_judgement
 from crypto_anomaly.lifecycle.train_steps import (
@@ -23,74 +25,15 @@ from ..registry.registry import open_registry
 from ..trades.bench_recordings import read_recordings
 from ..trades.benchmark import trade_benchmark
 from ..trades.detector import evaluate_trades, train_trades
-from ..trades.messages import TradeError
-from ..trades.store import open_store
+from ..trades.stored import newest_trade, stored_trades
 
 # %% auto #0
-__all__ = ["StoredTrades", "train_trade_candidate", "evaluate_trade_candidate"]
-
-
-# %% ../../nbs/80_lifecycle/40_trade_steps.ipynb #95bcbd4c
-class StoredTrades(NamedTuple):
-    "Stored trades, and what they are."
-
-    rows: pd.DataFrame  # trade table, at least one row
-    reference: str  # such as `trades:BTC-USD:1-500`
-    sha256: str  # of ids, times, prices and sizes
-
-
-# %% ../../nbs/80_lifecycle/40_trade_steps.ipynb #f59b95d6
-def _stored_products(ws: Workspace) -> list[str]:
-    "Products of the settings that are stored; else all that are stored; else the settings'."
-    stored = open_store(ws).products()
-    return [p for p in ws.products if p in stored] or stored or ws.products
-
-
-# %% ../../nbs/80_lifecycle/40_trade_steps.ipynb #837c3908
-def _no_trades(ws: Workspace, start: pd.Timestamp | None = None) -> TradeError:
-    "The error that says that nothing is stored, and what to do."
-    since = f" since {start:%Y-%m-%d %H:%M}" if start is not None else ""
-    return TradeError(
-        f"there are no stored trades of {', '.join(ws.products)}{since}; run: crypto-anomaly stream"
-    )
-
-
-# %% ../../nbs/80_lifecycle/40_trade_steps.ipynb #388a5e9e
-def _trades_digest(rows: pd.DataFrame) -> str:
-    "SHA-256 of ids, times, prices and sizes."
-    hashes = pd.util.hash_pandas_object(rows[["trade_id", "ts", "price", "size"]], index=False)
-    return hashlib.sha256(hashes.to_numpy().tobytes()).hexdigest()
-
-
-# %% ../../nbs/80_lifecycle/40_trade_steps.ipynb #47ae226e
-def _stored_trades(
-    ws: Workspace, start: pd.Timestamp | None, end: pd.Timestamp | None
-) -> StoredTrades:
-    "The stored trades of the workspace's products within [start, end]."
-    store = open_store(ws)
-    parts = [store.read(p, start=start, end=end) for p in _stored_products(ws)]
-    rows = pd.concat(parts, ignore_index=True)
-    if rows.empty:
-        raise _no_trades(ws, start)
-    ranges = [
-        f"{product}:{group.trade_id.min()}-{group.trade_id.max()}"
-        for product, group in rows.groupby("product_id")
-    ]
-    return StoredTrades(rows, f"trades:{','.join(ranges)}", _trades_digest(rows))
-
-
-# %% ../../nbs/80_lifecycle/40_trade_steps.ipynb #7e1e9de7
-def _newest_trade(ws: Workspace) -> pd.Timestamp:
-    "The time of the newest stored trade."
-    store = open_store(ws)
-    times = [store.completeness(p)["last_ts"] for p in _stored_products(ws)]
-    known = [pd.Timestamp(t) for t in times if t]
-    if not known:
-        raise _no_trades(ws)
-    return max(known)
-
+__all__ = ["log", "train_trade_candidate", "evaluate_trade_candidate"]
 
 # %% ../../nbs/80_lifecycle/40_trade_steps.ipynb #044751fc
+log = logging.getLogger(__name__)
+
+
 def train_trade_candidate(
     ws: Workspace,
     *,
@@ -99,18 +42,29 @@ def train_trade_candidate(
     config: Any = None,  # preset, JSON file, JSON text or dict; None = the default of trades
     as_of: pd.Timestamp | None = None,  # nothing later is used; None = everything stored
     run_id: str = "",
+    progress: Callable[..., Iterable[Any]] = no_progress,  # over the products, e.g. tqdm
 ) -> TrainedCandidate:  # version, model, rows
-    "Train the detector of trades, store the artifact, register a candidate."
-    end = (as_of or _newest_trade(ws)) - pd.Timedelta(minutes=holdout_minutes)
-    stored = _stored_trades(ws, end - pd.Timedelta(hours=hours), end)
+    "Train the detector of all stored trades, store the artifact, register a candidate."
+    end = (as_of or newest_trade(ws)) - pd.Timedelta(minutes=holdout_minutes)
+    stored = stored_trades(ws, end - pd.Timedelta(hours=hours), end)
     origin = dict(data_source=stored.reference, dataset_hash=stored.sha256)
     model, rows = train_trades(
-        stored.rows, config, training_run_id=run_id, source=ws.source, **origin
+        stored.rows,
+        config,
+        progress=progress,
+        training_run_id=run_id,
+        source=ws.source,
+        **origin,
     )
     facts = model_facts(model, training_flow="train_trades", feature_names=model.features)
+    for product, why in model.meta["left_out"].items():
+        log.warning("%s is not learned from: %s", product, why)
+    learned = model.meta["products"]
     facts |= dict(
         data_source=stored.reference,
-        trades=len(stored.rows),
+        trades=sum(known["trades"] for known in learned.values()),
+        products=learned,
+        left_out=model.meta["left_out"],
         data_snapshot_start=iso(stored.rows.ts.min()),
         data_snapshot_end=iso(stored.rows.ts.max()),
     )
@@ -128,6 +82,7 @@ def evaluate_trade_candidate(
     as_of: pd.Timestamp | None = None,  # nothing later is used; None = 12 h after the training
     benchmark: str | None = None,  # folder of labelled recordings, see `trades.benchmark`
     run_id: str = "",
+    progress: Callable[..., Iterable[Any]] = no_progress,  # over the planted bursts, e.g. tqdm
     **gates: Any,  # thresholds of `eval.GateConfig`; None = the default of trades
 ) -> dict[str, Any]:  # of `record_judgement`
     "Judge the stored artifact on later trades, record it, ask for approval when it is better."
@@ -135,9 +90,9 @@ def evaluate_trade_candidate(
     served = load_model(ws, candidate_version, registry=registry)
     trained = pd.Timestamp(served.model.meta["training_range"][1])
     end = as_of or trained + pd.Timedelta("12h")
-    stored = _stored_trades(ws, trained - pd.Timedelta("1h"), end)
+    stored = stored_trades(ws, trained - pd.Timedelta("1h"), end)
     start = trained + pd.Timedelta("1s")
-    evaluation = evaluate_trades(served.model, stored.rows, start, **gates)
+    evaluation = evaluate_trades(served.model, stored.rows, start, progress=progress, **gates)
     if benchmark:
         measured = trade_benchmark(read_recordings(benchmark))
         evaluation["metrics"]["benchmark"] = measured["metrics"]

@@ -16,8 +16,10 @@ from ..data.datasets import read_dataset
 from ..data.history import fetch_history
 from ..data.resolution import check_resolution, spacing
 from ..data.snapshots import read_snapshots
+from ..data.table import DataError
 from ..features.config import FeatureConfig
 from ..features.features import INPUT, featurize
+from .snapshot_rows import held_back_coins, snapshot_rows
 from ..model.artifact import save_artifact
 from ..model.calibration_time import WANTED_DAYS, calibration_note
 from ..model.fitted import Model
@@ -165,27 +167,48 @@ def register_candidate(
     return int(version)
 
 
+# %% ../../nbs/80_lifecycle/26_train_steps.ipynb #01a0e017
+def _training_data(ws: Workspace, asset: str, version: str, fresh: bool) -> TrainingData:
+    "The rows that a training was asked for."
+    if fresh:
+        return _fetched_rows(ws)
+    if asset == "market_snapshot":
+        return TrainingData(*snapshot_rows(ws, version))
+    if asset == "training_dataset":
+        return _dataset_rows(ws, version)
+    raise DataError(f"data_asset is {asset!r}; use training_dataset or market_snapshot.")
+
+
+# %% ../../nbs/80_lifecycle/26_train_steps.ipynb #b1fba607
+def _say_notes(model: Model) -> None:
+    "Say what a short calibration and a single moment mean."
+    for note in (calibration_note(model.meta), model.meta.get("training_note")):
+        if note:
+            log.warning("%s", note)
+
+
 # %% ../../nbs/80_lifecycle/26_train_steps.ipynb #3e9f7135
 def train_candidate(
     ws: Workspace,
     *,
     config: Any = None,  # preset, JSON file, JSON text or dict; None = the default
     contamination: float | None = None,  # alert rate in (0, 0.5]; None = that of the config
-    data_version: str = "latest",  # of `training_dataset`
+    data_asset: str = "training_dataset",  # or `market_snapshot`: one snapshot alone
+    data_version: str = "latest",  # of `data_asset`
     fresh_data: bool = False,  # train on a fetch instead
     run_id: str = "",
     model_name: str = "anomaly_detector",  # registered model
 ) -> TrainedCandidate:  # version, model, training rows
     "Train, store the artifact, register a candidate."
     configuration = model_config(config, contamination=contamination)
-    data = _fetched_rows(ws) if fresh_data else _dataset_rows(ws, data_version)
+    data = _training_data(ws, data_asset, data_version, fresh_data)
     check_resolution(spacing(data.rows))
-    earlier = None if fresh_data else earlier_rows(ws, data)
+    coins = held_back_coins(data.rows, configuration["contamination"])
+    alone = fresh_data or coins is not None
+    earlier = None if alone else earlier_rows(ws, data)
     lineage = dict(training_run_id=run_id, **data.lineage)
-    model = train(data.rows, configuration, earlier=earlier, **lineage)
-    note = calibration_note(model.meta)
-    if note:
-        log.warning("%s", note)
+    model = train(data.rows, configuration, earlier=earlier, calibrate_on=coins, **lineage)
+    _say_notes(model)
     facts = data.lineage | model_facts(
         model, training_flow="train", feature_names=model.features[:20]
     )

@@ -73,7 +73,8 @@ def _check_archive(archive: zipfile.ZipFile, name: str) -> None:
 
 # %% ../../nbs/50_model/65_artifact.ipynb #ac12b4bd
 _REQUIRED = {"calibration", "typical", "spread", "deciles"}
-_ARRAYS = _REQUIRED | {"shares", "quantiles", "relations", "day_psi"}  # older models have none
+# older models have none of these; `own_calibrations` only a model of several products
+_ARRAYS = _REQUIRED | {"shares", "quantiles", "relations", "day_psi", "own_calibrations"}
 _UNREADABLE = (
     ValueError,
     KeyError,
@@ -115,6 +116,8 @@ def _check_detector(model: Model) -> None:
     if unknown:
         raise KeyError(", ".join(sorted(unknown)))
     model.detector.check(len(model.features))
+    if model.own.keys() != model.meta.get("own_calibrations", {}).keys():
+        raise KeyError("own_calibrations")
 
 
 # %% ../../nbs/50_model/65_artifact.ipynb #675582e1

@@ -22,7 +22,7 @@ class Move(NamedTuple):
     hours: float  # over which
     change: float
     market: float  # median change of the coins that are not pegged
-    own: float  # change against the market, or against its peers where that is less unusual
+    own: float  # change less β times the market, or less its peers where that is less unusual
     usual: float  # usual size of such a move; NaN without a day of history
     days: int  # of the `known` days before, on how many it moved as far
     known: int
@@ -45,13 +45,14 @@ class Peak(NamedTuple):
 
 # %% ../../nbs/50_model/66_evidence.ipynb #8d7254e8
 class Peg(NamedTuple):
-    "A pegged coin and its peg."
+    "A coin that is pegged, or was until lately, and its peg."
 
     price: float  # USD
     level: float  # USD
     distance: float  # percent, negative below the peg
     usual: float  # percent, usual distance
     hours: float  # for how long the distance is unusual
+    lost: float = 0.0  # hours since it moves freely; 0 = it is pegged
 
 
 class Volume(NamedTuple):
@@ -103,7 +104,7 @@ class Evidence:
     price: float  # USD
     cap: float  # USD
     moves: dict[int, Move]  # by hours; 0 = since the previous snapshot
-    peg: Peg | None  # None = not pegged
+    peg: Peg | None  # None = not pegged, and was not
     volume: Volume | None
     relation: Relation | None
     frozen: list[Freeze]  # the most unusual first

@@ -16,7 +16,11 @@ from crypto_anomaly.model.calibration import (
     NO_TAIL,
     FittedTail,
     score_threshold,
-    tail_p,
+)
+from crypto_anomaly.model.calibrations import (
+    Calibration,
+    PackedCalibrations,
+    unpack_calibrations,
 )
 from .detector import Detector
 from .errors import DetectorError, ModelError
@@ -36,7 +40,7 @@ class ModelFacts:
     meta: dict[str, Any]
     # `calibration` (sorted scores); `typical`, `spread`, `deciles`, `shares` and `quantiles` of
     # each feature, `relations` between them, their
-    # usual `day_psi`; the arrays of the detector, named `d_…`
+    # usual `day_psi`; `own_calibrations` of single products; the arrays of the detector, `d_…`
     arrays: dict[str, np.ndarray]
 
     @property
@@ -74,8 +78,25 @@ class ModelFacts:
         "The least p-value that the calibration itself shows; smaller ones are extrapolated."
         return float(1 / (len(self.arrays["calibration"]) + 1))
 
+    @cached_property
+    def own(self) -> dict[str, Calibration]:
+        "Calibrations of single products; empty where one is for all."
+        meta = self.meta.get("own_calibrations", {})
+        scores = self.arrays.get("own_calibrations", np.empty(0))
+        return unpack_calibrations(PackedCalibrations(meta, scores))
+
+    def calibration_of(
+        self,
+        product: str,  # or coin
+    ) -> Calibration:
+        "The calibration of a product; the shared one where it has none of its own."
+        return self.own.get(product) or Calibration(self.arrays["calibration"], self.tail)
+
 
 # %% ../../nbs/50_model/55_fitted.ipynb #f3f80383
+_TIE = 1e-9  # of a rarity, below any step of a calibration
+
+
 @dataclass(frozen=True)
 class Model(ModelFacts):
     "A fitted, calibrated detector. Scoring never changes it."
@@ -112,6 +133,21 @@ class Model(ModelFacts):
         "Score rows of features."
         return self.detector.anomaly_score(X)
 
+    def p_values(
+        self,
+        score: np.ndarray,  # (n,)
+        frame: pd.DataFrame,  # n rows; `coin_id` names the product where calibrations differ
+    ) -> tuple[np.ndarray, np.ndarray]:  # (n,) p-values, (n,) the least that calibrations show
+        "How often calm time of its product reaches each score."
+        shared = Calibration(self.arrays["calibration"], self.tail)
+        p, rarest = shared.p_values(score), np.full(len(score), shared.rarest_seen)
+        if not self.own or "coin_id" not in frame:
+            return p, rarest
+        for product, rows in frame.groupby("coin_id", sort=False).indices.items():
+            known = self.calibration_of(str(product))
+            p[rows], rarest[rows] = known.p_values(score[rows]), known.rarest_seen
+        return p, rarest
+
     def verdicts(
         self,
         frame: pd.DataFrame,  # feature frame, n rows
@@ -120,7 +156,7 @@ class Model(ModelFacts):
         # scores of the calibration), unjudged_reason (text); same index
         "Score every row and say whether it is flagged, or why it cannot be judged."
         score = self.score(self.matrix(frame))
-        p = tail_p(score, self.arrays["calibration"], self.tail)
+        p, rarest = self.p_values(score, frame)
         flagged = p <= self.contamination
         why_not = unjudged_reasons(frame, self.features, score, flagged)
         judged = why_not == ""
@@ -131,10 +167,23 @@ class Model(ModelFacts):
             severity=100 * (1 - p),
             is_anomaly=flagged,
             judged=judged,
-            extrapolated=p < self.rarest_seen,
+            extrapolated=p < rarest,
             unjudged_reason=why_not,
         )
         return pd.DataFrame(columns, index=frame.index)
+
+    def ranks(
+        self,
+        frame: pd.DataFrame,  # feature frame, n rows
+    ) -> np.ndarray:  # (n,) higher is more anomalous; NaN where it is not judged
+        "What orders rows of all products: the score, or the rarity where products have their own."
+        found = self.verdicts(frame)
+        score: np.ndarray = found.score.to_numpy()
+        if not self.own:
+            return score
+        rarity = -np.log10(found.p_value.to_numpy())
+        ranks: np.ndarray = rarity + _TIE * score / (1 + np.abs(score))  # equal p-values: by score
+        return ranks
 
     def predict(
         self,

@@ -15,6 +15,7 @@ from .artifact import load_artifact
 from .fitted import Model
 from ..registry.errors import NotFoundError
 from ..registry.registry import Registry, open_registry
+from ..registry.versions import own_reference
 
 # %% auto #0
 __all__ = ["ModelUnavailableError", "LoadedModel", "load_model"]
@@ -78,7 +79,7 @@ def load_model(
 ) -> LoadedModel:
     "The version that `ref` means, with its artifact."
     registry = registry or open_registry(ws)
-    ref = ref or ws.settings.model_ref
+    ref = own_reference(ref or ws.settings.model_ref, registry.model)
     if ref == "champion":
         version, note = _champion(ws, registry)
     else:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from ..features.history import LEVEL_HOURS, SCALE_HOURS, History
 from ..features.moves import HORIZONS, PEGGED
-from ..features.peers import find_peers, peer_median
+from ..features.peers import find_peers, market_beta, peer_median
 from ..features.signals import EXPECTED_FIELDS
 from ..features.windows import HOUR
 from crypto_anomaly.model.evidence import (
@@ -38,13 +38,23 @@ _LEAST = 1e-4  # of a usual move: one basis point
 _FIELDS = dict(current_price="price", market_cap="cap", total_volume="volume")
 
 
+def _free_median(h: History, change: np.ndarray, risky: np.ndarray) -> np.ndarray:  # (n,)
+    "Median change of the coins that are not pegged."
+    return h.market_median(np.where(risky, change, np.nan), 3, 0)
+
+
 def _own_moves(h: History, x: np.ndarray, risky: np.ndarray) -> dict[str, np.ndarray]:
-    "Log changes of all rows over all horizons, the market's median and that of the coin's peers."
-    peers, out = find_peers(h, x - h.previous(x)), {}
+    "Log changes of all rows over all horizons, those of the market and the peers, the coin's own."
+    step = x - h.previous(x)
+    peers, out = find_peers(h, step), {}
+    beta = market_beta(h, step, _free_median(h, step, risky))
+    followed = np.where(risky, beta, 0)
     for k in HORIZONS:
-        change = x - (h.lag(x, k) if k else h.previous(x))
+        change = x - h.lag(x, k) if k else step
+        market = _free_median(h, change, risky)
         out[f"change_{k}"] = change
-        out[f"market_{k}"] = h.market_median(np.where(risky, change, np.nan), 3, 0)
+        out[f"market_{k}"] = market
+        out[f"own_{k}"] = change - followed * np.nan_to_num(market)
         out[f"peers_{k}"] = np.where(risky, peer_median(h, peers, change), np.nan)
     return out
 
@@ -54,8 +64,7 @@ def _market_rows(h: History) -> pd.DataFrame:  # by coin and time
     "What the evidence of any coin is made of."
     price = h.column("current_price")
     x = np.log(np.where(price > 0, price, np.nan))
-    step = pd.Series(np.abs(x - h.previous(x)))
-    usual_step = 1.4826 * step.groupby(h.coin).transform("median").to_numpy()
+    usual_step = h.rolling_scale(x - h.previous(x), h.market_rows)
     risky = usual_step > PEGGED
     volume = np.log(np.maximum(h.column("total_volume"), 1.0))
     rise = volume - h.previous(volume)
@@ -64,6 +73,7 @@ def _market_rows(h: History) -> pd.DataFrame:  # by coin and time
         dict(
             t=h.t,
             pegged=~risky & ~np.isnan(usual_step),
+            judged=~np.isnan(usual_step),
             supply=h.column("circulating_supply"),
             volume_market=h.market_median(rise, 3, 0),
             **_own_moves(h, x, risky),
@@ -134,12 +144,11 @@ def _deviation(t: np.ndarray, own: np.ndarray) -> _Deviation:
 # %% ../../nbs/50_model/67_market_evidence.ipynb #bba7f002
 def _move(rows: pd.DataFrame, horizon: int) -> Move | None:
     "The change of the last row over a horizon; None where it is not known."
-    names = ("t", f"change_{horizon}", f"market_{horizon}", f"peers_{horizon}")
-    t, change, market, peers = (rows[name].to_numpy() for name in names)
+    names = ("t", *(f"{name}_{horizon}" for name in ("change", "market", "own", "peers")))
+    t, change, market, own, peers = (rows[name].to_numpy() for name in names)
     if not np.isfinite(change[-1]):
         return None
-    is_pegged = bool(rows.pegged.iloc[-1])
-    against = _deviation(t, change - (0 if is_pegged else np.nan_to_num(market)))
+    against = _deviation(t, own)
     alike = _deviation(t, change - peers)
     by_peers = bool(alike.times < against.times)
     least = alike if by_peers else against
@@ -162,18 +171,34 @@ _NEAR_DOLLAR = 0.005
 _UNUSUAL = 3  # times the usual distance
 
 
+def _level(price: np.ndarray) -> float:  # USD; NaN without values
+    "The usual price, a dollar where it is near one."
+    level = _median(price)
+    return 1.0 if abs(level - 1) < _NEAR_DOLLAR else level
+
+
+def _lost_hours(rows: pd.DataFrame) -> float:  # 0 = pegged; NaN = never, or for too short a time
+    "Since when a coin that was pegged in most of its rows is pegged no more."
+    pegged, t = rows.pegged.to_numpy(), rows.t.to_numpy()
+    if pegged[-1]:
+        return 0.0
+    if pegged.sum() <= rows.judged.sum() / 2:
+        return np.nan
+    return float((t[-1] - t[np.flatnonzero(pegged)[-1]]) / HOUR)
+
+
 def _peg(rows: pd.DataFrame) -> Peg | None:
-    "Where a pegged coin stands; None for other coins."
-    t, price = rows.t.to_numpy(), rows.current_price.to_numpy()
-    level = _median(price[_before(t, LEVEL_HOURS)])
-    if not rows.pegged.iloc[-1] or not np.isfinite(level * price[-1]):
+    "Where a coin stands that is pegged, or was until lately; None for other coins."
+    t, price, lost = rows.t.to_numpy(), rows.current_price.to_numpy(), _lost_hours(rows)
+    known = _before(t, LEVEL_HOURS) if lost == 0 else rows.pegged.to_numpy()
+    level = _level(price[known])
+    if not np.isfinite(lost * level * price[-1]):
         return None
-    if abs(level - 1) < _NEAR_DOLLAR:
-        level = 1.0
     distance = price / level - 1
-    usual = max(_median(np.abs(distance[_before(t, SCALE_HOURS)])), _LEAST)
+    earlier = _before(t, SCALE_HOURS) if lost == 0 else known
+    usual = max(_median(np.abs(distance[earlier])), _LEAST)
     far = np.abs(distance) > _UNUSUAL * usual
-    return Peg(price[-1], level, 100 * distance[-1], 100 * usual, _run_hours(t, far))
+    return Peg(price[-1], level, 100 * distance[-1], 100 * usual, _run_hours(t, far), lost)
 
 
 # %% ../../nbs/50_model/67_market_evidence.ipynb #b4962ef7

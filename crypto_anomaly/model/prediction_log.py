@@ -9,6 +9,7 @@ import pandas as pd
 
 from ..core.workspace import Workspace
 from ..data.lake import read_parts, write_part
+from ..data.retention import own_data
 from .incidents import incident_marks
 from .loading import LoadedModel
 
@@ -86,7 +87,7 @@ def read_predictions(
     end: pd.Timestamp | None = None,  # None = to the last
 ) -> pd.DataFrame:  # the columns of PREDICTION; one row per coin, moment and version
     "The predictions that were logged for moments within [start, end]."
-    p: pd.DataFrame = read_parts(ws, "predictions", start=start, end=end)
+    p: pd.DataFrame = read_parts(own_data(ws), "predictions", start=start, end=end)
     if p.empty:
         return pd.DataFrame(columns=PREDICTION)
     key = ["coin_id", "ts", "model_version"]

@@ -30,6 +30,7 @@ __all__ = [
     "move_in_brief",
     "peg_sentence",
     "jump_sentence",
+    "lost_peg",
     "volume_in_brief",
     "volume_sentence",
     "relation_in_brief",
@@ -104,6 +105,17 @@ def jump_sentence(
     what = f"price {change_text(m.change)} in {span_text(m.hours)} to {price_text(p.price)}"
     times = f": {times_text(m.times)} its usual move of {size_text(m.usual)}"
     return f"{what}{times}; now {size_text(p.distance)} {_side(p.distance)} {_level(p)}"
+
+
+# %% ../../nbs/50_model/68_sentences.ipynb #290ce048
+def lost_peg(
+    p: Peg | None,
+) -> str:  # '' where no peg is lost
+    "That a coin is pegged no more, and where it stands."
+    if p is None or p.lost == 0:
+        return ""
+    until = f"until {hours_text(p.lost)} ago it kept to {money(p.level)}"
+    return f"; {until}, now {size_text(p.distance)} {_side(p.distance)} that"
 
 
 # %% ../../nbs/50_model/68_sentences.ipynb #6d53151c
@@ -209,18 +221,18 @@ _FAR = 2  # times the usual distance or move
 def _sudden(e: Evidence) -> str:
     "The most unusual move since the previous snapshot or in 3 hours."
     m = e.largest(0, 3)
-    return move_sentence(m, e.price) if m else ""
+    return move_sentence(m, e.price) + lost_peg(e.peg) if m else ""
 
 
 def _slow(e: Evidence) -> str:
     "The most unusual move in 8 or 24 hours."
     m = e.largest(8, 24)
-    return move_sentence(m, e.price) if m else ""
+    return move_sentence(m, e.price) + lost_peg(e.peg) if m else ""
 
 
 def _pegged(e: Evidence) -> str:
     "The distance from the peg, or the jump where the distance is usual."
-    if e.peg is None:
+    if e.peg is None or e.peg.lost:
         return ""
     jump = e.largest(0, 3)
     is_near = abs(e.peg.distance) < _FAR * e.peg.usual

@@ -28,7 +28,7 @@ from .presets import build_detector, config_features, model_config, without
 from .relations import relations
 
 # %% auto #0
-__all__ = ["CALIBRATION_SHARE", "FIT_ROWS", "FEW_ROWS", "train"]
+__all__ = ["CALIBRATION_SHARE", "FIT_ROWS", "FEW_ROWS", "rows_to_fit", "train"]
 
 # %% ../../nbs/50_model/60_training.ipynb #45ce3143
 CALIBRATION_SHARE = 0.25  # last part of the training time
@@ -42,6 +42,21 @@ def _before_calibration(ts: pd.Series, share: float) -> np.ndarray:  # (n,) bool
     first = int(len(moments) * (1 - share))  # of the calibration
     before: np.ndarray = (ts < moments[first]).values
     return before
+
+
+# %% ../../nbs/50_model/60_training.ipynb #bc54eb4c
+def rows_to_fit(
+    frame: pd.DataFrame,  # feature frame with `ts`
+    share: float = CALIBRATION_SHARE,  # last part of the moments, held back
+    split_by: str | None = None,  # column: rows of each value are split at their own time
+) -> np.ndarray:  # (n,) bool
+    "True for the rows that a detector is fitted on; the others calibrate it."
+    if split_by is None:
+        return _before_calibration(frame.ts, share)
+    fit = np.zeros(len(frame), bool)
+    for rows in frame.groupby(split_by, sort=False).indices.values():
+        fit[rows] = _before_calibration(frame.ts.iloc[rows], share)
+    return fit
 
 
 # %% ../../nbs/50_model/60_training.ipynb #cd868bdb
@@ -185,6 +200,7 @@ def train(
     *,
     features: list[str] | None = None,  # None = those that the configuration means
     calibration_share: float = CALIBRATION_SHARE,  # last part of the moments, held back
+    split_by: str | None = None,  # see `rows_to_fit`
     earlier: pd.DataFrame | None = None,  # rows from before `frame`, to calibrate on only
     **lineage: Any,  # goes into the metadata: dataset, run …
 ) -> Model:
@@ -192,7 +208,7 @@ def train(
     complete = model_config(config)
     feature_config = _feature_config(lineage)
     names = list(features or config_features(complete, feature_config))
-    fit = _before_calibration(frame.ts, calibration_share)
+    fit = rows_to_fit(frame, calibration_share, split_by)
     known = ~without_statistic(frame, names)
     _check_enough(fit, known, complete["contamination"])
     X = frame[names].to_numpy(np.float32)

@@ -29,6 +29,16 @@ def _last_request(c: sa.Connection, version: Row) -> Row | None:
     return c.execute(query.order_by(approval_t.c.id.desc()).limit(1)).first()
 
 
+# %% ../../nbs/10_registry/53_approvals.ipynb #553cca08
+def _stale_sentence(version: Row, why: str) -> str:
+    "The refusal to decide about evidence that no longer stands."
+    return (
+        f"the request for v{version.version} is stale: {why}. "
+        "Look at the evidence again and ask anew: "
+        f"{command(Verb.request, version.model, version.version)}"
+    )
+
+
 # %% ../../nbs/10_registry/53_approvals.ipynb #6eddc08f
 def _nothing_to_decide(c: sa.Connection, version: Row) -> str:
     "Why there is no open request: nobody asked, or somebody decided first."
@@ -37,7 +47,9 @@ def _nothing_to_decide(c: sa.Connection, version: Row) -> str:
     last = _last_request(c, version)
     if last is None or (last.used_at and version.status != "champion"):
         return f"nobody has asked for approval of {label}; ask with: {ask}"
-    who = last.decided_by or "the registry"
+    if last.decision == "stale":
+        return _stale_sentence(version, last.reason)
+    who = last.decided_by
     return (
         f"{label} was {last.decision} by {who} at {last.decided_at[:19]} already "
         f"({last.reason}); another decision needs another request: {ask}"
@@ -57,11 +69,7 @@ def _check_four_eyes(request: Row, by: str) -> None:
 def _check_fresh(version: Row, why: str | None) -> None:
     "Refuse to approve evidence that no longer stands."
     if why:
-        raise RegistryError(
-            f"the request for v{version.version} is stale: {why}. "
-            "Look at the evidence again and ask anew: "
-            f"{command(Verb.request, version.model, version.version)}"
-        )
+        raise RegistryError(_stale_sentence(version, why))
 
 
 # %% ../../nbs/10_registry/53_approvals.ipynb #4e321b4f

@@ -77,33 +77,12 @@ _COMPARED_FACTS = (
     "training_samples",
     "anomaly_rate",
 )
-_COMPARED_NUMBERS = ("anomaly_rate", "eval_anomaly_rate", "silhouette_score", "score_gap")
 
 
 # %% ../../nbs/10_registry/64_lineage.ipynb #d2be379a
 def _comparable(version: Record) -> Record:
-    "The facts of a version that a comparison shows, from its `lineage`."
-    evaluations = version["evaluations"]
-    newest = evaluations[-1] if evaluations else {}
-    metrics = newest.get("metrics", {})
-    facts = {name: version.get(name) for name in _COMPARED_FACTS}
-    evaluated = dict(
-        eval_anomaly_rate=metrics.get("anomaly_rate"),
-        score_gap=metrics.get("score_gap"),
-        silhouette_score=metrics.get("silhouette"),
-        eval_dataset=newest.get("dataset"),
-    )
-    return facts | evaluated
-
-
-# %% ../../nbs/10_registry/64_lineage.ipynb #dfe072e8
-def _differences(one: Record, other: Record) -> Record:
-    "`other` minus `one`, for the numbers that both have."
-    return {
-        f"{name}_diff": other[name] - one[name]
-        for name in _COMPARED_NUMBERS
-        if isinstance(one[name], (int, float)) and isinstance(other[name], (int, float))
-    }
+    "What a version is, from its `lineage`; no measure of an evaluation."
+    return {name: version.get(name) for name in _COMPARED_FACTS}
 
 
 # %% ../../nbs/10_registry/64_lineage.ipynb #e1bd4a40
@@ -155,13 +134,9 @@ class VersionLineage(RegistryHistory, RegistryAssets):
         )
         return facts | _promotion_facts(events, approvals) | details
 
-    def compare_models(
-        self, a: str | int, b: str | int
-    ) -> Record:  # v1, v2, differences (v2 minus v1)
-        "Two versions side by side, with their newest evaluation."
-        one = _comparable(self.lineage(a))
-        other = _comparable(self.lineage(b))
-        return dict(v1=one, v2=other, differences=_differences(one, other))
+    def compare_models(self, a: str | int, b: str | int) -> Record:  # v1, v2
+        "What two versions are; what each does on the same rows is `lifecycle.comparison`."
+        return dict(v1=_comparable(self.lineage(a)), v2=_comparable(self.lineage(b)))
 
 
 # %% ../../nbs/10_registry/64_lineage.ipynb #d3a20cd3

@@ -13,13 +13,14 @@ from .legal_verbs import LegalVerbs
 from .lineage import RegistryLineage
 from .presence import check_not_lost
 from .runs import RegistryRuns
+from .stale_requests import StaleRequests
 
 # %% auto #0
 __all__ = ["Registry", "open_registry"]
 
 
 # %% ../../nbs/10_registry/90_registry.ipynb #3d3f37ec
-class Registry(LegalVerbs, RegistryLineage, RegistryRuns, RegistryClaims):
+class Registry(StaleRequests, LegalVerbs, RegistryLineage, RegistryRuns, RegistryClaims):
     "The versions of one model, their lifecycle, and the log of all that happened."
 
 

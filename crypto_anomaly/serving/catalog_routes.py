@@ -30,6 +30,7 @@ from crypto_anomaly.serving.catalog_schemas import (
     SnapshotStats,
     Trial,
 )
+from .comparison import comparison_answer
 from crypto_anomaly.serving.data_catalog import (
     columns,
     data_asset,
@@ -42,7 +43,6 @@ from crypto_anomaly.serving.data_catalog import (
 from .health import health
 from crypto_anomaly.serving.model_catalog import (
     METRICS,
-    compare,
     evaluations,
     gates,
     model_assets,
@@ -189,12 +189,19 @@ def get_model_champion(state: CurrentState, name: str) -> ModelDetail | MessageR
 
 
 # %% ../../nbs/90_serving/51_catalog_routes.ipynb #1276d28c
+def _compared(state: AppState, model_name: str, a: str, b: str, dataset: str | None) -> Comparison:
+    "Two versions on the same rows, and what they are."
+    answer = comparison_answer(state.ws, model_name, a, b, dataset)
+    both = dict(version_a=answer.pop("v1"), version_b=answer.pop("v2"))
+    return Comparison(comparison=both, **answer)
+
+
 @models_router.get("/{name}/compare")
 def get_model_comparison(
-    state: CurrentState, name: str, version_a: str, version_b: str
+    state: CurrentState, name: str, version_a: str, version_b: str, dataset: str | None = None
 ) -> Comparison:
-    "Two versions and the differences of their metrics."
-    return compare(registry_of(state, name), version_a, version_b)
+    "Two versions of a model on the same rows; + = version_a is better."
+    return _compared(state, registry_of(state, name).model, version_a, version_b, dataset)
 
 
 # %% ../../nbs/90_serving/51_catalog_routes.ipynb #d182dd7e
@@ -202,9 +209,15 @@ versions_router = APIRouter(tags=["model"])
 
 
 @versions_router.get("/api/models/compare")
-def api_compare(state: CurrentState, v1: str, v2: str) -> Comparison:
-    "Two versions of the market model, at the address of the CoinGecko reference system."
-    return compare(state.registry, v1, v2)
+def api_compare(
+    state: CurrentState,
+    v1: str,
+    v2: str,
+    model: str = "anomaly_detector",
+    dataset: str | None = None,
+) -> Comparison:
+    "Two versions of a model on the same rows, at the address of the CoinGecko reference system."
+    return _compared(state, registry_of(state, model).model, v1, v2, dataset)
 
 
 # %% ../../nbs/90_serving/51_catalog_routes.ipynb #f8e3ba23

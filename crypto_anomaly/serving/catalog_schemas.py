@@ -214,8 +214,22 @@ class ModelDetail(ModelVersion):
 
 # %% ../../nbs/90_serving/10_catalog_schemas.ipynb #52ba7f51
 class Comparison(BaseModel):
-    "Response of `GET /models/assets/{name}/compare`."
+    "Two versions on the same rows; + = the candidate is better."
 
+    model_name: str
+    candidate: int
+    other: int
+    dataset: str
+    dataset_hash: str
+    rows: int
+    rate: float
+    verdict: str
+    sentence: str
+    difference: dict[str, float | None]
+    measures: list[dict[str, Any]]
+    by_kind: list[dict[str, Any]]
+    by_size: list[dict[str, Any]]
+    charts: dict[str, Any]
     comparison: dict[str, Any]
     differences: dict[str, float | None]
     same_data: bool

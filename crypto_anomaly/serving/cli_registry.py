@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..core.moments import read_time
-from .cli_workspace import open_model_registry
+from .cli_workspace import open_for_read, open_model_registry
 from crypto_anomaly.serving.terminal import (
     AsJson,
     At,
@@ -23,6 +23,7 @@ from crypto_anomaly.serving.terminal import (
 )
 
 if TYPE_CHECKING:
+    from crypto_anomaly.eval.version_comparison import VersionComparison
     from crypto_anomaly.registry.registry import Registry
 
 # %% auto #0
@@ -31,6 +32,7 @@ __all__ = [
     "VERSION_COLUMNS",
     "APPROVAL_COLUMNS",
     "EVENT_COLUMNS",
+    "Dataset",
     "LONG",
     "versions",
     "show_version",
@@ -130,12 +132,43 @@ def show_(ref: Ref, model: ModelName = "anomaly_detector", as_json: AsJson = Fal
 
 
 # %% ../../nbs/90_serving/76_cli_registry.ipynb #6a9dae6a
+Dataset = Annotated[
+    str | None,
+    typer.Option(
+        "--dataset", help="Compare on this one, such as eval_holdout:v3; else the candidate's."
+    ),
+]
+
+
 @registry_commands.command()
-def compare(a: Ref, b: Ref, model: ModelName = "anomaly_detector", as_json: AsJson = False) -> None:
-    "Two versions side by side."
-    both = open_model_registry(model).compare_models(a, b)
-    rows = [dict(fact=k, v1=both["v1"][k], v2=both["v2"][k]) for k in both["v1"]]
-    show(both, as_json, rows)
+def compare(
+    a: Ref,
+    b: Ref,
+    model: ModelName = "anomaly_detector",
+    dataset: Dataset = None,
+    as_json: AsJson = False,
+) -> None:
+    "Two versions on the same rows and the same injected events; + = A is better."
+    from crypto_anomaly.lifecycle.comparison import compare_versions
+    from crypto_anomaly.serving.comparison import answer_of
+
+    open_model_registry(model)  # refuses an unknown name
+    ws = open_for_read()
+    c = compare_versions(ws, a, b, model_name=model, dataset=dataset)
+    if as_json:
+        show_json(answer_of(c, ws))
+        return
+    _show_comparison(c)
+
+
+# %% ../../nbs/90_serving/76_cli_registry.ipynb #70cf3f1a
+def _show_comparison(c: VersionComparison) -> None:
+    "The verdict, and the measures of both."
+    from crypto_anomaly.serving.comparison import measured_table
+
+    typer.echo(f"{c.sentence}\n")
+    measured = measured_table(c).rename_axis("on the same rows").reset_index()
+    show_table(measured.to_dict("records"))
 
 
 # %% ../../nbs/90_serving/76_cli_registry.ipynb #4993cd42
@@ -221,9 +254,10 @@ def events(limit: int = 50, kind: str | None = None, as_json: AsJson = False) ->
 def runs(limit: int = 20, stage: str | None = None, as_json: AsJson = False) -> None:
     "Executed notebooks, newest first; a run whose process has died is closed as failed."
     from crypto_anomaly.lifecycle.leases import close_dead_runs
+    from crypto_anomaly.lifecycle.stages import stage_name
 
     registry = open_model_registry()
     close_dead_runs(registry)
-    found = registry.list_runs(limit, stage)
+    found = registry.list_runs(limit, stage and stage_name(stage))
     columns = ("id", "status", "started_at", "finished_at", "report", "error")
     show(found, as_json, None, columns)

@@ -263,11 +263,12 @@ def _fetches(stage: str, given: dict[str, str]) -> bool:
 # %% ../../nbs/90_serving/72_cli_run.ipynb #9a68ab9e
 @run_commands.command(
     context_settings=dict(allow_extra_args=True, ignore_unknown_options=True),
-    epilog="Parameters: -p NAME VALUE, as often as needed.",
+    epilog="Parameters: -p NAME VALUE, as often as needed. "
+    "Stages have other spellings: TrainDetectorFlow and TrainAnomalyFlow are train.",
 )
 def run(
     ctx: typer.Context,
-    stage: Annotated[str, typer.Argument(help="A notebook of scheduled/, e.g. ingest, train.")],
+    stage: Annotated[str, typer.Argument(help="A notebook of scheduled/, e.g. train.")],
     model_config: Annotated[
         str | None, typer.Option(help="For train: preset, JSON file or JSON.")
     ] = None,
@@ -285,8 +286,9 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     "Run one scheduled notebook."
-    from crypto_anomaly.lifecycle.stages import check_parameters
+    from crypto_anomaly.lifecycle.stages import check_parameters, stage_name
 
+    stage = stage_name(stage)
     given = _stage_parameters(stage, ctx.args, model_config, fresh_data)
     check_parameters(stage, given)
     ws = open_with_source() if _fetches(stage, given) else open_for_write(dask_url=dask)
@@ -331,8 +333,9 @@ def pipeline(
     "The chain: ingest, scan, build_dataset, train, evaluate (and backfill of an empty lake)."
     from crypto_anomaly.data.source import hold_source
     from crypto_anomaly.lifecycle.chain import chain
+    from crypto_anomaly.lifecycle.stages import stage_name
 
-    begins_with_data = start == "ingest"
+    begins_with_data = stage_name(start) == "ingest"
     ws = open_with_source(dask_url=dask) if begins_with_data else open_for_write(dask_url=dask)
     with hold_source(ws) as held:
         runs = chain(

@@ -13,7 +13,6 @@ import typer
 
 from crypto_anomaly.serving.cli_workspace import (
     open_for_read,
-    open_model_registry,
     require_free_port,
 )
 from .terminal import AsJson, say, show_json
@@ -147,9 +146,9 @@ def sync_mlflow(
     afresh: Annotated[bool, typer.Option(help="Tell everything again.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    "Sync the registry to the MLflow at MLFLOW_TRACKING_URI; 'up' and 'schedule' do it too."
+    "Sync every model to the MLflow at MLFLOW_TRACKING_URI; 'up' and 'schedule' do it too."
+    from crypto_anomaly.lifecycle.mirror import mirror_models
     from crypto_anomaly.lifecycle.mlflow_client import MlflowSyncError
-    from crypto_anomaly.lifecycle.mlflow_sync import sync_to_mlflow
 
     ws = open_for_read()
     uri = ws.settings.mlflow_tracking_uri
@@ -158,12 +157,14 @@ def sync_mlflow(
             "there is no MLflow to tell: set CRYPTO_ANOMALY_MLFLOW_TRACKING_URI, e.g. to "
             "sqlite:///mlflow.db or http://127.0.0.1:5000."
         )
-    synced = sync_to_mlflow(open_model_registry(), uri, ws.artifacts_url, afresh=afresh)
+    told = mirror_models(ws, uri, afresh=afresh)
     if as_json:
-        show_json(synced)
+        # `events` and `versions` are of the market's model, as before there was another
+        show_json(told["anomaly_detector"] | dict(models=told))
         return
-    names = ", ".join(f"v{version}" for version in synced["versions"])
-    say(f"{synced['events']} events about {names or 'nothing new'} are told")
+    for name, synced in told.items():
+        numbers = ", ".join(f"v{version}" for version in synced["versions"])
+        say(f"{name}: {synced['events']} events about {numbers or 'nothing new'} are told")
 
 
 # %% ../../nbs/90_serving/79_cli_tools.ipynb #a646700f

@@ -35,19 +35,12 @@ def open_for_read(
 ) -> Workspace:
     "The workspace of the settings; `WorkspaceError` when it does not exist."
     from crypto_anomaly.core.logs import setup_logging
-    from crypto_anomaly.core.settings import WorkspaceError, load_settings
-    from crypto_anomaly.core.workspace import open_workspace
+    from crypto_anomaly.core.settings import load_settings
+    from crypto_anomaly.core.workspace import existing_workspace
 
     settings = load_settings(**overrides)
     setup_logging(settings)
-    ws = open_workspace(settings)
-    reads_another = settings.read_from and ws.reads.source
-    if ws.source is None and not reads_another:
-        raise WorkspaceError(
-            f"there is no workspace {ws.reads.name!r} in {settings.home.absolute()}; start with "
-            "'crypto-anomaly up', or set CRYPTO_ANOMALY_HOME and CRYPTO_ANOMALY_WORKSPACE."
-        )
-    return ws
+    return existing_workspace(settings)
 
 
 # %% ../../nbs/90_serving/71_cli_workspace.ipynb #d06730a4

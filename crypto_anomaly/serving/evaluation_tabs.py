@@ -7,58 +7,105 @@ from __future__ import annotations
 
 from html import escape
 
-import numpy as np
-
+from ..core.errors import CryptoAnomalyError, first_line
 from ..core.gates_table import gates_table
+from ..core.plot_comparison import comparison_figures
 from ..core.plot_models import recall_heatmap
-from ..core.plot_scores import score_distributions
-from .comparison import injected_found, side_by_side
+from ..eval.version_comparison import VersionComparison
+from ..lifecycle.comparison import compare_versions
+from crypto_anomaly.serving.comparison import (
+    injected_found,
+    measured_table,
+    own_measures,
+    side_by_side,
+)
 from .panel_html import figure_widget, html_table, html_widget
 from .panel_state import LineageDict, PanelState, Widgets
 
 # %% auto #0
-__all__ = ["side_by_side_tab", "gates_tab", "injected_tab", "scores_tab"]
+__all__ = [
+    "comparison_with_champion",
+    "compared_html",
+    "side_by_side_tab",
+    "gates_tab",
+    "injected_tab",
+    "scores_tab",
+]
+
+
+# %% ../../nbs/90_serving/62_evaluation_tabs.ipynb #4efab91d
+def comparison_with_champion(
+    state: PanelState,
+    candidate: LineageDict,
+) -> VersionComparison | str:  # or why there is none
+    "Candidate and champion on the same rows."
+    champion = state.champion
+    if champion is None:
+        return "there is no champion to compare with"
+    if champion["version"] == candidate["version"]:
+        return f"v{candidate['version']} is the champion"
+    versions = (candidate["version"], champion["version"])
+    try:
+        return compare_versions(state.ws, *versions, model_name=state.registry.model)
+    except CryptoAnomalyError as e:
+        return first_line(e)
 
 
 # %% ../../nbs/90_serving/62_evaluation_tabs.ipynb #340a7485
+_APART = "<h2>Each on its own data</h2><p>These figures do not compare the versions.</p>"
+
+
+def compared_html(
+    c: VersionComparison | str,
+    lineages: dict[str, LineageDict],  # by label
+) -> str:
+    "What was measured on the same rows, what the versions are, and what was measured apart."
+    if isinstance(c, str):
+        measured = f"<p>{escape(c)}</p>"
+    else:
+        measured = f"<p>{escape(c.sentence)}</p>{html_table(measured_table(c))}"
+    facts = f"<h2>What each is</h2>{html_table(side_by_side(lineages))}"
+    apart = _APART + html_table(own_measures(lineages), index=False)
+    return f"<h2>On the same rows</h2>{measured}{facts}{apart}"
+
+
 def side_by_side_tab(state: PanelState, candidate: LineageDict) -> Widgets:
-    "All facts and measures of the two versions, and their difference."
-    return [html_widget(html_table(side_by_side(state.version_details(candidate))))]
+    "The two versions on the same rows; facts, and measures of other data, apart."
+    lineages = state.version_details(candidate)
+    return [html_widget(compared_html(comparison_with_champion(state, candidate), lineages))]
 
 
 # %% ../../nbs/90_serving/62_evaluation_tabs.ipynb #4ef95a80
 def gates_tab(state: PanelState, candidate: LineageDict) -> Widgets:
-    "The gates of the newest evaluation, with what the champion had for each."
-    gates = gates_table(candidate["evaluations"][-1]["gates"])
-    champion = state.champion
-    if champion and champion["version"] != candidate["version"] and champion["evaluations"]:
-        label = f"v{champion['version']} (champion)"
-        theirs = gates_table(champion["evaluations"][-1]["gates"]).actual
-        gates.insert(2, label, theirs.reindex(gates.index).fillna("–"))
-    return [html_widget(html_table(gates.reset_index(), index=False))]
+    "The gates of the newest evaluation, and what they were measured on."
+    evaluation = candidate["evaluations"][-1]
+    gates = gates_table(evaluation["gates"]).reset_index()
+    where = f"<p>v{candidate['version']} on {escape(evaluation['dataset'])}</p>"
+    return [html_widget(where + html_table(gates, index=False))]
 
 
 # %% ../../nbs/90_serving/62_evaluation_tabs.ipynb #e9b6eba6
+def _figures(c: VersionComparison | str, names: tuple[str, ...]) -> Widgets:
+    "Figures of a comparison, or why there are none."
+    if isinstance(c, str):
+        return [html_widget(f"<p>{escape(c)}</p>")]
+    figures = comparison_figures(c.to_dict(), c.names)
+    return [figure_widget(figures[name]) for name in names if name in figures]
+
+
 def injected_tab(state: PanelState, candidate: LineageDict) -> Widgets:
-    "Which kinds of injected events each version finds."
-    found = injected_found(state.version_details(candidate))
+    "Which injected events the version finds, beside a baseline and beside the champion."
+    found = injected_found(candidate)
     if not found:
         return [html_widget("the holdout was too short to inject events into it")]
-    title = "Which injected events does each find, at its own alert rate?"
-    return [figure_widget(recall_heatmap(found, title=title))]
+    title = "Which injected events does it find in its evaluation, and which a robust z?"
+    baseline = figure_widget(recall_heatmap(found, title=title))
+    compared = comparison_with_champion(state, candidate)
+    return [baseline, *_figures(compared, ("recall_by_kind", "recall_by_size"))]
 
 
 # %% ../../nbs/90_serving/62_evaluation_tabs.ipynb #1ded5fe4
 def scores_tab(state: PanelState, candidate: LineageDict) -> Widgets:
-    "The distribution of the scores on the holdout of the newest evaluation."
-    holdout = candidate["evaluations"][-1]["dataset"]
-    scores: dict[str, tuple[np.ndarray, np.ndarray, float]] = {}
-    for label, lineage in state.version_details(candidate).items():
-        of_version = state.scores(lineage["version"], holdout)
-        if of_version is not None:
-            scores[label] = of_version
-    if scores:
-        title = f"{holdout}: how far do the flagged rows stand apart?"
-        return [figure_widget(score_distributions(scores, title=title))]
-    judged_on = f"judged on {escape(holdout)}, which is not stored; see the executed notebook"
-    return [html_widget(judged_on)]
+    "Scores, calibration and flagged share over time of both on the same rows."
+    compared = comparison_with_champion(state, candidate)
+    return _figures(compared, ("scores", "calibration", "over_time"))

@@ -20,7 +20,8 @@ from ..data.lake import list_parts
 from ..lifecycle.schedule import SCHEDULE, schedule_slot, stages_due
 from ..lifecycle.scheduler import last_beat
 from ..model.loading import load_model
-from .live import Trades, healthz
+from .live import Trades
+from .live_health import healthz
 from .questions import Silent
 from .schemas import ComponentHealth, HealthResponse
 from .state import AppState

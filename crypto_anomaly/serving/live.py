@@ -10,18 +10,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-import sqlalchemy as sa
 
-from ..core.clock import utcnow
-from ..core.errors import first_line
 from ..core.json_values import jsonable
 from ..core.workspace import Workspace
 from ..model.loading import LoadedModel, load_model
 from ..registry.registry import open_registry
-from .live_answers import DemoData, Healthz, NotReady, Score
+from .live_answers import DemoData, NotReady, Score
 from ..trades.alarm_hits import alarm_of_now
+from ..trades.coverage import coverage, trained_products
 from ..trades.latest import Latest
-from ..trades.messages import ProductNotFoundError, TradeError
+from ..trades.messages import ProductNotFoundError
 from ..trades.model_scorer import why_anomalous
 from ..trades.pump_versions import LATEST
 from ..trades.store import open_store
@@ -29,7 +27,7 @@ from ..trades.stream_status import stream_health
 from ..trades.ticks import READY
 
 # %% auto #0
-__all__ = ["RECOUNT", "FRESH", "STALE", "Trades", "score", "healthz", "demo_data", "coin_trades"]
+__all__ = ["RECOUNT", "FRESH", "Trades", "score", "demo_data", "coin_trades"]
 
 # %% ../../nbs/90_serving/20_live.ipynb #ebbb7566
 RECOUNT = 10  # seconds between two counts of the stored trades
@@ -131,6 +129,7 @@ def _judge(
 ) -> _Judgement:
     "The model's score, and why the moment is anomalous."
     frame = pd.DataFrame([row], columns=model.features, dtype=np.float32)
+    frame["coin_id"] = state["product_id"]
     x = model.verdicts(frame).iloc[0]
     alarming = [kind for kind in ("pump", "dump") if state[kind]["alarm"]]
     if not (x.judged or alarming):
@@ -138,7 +137,8 @@ def _judge(
     elif alarming:
         reason = alarm_of_now(state, alarming)
     elif x.is_anomaly:
-        reason = why_anomalous(model, row)
+        note = coverage(model.meta, state["product_id"]).note
+        reason = f"{why_anomalous(model, row)}; {note}" if note else why_anomalous(model, row)
     else:
         reason = "nothing out of the usual"
     return _Judgement(bool(x.is_anomaly or alarming), x.score, x.p_value, reason)
@@ -172,6 +172,7 @@ def _score_answer(
     judged, v = _judge(loaded.model, state, row), loaded.version
     if np.isnan(judged.score):
         return NotReady(reason="no_features", message=judged.reason)
+    covered = coverage(loaded.model.meta, product)
     return Score(
         anomaly=judged.anomaly,
         score=judged.score,
@@ -189,44 +190,10 @@ def _score_answer(
         pump=state["pump"],
         dump=state["dump"],
         reason=judged.reason,
-    )
-
-
-# %% ../../nbs/90_serving/20_live.ipynb #c0e03c7d
-STALE = 600  # seconds after which a product counts as stopped
-
-
-# %% ../../nbs/90_serving/20_live.ipynb #b54972dc
-def _product_problems(c: dict[str, Any], streaming: bool) -> list[str]:
-    "What is wrong with a product (`TradeStore.completeness`); a quiet market is not."
-    problems, product = [], c["product_id"]
-    age = (utcnow() - pd.Timestamp(c["last_ts"])).total_seconds() if c["last_ts"] else 0
-    if age > STALE and not streaming:
-        minutes = f"{age / 60:.0f} min old"
-        problems.append(f"the newest trade of {product} is {minutes}: is the stream running?")
-    if c["missing"]:
-        gaps = f"in {c['open_gaps']} open gaps"
-        problems.append(f"{c['missing']} trades of {product} are missing, {gaps}")
-    return problems
-
-
-# %% ../../nbs/90_serving/20_live.ipynb #19d60c9c
-def healthz(t: Trades) -> Healthz:
-    "Whether trades come in, and whether any is missing."
-    try:
-        products, stream = t.completeness(), stream_health(t.latest)
-    except (sa.exc.SQLAlchemyError, TradeError) as e:
-        problem = f"the store of trades does not answer: {first_line(e)}"
-        return Healthz(ok=False, products=[], problems=[problem])
-    alive = stream.state == "running"
-    of_products = [problem for c in products for problem in _product_problems(c, alive)]
-    problems = stream.problems + of_products
-    return Healthz(
-        ok=not problems,
-        products=products,
-        problems=problems,
-        stream=stream.state,
-        stream_facts=jsonable(stream.facts),
+        trained_on=trained_products(loaded.model.meta),
+        product_known=covered.known,
+        calibration=covered.calibration,
+        note=covered.note,
     )
 
 
@@ -278,6 +245,9 @@ def _score_fields(s: Score | NotReady) -> dict[str, Any]:
         score=s.score,
         p_value=s.p_value,
         model=s.model,
+        note=s.note,
+        calibration=s.calibration,
+        trained_on=s.trained_on,
     )
 
 

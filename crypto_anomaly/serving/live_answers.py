@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 
 # %% auto #0
-__all__ = ["PumpView", "Score", "NotReady", "Healthz", "DemoData"]
+__all__ = ["PumpView", "Score", "NotReady", "TradeModel", "Healthz", "DemoData"]
 
 
 # %% ../../nbs/90_serving/18_live_answers.ipynb #719cb6c4
@@ -43,6 +43,10 @@ class Score(BaseModel):
     pump: PumpView
     dump: PumpView
     reason: str
+    trained_on: list[str] = []  # products that the model learned from
+    product_known: bool = True  # this one is among them
+    calibration: str = "shared"  # own, or shared by the products of the model
+    note: str = ""  # what has to be said about that; '' where nothing has
 
 
 # %% ../../nbs/90_serving/18_live_answers.ipynb #e6ff5a17
@@ -54,6 +58,18 @@ class NotReady(BaseModel):
     message: str
 
 
+# %% ../../nbs/90_serving/18_live_answers.ipynb #0ef0f164
+class TradeModel(BaseModel):
+    "The model that scores the trades: what it learned from, and what is streamed unseen."
+
+    name: str
+    version: int
+    status: str
+    products: dict[str, dict[str, Any]]  # of each: calibration, trades, seconds, first, last …
+    left_out: dict[str, str]  # product -> why it could not be learned from
+    unseen: list[str]  # products of the stream that it never learned from
+
+
 # %% ../../nbs/90_serving/18_live_answers.ipynb #04a1afd9
 class Healthz(BaseModel):
     "Answer of `GET /healthz`."
@@ -63,6 +79,8 @@ class Healthz(BaseModel):
     problems: list[str]
     stream: str = "off"  # off, running, ended, failed, died, or unknown
     stream_facts: dict[str, Any] = {}  # its last report: connected, heard, waiting, filling …
+    model: TradeModel | None = None  # that scores the trades; None = there is none yet
+    notes: list[str] = []  # what has to be said about it, such as products it has never seen
 
 
 # %% ../../nbs/90_serving/18_live_answers.ipynb #54d57660
@@ -83,6 +101,9 @@ class DemoData(BaseModel):
     pump_from: float  # nats from which on a pump alarms
     dump_from: float
     reason: str
+    note: str = ""  # see `Score.note`
+    calibration: str | None = None  # see `Score.calibration`
+    trained_on: list[str] = []
     alarms: list[dict[str, Any]]
     completeness: list[dict[str, Any]]
     refused: list[dict[str, Any]] = []  # trades that cannot be, the newest first

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ..core.clock import ago
 from ..core.errors import CryptoAnomalyError
 from ..core.plot_market import coin_history, market_map, price_change_heatmap
 from ..core.plot_market_signal import market_moves
@@ -23,7 +24,7 @@ from ..model.overview import market_overview
 from ..model.prediction_log import read_predictions
 from ..model.scan import Scan
 from .live import coin_trades
-from .rendering import ago, render
+from .rendering import render
 from .run_catalog import flows, workflow
 from .state import AppState
 

@@ -5,6 +5,7 @@
 # %% ../../nbs/90_serving/38_middleware.ipynb #ed83bce7
 from __future__ import annotations
 
+import asyncio
 import logging
 import secrets
 import time
@@ -22,10 +23,12 @@ __all__ = [
     "log",
     "SCORE_PATH",
     "CACHED_PATHS",
+    "HEALTH_PATHS",
     "MAX_CACHED",
     "QUIET_PATHS",
     "RequestKey",
     "CachedResponse",
+    "OpenResponse",
     "ResponseCache",
     "request_id",
     "RequestMetrics",
@@ -42,10 +45,16 @@ CACHED_PATHS = frozenset(
         "/inference/scan",
         "/inference/anomalies",
         "/inference/market",
+        "/inference/versions",
+        "/inference/model/info",
+        "/inference/health",
+        "/versions",
         "/model/info",
+        "/health",
         SCORE_PATH,
     ]
 )
+HEALTH_PATHS = ("/health", "/inference/health")
 MAX_CACHED = 1000  # responses; a client that varies its query cannot fill the memory
 
 
@@ -65,6 +74,23 @@ class CachedResponse(NamedTuple):
 
     store: CacheKey
     messages: list[Message]
+
+
+# %% ../../nbs/90_serving/38_middleware.ipynb #ee48e175
+class OpenResponse:
+    "A response that is being computed."
+
+    def __init__(
+        self,
+        store: CacheKey,  # the state of the store that it belongs to
+    ) -> None:
+        self.store, self.done = store, asyncio.Event()
+        self.found: list[Message] = []
+
+    async def messages(self) -> list[Message]:  # empty where it was not computed to its end
+        "Wait for the response."
+        await self.done.wait()
+        return self.found
 
 
 # %% ../../nbs/90_serving/38_middleware.ipynb #edc0848f
@@ -91,32 +117,55 @@ class ResponseCache:
     ) -> None:
         self.app, self.get_state = app, get_state
         self.responses: dict[RequestKey, CachedResponse] = {}
+        self._open: dict[RequestKey, OpenResponse] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         "Answer from the cache, or keep the response of the app."
         if scope["type"] != "http" or scope["path"] not in CACHED_PATHS:
             await self.app(scope, receive, send)
             return
+        for message in await self._messages(scope, receive):
+            await send(dict(message))  # a copy: other middleware adds headers to it
+
+    async def _messages(self, scope: Scope, receive: Receive) -> list[Message]:
+        "The response to a request: a kept one, one that is being computed, or a new one."
         request = self._request_key(scope)
-        store = self.get_state().cache_key(trades=scope["path"] == SCORE_PATH)
+        store = self._store_key(scope["path"])
         cached = self.responses.get(request)
         if cached is not None and cached.store == store:
-            for message in cached.messages:
-                await send(dict(message))  # a copy: other middleware adds headers to it
-            return
-        messages = await self._answer(scope, receive, send)
-        self._keep(request, CachedResponse(store, messages))
+            return cached.messages
+        other = self._open.get(request)
+        if other is not None and other.store == store:
+            shared = await other.messages()
+            if shared:
+                return shared
+        return await self._compute(request, store, scope, receive)
 
-    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> list[Message]:
-        "Let the app answer; return the messages of its response."
+    async def _compute(
+        self, request: RequestKey, store: CacheKey, scope: Scope, receive: Receive
+    ) -> list[Message]:
+        "Let the app answer; whoever asks the same meanwhile gets the same."
+        mine = self._open[request] = OpenResponse(store)
         messages: list[Message] = []
 
-        async def keep_and_send(message: Message) -> None:
+        async def keep(message: Message) -> None:
             messages.append(dict(message))
-            await send(message)
 
-        await self.app(scope, receive, keep_and_send)
+        try:
+            await self.app(scope, receive, keep)
+            mine.found = messages
+        finally:
+            mine.done.set()
+            if self._open.get(request) is mine:
+                del self._open[request]
+        self._keep(request, CachedResponse(store, messages))
         return messages
+
+    def _store_key(self, path: str) -> CacheKey:
+        "The key of the store for an address."
+        if path in HEALTH_PATHS:
+            return self.get_state().cache_key()._replace(quarter=int(4 * time.monotonic()))
+        return self.get_state().cache_key(trades=path == SCORE_PATH)
 
     def _keep(self, request: RequestKey, response: CachedResponse) -> None:
         "Cache a successful response; an error is computed again each time."

@@ -19,7 +19,6 @@ from ..registry.definitions import definitions
 from ..registry.errors import NotFoundError
 from ..registry.registry import Registry
 from crypto_anomaly.serving.catalog_schemas import (
-    Comparison,
     Evaluation,
     Evaluations,
     Gate,
@@ -39,7 +38,6 @@ __all__ = [
     "model_assets",
     "model_versions",
     "model_detail",
-    "compare",
     "gates",
     "evaluations",
 ]
@@ -189,28 +187,6 @@ def model_detail(
         promoted_from_version=version.get("replaced_version"),
         promotion_timestamp=version.get("promotion_timestamp"),
         approved_by=version.get("approved_by"),
-    )
-
-
-# %% ../../nbs/90_serving/14_model_catalog.ipynb #ce51250c
-_SHORT_NAMES = {"silhouette_score_diff": "silhouette_diff"}  # registry -> API
-
-
-# %% ../../nbs/90_serving/14_model_catalog.ipynb #e06db7ee
-def compare(
-    r: Registry,  # the registry of one model
-    a: str,  # a version, e.g. 'v1'
-    b: str,  # another one
-) -> Comparison:  # differences are a less b
-    "Two versions and the differences of their metrics."
-    compared = r.compare_models(a, b)
-    first, second = compared["v1"], compared["v2"]
-    differences = {_SHORT_NAMES.get(k, k): v for k, v in compared["differences"].items()}
-    same_data = bool(first["data_source"]) and first["data_source"] == second["data_source"]
-    return Comparison(
-        comparison={"version_a": first, "version_b": second},
-        differences=differences,
-        same_data=same_data,
     )
 
 

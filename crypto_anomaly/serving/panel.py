@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Container
+from functools import partial
 from html import escape
 from typing import Any
 
@@ -19,9 +20,13 @@ from ..core.files import read_or_create_secret, write_atomic
 from ..core.workspace import Workspace, open_workspace
 from ..lifecycle.stages import PipelineError, scheduled_folder
 from ..lifecycle.subprocesses import child_env
-from ..registry.errors import RegistryError
+from ..registry.definitions import model_names
+from ..registry.errors import ConfirmationError, RegistryError
+from ..registry.queue import decision_queue
+from ..registry.registry import open_registry
+from ..registry.verbs import MARKET_MODEL, Verb
 from .panel_html import html_widget, result_line
-from .panel_layout import TABS, WITHOUT_EVALUATION, PanelLayout
+from .panel_layout import BUTTONS, TABS, WITHOUT_EVALUATION, PanelLayout
 from .panel_state import PanelState
 from crypto_anomaly.serving.panel_text import (
     NOTHING_WAITS,
@@ -32,13 +37,17 @@ from crypto_anomaly.serving.panel_text import (
     promotion_html,
     request_label,
 )
+from .panel_verbs import PANEL_VERBS, Answer, Chosen
 
 # %% auto #0
 __all__ = [
-    "Verb",
+    "VersionKey",
+    "APPROVE",
+    "ASK",
     "DESK_TOKEN",
-    "Decisions",
+    "Selection",
     "Drawing",
+    "Decisions",
     "PromotionPanel",
     "desk_token",
     "desk_command",
@@ -46,88 +55,95 @@ __all__ = [
 ]
 
 # %% ../../nbs/90_serving/69_panel.ipynb #7c313013
-Verb = Callable[[int, str, str], str]  # version, name, reason -> what happened
+VersionKey = tuple[str, int]  # model and version
 
 
-# %% ../../nbs/90_serving/69_panel.ipynb #66e401f6
-class Decisions(PanelLayout):
-    "What the buttons of the panel do."
+class Selection(PanelLayout):
+    "The version that is looked at."
 
     state: PanelState
-    requests: dict[int, Request]  # by version
+    model: str  # that is drawn while nothing is selected
+    requests: dict[VersionKey, Request]  # what waits
 
-    def _approve(self, version: int, by: str, reason: str) -> str:
-        "Approve where that is still to do, then promote."
-        seen = self.requests[version]
-        if not seen["decision"]:
-            self.state.registry.approve(version, by=by, reason=reason, request=seen["id"])
-        expected = self.state.champion_name()
-        done = self.state.registry.promote(version, by=by, expect_champion=expected)
-        previous = done["previous_holder"]
-        retired = f", v{previous} has retired" if previous else ""
-        return f"v{version} is champion{retired}"
-
-    def _reject(self, version: int, by: str, reason: str) -> str:
-        "Reject the request."
-        seen = self.requests[version]["id"]
-        self.state.registry.reject(version, by=by, reason=reason, request=seen)
-        return f"v{version} is rejected"
-
-    def _challenge(self, version: int, by: str, reason: str) -> str:
-        "Start a trial."
-        candidate = self.state.candidate or {}
-        self.state.registry.challenge(
-            version,
-            by=by,
-            expect_status=candidate.get("status"),
-            expect_champion=self.state.champion_name(),
-        )
-        return f"v{version} is on trial: scans score it in shadow from now on"
-
-    def _ask(self, version: int, by: str, reason: str) -> str:
-        "Ask again, on the evidence of now."
-        request = self.state.registry.request_approval(version, by=by or "desk")
-        return f"request {request} for v{version} awaits a decision"
-
-
-# %% ../../nbs/90_serving/69_panel.ipynb #d5598a87
-class Drawing(Decisions):
-    "Draw the selected candidate."
-
-    _filled: set[int]  # tabs that are drawn
-    _drawing: bool  # whether the queue is being replaced
+    @property
+    def key(self) -> VersionKey | None:
+        "The selected version; None while nothing is."
+        selected: VersionKey | None = self.others.value or self.queue.value
+        return selected
 
     @property
     def version(self) -> int | None:
-        "The selected candidate; None while nothing waits."
-        selected: int | None = self.queue.value
-        return selected
+        "The number of the selected version; None while nothing is."
+        return self.key[1] if self.key else None
+
+    def chosen(self) -> Chosen | None:
+        "The version on the screen as it was when it was drawn; None while there is no version."
+        candidate, registry = self.state.candidate, self.state.registry
+        if candidate is None:
+            return None
+        number, status = candidate["version"], candidate["status"]
+        request = self.requests.get((registry.model, number))
+        return Chosen(registry, number, status, self.state.champion_name(), request)
+
+
+# %% ../../nbs/90_serving/69_panel.ipynb #0d6afdbf
+def _other_versions(
+    state: PanelState,
+    waiting: Container[VersionKey],
+) -> list[tuple[str, VersionKey | None]]:  # label and key, for a list
+    "The versions of all models that do not wait for a decision."
+    options: list[tuple[str, VersionKey | None]] = [("another version …", None)]
+    for model in model_names(state.ws.settings.trade_model):
+        of_model = "" if model == MARKET_MODEL else f"{model} "
+        for version in open_registry(state.ws, model).list_model_versions(30):
+            key = (model, version["version"])
+            if key not in waiting:
+                options.append((f"{of_model}v{key[1]} · {version['status']}", key))
+    return options
+
+
+# %% ../../nbs/90_serving/69_panel.ipynb #d5598a87
+APPROVE, ASK = BUTTONS[Verb.approve][0], BUTTONS[Verb.request][0]
+
+
+class Drawing(Selection):
+    "Draw the selected version."
+
+    _filled: set[int]  # tabs that are drawn
+    _drawing: bool  # whether the lists are being replaced
 
     def show(self) -> None:
-        "Draw the selected candidate."
-        request = self.requests.get(self.version) if self.version else None
+        "Draw the selected version."
+        request = self.requests.get(self.key) if self.key else None
         self._filled.clear()
-        self.state.look_at(self.version if request else None)
+        self._hide_question()
+        model, version = self.key or (self.model, None)
+        self.state.look_at(version, model)
         if request is None:
-            self.will.value = NOTHING_WAITS
+            self.will.value = "" if self.requests else NOTHING_WAITS
             self.summary.value = nothing_waits_html(self.state.candidate)
         else:
             self.will.value = promotion_html(self.state, request)
             self.summary.value = evidence_html(self.state, request)
-        self._enable_buttons(request)
+        self._offer_verbs(request)
         self._fill_tab()
 
-    def _enable_buttons(self, request: Request | None) -> None:
-        "Offer what can be decided now; the registry checks it again."
-        candidate = self.state.candidate or {}
-        decided = bool(request and request["decision"])
-        stale = bool(request and request["stale"])
-        no_trial = self.state.champion is None or candidate.get("status") != "evaluated"
-        self.approve.disabled = request is None or stale
-        self.approve.description = "Promote" if decided else "Approve and promote"
-        self.reject.disabled = request is None or decided
-        self.challenge.disabled = request is None or no_trial
-        self.ask.layout.display = None if stale else "none"
+    def _offer_verbs(self, request: Request | None) -> None:
+        "Show the buttons that are legal now; the registry checks it again."
+        seen = self.chosen()
+        legal = set(seen.registry.legal_verbs(seen.version)) if seen else set()
+        if Verb.promote in legal:
+            legal.add(Verb.approve)  # one button
+        for verb, button in self.buttons.items():
+            button.disabled = verb not in legal
+            button.layout.display = None if verb in legal else "none"
+        self.alias.layout.display = self.buttons[Verb.alias].layout.display
+        self.approve.description = "Promote" if request and request["decision"] else APPROVE
+        self.ask.description = "Ask again" if request else ASK
+
+    def _hide_question(self) -> None:
+        "Take the second question away."
+        self.confirmation.layout.display = "none"
 
     def _fill_tab(self) -> None:
         "Draw the tab that is looked at, once."
@@ -147,42 +163,98 @@ class Drawing(Decisions):
 
 
 # %% ../../nbs/90_serving/69_panel.ipynb #12a36298
-class PromotionPanel(Drawing):
-    "The queue of approval requests, the evidence, and the decision."
+class Decisions(Drawing):
+    "What a click does."
+
+    _seen: int | None  # newest event of the registry that is drawn
+    _asked: Verb | None  # the verb that waits for its second answer
+
+    def refresh(self) -> None:
+        "Read the registry again; redraw when something has happened."
+        raise NotImplementedError
+
+    def act(
+        self,
+        verb: Verb,
+        confirm_worse: bool = False,  # the second answer
+    ) -> None:
+        "Do what a button says, and show what came of it."
+        seen = self.chosen()
+        if seen is None:
+            return
+        typed = (self.who.value, self.reason.value, self.alias.value.strip())
+        question = ""
+        try:
+            result, kind = PANEL_VERBS[verb](seen, Answer(*typed, confirm_worse)), "ok"
+            self.reason.value = ""
+        except ConfirmationError as e:
+            question = result = first_line(e)
+            kind = "bad"
+        except (RegistryError, sa.exc.SQLAlchemyError) as e:
+            result, kind = first_line(e), "bad"
+        self._seen = None
+        self.refresh()
+        self.message.value = result_line(result, kind)
+        if question:
+            self._ask_again(verb, seen)
+
+    def _ask_again(self, verb: Verb, seen: Chosen) -> None:
+        "The second question."
+        self._asked = verb
+        text = escape(f"Is v{seen.version} of {seen.registry.model} wanted all the same?")
+        self.question.value = f"<p><b>{text}</b></p>"
+        self.confirmation.layout.display = None
+
+    def answer(self, confirm_worse: bool) -> None:
+        "The second answer."
+        verb, self._asked = self._asked, None
+        self._hide_question()
+        if verb is not None and confirm_worse:
+            self.act(verb, confirm_worse=True)
+
+
+# %% ../../nbs/90_serving/69_panel.ipynb #aac3e16c
+class PromotionPanel(Decisions):
+    "The queue of approval requests of all models, the evidence, and the decision."
 
     def __init__(
         self,
         ws: Workspace | None = None,  # None = the one of the settings
         *,
-        model: str = "anomaly_detector",  # name of the registered model
+        model: str = "anomaly_detector",  # name of the registered model to begin with
         who: str = "",  # name to begin with
         files: str = "",  # where the browser can open executed notebooks; '' = show their path
     ) -> None:
         self.state = PanelState(ws or open_workspace(), model=model, who=who, files=files)
-        self.requests = {}
+        self.model, self.requests = model, {}
         self._filled, self._drawing = set(), False
-        self._seen: int | None = None  # newest event of the registry that is drawn
+        self._seen, self._asked = None, None
         super().__init__(self.state)
         self._connect()
         self.refresh()
 
     def _connect(self) -> None:
         "Let the widgets call the methods."
-        self._connect_button(self.approve, self._approve)
-        self._connect_button(self.reject, self._reject)
-        self._connect_button(self.challenge, self._challenge)
-        self._connect_button(self.ask, self._ask)
+        for verb, button in self.buttons.items():
+            button.on_click(partial(self._clicked, verb))
+        self.yes.on_click(lambda _: self.answer(True))
+        self.no.on_click(lambda _: self.answer(False))
         self.queue.observe(self._selected, "value")
+        self.others.observe(self._selected, "value")
         self.tabs.observe(lambda _: self._fill_tab(), "selected_index")
 
-    def _connect_button(self, button: Any, verb: Verb) -> None:
-        "A click on `button` calls `verb`."
-        button.on_click(lambda _: self._act(verb))
+    def _clicked(self, verb: Verb, _: Any) -> None:
+        "A click on the button of a verb."
+        self.act(verb)
 
-    def _selected(self, _: Any) -> None:
-        "Show another candidate, unless the queue itself is being replaced."
-        if not self._drawing:
-            self.show()
+    def _selected(self, change: Any) -> None:
+        "Show another version, unless the lists themselves are being replaced."
+        if self._drawing or change["new"] is None:
+            return
+        self._drawing = True
+        (self.queue if change["owner"] is self.others else self.others).value = None
+        self._drawing = False
+        self.show()
 
     def refresh(self) -> None:
         "Read the registry again; redraw when something has happened."
@@ -191,36 +263,25 @@ class PromotionPanel(Drawing):
         if newest == self._seen:
             return
         self._seen = newest
-        requests = self.state.registry.open_requests(approved=True)
-        fresh_first = sorted(requests, key=lambda request: bool(request["stale"]))
-        self.requests = {request["version"]: request for request in fresh_first}
-        self.head.value = head_html(self.state, self.state.registry.champion())
-        self._replace_queue()
+        queue = decision_queue(self.state.ws)
+        self.requests = {(request["model"], request["version"]): request for request in queue}
+        self._replace_lists()
         self.show()
+        self.head.value = head_html(self.state, self.state.champion)
 
-    def _replace_queue(self) -> None:
-        "Put the requests into the queue; the selected one stays selected."
-        chosen = self.version
+    def _replace_lists(self) -> None:
+        "Put the requests and the other versions into their lists; the selected one stays."
+        chosen = self.key
+        own = [key for key in self.requests if key[0] == self.model]
+        others = _other_versions(self.state, self.requests)
+        if self.others.value is None and chosen not in self.requests:  # it waits no more
+            chosen = next(iter(own or self.requests), None)
         self._drawing = True
-        self.queue.options = [(request_label(q), v) for v, q in self.requests.items()]
-        first = next(iter(self.requests), None)
-        self.queue.value = chosen if chosen in self.requests else first
+        self.queue.options = [(request_label(q), key) for key, q in self.requests.items()]
+        self.others.options = others
+        self.queue.value = chosen if chosen in self.requests else None
+        self.others.value = None if chosen in self.requests else chosen
         self._drawing = False
-
-    def _act(self, verb: Verb) -> None:
-        "Call a function of the registry and show what came of it."
-        version = self.version
-        if version is None:
-            return
-        try:
-            result, kind = verb(version, self.who.value, self.reason.value), "ok"
-        except (RegistryError, sa.exc.SQLAlchemyError) as e:
-            result, kind = first_line(e), "bad"
-        else:
-            self.reason.value = ""
-        self._seen = None
-        self.refresh()
-        self.message.value = result_line(result, kind)
 
     def watch(
         self,

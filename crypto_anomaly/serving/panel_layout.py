@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import ipywidgets as W
 
+from ..registry.verbs import Verb
 from .alerts_tab import alerts_tab
 from crypto_anomaly.serving.evaluation_tabs import (
     gates_tab,
@@ -22,7 +23,7 @@ from .registry_tabs import history_tab, lineage_tab, versions_tab
 from .trial_tabs import outcomes_tab, trial_tab
 
 # %% auto #0
-__all__ = ["Tab", "TABS", "WITHOUT_EVALUATION", "PanelLayout"]
+__all__ = ["Tab", "TABS", "WITHOUT_EVALUATION", "BUTTONS", "PanelLayout"]
 
 # %% ../../nbs/90_serving/67_panel_layout.ipynb #df7a1e77
 Tab = Callable[[PanelState, LineageDict], Widgets]
@@ -54,6 +55,19 @@ def _button(description: str, style: str = "") -> W.Button:
     return W.Button(description=description, button_style=style, layout=_wide())
 
 
+# %% ../../nbs/90_serving/67_panel_layout.ipynb #d10c3e5f
+BUTTONS: dict[Verb, tuple[str, str]] = {  # what is written on a button, and its style
+    Verb.approve: ("Approve and promote", "success"),
+    Verb.reject: ("Reject", "danger"),
+    Verb.challenge: ("Try it first", ""),
+    Verb.end_trial: ("End the trial", ""),
+    Verb.request: ("Ask for approval", ""),
+    Verb.rollback: ("Roll back", "warning"),
+    Verb.retire: ("Retire", ""),
+    Verb.alias: ("Set the alias", ""),
+}
+
+
 # %% ../../nbs/90_serving/67_panel_layout.ipynb #a58161b6
 class PanelLayout(W.VBox):
     "The widgets of the promotion panel."
@@ -61,11 +75,15 @@ class PanelLayout(W.VBox):
     def __init__(self, state: PanelState) -> None:
         self.who, self.message = state.who, state.message
         self.queue = W.Select(description="", rows=5, layout=_wide())
+        self.others = W.Dropdown(description="Version", layout=_wide())  # that do not wait
+        self.alias = W.Text(placeholder="e.g. production", description="Alias", layout=_wide())
         self.reason = W.Textarea(placeholder="why", description="Reason", layout=_wide(), rows=3)
-        self.approve = _button("Approve and promote", "success")
-        self.reject = _button("Reject", "danger")
-        self.challenge = _button("Try it first")
-        self.ask = _button("Ask again")
+        self.buttons = {verb: _button(*look) for verb, look in BUTTONS.items()}
+        self.approve, self.reject = self.buttons[Verb.approve], self.buttons[Verb.reject]
+        self.challenge, self.ask = self.buttons[Verb.challenge], self.buttons[Verb.request]
+        self.yes, self.no = _button("Yes, all the same", "danger"), _button("No")
+        self.question = html_widget()  # the second one, about a version that is worse
+        self.confirmation = W.VBox([self.question, W.HBox([self.yes, self.no])])
         self.head, self.will, self.summary = html_widget(), html_widget(), html_widget()
         pages = [W.VBox() for _ in TABS]
         self.tabs = W.Tab(children=pages, titles=list(TABS), layout=_wide())
@@ -76,10 +94,11 @@ class PanelLayout(W.VBox):
     def _decision_column(self) -> W.VBox:
         "Queue, name, reason, buttons, and what the last button did."
         title = html_widget("<h2>Waiting for a decision</h2>")
-        inputs = [title, self.queue, self.will, self.who, self.reason]
-        buttons = [self.approve, self.reject, self.challenge, self.ask]
+        inputs = [title, self.queue, self.others, self.will, self.who, self.reason]
+        *buttons, to_alias = self.buttons.values()
+        answers = [*buttons, self.alias, to_alias, self.confirmation, self.message]
         layout = W.Layout(flex="0 0 320px", padding="0 24px 0 0")
-        return W.VBox([*inputs, *buttons, self.message], layout=layout)
+        return W.VBox([*inputs, *answers], layout=layout)
 
     def _evidence_column(self) -> W.VBox:
         "The evidence in short, and the tabs."

@@ -75,13 +75,16 @@ class PanelVersions:
         self.registry: Registry = open_registry(ws, model)
         self.candidate: LineageDict | None = None  # lineage; None while there is no version
         self.champion: LineageDict | None = None  # lineage; None while there is none
-        self._scores: dict[tuple[int, str], HoldoutScores | None] = {}
+        self._scores: dict[tuple[str, int, str], HoldoutScores | None] = {}
 
     def look_at(
         self,
-        version: int | None,  # of the request that is selected; None = none is
+        version: int | None,  # that is selected; None = none is
+        model: str | None = None,  # of that version; None = the model of before
     ) -> None:
         "Read the lineage of a version (else of the champion, else of the newest), and champion."
+        if model is not None and model != self.registry.model:
+            self.registry = open_registry(self.ws, model)
         champion = self.registry.champion()
         number = champion["version"] if champion else None
         self.champion = self.registry.lineage(number) if number else None
@@ -105,9 +108,9 @@ class PanelVersions:
 
     def scores(self, version: int, dataset: str) -> HoldoutScores | None:
         "Scores of a version on a holdout, computed once."
-        key = (version, dataset)
+        model = self.registry.model
+        key = (model, version, dataset)
         if key not in self._scores:
-            model = self.registry.model
             self._scores[key] = holdout_scores(self.ws, version, dataset, model)
         return self._scores[key]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from html import escape
 from typing import Any
 
+from ..registry.verbs import MARKET_MODEL
 from .comparison import comparison_rows, promotion_summary
 from .panel_html import pill
 from .panel_state import PanelState
@@ -40,9 +41,11 @@ def request_status(request: Request) -> str:  # 'stale', 'approved' or 'waiting'
 
 # %% ../../nbs/90_serving/66_panel_text.ipynb #edf576d3
 def request_label(request: Request) -> str:
-    "A request as one line of the queue."
+    "A request as one line of the queue; only the market model needs no name."
     asked_at = request["requested_at"][:16].replace("T", " ")
-    return f"v{request['version']} · {request_status(request)} · asked {asked_at}"
+    model = request.get("model", MARKET_MODEL)
+    of_model = "" if model == MARKET_MODEL else f"{model} "
+    return f"{of_model}v{request['version']} · {request_status(request)} · asked {asked_at}"
 
 
 # %% ../../nbs/90_serving/66_panel_text.ipynb #44e62642

@@ -13,8 +13,9 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse
 
-from .live import demo_data, healthz, score
+from .live import demo_data, score
 from .live_answers import DemoData, Healthz, NotReady, Score
+from .live_health import healthz
 from .metrics import AppMetrics
 from .questions import Silent
 from .state import AppState, CurrentState, get_state

@@ -77,7 +77,8 @@ def _reason(kind: str, scorer: ModelScorer, b: ScoredTrades, i: int) -> str:
     "Why an alarm is raised, in words."
     if kind == "strange":
         assert scorer.model is not None  # only a model raises this kind
-        return why_anomalous(scorer.model, b.features(i))
+        why = why_anomalous(scorer.model, b.features(i))
+        return f"{why}; {scorer.note}" if scorer.note else why
     side = b.side(i, kind)
     evidence = b.evidence_of(i, side)
     threshold = scorer.constants.threshold(kind)

@@ -5,14 +5,18 @@
 # %% ../../nbs/70_trades/55_bursts.ipynb #dfd15d27
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
 import numpy as np
 import pandas as pd
 
+from ..core.parallel import no_progress
 from .pump_versions import LATEST, PumpConstants
-from .ticks import second_rows
+from .ticks import READY, second_rows
 
 # %% auto #0
-__all__ = ["BURST_KINDS", "inject_burst", "inject_bursts"]
+__all__ = ["BURST_KINDS", "inject_burst", "PlantedTrades", "plant_bursts", "inject_bursts"]
 
 # %% ../../nbs/70_trades/55_bursts.ipynb #a63f85df
 BURST_KINDS = ("pump", "dump", "jump", "rush")
@@ -126,44 +130,85 @@ def _burst_event(
 
 
 # %% ../../nbs/70_trades/55_bursts.ipynb #d6d0f544
-def _inject_all(
-    f: pd.DataFrame,
+class PlantedTrades(NamedTuple):
+    "Trades with known bursts."
+
+    trades: pd.DataFrame  # trade table of all products
+    events: pd.DataFrame  # kind, size, coin_id (the product), first, last
+
+
+def _slots(
+    f: pd.DataFrame,  # trade table of one product
+    start: pd.Timestamp,
+) -> np.ndarray:  # (n,) seconds after `start`; empty where there is no room for every kind
+    "Where bursts may begin: once the product has features, and not too near to its end."
+    if len(f) < READY:
+        return np.empty(0)
+    begin = max(start, f.ts.iloc[READY - 1])
+    waits = (begin - start).total_seconds()
+    slots = waits + np.arange(120, (f.ts.max() - begin).total_seconds() - 90, 150)
+    return slots if len(slots) >= len(BURST_KINDS) else np.empty(0)
+
+
+# %% ../../nbs/70_trades/55_bursts.ipynb #8ec7be09
+_NO_EVENTS = ["kind", "size", "coin_id", "first", "last"]
+
+
+def _plant_product(
+    f: pd.DataFrame,  # trade table of one product
     start: pd.Timestamp,
     wanted: list[tuple[str, float]],
-    slots: np.ndarray,
     rng: np.random.Generator,
-    c: PumpConstants,
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    "All wanted bursts, each in a slot of its own; the rows of the holdout, and the bursts."
+) -> PlantedTrades:
+    "All wanted bursts of one product, each in a slot of its own; none where there is no room."
     product, events = f.product_id.iloc[0], []
-    chosen = np.sort(rng.permutation(slots)[: len(wanted)])
+    chosen = np.sort(rng.permutation(_slots(f, start))[: len(wanted)])
     for (kind, size), seconds in zip(wanted, chosen):
-        onset = start + pd.Timedelta(seconds=float(seconds))
+        onset = (start + pd.Timedelta(seconds=float(seconds))).as_unit("us")
         f = inject_burst(f, kind, size, onset, rng)
         events.append(_burst_event(kind, size, product, onset))
-    return second_rows(f, start, c), pd.DataFrame(events)
+    return PlantedTrades(f, pd.DataFrame(events, columns=_NO_EVENTS))
+
+
+# %% ../../nbs/70_trades/55_bursts.ipynb #bd02894c
+def plant_bursts(
+    f: pd.DataFrame,  # trade table of all products: the holdout and what is before it
+    start: pd.Timestamp,  # begin of the holdout
+    *,
+    plantings: int = 3,  # copies of the trades, each with bursts at other times
+    per_kind: int = 3,  # bursts of each kind and size, in each product
+    sizes: tuple[float, ...] = (4.0, 8.0),  # usual moves of a minute
+    seed: int = 0,
+    progress: Callable[..., Iterable[Any]] = no_progress,  # over the plantings, e.g. tqdm
+) -> list[PlantedTrades]:  # empty when no product has room
+    "Copies of stored trades with known bursts in every product that has room for them."
+    wanted = [(kind, size) for size in sizes for kind in BURST_KINDS] * per_kind
+    by_size = f.product_id.value_counts(sort=True).index  # the most traded first
+    products = [f[f.product_id == product] for product in by_size]
+    copies = []
+    for i in progress(range(plantings), desc="planted bursts"):
+        seeds = [[seed, i, j] if j else [seed, i] for j in range(len(products))]
+        parts = [
+            _plant_product(part, start, wanted, np.random.default_rng(drawn))
+            for part, drawn in zip(products, seeds)
+        ]
+        trades = pd.concat([part.trades for part in parts], ignore_index=True)
+        found = [part.events for part in parts if len(part.events)]
+        if found:
+            copies.append(PlantedTrades(trades, pd.concat(found, ignore_index=True)))
+    return copies
 
 
 # %% ../../nbs/70_trades/55_bursts.ipynb #f7a995e2
 def inject_bursts(
-    f: pd.DataFrame,  # trade table: the holdout and what is before it
+    f: pd.DataFrame,  # trade table of all products: the holdout and what is before it
     start: pd.Timestamp,  # begin of the holdout
     *,
-    plantings: int = 3,  # holdouts
-    per_kind: int = 3,  # bursts of each kind and size
-    sizes: tuple[float, ...] = (4.0, 8.0),  # usual moves of a minute
-    seed: int = 0,
     constants: PumpConstants = LATEST,  # of the pump score
+    **options: Any,  # of `plant_bursts`
 ) -> list[tuple[pd.DataFrame, pd.DataFrame]]:  # rows with bursts; kind, size, coin_id, first, last
-    "Holdouts of the most traded product with known bursts; empty when there is no room."
-    product = f.product_id.value_counts().idxmax()
-    f = f[f.product_id == product]
-    seconds = (f.ts.max() - start).total_seconds()
-    slots = np.arange(120, seconds - 90, 150)
-    if len(slots) < len(BURST_KINDS):
-        return []
-    wanted = [(kind, size) for size in sizes for kind in BURST_KINDS] * per_kind
+    "Holdouts of all products with known bursts, as rows of features."
     return [
-        _inject_all(f, start, wanted, slots, np.random.default_rng([seed, i]), constants)
-        for i in range(plantings)
+        (second_rows(planted.trades, start, constants), planted.events)
+        for planted in plant_bursts(f, start, **options)
     ]

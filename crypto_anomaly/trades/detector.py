@@ -5,17 +5,24 @@
 # %% ../../nbs/70_trades/60_detector.ipynb #0c20dd9a
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
+from ..core.parallel import no_progress
 from ..eval.evaluation import evaluate
 from ..eval.gates import EvalError, gate_config
+from ..model.calibration import NO_TAIL, fit_tail
+from ..model.calibrations import OWN, SHARED, pack_calibrations
 from ..model.errors import ModelError
 from ..model.fitted import Model
+from ..model.judged import without_statistic
 from ..model.presets import model_config
-from ..model.training import train
+from ..model.training import rows_to_fit, train
 from .bursts import inject_bursts
+from .coverage import coverage
 from .pump_versions import LATEST, pump_constants
 from .ticks import FEATURES, second_rows
 
@@ -24,10 +31,13 @@ __all__ = [
     "CONFIG",
     "RATE",
     "TRAINABLE",
+    "LEAST_OWN",
     "GATES",
     "strictest",
     "TrainedOnTrades",
+    "can_calibrate",
     "train_trades",
+    "product_rows",
     "evaluate_trades",
 ]
 
@@ -54,24 +64,115 @@ class TrainedOnTrades(NamedTuple):
     rows: pd.DataFrame  # see `ticks.second_rows`
 
 
+# %% ../../nbs/70_trades/60_detector.ipynb #d2408ed8
+def _enough(f: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str]]:
+    "The trades of products that can be learned from, and why the others are left out."
+    counts = f.product_id.value_counts()
+    few = counts[counts < TRAINABLE]
+    left_out = {
+        str(product): f"{n} trades are too few, {TRAINABLE} are needed"
+        for product, n in few.items()
+    }
+    return f[~f.product_id.isin(few.index)], left_out
+
+
+# %% ../../nbs/70_trades/60_detector.ipynb #b80bddde
+LEAST_OWN = 0.5  # calm seconds for each expected second per alert
+
+
+def can_calibrate(
+    scores: np.ndarray,  # (n,) of calm seconds of one product
+    rate: float,  # alert rate
+) -> bool:
+    "Whether a product has enough calm seconds for a calibration of its own."
+    if len(scores) < LEAST_OWN / rate:
+        return False
+    return len(scores) >= 1 / rate or fit_tail(np.sort(scores)) is not NO_TAIL
+
+
+# %% ../../nbs/70_trades/60_detector.ipynb #8f6d7c35
+def _own_calibrations(
+    model: Model,
+    rows: pd.DataFrame,  # of `ticks.second_rows`
+    held_back: np.ndarray,  # (n,) bool, not in the fit
+) -> Model:
+    "The model with a calibration of each product that has enough calm seconds for its alert rate."
+    products = rows.coin_id.unique()
+    if len(products) < 2:  # the shared calibration is its own
+        return model
+    calm = rows[held_back & ~without_statistic(rows, FEATURES)]
+    scores = {str(p): model.score(model.matrix(g)) for p, g in calm.groupby("coin_id")}
+    rate = model.contamination
+    own = pack_calibrations({p: s for p, s in scores.items() if can_calibrate(s, rate)})
+    meta = model.meta | dict(own_calibrations=own.meta)
+    calibrated = Model(meta, model.arrays | dict(own_calibrations=own.scores))
+    flagged = calibrated.predict(rows).is_anomaly
+    counted = dict(anomaly_rate=float(flagged.mean()), anomalies_detected=int(flagged.sum()))
+    return Model(meta | counted, calibrated.arrays)
+
+
+# %% ../../nbs/70_trades/60_detector.ipynb #21425b61
+def _product_facts(
+    f: pd.DataFrame,  # trade table
+    rows: pd.DataFrame,  # of `ticks.second_rows`
+    fit: np.ndarray,  # (n,) bool
+    own: set[str],  # products with a calibration of their own
+) -> dict[str, dict[str, Any]]:  # by product
+    "What a model learned from each product."
+    facts = {}
+    for product, sent in f.groupby("product_id"):
+        mine = (rows.coin_id == product).to_numpy()
+        facts[str(product)] = dict(
+            trades=len(sent),
+            seconds=int(mine.sum()),
+            fit_seconds=int((mine & fit).sum()),
+            calibration_seconds=int((mine & ~fit).sum()),
+            calibration=OWN if product in own else SHARED,
+            first=str(sent.ts.min()),
+            last=str(sent.ts.max()),
+        )
+    return facts
+
+
+# %% ../../nbs/70_trades/60_detector.ipynb #4d101f89
+def _seconds(
+    f: pd.DataFrame,  # trade table
+    progress: Callable[..., Iterable[Any]],
+) -> pd.DataFrame:  # see `ticks.second_rows`
+    "The rows of all products, product by product."
+    products = [part for _, part in f.groupby("product_id", sort=False)]
+    parts = [second_rows(part) for part in progress(products, desc="products")]
+    return pd.concat(parts).sort_values("ts", kind="stable", ignore_index=True)
+
+
 # %% ../../nbs/70_trades/60_detector.ipynb #ea0ba7f1
 def train_trades(
-    f: pd.DataFrame,  # trade table
+    f: pd.DataFrame,  # trade table, any products
     config: dict[str, Any] | str | None = None,  # see `model_config`; None = CONFIG
+    *,
+    progress: Callable[..., Iterable[Any]] = no_progress,  # over the products, e.g. tqdm
     **lineage: Any,  # goes into the metadata of the model
 ) -> TrainedOnTrades:
-    "A detector of the trades in `f`."
-    if len(f) < TRAINABLE:
+    "A detector of the trades in `f`; products with too few of them are named and left out."
+    enough, left_out = _enough(f)
+    if enough.empty:
+        named = "; ".join(f"{product}: {why}" for product, why in left_out.items())
         raise ModelError(
-            f"{len(f)} trades are too few to train on; {TRAINABLE} are needed: "
-            "let 'crypto-anomaly stream' run a while."
+            f"{len(f)} trades are too few to train on; {TRAINABLE} of a product are needed "
+            f"({named or 'there are none'}): let 'crypto-anomaly stream' run a while."
         )
-    rows = second_rows(f)
+    rows = _seconds(enough, progress)
     settings = model_config(config or CONFIG)
     if config is None:
-        settings["contamination"] = strictest(rows.ts.nunique())
+        settings["contamination"] = strictest(int(rows.coin_id.value_counts().max()))
     facts = dict(pump_version=LATEST.version) | lineage
-    return TrainedOnTrades(train(rows, settings, features=FEATURES, **facts), rows)
+    pooled = train(rows, settings, features=FEATURES, split_by="coin_id", **facts)
+    fit = rows_to_fit(rows, split_by="coin_id")
+    model = _own_calibrations(pooled, rows, ~fit)
+    products = rows.coin_id.unique()
+    own = set(model.own) if len(products) > 1 else set(products)
+    learned = dict(products=_product_facts(enough, rows, fit, own), left_out=left_out)
+    return TrainedOnTrades(Model(model.meta | learned, model.arrays), rows)
 
 
 # %% ../../nbs/70_trades/60_detector.ipynb #7de1a38c
@@ -97,14 +198,57 @@ def _trade_gates(changes: dict[str, Any]) -> Any:  # eval.gates.GateConfig
     return gate_config(**{**GATES, **given})
 
 
+# %% ../../nbs/70_trades/60_detector.ipynb #bd3e80c9
+def _caught(
+    events: pd.DataFrame,  # kind, coin_id, first, last
+    rows: pd.DataFrame,  # coin_id, ts
+    flagged: np.ndarray,  # (n,) bool, of the rows
+) -> np.ndarray:  # (events,) bool
+    "The bursts in whose window any second is flagged."
+    hits = dict(list(rows[flagged].groupby("coin_id").ts))
+    none = pd.Series([], dtype=rows.ts.dtype)
+    windows = zip(events.coin_id, events["first"], events["last"])
+    return np.array([hits.get(p, none).between(a, b).any() for p, a, b in windows], bool)
+
+
+# %% ../../nbs/70_trades/60_detector.ipynb #35331b37
+def product_rows(
+    model: Model,
+    rows: pd.DataFrame,  # holdout, see `ticks.second_rows`
+    planted: list[tuple[pd.DataFrame, pd.DataFrame]],  # of `bursts.inject_bursts`
+) -> dict[str, dict[str, Any]]:  # by product; recall None without bursts
+    "What a model does with each product of a holdout."
+    flagged = model.predict(rows).is_anomaly
+    found: dict[str, list[bool]] = {}
+    for frame, events in planted:
+        caught = _caught(events, frame, model.predict(frame).is_anomaly.to_numpy())
+        for product, hit in zip(events.coin_id, caught):
+            found.setdefault(product, []).append(bool(hit))
+    table = {}
+    for product, mine in flagged.groupby(rows.coin_id):
+        known, hits = coverage(model.meta, str(product)), found.get(str(product), [])
+        table[str(product)] = dict(
+            seconds=len(mine),
+            flagged=int(mine.sum()),
+            flagged_over_stated=float(mine.mean() / model.contamination),
+            bursts=len(hits),
+            recall=float(np.mean(hits)) if hits else None,
+            known=known.known,
+            calibration=known.calibration,
+        )
+    return table
+
+
 # %% ../../nbs/70_trades/60_detector.ipynb #0d099519
 def evaluate_trades(
     model: Model,
     f: pd.DataFrame,  # trade table: the holdout and, to warm up, what is before it
     start: pd.Timestamp | None = None,  # begin of the holdout; None = end of the training
+    *,
+    progress: Callable[..., Iterable[Any]] = no_progress,  # over the plantings, e.g. tqdm
     **gates: Any,  # thresholds, see `eval.gates.GateConfig`
-) -> dict[str, Any]:  # see `eval.gates.evaluate`; also rows, planted
-    "Judge the unmodified model on trades that it has not seen."
+) -> dict[str, Any]:  # see `eval.gates.evaluate`; also rows, planted; metrics have by_product
+    "Judge the unmodified model on trades of all products that it has not seen."
     if start is None:
         start = pd.Timestamp(model.meta["training_range"][1]) + pd.Timedelta("1s")
     constants = pump_constants(model.meta)
@@ -114,6 +258,7 @@ def evaluate_trades(
             f"there are no trades after {start:%Y-%m-%d %H:%M:%S} to judge the model on; "
             "stream a while, or train on less."
         )
-    planted = inject_bursts(f, start, constants=constants)
+    planted = inject_bursts(f, start, constants=constants, progress=progress)
     result = evaluate(model, rows, _trade_gates(gates), planted, baseline=_largest_move)
+    result["metrics"]["by_product"] = product_rows(model, rows, planted)
     return {**result, "rows": rows, "planted": planted}

@@ -14,6 +14,7 @@ import pandas as pd
 from ..model.calibration import NO_TAIL
 from ..model.explanation import explain
 from ..model.fitted import Model
+from .coverage import coverage
 from .pump_versions import PumpConstants, pump_constants
 from .ticks import READY
 
@@ -66,16 +67,24 @@ class ModelScorer:
         self,
         model: Model | None = None,
         version: int | None = None,  # of the registry
+        product: str = "",  # '' = any: the calibration that all share
     ) -> None:
         self.model, self.version = model, version
+        self.coverage = coverage(model.meta, product) if model and product else None
         self.constants: PumpConstants = pump_constants(model.meta if model else None)
         self._score = model.detector.anomaly_score if model else None
-        self.tail = model.tail if model else NO_TAIL
-        self.calibration: list[float] = model.arrays["calibration"].tolist() if model else []
+        known = model.calibration_of(product) if model else None
+        self.tail = known.tail if known else NO_TAIL
+        self.calibration: list[float] = known.scores.tolist() if known else []
+
+    @property
+    def note(self) -> str:
+        "What has to be said beside a score, see `Coverage.note`; '' where there is nothing to say."
+        return self.coverage.note if self.coverage else ""
 
     @property
     def highest(self) -> float:
-        "The highest score that the model was calibrated on; infinite without a model."
+        "The highest score of the calibration of the product; infinite without a model."
         return self.calibration[-1] if self.calibration else np.inf
 
     def scores(

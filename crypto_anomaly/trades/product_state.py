@@ -90,7 +90,7 @@ class ProductScores(ProductFeatures):
 
     def use(self, model: Model | None, version: int | None) -> None:
         "Score with this model from now on, and with the pump constants that it learned from."
-        self.scorer = ModelScorer(model, version)
+        self.scorer = ModelScorer(model, version, self.product)
         set_pump_constants(self.state, self.scorer.constants)
 
     def score(
@@ -145,6 +145,7 @@ class ProductNow(ProductScores):
             score=score,
             p_value=self.scorer.p_value(score),
             model_version=self.scorer.version,
+            coverage=self.scorer.coverage and self.scorer.coverage._asdict(),
             pump=_pump_view(features["pump_score"], "pump", c),
             dump=_pump_view(features["dump_score"], "dump", c),
             evidence=b.evidence_of(-1, side),

@@ -95,6 +95,18 @@ class TradeReader(TradeDatabase):
         found = self.rows(newest)
         return int(found[0].trade_id) if found else None
 
+    def stored_products(self) -> list[str]:  # in alphabetic order
+        "The products that have trades, whoever brought them; one step in the key for each."
+        t = trades_table.c
+        names: list[str] = []
+        after = ""
+        while True:
+            found = self.value(sa.select(sa.func.min(t.product_id)).where(t.product_id > after))
+            if found is None:
+                return names
+            names.append(found)
+            after = found
+
     def read(
         self,
         product: str,
