@@ -201,6 +201,7 @@ def train(
     features: list[str] | None = None,  # None = those that the configuration means
     calibration_share: float = CALIBRATION_SHARE,  # last part of the moments, held back
     split_by: str | None = None,  # see `rows_to_fit`
+    calibrate_on: np.ndarray | None = None,  # (n,) bool: rows to hold back instead
     earlier: pd.DataFrame | None = None,  # rows from before `frame`, to calibrate on only
     **lineage: Any,  # goes into the metadata: dataset, run …
 ) -> Model:
@@ -209,6 +210,8 @@ def train(
     feature_config = _feature_config(lineage)
     names = list(features or config_features(complete, feature_config))
     fit = rows_to_fit(frame, calibration_share, split_by)
+    if calibrate_on is not None:
+        fit = ~calibrate_on
     known = ~without_statistic(frame, names)
     _check_enough(fit, known, complete["contamination"])
     X = frame[names].to_numpy(np.float32)

@@ -21,6 +21,7 @@ __all__ = [
     "version_dict",
     "ChampionOrLatest",
     "require_pinned",
+    "own_reference",
     "VersionQueries",
     "VersionLookup",
     "VersionRegistration",
@@ -74,7 +75,6 @@ def require_pinned(
 # %% ../../nbs/10_registry/40_versions.ipynb #b0fcce0d
 _LATEST = re.compile(r"latest(?:-([0-9]{1,9}))?")
 _NUMBER = re.compile(r"v?([0-9]{1,9})")
-_ROLES = ("champion", "challenger")
 
 
 def _built_in(query: Query, ref: str) -> Query | None:
@@ -85,7 +85,7 @@ def _built_in(query: Query, ref: str) -> Query | None:
         return query.limit(1).offset(int(latest[1] or 0))
     if number:
         return query.where(version_t.c.version == int(number[1]))
-    if ref in _ROLES:
+    if ref in list(ModelStatus):
         return query.where(version_t.c.status == ref).limit(1)
     return None
 
@@ -121,19 +121,32 @@ def _known_versions(c: sa.Connection, query: Query) -> str:
 
 
 # %% ../../nbs/10_registry/40_versions.ipynb #35c6087e
-def _own_reference(ref: str, model: str) -> str:
-    "A reference without the name of the model; an empty one, or of another model, is refused."
-    if not is_visible(ref):
+def own_reference(
+    ref: str | int,  # e.g. 'v5' or 'anomaly_detector:v5'
+    model: str,  # name of the registered model
+) -> str:  # without the model's name, e.g. 'v5'
+    "A reference without the name of its model; an empty one, or of another model, is refused."
+    text = str(ref)
+    if not is_visible(text):
         raise InvalidInputError(
             f"say which version of {model}: v5, latest, champion, an alias or a training run; "
-            f"got {ascii(ref)[:80]}."
+            f"got {ascii(text)[:80]}."
         )
-    named, is_named, own = ref.strip().rpartition(":")
+    named, is_named, own = text.strip().rpartition(":")
     if is_named and named != model:
         raise NotFoundError(
-            f"{ref!r} is a version of another model than {model}; to act on it: --model {named}."
+            f"{text!r} is a version of another model than {model}; to act on it: --model {named}."
         )
     return own
+
+
+def _not_found(
+    ref: str | int,
+    model: str,
+    known: str,  # the versions that there are
+) -> NotFoundError:
+    "The error about a reference that leads nowhere."
+    return NotFoundError(f"there is no {model} {ref!r}; {known}")
 
 
 # %% ../../nbs/10_registry/40_versions.ipynb #903ce085
@@ -152,10 +165,9 @@ class VersionQueries(RegistryBase):
     ) -> Row:  # of `model_version`
         "The version that `ref` means; an unknown one is an error that lists what there is."
         query = self.versions_query()
-        row = _find_version(c, query, _own_reference(str(ref), self.model))
+        row = _find_version(c, query, own_reference(ref, self.model))
         if row is None:
-            known = _known_versions(c, query)
-            raise NotFoundError(f"there is no {self.model} {ref!r}; {known}")
+            raise _not_found(ref, self.model, _known_versions(c, query))
         return row
 
     def champion_row(self, c: sa.Connection) -> Row | None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from .terminal import say, with_token
 
 if TYPE_CHECKING:
+    from crypto_anomaly.core.settings import Settings
     from crypto_anomaly.core.workspace import Workspace
     from crypto_anomaly.registry.registry import Registry
 
@@ -29,18 +30,28 @@ __all__ = [
 ]
 
 
+# %% ../../nbs/90_serving/71_cli_workspace.ipynb #d3984a63
+def _start(**overrides: Any) -> Settings:
+    "The settings of a command, logging set up, and the workspace of a branch said."
+    from crypto_anomaly.core.logs import setup_logging
+    from crypto_anomaly.core.settings import branch_note, load_settings
+
+    settings = load_settings(**overrides)
+    setup_logging(settings)
+    note = branch_note(settings)
+    if note:
+        say(note)
+    return settings
+
+
 # %% ../../nbs/90_serving/71_cli_workspace.ipynb #68cadfe9
 def open_for_read(
     **overrides: Any,  # settings that win over environment and file; None = not given
 ) -> Workspace:
     "The workspace of the settings; `WorkspaceError` when it does not exist."
-    from crypto_anomaly.core.logs import setup_logging
-    from crypto_anomaly.core.settings import load_settings
     from crypto_anomaly.core.workspace import existing_workspace
 
-    settings = load_settings(**overrides)
-    setup_logging(settings)
-    return existing_workspace(settings)
+    return existing_workspace(_start(**overrides))
 
 
 # %% ../../nbs/90_serving/71_cli_workspace.ipynb #d06730a4
@@ -69,13 +80,10 @@ def open_with_source(
     **overrides: Any,  # as in `open_for_read`
 ) -> Workspace:  # on disk
     "The workspace of the settings, with its source decided and said."
-    from crypto_anomaly.core.logs import setup_logging
-    from crypto_anomaly.core.settings import load_settings
     from crypto_anomaly.core.workspace import claim, open_workspace
     from crypto_anomaly.data.source import decide_source
 
-    settings = load_settings(**overrides)
-    setup_logging(settings)
+    settings = _start(**overrides)
     ws = open_workspace(settings)
     named = settings.workspace or ws.source == "coingecko"
     if settings.source == "auto" and ws.source and named:

@@ -8,15 +8,25 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import APIRouter, HTTPException, Request
-from fastapi.responses import HTMLResponse, JSONResponse, Response
+from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
+from ..core.json_values import jsonable
 from ..data.client import ATTRIBUTION
 from ..lifecycle.reports import SIMULATED
 from ..lifecycle.stages import PipelineError, stage_name
+from ..registry.timeline import read_timeline
+from crypto_anomaly.serving.compared_page import (
+    compared_page,
+    compared_part,
+    version_comparison,
+)
 from .data_pages import cards_page, data_page, live_page
 from .market_pages import coin_page, coins_page, overview
-from .model_pages import models_page, version_page
+from .model_catalog import named_registry
+from .model_pages import models_page
+from .model_timeline import model_registries, timeline_facts
 from .state import AppState, CurrentState
+from .version_page import version_facts, version_page
 
 # %% auto #0
 __all__ = [
@@ -27,6 +37,10 @@ __all__ = [
     "get_coin_page",
     "get_models_page",
     "get_version_page",
+    "get_model_page",
+    "get_timeline",
+    "get_model_version",
+    "get_comparison",
     "get_data_page",
     "get_live_page",
     "get_cards_page",
@@ -79,15 +93,74 @@ def get_coin_page(state: CurrentState, coin: str) -> str:
 
 # %% ../../nbs/90_serving/53_page_routes.ipynb #8a308c67
 @page_router.get("/models")
-def get_models_page(state: CurrentState, a: str = "", b: str = "") -> str:
-    "Models, with versions `a` and `b` side by side."
-    return models_page(state, a, b)
+def get_models_page(
+    state: CurrentState,
+    a: str = "",  # compare this version …
+    b: str = "",  # … with this one
+    model: str = "",  # … of this model
+    at: str = "",  # which versions were live at this moment?
+    metric: str = "recall",  # of the history
+) -> str:
+    "Models: the queue, the timeline, and two versions side by side."
+    return models_page(state, a, b, model=model, at=at, metric=metric)
 
 
 @page_router.get("/models/v{number}")
 def get_version_page(state: CurrentState, number: int, model: str = "") -> str:
-    "One model version."
-    return version_page(state, f"v{number}", model)
+    "One version, at the address of earlier releases."
+    return version_page(state, f"v{number}", model or state.registry.model)
+
+
+# %% ../../nbs/90_serving/53_page_routes.ipynb #d46f0fbc
+def _wants_json(request: Request) -> bool:
+    "Whether a client asks for JSON rather than for a page."
+    accepted = request.headers.get("accept", "")
+    return "application/json" in accepted and "text/html" not in accepted
+
+
+@page_router.get("/models/{name}")
+def get_model_page(state: CurrentState, name: str) -> RedirectResponse:
+    "The versions of one model, on the page of all models."
+    r = named_registry(name, model_registries(state))
+    return RedirectResponse(f"/models#versions_{r.model}")
+
+
+@page_router.get("/models/{name}/timeline", response_class=JSONResponse)
+@page_router.get("/models/{name}/timeline.json", response_class=JSONResponse)
+def get_timeline(state: CurrentState, name: str, at: str = "") -> JSONResponse:
+    "Which version of a model was live when; with `at` also at that moment."
+    r = named_registry(name, model_registries(state))
+    return JSONResponse(timeline_facts(read_timeline(r), at))
+
+
+# %% ../../nbs/90_serving/53_page_routes.ipynb #60dd6045
+@page_router.get("/models/{name}/{version}", response_model=None)
+def get_model_version(request: Request, state: CurrentState, name: str, version: str) -> Response:
+    "One version of a model: a page, or JSON where `.json` or the Accept header asks for it."
+    ref = version.removesuffix(".json")
+    if ref != version or _wants_json(request):
+        return JSONResponse(jsonable(version_facts(state, ref, name)))
+    return HTMLResponse(version_page(state, ref, name))
+
+
+# %% ../../nbs/90_serving/53_page_routes.ipynb #471f0d0b
+@page_router.get("/models/{name}/{version}/against/{other}", response_model=None)
+def get_comparison(
+    request: Request,
+    state: CurrentState,
+    name: str,
+    version: str,
+    other: str,
+    dataset: str = "",  # e.g. 'eval_holdout:v3'
+    part: bool = False,  # without the frame of a page
+) -> Response:
+    "Two versions on the same rows: a page, a part of one, or JSON."
+    ref = other.removesuffix(".json")
+    compared = version_comparison(state, name, version, ref, dataset)
+    if ref != other or _wants_json(request):
+        return JSONResponse(compared.to_dict())
+    draw = compared_part if part else compared_page
+    return HTMLResponse(draw(state, compared))
 
 
 # %% ../../nbs/90_serving/53_page_routes.ipynb #6362ed0c

@@ -5,6 +5,7 @@
 # %% ../../nbs/90_serving/40_rendering.ipynb #61ae9a21
 from __future__ import annotations
 
+import re
 from typing import Any
 from urllib.parse import quote
 
@@ -14,7 +15,16 @@ from ..core.numbers import MISSING, money, once_in, per_scan, percent
 from .state import AppState
 
 # %% auto #0
-__all__ = ["path_segment", "figure_json", "render", "error_page", "login_page"]
+__all__ = [
+    "fact_text",
+    "path_segment",
+    "version_address",
+    "figure_json",
+    "render",
+    "render_part",
+    "error_page",
+    "login_page",
+]
 
 
 # %% ../../nbs/90_serving/40_rendering.ipynb #8f07341b
@@ -50,6 +60,24 @@ def _per_scan(p: float | None, coins: int) -> str:
     return per_scan(_number(p), coins)
 
 
+# %% ../../nbs/90_serving/40_rendering.ipynb #a2e34067
+def fact_text(
+    x: object,  # a stored fact: text, number, time, list, dictionary, None
+) -> str:  # '–' for nothing, thousands with commas, three to six significant digits
+    "A stored fact as a table shows it."
+    if x is None or x == "":
+        return MISSING
+    if isinstance(x, dict):
+        return ", ".join(f"{k} {fact_text(v)}" for k, v in x.items() if v is not None)
+    if isinstance(x, (list, tuple)):
+        return ", ".join(fact_text(v) for v in x)
+    if isinstance(x, (int, float)) and not isinstance(x, bool):
+        return f"{x:,}" if isinstance(x, int) else f"{x:.4g}"
+    text = str(x)
+    is_time = re.match(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d", text)
+    return text[:19].replace("T", " ") if is_time else text
+
+
 # %% ../../nbs/90_serving/40_rendering.ipynb #5fe30cd6
 def path_segment(
     name: str,  # e.g. the id of a coin; any characters
@@ -58,8 +86,18 @@ def path_segment(
     return quote(str(name), safe="")
 
 
+def version_address(
+    model: str,  # name of the registered model
+    version: int,  # its number
+) -> str:  # e.g. '/models/anomaly_detector/v3'
+    "The address of the page of a version."
+    return f"/models/{path_segment(model)}/v{version}"
+
+
 def _begin_upper(text: str) -> str:
-    "The text with a capital letter at its beginning."
+    "The text with a capital letter at its beginning; the name of a version stays as it is."
+    if re.match(r"v\d", text):
+        return text
     return text[:1].upper() + text[1:]
 
 
@@ -72,8 +110,9 @@ def _page_templates() -> Environment:
         lstrip_blocks=True,
     )
     templates.globals.update(money=_money, percent=_percent, once_in=_once_in)
-    templates.globals.update(per_scan=_per_scan, size=_size)
+    templates.globals.update(per_scan=_per_scan, size=_size, version_address=version_address)
     templates.filters["segment"] = path_segment
+    templates.filters["fact"] = fact_text
     templates.filters["begin_upper"] = _begin_upper
     return templates
 
@@ -104,6 +143,15 @@ def render(
     drawn = {name: figure_json(figure) for name, figure in given if figure is not None}
     common = dict(ws=state.ws, etag=state.etag(), here=here, figures=drawn)
     return _TEMPLATES.get_template(template).render(**common, **facts)
+
+
+# %% ../../nbs/90_serving/40_rendering.ipynb #5af19932
+def render_part(
+    template: str,  # e.g. 'compared.html'
+    **facts: Any,  # what the template inserts
+) -> str:
+    "A part of a page as HTML."
+    return _TEMPLATES.get_template(template).render(**facts)
 
 
 # %% ../../nbs/90_serving/40_rendering.ipynb #49918366
