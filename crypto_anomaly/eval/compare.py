@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -22,6 +22,7 @@ __all__ = [
     "KEY",
     "Figures",
     "SAMPLES",
+    "ComparisonError",
     "compare",
     "Side",
     "JudgedByBoth",
@@ -44,9 +45,15 @@ def _judged(predictions: pd.DataFrame) -> np.ndarray:  # (n,) bool
     return known
 
 
-def _no_common_row(rows: int) -> EvalError:
+class ComparisonError(EvalError):
+    "Two versions that cannot be compared; the message says why and what to do."
+
+    status: ClassVar[int] = 409
+
+
+def _no_common_row(rows: int) -> ComparisonError:
     "The error of two models that judge no row in common."
-    return EvalError(
+    return ComparisonError(
         f"no row of {rows:,} is judged by both models, so they cannot be compared; compare "
         "them on rows of coins with a longer history."
     )
@@ -88,10 +95,11 @@ class Side(NamedTuple):
 KEY = ["ts", "coin_id"]
 
 
-def _judged_rows(side: Side) -> pd.DataFrame:  # ts, coin_id, score, p_value, is_anomaly
-    "The rows of a side that its model can judge."
+def _judged_rows(side: Side) -> pd.DataFrame:  # ts, coin_id, score, p_value, is_anomaly, rank
+    "The rows of a side that its model can judge; `rank` is what orders rows of all coins."
     predictions = side.model.predict(side.rows)
     rows = side.rows[KEY].join(predictions[["score", "p_value", "is_anomaly"]])
+    rows = rows.assign(rank=score_of(side.model)(side.rows))
     return rows[rows.score.notna()]
 
 
@@ -99,14 +107,14 @@ def _judged_rows(side: Side) -> pd.DataFrame:  # ts, coin_id, score, p_value, is
 class JudgedByBoth(NamedTuple):
     "The rows that two models judge, in one order."
 
-    candidate: pd.DataFrame  # ts, coin_id, score, p_value, is_anomaly
+    candidate: pd.DataFrame  # ts, coin_id, score, p_value, is_anomaly, rank
     other: pd.DataFrame
 
 
 def judged_by_both(
     candidate: Side,
     other: Side,
-) -> JudgedByBoth:  # `EvalError` where there is no such row
+) -> JudgedByBoth:  # `ComparisonError` where there is no such row
     "The same rows as both models score them, by time and coin."
     a, b = _judged_rows(candidate), _judged_rows(other)
     keys = a[KEY].merge(b[KEY], on=KEY).sort_values(KEY, ignore_index=True)

@@ -172,9 +172,8 @@ def _event_part(pair: _Pair | None, margin: float) -> dict[str, Any]:
 def _pair(candidate: Side, other: Side, rows: JudgedByBoth) -> _Pair | None:
     "Both as detectors of the injected events at the stricter of their alert rates."
     rate = min(candidate.model.contamination, other.model.contamination)
-    columns = ["coin_id", "ts", "score"]
-    one = found_by(candidate, rows.candidate[columns], rate)
-    two = found_by(other, rows.other[columns], rate)
+    clean = [r[["coin_id", "ts", "rank"]].rename(columns=dict(rank="score")) for r in rows]
+    one, two = found_by(candidate, clean[0], rate), found_by(other, clean[1], rate)
     return None if one is None or two is None else _Pair(one, two, rate)
 
 

@@ -15,8 +15,7 @@ import pandas as pd
 
 from ..core.workspace import Workspace
 from ..data.datasets import dataset_versions, read_dataset
-from ..eval.compare import Side
-from ..eval.gates import EvalError
+from ..eval.compare import ComparisonError, Side
 from ..features.config import FeatureConfig
 from .evaluation_data import FRESH, injected_holdouts, stored_rows
 from ..model.loading import LoadedModel
@@ -28,7 +27,6 @@ from ..trades.ticks import second_rows
 # %% auto #0
 __all__ = [
     "ComparedData",
-    "ComparisonError",
     "NoDatasetError",
     "Frames",
     "MarketData",
@@ -47,12 +45,6 @@ __all__ = [
 
 
 # %% ../../nbs/80_lifecycle/28_compared_data.ipynb #e3e8e837
-class ComparisonError(EvalError):
-    "Two versions that cannot be compared; the message says why and what to do."
-
-    status: ClassVar[int] = 409
-
-
 class NoDatasetError(ComparisonError):
     "There is no dataset to compare two versions on."
 

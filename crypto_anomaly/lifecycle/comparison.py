@@ -17,11 +17,11 @@ from ..core.files import write_atomic
 from ..core.json_values import jsonable
 from ..core.plot_comparison import comparison_figures
 from ..core.workspace import Workspace
+from ..eval.compare import ComparisonError
 from ..eval.paired import compare_sides
 from ..eval.version_comparison import VersionComparison, measures_table
 from crypto_anomaly.lifecycle.compared_data import (
     ComparedData,
-    ComparisonError,
     EvaluatedData,
     Frames,
     NoDatasetError,
@@ -110,9 +110,17 @@ def _evidence(
     with _one_at_a_time:
         kept = _read_kept(ws, key)
         if kept is None:
-            kept = dict(jsonable(compare_sides(*two_sides(data, candidate, other))))
+            kept = _scored(data, candidate, other)
             _keep(ws, key, kept)
     return kept
+
+
+def _scored(data: ComparedData, candidate: LoadedModel, other: LoadedModel) -> dict[str, Any]:
+    "New evidence; a model that cannot score the dataset is an error."
+    try:
+        return dict(jsonable(compare_sides(*two_sides(data, candidate, other))))
+    except ModelError as e:
+        raise ComparisonError(f"{data.reference} cannot be scored by both: {e}") from None
 
 
 # %% ../../nbs/80_lifecycle/29_comparison.ipynb #ec545c3f
