@@ -168,6 +168,7 @@ class Decisions(Drawing):
 
     _seen: int | None  # newest event of the registry that is drawn
     _asked: Verb | None  # the verb that waits for its second answer
+    _done: VersionKey | None  # what this person has just decided
 
     def refresh(self) -> None:
         "Read the registry again; redraw when something has happened."
@@ -186,7 +187,7 @@ class Decisions(Drawing):
         question = ""
         try:
             result, kind = PANEL_VERBS[verb](seen, Answer(*typed, confirm_worse)), "ok"
-            self.reason.value = ""
+            self.reason.value, self._done = "", self._finished(seen)
         except ConfirmationError as e:
             question = result = first_line(e)
             kind = "bad"
@@ -197,6 +198,12 @@ class Decisions(Drawing):
         self.message.value = result_line(result, kind)
         if question:
             self._ask_again(verb, seen)
+
+    def _finished(self, seen: Chosen) -> VersionKey | None:
+        "The version, where it was in the queue and waits no more."
+        waits = {(q["model"], q["version"]) for q in decision_queue(self.state.ws)}
+        key = (seen.registry.model, seen.version)
+        return key if key in self.requests and key not in waits else None
 
     def _ask_again(self, verb: Verb, seen: Chosen) -> None:
         "The second question."
@@ -228,7 +235,7 @@ class PromotionPanel(Decisions):
         self.state = PanelState(ws or open_workspace(), model=model, who=who, files=files)
         self.model, self.requests = model, {}
         self._filled, self._drawing = set(), False
-        self._seen, self._asked = None, None
+        self._seen, self._asked, self._done = None, None, None
         super().__init__(self.state)
         self._connect()
         self.refresh()
@@ -270,12 +277,17 @@ class PromotionPanel(Decisions):
         self.head.value = head_html(self.state, self.state.champion)
 
     def _replace_lists(self) -> None:
-        "Put the requests and the other versions into their lists; the selected one stays."
+        """Put the requests and the other versions into their lists; the selected one stays.
+
+        It stays also when somebody else has decided: a click that is on its way is about the
+        version that the person sees. After a decision of one's own the next request is shown.
+        """
         chosen = self.key
         own = [key for key in self.requests if key[0] == self.model]
         others = _other_versions(self.state, self.requests)
-        if self.others.value is None and chosen not in self.requests:  # it waits no more
+        if chosen is None or chosen == self._done:
             chosen = next(iter(own or self.requests), None)
+        self._done = None
         self._drawing = True
         self.queue.options = [(request_label(q), key) for key, q in self.requests.items()]
         self.others.options = others

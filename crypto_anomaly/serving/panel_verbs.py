@@ -40,8 +40,9 @@ def _approve_and_promote(seen: Chosen, answer: Answer) -> str:
     "Approve where that is still to do, then promote."
     confirm = answer.confirm_worse
     act: dict[str, Any] = dict(by=answer.by, reason=answer.reason, confirm_worse=confirm)
-    if seen.request is not None and not seen.request["decision"]:
-        seen.registry.approve(seen.version, request=seen.request["id"], **act)
+    request = seen.request or dict(id=None, decision=None)
+    if not request["decision"]:  # without a request the registry says who was faster
+        seen.registry.approve(seen.version, request=request["id"], **act)
     done = seen.registry.promote(seen.version, expect_champion=seen.champion, **act)
     previous = done["previous_holder"]
     retired = f", v{previous} has retired" if previous else ""
