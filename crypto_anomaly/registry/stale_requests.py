@@ -5,6 +5,7 @@
 # %% ../../nbs/10_registry/57_stale_requests.ipynb #a42a76e0
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import sqlalchemy as sa
@@ -112,9 +113,10 @@ class StaleRequests(OpenRequests):
         self,
         *,
         approved: bool = False,  # also those that were approved and wait for their promotion
+        ids: Collection[int] | None = None,  # only requests with these ids; None = all
     ) -> list[dict[str, Any]]:  # as of `OpenRequests`, without approvals that nobody can use
         "The requests that wait for a decision."
-        requests = super().open_requests(approved=approved)
+        requests = super().open_requests(approved=approved, ids=ids)
         return [r for r in requests if not (r["decision"] and r["stale"])]
 
     def is_waiting(

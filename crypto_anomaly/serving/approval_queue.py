@@ -22,10 +22,14 @@ from .run_catalog import report_path
 __all__ = [
     "VERB_BUTTONS",
     "ELSEWHERE",
+    "NOTHING_WAITS",
+    "NEXT_CANDIDATE",
     "MOST_DRAWN",
     "comparison_sentence",
     "gates_sentence",
     "request_state",
+    "request_title",
+    "stale_sentence",
     "asked_sentence",
     "verb_buttons",
     "WaitingRequest",
@@ -88,6 +92,21 @@ def request_state(
     return "approved" if request["decision"] else "waiting"
 
 
+def request_title(
+    model: str,  # name of the registered model
+    version: int,
+) -> str:  # e.g. 'anomaly_detector v3 wants to be champion'
+    "What a request is about."
+    return f"{model} v{version} wants to be champion"
+
+
+def stale_sentence(
+    why: str,  # as the registry says it, part of a sentence
+) -> str:
+    "Why a request is stale, and what to do."
+    return f"Stale: {why}. Look at the evidence again, then ask again."
+
+
 def asked_sentence(
     request: dict[str, Any],  # as the registry lists it
 ) -> str:
@@ -109,7 +128,7 @@ VERB_BUTTONS = {
     "challenge": "Try it first",
     "end-trial": "End the trial",
     "rollback": "Roll back",
-    "alias": "Set alias",
+    "alias": "Set the alias",
     "retire": "Retire",
 }  # verb -> words on its button, in the order of the buttons
 
@@ -125,6 +144,12 @@ def verb_buttons(
 
 
 # %% ../../nbs/90_serving/43_approval_queue.ipynb #9fa1df3c
+NOTHING_WAITS = (
+    "Nothing waits for a decision. A candidate that passes its gates appears here by itself:"
+)
+NEXT_CANDIDATE = "crypto-anomaly pipeline --from train"  # the command that makes one
+
+
 class WaitingRequest(NamedTuple):
     "A request in a list."
 
@@ -167,6 +192,7 @@ def _waiting(r: Registry) -> list[WaitingRequest]:
     return [
         WaitingRequest(q.id, r.model, q.version, q.requested_by, q.requested_at, bool(q.moved))
         for q in r.rows(query)
+        if not (q.decision and q.moved)  # an approval that nobody can use
     ]
 
 
@@ -202,6 +228,8 @@ def _with_evidence(
         buttons=verb_buttons([v for v in r.legal_verbs(number) if v not in ELSEWHERE]),
         worse=r.worse_than_champion(number),
         asked=asked_sentence(request),
+        title=request_title(r.model, number),
+        stale_text=stale_sentence(request["stale"]) if request["stale"] else "",
         change=promotion_summary(version, champion),
         verdict=comparison.get("verdict"),
         compared=comparison_sentence(evaluation, name),
