@@ -48,8 +48,8 @@ def _text_line(cells: list[str], widths: list[int]) -> str:
     line = f"{ahead}  {cells[-1]}".rstrip()
     if len(line) <= WIDTH:
         return line
-    indent = dict(initial_indent=_INDENT, subsequent_indent=_INDENT)
-    return "\n".join([ahead.rstrip(), *wrap(cells[-1], WIDTH, **indent)])
+    below = [_INDENT + part for part in wrap(cells[-1], WIDTH - len(_INDENT))]
+    return "\n".join([ahead.rstrip(), *below])
 
 
 # %% ../../nbs/85_analyst/20_result.ipynb #6971f37b

@@ -21,7 +21,8 @@ def _thinned(values: np.ndarray, most: int) -> np.ndarray:
     if len(values) <= most:
         return values
     at = np.linspace(0, len(values) - 1, most).round().astype(int)
-    return values[at]
+    thinned: np.ndarray = values[at]
+    return thinned
 
 
 def _scaled(values: np.ndarray) -> np.ndarray:  # 0 to 1; 0.5 where all are equal
