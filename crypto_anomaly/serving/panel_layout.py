@@ -11,13 +11,13 @@ import ipywidgets as W
 
 from ..registry.verbs import Verb
 from .alerts_tab import alerts_tab
+from .approval_queue import VERB_BUTTONS
 from crypto_anomaly.serving.evaluation_tabs import (
     gates_tab,
     injected_tab,
     scores_tab,
     side_by_side_tab,
 )
-from .approval_queue import VERB_BUTTONS
 from .panel_html import STYLE, html_widget
 from .panel_state import LineageDict, PanelState, Widgets
 from .registry_tabs import history_tab, lineage_tab, versions_tab
