@@ -134,12 +134,12 @@ def paired_calibration(
     calibration: dict[str, Any],  # stated rates; candidate and other: value, low, high for each
     names: tuple[str, str],  # of the candidate and of the other version
     *,
-    title: str = "Does each flag as often as it states?",
+    title: str = "Does each flag as often as it states (dotted)?",
 ) -> go.Figure:
     "Flagged share over the stated rate, with intervals, both logarithmic."
     stated = calibration["stated"]
     ideal = dict(color=COLORS["normal"], dash="dot")
-    line = go.Scatter(x=stated, y=stated, mode="lines", line=ideal, name="as stated")
+    line = go.Scatter(x=stated, y=stated, mode="lines", line=ideal, showlegend=False)
     f = new_figure(line)
     for side in _sides(names):
         points: list[Figures] = calibration[side.key]
