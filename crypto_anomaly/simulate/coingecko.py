@@ -17,7 +17,7 @@ from .events import EVENT_HOURS
 from .market import Market, MarketHistory
 
 # %% auto #0
-__all__ = ["WINDOWS", "round_price", "MarketMoment", "markets", "market_chart"]
+__all__ = ["WINDOWS", "Fields", "round_price", "MarketMoment", "markets", "market_chart"]
 
 
 # %% ../../nbs/20_simulate/50_coingecko.ipynb #376c1275
@@ -100,37 +100,53 @@ class MarketMoment:
 
 
 # %% ../../nbs/20_simulate/50_coingecko.ipynb #239175f9
-def _frame(s: MarketMoment, windows: Sequence[str]) -> pd.DataFrame:
-    "All listed coins as `/coins/markets` describes them, biggest first."
-    f = pd.DataFrame(_identity(s) | _values(s) | _supplies(s) | _extremes(s))
-    for w in windows:
-        f[f"price_change_percentage_{w}_in_currency"] = s.change(WINDOWS[w])
-    is_listed = (s.market.coins.listed <= s.hour).values
-    f = f[is_listed].sort_values("market_cap", ascending=False)
-    return f.assign(market_cap_rank=np.arange(1, len(f) + 1))
+Fields = dict[str, np.ndarray]  # name of a field -> its values, one for each coin
+
+
+def _ranked(s: MarketMoment) -> np.ndarray:  # positions in `Market.coins`
+    "The listed coins, biggest market cap first."
+    listed = np.flatnonzero(s.market.coins.listed.to_numpy() <= s.hour)
+    return listed[np.argsort(-_market_cap(s)[listed], kind="stable")]
+
+
+def _fields(s: MarketMoment, windows: Sequence[str]) -> Fields:
+    "All coins, listed or not, as `/coins/markets` describes them."
+    changes = {f"price_change_percentage_{w}_in_currency": s.change(WINDOWS[w]) for w in windows}
+    return _identity(s) | _values(s) | _supplies(s) | _extremes(s) | changes
 
 
 # %% ../../nbs/20_simulate/50_coingecko.ipynb #150e40fa
-def _stamp(s: MarketMoment, hours: Any) -> Any:
+def _stamp(s: MarketMoment, hours: np.ndarray) -> np.ndarray:  # (coins,) text
     "Hours since the start of the market as CoinGecko writes a moment."
     moments = s.market.start + pd.to_timedelta(hours, unit="h")
-    return moments.strftime("%Y-%m-%dT%H:%M:%S.000Z")
+    seconds = moments.tz_localize(None).to_numpy().astype("datetime64[s]")
+    return np.char.add(np.datetime_as_string(seconds), ".000Z")
 
 
-def _market_cap(s: MarketMoment) -> Any:
+def _constant(s: MarketMoment, value: Any) -> np.ndarray:  # (coins,)
+    "The same value for every coin."
+    return np.full(len(s.market.coins), value, dtype=object)
+
+
+def _market_cap(s: MarketMoment) -> np.ndarray:  # (coins,)
     "USD, rounded."
-    return np.round(s.price * s.market.coins.supply)
+    return np.asarray(np.round(s.price * s.market.coins.supply.to_numpy()))
 
 
 # %% ../../nbs/20_simulate/50_coingecko.ipynb #f781e4fc
-def _identity(s: MarketMoment) -> dict[str, Any]:
+def _identity(s: MarketMoment) -> Fields:
     "Which coin a record is about."
     c = s.market.coins
-    return dict(id=c.coin_id, symbol=c.symbol, name=c.name, image="")
+    return dict(
+        id=c.coin_id.to_numpy(),
+        symbol=c.symbol.to_numpy(),
+        name=c.name.to_numpy(),
+        image=_constant(s, ""),
+    )
 
 
 # %% ../../nbs/20_simulate/50_coingecko.ipynb #8d081ea1
-def _values(s: MarketMoment) -> dict[str, Any]:
+def _values(s: MarketMoment) -> Fields:
     "Price, market value and volume, and how they changed within a day."
     c, cap, change = s.market.coins, _market_cap(s), s.change(24)
     growth, hour = 1 + change / 100, int(s.hour)
@@ -138,7 +154,7 @@ def _values(s: MarketMoment) -> dict[str, Any]:
     return dict(
         current_price=s.price,
         market_cap=cap,
-        market_cap_rank=0,
+        market_cap_rank=_constant(s, 0),
         fully_diluted_valuation=np.where(c.max_supply, np.round(cap * 1.1), np.nan),
         total_volume=np.round(s.row(s.history.volumes)),
         high_24h=round_price(last_day.max(0)),
@@ -151,18 +167,18 @@ def _values(s: MarketMoment) -> dict[str, Any]:
 
 
 # %% ../../nbs/20_simulate/50_coingecko.ipynb #fcf0b290
-def _supplies(s: MarketMoment) -> dict[str, Any]:
+def _supplies(s: MarketMoment) -> Fields:
     "How many coins there are."
     c = s.market.coins
     return dict(
-        circulating_supply=c.supply.round(),
-        total_supply=c.supply.round(),
+        circulating_supply=c.supply.round().to_numpy(),
+        total_supply=c.supply.round().to_numpy(),
         max_supply=np.where(c.max_supply, np.round(c.supply * 1.1), np.nan),
     )
 
 
 # %% ../../nbs/20_simulate/50_coingecko.ipynb #7002fdc7
-def _extremes(s: MarketMoment) -> dict[str, Any]:
+def _extremes(s: MarketMoment) -> Fields:
     "The highest and lowest prices so far, and the time of the last update."
     high = round_price(s.row(s.history.high))
     low = round_price(s.row(s.history.low))
@@ -174,8 +190,8 @@ def _extremes(s: MarketMoment) -> dict[str, Any]:
         ath_date=_stamp(s, hour_of_high),
         atl=low,
         atl_change_percentage=(100 * (s.price / low - 1)).round(5),
-        atl_date=_stamp(s, 0),
-        roi=None,
+        atl_date=_stamp(s, np.zeros(len(high))),
+        roi=_constant(s, None),
         last_updated=_stamp(s, s.updated),
     )
 
@@ -192,10 +208,10 @@ def _missing_now(s: MarketMoment) -> list[str]:
 
 
 # %% ../../nbs/20_simulate/50_coingecko.ipynb #d6c83022
-def _records(f: pd.DataFrame) -> list[dict[str, Any]]:
+def _records(f: Fields) -> list[dict[str, Any]]:
     "Rows with None for NaN, as JSON wants them."
-    columns = [_none_for_nan(f[c].tolist()) for c in f]
-    return [dict(zip(f.columns, values)) for values in zip(*columns)]
+    columns = [_none_for_nan(values.tolist()) for values in f.values()]
+    return [dict(zip(f, values)) for values in zip(*columns)]
 
 
 # %% ../../nbs/20_simulate/50_coingecko.ipynb #861d2de5
@@ -217,14 +233,19 @@ def markets(
 ) -> list[dict[str, Any]]:  # the JSON array of /coins/markets
     "One page of `/coins/markets` at the moment `at`."
     s = MarketMoment(m, at)
-    f = _frame(s, windows)
-    if ids:
-        f = f[f.id.isin(ids)]
-    f = f.iloc[(page - 1) * per_page : page * per_page]
-    f.loc[f.id.isin(_missing_now(s)), _NULLED] = np.nan
+    all_coins, ranked = _fields(s, windows), _ranked(s)
+    ranks = np.arange(1, len(ranked) + 1)
+    wanted = np.isin(all_coins["id"][ranked], ids) if ids else np.full(len(ranked), True)
+    of_page = slice((page - 1) * per_page, page * per_page)
+    shown = ranked[wanted][of_page]
+    f = {name: values[shown] for name, values in all_coins.items()}
+    f["market_cap_rank"] = ranks[wanted][of_page]
+    is_missing = np.isin(f["id"], _missing_now(s))
+    for name in _NULLED:
+        f[name] = np.where(is_missing, np.nan, f[name])
     rows = _records(f)
     if sparkline:
-        for row, i in zip(rows, f.index):
+        for row, i in zip(rows, shown):
             row["sparkline_in_7d"] = {"price": _sparkline(s, i)}
     return rows
 
