@@ -87,7 +87,7 @@ def _found_text(c: _Evidence, names: tuple[str, str]) -> str:
     return (
         f"at an alert rate of {100 * c.rate:g}% {names[0]} finds {one:.0f}% of "
         f"{c.evidence['events']} injected events, {names[1]} {two:.0f}%; difference {value} points "
-        f"[{low}, {high}], + = {names[0]} better, {100 * c.evidence['margin']:g} points count"
+        f"[{low}, {high}], + = {names[0]} better; less than {100 * c.evidence['margin']:g} does not matter"
     )
 
 

@@ -14,6 +14,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
+        "comparison": ["compare_versions"],
         "deploy": ["argo_manifests"],
         "evaluate_steps": ["evaluate_candidate"],
         "mlflow_sync": ["sync_to_mlflow"],
@@ -29,6 +30,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
 
 # %% ../../nbs/80_lifecycle/00_package.ipynb #0860e4a0
 if TYPE_CHECKING:
+    from crypto_anomaly.lifecycle.comparison import compare_versions as compare_versions
     from crypto_anomaly.lifecycle.deploy import argo_manifests as argo_manifests
     from crypto_anomaly.lifecycle.evaluate_steps import evaluate_candidate as evaluate_candidate
     from crypto_anomaly.lifecycle.mlflow_sync import sync_to_mlflow as sync_to_mlflow

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar, NamedTuple
@@ -22,6 +23,7 @@ from ..model.loading import LoadedModel
 from ..trades.bursts import inject_bursts
 from ..trades.pump_versions import pump_constants
 from ..trades.store import open_store
+from ..trades.stored import trades_digest, trades_reference
 from ..trades.ticks import second_rows
 
 # %% auto #0
@@ -32,8 +34,6 @@ __all__ = [
     "MarketData",
     "rows_digest",
     "TradeData",
-    "trades_digest",
-    "trades_reference",
     "later_trades",
     "stored_data",
     "feature_settings",
@@ -140,25 +140,6 @@ class TradeData:
 
 
 # %% ../../nbs/80_lifecycle/28_compared_data.ipynb #20d54350
-def trades_digest(
-    rows: pd.DataFrame,  # trade table
-) -> str:
-    "SHA-256 of ids, times, prices and sizes."
-    hashes = pd.util.hash_pandas_object(rows[["trade_id", "ts", "price", "size"]], index=False)
-    return hashlib.sha256(hashes.to_numpy().tobytes()).hexdigest()
-
-
-def trades_reference(
-    rows: pd.DataFrame,  # trade table
-) -> str:  # such as `trades:BTC-USD:1-500`
-    "What stored trades are called."
-    ranges = [
-        f"{product}:{group.trade_id.min()}-{group.trade_id.max()}"
-        for product, group in rows.groupby("product_id")
-    ]
-    return f"trades:{','.join(ranges)}"
-
-
 def _trade_data(parts: list[pd.DataFrame]) -> TradeData | None:
     "Trades of one or more products; None where there are none."
     rows = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
@@ -171,14 +152,18 @@ def _trade_data(parts: list[pd.DataFrame]) -> TradeData | None:
 _RANGE = re.compile(r"([^:,]+):(\d+)-(\d+)")
 
 
+def _in_order(ws: Workspace, products: Iterable[str]) -> list[str]:
+    "Products of the settings first, as an evaluation reads them; then the others."
+    there = list(products)
+    return [*(p for p in ws.products if p in there), *(p for p in there if p not in ws.products)]
+
+
 def _trades_named(ws: Workspace, reference: str) -> TradeData | None:
     "The trades of a reference; None where they are not stored any more."
     store = open_store(ws)
     ranges = {product: (int(a), int(b)) for product, a, b in _RANGE.findall(reference[7:])}
-    order = [p for p in ws.products if p in ranges]
-    order += [p for p in ranges if p not in order]
     parts = []
-    for product in order:
+    for product in _in_order(ws, ranges):
         first, last = ranges[product]
         parts.append(store.read(product, first_id=first, last_id=last))
     return _trade_data(parts)
@@ -190,9 +175,8 @@ def later_trades(
 ) -> TradeData | None:  # None where nothing later is stored
     "The stored trades of the hour before `since` and of the twelve hours after it."
     store = open_store(ws)
-    stored = store.products()
-    products = [p for p in ws.products if p in stored] or stored
     start, end = since - pd.Timedelta("1h"), since + pd.Timedelta("12h")
+    products = _in_order(ws, store.stored_products())
     return _trade_data([store.read(p, start=start, end=end) for p in products])
 
 

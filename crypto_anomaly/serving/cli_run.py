@@ -217,6 +217,7 @@ SHOWN_RESULTS = (
     "version",
     "training_samples",
     "passed",
+    "comparison",
     "approval",
     "anomalies_detected",
     "coins_scanned",

@@ -161,11 +161,14 @@ def _version_facts(facts: dict[str, Any], c: VersionComparison, side: str) -> di
 
 def _less(c: VersionComparison, name: str) -> float | None:
     "A measure of the candidate less that of the other, on the same rows."
-    one, two = (c.measures.get(name, {}).get(side, {}).get("value") for side in _SIDES)
+    m = c.measures.get(name)
+    if m is None:
+        return None
+    if m["better"] == "higher":
+        gain: dict[str, float | None] = m["difference"]
+        return gain["value"]
+    one, two = m["candidate"]["value"], m["other"]["value"]
     return None if one is None or two is None else round(one - two, 6)
-
-
-_SIDES = ("candidate", "other")
 
 
 # %% ../../nbs/90_serving/18_comparison.ipynb #2ae6cad0
