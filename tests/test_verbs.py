@@ -23,6 +23,7 @@ from crypto_anomaly.registry.errors import RegistryError
 from crypto_anomaly.registry.queue import decision_queue
 from crypto_anomaly.registry.registry import open_registry
 from crypto_anomaly.registry.verbs import Verb
+from crypto_anomaly.serving.approval_queue import approval_queue
 from crypto_anomaly.serving.cli_lifecycle import lifecycle_commands
 from crypto_anomaly.serving.error_handlers import add_error_handlers
 from crypto_anomaly.serving.lifecycle_routes import lifecycle_router, verbs_router
@@ -304,13 +305,24 @@ def test_what_is_not_there_is_one_sentence(ws):
 
 @every_surface
 def test_evidence_that_has_moved_is_not_decided(ws, surface):
-    """The panel and the page draw no button for it; who has one already is refused."""
+    """The panel and the page draw no button for it, the others say why."""
     r = open_registry(ws, MODEL)
     r.record_evaluation(3, metrics={}, **HOLDOUT)
     said = SURFACES[surface](ws).act(Verb.approve, 3)
     expected = "the request for v3 is stale: v3 has been evaluated again since"
-    assert said == "no button" if surface in ("page", "panel") else expected in said
-    assert [q["stale"] for q in decision_queue(ws) if q["version"] == 3][-1]
+    assert (said == "no button") if surface in ("page", "panel") else (expected in said)
+    assert (MODEL, 3) not in [(q["model"], q["version"]) for q in decision_queue(ws)]
+
+
+def test_page_panel_and_http_show_one_queue(ws):
+    registries = [open_registry(ws, model) for model in (OTHER, MODEL)]
+    registries[0].record_evaluation(3, metrics={}, **HOLDOUT)  # its request closes itself
+    queue = [(q["model"], q["version"]) for q in decision_queue(ws)]
+    drawn, others = approval_queue(ws, registries)
+    page = [(q["model"], q["version"]) for q in drawn] + [(q.model, q.version) for q in others]
+    http = [(q["model"], q["version"]) for q in Http(ws).client.get("/api/models/queue").json()]
+    assert [key for _, key in PromotionPanel(ws).queue.options] == http == page == queue
+    assert sorted(queue) == [(OTHER, 4), (OTHER, 7), (MODEL, 3), (MODEL, 4), (MODEL, 7)]
 
 
 def test_page_and_command_line_at_once_one_wins(ws):

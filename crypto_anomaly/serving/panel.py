@@ -139,7 +139,8 @@ class Drawing(Selection):
             button.layout.display = None if verb in legal else "none"
         self.alias.layout.display = self.buttons[Verb.alias].layout.display
         self.approve.description = "Promote" if request and request["decision"] else APPROVE
-        self.ask.description = "Ask again" if request else ASK
+        asked_before = bool(self.state.candidate and self.state.candidate["approvals"])
+        self.ask.description = "Ask again" if asked_before else ASK
 
     def _hide_question(self) -> None:
         "Take the second question away."
