@@ -124,12 +124,12 @@ VERB_BUTTONS = {
     "approve": "Approve and promote",
     "promote": "Promote",
     "reject": "Reject",
-    "request-approval": "Ask for approval",
     "challenge": "Try it first",
     "end-trial": "End the trial",
+    "request-approval": "Ask for approval",
     "rollback": "Roll back",
-    "alias": "Set the alias",
     "retire": "Retire",
+    "alias": "Set the alias",
 }  # verb -> words on its button, in the order of the buttons
 
 

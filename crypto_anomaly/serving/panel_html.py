@@ -66,7 +66,9 @@ _TABLES_AND_TILES = """
 _COLUMNS = """
 .promotion-panel .columns { flex-wrap: wrap; }
 .promotion-panel .columns > .decision { flex: 0 0 360px; }
-.promotion-panel .lm-TabBar-tab { flex: 0 1 auto !important; min-width: auto !important; }
+.promotion-panel .lm-TabBar-tab {
+  flex: 0 1 auto !important; min-width: auto !important;
+}
 .promotion-panel .columns > .evidence { flex: 1 1 480px; min-width: 0; }
 @media (max-width: 720px) {
   .promotion-panel .columns > .decision, .promotion-panel .columns > .evidence {
@@ -104,7 +106,9 @@ _DARK = f"""
   }}
   body[data-voila] .promotion-panel a {{ color: {DARK["link"]}; }}
   body[data-voila] .promotion-panel .js-plotly-plot text {{ fill: {DARK["ink"]} !important; }}
-  body[data-voila] .promotion-panel option:not(:checked) {{ color: {DARK["ink"]}; background: {DARK["panel"]}; }}
+  body[data-voila] .promotion-panel option:not(:checked) {{
+    color: {DARK["ink"]}; background: {DARK["panel"]};
+  }}
   body[data-voila] .promotion-panel .jupyter-button:not([class*="mod-"]) {{
     background: {DARK["panel"]}; color: {DARK["ink"]};
   }}
