@@ -113,6 +113,8 @@ def test_every_page_and_a_decision(home, page, tmp_path):
         registry.reject("v1", by="bob", reason="not yet")
         decide("Approve and promote", "finds the injected events")
         expect(page.locator(".said")).to_contain_text("was rejected by bob")  # beside the button
+        assert all("409" in error for error in page.errors), page.errors
+        page.errors.clear()
         page.goto(f"{at}/models/anomaly_detector/v1")
         decide("Retire", "no longer needed")
         expect(page.locator("h1 .pill")).to_have_text("retired")
