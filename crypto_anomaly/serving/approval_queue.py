@@ -240,7 +240,7 @@ def _with_evidence(
 
 
 # %% ../../nbs/90_serving/43_approval_queue.ipynb #ad92b406
-MOST_DRAWN = 5  # requests with their evidence on one page
+MOST_DRAWN = 4  # requests with their evidence on one page
 
 
 class Queue(NamedTuple):

@@ -50,7 +50,7 @@ def model_registries(
 
 
 # %% ../../nbs/90_serving/41_model_timeline.ipynb #c155dc0f
-MOST_DECISIONS = 1000  # the newest that are drawn; more cannot be told apart
+MOST_DECISIONS = 400  # the newest that are drawn; more cannot be told apart
 _VERBS = {
     "model_promoted": "promoted",
     "model_rolled_back": "brought back",
