@@ -7,6 +7,10 @@ import shutil
 import pytest
 from conftest import free_port, need, stop, wait_for
 
+from crypto_anomaly.core.settings import Settings
+from crypto_anomaly.core.workspace import open_workspace
+from crypto_anomaly.registry.registry import open_registry
+
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
 FLAGS = [
     "--no-sandbox",
@@ -97,10 +101,28 @@ def test_every_page_and_a_decision(home, page, tmp_path):
         page.goto(f"{address}#token={token}")  # as a person at a terminal is told
         assert "token" not in page.url
         expect(page.get_by_role("heading", level=1)).to_have_text("There is no champion")
-        page.get_by_label("Name").fill("ada")
-        page.get_by_label("Reason").fill("seen on the page")
         expect(page.get_by_label("Token")).to_be_hidden()
-        page.get_by_role("button", name="Approve and promote").click()
+
+        def decide(button, reason):
+            page.get_by_label("Name").fill("ada")
+            page.get_by_label("Reason").fill(reason)
+            page.get_by_role("button", name=button).click()
+
+        page.get_by_label("Reason").fill("I have not looked again")  # stops the reloading
+        registry = open_registry(open_workspace(Settings(home=home.home, source="simulated")))
+        registry.reject("v1", by="bob", reason="not yet")
+        decide("Approve and promote", "finds the injected events")
+        expect(page.locator(".said")).to_contain_text("was rejected by bob")  # beside the button
+        assert all("409" in error for error in page.errors), page.errors
+        page.errors.clear()
+        page.goto(f"{at}/models/anomaly_detector/v1")
+        decide("Retire", "no longer needed")
+        expect(page.locator("h1 .pill")).to_have_text("retired")
+        decide("Ask for approval", "needed after all")
+        expect(page.get_by_text("waits for a decision")).to_be_visible()
+        page.goto(f"{at}/models")
+        expect(page.locator("#queue + section")).to_contain_text("v1 wants to be champion")
+        decide("Approve and promote", "seen on the page")
         expect(page.get_by_role("heading", level=1)).to_contain_text("v1 is champion")
         answer = json.loads(wait_for(f"{at}/anomalies"))
         assert answer["model_status"] == "champion"  # the server has not been restarted
@@ -127,12 +149,13 @@ def test_every_page_and_a_decision(home, page, tmp_path):
             ("/cards", "The last run of"),
             ("/live", "No trades"),
             ("/models?a=v1&b=latest", "v1 is"),
+            ("/models/anomaly_detector/champion", "anomaly_detector v1"),
         ):
             page.goto(at + path)
             expect(page.get_by_role("heading", level=1)).to_contain_text(says)
             expect(page.get_by_text("Simulated market.")).to_be_visible()
         page.set_viewport_size(dict(width=390, height=844))
-        for path in ("/coins", "/models", "/data", "/cards"):
+        for path in ("/coins", "/models", "/models/anomaly_detector/v1", "/data", "/cards"):
             page.goto(at + path)
             page.wait_for_load_state("networkidle")
             fits = page.evaluate("document.documentElement.scrollWidth <= innerWidth + 1")

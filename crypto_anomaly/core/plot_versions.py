@@ -18,8 +18,6 @@ __all__ = ["champion_timeline", "metric_by_version"]
 # %% ../../nbs/00_core/63_plot_versions.ipynb #5a26f8f5
 _DAY_MS = 86_400_000
 _MARKS = {
-    "model_promoted": ("promoted", "triangle-up", "champion"),
-    "model_rolled_back": ("rolled back", "triangle-down", "warning"),
     "approval_requested": ("approval asked", "circle-open", "normal"),
     "model_approved": ("approved", "circle", "champion"),
     "model_rejected": ("rejected", "x", "anomaly"),
@@ -27,7 +25,9 @@ _MARKS = {
     "trial_ended": ("trial ended", "diamond-open", "challenger"),
     "model_retired": ("retired", "square", "normal"),
     "alias_moved": ("alias moved", "pentagon", "warning"),
-}  # kind of event -> name, symbol, colour
+    "model_promoted": ("promoted", "triangle-up", "champion"),
+    "model_rolled_back": ("rolled back", "triangle-down", "warning"),
+}  # kind of event -> name, symbol, colour; the last is drawn on top
 
 
 # %% ../../nbs/00_core/63_plot_versions.ipynb #cf81100e
@@ -108,10 +108,10 @@ def champion_timeline(
     moments = [] if at is None else [_moment_line(at)]
     layout = dict(
         template=TEMPLATE["light"],
-        title=dict(text=title),
+        title=dict(text=title, xref="container"),
         height=260,
         bargap=0.35,
-        legend=dict(y=-0.2, yanchor="top", x=0, xanchor="left"),
+        legend=dict(y=-0.3, yanchor="top", x=0, xanchor="left"),
         xaxis=dict(type="date") | ({} if since is None else dict(range=[since, now])),
         yaxis=_ROWS,
         shapes=moments,
@@ -156,16 +156,17 @@ def metric_by_version(
         hovertemplate=("v%{x} (%{customdata[0]}): %{y:.3g}<br>on %{customdata[1]}<extra></extra>"),
         showlegend=False,
     )
-    axis: dict[str, Any] = dict(
-        title=dict(text="version, newest on the right"), tickformat="d", tickprefix="v"
+    axis = dict(
+        title=dict(text="version, newest on the right"),
+        tickformat="d",
+        tickprefix="v",
+        dtick=max(1, len(known) // 10),
     )
-    axis["dtick"] = max(1, len(known) // 10)
     heading = title or f"{name[:1].upper()}{name[1:]} from version to version"
     layout = dict(
         template=TEMPLATE["light"],
-        title=dict(text=heading),
+        title=dict(text=heading, xref="container"),
         height=300,
         xaxis=axis,
-        yaxis=dict(title=dict(text=name)),
     )
     return go.Figure(dict(data=[points], layout=layout))

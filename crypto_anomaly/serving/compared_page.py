@@ -12,21 +12,14 @@ from ..eval.version_comparison import VersionComparison
 from ..lifecycle.comparison import compare_versions
 from ..registry.errors import NotFoundError
 from ..registry.registry import Registry
+from .comparison import measured_table
 from .model_catalog import named_registry
 from .model_timeline import model_registries
 from .rendering import figure_json, render, render_part
 from .state import AppState
 
 # %% auto #0
-__all__ = [
-    "Pair",
-    "chosen_pair",
-    "MeasureRow",
-    "measure_rows",
-    "version_comparison",
-    "compared_part",
-    "compared_page",
-]
+__all__ = ["Pair", "chosen_pair", "version_comparison", "compared_part", "compared_page"]
 
 
 # %% ../../nbs/90_serving/42_compared_page.ipynb #1c8380ba
@@ -50,47 +43,6 @@ def chosen_pair(
 ) -> Pair:
     "The versions that two references mean now."
     return Pair(r.model, r.resolve(a)["version"], r.resolve(b)["version"])
-
-
-# %% ../../nbs/90_serving/42_compared_page.ipynb #5f38455f
-class MeasureRow(NamedTuple):
-    "A measure of both versions, as text."
-
-    title: str
-    candidate: str
-    other: str
-    difference: str  # with its interval; '' where there is none
-
-
-def _share(x: float | None) -> str:
-    "A measure with three significant digits."
-    return "–" if x is None else f"{x:.3g}"
-
-
-def _difference(m: dict[str, Any]) -> str:
-    "The difference of a measure and its interval."
-    gain = m.get("difference") or {}
-    value, low, high = (gain.get(k) for k in ("value", "low", "high"))
-    if value is None:
-        return ""
-    if low is None or high is None:
-        return f"{value:+.3g}"
-    return f"{value:+.3g} [{low:+.3g}, {high:+.3g}]"
-
-
-def measure_rows(
-    comparison: dict[str, Any],  # `VersionComparison.to_dict`
-) -> list[MeasureRow]:
-    "Every measure of both versions, with the difference."
-    return [
-        MeasureRow(
-            str(m["title"]),
-            _share(m["candidate"]["value"]),
-            _share(m["other"]["value"]),
-            _difference(m),
-        )
-        for m in comparison["measures"]
-    ]
 
 
 # %% ../../nbs/90_serving/42_compared_page.ipynb #45b43163
@@ -127,12 +79,14 @@ def _compared_facts(state: AppState, c: VersionComparison) -> dict[str, Any]:
     "What the templates insert."
     names = _names(state, c)
     facts = c.to_dict()
+    table = measured_table(c)
     drawn = comparison_figures(facts, names)
     prefix = f"c{c.candidate}_{c.other}_{c.model_name}"
     return dict(
         c=facts,
         names=names,
-        measures=measure_rows(facts),
+        columns=list(table.columns),
+        measures=list(table.itertuples(name=None)),
         drawn={f"{prefix}_{name}": figure for name, figure in drawn.items()},
     )
 

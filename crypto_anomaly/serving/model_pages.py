@@ -16,7 +16,7 @@ from ..data.table import DataError
 from ..eval.trial import exclusive, trial
 from ..registry.registry import Registry
 from ..registry.timeline import LiveVersion, read_timeline
-from .approval_queue import approval_queue
+from .approval_queue import NEXT_CANDIDATE, NOTHING_WAITS, approval_queue
 from .catalog_schemas import ModelDetail, ModelVersion
 from .compared_page import chosen_pair
 from .model_catalog import model_detail, model_versions, named_registry
@@ -154,6 +154,8 @@ def models_page(
         model=r.model,
         tables=[_version_table(state, each) for each in registries],
         queue=approval_queue(state.ws, registries),
+        nothing_waits=NOTHING_WAITS,
+        next_candidate=NEXT_CANDIDATE,
         compared_model=compared,
         pair=pair,
         metric=metric,

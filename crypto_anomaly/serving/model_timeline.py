@@ -50,7 +50,7 @@ def model_registries(
 
 
 # %% ../../nbs/90_serving/41_model_timeline.ipynb #c155dc0f
-MOST_DECISIONS = 1000  # the newest that are drawn; more cannot be told apart
+MOST_DECISIONS = 400  # the newest that are drawn; more cannot be told apart
 _VERBS = {
     "model_promoted": "promoted",
     "model_rolled_back": "brought back",
@@ -101,7 +101,6 @@ def timeline_figure(
         now=pd.Timestamp(utcnow()),
         at=at,
         since=since,
-        title=f"{timeline.model}: which version was live? (UTC)",
     )
 
 
@@ -196,4 +195,4 @@ def metric_figure(history: MetricHistory) -> Any | None:  # None while no versio
         return None
     name = HISTORY_METRICS[history.metric]
     numbers = history.rows.astype(dict(value=float, low=float, high=float))
-    return metric_by_version(numbers, name, title=f"{history.model}: {name}, by version")
+    return metric_by_version(numbers, name, title=f"{name[:1].upper()}{name[1:]}, by version")

@@ -29,7 +29,7 @@ from .panel_html import html_widget, result_line
 from .panel_layout import BUTTONS, TABS, WITHOUT_EVALUATION, PanelLayout
 from .panel_state import PanelState
 from crypto_anomaly.serving.panel_text import (
-    NOTHING_WAITS,
+    NOTHING_WAITS_HTML,
     Request,
     evidence_html,
     head_html,
@@ -120,7 +120,7 @@ class Drawing(Selection):
         model, version = self.key or (self.model, None)
         self.state.look_at(version, model)
         if request is None:
-            self.will.value = "" if self.requests else NOTHING_WAITS
+            self.will.value = "" if self.requests else NOTHING_WAITS_HTML
             self.summary.value = nothing_waits_html(self.state.candidate)
         else:
             self.will.value = promotion_html(self.state, request)

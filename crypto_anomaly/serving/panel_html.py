@@ -12,7 +12,7 @@ from typing import Any
 import ipywidgets as W
 import pandas as pd
 
-from ..core.plot_style import COLORS
+from ..core.plot_style import COLORS, DARK
 
 # %% auto #0
 __all__ = ["STYLE", "pill", "html_table", "result_line", "html_widget", "figure_widget"]
@@ -42,23 +42,83 @@ _RULES = """
 
 # %% ../../nbs/90_serving/60_panel_html.ipynb #4ac0738f
 _TABLES_AND_TILES = """
-.promotion-panel .tiles { display: grid; grid-template-columns: repeat(4, 1fr); gap: 8px; }
+.promotion-panel .tiles {
+  display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: 8px;
+}
 .promotion-panel .tile {
   border: 1px solid var(--jp-border-color2); border-radius: 8px;
   padding: 8px 12px; line-height: 1.4;
 }
 .promotion-panel .tile b { display: block; font-size: 20px; }
+.promotion-panel .widget-html-content { overflow-x: auto; }
 .promotion-panel table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 .promotion-panel th, .promotion-panel td {
   padding: 4px 12px 4px 0; border: 0; border-bottom: 1px solid var(--jp-border-color2);
   text-align: left; vertical-align: top;
-  white-space: normal; overflow-wrap: anywhere; max-width: 420px;
+  white-space: normal; overflow-wrap: break-word; max-width: 420px;
 }
 .promotion-panel th { font-weight: 600; color: var(--jp-ui-font-color2); }
+.promotion-panel p, .promotion-panel tbody th { overflow-wrap: anywhere; }
+.promotion-panel tbody th { min-width: 12ch; }
+"""
+
+# %% ../../nbs/90_serving/60_panel_html.ipynb #d6f14417
+_COLUMNS = """
+.promotion-panel .columns { flex-wrap: wrap; }
+.promotion-panel .columns > .decision { flex: 0 0 360px; }
+.promotion-panel .lm-TabBar-tab {
+  flex: 0 1 auto !important; min-width: auto !important;
+}
+.promotion-panel .columns > .evidence { flex: 1 1 480px; min-width: 0; }
+@media (max-width: 720px) {
+  .promotion-panel .columns > .decision, .promotion-panel .columns > .evidence {
+    flex: 1 1 100%; padding: 0;
+  }
+  .promotion-panel .lm-TabBar-content { flex-wrap: wrap; }
+}
+"""
+
+# %% ../../nbs/90_serving/60_panel_html.ipynb #be76b197
+_DARK_VARIABLES = {
+    "layout-color0": DARK["paper"],
+    "layout-color1": DARK["paper"],
+    "layout-color2": DARK["panel"],
+    "layout-color3": DARK["line"],
+    "ui-font-color0": DARK["ink"],
+    "ui-font-color1": DARK["ink"],
+    "ui-font-color2": DARK["muted"],
+    "content-font-color1": DARK["ink"],
+    "border-color1": DARK["line"],
+    "border-color2": DARK["line"],
+    "widgets-input-color": DARK["ink"],
+    "widgets-input-background-color": DARK["panel"],
+    "widgets-input-border-color": DARK["line"],
+    "widgets-label-color": DARK["ink"],
+    "widgets-color": DARK["ink"],
+    "brand-color1": DARK["link"],
+}  # of JupyterLab, which widgets use
+_DARK_BODY = "; ".join(f"--jp-{name}: {color}" for name, color in _DARK_VARIABLES.items())
+_DARK = f"""
+@media (prefers-color-scheme: dark) {{
+  body[data-voila] {{ {_DARK_BODY}; background: {DARK["paper"]}; }}
+  body[data-voila] .promotion-panel {{
+    --champion: #4cc7b5; --challenger: #ab97f0; --anomaly: #f0808f; --warning: #e0ad57;
+  }}
+  body[data-voila] .promotion-panel a {{ color: {DARK["link"]}; }}
+  body[data-voila] .promotion-panel .js-plotly-plot text {{ fill: {DARK["ink"]} !important; }}
+  body[data-voila] .promotion-panel option:not(:checked) {{
+    color: {DARK["ink"]}; background: {DARK["panel"]};
+  }}
+  body[data-voila] .promotion-panel .jupyter-button:not([class*="mod-"]) {{
+    background: {DARK["panel"]}; color: {DARK["ink"]};
+  }}
+}}
 """
 
 # %% ../../nbs/90_serving/60_panel_html.ipynb #a722c5d8
-STYLE = f"<style>.promotion-panel {{{_VARIABLES}}}{_RULES}{_TABLES_AND_TILES}</style>"
+STYLE = (
+    f"<style>.promotion-panel {{{_VARIABLES}}}{_RULES}{_TABLES_AND_TILES}{_COLUMNS}{_DARK}</style>"
+)
 
 
 # %% ../../nbs/90_serving/60_panel_html.ipynb #ff826628

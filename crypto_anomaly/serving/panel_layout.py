@@ -11,6 +11,7 @@ import ipywidgets as W
 
 from ..registry.verbs import Verb
 from .alerts_tab import alerts_tab
+from .approval_queue import VERB_BUTTONS
 from crypto_anomaly.serving.evaluation_tabs import (
     gates_tab,
     injected_tab,
@@ -56,16 +57,12 @@ def _button(description: str, style: str = "") -> W.Button:
 
 
 # %% ../../nbs/90_serving/67_panel_layout.ipynb #d10c3e5f
-BUTTONS: dict[Verb, tuple[str, str]] = {  # what is written on a button, and its style
-    Verb.approve: ("Approve and promote", "success"),
-    Verb.reject: ("Reject", "danger"),
-    Verb.challenge: ("Try it first", ""),
-    Verb.end_trial: ("End the trial", ""),
-    Verb.request: ("Ask for approval", ""),
-    Verb.rollback: ("Roll back", "warning"),
-    Verb.retire: ("Retire", ""),
-    Verb.alias: ("Set the alias", ""),
-}
+_STYLES = {Verb.approve: "success", Verb.reject: "danger", Verb.rollback: "warning"}
+BUTTONS: dict[Verb, tuple[str, str]] = {
+    Verb(verb): (words, _STYLES.get(Verb(verb), ""))
+    for verb, words in VERB_BUTTONS.items()
+    if verb != Verb.promote  # one button approves and promotes
+}  # what is written on a button, as on the page, and its style
 
 
 # %% ../../nbs/90_serving/67_panel_layout.ipynb #a58161b6
@@ -88,6 +85,7 @@ class PanelLayout(W.VBox):
         pages = [W.VBox() for _ in TABS]
         self.tabs = W.Tab(children=pages, titles=list(TABS), layout=_wide())
         columns = W.HBox([self._decision_column(), self._evidence_column()])
+        columns.add_class("columns")
         super().__init__([html_widget(STYLE), self.head, columns])
         self.add_class("promotion-panel")
 
@@ -97,10 +95,10 @@ class PanelLayout(W.VBox):
         inputs = [title, self.queue, self.others, self.will, self.who, self.reason]
         *buttons, to_alias = self.buttons.values()
         answers = [*buttons, self.alias, to_alias, self.confirmation, self.message]
-        layout = W.Layout(flex="0 0 320px", padding="0 24px 0 0")
-        return W.VBox([*inputs, *answers], layout=layout)
+        column = W.VBox([*inputs, *answers], layout=W.Layout(padding="0 24px 0 0"))
+        return column.add_class("decision")
 
     def _evidence_column(self) -> W.VBox:
         "The evidence in short, and the tabs."
-        layout = W.Layout(flex="1 1 0", min_width="0", padding="0 8px 0 0")
-        return W.VBox([self.summary, self.tabs], layout=layout)
+        column = W.VBox([self.summary, self.tabs], layout=W.Layout(padding="0 8px 0 0"))
+        return column.add_class("evidence")

@@ -9,6 +9,16 @@ from html import escape
 from typing import Any
 
 from ..registry.verbs import MARKET_MODEL
+from crypto_anomaly.serving.approval_queue import (
+    NEXT_CANDIDATE,
+    NOTHING_WAITS,
+    asked_sentence,
+    comparison_sentence,
+    gates_sentence,
+    request_state,
+    request_title,
+    stale_sentence,
+)
 from .comparison import comparison_rows, promotion_summary
 from .panel_html import pill
 from .panel_state import PanelState
@@ -16,11 +26,9 @@ from .panel_state import PanelState
 # %% auto #0
 __all__ = [
     "Request",
-    "NOTHING_WAITS",
+    "NOTHING_WAITS_HTML",
     "NO_MODEL",
-    "request_status",
     "request_label",
-    "asked_by",
     "tile_html",
     "promotion_html",
     "evidence_html",
@@ -32,31 +40,13 @@ __all__ = [
 Request = dict[str, Any]  # an open request for approval, as the registry lists it
 
 
-def request_status(request: Request) -> str:  # 'stale', 'approved' or 'waiting'
-    "How far a request is."
-    if request["stale"]:
-        return "stale"
-    return "approved" if request["decision"] else "waiting"
-
-
 # %% ../../nbs/90_serving/66_panel_text.ipynb #edf576d3
 def request_label(request: Request) -> str:
     "A request as one line of the queue; only the market model needs no name."
     asked_at = request["requested_at"][:16].replace("T", " ")
     model = request.get("model", MARKET_MODEL)
     of_model = "" if model == MARKET_MODEL else f"{model} "
-    return f"{of_model}v{request['version']} · {request_status(request)} · asked {asked_at}"
-
-
-# %% ../../nbs/90_serving/66_panel_text.ipynb #44e62642
-def asked_by(request: Request) -> str:  # HTML
-    "Who asked, who approved, and why."
-    text = f"asked by {escape(request['requested_by'])}"
-    if request["notes"]:
-        text += f": {escape(request['notes'])}"
-    if request["decision"]:
-        text += f"; approved by {escape(request['decided_by'])}: {escape(request['reason'])}"
-    return text
+    return f"{of_model}v{request['version']} · {request_state(request)} · asked {asked_at}"
 
 
 # %% ../../nbs/90_serving/66_panel_text.ipynb #714eeaa2
@@ -77,31 +67,29 @@ def tile_html(what: str, value: str, detail: str) -> str:  # HTML
 def promotion_html(state: PanelState, request: Request) -> str:  # HTML
     "What the promotion would do, or why the request is stale."
     if request["stale"]:
-        return (
-            f"<p class='note'>Stale: {escape(request['stale'])}. "
-            "Look at the evidence again, then ask again.</p>"
-        )
+        return f"<p class='note'>{escape(stale_sentence(request['stale']))}</p>"
     candidate: dict[str, Any] = state.candidate or {}
     return f"<p>{escape(promotion_summary(candidate, state.champion))}</p>"
 
 
 # %% ../../nbs/90_serving/66_panel_text.ipynb #08c5ab22
 def evidence_html(state: PanelState, request: Request) -> str:  # HTML
-    "Who asked, and the evaluation in four tiles."
+    "Who asked, how the version compares, and the evaluation in four tiles."
     candidate: dict[str, Any] = state.candidate or {}
-    report = state.report_link(request["evaluation"]["run_id"])
+    model, evaluation = state.registry.model, request["evaluation"]
+    report = state.report_link(evaluation["run_id"])
+    compared = comparison_sentence(evaluation, state.champion_name())
     tiles = "".join(tile_html(*row) for row in comparison_rows(candidate))
     return (
-        f"<h2>v{request['version']} {pill(candidate['status'])} wants to be champion</h2>"
-        f"<p class='muted'>{asked_by(request)} · {report}</p><div class='tiles'>{tiles}</div>"
+        f"<h2>{escape(request_title(model, request['version']))} {pill(candidate['status'])}</h2>"
+        f"<p class='muted'>{escape(asked_sentence(request))} {report}</p>"
+        f"<p>{escape(compared)}</p><p>{escape(gates_sentence(evaluation['gates']))}</p>"
+        f"<div class='tiles'>{tiles}</div>"
     )
 
 
 # %% ../../nbs/90_serving/66_panel_text.ipynb #8b231f3d
-NOTHING_WAITS = (
-    "<p class='muted'>Nothing waits for a decision. A candidate that passes its gates appears "
-    "here by itself: <code>crypto-anomaly pipeline --from train</code></p>"
-)
+NOTHING_WAITS_HTML = f"<p class='muted'>{NOTHING_WAITS} <code>{NEXT_CANDIDATE}</code></p>"
 NO_MODEL = (
     "<h2>No model has been trained yet</h2>"
     "<p class='muted'><code>crypto-anomaly up --once</code></p>"
