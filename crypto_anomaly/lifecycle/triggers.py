@@ -219,12 +219,12 @@ WAITING = 20  # newest versions that are looked at
 
 def _is_due(ws: Workspace, version: dict[str, Any]) -> bool:
     "Whether a version that was trained on a fetch can be judged, and has not been yet."
+    if version["status"] != "candidate" or not _trained_on_fetch(version):
+        return False
     import pandas as pd
 
     from crypto_anomaly.lifecycle.evaluation_plan import LATER_HOURS, later_hours
 
-    if version["status"] != "candidate" or not _trained_on_fetch(version):
-        return False
     return later_hours(ws, pd.Timestamp(version["data_snapshot_end"])) >= LATER_HOURS
 
 
