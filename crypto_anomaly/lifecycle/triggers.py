@@ -10,16 +10,8 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, NamedTuple
 
-import pandas as pd
-
 from ..core.clock import iso, utcnow
 from ..core.workspace import Workspace
-from crypto_anomaly.lifecycle.evaluation_plan import (
-    LATER,
-    LATER_HOURS,
-    later_hours,
-    trained_on_fetch,
-)
 from .leases import is_claimed
 from .schedule import EVENT_TRIGGERS
 from .subprocesses import run_child
@@ -86,6 +78,14 @@ def _promote_command(ws: Workspace, event: Event) -> StageCommand | None:
     return _run_command("promote", version=version, model_name=event["model"])
 
 
+# %% ../../nbs/80_lifecycle/66_triggers.ipynb #e250eea0
+def _trained_on_fetch(facts: dict[str, Any]) -> bool:
+    "Whether a version was trained on a fetch, of which nothing was held back."
+    from crypto_anomaly.lifecycle.evaluation_plan import trained_on_fetch
+
+    return trained_on_fetch(facts.get("data_source"))
+
+
 # %% ../../nbs/80_lifecycle/66_triggers.ipynb #e729b8ce
 def command_for(
     ws: Workspace,
@@ -100,7 +100,7 @@ def command_for(
             return _rollback_command(event)
         case "promote":
             return _promote_command(ws, event)
-        case "evaluate" if trained_on_fetch(event["payload"].get("data_source")):
+        case "evaluate" if _trained_on_fetch(event["payload"]):
             return None  # `_start_due` evaluates it when there are later hours
         case "evaluate":
             stage = "evaluate_trades" if of_trades else "evaluate"
@@ -217,22 +217,27 @@ def _start_new(ws: Workspace, registry: Registry, child: Child, consumer: str) -
 WAITING = 20  # newest versions that are looked at
 
 
-def _waits_for_hours(version: dict[str, Any]) -> bool:
-    "Whether a version was trained on a fetch and has not been judged yet."
-    return version["status"] == "candidate" and trained_on_fetch(version.get("data_source"))
+def _is_due(ws: Workspace, version: dict[str, Any]) -> bool:
+    "Whether a version that was trained on a fetch can be judged, and has not been yet."
+    if version["status"] != "candidate" or not _trained_on_fetch(version):
+        return False
+    import pandas as pd
+
+    from crypto_anomaly.lifecycle.evaluation_plan import LATER_HOURS, later_hours
+
+    return later_hours(ws, pd.Timestamp(version["data_snapshot_end"])) >= LATER_HOURS
 
 
 def _start_due(ws: Workspace, registry: Registry, child: Child) -> int:
     "Evaluate the versions whose later hours are stored by now; how many."
     started = 0
     for version in registry.list_model_versions(WAITING):
-        name, key = f"v{version['version']}", f"{LATER}:v{version['version']}"
-        if not _waits_for_hours(version) or registry.claim_of("evaluate", key):
+        name, key = f"v{version['version']}", f"later:v{version['version']}"
+        if registry.claim_of("evaluate", key) or not _is_due(ws, version):
             continue
-        if later_hours(ws, pd.Timestamp(version["data_snapshot_end"])) >= LATER_HOURS:
-            command = _run_command("evaluate", candidate_version=name, eval_data_source=LATER)
-            child(ws, *command.args, "--key", key)
-            started += 1
+        command = _run_command("evaluate", candidate_version=name, eval_data_source="later")
+        child(ws, *command.args, "--key", key)
+        started += 1
     return started
 
 
