@@ -5,25 +5,15 @@
 # %% ../../nbs/80_lifecycle/29_auto_approval.ipynb #be76156f
 from __future__ import annotations
 
-from datetime import timedelta
-from typing import Any, NamedTuple
+from typing import Any
 
-from ..core.clock import iso
 from ..core.workspace import Workspace
+from ..eval.outcome_facts import GateStatus, outcome_gate
 from ..eval.trial import trial
 from ..registry.registry import Registry
 
 # %% auto #0
-__all__ = [
-    "OUTCOME_DAYS",
-    "MIN_FLAGS",
-    "comparison_refusal",
-    "Precision",
-    "outcome_precision",
-    "precision_refusal",
-    "automatic_refusal",
-    "automatic_reason",
-]
+__all__ = ["comparison_refusal", "precision_refusal", "automatic_refusal", "automatic_reason"]
 
 
 # %% ../../nbs/80_lifecycle/29_auto_approval.ipynb #ddf313f4
@@ -67,39 +57,6 @@ def comparison_refusal(
     return ""
 
 
-# %% ../../nbs/80_lifecycle/29_auto_approval.ipynb #65049858
-OUTCOME_DAYS = 14  # flags that are looked at
-MIN_FLAGS = 20  # with an outcome
-
-
-class Precision(NamedTuple):
-    "How often the flags of a version were right."
-
-    right: int
-    flags: int  # with an outcome
-
-    @property
-    def share(self) -> float:
-        "Right flags among all; 0 where there is none."
-        return self.right / self.flags if self.flags else 0.0
-
-
-# %% ../../nbs/80_lifecycle/29_auto_approval.ipynb #9ba2211a
-def outcome_precision(
-    registry: Registry,
-    version: int,
-) -> Precision:  # of the last `OUTCOME_DAYS` days
-    "The validated flags of a version."
-    since = iso(registry.clock() - timedelta(days=OUTCOME_DAYS))
-    days: dict[str, dict[str, Any]] = {}
-    for event in registry.events(kind="outcomes_validated", limit=1000):
-        is_mine = (event["model"], event["version"]) == (registry.model, version)
-        if is_mine and event["at"] > since:
-            day = str(event["payload"].get("last", event["at"]))[:10]
-            days.setdefault(day, event["payload"]["anomaly_precision"])
-    return Precision(sum(d["k"] for d in days.values()), sum(d["n"] for d in days.values()))
-
-
 # %% ../../nbs/80_lifecycle/29_auto_approval.ipynb #65c508da
 def precision_refusal(
     registry: Registry,
@@ -110,21 +67,11 @@ def precision_refusal(
     "Why validated outcomes do not allow an automatic approval."
     if floor is None:
         return ""
-    judged, found = version, outcome_precision(registry, version)
-    if found.flags < MIN_FLAGS and champion is not None:
-        judged, found = champion, outcome_precision(registry, champion)
-    setting = f"AUTO_APPROVE_PRECISION={floor:g}"
-    if found.flags < MIN_FLAGS:
-        return (
-            f"{setting} needs {MIN_FLAGS} flags with a validated outcome within "
-            f"{OUTCOME_DAYS} days, and v{judged} has {found.flags}"
-        )
-    if found.share < floor:
-        return (
-            f"{found.right} of {found.flags} flags of v{judged} were followed by a crash within "
-            f"{OUTCOME_DAYS} days, precision {found.share:.2f}, and {setting}"
-        )
-    return ""
+    gate = outcome_gate(registry, registry.model, version, floor)
+    if gate.status is GateStatus.UNDECIDED and champion is not None:
+        gate = outcome_gate(registry, registry.model, champion, floor)
+    passed = gate.status is GateStatus.PASSED
+    return "" if passed else f"AUTO_APPROVE_PRECISION={floor:g}: {gate.reason}"
 
 
 # %% ../../nbs/80_lifecycle/29_auto_approval.ipynb #9ee6fb07

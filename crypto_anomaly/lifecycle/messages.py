@@ -102,10 +102,11 @@ def _alert_digest(event: dict[str, Any], what: str, url: str) -> str:
 # %% ../../nbs/80_lifecycle/58_messages.ipynb #9ae9fae8
 def _approval_requested(event: dict[str, Any], what: str, url: str) -> str:
     "A version that waits for a decision."
-    evidence = event["payload"].get("notes") or "see the evidence"
+    notes = event["payload"].get("notes")
+    said = f" ({notes})" if notes else ""
     return (
-        f"{what} passed its gates ({evidence}) and asks for approval; "
-        f"requested by {event['actor']}. Decide: {url}/models#queue"
+        f"{what} passed its gates and asks for approval; "
+        f"requested by {event['actor']}{said}. Decide: {url}/models#queue"
     )
 
 
@@ -162,6 +163,11 @@ def _trial_decided(event: dict[str, Any], what: str, url: str) -> str:
     return f"Trial: {event['payload']['message']}. {url}/models#trial"
 
 
+def _outcome_gate_failed(event: dict[str, Any], what: str, url: str) -> str:
+    "A version whose flags were less precise than wanted."
+    return f"{what}: {event['payload']['reason']}. {url}/models"
+
+
 # %% ../../nbs/80_lifecycle/58_messages.ipynb #99be93a6
 _TEXTS: dict[str, Callable[[dict[str, Any], str, str], str]] = {
     "alert_opened": _alert_opened,
@@ -176,6 +182,7 @@ _TEXTS: dict[str, Callable[[dict[str, Any], str, str], str]] = {
     "rollback_requested": _rollback_requested,
     "drift_detected": _drift_detected,
     "trial_decided": _trial_decided,
+    "outcome_gate_failed": _outcome_gate_failed,
 }
 
 # %% ../../nbs/80_lifecycle/58_messages.ipynb #71c1aacb

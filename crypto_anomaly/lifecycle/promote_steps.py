@@ -34,7 +34,13 @@ def promote_version(
     if not what:
         raise RegistryError("say what to promote: a version (v5, latest) or a training run id.")
     registry = open_registry(ws, model_name)
-    return dict(registry.promote(what, run_id=promoted_by_run_id, alias=alias))
+    try:
+        return dict(registry.promote(what, run_id=promoted_by_run_id, alias=alias))
+    except RegistryError:
+        if alias != "champion" or registry.resolve(what)["status"] != "champion":
+            raise
+        number = registry.resolve(what)["version"]  # somebody was faster: nothing is left to do
+        return dict(version=number, alias=alias, previous_holder=None)
 
 
 # %% ../../nbs/80_lifecycle/38_promote_steps.ipynb #2c59af8d

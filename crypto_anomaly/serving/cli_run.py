@@ -8,6 +8,7 @@ from __future__ import annotations
 import signal
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -116,13 +117,21 @@ def up(
 
 
 # %% ../../nbs/90_serving/72_cli_run.ipynb #ab56f70b
+def _with_own_address(ws: Workspace, host: str, port: int) -> Workspace:
+    "Messages link to the pages that are served here, unless PUBLIC_URL says where they are."
+    if "public_url" in ws.settings.model_fields_set or host in ("0.0.0.0", "::"):
+        return ws
+    own = dict(public_url=f"http://{host}:{port}")
+    return replace(ws, settings=ws.settings.model_copy(update=own))
+
+
 def _schedule_and_serve(ws: Workspace, host: str, port: int) -> None:
     "Start the scheduler and the server of a workspace; returns when the server stops."
     from crypto_anomaly.lifecycle.scheduler import scheduling, skip_slots
     from crypto_anomaly.serving.app import run_server
 
     skip_slots(ws)
-    with scheduling(ws):
+    with scheduling(_with_own_address(ws, host, port)):
         say_address(ws, host, port)
         run_server(_settings_of(ws), host, port)
 
