@@ -80,26 +80,31 @@ def score_distributions(
 
 # %% ../../nbs/00_core/54_plot_scores.ipynb #8ea5276e
 def score_history(
-    scores: pd.DataFrame,  # one coin: ts, score, is_anomaly
-    threshold: float,  # score from which it is flagged
+    scores: pd.DataFrame,  # one coin: ts, p_value, is_anomaly
+    levels: dict[str, float],  # name of a level -> rarity from which it holds, in coin-hours
     *,
-    title: str = "How anomalous has it been?",
+    title: str = "How rare has it been?",
 ) -> go.Figure:
-    "Score of one coin over time with the threshold; flagged moments as diamonds."
+    "Rarity of one coin over time with the levels; flagged moments as diamonds."
+    known = scores[scores.p_value.notna()]
+    rarity = 1 / known.p_value.clip(lower=1e-12)
     line = go.Scatter(
-        x=scores.ts,
-        y=scores.score,
+        x=known.ts,
+        y=rarity,
         mode="lines+markers",
         line=dict(color=COLORS["normal"]),
         marker_size=4,
-        name="score",
+        hovertemplate="%{x}: 1 in %{y:,.0f} coin-hours<extra></extra>",
     )
     f = new_figure(line)
-    flagged = scores[scores.is_anomaly.astype(bool)]
-    add_flagged(f, flagged.ts, flagged.score)
-    f.add_hline(y=threshold, line_dash="dot", annotation_text="threshold")
-    f.update_layout(title=title, yaxis_title="score", xaxis_title="UTC")
-    return f.update_layout(height=260, showlegend=False)
+    is_flagged = known.is_anomaly.astype(bool)
+    add_flagged(f, known.ts[is_flagged], rarity[is_flagged])
+    for name, level in levels.items():
+        text = f"{name}: 1 in {level:,.0f}"
+        f.add_hline(y=level, line_dash="dot", annotation_text=text)
+    f.update_yaxes(type="log", title_text="1 in … coin-hours")
+    f.update_layout(title=title, xaxis_title="UTC")
+    return f.update_layout(height=300, showlegend=False)
 
 
 # %% ../../nbs/00_core/54_plot_scores.ipynb #eed69d6d

@@ -20,6 +20,7 @@ __all__ = [
     "GROUP_SIZE",
     "NAMED",
     "severity_tier",
+    "rarity_levels",
     "audience_kinds",
     "AlertSignal",
     "key_subject",
@@ -36,6 +37,15 @@ def severity_tier(
 ) -> int:  # 0 = no alert, 1, 2
     "The severity tier of a rarity."
     return sum(rarity >= tier for tier in TIERS)
+
+
+# %% ../../nbs/80_lifecycle/52_alert_signals.ipynb #76989d80
+def rarity_levels(
+    contamination: float,  # share of rows that a model flags, 0..0.5
+) -> dict[str, float]:  # name of a level -> rarity from which it holds, in coin-hours
+    "The threshold of a model and the tiers of alerts, in one unit."
+    tiers = {f"alert, tier {i}": tier for i, tier in enumerate(TIERS, 1)}
+    return dict(flagged=1 / contamination) | tiers
 
 
 # %% ../../nbs/80_lifecycle/52_alert_signals.ipynb #602208ce

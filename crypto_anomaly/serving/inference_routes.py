@@ -13,6 +13,7 @@ from fastapi import APIRouter, Depends, HTTPException, Query, Request
 from ..core.errors import CryptoAnomalyError
 from ..core.json_values import jsonable
 from ..core.numbers import per_scan
+from ..lifecycle.alert_signals import TIERS
 from ..model.calibration_time import calibration_note
 from ..model.lookup import find_coin
 from ..model.market_words import market_facts
@@ -254,6 +255,8 @@ def model_info(
         n_estimators=hyperparameters.get("n_estimators"),
         contamination=hyperparameters["contamination"],
         threshold=loaded.model.threshold,
+        flagged_from_rarity=1 / loaded.model.contamination,
+        alert_tiers=list(TIERS),
         training_samples=meta["training_samples"],
         calibration_samples=meta["calibration_samples"],
         calibration_days=meta.get("calibration_days"),

@@ -16,6 +16,7 @@ from ..core.plot_market import coin_history, market_map, price_change_heatmap
 from ..core.plot_market_signal import market_moves
 from ..core.plot_scores import contributions, score_history
 from ..data.snapshots import read_snapshots
+from ..lifecycle.alert_signals import rarity_levels
 from ..lifecycle.alerts import alerts
 from ..model.lookup import find_coin
 from ..model.market_words import market_facts
@@ -169,11 +170,12 @@ def _coin_figures(
     scores = logged[(logged.coin_id == coin_id) & of_version].sort_values("ts")
     flagged = scores.ts[scores.is_anomaly.astype(bool)]
     has_history = len(scores) > 1
-    threshold = scan.served.model.threshold
     title = "Share of its anomaly score"
     return dict(
         price=coin_history(prices, flagged),
-        scores=score_history(scores, threshold) if has_history else None,
+        scores=score_history(scores, rarity_levels(scan.served.model.contamination))
+        if has_history
+        else None,
         why=contributions(reasons, title=title) if len(reasons) else None,
     )
 
@@ -199,7 +201,7 @@ def coin_page(
         "/coins",
         **_scan_facts(scan),
         coin=row.to_dict(),
-        threshold=scan.served.model.threshold,
+        flagged_from=1 / scan.served.model.contamination,
         market_move=scan.market_move,
         reasons=reasons.to_dict("records"),
         counterfactual=scan.counterfactual(coin_id),

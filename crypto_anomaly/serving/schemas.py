@@ -237,6 +237,8 @@ class ModelInfo(BaseModel):
     n_estimators: int | None
     contamination: float
     threshold: float
+    flagged_from_rarity: float | None = None  # 1 in so many coin-hours, as the alert tiers
+    alert_tiers: list[float] = []  # rarities from which an alert has tier 1, 2 …
     training_samples: int
     calibration_samples: int = 0
     calibration_days: float | None = None  # hours with calibration rows / 24; None = not known
