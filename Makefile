@@ -42,8 +42,9 @@ check: setup  ## notebooks clean, package and README in sync, format, lint, type
 audit: setup  ## known vulnerabilities of the locked packages, where the package index tells them
 	python tools/audit.py
 
-docs: setup  ## the documentation site, into _docs/
-	python tools/build_docs.py
+docs: setup  ## the documentation site, into _docs/, with every link followed
+	BUILD_SITE=1 pytest -q tests/test_docs.py
+	if command -v quarto >/dev/null; then python tools/build_docs.py; fi
 
 bench: setup  ## the bars that exist so far, measured here: make bench [ONLY="P3 P9"]; P1 takes ten minutes, BENCH_COINS=200 for a look
 	python benchmarks/bench.py $(ONLY)

@@ -115,7 +115,6 @@ RIVALS = (  # pairs of which only one can be right
 )
 FRIENDS = (  # pairs of which both are right, in any order
     ("promote", "alias_other"),
-    ("rollback", "reject"),
     ("rollback", "end_trial"),
     ("retire", "alias"),
 )
@@ -124,6 +123,7 @@ ONE_AT_LEAST = (
     ("approve", "retire"),
     ("reject", "retire"),
     ("approve", "rollback"),
+    ("rollback", "reject"),  # a rollback first closes the request
     ("challenge", "end_trial"),
 )
 

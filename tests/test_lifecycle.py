@@ -123,7 +123,7 @@ def test_a_second_champion_and_a_rollback(home):
         "approve", "v2", "--by", "bob", "--reason", "smaller"
     )
     home("request-approval", "v2")
-    home("approve", "v2", "--by", "bob", "--reason", "smaller")
+    home("approve", "v2", "--by", "bob", "--reason", "smaller", "--even-if-worse")
     between = iso(utcnow())  # with microseconds: before the promotion, however fast that is
     home("promote", "v2")
     assert [v["status"] for v in home.json("versions")] == ["champion", "retired"]

@@ -1,8 +1,9 @@
 """Stage notebooks for the site and the README with nbdev, without Quarto."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
+import traitlets.traitlets
 from execnb.shell import CaptureShell
 from nbdev.serve import proc_nbs
 
@@ -16,6 +17,7 @@ def stage(leave_out: str = EVERY_FOLDER) -> Path:
     nbdev runs the exported cells and evaluates the annotations of their functions, so the names
     that are imported for type checkers only must exist.
     """
+    traitlets.traitlets.Self = Self  # imported there for type checkers only
     run_cell = CaptureShell.run_cell
 
     def run_with_types(shell: CaptureShell, source: str, *args: Any, **options: Any) -> Any:

@@ -48,6 +48,9 @@ addEventListener("input", e => {
   if (table) for (const r of table.tBodies[0].rows) r.hidden = !r.innerText.toLowerCase().includes(e.target.value.toLowerCase());
 });
 
+// A form that is sent before this script runs would put its fields, the token too, into the address.
+addEventListener("DOMContentLoaded", () => document.querySelectorAll("[data-ready]").forEach(b => { b.disabled = false; }));
+
 // Decisions: the token comes with the address (#token=…) and stays in this tab.
 const given = new URLSearchParams(location.hash.slice(1)).get("token");
 if (given) { sessionStorage.setItem("token", given); history.replaceState(null, "", location.pathname + location.search); }
