@@ -1,7 +1,7 @@
 // Figures: drawn from the JSON beside them once Plotly is loaded.
 const drawFigures = root => root.querySelectorAll("script[data-figure]").forEach(s => {
   const f = JSON.parse(s.textContent);
-  Plotly.newPlot(s.dataset.figure, f.data, f.layout, {responsive: true, displaylogo: false});
+  Plotly.newPlot(s.dataset.figure, f.data, f.layout, {responsive: true, displaylogo: false, displayModeBar: matchMedia("(hover: none)").matches ? false : "hover"});
 });
 addEventListener("DOMContentLoaded", () => drawFigures(document));
 
