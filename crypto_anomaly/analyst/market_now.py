@@ -40,6 +40,16 @@ __all__ = [
     "market",
 ]
 
+
+# %% ../../nbs/85_analyst/35_market_now.ipynb #a7515550
+def _scan_at(at: str | pd.Timestamp | None, model: str | int | None = None) -> Scan:
+    "The scan of one moment of the open workspace; a moment without a zone is UTC."
+    moment = read_time(at) if isinstance(at, str) else at
+    if moment is not None and moment.tzinfo is None:
+        moment = moment.tz_localize("UTC")
+    return scan_market(current(), model, at=moment)
+
+
 # %% ../../nbs/85_analyst/35_market_now.ipynb #cd05ff40
 SPARK_HOURS = 48  # of a sparkline in a table of coins
 
@@ -114,9 +124,8 @@ def scan(
 
     >>> ca.scan(at="2026-05-14 18:00").df[["symbol", "p_value", "reason"]]
     """
-    ws = current()
-    found = scan_market(ws, model, at=read_time(at) if isinstance(at, str) else at)
-    return ScanResult(found, recent_prices(ws, found.as_of))
+    found = _scan_at(at, model)
+    return ScanResult(found, recent_prices(current(), found.as_of))
 
 
 # %% ../../nbs/85_analyst/35_market_now.ipynb #81d47f6a
@@ -170,7 +179,7 @@ def why(
 
     >>> ca.why("PEPE", at="2026-05-14 18:00")
     """
-    s = scan_market(current(), model, at=read_time(at) if isinstance(at, str) else at)
+    s = _scan_at(at, model)
     return CoinResult(s, find_coin(s.features, coin))
 
 
@@ -183,11 +192,10 @@ def movers(
 
     >>> ca.movers(5).df[["symbol", "price_change_pct_24h", "is_anomaly"]]
     """
-    ws = current()
-    s = scan_market(ws, at=read_time(at) if isinstance(at, str) else at)
+    s = _scan_at(at)
     by_size = s.table.price_change_pct_24h.abs().sort_values(ascending=False)
     top = s.table.loc[by_size.index[:n]].reset_index(drop=True)
-    prices = recent_prices(ws, s.as_of)
+    prices = recent_prices(current(), s.as_of)
     words = coin_words(top, len(s.table)).drop(columns="how rare")
     flagged = ["anomalous" if x else "not flagged" for x in top.is_anomaly]
     return Result(
@@ -217,7 +225,7 @@ def market(
 
     >>> ca.market().df[["meaning", "value_pct", "rarity_hours"]]
     """
-    s = scan_market(current(), at=read_time(at) if isinstance(at, str) else at)
+    s = _scan_at(at)
     overview = market_overview(s)
     measures = market_facts(s.market)["measures"] if s.market else {}
     df = pd.DataFrame(measures).T

@@ -15,7 +15,7 @@ from .result import Result
 from .session import current, current_registry
 from ..core.errors import CryptoAnomalyError
 from ..core.moments import read_time
-from ..core.numbers import percent
+from ..core.numbers import once_in, percent
 from ..core.plot_market import coin_history
 from ..core.plot_style import new_figure
 from ..core.workspace import Workspace
@@ -104,7 +104,7 @@ def _flagged_words(df: pd.DataFrame) -> pd.DataFrame:
             "UTC": flagged.ts.dt.strftime("%a %d %b %H:%M"),
             "price": [price_text(x) for x in flagged.current_price],
             "since the row before": [percent(x) for x in change[flagged.index]],
-            "1 in": [f"{1 / max(p, 1e-12):,.0f} coin-hours" for p in flagged.p_value],
+            "how rare": [once_in(p) for p in flagged.p_value],
             "told": flagged.told,
         }
     )
@@ -179,7 +179,7 @@ def anomalies(
             "first": found["first"].dt.strftime("%a %d %b %H:%M"),
             "moments": found.moments,
             "price": [price_text(x) for x in found.current_price],
-            "rarest, 1 in": [f"{1 / max(p, 1e-12):,.0f} coin-hours" for p in found.p_value],
+            "at its rarest": [once_in(p) for p in found.p_value],
         }
     )
     return Result(

@@ -60,7 +60,7 @@ def versions(
 # %% ../../nbs/85_analyst/50_work.ipynb #59c103fc
 def _product(store: TradeStore, product: str | None) -> str:
     "The product that is meant, in the spelling of the store."
-    there = store.products()
+    there = store.stored_products()
     if product is None and there:
         return there[0]
     wanted = (product or "").strip().upper()
