@@ -16,7 +16,7 @@ from ..core.clock import iso
 from ..core.parallel import no_progress
 from ..core.workspace import Workspace
 from ..data.lake import read_parts
-from ..data.polls import POLL_WINDOW
+from ..data.polls import CURRENT
 from ..data.resolution import coarse_coins, name_spacing, spacing
 from ..data.retention import own_data
 from ..data.snapshots import newest_moment, read_snapshots
@@ -70,7 +70,7 @@ def past_rows(
     if newest is None:
         nothing = pd.DataFrame(columns=_KEY)
         return PastRows(nothing, nothing)
-    before = newest - POLL_WINDOW
+    before = newest - CURRENT
     stored = read_snapshots(ws, end=before, columns=[])[_KEY]
     scored = _scored_keys(ws)
     if scored.empty:
