@@ -16,11 +16,11 @@ from ..model.logged_reasons import read_reasons
 from ..model.past_predictions import read_scores
 
 # %% auto #0
-__all__ = ["NAMED", "with_tiers", "past_anomalies", "anomaly_timeline"]
+__all__ = ["NAMED", "with_tiers", "past_anomalies", "timeline_note", "anomaly_timeline"]
 
 # %% ../../nbs/80_lifecycle/63_anomaly_timeline.ipynb #28687d44
 _ROW = (
-    "coin_id symbol name ts current_price score p_value rarity tier model_version backfilled "
+    "coin_id symbol name ts current_price score p_value severity rarity tier model_version backfilled "
     "extrapolated reason topic"
 ).split()
 
@@ -86,7 +86,9 @@ def _hour(at: pd.Timestamp, rows: pd.DataFrame) -> dict[str, Any]:
 
 
 # %% ../../nbs/80_lifecycle/63_anomaly_timeline.ipynb #4cce54b2
-def _note(scores: pd.DataFrame) -> str:  # '' where everything was said at the time
+def timeline_note(
+    scores: pd.DataFrame,  # backfilled, model_version
+) -> str:  # '' where everything was said at the time
     "That some of it was scored afterwards, and what that means."
     past = scores[scores.backfilled.astype(bool)]
     if past.empty:
@@ -118,5 +120,5 @@ def anomaly_timeline(
         **counts,
         scored=len(scores),
         backfilled=int(scores.backfilled.astype(bool).sum()),
-        note=_note(scores),
+        note=timeline_note(scores),
     )

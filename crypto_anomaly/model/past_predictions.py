@@ -41,6 +41,12 @@ def log_past_predictions(
 
 
 # %% ../../nbs/50_model/83_past_predictions.ipynb #b435b516
+def _no_scores() -> pd.DataFrame:
+    "The columns of `SCORE` without a row."
+    types = dict(ts="datetime64[us, UTC]", p_value=float, is_anomaly=bool, backfilled=bool)
+    return pd.DataFrame(columns=SCORE).astype(types)
+
+
 def read_past_predictions(
     ws: Workspace,
     *,
@@ -50,7 +56,7 @@ def read_past_predictions(
     "What was scored afterwards, within [start, end]."
     p: pd.DataFrame = read_parts(own_data(ws), PAST, start=start, end=end)
     if p.empty:
-        return pd.DataFrame(columns=SCORE)
+        return _no_scores()
     newest_last = p.sort_values("model_version", kind="stable")
     return newest_last.drop_duplicates(["coin_id", "ts"], keep="last")[SCORE]
 
@@ -80,7 +86,7 @@ def read_scores(
     past = read_past_predictions(ws, start=start, end=end)
     parts = [part for part in (said, past) if len(part)]
     if not parts:
-        return said
+        return _no_scores()
     both = pd.concat(parts, ignore_index=True).drop_duplicates(["coin_id", "ts"])
     return both.sort_values("ts", kind="stable", ignore_index=True)
 
