@@ -21,7 +21,9 @@ from crypto_anomaly.serving.compared_page import (
     version_comparison,
 )
 from .data_pages import cards_page, data_page, live_page
-from .market_pages import coin_page, coins_page, overview
+from .coin_page import coin_page
+from .market_pages import coins_page
+from .overview_page import overview
 from .model_catalog import named_registry
 from .model_pages import models_page
 from .model_timeline import model_registries, timeline_facts
