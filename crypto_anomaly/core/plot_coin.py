@@ -37,6 +37,7 @@ def thin_out(
 
 # %% ../../nbs/00_core/61_plot_coin.ipynb #5bc609dc
 _PANELS = dict(price=(0.47, 1.0), volume=(0.31, 0.43), rarity=(0.0, 0.26))  # share of the height
+_WITHOUT_VOLUME = dict(price=(0.35, 1.0), rarity=(0.0, 0.29))
 
 
 def _line(x: pd.Series, y: pd.Series, color: str, name: str, **more: Any) -> go.Scatter:
@@ -64,7 +65,12 @@ def _marks(history: pd.DataFrame) -> go.Scatter:
         y=marked.current_price,
         mode="markers",
         name="flagged",
-        marker=dict(color=COLORS["anomaly"], symbol=symbols, size=alert.map({True: 11, False: 8})),
+        marker=dict(
+            color=COLORS["anomaly"],
+            symbol=symbols,
+            size=alert.map({True: 12, False: 9}),
+            line=dict(width=2, color=COLORS["anomaly"]),
+        ),
         text=texts,
         customdata=[t.isoformat() for t in marked.ts],
         hovertemplate="%{text}<extra>click for the reasons</extra>",
@@ -105,15 +111,36 @@ def _volume_bars(history: pd.DataFrame, unit: float) -> go.Scatter:
     return line.update(fill="tozeroy", showlegend=False, text=hover, hovertemplate="%{text}")
 
 
-def _axes(unit: str) -> dict[str, Any]:
-    "The axes of the three panels."
-    rarity = dict(type="log", title="1 in … coin-hours", dtick=1, hoverformat=",.0f")
-    return dict(
-        yaxis=dict(title="price, USD", domain=_PANELS["price"]) | PRICE_AXIS,
-        yaxis2=dict(title=f"24 h volume,<br>{unit}", domain=_PANELS["volume"], nticks=3),
-        yaxis3=dict(domain=_PANELS["rarity"]) | rarity,
+def _rarity_axis(rarest: float) -> dict[str, Any]:
+    "A logarithmic axis from 1 to beyond the rarest moment and the lowest levels."
+    top = np.log10(max(rarest, 3000.0)) + 0.2
+    powers = range(int(top) + 1)
+    ticks = dict(tickvals=[10.0**k for k in powers], ticktext=[f"{10**k:,}" for k in powers])
+    return dict(type="log", title="1 in … coin-hours", range=[0, top], hoverformat=",.0f") | ticks
+
+
+def _axes(unit: str, rarest: float, panels: dict[str, tuple[float, float]]) -> dict[str, Any]:
+    "The axes of the panels."
+    axes = dict(
+        yaxis=dict(title="price, USD", domain=panels["price"]) | PRICE_AXIS,
+        yaxis3=dict(domain=panels["rarity"]) | _rarity_axis(rarest),
         xaxis=dict(anchor="y3", title="UTC"),
     )
+    if "volume" in panels:
+        axes["yaxis2"] = dict(title=f"volume,<br>{unit}", domain=panels["volume"], nticks=3)
+    return axes
+
+
+# %% ../../nbs/00_core/61_plot_coin.ipynb #cd7238c8
+def _add_levels(f: go.Figure, levels: dict[str, float]) -> None:
+    "Dotted lines in the panel of rarity, each with its name; a note on a log axis needs the power."
+    line = dict(width=1, dash="dot", color=COLORS["normal"])
+    where = dict(xref="paper", yref="y3")
+    for name, level in levels.items():
+        f.add_shape(type="line", x0=0, x1=1, y0=level, y1=level, line=line, **where)
+        text = f"{name}: 1 in {level:,.0f}"
+        note = dict(x=0, y=np.log10(level), xanchor="left", yanchor="bottom", showarrow=False)
+        f.add_annotation(text=text, font_size=11, **note, **where)
 
 
 # %% ../../nbs/00_core/61_plot_coin.ipynb #d2992022
@@ -127,15 +154,18 @@ def coin_panels(
 ) -> go.Figure:
     "Price with flagged moments, volume, and rarity with its levels, over one time axis."
     rows = thin_out(history, history.tier >= 0)
-    size, unit = amount_unit(rows.total_volume.to_numpy())
+    size, unit = amount_unit(rows.total_volume.to_numpy(float))
+    panels = _PANELS if rows.total_volume.notna().any() else _WITHOUT_VOLUME
     price = _line(rows.ts, rows.current_price, COLORS["up"], "price")
     price.update(text=_price_text(rows), hovertemplate="%{text}", line_width=2)
     beside = _overlays(rows, others)
-    f = new_figure(price, *beside, _volume_bars(rows, size), _rarity_lines(rows), _marks(rows))
-    for name, level in levels.items():
-        note = dict(text=f"{name}: 1 in {level:,.0f}", font_size=11, x=0, xanchor="left")
-        f.add_hline(y=level, yref="y3", line_dash="dot", line_width=1, annotation=note)
+    volume = [_volume_bars(rows, size)] if "volume" in panels else []
+    f = new_figure(price, *beside, *volume, _rarity_lines(rows), _marks(rows))
+    _add_levels(f, levels)
     if at is not None:
-        f.add_vline(x=at, line_width=1, line_dash="dash", line_color=COLORS["warning"])
-    f.update_layout(**_axes(unit), title=title, height=560, hovermode="x unified")
+        line = dict(width=1, dash="dash", color=COLORS["warning"])
+        f.add_shape(type="line", x0=at, x1=at, yref="paper", y0=0, y1=1, line=line)
+    rarest = float(rows.rarity.max()) if rows.rarity.notna().any() else 1.0
+    f.update_layout(**_axes(unit, rarest, panels), title=title, hovermode="x unified")
+    f.update_layout(height=560 if "volume" in panels else 480)
     return f.update_layout(legend=dict(y=1.0, x=1))

@@ -86,7 +86,18 @@ def new_figure(
 
 
 # %% ../../nbs/00_core/52_plot_style.ipynb #122363c2
-PRICE_AXIS = dict(tickprefix="$", hoverformat=",.4~r")
+def _decimals_by_distance() -> list[dict[str, Any]]:
+    "The format of ticks by the distance between two of them, from 1e-12 dollars on."
+    stops: list[dict[str, Any]] = []
+    for power in range(-12, 0):
+        span = [10.0**power, 9.99 * 10.0**power]
+        stops.append(dict(dtickrange=span, value=f",.{max(2, -power)}f"))
+    return [*stops, dict(dtickrange=[1.0, None], value=",.0f")]
+
+
+PRICE_AXIS = dict(
+    tickprefix="$", hoverformat=",.4~r", tickformatstops=_decimals_by_distance()
+)  # of a price in USD
 
 
 def amount_unit(

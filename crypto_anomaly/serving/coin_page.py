@@ -11,20 +11,21 @@ from urllib.parse import urlencode
 import numpy as np
 import pandas as pd
 
-from ..analyst.past import since_time
 from ..core.errors import CryptoAnomalyError
 from ..core.plot_coin import coin_panels
 from ..lifecycle.alert_signals import rarity_levels
 from ..lifecycle.alerts import alerts_of
 from ..model.lookup import find_coin
-from ..model.scan import Scan, scan
+from ..model.scan import Scan
 from .live import coin_trades
+from .moments_asked import moment_facts, read_span
 from crypto_anomaly.serving.past_window import (
     Window,
     median_index,
     price_series,
     window,
     with_present,
+    with_reasons,
 )
 from .rendering import path_segment, render
 from .scan_facts import scan_facts
@@ -61,10 +62,12 @@ def coin_rows(
     seen: Window,
     scores: pd.DataFrame,  # of the window, with the present
     coin_id: str,
-) -> pd.DataFrame:  # ts, current_price, total_volume, rarity (NaN = not judged), tier, change_pct …
+) -> (
+    pd.DataFrame
+):  # ts, current_price, total_volume, rarity (NaN = not judged), tier, change_pct, reason …
     "What a coin did in a span, and what was said about it."
     prices = seen.prices[seen.prices.coin_id == coin_id].drop_duplicates("ts", keep="last")
-    told = scores[scores.coin_id == coin_id][["ts", "rarity", "tier", "tier_name", "model_version"]]
+    told = scores[scores.coin_id == coin_id][["ts", "rarity", "tier", "tier_name"]]
     both = prices.merge(told, on="ts", how="left").sort_values("ts", ignore_index=True)
     close = both.ts.diff() <= pd.Timedelta("2h")
     change = (100 * (both.current_price / both.current_price.shift() - 1)).where(close)
@@ -73,7 +76,8 @@ def coin_rows(
     day = 100 * (both.current_price.to_numpy() / old.to_numpy() - 1)
     tiers = both.tier.fillna(-1).astype(int)
     names = both.tier_name.fillna("")
-    return both.assign(tier=tiers, tier_name=names, change_pct=change, day_pct=day)
+    said = both.assign(tier=tiers, tier_name=names, change_pct=change, day_pct=day)
+    return with_reasons(said, seen.reasons)
 
 
 # %% ../../nbs/90_serving/42_coin_page.ipynb #09c55a90
@@ -153,16 +157,16 @@ def coin_page(
     state: AppState,  # of the serving app
     coin: str,  # a coin_id, or a symbol that is unique
     at: pd.Timestamp | None = None,  # None = the newest moment
-    since: str = "7d",  # a key of RANGES, or a moment
+    since: str = "",  # a key of RANGES, or a moment; '' = a week
 ) -> str:  # raises `CoinNotFoundError`
     "One coin: history, scores, reasons, and what would make it normal."
     try:
-        seen = state.scan() if at is None else scan(state.ws, at=at, registry=state.registry)
+        seen = state.scan_at(at)
     except CryptoAnomalyError as e:
         return render(state, "coin.html", "/coins", problem=str(e), coin=dict(name=coin))
     coin_id = find_coin(seen.features, coin)
     row = seen.table[seen.table.coin_id == coin_id].iloc[0]
-    history = coin_history(state, seen, coin_id, since_time(since, seen.as_of))
+    history = coin_history(state, seen, coin_id, read_span(state, since, at).start)
     facts = scan_facts(seen)
     return render(
         state,
@@ -171,8 +175,8 @@ def coin_page(
         **facts,
         **_explained(seen, coin_id),
         **_neighbours(history, seen.as_of),
-        at=facts["as_of_iso"] if at is not None else "",
-        since=since,
+        **moment_facts(state, seen, at),
+        since=since or "7d",
         ranges=RANGES,
         coin_address=coin_address,
         coin=row.to_dict(),

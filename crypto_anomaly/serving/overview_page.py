@@ -14,10 +14,18 @@ from ..core.errors import CryptoAnomalyError
 from ..core.plot_market import market_map
 from ..lifecycle.alert_signals import TIER_NAMES, TIERS
 from ..lifecycle.alerts import alerts
+from ..lifecycle.past_progress import read_progress
 from ..model.overview import market_overview
-from ..model.scan import Scan, scan
+from ..model.scan import Scan
 from .health import health
-from .past_window import flagged_coins, hour_counts, window, with_present
+from .moments_asked import moment_facts
+from crypto_anomaly.serving.past_window import (
+    flagged_coins,
+    hour_counts,
+    window,
+    with_present,
+    with_reasons,
+)
 from .rendering import render
 from .run_catalog import flows
 from .scan_facts import scan_facts
@@ -79,12 +87,11 @@ def by_tier(
 # %% ../../nbs/90_serving/42_overview_page.ipynb #2f861cfc
 def is_calm(
     found: pd.DataFrame,  # of `flagged_coins`
-    n_coins: int,  # scored each hour
     open_alerts: int,  # about coins, groups and the market
 ) -> bool:
     "Whether nothing was rarer than once a day."
-    rarest = float(found.rarity.max()) if len(found) else 0.0
-    return open_alerts == 0 and rarest < 24 * n_coins
+    rare = found.rarity >= 24 * found.beside
+    return open_alerts == 0 and not rare.any()
 
 
 # %% ../../nbs/90_serving/42_overview_page.ipynb #ab6d863a
@@ -95,15 +102,17 @@ def _past_facts(state: AppState, scan: Scan) -> dict[str, Any]:
     "The last 24 hours coin by coin, and a week hour by hour."
     end = scan.as_of
     start = end - pd.Timedelta(days=TIMELINE_DAYS)
-    scores = with_present(window(state, start, end).scores, scan.predictions)
-    found = flagged_coins(scores, end)
+    span = window(state, start, end)
+    scores = with_present(span.scores, scan.predictions)
+    found = with_reasons(flagged_coins(scores, end), span.reasons)
     reasons = _reasons_now(scan)
-    told = [reasons.get(c, "") if now else "" for c, now in zip(found.coin_id, found.is_now)]
-    found = found.assign(reason=told)
+    present = found.coin_id.where(found.ts.isin(scan.predictions.ts)).map(reasons)
+    found = found.assign(reason=present.fillna(found.reason))
     hours = hour_counts(scores, start, end)
     return dict(
         tiers=by_tier(found),
         n_day=len(found),
+        n_seen=scores.coin_id[scores.ts > end - pd.Timedelta("24h")].nunique(),
         found=found,
         hours=hours,
         most_flagged=max([h["flagged"] for h in hours], default=0),
@@ -119,9 +128,10 @@ def overview(
     "Is anything anomalous, which model says so, what needs a decision?"
     system = _system_facts(state)
     try:
-        seen = state.scan() if at is None else scan(state.ws, at=at, registry=state.registry)
+        seen = state.scan_at(at)
     except CryptoAnomalyError as e:
         return render(state, "overview.html", "/", problem=str(e), n_anomalies="No", **system)
+    progress = read_progress(state.ws)
     evaluated = state.registry.lineage(seen.served.version["version"])["evaluations"]
     past = _past_facts(state, seen)
     facts = scan_facts(seen)
@@ -132,8 +142,9 @@ def overview(
         **facts,
         **system,
         **past,
-        at=facts["as_of_iso"] if at is not None else "",
-        calm=is_calm(past["found"], facts["n_coins"], len(system["alerts"])),
+        **moment_facts(state, seen, at),
+        past_note=progress.sentence() if progress else "",
+        calm=is_calm(past["found"], len(system["alerts"])),
         market=market_overview(seen),
         watched=seen.watched.to_dict("records"),
         left_out=seen.left_out.to_dict("records"),

@@ -26,6 +26,7 @@ from .market_pages import coins_page
 from .overview_page import overview
 from .model_catalog import named_registry
 from .model_pages import models_page
+from .moments_asked import AskedAt, Since
 from .model_timeline import model_registries, timeline_facts
 from .state import AppState, CurrentState
 from .version_page import version_facts, version_page
@@ -73,10 +74,10 @@ def _api_description(request: Request, state: AppState) -> dict[str, Any]:
 
 # %% ../../nbs/90_serving/53_page_routes.ipynb #14eb39c6
 @page_router.get("/", response_model=None, response_class=JSONResponse)
-def root(request: Request, state: CurrentState) -> Response | dict[str, Any]:
+def root(request: Request, state: CurrentState, at: AskedAt = None) -> Response | dict[str, Any]:
     "The overview for a browser, a description of the API for everybody else."
     if "text/html" in request.headers.get("accept", ""):
-        return HTMLResponse(overview(state))
+        return HTMLResponse(overview(state, at))
     return _api_description(request, state)
 
 
@@ -88,9 +89,9 @@ def get_coins_page(state: CurrentState) -> str:
 
 
 @page_router.get("/coins/{coin:path}")  # an id may hold a slash
-def get_coin_page(state: CurrentState, coin: str) -> str:
-    "One coin."
-    return coin_page(state, coin) if coin else coins_page(state)
+def get_coin_page(state: CurrentState, coin: str, at: AskedAt = None, since: Since = "") -> str:
+    "One coin at a moment, over a span."
+    return coin_page(state, coin, at, since) if coin else coins_page(state)
 
 
 # %% ../../nbs/90_serving/53_page_routes.ipynb #8a308c67

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +15,9 @@ import pandas as pd
 from ..core.workspace import Workspace
 from ..data.snapshots import read_snapshots
 from ..lifecycle.alert_signals import TIER_NAMES, TIERS
-from ..model.prediction_log import read_predictions
+from ..model.logged_reasons import read_reasons
+from ..model.past_predictions import read_scores
+from .recent import Recent
 from .state import AppState
 
 # %% auto #0
@@ -23,10 +26,10 @@ __all__ = [
     "MOST_WINDOWS",
     "with_tiers",
     "Window",
-    "said_scores",
     "window",
     "with_present",
     "flagged_coins",
+    "with_reasons",
     "hour_counts",
     "median_index",
     "price_series",
@@ -53,34 +56,23 @@ MOST_WINDOWS = 6
 class Window(NamedTuple):
     "A span of all coins."
 
-    read_at: float  # seconds of the monotonic clock
     scores: pd.DataFrame  # see `with_tiers`; one row per coin and moment, in time order
     prices: pd.DataFrame  # coin_id, symbol, ts, current_price, total_volume
+    reasons: pd.DataFrame  # coin_id, ts, reason, of the rarest rows of each day
 
 
-# %% ../../nbs/90_serving/37_past_window.ipynb #33e02ee0
-def said_scores(
-    ws: Workspace,
-    start: pd.Timestamp,
-    end: pd.Timestamp,
-) -> pd.DataFrame:  # of `predictions`, with tiers; one row per coin and moment
-    "What was said about a span, by the version that answered."
-    logged = read_predictions(ws, start=start, end=end)
-    answered = logged[logged.role != "challenger"].sort_values("ts", kind="stable")
-    one_each = answered.drop_duplicates(["coin_id", "ts"], keep="last", ignore_index=True)
-    return with_tiers(one_each)
-
-
+# %% ../../nbs/90_serving/37_past_window.ipynb #cb30d0a4
 def _read_window(ws: Workspace, start: pd.Timestamp, end: pd.Timestamp) -> Window:
     "A span from the lake."
     columns = ["symbol", "current_price", "total_volume"]
     prices = read_snapshots(ws, start=start, end=end, columns=columns)
-    return Window(time.monotonic(), said_scores(ws, start, end), prices)
+    scores = with_tiers(read_scores(ws, start=start, end=end))
+    kept = read_reasons(ws, start=start, end=end)[["coin_id", "ts", "reason"]]
+    return Window(scores, prices, kept.drop_duplicates(["coin_id", "ts"], keep="last"))
 
 
-# %% ../../nbs/90_serving/37_past_window.ipynb #5fc66b8a
-_Key = tuple[str, pd.Timestamp, pd.Timestamp, str]
-_WINDOWS: dict[_Key, Window] = {}
+# %% ../../nbs/90_serving/37_past_window.ipynb #6e35a7a3
+_WINDOWS: Recent[Window] = Recent(MOST_WINDOWS)
 
 
 def window(
@@ -89,15 +81,9 @@ def window(
     end: pd.Timestamp,
 ) -> Window:
     "A span of all coins, from memory where nothing has happened since it was read."
-    key = (str(state.ws.root), start, end, state.etag())
-    found = _WINDOWS.get(key)
-    if found is None or time.monotonic() - found.read_at > KEPT_SECONDS:
-        found = _read_window(state.ws, start, end)
-        newest = list(_WINDOWS.items())[-MOST_WINDOWS + 1 :]
-        _WINDOWS.clear()
-        _WINDOWS.update(newest)
-        _WINDOWS[key] = found
-    return found
+    period = int(time.monotonic() // KEPT_SECONDS)
+    key = (str(state.ws.root), start, end, state.etag(), period)
+    return _WINDOWS.get(key, partial(_read_window, state.ws, start, end))
 
 
 # %% ../../nbs/90_serving/37_past_window.ipynb #c385d527
@@ -119,7 +105,9 @@ def flagged_coins(
     scores: pd.DataFrame,  # of a window
     end: pd.Timestamp,  # the moment that the page is about
     hours: float = 24,
-) -> pd.DataFrame:  # rarest first: the rarest row of each coin; moments, change_pct, is_now
+) -> (
+    pd.DataFrame
+):  # rarest first: rarest row of each coin; moments, change_pct, is_now, beside (coins)
     "Every coin that was flagged in the hours before a moment."
     by_coin = scores.groupby("coin_id", sort=False)
     before = by_coin.current_price.shift()
@@ -129,10 +117,25 @@ def flagged_coins(
     flagged = recent[recent.tier >= 0].sort_values("rarity", ascending=False, kind="stable")
     rarest = flagged.drop_duplicates("coin_id", ignore_index=True)
     counts = flagged.coin_id.value_counts()
+    beside = recent.groupby(recent.ts.dt.floor("h")).coin_id.nunique()
     now = set(flagged.coin_id[flagged.ts > end - pd.Timedelta("30min")])
     return rarest.assign(
-        moments=rarest.coin_id.map(counts).astype(int), is_now=rarest.coin_id.isin(now)
+        moments=rarest.coin_id.map(counts).astype(int),
+        is_now=rarest.coin_id.isin(now),
+        beside=rarest.ts.dt.floor("h").map(beside).astype(int),
     )
+
+
+# %% ../../nbs/90_serving/37_past_window.ipynb #68a8c0a9
+def with_reasons(
+    rows: pd.DataFrame,  # coin_id, ts
+    reasons: pd.DataFrame,  # of a window
+) -> pd.DataFrame:  # with `reason`; '' where none is kept
+    "Rows with the reasons that were kept for them."
+    if reasons.empty:
+        return rows.assign(reason="")
+    both = rows.merge(reasons, on=["coin_id", "ts"], how="left")
+    return both.assign(reason=both.reason.fillna(""))
 
 
 # %% ../../nbs/90_serving/37_past_window.ipynb #f38f907b
