@@ -16,6 +16,7 @@ from .cli_corrections import correction_commands
 from .cli_lifecycle import alert_commands, lifecycle_commands
 from .cli_market import market_commands
 from .cli_outcomes import outcome_commands
+from .cli_past import past_commands
 from .cli_registry import registry_commands
 from .cli_run import run_commands
 from .cli_safety import safety_commands
@@ -38,7 +39,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Watches the crypto market for anomalies and runs the whole life of its models.",
 )
-for commands in (run_commands, trade_commands, market_commands, backtest_commands):
+for commands in (run_commands, trade_commands, market_commands, past_commands, backtest_commands):
     app.add_typer(commands)
 bench_commands.add_typer(sentence_commands)
 bench_commands.add_typer(trade_bench_commands)
