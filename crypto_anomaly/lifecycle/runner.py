@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..core.clock import utcnow
+from ..core.clock import iso, utcnow
 from ..core.files import write_atomic
 from ..core.json_values import jsonable
 from ..core.lineage import code_version
@@ -166,16 +166,17 @@ def _record_run(
     "Write the report of an executed notebook and finish the row of its run."
     from crypto_anomaly.lifecycle.reports import write_report
 
-    report = None
-    if run.notebook.exists():
-        report = write_report(ws, run.notebook, f"{run.stage} · {run.id}")
     facts = dict(
         status="failed" if failure else "succeeded",
         result=_left_result(run.notebook),
         notebook=str(run.notebook),
-        report=str(report),
         error=failure.text if failure else None,
     )
+    report = None
+    if run.notebook.exists():
+        row = registry.run(run.id) or {}
+        report = write_report(ws, run.notebook, row | facts | dict(finished_at=iso(utcnow())))
+    facts["report"] = str(report)
     registry.finish_run(run.id, **facts)
     if failure:
         raise stage_error(run.stage, failure, report)
