@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from ..core.moments import read_time
+import pandas as pd
+
 from ..core.readable_tables import cell_text, words
 from ..core.workspace import Workspace
 from ..registry.errors import NotFoundError
@@ -61,8 +62,8 @@ def _took(run: dict[str, Any]) -> str:
     started, finished = (run.get(k) for k in ("started_at", "finished_at"))
     if not started or not finished:
         return "–"
-    one, two = read_time(started, end=False), read_time(finished, end=False)
-    return duration_text((two - one).total_seconds())
+    took = pd.Timestamp(finished) - pd.Timestamp(started)
+    return duration_text(took.total_seconds())
 
 
 # %% ../../nbs/80_lifecycle/43_report_facts.ipynb #f2d52b32

@@ -121,15 +121,17 @@ def _without_progress(cell: Any) -> None:
     cell["outputs"] = kept
 
 
+def _is_silent(cell: Any) -> bool:
+    "Whether a cell is code without an output."
+    return cell.cell_type == "code" and not cell.outputs
+
+
 def _merge_silent_cells(nb: Any) -> None:
     "Put code without outputs above the code that follows, so that one fold holds both; in place."
     cells: list[Any] = []
     for cell in nb.cells:
-        before = cells[-1] if cells else None
-        silent = before is not None and before.cell_type == "code" and not before.outputs
-        if silent and cell.cell_type == "code":
-            cell.source = f"{before.source}\n\n{cell.source}"
-            cells.pop()
+        if cells and cell.cell_type == "code" and _is_silent(cells[-1]):
+            cell.source = f"{cells.pop().source}\n\n{cell.source}"
         cells.append(cell)
     nb.cells = cells
 
