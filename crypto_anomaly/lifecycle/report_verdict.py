@@ -37,7 +37,8 @@ def _backfilled(r: Result) -> str:
 def _ingested(r: Result) -> str:
     "What an ingest stored."
     stored = "were stored" if r.get("stored") else "had been stored before"
-    return f"{_count(r, 'coins')} coins of {cell_text(r.get('ts'))} UTC {stored}. {r.get('quality') or ''}"
+    text = f"{_count(r, 'coins')} coins of {cell_text(r.get('ts'))} UTC {stored}."
+    return f"{text} {str(r.get('quality') or '').capitalize()}"
 
 
 def _built(r: Result) -> str:
