@@ -73,7 +73,7 @@ def _evaluated(r: Result) -> str:
     result = "passed" if r.get("passed") else "did not pass"
     text = f"v{r.get('version')} {result} its evaluation on {r.get('eval_data_ref')}.{_gates(r)}"
     approval = str(r.get("approval") or "").removeprefix("passed: ").removeprefix("failed: ")
-    compared = f" Comparison: {r['comparison']}." if r.get("comparison") else ""
+    compared = f" Comparison: {r['comparison'].rstrip('.')}." if r.get("comparison") else ""
     return f"{text}{compared}" + (f" Approval: {approval}." if approval else "")
 
 

@@ -137,6 +137,7 @@ def _merge_silent_cells(nb: Any) -> None:
 
 
 # %% ../../nbs/80_lifecycle/44_reports.ipynb #e4513369
+_BANNER = "papermill-error-cell-tag"  # of the cells that papermill adds to a failed notebook
 _FOLDED = """{% extends 'basic/index.html.j2' %}
 {% block input_group %}<details class="code"><summary>Code</summary>{{ super() }}</details>
 {% endblock %}
@@ -166,6 +167,7 @@ def report_body(
     nb: Any,  # of `nbformat.read`; it is changed
 ) -> str:  # HTML, without head and body
     "The cells of an executed notebook: results open, code folded, no progress bars."
+    nb.cells = [cell for cell in nb.cells if _BANNER not in cell.metadata.get("tags", [])]
     for cell in nb.cells:
         if cell.cell_type == "code":
             _without_progress(cell)
