@@ -25,6 +25,7 @@ __all__ = [
     "STATIC",
     "SIMULATED",
     "notebook_body",
+    "style_sheet",
     "site_assets",
     "report_body",
     "report_templates",
@@ -86,7 +87,7 @@ def _code_style(name: str) -> str:
 
 # %% ../../nbs/80_lifecycle/44_reports.ipynb #e3d8e8ff
 @cache
-def _style_sheet() -> str:
+def style_sheet() -> str:
     "The style sheet of the pages, with colours of code for light and dark."
     dark = f"@media (prefers-color-scheme:dark){{{_code_style('github-dark')}}}"
     background = ".highlight,.highlight pre{background:var(--panel)!important}"
@@ -97,7 +98,7 @@ def _style_sheet() -> str:
 # %% ../../nbs/80_lifecycle/44_reports.ipynb #f74258ef
 def site_assets(folder: Path) -> None:
     "Write the style sheet into `folder`, and Plotly's script where it is missing."
-    write_atomic(folder / "style.css", _style_sheet())
+    write_atomic(folder / "style.css", style_sheet())
     script = folder / "plotly.min.js"
     if not script.exists():
         write_atomic(script, plotly_script())
@@ -200,7 +201,7 @@ def _title_and_purpose(nb: Any, stage: str) -> tuple[str, str]:
 def _update_assets(folder: Path) -> None:
     "Write the shared files of a workspace where they are missing or of another release."
     sheet = folder / "style.css"
-    if not sheet.exists() or sheet.read_text() != _style_sheet():
+    if not sheet.exists() or sheet.read_text() != style_sheet():
         site_assets(folder)
 
 
