@@ -17,15 +17,15 @@ from ..core.plot_comparison import comparison_figures
 from ..core.plot_style import plotly_script
 from ..core.workspace import Workspace
 from ..data.client import ATTRIBUTION
-from ..eval.outcome_facts import outcome_rows
 from ..eval.compare import ComparisonError
+from ..eval.outcome_facts import outcome_rows
 from ..eval.version_comparison import VersionComparison
 from ..lifecycle.comparison import compare_versions
 from ..lifecycle.report_facts import process_user
 from ..lifecycle.reports import SIMULATED, STATIC, style_sheet
 from ..model.errors import ModelError
-from ..registry.expectations import NO_VERSION
 from ..registry.errors import NotFoundError
+from ..registry.expectations import NO_VERSION
 from ..registry.registry import Registry, open_registry
 from .approval_queue import gates_sentence
 from .comparison import measured_table
@@ -171,7 +171,7 @@ def _verdict_facts(r: Registry, version: dict[str, Any], compared: Compared) -> 
     sentence = compared.comparison.to_dict()["sentence"] if compared.comparison else ""
     return dict(
         sentence=version_sentence(version, sentence),
-        failed=bool(newest) and not newest["passed"],
+        failed=newest is not None and not newest["passed"],
         worse=r.worse_than_champion(version["version"]),
         e=newest,
         metrics=measures(newest["metrics"]) if newest else [],
