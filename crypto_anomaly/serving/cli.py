@@ -18,6 +18,7 @@ from .cli_market import market_commands
 from .cli_outcomes import outcome_commands
 from .cli_past import past_commands
 from .cli_registry import registry_commands
+from .cli_report import report_commands
 from .cli_run import run_commands
 from .cli_safety import safety_commands
 from .cli_sentences import sentence_commands
@@ -44,7 +45,13 @@ for commands in (run_commands, trade_commands, market_commands, past_commands, b
 bench_commands.add_typer(sentence_commands)
 bench_commands.add_typer(trade_bench_commands)
 app.add_typer(bench_commands, name="bench")
-for commands in (registry_commands, outcome_commands, store_commands, lifecycle_commands):
+for commands in (
+    registry_commands,
+    report_commands,
+    outcome_commands,
+    store_commands,
+    lifecycle_commands,
+):
     app.add_typer(commands)
 for commands in (safety_commands, tool_commands, correction_commands, doctor_commands):
     app.add_typer(commands)

@@ -36,6 +36,7 @@ from .model_timeline import model_registries, timeline_facts
 from .moments_asked import AskedAt
 from .state import AppState, CurrentState
 from .version_page import version_facts, version_page
+from .version_report import report_name, version_report
 
 # %% auto #0
 __all__ = [
@@ -53,6 +54,7 @@ __all__ = [
     "get_model_page",
     "get_timeline",
     "get_model_version",
+    "get_version_report",
     "get_comparison",
     "get_data_page",
     "get_live_page",
@@ -203,6 +205,16 @@ def get_model_version(request: Request, state: CurrentState, name: str, version:
     if ref != version or _wants_json(request):
         return JSONResponse(jsonable(version_facts(state, ref, name)))
     return HTMLResponse(version_page(state, ref, name))
+
+
+# %% ../../nbs/90_serving/53_page_routes.ipynb #fb40d7b1
+@page_router.get("/models/{name}/{version}/report.html", response_class=HTMLResponse)
+def get_version_report(state: CurrentState, name: str, version: str) -> HTMLResponse:
+    "One version in one file, to be sent to a reviewer."
+    number = named_registry(name, model_registries(state)).resolve(version)["version"]
+    file = f'attachment; filename="{report_name(name, number)}"'
+    html = version_report(state.ws, f"v{number}", name)
+    return HTMLResponse(html, headers={"Content-Disposition": file})
 
 
 # %% ../../nbs/90_serving/53_page_routes.ipynb #471f0d0b
