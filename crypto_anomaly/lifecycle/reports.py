@@ -76,7 +76,7 @@ def _style_sheet() -> str:
     "The style sheet of the pages, with colours of code for light and dark."
     dark = f"@media (prefers-color-scheme:dark){{{_code_style('github-dark')}}}"
     background = ".highlight,.highlight pre{background:var(--panel)!important}"
-    page_style = (STATIC / "style.css").read_text()
+    page_style = (STATIC / "style.css").read_text(encoding="utf-8")
     return f"{page_style}{_code_style('default')}\n{dark}\n{background}"
 
 

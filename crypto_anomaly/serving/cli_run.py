@@ -5,8 +5,6 @@
 # %% ../../nbs/90_serving/72_cli_run.ipynb #504cf744
 from __future__ import annotations
 
-import signal
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..core.platforms import exit_on_stop
 from crypto_anomaly.serving.cli_workspace import (
     only_one,
     open_for_read,
@@ -41,26 +40,10 @@ if TYPE_CHECKING:
     from crypto_anomaly.core.workspace import Workspace
 
 # %% auto #0
-__all__ = [
-    "run_commands",
-    "SHOWN_RESULTS",
-    "exit_on_sigterm",
-    "up",
-    "serve",
-    "panel",
-    "schedule",
-    "run",
-    "pipeline",
-]
+__all__ = ["run_commands", "SHOWN_RESULTS", "up", "serve", "panel", "schedule", "run", "pipeline"]
 
 # %% ../../nbs/90_serving/72_cli_run.ipynb #4e1510ab
 run_commands = typer.Typer()
-
-
-# %% ../../nbs/90_serving/72_cli_run.ipynb #cb367acb
-def exit_on_sigterm() -> None:
-    "Leave through the `with` blocks when the process is told to stop."
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
 
 
 # %% ../../nbs/90_serving/72_cli_run.ipynb #0e078a63
@@ -107,7 +90,7 @@ def up(
         check_bind(ws.settings, host)
         require_free_port(host, port)
         skip_past_messages(ws)
-    exit_on_sigterm()
+    exit_on_stop()
     with only_one(ws), hold_source(ws) as held:
         _first_cycle(held, once=once, new=new)
         if home:
@@ -164,7 +147,7 @@ def panel(host: str = "127.0.0.1", port: int = 8866) -> None:
     ws = open_for_read()
     check_bind(ws.settings, host)
     require_free_port(host, port)
-    exit_on_sigterm()
+    exit_on_stop()
     page = f"http://{host}:{port}/"
     where = with_token(f"{page}?token={desk_token(ws)}", page, ws.root / DESK_TOKEN)
     say(f"Promotion panel on {where} – Ctrl-C stops.")
@@ -180,7 +163,7 @@ def schedule() -> None:
     from crypto_anomaly.lifecycle.scheduler import scheduling
 
     with hold_source(open_with_source()) as ws:
-        exit_on_sigterm()
+        exit_on_stop()
         with scheduling(ws) as clock:
             for kind in SCHEDULE:
                 next_time = clock.get_job(kind).next_run_time

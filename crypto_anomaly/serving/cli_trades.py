@@ -8,13 +8,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import signal
 import threading
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..core.platforms import on_stop
 from ..core.redaction import hide_in_address
 from crypto_anomaly.serving.cli_replay import (
     ReplayOptions,
@@ -156,8 +156,7 @@ async def _follow_until(stream: Stream, url: str, seconds: float | None) -> None
         stop.set()
         _end_in_time()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, on_signal)
+    on_stop(loop, on_signal)
     if seconds:
         loop.call_later(seconds, stop.set)
     await follow(stream, url, stop)
