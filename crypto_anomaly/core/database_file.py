@@ -12,8 +12,8 @@ from typing import NamedTuple, NoReturn
 import sqlalchemy as sa
 
 from .errors import CryptoAnomalyError, first_line
-from .platforms import FileStart
 from .files import has_room
+from .platforms import FileStart
 
 # %% auto #0
 __all__ = [

@@ -22,16 +22,26 @@ from crypto_anomaly.serving.cli_workspace import (
     say_address,
     skip_past_messages,
 )
-from .run_parameters import fetches, given_parameters
+from crypto_anomaly.serving.run_parameters import (
+    fetches,
+    given_parameters,
+    parameter_rows,
+    stage_names,
+    stage_summary,
+)
 from crypto_anomaly.serving.terminal import (
     Anew,
     AsJson,
     DaskUrl,
     EvaluationConfig,
+    Host,
     ModelConfig,
+    Port,
     TrainingConfig,
     say,
     show_json,
+    show_sentences,
+    show_table,
     with_token,
 )
 
@@ -77,8 +87,8 @@ def up(
     once: Annotated[bool, typer.Option("--once", help="Stop after the first cycle.")] = False,
     source: Annotated[str | None, typer.Option(help="auto, coingecko or simulated.")] = None,
     home: Annotated[Path | None, typer.Option(help="Root of all state.")] = None,
-    host: Annotated[str, typer.Option(help="Address to serve on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to serve on.")] = 8000,
+    host: Host = "127.0.0.1",
+    port: Port = 8000,
     new: Anew = False,
 ) -> None:
     "The main job: backfill, ingest, build, train, evaluate, scan; then schedule and serve."
@@ -122,8 +132,8 @@ def _schedule_and_serve(ws: Workspace, host: str, port: int) -> None:
 # %% ../../nbs/90_serving/72_cli_run.ipynb #c440c345
 @run_commands.command()
 def serve(
-    host: str = "127.0.0.1",
-    port: int = 8000,
+    host: Host = "127.0.0.1",
+    port: Port = 8000,
     workers: Annotated[int, typer.Option(min=1, help="Processes that answer.")] = 1,
 ) -> None:
     "The server only."
@@ -139,7 +149,7 @@ def serve(
 
 # %% ../../nbs/90_serving/72_cli_run.ipynb #ac1537c0
 @run_commands.command()
-def panel(host: str = "127.0.0.1", port: int = 8866) -> None:
+def panel(host: Host = "127.0.0.1", port: Port = 8866) -> None:
     "The promotion panel in the browser: approve, reject, try."
     from crypto_anomaly.serving.panel import DESK_TOKEN, desk_token, run_desk
     from crypto_anomaly.serving.security import check_bind
@@ -205,13 +215,16 @@ def _say_run(run: dict[str, Any]) -> None:
 
 # %% ../../nbs/90_serving/72_cli_run.ipynb #9a68ab9e
 @run_commands.command(
-    context_settings=dict(allow_extra_args=True, ignore_unknown_options=True),
-    epilog="Parameters: -p NAME VALUE, as often as needed. "
+    context_settings=dict(allow_extra_args=True, ignore_unknown_options=True, help_option_names=[]),
+    epilog="Parameters: -p NAME VALUE, as often as needed; 'run STAGE --help' lists them. "
     "Stages have other spellings: TrainDetectorFlow and TrainAnomalyFlow are train.",
 )
 def run(
     ctx: typer.Context,
-    stage: Annotated[str, typer.Argument(help="A notebook of scheduled/, e.g. train.")],
+    stage: Annotated[
+        str | None,
+        typer.Argument(help="A notebook of scheduled/, e.g. train.", autocompletion=stage_names),
+    ] = None,
     model_config: ModelConfig = None,
     training_config: TrainingConfig = None,
     evaluation_config: EvaluationConfig = None,
@@ -227,11 +240,22 @@ def run(
         typer.Option(help="Why it runs, e.g. event:212; each stage runs once for a key."),
     ] = None,
     as_json: AsJson = False,
+    show_help: Annotated[
+        bool, typer.Option("--help", "-h", help="Show this message, or the parameters of a STAGE.")
+    ] = False,
 ) -> None:
     "Run one scheduled notebook."
     from crypto_anomaly.lifecycle.stages import check_parameters, stage_name
 
+    if show_help and stage is None:
+        typer.echo(ctx.get_help())
+        return
+    if stage is None:
+        raise typer.BadParameter(f"name one of {', '.join(stage_names())}", param_hint="STAGE")
     stage = stage_name(stage)
+    if show_help:
+        _show_stage(stage)
+        return
     configs = dict(
         model_config=model_config,
         training_config=training_config,
@@ -250,6 +274,20 @@ def run(
 
 
 # %% ../../nbs/90_serving/72_cli_run.ipynb #4c5c02f6
+def _show_stage(stage: str) -> None:
+    "What a stage does, and its parameters."
+    rows = parameter_rows(stage)
+    typer.echo(f"Usage: crypto-anomaly run {stage} [-p NAME VALUE]... [OPTIONS]\n")
+    show_sentences([f"  {stage_summary(stage)}"])
+    typer.echo("")
+    show_table(rows, empty="The stage has no parameter.")
+    typer.echo("")
+    show_sentences(["Options are the same for every stage, see: crypto-anomaly run --help"])
+    if rows:
+        example = f"{rows[0]['parameter']} {rows[0]['default'] or 'VALUE'}"
+        show_sentences([f"Example: crypto-anomaly run {stage} -p {example}"])
+
+
 def _run_stage(
     ws: Workspace, stage: str, given: dict[str, Any], key: str | None
 ) -> dict[str, Any] | None:

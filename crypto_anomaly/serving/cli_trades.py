@@ -23,7 +23,7 @@ from crypto_anomaly.serving.cli_replay import (
     say_refused,
 )
 from .cli_workspace import open_for_read
-from .terminal import AsJson, say, show_json, show_table
+from .terminal import AsJson, Limit, say, show_json, show_table
 
 if TYPE_CHECKING:
     from crypto_anomaly.core.settings import Settings
@@ -299,7 +299,7 @@ def _stored(ws: Workspace, product: str | None, limit: int) -> dict[str, Any]:
 @trade_commands.command()
 def trades(
     product: Annotated[str | None, typer.Argument(help="Only this product.")] = None,
-    limit: int = 20,
+    limit: Limit = 20,
     as_json: AsJson = False,
 ) -> None:
     "What is stored of live trades: completeness, gaps, the last alarms."
