@@ -119,7 +119,7 @@ def stage_result(
 def _left_result(notebook: Path) -> Any:
     "What `stage_result` left beside an executed notebook; None when it did not get that far."
     file = notebook.with_name("run.json")
-    return json.loads(file.read_text()) if file.exists() else None
+    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
 
 
 # %% ../../nbs/80_lifecycle/50_runner.ipynb #db109e8d

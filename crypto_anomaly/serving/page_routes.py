@@ -281,7 +281,7 @@ def report_html(
     for id_ in run_ids:
         path = state.ws.runs / id_ / f"{stage}.html"
         if path.exists():
-            text: str = path.read_text()
+            text: str = path.read_text(encoding="utf-8")
             text = text.replace('href="../style.css"', 'href="/runs/style.css"')
             return text.replace('src="../plotly.min.js"', 'src="/runs/plotly.min.js"')
     return None
