@@ -1,4 +1,4 @@
-"""The past is scored in the background; a kill in the middle costs nothing, and nothing said then changes."""
+"""The past is scored in the background: a kill costs nothing, and it never counts as said then."""
 
 import subprocess
 import sys
@@ -49,7 +49,7 @@ def table() -> pd.DataFrame:
 
 @pytest.fixture
 def ws(tmp_path, db_url, table):
-    settings = Settings(home=tmp_path, source="simulated", database_url=db_url)
+    settings = Settings(home=tmp_path, source="simulated", db_url=db_url)
     ws = claim(open_workspace(settings), "simulated")
     write_days(ws, table, "x")
     model = train(featurize(table[table.ts < HOURS[168]]))
