@@ -24,7 +24,14 @@ from .run_catalog import duration_text
 from .state import AppState
 
 # %% auto #0
-__all__ = ["MOST_ALERTS", "subject_address", "list_facts", "alerts_page", "alert_page"]
+__all__ = [
+    "MOST_ALERTS",
+    "OPEN_ALERTS",
+    "subject_address",
+    "list_facts",
+    "alerts_page",
+    "alert_page",
+]
 
 
 # %% ../../nbs/90_serving/47_alerts_page.ipynb #8d709f82
@@ -72,9 +79,12 @@ def list_facts(
     return dict(wanted=wanted, alerts=rows, counts=counts, states=STATES, ratings=FEEDBACK)
 
 
+OPEN_ALERTS = AlertFilter()
+
+
 def alerts_page(
     state: AppState,  # of the serving app
-    wanted: AlertFilter = AlertFilter(),
+    wanted: AlertFilter = OPEN_ALERTS,
     *,
     part: bool = False,  # the list alone
 ) -> str:

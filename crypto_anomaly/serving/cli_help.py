@@ -151,7 +151,7 @@ class ShellError(CryptoAnomalyError):
 
 def prepare_completion() -> None:
     "Learn how each shell asks."
-    from typer.completion import completion_init
+    from typer.completion import completion_init  # type: ignore[attr-defined]
 
     completion_init()
 
@@ -161,7 +161,7 @@ def completion(
     shell: Annotated[str, typer.Argument(help=f"One of {', '.join(SHELLS)}.")],
 ) -> None:
     "Print the script that completes commands and options by the Tab key."
-    from typer.completion import get_completion_script
+    from typer.completion import get_completion_script  # type: ignore[attr-defined]
 
     if shell not in SHELLS:
         raise ShellError(f"there is no completion for {shell!r}; use {', '.join(SHELLS)}.")

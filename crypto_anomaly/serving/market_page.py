@@ -32,6 +32,7 @@ from .state import AppState
 # %% auto #0
 __all__ = [
     "MOST_ROWS",
+    "EVERY_COIN",
     "asked_scan",
     "table_facts",
     "coins_page",
@@ -109,9 +110,12 @@ def _past_facts(state: AppState, scan: Scan, at: pd.Timestamp | None) -> dict[st
     return {} if at is None else dict(moment=moment_facts(state, scan, at))
 
 
+EVERY_COIN = MarketQuestion()
+
+
 def coins_page(
     state: AppState,  # of the serving app
-    asked: MarketQuestion = MarketQuestion(),
+    asked: MarketQuestion = EVERY_COIN,
     *,
     at: pd.Timestamp | None = None,  # UTC; None = now
     everything: bool = False,  # more than MOST_ROWS too

@@ -15,6 +15,7 @@ from ..data.client import ATTRIBUTION
 from ..lifecycle.reports import SIMULATED
 from ..lifecycle.stages import PipelineError, stage_name
 from ..registry.timeline import read_timeline
+from .coin_page import coin_page
 from crypto_anomaly.serving.compared_page import (
     compared_page,
     compared_part,
@@ -28,12 +29,12 @@ from crypto_anomaly.serving.market_page import (
     earlier_part,
     market_part,
 )
-from .market_pages import coin_page, overview
 from .market_table import MarketQuestion
 from .model_catalog import named_registry
 from .model_pages import models_page
 from .model_timeline import model_registries, timeline_facts
-from .moments_asked import AskedAt
+from .moments_asked import AskedAt, Since
+from .overview_page import overview
 from .state import AppState, CurrentState
 from .version_page import version_facts, version_page
 from .version_report import report_name, version_report
@@ -86,10 +87,10 @@ def _api_description(request: Request, state: AppState) -> dict[str, Any]:
 
 # %% ../../nbs/90_serving/53_page_routes.ipynb #14eb39c6
 @page_router.get("/", response_model=None, response_class=JSONResponse)
-def root(request: Request, state: CurrentState) -> Response | dict[str, Any]:
+def root(request: Request, state: CurrentState, at: AskedAt = None) -> Response | dict[str, Any]:
     "The overview for a browser, a description of the API for everybody else."
     if "text/html" in request.headers.get("accept", ""):
-        return HTMLResponse(overview(state))
+        return HTMLResponse(overview(state, at))
     return _api_description(request, state)
 
 
@@ -150,9 +151,9 @@ def get_earlier_part(state: CurrentState, at: AskedAt) -> str:
 
 # %% ../../nbs/90_serving/53_page_routes.ipynb #a8395dcf
 @page_router.get("/coins/{coin:path}")  # an id may hold a slash
-def get_coin_page(state: CurrentState, coin: str) -> str:
-    "One coin."
-    return coin_page(state, coin) if coin else coins_page(state)
+def get_coin_page(state: CurrentState, coin: str, at: AskedAt = None, since: Since = "") -> str:
+    "One coin at a moment, over a span."
+    return coin_page(state, coin, at, since) if coin else coins_page(state, MarketQuestion(), at=at)
 
 
 # %% ../../nbs/90_serving/53_page_routes.ipynb #8a308c67
