@@ -12,7 +12,7 @@ from crypto_anomaly.core.workspace import claim, open_workspace
 from crypto_anomaly.data.lake import read_parts
 from crypto_anomaly.data.snapshots import newest_moment, write_days
 from crypto_anomaly.data.table import simulated_table
-from crypto_anomaly.eval.trial import trial
+from crypto_anomaly.eval.trial import trial, trial_facts
 from crypto_anomaly.features.features import featurize
 from crypto_anomaly.lifecycle.outcome_steps import validate_outcomes
 from crypto_anomaly.lifecycle.past_progress import read_progress
@@ -20,6 +20,7 @@ from crypto_anomaly.lifecycle.past_scoring import past_rows, score_past
 from crypto_anomaly.lifecycle.past_trigger import past_is_due
 from crypto_anomaly.lifecycle.subprocesses import child_env
 from crypto_anomaly.model.artifact import save_artifact
+from crypto_anomaly.model.fitted import Model
 from crypto_anomaly.model.past_predictions import PAST, read_scores
 from crypto_anomaly.model.prediction_log import read_predictions
 from crypto_anomaly.model.scan import scan_all
@@ -47,14 +48,18 @@ def table() -> pd.DataFrame:
     return simulated_table(Market(seed=4, events_per_day=6), HOURS, coins=25)
 
 
+@pytest.fixture(scope="module")
+def model(table: pd.DataFrame) -> Model:
+    return train(featurize(table[table.ts < HOURS[168]]))
+
+
 @pytest.fixture
-def ws(tmp_path, db_url, table):
+def ws(tmp_path, db_url, table, model):
     settings = Settings(home=tmp_path, source="simulated", db_url=db_url)
     ws = claim(open_workspace(settings), "simulated")
     write_days(ws, table, "x")
-    model = train(featurize(table[table.ts < HOURS[168]]))
-    sha = save_artifact(ws.artifacts_url, model)
-    open_registry(ws).register(sha, dict(algorithm="families"))
+    registry = open_registry(ws)
+    registry.register(save_artifact(ws.artifacts_url, model), dict(algorithm="families"))
     return ws
 
 
@@ -92,4 +97,4 @@ def test_what_judges_a_version_by_its_words_does_not_see_the_past(ws, table):
     assert registry.list_runs(10) == []
     assert not registry.events(kind="outcomes_validated")
     registry.register(registry.resolve(1)["artifact_sha256"], dict(algorithm="families"))
-    assert trial(ws, "v2", "v1").moments == 0
+    assert trial_facts(trial(ws, "v2", "v1"))["moments"] == 0

@@ -11,12 +11,13 @@ import os
 import shutil
 import signal
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import FrameType
-from typing import TextIO
+from typing import Any, TextIO
 
 # %% auto #0
 __all__ = [
@@ -35,6 +36,8 @@ __all__ = [
     "free_bytes",
     "bind_alone",
     "any_text",
+    "start_detached",
+    "lower_priority",
 ]
 
 # %% ../../nbs/00_core/13_platforms.ipynb #5b859d18
@@ -217,3 +220,29 @@ def any_text(
         if windows and not stream.isatty():
             stream.reconfigure(encoding="utf-8")
         stream.reconfigure(errors="replace")
+
+
+# %% ../../nbs/00_core/13_platforms.ipynb #e1caefe8
+def start_detached(
+    command: list[str],  # program and arguments
+    output: Path,  # file that gets what it says; its folder exists
+    *,
+    env: dict[str, str] | None = None,  # all variables; None = those of this process
+) -> int:  # number of the process
+    "Start a command that outlives this process and its terminal."
+    options: dict[str, Any] = dict(start_new_session=True)
+    if ON_WINDOWS:
+        group = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)
+        options = dict(creationflags=group | getattr(subprocess, "DETACHED_PROCESS", 0))
+    with open(output, "ab") as file:
+        options |= dict(env=env, stdin=subprocess.DEVNULL, stdout=file, stderr=file)
+        child: subprocess.Popen[bytes] = subprocess.Popen(command, **options)
+    return child.pid
+
+
+def lower_priority() -> None:
+    "Let other processes go before this one; it stays so until the process ends."
+    import psutil
+
+    low = getattr(psutil, "BELOW_NORMAL_PRIORITY_CLASS", 10)  # a class on Windows, else a number
+    psutil.Process().nice(low)

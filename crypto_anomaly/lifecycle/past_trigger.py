@@ -6,12 +6,10 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import time
-from pathlib import Path
-from typing import Any
 
 from ..core.clock import utcnow
+from ..core.platforms import start_detached
 from ..core.workspace import Workspace
 from ..data.snapshots import newest_moment
 from .leases import is_claimed
@@ -70,24 +68,6 @@ def start_past(
 
 # %% ../../nbs/80_lifecycle/66_past_trigger.ipynb #82ced39a
 _SILENT_SECONDS = 120  # a scheduler beats every five seconds
-_OWN_GROUP = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)  # only on Windows
-_NO_CONSOLE = getattr(subprocess, "DETACHED_PROCESS", 0)
-
-
-def _start_detached(ws: Workspace, args: list[str], output: Path) -> None:
-    "Start a command that outlives this process; what it says goes to a file."
-    options: dict[str, Any] = dict(start_new_session=True)
-    if os.name == "nt":
-        options = dict(creationflags=_OWN_GROUP | _NO_CONSOLE)
-    with open(output, "ab") as file:
-        subprocess.Popen(
-            [*COMMAND, *args],
-            env=child_env(ws),
-            stdin=subprocess.DEVNULL,
-            stdout=file,
-            stderr=file,
-            **options,
-        )
 
 
 def score_past_in_background(
@@ -100,5 +80,6 @@ def score_past_in_background(
         return ""
     if beat is not None and time.time() - beat < _SILENT_SECONDS:
         return "the running scheduler scores the past now; see: crypto-anomaly past"
-    _start_detached(ws, ["run", STAGE], ws.root / "score_past.log")
+    command = [*COMMAND, "run", STAGE]
+    start_detached(command, ws.root / "score_past.log", env=child_env(ws))
     return "the past is being scored in the background; see: crypto-anomaly past"
