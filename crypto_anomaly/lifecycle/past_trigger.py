@@ -11,10 +11,8 @@ import time
 from ..core.clock import utcnow
 from ..core.platforms import start_detached
 from ..core.workspace import Workspace
-from ..data.snapshots import newest_moment
 from .leases import is_claimed
-from .past_progress import RUNNING, STOPPED, read_progress
-from .past_scoring import past_changes
+from .past_progress import RUNNING, STOPPED, past_changes, read_progress
 from .subprocesses import COMMAND, child_env, run_child
 from .triggers import Child
 from ..registry.registry import Registry, open_registry
@@ -24,6 +22,13 @@ __all__ = ["STAGE", "past_is_due", "start_past", "score_past_in_background"]
 
 # %% ../../nbs/80_lifecycle/66_past_trigger.ipynb #faf4ca77
 STAGE = "score_past"
+
+
+def _is_filled(ws: Workspace) -> bool:
+    "Whether anything is stored."
+    from crypto_anomaly.data.snapshots import newest_moment
+
+    return newest_moment(ws.reads) is not None
 
 
 def past_is_due(
@@ -39,7 +44,7 @@ def past_is_due(
     if past_changes(registry):
         return True
     if progress is None:
-        return newest_moment(ws.reads) is not None
+        return _is_filled(ws)
     return progress.status == STOPPED
 
 
