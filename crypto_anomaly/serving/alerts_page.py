@@ -24,7 +24,14 @@ from .run_catalog import duration_text
 from .state import AppState
 
 # %% auto #0
-__all__ = ["MOST_ALERTS", "subject_address", "list_facts", "alerts_page", "alert_page"]
+__all__ = [
+    "MOST_ALERTS",
+    "ALL_ALERTS",
+    "subject_address",
+    "list_facts",
+    "alerts_page",
+    "alert_page",
+]
 
 
 # %% ../../nbs/90_serving/47_alerts_page.ipynb #8d709f82
@@ -49,7 +56,8 @@ def subject_address(
 def _lasted(alert: dict[str, Any]) -> str:
     "How long the episode of an alert has lasted."
     end = alert["closed_at"] or utcnow()
-    return duration_text((pd.Timestamp(end) - pd.Timestamp(alert["opened_at"])).total_seconds())
+    lasted = pd.Timestamp(end) - pd.Timestamp(alert["opened_at"])
+    return duration_text(lasted.round("min").total_seconds())
 
 
 def _row(alert: dict[str, Any]) -> dict[str, Any]:
@@ -60,6 +68,7 @@ def _row(alert: dict[str, Any]) -> dict[str, Any]:
 
 # %% ../../nbs/90_serving/47_alerts_page.ipynb #151db93a
 MOST_ALERTS = 200  # of the page; a filter finds the others
+ALL_ALERTS = AlertFilter()
 
 
 def list_facts(
@@ -74,7 +83,7 @@ def list_facts(
 
 def alerts_page(
     state: AppState,  # of the serving app
-    wanted: AlertFilter = AlertFilter(),
+    wanted: AlertFilter = ALL_ALERTS,
     *,
     part: bool = False,  # the list alone
 ) -> str:

@@ -32,6 +32,7 @@ from .state import AppState
 # %% auto #0
 __all__ = [
     "MOST_ROWS",
+    "ALL_COINS",
     "asked_scan",
     "table_facts",
     "coins_page",
@@ -63,6 +64,7 @@ def _scan_facts(scan: Scan) -> dict[str, Any]:
 
 # %% ../../nbs/90_serving/43_market_page.ipynb #9cd8a955
 MOST_ROWS = 300  # of the page
+ALL_COINS = MarketQuestion()
 
 
 def _words(rows: pd.DataFrame, coins: int) -> list[dict[str, Any]]:
@@ -111,7 +113,7 @@ def _past_facts(state: AppState, scan: Scan, at: pd.Timestamp | None) -> dict[st
 
 def coins_page(
     state: AppState,  # of the serving app
-    asked: MarketQuestion = MarketQuestion(),
+    asked: MarketQuestion = ALL_COINS,
     *,
     at: pd.Timestamp | None = None,  # UTC; None = now
     everything: bool = False,  # more than MOST_ROWS too

@@ -286,6 +286,6 @@ def coins_csv(
     table = rows.drop(columns="spark").assign(
         as_of=scan.as_of, source=scan.source, model_version=version
     )
-    for column in table.columns[table.dtypes == object]:
+    for column in table.select_dtypes(object):
         table[column] = table[column].map(_safe)
     return str(table.to_csv(index=False))

@@ -20,7 +20,7 @@ from crypto_anomaly.serving.compared_page import (
     compared_part,
     version_comparison,
 )
-from .data_pages import cards_page, data_page, live_page
+from .data_pages import cards_page, data_page, live_page, quality_part
 from crypto_anomaly.serving.market_page import (
     coins_file,
     coins_page,
@@ -55,6 +55,7 @@ __all__ = [
     "get_model_version",
     "get_comparison",
     "get_data_page",
+    "get_quality_part",
     "get_live_page",
     "get_cards_page",
     "report_html",
@@ -230,6 +231,12 @@ def get_comparison(
 def get_data_page(state: CurrentState) -> str:
     "Data."
     return data_page(state)
+
+
+@page_router.get("/data.quality")
+def get_quality_part(state: CurrentState) -> str:
+    "The quality of the rows of the last week, a part of the page."
+    return quality_part(state)
 
 
 @page_router.get("/live")
