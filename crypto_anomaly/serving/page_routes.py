@@ -15,6 +15,7 @@ from ..data.client import ATTRIBUTION
 from ..lifecycle.reports import SIMULATED
 from ..lifecycle.stages import PipelineError, stage_name
 from ..registry.timeline import read_timeline
+from .coin_page import coin_page
 from crypto_anomaly.serving.compared_page import (
     compared_page,
     compared_part,
@@ -28,14 +29,15 @@ from crypto_anomaly.serving.market_page import (
     earlier_part,
     market_part,
 )
-from .market_pages import coin_page, overview
 from .market_table import MarketQuestion
 from .model_catalog import named_registry
 from .model_pages import models_page
 from .model_timeline import model_registries, timeline_facts
-from .moments_asked import AskedAt
+from .moments_asked import AskedAt, Since
+from .overview_page import overview
 from .state import AppState, CurrentState
 from .version_page import version_facts, version_page
+from .version_report import report_name, version_report
 
 # %% auto #0
 __all__ = [
@@ -53,6 +55,7 @@ __all__ = [
     "get_model_page",
     "get_timeline",
     "get_model_version",
+    "get_version_report",
     "get_comparison",
     "get_data_page",
     "get_quality_part",
@@ -85,10 +88,10 @@ def _api_description(request: Request, state: AppState) -> dict[str, Any]:
 
 # %% ../../nbs/90_serving/53_page_routes.ipynb #14eb39c6
 @page_router.get("/", response_model=None, response_class=JSONResponse)
-def root(request: Request, state: CurrentState) -> Response | dict[str, Any]:
+def root(request: Request, state: CurrentState, at: AskedAt = None) -> Response | dict[str, Any]:
     "The overview for a browser, a description of the API for everybody else."
     if "text/html" in request.headers.get("accept", ""):
-        return HTMLResponse(overview(state))
+        return HTMLResponse(overview(state, at))
     return _api_description(request, state)
 
 
@@ -149,9 +152,9 @@ def get_earlier_part(state: CurrentState, at: AskedAt) -> str:
 
 # %% ../../nbs/90_serving/53_page_routes.ipynb #a8395dcf
 @page_router.get("/coins/{coin:path}")  # an id may hold a slash
-def get_coin_page(state: CurrentState, coin: str) -> str:
-    "One coin."
-    return coin_page(state, coin) if coin else coins_page(state)
+def get_coin_page(state: CurrentState, coin: str, at: AskedAt = None, since: Since = "") -> str:
+    "One coin at a moment, over a span."
+    return coin_page(state, coin, at, since) if coin else coins_page(state, MarketQuestion(), at=at)
 
 
 # %% ../../nbs/90_serving/53_page_routes.ipynb #8a308c67
@@ -204,6 +207,16 @@ def get_model_version(request: Request, state: CurrentState, name: str, version:
     if ref != version or _wants_json(request):
         return JSONResponse(jsonable(version_facts(state, ref, name)))
     return HTMLResponse(version_page(state, ref, name))
+
+
+# %% ../../nbs/90_serving/53_page_routes.ipynb #fb40d7b1
+@page_router.get("/models/{name}/{version}/report.html", response_class=HTMLResponse)
+def get_version_report(state: CurrentState, name: str, version: str) -> HTMLResponse:
+    "One version in one file, to be sent to a reviewer."
+    number = named_registry(name, model_registries(state)).resolve(version)["version"]
+    file = f'attachment; filename="{report_name(name, number)}"'
+    html = version_report(state.ws, f"v{number}", name)
+    return HTMLResponse(html, headers={"Content-Disposition": file})
 
 
 # %% ../../nbs/90_serving/53_page_routes.ipynb #471f0d0b
@@ -276,7 +289,7 @@ def report_html(
     for id_ in run_ids:
         path = state.ws.runs / id_ / f"{stage}.html"
         if path.exists():
-            text: str = path.read_text()
+            text: str = path.read_text(encoding="utf-8")
             text = text.replace('href="../style.css"', 'href="/runs/style.css"')
             return text.replace('src="../plotly.min.js"', 'src="/runs/plotly.min.js"')
     return None

@@ -10,7 +10,7 @@ import logging
 from ..core.errors import CryptoAnomalyError
 from .data_pages import cards_page, data_page
 from .market_page import coins_page
-from .market_pages import overview
+from .overview_page import overview
 from .model_pages import models_page
 from .state import AppState
 
