@@ -8,7 +8,7 @@ from __future__ import annotations
 import pandas as pd
 
 from ..core.workspace import Workspace
-from .snapshots import newest_moment, read_snapshots
+from .snapshots import read_snapshots
 
 # %% auto #0
 __all__ = ["KINDS", "DAYS", "daily_quality", "recent_days"]
@@ -55,11 +55,9 @@ DAYS = 30  # of the figure
 
 def recent_days(
     ws: Workspace,
+    newest: pd.Timestamp,  # UTC; time of the newest row
     days: int = DAYS,  # back from the newest row
-) -> pd.DataFrame | None:  # of `daily_quality`; None = nothing is stored
+) -> pd.DataFrame:  # of `daily_quality`
     "The quality of the last days."
-    newest = newest_moment(ws)
-    if newest is None:
-        return None
     start = newest.floor("D") - pd.Timedelta(days=days - 1)
     return daily_quality(read_snapshots(ws, start=start, columns=["last_updated"]))

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import plotly.graph_objects as go
+
 from ..core.plot_data import quality_report, row_counts_figure
 from ..core.plot_days import days_figure
 from ..core.plot_trades import live_prices
@@ -25,6 +27,7 @@ from crypto_anomaly.serving.data_catalog import (
     snapshot_stats,
 )
 from .live import demo_data
+from .recent import Recent
 from .rendering import figure_json, render, render_part
 from .run_catalog import flows, run_duration, workflow
 from .state import AppState
@@ -37,10 +40,20 @@ _ROWS_SHOWN = 30  # days and sources in the table of faults
 _ALERTS_SHOWN = 20  # newest alerts about the data, open or closed
 
 
+_DRAWN: Recent[go.Figure] = Recent(most=4)
+
+
 def _days(state: AppState) -> dict[str, Any]:
-    "The figure of the last days; empty where nothing is stored."
-    days = recent_days(state.ws)
-    return {} if days is None else dict(days=days_figure(days))
+    "The figure of the last days, drawn once for each snapshot; empty where nothing is stored."
+    newest = state.newest()
+    if newest is None:
+        return {}
+
+    def draw() -> go.Figure:
+        "The figure up to the newest row."
+        return days_figure(recent_days(state.ws, newest))
+
+    return dict(days=_DRAWN.get((str(state.ws.root), newest), draw))
 
 
 # %% ../../nbs/90_serving/46_data_pages.ipynb #1eba9c8c

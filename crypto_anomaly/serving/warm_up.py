@@ -10,8 +10,8 @@ import logging
 from ..core.errors import CryptoAnomalyError
 from .data_pages import cards_page, data_page
 from .market_page import coins_page
-from .overview_page import overview
 from .model_pages import models_page
+from .overview_page import overview
 from .state import AppState
 
 # %% auto #0
