@@ -79,7 +79,7 @@ def check_market(page, at):
     page.keyboard.press("ArrowDown")
     expect(coins.nth(1).get_by_role("link")).to_be_focused()
     page.keyboard.press("Enter")
-    expect(page.locator("#price .scatterlayer").first).to_be_visible()
+    expect(page.locator("#history .scatterlayer").first).to_be_visible()
 
 
 def check_alerts(page, at, registry):
