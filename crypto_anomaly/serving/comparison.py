@@ -265,9 +265,10 @@ def _share(x: float | None) -> str:
 def _gate_row(evaluation: dict[str, Any]) -> ComparisonRow:
     "How many gates passed, and which failed."
     gates = evaluation["gates"]
-    failed = [g["name"] for g in gates if g["passed"] is False]
+    lost = [g for g in gates if g["passed"] is False]
+    failed = [g["name"] if g.get("hard", True) else f"{g['name']} (soft)" for g in lost]
     passed = sum(g["passed"] is True for g in gates)
-    mark = "✗" if failed else "✓"
+    mark = "✗" if any(g.get("hard", True) for g in lost) else "✓"
     detail = f"failed: {', '.join(failed)}" if failed else f"on {evaluation['dataset']}"
     return ComparisonRow("gates", f"{mark} {passed} of {len(gates)}", detail)
 

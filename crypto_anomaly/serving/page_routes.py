@@ -21,7 +21,7 @@ from crypto_anomaly.serving.compared_page import (
     compared_part,
     version_comparison,
 )
-from .data_pages import cards_page, data_page, live_page
+from .data_pages import cards_page, data_page, live_page, quality_part
 from crypto_anomaly.serving.market_page import (
     coins_file,
     coins_page,
@@ -58,6 +58,7 @@ __all__ = [
     "get_version_report",
     "get_comparison",
     "get_data_page",
+    "get_quality_part",
     "get_live_page",
     "get_cards_page",
     "report_html",
@@ -243,6 +244,12 @@ def get_comparison(
 def get_data_page(state: CurrentState) -> str:
     "Data."
     return data_page(state)
+
+
+@page_router.get("/data.quality")
+def get_quality_part(state: CurrentState) -> str:
+    "The quality of the rows of the last week, a part of the page."
+    return quality_part(state)
 
 
 @page_router.get("/live")
