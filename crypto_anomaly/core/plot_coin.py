@@ -136,10 +136,11 @@ def _add_levels(f: go.Figure, levels: dict[str, float]) -> None:
     "Dotted lines in the panel of rarity, each with its name; a note on a log axis needs the power."
     line = dict(width=1, dash="dot", color=COLORS["normal"])
     where = dict(xref="paper", yref="y3")
-    for name, level in levels.items():
+    for i, (name, level) in enumerate(levels.items()):
         f.add_shape(type="line", x0=0, x1=1, y0=level, y1=level, line=line, **where)
         text = f"{name}: 1 in {level:,.0f}"
-        note = dict(x=0, y=np.log10(level), xanchor="left", yanchor="bottom", showarrow=False)
+        side = dict(x=1, xanchor="right") if i % 2 else dict(x=0, xanchor="left")
+        note = dict(y=np.log10(level), yanchor="bottom", showarrow=False) | side
         f.add_annotation(text=text, font_size=11, **note, **where)
 
 

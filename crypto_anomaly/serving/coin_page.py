@@ -18,7 +18,7 @@ from ..lifecycle.alerts import alerts_of
 from ..model.lookup import find_coin
 from ..model.scan import Scan
 from .live import coin_trades
-from .moments_asked import moment_facts, read_span
+from .moments_asked import NOW, moment_facts, read_span
 from crypto_anomaly.serving.past_window import (
     Window,
     median_index,
@@ -175,7 +175,7 @@ def coin_page(
         **facts,
         **_explained(seen, coin_id),
         **_neighbours(history, seen.as_of),
-        **moment_facts(state, seen, at),
+        **(NOW if at is None else moment_facts(state, seen, at)),
         since=since or "7d",
         ranges=RANGES,
         coin_address=coin_address,

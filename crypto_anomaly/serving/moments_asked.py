@@ -21,7 +21,7 @@ from ..model.scan import Scan
 from .state import AppState, CurrentState
 
 # %% auto #0
-__all__ = ["AskedAt", "Since", "read_at", "Span", "read_span", "moment_facts"]
+__all__ = ["AskedAt", "Since", "NOW", "read_at", "Span", "read_span", "moment_facts"]
 
 
 # %% ../../nbs/90_serving/37_moments_asked.ipynb #71a68f56
@@ -127,6 +127,11 @@ def _note(scan: Scan, at: pd.Timestamp, said: str) -> str:
 
 
 # %% ../../nbs/90_serving/37_moments_asked.ipynb #3c767f99
+NOW: dict[str, Any] = dict(
+    at="", is_past=False, said="then", moment_note="", older="", newer=""
+)  # what `moment_facts` says where nobody asked for a moment
+
+
 def moment_facts(
     state: AppState,
     scan: Scan,  # of `state.scan_at`
