@@ -169,4 +169,4 @@ def coin_panels(
     rarest = float(rows.rarity.max()) if rows.rarity.notna().any() else 1.0
     f.update_layout(**_axes(unit, rarest, panels), title=title, hovermode="x unified")
     f.update_layout(height=560 if "volume" in panels else 480)
-    return f.update_layout(legend=dict(y=1.0, x=1))
+    return f.update_layout(legend=dict(y=-0.14, yanchor="top", x=0, xanchor="left"))

@@ -13,6 +13,7 @@ import pandas as pd
 
 from ..core.errors import CryptoAnomalyError
 from ..core.plot_coin import coin_panels
+from ..data.client import CoinNotFoundError
 from ..lifecycle.alert_signals import rarity_levels
 from ..lifecycle.alerts import alerts_of
 from ..model.lookup import find_coin
@@ -35,6 +36,7 @@ from .state import AppState
 __all__ = [
     "RANGES",
     "MOST_LISTED",
+    "LOOKED_BACK",
     "coin_address",
     "coin_rows",
     "History",
@@ -152,6 +154,26 @@ def _explained(seen: Scan, coin_id: str) -> dict[str, Any]:
     )
 
 
+# %% ../../nbs/90_serving/42_coin_page.ipynb #eede6479
+LOOKED_BACK = pd.Timedelta("7D")  # for a coin that the newest poll lacks
+
+
+def _last_moment(state: AppState, seen: Scan, coin: str) -> pd.Timestamp:
+    "The last moment of a coin before that of a scan; `CoinNotFoundError` where there is none."
+    prices = window(state, seen.as_of - LOOKED_BACK, seen.as_of).prices
+    coin_id = find_coin(prices.drop_duplicates("coin_id"), coin)
+    return prices.ts[prices.coin_id == coin_id].max()
+
+
+def _scan_with(state: AppState, coin: str, at: pd.Timestamp | None) -> Scan:
+    "The scan of a moment, or of the last moment before it that has a coin."
+    seen = state.scan_at(at)
+    if (seen.features.coin_id == coin).any():
+        return seen
+    last = _last_moment(state, seen, coin)
+    return seen if last >= seen.features.ts.min() else state.scan_at(last)
+
+
 # %% ../../nbs/90_serving/42_coin_page.ipynb #0747e8dd
 def coin_page(
     state: AppState,  # of the serving app
@@ -161,13 +183,16 @@ def coin_page(
 ) -> str:  # raises `CoinNotFoundError`
     "One coin: history, scores, reasons, and what would make it normal."
     try:
-        seen = state.scan_at(at)
+        seen = _scan_with(state, coin, at)
+    except CoinNotFoundError:
+        raise
     except CryptoAnomalyError as e:
         return render(state, "coin.html", "/coins", problem=str(e), coin=dict(name=coin))
     coin_id = find_coin(seen.features, coin)
     row = seen.table[seen.table.coin_id == coin_id].iloc[0]
     history = coin_history(state, seen, coin_id, read_span(state, since, at).start)
     facts = scan_facts(seen)
+    shown = at if at is not None or seen.as_of == state.newest() else seen.as_of
     return render(
         state,
         "coin.html",
@@ -175,7 +200,7 @@ def coin_page(
         **facts,
         **_explained(seen, coin_id),
         **_neighbours(history, seen.as_of),
-        **(NOW if at is None else moment_facts(state, seen, at)),
+        **(NOW if shown is None else moment_facts(state, seen, shown)),
         since=since or "7d",
         ranges=RANGES,
         coin_address=coin_address,
