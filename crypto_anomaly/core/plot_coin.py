@@ -146,7 +146,7 @@ def _add_levels(f: go.Figure, levels: dict[str, float]) -> None:
 
 # %% ../../nbs/00_core/61_plot_coin.ipynb #d2992022
 def coin_panels(
-    history: pd.DataFrame,  # ts, current_price, total_volume, rarity, tier (-1 = no flag), tier_name
+    history: pd.DataFrame,  # ts, current_price, total_volume, rarity, tier (-1: no flag), tier_name
     others: dict[str, pd.Series],  # name -> price or index by ts, to draw beside the price
     levels: dict[str, float],  # name of a level -> rarity from which it holds
     *,

@@ -243,6 +243,7 @@ def write_report(
     Path(path).write_text(
         "<!doctype html><meta charset='utf-8'><title>Backtest</title>"
         f"<style>{_STYLE}</style><script>{plotly_script()}</script>"
-        f"<h1>Backtest</h1>{text}{figures}"
+        f"<h1>Backtest</h1>{text}{figures}",
+        encoding="utf-8",
     )
     return Path(path)

@@ -13,10 +13,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..core.clock import utcnow
+from ..core.clock import iso, utcnow
 from ..core.files import write_atomic
 from ..core.json_values import jsonable
 from ..core.lineage import code_version
+from ..core.readable_tables import facts_table
 from ..core.workspace import Workspace
 from .config_files import config_parameters, flow_configs
 from .leases import LEASE, RUN_CLAIM, process_name, renewing
@@ -36,6 +37,7 @@ __all__ = [
     "StageFailedError",
     "TransientStageError",
     "stage_error",
+    "StageResult",
     "stage_result",
     "run_stage",
 ]
@@ -92,23 +94,32 @@ def stage_error(
 
 
 # %% ../../nbs/80_lifecycle/50_runner.ipynb #7e1e4b11
+class StageResult(dict[str, Any]):
+    "The facts that a stage leaves; a notebook shows them as a folded table."
+
+    def _repr_html_(self) -> str:
+        "The facts in words."
+        table = facts_table(self).to_html()
+        return f"<details><summary>Recorded result</summary>{table}</details>"
+
+
 def stage_result(
     ws: Workspace,
     run_id: str,  # '' = the notebook is run by hand
     **facts: Any,
-) -> dict[str, Any]:  # the facts in plain JSON types
+) -> StageResult:  # the facts in plain JSON types
     "The last cell of a scheduled notebook: show what came out, and leave it for the run's row."
     plain: dict[str, Any] = jsonable(facts)
     if run_id:
         write_atomic(ws.runs / run_id / "run.json", json.dumps(plain, indent=1))
-    return plain
+    return StageResult(plain)
 
 
 # %% ../../nbs/80_lifecycle/50_runner.ipynb #6d91bf43
 def _left_result(notebook: Path) -> Any:
     "What `stage_result` left beside an executed notebook; None when it did not get that far."
     file = notebook.with_name("run.json")
-    return json.loads(file.read_text()) if file.exists() else None
+    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
 
 
 # %% ../../nbs/80_lifecycle/50_runner.ipynb #db109e8d
@@ -168,16 +179,17 @@ def _record_run(
     "Write the report of an executed notebook and finish the row of its run."
     from crypto_anomaly.lifecycle.reports import write_report
 
-    report = None
-    if run.notebook.exists():
-        report = write_report(ws, run.notebook, f"{run.stage} · {run.id}")
     facts = dict(
         status="failed" if failure else "succeeded",
         result=_left_result(run.notebook),
         notebook=str(run.notebook),
-        report=str(report),
         error=failure.text if failure else None,
     )
+    report = None
+    if run.notebook.exists():
+        row = registry.run(run.id) or {}
+        report = write_report(ws, run.notebook, row | facts | dict(finished_at=iso(utcnow())))
+    facts["report"] = str(report)
     registry.finish_run(run.id, **facts)
     if failure:
         raise stage_error(run.stage, failure, report)

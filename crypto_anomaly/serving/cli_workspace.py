@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from ..core.platforms import bind_alone
 from .terminal import say, with_token
 
 if TYPE_CHECKING:
@@ -146,9 +147,8 @@ def require_free_port(
     from crypto_anomaly.core.settings import WorkspaceError
 
     with socket.socket() as s:
-        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            s.bind((host, port))
+            bind_alone(s, host, port)
         except OSError as e:
             raise WorkspaceError(
                 f"cannot listen on {host}:{port} ({e.strerror}); choose another with --port."

@@ -20,6 +20,7 @@ from ..model.lookup import find_coin
 from ..model.market_words import market_facts
 from ..model.overview import market_overview
 from ..model.scan import Scan
+from .moments_asked import AskedAt, Since, Span, moment_facts, read_span
 from crypto_anomaly.serving.schemas import (
     AnomaliesResponse,
     Anomaly,
@@ -33,7 +34,6 @@ from crypto_anomaly.serving.schemas import (
     ScanResponse,
     Watched,
 )
-from .moments_asked import AskedAt, Since, Span, moment_facts, read_span
 from .security import client_id, require_token_unless_local
 from .span_answers import span_anomalies
 from .state import AppState, CurrentState
