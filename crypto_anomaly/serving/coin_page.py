@@ -21,7 +21,9 @@ from ..model.scan import Scan
 from .live import coin_trades
 from .moments_asked import NOW, moment_facts, read_span
 from crypto_anomaly.serving.past_window import (
+    LONG,
     Window,
+    coins_window,
     median_index,
     price_series,
     window,
@@ -104,9 +106,10 @@ def coin_history(
     start: pd.Timestamp,
 ) -> History:
     "Prices, volumes and scores of a coin, with Bitcoin and the median coin."
-    span = window(state, start, seen.as_of)
+    span = coins_window(state, [coin_id, "bitcoin"], start, seen.as_of)
     rows = coin_rows(span, with_present(span.scores, seen.predictions), coin_id)
-    others = {"median coin": median_index(span.prices)}
+    is_long = seen.as_of - start > LONG  # then the other coins are not read
+    others = {} if is_long else {"median coin": median_index(span.prices)}
     bitcoin = price_series(span.prices, "btc")
     if len(bitcoin) and coin_id != "bitcoin":
         others = {"BTC": bitcoin} | others
@@ -115,7 +118,7 @@ def coin_history(
 
 
 # %% ../../nbs/90_serving/42_coin_page.ipynb #5d5cd631
-MOST_LISTED = 200
+MOST_LISTED = 60
 
 
 def _flagged_records(history: History) -> list[dict[str, Any]]:  # newest first
