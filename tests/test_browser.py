@@ -62,7 +62,9 @@ def test_overview_shows_anomalies_and_follows_a_promotion(home, page, tmp_path):
         expect(page.get_by_role("heading", level=1)).to_contain_text("in the last 24 h")
         expect(page.get_by_text("Simulated market.")).to_be_visible()
         expect(page.get_by_text("there is no champion")).to_be_visible()
-        rows = page.locator("h2#anomalies ~ h3 + div tbody tr, h2#anomalies ~ details:not([id]) tr:has(td)")
+        rows = page.locator(
+            "h2#anomalies ~ h3 + div tbody tr, h2#anomalies ~ details:not([id]) tr:has(td)"
+        )
         found = json.loads(wait_for(f"http://127.0.0.1:{port}/anomalies?limit=10"))["anomalies"]
         shown = rows.locator("td:first-child b").all_text_contents()
         assert {a["symbol"].upper() for a in found} <= set(shown)

@@ -12,6 +12,7 @@ from urllib.parse import quote
 from jinja2 import Environment, PackageLoader
 
 from ..core.numbers import MISSING, frequency, money, once_in, per_scan, percent
+from ..lifecycle.alert_signals import tier_name
 from .state import AppState
 
 # %% auto #0
@@ -120,6 +121,7 @@ def _page_templates() -> Environment:
     )
     templates.filters["segment"] = path_segment
     templates.filters["fact"] = fact_text
+    templates.filters["tier_name"] = tier_name
     templates.filters["begin_upper"] = _begin_upper
     return templates
 
