@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from ..core.clock import iso
 from .alert_episodes import alert_dict, alert_row, change_alert
-from .alert_signals import AUDIENCES, audience_kinds
+from .alert_signals import audience_kinds
 from crypto_anomaly.lifecycle.alerts import (
     FEEDBACK,
     LONGEST_SNOOZE,

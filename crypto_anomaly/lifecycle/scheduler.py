@@ -243,6 +243,8 @@ def start_scheduler(
     "Start the clock in the background."
     from apscheduler.schedulers.background import BackgroundScheduler
 
+    # a job that takes longer than its interval does the work of the turns it skips
+    logging.getLogger("apscheduler.scheduler").setLevel(logging.ERROR)
     defaults = dict(coalesce=True, misfire_grace_time=None, max_instances=1)
     clock = BackgroundScheduler(timezone="UTC", job_defaults=defaults)
     _try(partial(_begin_messages, ws))
