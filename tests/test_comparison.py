@@ -190,3 +190,17 @@ def test_trade_detectors_are_compared_on_the_same_stored_trades(tmp_path):
     assert again.sentence in html.unescape(text) and "trades:SOL-USD" in text
     assert text.count("<div data-drawn>") == len(comparison_figures(again.to_dict(), again.names))
     assert 'class="readable"' in text.split("<h2>What it flags")[1]
+
+
+def test_the_report_of_a_version_is_downloaded_as_one_file(ws):
+    from starlette.testclient import TestClient
+
+    from crypto_anomaly.serving.app import create_app
+
+    app = create_app(ws.settings.model_copy(update=dict(workspace=ws.name)))
+    with TestClient(app, base_url="http://127.0.0.1", client=("127.0.0.1", 50000)) as client:
+        answer = client.get("/models/anomaly_detector/v2/report.html")
+        unknown = client.get("/models/anomaly_detector/v77/report.html")
+    assert answer.headers["content-disposition"] == 'attachment; filename="anomaly_detector-v2.html"'
+    assert 1e6 < len(answer.content) < 4e6 and 'src="' not in answer.text
+    assert "<h2>Against v1</h2>" in answer.text and unknown.status_code == 404
