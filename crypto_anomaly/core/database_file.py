@@ -5,7 +5,6 @@
 # %% ../../nbs/00_core/32_database_file.ipynb #870d65ad
 from __future__ import annotations
 
-import os
 import sqlite3
 from pathlib import Path
 from typing import NamedTuple, NoReturn
@@ -14,6 +13,7 @@ import sqlalchemy as sa
 
 from .errors import CryptoAnomalyError, first_line
 from .files import has_room
+from .platforms import FileStart
 
 # %% auto #0
 __all__ = [
@@ -101,7 +101,7 @@ class _Guard:
     def __init__(self, path: Path, owner: DatabaseOwner) -> None:
         self.path, self.owner = path, owner
         self.seen: FileState | None = None
-        self.descriptor = -1
+        self.start: FileStart | None = None
 
     def forget(self, _: sa.Engine) -> None:
         "After all connections were closed the file may be another."
@@ -110,10 +110,10 @@ class _Guard:
     def check(self, _: sa.Connection) -> None:
         "Refuse a file that is not the one that was opened."
         now = checked_file(self.path, self.seen, self.owner)
-        if self.seen is None:
-            self.descriptor = os.open(self.path, os.O_RDONLY)  # stays open, as said above
+        if self.seen is None or self.start is None:
+            self.start = FileStart(self.path)
         self.seen = now
-        if os.pread(self.descriptor, len(_MAGIC), 0) != _MAGIC:
+        if self.start.read(len(_MAGIC)) != _MAGIC:
             self.owner.unavailable(f"{self.path} was overwritten; {_REMEDY}")
 
 

@@ -22,6 +22,7 @@ from . import postgresql
 from .errors import CryptoAnomalyError, first_line
 from .files import has_room
 from .json_values import jsonable
+from .platforms import rename_new
 
 # %% auto #0
 __all__ = [
@@ -53,7 +54,7 @@ def create_sqlite_file(path: Path) -> None:
         with closing(sqlite3.connect(draft)) as db:
             db.execute("PRAGMA journal_mode=WAL")
         with suppress(FileExistsError):
-            os.link(draft, path)
+            rename_new(draft, path)
     except sqlite3.Error as e:
         raise DatabaseError(
             f"{path} cannot be created ({first_line(e)}); check who owns its folder, and the free "

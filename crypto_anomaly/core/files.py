@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import CryptoAnomalyError
+from .platforms import free_bytes, rename_new, replace_file, write_private
 
 # %% auto #0
 __all__ = ["LITTLE_ROOM", "write_atomic", "read_or_create_secret", "has_room", "parse_object"]
@@ -28,7 +29,7 @@ def write_atomic(
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         draft.write_bytes(data if isinstance(data, bytes) else data.encode())
-        return draft.replace(path)
+        return replace_file(draft, path)
     finally:
         draft.unlink(missing_ok=True)  # still there when the disk is full
 
@@ -39,22 +40,20 @@ def read_or_create_secret(
 ) -> str:  # 32 characters that are safe in a URL
     "The secret in `path`; the first caller creates it, in a read-only folder for itself only."
     if path.exists() and path.stat().st_size:
-        return path.read_text()
+        return path.read_text(encoding="utf-8")
     if path.parent.exists() and not os.access(path.parent, os.W_OK):
         return secrets.token_urlsafe(24)
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
-        with open(descriptor, "w") as f:
-            f.write(secrets.token_urlsafe(24))
+        write_private(draft, secrets.token_urlsafe(24))
         if path.exists() and not path.stat().st_size:  # a disk was full when it was copied
             path.unlink()
         with suppress(FileExistsError):  # another process was first: its secret is kept
-            os.link(draft, path)
+            rename_new(draft, path)
     finally:
-        draft.unlink()
-    return path.read_text()
+        draft.unlink(missing_ok=True)
+    return path.read_text(encoding="utf-8")
 
 
 # %% ../../nbs/00_core/14_files.ipynb #e807b1b8
@@ -65,8 +64,7 @@ def has_room(
     folder: Path,  # that exists
 ) -> bool:
     "Whether the disk of a folder takes even a small file."
-    disk = os.statvfs(folder)
-    return disk.f_bavail * disk.f_frsize >= LITTLE_ROOM
+    return free_bytes(folder) >= LITTLE_ROOM
 
 
 # %% ../../nbs/00_core/14_files.ipynb #00da5d32

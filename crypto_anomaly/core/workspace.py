@@ -146,7 +146,7 @@ def _default_name(s: Settings) -> str:
     active = s.home / "active"
     if not active.exists():
         return "coingecko"
-    name = active.read_text().strip()
+    name = active.read_text(encoding="utf-8").strip()
     if not re.fullmatch(FOLDER_NAME, name):
         raise WorkspaceError(
             f"{active} holds {name[:80]!r}, which is no name of a workspace; delete it, or set "

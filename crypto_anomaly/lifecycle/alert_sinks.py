@@ -104,7 +104,7 @@ def _append_to(path: Path) -> Send:
 
     def send(event: dict[str, Any], text: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(path, "a") as file:
+        with open(path, "a", encoding="utf-8") as file:
             file.write(json.dumps(jsonable(dict(text=text, **event))) + "\n")
 
     return send

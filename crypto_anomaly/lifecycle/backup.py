@@ -142,7 +142,7 @@ def _fill(ws: Workspace, folder: Path, now: datetime) -> dict[str, Any]:  # the 
         not_included=_elsewhere(ws),
     )
     manifest = facts | dict(files=_hashes(folder))
-    (folder / MANIFEST).write_text(json.dumps(manifest, indent=1))
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
     return manifest
 
 

@@ -26,7 +26,7 @@ def _read_object(name: str, spec: str) -> dict[str, Any]:
     if not is_text and not Path(spec).is_file():
         raise PipelineError(f"{name} is {spec!r}, which is neither a file nor a JSON object.")
     try:
-        found = json.loads(spec if is_text else Path(spec).read_text())
+        found = json.loads(spec if is_text else Path(spec).read_text(encoding="utf-8"))
     except ValueError as e:
         raise PipelineError(f"{name} {spec!r:.80} is not JSON: {e}.") from None
     if not isinstance(found, dict):

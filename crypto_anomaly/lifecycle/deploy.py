@@ -141,7 +141,7 @@ def compose_files(
         raise DeployError(
             "there is no checkout here to build an image from; name one with --image."
         )
-    files = {name: (folder / name).read_text() for name in _COMPOSE}
+    files = {name: (folder / name).read_text(encoding="utf-8") for name in _COMPOSE}
     lines = _image_lines(image, folder)
     compose = _IMAGE_LINES.sub(lambda _: lines, files["compose.yml"])
     return files | {"compose.yml": compose}

@@ -127,7 +127,7 @@ def evaluation_settings(
 ) -> dict[str, Any]:  # eval_data_source, eval_data_version and gate thresholds
     "The defaults, overridden by a configuration, overridden by what is given."
     if isinstance(spec, str) and Path(spec).is_file():
-        content: Any = Path(spec).read_text()
+        content: Any = Path(spec).read_text(encoding="utf-8")
     else:
         content = spec or "{}"
     try:

@@ -19,6 +19,7 @@ import sqlalchemy as sa
 
 from ..core.clock import iso, utcnow
 from ..core.errors import first_line
+from ..core.platforms import process_exists
 from ..registry.errors import RegistryError
 from ..registry.registry import Registry
 
@@ -83,13 +84,7 @@ def _process_exists(claimed_by: str) -> bool | None:  # None = on another machin
     pid = rest.partition(":")[0]
     if host != socket.gethostname() or not pid.isdigit():
         return None
-    try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # it belongs to another user
-        return True
-    return True
+    return process_exists(int(pid))
 
 
 # %% ../../nbs/80_lifecycle/49_leases.ipynb #2ad2de00

@@ -91,7 +91,8 @@ def style_sheet() -> str:
     "The style sheet of the pages, with colours of code for light and dark."
     dark = f"@media (prefers-color-scheme:dark){{{_code_style('github-dark')}}}"
     background = ".highlight,.highlight pre{background:var(--panel)!important}"
-    page_style = (STATIC / "style.css").read_text() + (STATIC / "report.css").read_text()
+    sheets = [STATIC / name for name in ("style.css", "report.css")]
+    page_style = "".join(sheet.read_text(encoding="utf-8") for sheet in sheets)
     return f"{page_style}{_code_style('default')}\n{dark}\n{background}"
 
 

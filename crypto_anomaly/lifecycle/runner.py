@@ -33,6 +33,7 @@ __all__ = [
     "TRANSIENT_ERRORS",
     "DAY",
     "HALF_HOUR",
+    "LONG_STAGES",
     "StageFailedError",
     "TransientStageError",
     "stage_error",
@@ -118,11 +119,12 @@ def stage_result(
 def _left_result(notebook: Path) -> Any:
     "What `stage_result` left beside an executed notebook; None when it did not get that far."
     file = notebook.with_name("run.json")
-    return json.loads(file.read_text()) if file.exists() else None
+    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
 
 
 # %% ../../nbs/80_lifecycle/50_runner.ipynb #db109e8d
 DAY, HALF_HOUR = 86_400, 1_800  # seconds
+LONG_STAGES = ("backfill", "score_past")  # a cell of theirs may take a day
 
 
 class _Run(NamedTuple):
@@ -153,7 +155,7 @@ def _execute(
     "Execute the notebook of a run; whatever ends this process, the run's row says so."
     from crypto_anomaly.lifecycle.kernel import execute_notebook
 
-    seconds = timeout or (DAY if run.stage == "backfill" else HALF_HOUR)
+    seconds = timeout or (DAY if run.stage in LONG_STAGES else HALF_HOUR)
     ended = False
     try:
         failure = execute_notebook(
@@ -214,7 +216,7 @@ def run_stage(
     stage: str,  # a name of `stages`, or another spelling of it
     parameters: dict[str, Any] | None = None,  # names as in the notebook
     *,
-    timeout: int | None = None,  # seconds a cell; None = half an hour, or a day for a backfill
+    timeout: int | None = None,  # seconds a cell; None = half an hour, or a day for LONG_STAGES
     chain: str | None = None,  # the chain it belongs to
     inputs: str | None = None,  # hash of what it works on
     say: Callable[[str], None] = _ignore,  # is told the run's id before anything is done

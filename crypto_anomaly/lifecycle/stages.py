@@ -13,6 +13,7 @@ from typing import Any
 
 import crypto_anomaly
 from ..core.errors import CryptoAnomalyError
+from ..core.moments import read_time
 
 # %% auto #0
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "stage_name",
     "stage_parameters",
     "parse_parameter",
+    "parameter_kind",
     "check_parameters",
 ]
 
@@ -171,6 +173,7 @@ def parse_parameter(
 
 # %% ../../nbs/80_lifecycle/10_stages.ipynb #cb39a7b9
 _KINDS = dict(int="a whole number", float="a number", bool="true or false")  # by annotation
+_OR_NONE = " or none"
 
 
 def _of_kind(value: Any, kind: str) -> Any:
@@ -183,6 +186,16 @@ def _of_kind(value: Any, kind: str) -> Any:
     return value if is_number else None
 
 
+# %% ../../nbs/80_lifecycle/10_stages.ipynb #3b9b99a1
+def parameter_kind(
+    parameter: dict[str, Any],  # of `stage_parameters`
+) -> tuple[str, bool]:  # annotation, '' without one; whether None is a value too
+    "What a parameter takes."
+    kind = parameter["inferred_type_name"]
+    name = kind.removesuffix(" or None")
+    return ("" if name == "None" else name), name != kind
+
+
 # %% ../../nbs/80_lifecycle/10_stages.ipynb #36d15b38
 def _checked_value(
     stage: str,
@@ -190,25 +203,26 @@ def _checked_value(
     given: Any,  # text where it comes from a terminal
 ) -> Any:
     "The value of one parameter; a `PipelineError` where it is not what its annotation says."
-    value, kind = parse_parameter(given), parameter["inferred_type_name"]
-    if kind not in _KINDS:
+    value, kind, optional = parse_parameter(given), *parameter_kind(parameter)
+    if kind not in _KINDS or (optional and value is None):
         return value
     checked = _of_kind(value, kind)
     if checked is None:
-        raise PipelineError(
-            f"{parameter['name']} of stage {stage!r} is {given!r}; use {_KINDS[kind]}."
-        )
+        wanted = _KINDS[kind] + _OR_NONE * optional
+        raise PipelineError(f"{parameter['name']} of stage {stage!r} is {given!r}; use {wanted}.")
     return checked
 
 
 # %% ../../nbs/80_lifecycle/10_stages.ipynb #fb441ef0
 def _check_amounts(values: dict[str, Any]) -> None:
-    "Refuse amounts of data that cannot be fetched before a notebook is started."
+    "Refuse amounts of data and moments that no source has before a notebook is started."
     from crypto_anomaly.data.amounts import check_days, check_num_coins
 
     for name, check in dict(num_coins=check_num_coins, days=check_days).items():
         if name in values:
             check(values[name])
+    if isinstance(values.get("as_of"), str):
+        read_time(values["as_of"], past=False)
 
 
 # %% ../../nbs/80_lifecycle/10_stages.ipynb #2b0d0abe
@@ -220,8 +234,10 @@ def check_parameters(
     known = stage_parameters(stage)
     unknown = sorted(set(given) - set(known))
     if unknown:
+        near = difflib.get_close_matches(unknown[0], list(known), 1)
+        meant = f" did you mean {near[0]}?" if near else ""
         raise PipelineError(
-            f"stage {stage!r} has no parameter {unknown[0]!r}; there are {', '.join(known)}."
+            f"stage {stage!r} has no parameter {unknown[0]!r};{meant} there are {', '.join(known)}."
         )
     values = {name: _checked_value(stage, known[name], given[name]) for name in given}
     _check_amounts(values)

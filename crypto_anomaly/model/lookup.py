@@ -5,6 +5,7 @@
 # %% ../../nbs/50_model/90_lookup.ipynb #e50a551d
 from __future__ import annotations
 
+import difflib
 from typing import NamedTuple
 
 import pandas as pd
@@ -19,10 +20,15 @@ __all__ = ["find_coin", "CoinReport", "why"]
 
 # %% ../../nbs/50_model/90_lookup.ipynb #e577cd46
 def _similar(coins: pd.DataFrame, name: str) -> list[str]:  # at most five ids
-    "Coins whose id contains the first four letters of `name`, or whose symbol the first two."
-    like_id = coins.coin_id.str.contains(name[:4], regex=False)
-    like_symbol = coins.symbol.str.contains(name[:2], regex=False)
-    return list(coins[like_id | like_symbol].coin_id.head(5))
+    "Coins that are spelt nearly like `name`; without one, those that contain its first letters."
+    ids, symbols = coins.coin_id.astype(str), coins.symbol.astype(str).str.lower()
+    near_ids = difflib.get_close_matches(name, list(ids), 3)
+    near_symbols = difflib.get_close_matches(name, list(symbols), 3)
+    is_near = ids.isin(near_ids) | symbols.isin(near_symbols)
+    if not is_near.any():
+        is_near = ids.str.contains(name[:4], regex=False)
+        is_near |= symbols.str.contains(name[:2], regex=False)
+    return list(ids[is_near].drop_duplicates().head(5))
 
 
 # %% ../../nbs/50_model/90_lookup.ipynb #8e16adcf
@@ -42,8 +48,9 @@ def find_coin(
             f"symbol {name!r} is shared by {', '.join(hits.coin_id)}; use one of these ids."
         )
     similar = _similar(coins, wanted)
-    example = f", for example {', '.join(similar)}" if similar else ""
-    raise CoinNotFoundError(f"no coin {name!r} in this snapshot; use an id{example}.")
+    largest = coins.coin_id.drop_duplicates().head(3)  # a snapshot begins with the largest
+    example = ", ".join(similar or largest)
+    raise CoinNotFoundError(f"no coin {name!r} in this snapshot; use an id, for example {example}.")
 
 
 # %% ../../nbs/50_model/90_lookup.ipynb #38804a6e

@@ -93,7 +93,7 @@ def _json_text(spec: str) -> str:
     if spec.lstrip().startswith("{"):
         return spec
     if Path(spec).is_file():
-        return Path(spec).read_text()
+        return Path(spec).read_text(encoding="utf-8")
     raise ModelError(
         f"unknown model config {spec!r}; use one of {', '.join(PRESETS)}, a JSON file, or JSON."
     )

@@ -10,12 +10,21 @@ import sys
 import typer
 
 from ..core.errors import first_line
+from ..core.platforms import any_text
 from .cli_bench import backtest_commands, bench_commands
 from .cli_bench_trades import trade_bench_commands
 from .cli_corrections import correction_commands
+from crypto_anomaly.serving.cli_help import (
+    PROGRAM,
+    Version,
+    add_examples,
+    help_commands,
+    prepare_completion,
+)
 from .cli_lifecycle import alert_commands, lifecycle_commands
 from .cli_market import market_commands
 from .cli_outcomes import outcome_commands
+from .cli_past import past_commands
 from .cli_registry import registry_commands
 from .cli_report import report_commands
 from .cli_run import run_commands
@@ -29,7 +38,7 @@ from .doctor import doctor_commands, expected_errors, hint
 from .terminal import say
 
 # %% auto #0
-__all__ = ["app", "main"]
+__all__ = ["app", "options", "main"]
 
 # %% ../../nbs/90_serving/95_cli.ipynb #df7831b3
 app = typer.Typer(
@@ -38,8 +47,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     help="Watches the crypto market for anomalies and runs the whole life of its models.",
+    epilog="Start with: crypto-anomaly up. Without the internet: crypto-anomaly up --source "
+    "simulated. Each command has a --help that ends with an example.",
 )
-for commands in (run_commands, trade_commands, market_commands, backtest_commands):
+for commands in (run_commands, trade_commands, market_commands, past_commands, backtest_commands):
     app.add_typer(commands)
 bench_commands.add_typer(sentence_commands)
 bench_commands.add_typer(trade_bench_commands)
@@ -57,13 +68,22 @@ for commands in (safety_commands, tool_commands, correction_commands, doctor_com
 app.add_typer(alert_commands, name="alerts")
 app.add_typer(token_commands, name="token")
 app.add_typer(deploy_commands, name="deploy")
+app.add_typer(help_commands)
+add_examples(app)
+
+
+@app.callback()
+def options(version: Version = False) -> None:
+    "Options that stand before the name of a command."
 
 
 # %% ../../nbs/90_serving/95_cli.ipynb #a42fc568
 def main() -> None:
     "Run a command; an error that is meant for the user is one line."
+    any_text([sys.stdout, sys.stderr])
+    prepare_completion()
     try:
-        app()
+        app(prog_name=PROGRAM)
     except expected_errors() as e:
         say(f"error: {first_line(e)}{hint(e)}")
         sys.exit(1)

@@ -13,6 +13,7 @@ from .cli_workspace import open_for_read, open_model_registry
 from crypto_anomaly.serving.terminal import (
     AsJson,
     By,
+    Limit,
     ModelName,
     Reason,
     Ref,
@@ -36,6 +37,9 @@ __all__ = [
     "TrialOf",
     "alert_commands",
     "ALERT_COLUMNS",
+    "AlertStatus",
+    "AlertAudience",
+    "AlertId",
     "request_approval",
     "approve",
     "reject",
@@ -48,6 +52,7 @@ __all__ = [
     "retire",
     "drill",
     "alerts",
+    "alert_list",
     "alert_feedback",
     "alert_snooze",
     "alert_send",
@@ -216,10 +221,10 @@ def _exemption(
 @lifecycle_commands.command()
 def promote(
     ref: Annotated[str | None, typer.Argument(help="Version, or training run id.")] = None,
-    alias: str = "champion",
+    alias: Annotated[str, typer.Option(help="champion, or an alias of your own.")] = "champion",
     by: By = "cli",
     reason: Reason = "",
-    version: Annotated[str | None, typer.Option()] = None,
+    version: Annotated[str | None, typer.Option(help="The same as the argument.")] = None,
     run_id: Annotated[
         str | None, typer.Option("--run-id", "--run_id", help="Training run.")
     ] = None,
@@ -371,21 +376,40 @@ ALERT_COLUMNS = (
     "reason",
 )
 
-
 # %% ../../nbs/90_serving/78_cli_lifecycle.ipynb #21198fdf
+AlertStatus = Annotated[str | None, typer.Option(help="open or closed.")]
+AlertAudience = Annotated[str | None, typer.Option(help="analyst or data_quality.")]
+AlertId = Annotated[int, typer.Argument(help="Number of the alert, see 'alerts list'.")]
+
+
 @alert_commands.callback()
 def alerts(
     ctx: typer.Context,
-    status: Annotated[str | None, typer.Option(help="open or closed.")] = None,
-    audience: Annotated[str | None, typer.Option(help="analyst or data_quality.")] = None,
-    limit: int = 20,
+    status: AlertStatus = None,
+    audience: AlertAudience = None,
+    limit: Limit = 20,
     as_json: AsJson = False,
 ) -> None:
     "Alerts, newest first."
+    if not ctx.invoked_subcommand:
+        _show_alerts(status, audience, limit, as_json)
+
+
+@alert_commands.command("list")
+def alert_list(
+    status: AlertStatus = None,
+    audience: AlertAudience = None,
+    limit: Limit = 20,
+    as_json: AsJson = False,
+) -> None:
+    "Alerts, newest first; the same as without 'list'."
+    _show_alerts(status, audience, limit, as_json)
+
+
+def _show_alerts(status: str | None, audience: str | None, limit: int, as_json: bool) -> None:
+    "Print alerts."
     from crypto_anomaly.lifecycle.alerts import alerts as list_alerts
 
-    if ctx.invoked_subcommand:
-        return
     found = list_alerts(open_model_registry(), status=status, audience=audience, limit=limit)
     rows = [a | dict(rarity=f"once in {a['rarity']:,.0f}") for a in found]
     show(found, as_json, rows, ALERT_COLUMNS, "no alert so far")
@@ -394,7 +418,7 @@ def alerts(
 # %% ../../nbs/90_serving/78_cli_lifecycle.ipynb #92f5e5d9
 @alert_commands.command("feedback")
 def alert_feedback(
-    alert: int,
+    alert: AlertId,
     says: Annotated[str, typer.Argument(help="useful, known or false.")],
     by: By = "cli",
 ) -> None:
@@ -407,7 +431,11 @@ def alert_feedback(
 
 # %% ../../nbs/90_serving/78_cli_lifecycle.ipynb #d2a1af17
 @alert_commands.command("snooze")
-def alert_snooze(alert: int, hours: float = 24, by: By = "cli") -> None:
+def alert_snooze(
+    alert: AlertId,
+    hours: Annotated[float, typer.Option(help="How long.")] = 24,
+    by: By = "cli",
+) -> None:
     "Silence what an alert is about for some hours."
     from crypto_anomaly.lifecycle.alerts import feedback
 

@@ -22,7 +22,7 @@ from crypto_anomaly.serving.cli_import import (
     show_import,
     summary_line,
 )
-from .cli_workspace import open_for_read
+from .cli_workspace import open_for_read, say_past_scoring
 from crypto_anomaly.serving.terminal import (
     AsJson,
     At,
@@ -230,7 +230,7 @@ def _say_coin(row: pd.Series, found: Scan) -> None:
 def why(
     coin: Annotated[str, typer.Argument(help="An id, or a symbol that is unique.")],
     at: At = None,
-    ref: Annotated[str | None, typer.Option("--model-ref")] = None,
+    ref: Annotated[str | None, typer.Option("--model-ref", help="Model to ask.")] = None,
     as_json: AsJson = False,
 ) -> None:
     "Why a coin is, or is not, anomalous."
@@ -268,6 +268,7 @@ def movers(
     n: Annotated[int, typer.Option("-n", help="How many.")] = 5, as_json: AsJson = False
 ) -> None:
     "The largest 24 h moves of the newest snapshot."
+    from crypto_anomaly.core.numbers import percent
     from crypto_anomaly.data.movers import get_top_movers
     from crypto_anomaly.data.polls import POLL_WINDOW
     from crypto_anomaly.data.snapshots import newest_moment, read_snapshots
@@ -279,7 +280,10 @@ def movers(
         raise DataError("there is no snapshot yet; run: crypto-anomaly run ingest")
     snapshot = read_snapshots(ws, start=newest - POLL_WINDOW)
     rows = get_top_movers(snapshot, n).to_dict("records")
-    show(rows, as_json, empty="the newest snapshot carries no 24 h changes")
+    if not as_json:
+        say(f"of the snapshot of {newest:%Y-%m-%d %H:%M} UTC:")
+    shown = [row | dict(price_change_24h=percent(row["price_change_24h"])) for row in rows]
+    show(rows, as_json, shown, empty="the newest snapshot carries no 24 h changes")
 
 
 # %% ../../nbs/90_serving/73_cli_market.ipynb #2a9ce21a
@@ -346,3 +350,4 @@ def _store_import(file: str, options: FileOptions, replace: bool, as_json: bool)
     else:
         show_import(imported)
     say(summary_line(imported.report, str(ws.root)))
+    say_past_scoring(ws)

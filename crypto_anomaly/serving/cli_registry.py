@@ -14,6 +14,7 @@ from .cli_workspace import open_for_read, open_model_registry
 from crypto_anomaly.serving.terminal import (
     AsJson,
     At,
+    Limit,
     ModelName,
     Ref,
     show,
@@ -67,9 +68,19 @@ def _with_products(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [version | dict(learned_from=product_text(version)) for version in found]
 
 
+def _version_row(version: dict[str, Any]) -> dict[str, Any]:
+    "One version of the table: its name as other commands take it, its rate in percent."
+    rate, rows = version.get("anomaly_rate"), version.get("training_samples")
+    return version | dict(
+        version=f"v{version['version']}",
+        anomaly_rate=None if rate is None else f"{rate:.1%}",
+        training_samples=f"{rows:,}" if isinstance(rows, int) else rows,
+    )
+
+
 @registry_commands.command()
 def versions(
-    limit: int = 20, model: ModelName = "anomaly_detector", as_json: AsJson = False
+    limit: Limit = 20, model: ModelName = "anomaly_detector", as_json: AsJson = False
 ) -> None:
     "The versions, newest first."
     from crypto_anomaly.data.stale import with_stale_versions
@@ -79,7 +90,8 @@ def versions(
     columns: tuple[str, ...] = VERSION_COLUMNS
     if any("products" in version for version in found):
         found, columns = _with_products(found), (*VERSION_COLUMNS, "learned_from")
-    show(found, as_json, None, columns, "no version yet; run: crypto-anomaly pipeline")
+    rows = map(_version_row, found)
+    show(found, as_json, rows, columns, "no version yet; run: crypto-anomaly pipeline")
 
 
 # %% ../../nbs/90_serving/76_cli_registry.ipynb #8292023d
@@ -231,7 +243,7 @@ def assets(
             "or one version: training_dataset:v3."
         ),
     ] = None,
-    limit: int = 20,
+    limit: Limit = 20,
     as_json: AsJson = False,
 ) -> None:
     "Versions of data: what each was made from, and what was made from it."
@@ -253,7 +265,11 @@ def assets(
 
 # %% ../../nbs/90_serving/76_cli_registry.ipynb #aa54ab29
 @registry_commands.command()
-def events(limit: int = 50, kind: str | None = None, as_json: AsJson = False) -> None:
+def events(
+    limit: Limit = 50,
+    kind: Annotated[str | None, typer.Option(help="Only this kind, e.g. model_promoted.")] = None,
+    as_json: AsJson = False,
+) -> None:
     "All events, newest first."
     found = open_model_registry().events(limit=limit, kind=kind)
     show(found, as_json, None, ("id", "at", "kind", "version", "actor"))
@@ -261,7 +277,11 @@ def events(limit: int = 50, kind: str | None = None, as_json: AsJson = False) ->
 
 # %% ../../nbs/90_serving/76_cli_registry.ipynb #b2b9d4e2
 @registry_commands.command()
-def runs(limit: int = 20, stage: str | None = None, as_json: AsJson = False) -> None:
+def runs(
+    limit: Limit = 20,
+    stage: Annotated[str | None, typer.Option(help="Only this stage, e.g. train.")] = None,
+    as_json: AsJson = False,
+) -> None:
     "Executed notebooks, newest first; a run whose process has died is closed as failed."
     from crypto_anomaly.lifecycle.leases import close_dead_runs
     from crypto_anomaly.lifecycle.stages import stage_name

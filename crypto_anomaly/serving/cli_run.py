@@ -5,8 +5,6 @@
 # %% ../../nbs/90_serving/72_cli_run.ipynb #504cf744
 from __future__ import annotations
 
-import signal
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..core.platforms import exit_on_stop
 from crypto_anomaly.serving.cli_workspace import (
     only_one,
     open_for_read,
@@ -23,16 +22,26 @@ from crypto_anomaly.serving.cli_workspace import (
     say_address,
     skip_past_messages,
 )
-from .run_parameters import fetches, given_parameters
+from crypto_anomaly.serving.run_parameters import (
+    fetches,
+    given_parameters,
+    parameter_rows,
+    stage_names,
+    stage_summary,
+)
 from crypto_anomaly.serving.terminal import (
     Anew,
     AsJson,
     DaskUrl,
     EvaluationConfig,
+    Host,
     ModelConfig,
+    Port,
     TrainingConfig,
     say,
     show_json,
+    show_sentences,
+    show_table,
     with_token,
 )
 
@@ -41,26 +50,10 @@ if TYPE_CHECKING:
     from crypto_anomaly.core.workspace import Workspace
 
 # %% auto #0
-__all__ = [
-    "run_commands",
-    "SHOWN_RESULTS",
-    "exit_on_sigterm",
-    "up",
-    "serve",
-    "panel",
-    "schedule",
-    "run",
-    "pipeline",
-]
+__all__ = ["run_commands", "SHOWN_RESULTS", "up", "serve", "panel", "schedule", "run", "pipeline"]
 
 # %% ../../nbs/90_serving/72_cli_run.ipynb #4e1510ab
 run_commands = typer.Typer()
-
-
-# %% ../../nbs/90_serving/72_cli_run.ipynb #cb367acb
-def exit_on_sigterm() -> None:
-    "Leave through the `with` blocks when the process is told to stop."
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
 
 
 # %% ../../nbs/90_serving/72_cli_run.ipynb #0e078a63
@@ -94,8 +87,8 @@ def up(
     once: Annotated[bool, typer.Option("--once", help="Stop after the first cycle.")] = False,
     source: Annotated[str | None, typer.Option(help="auto, coingecko or simulated.")] = None,
     home: Annotated[Path | None, typer.Option(help="Root of all state.")] = None,
-    host: Annotated[str, typer.Option(help="Address to serve on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to serve on.")] = 8000,
+    host: Host = "127.0.0.1",
+    port: Port = 8000,
     new: Anew = False,
 ) -> None:
     "The main job: backfill, ingest, build, train, evaluate, scan; then schedule and serve."
@@ -107,7 +100,7 @@ def up(
         check_bind(ws.settings, host)
         require_free_port(host, port)
         skip_past_messages(ws)
-    exit_on_sigterm()
+    exit_on_stop()
     with only_one(ws), hold_source(ws) as held:
         _first_cycle(held, once=once, new=new)
         if home:
@@ -139,8 +132,8 @@ def _schedule_and_serve(ws: Workspace, host: str, port: int) -> None:
 # %% ../../nbs/90_serving/72_cli_run.ipynb #c440c345
 @run_commands.command()
 def serve(
-    host: str = "127.0.0.1",
-    port: int = 8000,
+    host: Host = "127.0.0.1",
+    port: Port = 8000,
     workers: Annotated[int, typer.Option(min=1, help="Processes that answer.")] = 1,
 ) -> None:
     "The server only."
@@ -156,7 +149,7 @@ def serve(
 
 # %% ../../nbs/90_serving/72_cli_run.ipynb #ac1537c0
 @run_commands.command()
-def panel(host: str = "127.0.0.1", port: int = 8866) -> None:
+def panel(host: Host = "127.0.0.1", port: Port = 8866) -> None:
     "The promotion panel in the browser: approve, reject, try."
     from crypto_anomaly.serving.panel import DESK_TOKEN, desk_token, run_desk
     from crypto_anomaly.serving.security import check_bind
@@ -164,7 +157,7 @@ def panel(host: str = "127.0.0.1", port: int = 8866) -> None:
     ws = open_for_read()
     check_bind(ws.settings, host)
     require_free_port(host, port)
-    exit_on_sigterm()
+    exit_on_stop()
     page = f"http://{host}:{port}/"
     where = with_token(f"{page}?token={desk_token(ws)}", page, ws.root / DESK_TOKEN)
     say(f"Promotion panel on {where} – Ctrl-C stops.")
@@ -180,7 +173,7 @@ def schedule() -> None:
     from crypto_anomaly.lifecycle.scheduler import scheduling
 
     with hold_source(open_with_source()) as ws:
-        exit_on_sigterm()
+        exit_on_stop()
         with scheduling(ws) as clock:
             for kind in SCHEDULE:
                 next_time = clock.get_job(kind).next_run_time
@@ -222,13 +215,16 @@ def _say_run(run: dict[str, Any]) -> None:
 
 # %% ../../nbs/90_serving/72_cli_run.ipynb #9a68ab9e
 @run_commands.command(
-    context_settings=dict(allow_extra_args=True, ignore_unknown_options=True),
-    epilog="Parameters: -p NAME VALUE, as often as needed. "
+    context_settings=dict(allow_extra_args=True, ignore_unknown_options=True, help_option_names=[]),
+    epilog="Parameters: -p NAME VALUE, as often as needed; 'run STAGE --help' lists them. "
     "Stages have other spellings: TrainDetectorFlow and TrainAnomalyFlow are train.",
 )
 def run(
     ctx: typer.Context,
-    stage: Annotated[str, typer.Argument(help="A notebook of scheduled/, e.g. train.")],
+    stage: Annotated[
+        str | None,
+        typer.Argument(help="A notebook of scheduled/, e.g. train.", autocompletion=stage_names),
+    ] = None,
     model_config: ModelConfig = None,
     training_config: TrainingConfig = None,
     evaluation_config: EvaluationConfig = None,
@@ -244,11 +240,22 @@ def run(
         typer.Option(help="Why it runs, e.g. event:212; each stage runs once for a key."),
     ] = None,
     as_json: AsJson = False,
+    show_help: Annotated[
+        bool, typer.Option("--help", "-h", help="Show this message, or the parameters of a STAGE.")
+    ] = False,
 ) -> None:
     "Run one scheduled notebook."
     from crypto_anomaly.lifecycle.stages import check_parameters, stage_name
 
+    if show_help and stage is None:
+        typer.echo(ctx.get_help())
+        return
+    if stage is None:
+        raise typer.BadParameter(f"name one of {', '.join(stage_names())}", param_hint="STAGE")
     stage = stage_name(stage)
+    if show_help:
+        _show_stage(stage)
+        return
     configs = dict(
         model_config=model_config,
         training_config=training_config,
@@ -267,6 +274,20 @@ def run(
 
 
 # %% ../../nbs/90_serving/72_cli_run.ipynb #4c5c02f6
+def _show_stage(stage: str) -> None:
+    "What a stage does, and its parameters."
+    rows = parameter_rows(stage)
+    typer.echo(f"Usage: crypto-anomaly run {stage} [-p NAME VALUE]... [OPTIONS]\n")
+    show_sentences([f"  {stage_summary(stage)}"])
+    typer.echo("")
+    show_table(rows, empty="The stage has no parameter.")
+    typer.echo("")
+    show_sentences(["Options are the same for every stage, see: crypto-anomaly run --help"])
+    if rows:
+        example = f"{rows[0]['parameter']} {rows[0]['default'] or 'VALUE'}"
+        show_sentences([f"Example: crypto-anomaly run {stage} -p {example}"])
+
+
 def _run_stage(
     ws: Workspace, stage: str, given: dict[str, Any], key: str | None
 ) -> dict[str, Any] | None:

@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .cli_workspace import open_for_read
-from .terminal import AsJson, say, show, show_facts, show_json, show_table
+from .status_text import status_sentences
+from crypto_anomaly.serving.terminal import (
+    AsJson,
+    say,
+    show,
+    show_facts,
+    show_json,
+    show_sentences,
+    show_table,
+)
 
 if TYPE_CHECKING:
     from crypto_anomaly.core.workspace import Workspace
@@ -215,4 +224,7 @@ def status_facts(
 def status(as_json: AsJson = False) -> None:
     "Where things stand: data, models, what awaits a decision."
     facts = status_facts(open_for_read())
-    show(facts, as_json, [dict(what=k, value=v) for k, v in facts.items()])
+    if as_json:
+        show_json(facts)
+    else:
+        show_sentences(status_sentences(facts))

@@ -15,7 +15,7 @@ from crypto_anomaly.serving.cli_workspace import (
     open_for_read,
     require_free_port,
 )
-from .terminal import AsJson, say, show_json
+from .terminal import AsJson, Host, Port, say, show_json
 
 # %% auto #0
 __all__ = [
@@ -82,7 +82,7 @@ def _write_or_print(
 @deploy_commands.command("argo")
 def deploy_argo(
     out: Out = None,
-    namespace: str = "crypto-anomaly",
+    namespace: Annotated[str, typer.Option(help="Of the cluster.")] = "crypto-anomaly",
     image: Annotated[str, typer.Option(help="Image to run.")] = "crypto-anomaly:local",
     given: Annotated[
         list[str] | None,
@@ -185,10 +185,12 @@ def _say_simulator(url: str, ws_url: str, rest_url: str) -> None:
 # %% ../../nbs/90_serving/79_cli_tools.ipynb #d9103471
 @tool_commands.command()
 def simulate(
-    port: int = 8123,
-    host: str = "127.0.0.1",
-    seed: int = 42,
-    trades_port: Annotated[int, typer.Option(help="Port of the trade feed.")] = 8124,
+    port: Port = 8123,
+    host: Host = "127.0.0.1",
+    seed: Annotated[int, typer.Option(help="Of the random numbers.")] = 42,
+    trades_port: Annotated[
+        int, typer.Option(min=1, max=65_535, help="Port of the trade feed.")
+    ] = 8124,
     products: Annotated[
         str, typer.Option(help="Products of the feed, with commas.")
     ] = "BTC-USD,ETH-USD",

@@ -8,13 +8,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import signal
 import threading
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..core.platforms import on_stop
 from ..core.redaction import hide_in_address
 from crypto_anomaly.serving.cli_replay import (
     ReplayOptions,
@@ -23,7 +23,7 @@ from crypto_anomaly.serving.cli_replay import (
     say_refused,
 )
 from .cli_workspace import open_for_read
-from .terminal import AsJson, say, show_json, show_table
+from .terminal import AsJson, Limit, say, show_json, show_table
 
 if TYPE_CHECKING:
     from crypto_anomaly.core.settings import Settings
@@ -156,8 +156,7 @@ async def _follow_until(stream: Stream, url: str, seconds: float | None) -> None
         stop.set()
         _end_in_time()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, on_signal)
+    on_stop(loop, on_signal)
     if seconds:
         loop.call_later(seconds, stop.set)
     await follow(stream, url, stop)
@@ -300,7 +299,7 @@ def _stored(ws: Workspace, product: str | None, limit: int) -> dict[str, Any]:
 @trade_commands.command()
 def trades(
     product: Annotated[str | None, typer.Argument(help="Only this product.")] = None,
-    limit: int = 20,
+    limit: Limit = 20,
     as_json: AsJson = False,
 ) -> None:
     "What is stored of live trades: completeness, gaps, the last alarms."

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from ..core.platforms import bind_alone
 from .terminal import say, with_token
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ __all__ = [
     "open_model_registry",
     "say_address",
     "skip_past_messages",
+    "say_past_scoring",
     "require_free_port",
     "only_one",
 ]
@@ -125,6 +127,17 @@ def skip_past_messages(ws: Workspace) -> None:
     begin_messages(open_registry(ws), ws.settings)
 
 
+def say_past_scoring(ws: Workspace) -> None:
+    "After rows were stored or taken out: have the past scored again, and say who does it."
+    from crypto_anomaly.lifecycle.past_trigger import score_past_in_background
+    from crypto_anomaly.lifecycle.scheduler import last_beat
+    from crypto_anomaly.registry.registry import open_registry
+
+    sentence = score_past_in_background(ws, last_beat(open_registry(ws)))
+    if sentence:
+        say(sentence)
+
+
 # %% ../../nbs/90_serving/71_cli_workspace.ipynb #73479d1c
 def require_free_port(
     host: str,  # address to listen on
@@ -134,9 +147,8 @@ def require_free_port(
     from crypto_anomaly.core.settings import WorkspaceError
 
     with socket.socket() as s:
-        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            s.bind((host, port))
+            bind_alone(s, host, port)
         except OSError as e:
             raise WorkspaceError(
                 f"cannot listen on {host}:{port} ({e.strerror}); choose another with --port."

@@ -358,7 +358,7 @@ def desk_command(
     if not source.exists():
         raise PipelineError(f"{source} is missing; install the package again.")
     page = ws.runs / "promotion_desk.ipynb"  # beside the executed notebooks that it links to
-    write_atomic(page, source.read_text())
+    write_atomic(page, source.read_text(encoding="utf-8"))
     command = [sys.executable, "-c", _SERVER, str(page), *_voila_options(ws, host, port)]
     own = {"JUPYTER_TOKEN": desk_token(ws), "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
     return command, child_env(ws) | own

@@ -5,10 +5,18 @@
 # %% ../../nbs/90_serving/71_run_parameters.ipynb #8568a064
 from __future__ import annotations
 
+import json
 from typing import Any
 
 # %% auto #0
-__all__ = ["parse_parameters", "given_parameters", "fetches"]
+__all__ = [
+    "parse_parameters",
+    "given_parameters",
+    "fetches",
+    "stage_names",
+    "stage_summary",
+    "parameter_rows",
+]
 
 
 # %% ../../nbs/90_serving/71_run_parameters.ipynb #ec087b95
@@ -75,3 +83,48 @@ def fetches(
         or parse_parameter(given.get("data_version", "latest")) is None
         or given.get("eval_data_source") == "fresh"
     )
+
+
+# %% ../../nbs/90_serving/71_run_parameters.ipynb #e050cca9
+def stage_names() -> list[str]:
+    "The stages, for completion and for messages."
+    from crypto_anomaly.lifecycle.stages import stages
+
+    return list(stages())
+
+
+def stage_summary(
+    stage: str,  # a name of `stages`
+) -> str:
+    "What a stage does: the line under the title of its notebook."
+    from crypto_anomaly.lifecycle.stages import stages
+
+    cells = json.loads(stages()[stage].read_text(encoding="utf-8"))["cells"]
+    lines = "".join("".join(cell["source"]) + "\n" for cell in cells).splitlines()
+    return next((line[2:] for line in lines if line.startswith("> ")), stage)
+
+
+_TYPES = dict(int="whole number", float="number", bool="true or false", str="text")
+
+
+def _typed(default: str) -> str:
+    "A default as it is typed in a terminal; '' for an empty text."
+    words = {"None": "none", "True": "true", "False": "false"}
+    return words.get(default, default.strip("'\""))
+
+
+def parameter_rows(
+    stage: str,  # a name of `stages`
+) -> list[dict[str, str]]:  # parameter, type, default, meaning
+    "The parameters of a stage, a row each."
+    from crypto_anomaly.lifecycle.stages import parameter_kind, stage_parameters
+
+    return [
+        dict(
+            parameter=name,
+            type=_TYPES.get(parameter_kind(facts)[0], "text"),
+            default=_typed(facts["default"]),
+            meaning=facts["help"],
+        )
+        for name, facts in stage_parameters(stage).items()
+    ]

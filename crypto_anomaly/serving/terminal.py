@@ -5,7 +5,6 @@
 # %% ../../nbs/90_serving/70_terminal.ipynb #59c2f7a4
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -13,11 +12,17 @@ from typing import Annotated, Any
 
 import typer
 
+from .rendering import fact_text
+from .tables import table_lines, terminal_width, wrapped
+
 # %% auto #0
 __all__ = [
     "AsJson",
     "At",
     "By",
+    "Limit",
+    "Host",
+    "Port",
     "Reason",
     "Anew",
     "ModelName",
@@ -30,6 +35,7 @@ __all__ = [
     "with_token",
     "show_json",
     "show_table",
+    "show_sentences",
     "show_facts",
     "show",
     "progress_bar",
@@ -42,6 +48,9 @@ At = Annotated[
     typer.Option(help="Moment, year first, UTC without a zone; a date is the end of that day."),
 ]
 By = Annotated[str, typer.Option(help="Who decides.")]
+Limit = Annotated[int, typer.Option(min=1, help="How many rows at most.")]
+Host = Annotated[str, typer.Option(help="Address to listen on.")]
+Port = Annotated[int, typer.Option(min=1, max=65_535, help="Port to listen on.")]
 Reason = Annotated[str, typer.Option(help="Why.")]
 Anew = Annotated[
     bool, typer.Option("--new", help="Begin an empty registry where there was another.")
@@ -115,16 +124,6 @@ def show_json(
     typer.echo(orjson.dumps(data, default=str, option=options).decode())
 
 
-# %% ../../nbs/90_serving/70_terminal.ipynb #af8e4bd6
-def _cell(value: Any) -> str:
-    "A value as text: four significant digits, nothing for None, a dash for no number."
-    if value is None:
-        return ""
-    if isinstance(value, float) and not math.isfinite(value):
-        return "–"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
 # %% ../../nbs/90_serving/70_terminal.ipynb #9b18a3f2
 def show_table(
     rows: Sequence[dict[str, Any]],  # one dictionary per row
@@ -132,23 +131,20 @@ def show_table(
     empty: str = "nothing yet",  # said to stderr when there is no row
 ) -> None:
     "Print rows as a table to stdout."
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    from crypto_anomaly.core.redaction import one_line
-
     if not rows:
         say(empty)
         return
-    names = list(columns or rows[0])
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in names:
-        table.add_column(name.replace("_", " "), overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(one_line(_cell(row.get(name)))) for name in names))
-    width = None if sys.stdout.isatty() else 180
-    Console(width=width, force_jupyter=False).print(table)
+    for line in table_lines(rows, list(columns or rows[0]), terminal_width()):
+        typer.echo(line)
+
+
+def show_sentences(
+    sentences: Iterable[str],
+) -> None:
+    "Print sentences to stdout, each on a line of its own or on several."
+    for sentence in sentences:
+        for line in wrapped(sentence, terminal_width(), "  "):
+            typer.echo(line)
 
 
 # %% ../../nbs/90_serving/70_terminal.ipynb #070f012c
@@ -157,7 +153,8 @@ def show_facts(
     name: str = "fact",  # heading of the names
 ) -> None:
     "Print one record as a table of two columns."
-    show_table([{name: key, "value": value} for key, value in facts.items()])
+    rows = [{name: key.replace("_", " "), "value": fact_text(v)} for key, v in facts.items()]
+    show_table(rows)
 
 
 # %% ../../nbs/90_serving/70_terminal.ipynb #138523ee

@@ -19,6 +19,7 @@ from typing import Literal
 
 from ..core.clock import iso, utcnow
 from ..core.errors import CryptoAnomalyError
+from ..core.platforms import private_folder, replace_file, write_private
 from ..core.workspace import Workspace
 
 # %% auto #0
@@ -75,12 +76,10 @@ class Holder:
 # %% ../../nbs/90_serving/35_tokens.ipynb #968974a5
 def _write_private(path: Path, text: str) -> None:
     "Write a file that nobody else may read, whole or not at all."
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    private_folder(path.parent)
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with open(descriptor, "w") as file:
-        file.write(text)
-    draft.replace(path)
+    write_private(draft, text)
+    replace_file(draft, path)
 
 
 def _hash(token: str) -> str:
@@ -92,7 +91,7 @@ def _hash(token: str) -> str:
 def _read_token(path: Path) -> Token:
     "A token from its file; `TokenError` for any other file."
     try:
-        token = Token(**json.loads(path.read_text()))
+        token = Token(**json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as e:
         problem = type(e).__name__
         raise TokenError(

@@ -6,40 +6,37 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
-import signal
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+from ..core.platforms import STOP_SIGNALS, end_wakeup, wakeup_pair
 
 # %% auto #0
 __all__ = ["WORKER_SECONDS", "children_end_with_us"]
 
 # %% ../../nbs/90_serving/56_workers.ipynb #012f21a1
 WORKER_SECONDS = 30  # in which a worker must answer its parent
-_ENDING = (signal.SIGTERM, signal.SIGINT)
 
 
-def _pass_on(reader: int) -> None:
-    "End the children when a signal says so, until the other end of the pipe is closed."
-    while number := os.read(reader, 1):
-        if number[0] in _ENDING:
+def _pass_on(reader: socket.socket) -> None:
+    "End the children when a signal says so, until the other end is closed."
+    while number := reader.recv(1):
+        if number[0] in STOP_SIGNALS:
             for child in multiprocessing.active_children():
                 child.terminate()
 
 
 @contextmanager
 def children_end_with_us() -> Iterator[None]:
-    "Within the block, SIGTERM and SIGINT of this process end its children at once."
-    reader, writer = os.pipe()
-    os.set_blocking(writer, False)
-    before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    "Within the block, a signal that stops this process ends its children at once."
+    reader, writer = wakeup_pair()
     listener = threading.Thread(target=_pass_on, args=(reader,), daemon=True)
     listener.start()
     try:
         yield
     finally:
-        signal.set_wakeup_fd(before)
-        os.close(writer)
+        end_wakeup(writer)
         listener.join()
-        os.close(reader)
+        reader.close()
