@@ -201,6 +201,8 @@ def test_the_report_of_a_version_is_downloaded_as_one_file(ws):
     with TestClient(app, base_url="http://127.0.0.1", client=("127.0.0.1", 50000)) as client:
         answer = client.get("/models/anomaly_detector/v2/report.html")
         unknown = client.get("/models/anomaly_detector/v77/report.html")
-    assert answer.headers["content-disposition"] == 'attachment; filename="anomaly_detector-v2.html"'
+    assert (
+        answer.headers["content-disposition"] == 'attachment; filename="anomaly_detector-v2.html"'
+    )
     assert 1e6 < len(answer.content) < 4e6 and 'src="' not in answer.text
     assert "<h2>Against v1</h2>" in answer.text and unknown.status_code == 404

@@ -322,15 +322,13 @@ class PromotionPanel(Decisions):
 
 # %% ../../nbs/90_serving/69_panel.ipynb #99e75760
 def _voila_options(ws: Workspace, host: str, port: int) -> list[str]:
-    "Options of Voilà: address, token, folder of what it serves, and a panel drawn in advance."
+    "Options of Voilà: the address, the token, and the folder of what it serves."
     return [
         "--no-browser",
         f"--port={port}",
         f"--Voila.ip={host}",
         f"--Voila.root_dir={ws.runs}",
         "--Voila.auto_token=True",
-        "--preheat_kernel=True",
-        "--pool_size=1",
         "--Voila.log_level=WARN",
     ]
 
