@@ -27,6 +27,7 @@ __all__ = [
     "comparison_answer",
     "answer_of",
     "promotion_summary",
+    "recorded_comparison",
     "injected_found",
     "ComparisonRow",
     "comparison_rows",
@@ -71,7 +72,7 @@ def as_text(
         return f"{x:,}"
     text = str(x)
     is_timestamp = text[10:11] == "T"
-    return text[:19] if is_timestamp else text
+    return text[:19].replace("T", " ") if is_timestamp else text
 
 
 # %% ../../nbs/90_serving/18_comparison.ipynb #c9a8e7b7
@@ -223,6 +224,15 @@ def promotion_summary(
         f" Scans and servers that follow the champion use artifact {artifact} from their next"
         " response on. A rollback restores the previous champion."
     )
+
+
+# %% ../../nbs/90_serving/18_comparison.ipynb #9848ba24
+def recorded_comparison(
+    evaluations: list[dict[str, Any]],  # of a version, oldest first
+) -> str:  # '' where none was recorded
+    "The sentence that the newest evaluation of a version recorded about it and another version."
+    comparison = _newest(evaluations).get("metrics", {}).get("comparison") or {}
+    return str(comparison.get("sentence") or "")
 
 
 # %% ../../nbs/90_serving/18_comparison.ipynb #b89545a1

@@ -229,14 +229,15 @@ def get_comparison(
     other: str,
     dataset: str = "",  # e.g. 'eval_holdout:v3'
     part: bool = False,  # without the frame of a page
+    told: bool = False,  # the sentence of the newest evaluation stands above the part
 ) -> Response:
     "Two versions on the same rows: a page, a part of one, or JSON."
     ref = other.removesuffix(".json")
     compared = version_comparison(state, name, version, ref, dataset)
     if ref != other or _wants_json(request):
         return JSONResponse(compared.to_dict())
-    draw = compared_part if part else compared_page
-    return HTMLResponse(draw(state, compared))
+    html = compared_part(state, compared, told) if part else compared_page(state, compared)
+    return HTMLResponse(html)
 
 
 # %% ../../nbs/90_serving/53_page_routes.ipynb #6362ed0c
