@@ -17,7 +17,7 @@ from rich.cells import cell_len
 from ..core.redaction import one_line
 
 # %% auto #0
-__all__ = ["LONG", "cell_text", "terminal_width", "wrapped", "Column", "table_lines"]
+__all__ = ["LONG", "cell_text", "fact_text", "terminal_width", "wrapped", "Column", "table_lines"]
 
 # %% ../../nbs/90_serving/70_tables.ipynb #1827b3c5
 LONG = 6  # items; a longer list is shown by its length and its ends
@@ -53,6 +53,19 @@ def cell_text(
     if isinstance(value, (list, tuple)):
         return _list_text(value)
     return _MOMENT.sub(r"\1 \2", one_line(str(value)))
+
+
+# %% ../../nbs/90_serving/70_tables.ipynb #39c0c32c
+def _is_moment(value: Any) -> bool:
+    "Whether a value is a moment in UTC."
+    return isinstance(value, str) and _MOMENT.fullmatch(value) is not None
+
+
+def fact_text(
+    value: Any,  # of a record
+) -> str:
+    "The same where no title says that a moment is in UTC."
+    return f"{cell_text(value)} UTC" if _is_moment(value) else cell_text(value)
 
 
 # %% ../../nbs/90_serving/70_tables.ipynb #cd6f82b0
@@ -105,11 +118,6 @@ class Column(NamedTuple):
 
 _SENTENCE = 24  # characters; a wrapped column is never narrower
 _GAP = "  "
-
-
-def _is_moment(value: Any) -> bool:
-    "Whether a value is a moment in UTC."
-    return isinstance(value, str) and _MOMENT.fullmatch(value) is not None
 
 
 def _column(name: str, values: list[Any]) -> Column:
