@@ -151,9 +151,9 @@ class ShellError(CryptoAnomalyError):
 
 def prepare_completion() -> None:
     "Learn how each shell asks."
-    from typer.completion import completion_init
+    from typer import completion as shells
 
-    completion_init()
+    shells.completion_init()  # type: ignore[attr-defined]
 
 
 @help_commands.command()
@@ -161,9 +161,10 @@ def completion(
     shell: Annotated[str, typer.Argument(help=f"One of {', '.join(SHELLS)}.")],
 ) -> None:
     "Print the script that completes commands and options by the Tab key."
-    from typer.completion import get_completion_script
+    from typer import completion as shells
 
     if shell not in SHELLS:
         raise ShellError(f"there is no completion for {shell!r}; use {', '.join(SHELLS)}.")
-    script = get_completion_script(prog_name=PROGRAM, complete_var=COMPLETE_VARIABLE, shell=shell)
+    names = dict(prog_name=PROGRAM, complete_var=COMPLETE_VARIABLE)
+    script = shells.get_completion_script(shell=shell, **names)  # type: ignore[attr-defined]
     typer.echo(script)
