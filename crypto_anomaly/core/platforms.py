@@ -61,6 +61,7 @@ def _leave(number: int, frame: FrameType | None) -> None:
     sys.exit(0)
 
 
+# %% ../../nbs/00_core/13_platforms.ipynb #1a8f4dd0
 def exit_on_stop() -> None:
     "Leave through the `with` blocks when the process is told to stop; Ctrl-C stays as it is."
     for number in STOP_SIGNALS:
@@ -97,6 +98,7 @@ def wakeup_pair() -> tuple[socket.socket, socket.socket]:  # reader, writer
     return reader, writer
 
 
+# %% ../../nbs/00_core/13_platforms.ipynb #f4291f10
 def end_wakeup(
     writer: socket.socket,  # of `wakeup_pair`
 ) -> None:
