@@ -5,7 +5,7 @@ import os
 import shutil
 
 import pytest
-from conftest import free_port, need, stop, wait_for
+from conftest import free_port, need, stop, until, wait_for
 
 from crypto_anomaly.core.settings import Settings
 from crypto_anomaly.core.workspace import open_workspace
@@ -75,7 +75,7 @@ def test_overview_shows_anomalies_and_follows_a_promotion(home, page, tmp_path):
         expect(page.locator(".pill.champion")).to_be_visible()
         page.set_viewport_size(dict(width=390, height=844))
         # not wider than a phone, once the figure has followed
-        page.wait_for_function("document.documentElement.scrollWidth <= innerWidth + 1")
+        until(lambda: page.evaluate("document.documentElement.scrollWidth <= innerWidth + 1"))
         page.get_by_role("link", name="executed notebook").first.click()
         expect(page.locator("main")).to_contain_text("crypto_anomaly")
         page.goto(f"http://127.0.0.1:{port}/docs")

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -26,7 +27,7 @@ from ..lifecycle.alerts import alerts_of
 from ..model.amounts import price_text
 from ..model.loading import LoadedModel, load_model
 from ..model.lookup import find_coin
-from ..model.prediction_log import read_predictions
+from ..model.past_predictions import read_scores
 from ..registry.registry import Registry
 
 # %% auto #0
@@ -36,6 +37,8 @@ __all__ = ["SpanError", "since_time", "past_scores", "history", "anomalies", "co
 # %% ../../nbs/85_analyst/40_past.ipynb #6b1b3a69
 class SpanError(CryptoAnomalyError):
     "A span of time that cannot be read."
+
+    status: ClassVar[int] = 422
 
 
 def since_time(
@@ -70,6 +73,23 @@ def _marked(scored: pd.DataFrame, model: LoadedModel) -> pd.DataFrame:
     return scored.assign(in_training=inside)
 
 
+def _unscored(
+    ws: Workspace,
+    model: LoadedModel,
+    kept: pd.DataFrame,  # of `read_scores`
+    start: pd.Timestamp,
+    end: pd.Timestamp,
+) -> pd.DataFrame:  # the columns of `kept`
+    "What the version of today says of stored rows that have no score yet."
+    stored = read_snapshots(ws, start=start, end=end, columns=[])
+    known = set(kept.ts.unique())
+    left = stored[~stored.ts.isin(known)]
+    if left.empty:
+        return kept.iloc[:0]
+    now = score_range(ws, model, left.ts.min(), left.ts.max())
+    return now[~now.ts.isin(known)].assign(told="now", backfilled=True)
+
+
 def past_scores(
     ws: Workspace,
     start: pd.Timestamp,
@@ -77,12 +97,11 @@ def past_scores(
 ) -> pd.DataFrame:  # of `predictions`, with `told` and `in_training`; one row per coin and moment
     "What was said then; where nothing was said, what the version of today says."
     model = load_model(ws)
-    logged = read_predictions(ws, start=start, end=end).query("role == 'champion'")
-    then = logged.drop_duplicates(["coin_id", "ts"], keep="last").assign(told="then")
-    now = score_range(ws, model, start, end).assign(told="now")
-    unsaid = now[~now.ts.isin(then.ts.unique())]
-    parts = [part for part in (then, unsaid) if len(part)]
-    both = pd.concat(parts, ignore_index=True) if parts else now
+    kept = read_scores(ws, start=start, end=end)
+    kept = kept.assign(told=np.where(kept.backfilled.astype(bool), "now", "then"))
+    unscored = _unscored(ws, model, kept, start, end)
+    parts = [part for part in (kept, unscored) if len(part)]
+    both = pd.concat(parts, ignore_index=True) if parts else kept
     return _marked(both.sort_values("ts", kind="stable", ignore_index=True), model)
 
 

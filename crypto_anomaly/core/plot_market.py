@@ -12,7 +12,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from .numbers import once_in, percent
-from .plot_style import COLORS, add_flagged, new_figure
+from .plot_style import COLORS, PRICE_AXIS, add_flagged, new_figure
 
 # %% auto #0
 __all__ = ["price_change_heatmap", "market_map", "coin_history"]
@@ -118,5 +118,6 @@ def coin_history(
     f = new_figure(line)
     marked = history[history.ts.isin(flagged)]
     add_flagged(f, marked.ts, marked.current_price)
-    f.update_layout(title=title, yaxis_title="USD", xaxis_title="UTC")
+    axis = dict(title="price, USD") | PRICE_AXIS
+    f.update_layout(title=title, yaxis=axis, xaxis_title="UTC")
     return f.update_layout(height=300, showlegend=False)

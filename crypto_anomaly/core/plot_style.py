@@ -13,13 +13,17 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from .numbers import LARGE
+
 # %% auto #0
 __all__ = [
     "LIGHT",
     "DARK",
     "COLORS",
     "TEMPLATE",
+    "PRICE_AXIS",
     "new_figure",
+    "amount_unit",
     "add_histogram",
     "add_flagged",
     "figure_html",
@@ -51,7 +55,8 @@ COLORS = dict(
 def _template(palette: dict[str, str]) -> go.layout.Template:
     "Plotly template over a palette."
     lines = ("gridcolor", "zerolinecolor", "linecolor", "tickcolor")
-    axis = dict.fromkeys(lines, palette["line"]) | dict(automargin=True)
+    numbers = dict(automargin=True, exponentformat="none", separatethousands=True)
+    axis = dict.fromkeys(lines, palette["line"]) | numbers
     order = ("normal", "anomaly", "champion", "challenger", "warning")
     layout = dict(
         font=dict(family="system-ui, sans-serif", size=13, color=palette["ink"]),
@@ -78,6 +83,33 @@ def new_figure(
 ) -> go.Figure:
     "A figure in the style of the project."
     return go.Figure(traces, layout=dict(template=TEMPLATE["light"]))
+
+
+# %% ../../nbs/00_core/52_plot_style.ipynb #122363c2
+def _decimals_by_distance() -> list[dict[str, Any]]:
+    "The format of ticks by the distance between two of them, from 1e-12 dollars on."
+    stops: list[dict[str, Any]] = []
+    for power in range(-12, 0):
+        span = [10.0**power, 9.99 * 10.0**power]
+        stops.append(dict(dtickrange=span, value=f",.{max(2, -power)}f"))
+    return [*stops, dict(dtickrange=[1.0, None], value=",.0f")]
+
+
+PRICE_AXIS = dict(
+    tickprefix="$", hoverformat=",.4~r", tickformatstops=_decimals_by_distance()
+)  # of a price in USD
+
+
+def amount_unit(
+    amounts: np.ndarray,  # USD; NaN is left out
+) -> tuple[float, str]:  # what to divide by, and the unit after it, for example (1e6, "$ M")
+    "The unit in which the largest of some amounts is a short number."
+    known = np.abs(np.asarray(amounts, float))
+    largest = np.nanmax(known) if np.isfinite(known).any() else 0.0
+    for size, unit in LARGE:
+        if largest >= size:
+            return size, f"$ {unit}"
+    return 1.0, "$"
 
 
 # %% ../../nbs/00_core/52_plot_style.ipynb #4dc8e12c

@@ -9,7 +9,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from .plot_style import COLORS, new_figure
+from .plot_style import COLORS, PRICE_AXIS, new_figure
 
 # %% auto #0
 __all__ = ["ALARM_SYMBOLS", "live_prices"]
@@ -45,5 +45,6 @@ def live_prices(
         name="alarms",
     )
     title = f"Is a crowd pushing {product}?"
-    f.update_layout(title=title, yaxis_title="price", xaxis_title="UTC")
+    axis = PRICE_AXIS if product.endswith(("-USD", "-USDC", "-USDT")) else {}
+    f.update_layout(title=title, yaxis=dict(title="price") | axis, xaxis_title="UTC")
     return f.update_layout(height=340, showlegend=False)

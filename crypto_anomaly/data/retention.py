@@ -38,7 +38,13 @@ def _check_limits(days: int | None, datasets: int | None) -> None:
 
 
 # %% ../../nbs/30_data/75_retention.ipynb #cbbae4ad
-KINDS = ("snapshots", "predictions", "outcomes")  # of files in the lake
+KINDS = (
+    "snapshots",
+    "predictions",
+    "outcomes",
+    "past_predictions",
+    "past_reasons",
+)  # of files in the lake
 
 
 def own_data(

@@ -28,7 +28,15 @@ from ..model.scan import scan
 from ..model.training import train
 
 # %% auto #0
-__all__ = ["BacktestError", "score_range", "replay", "lookahead", "backtest_report", "write_report"]
+__all__ = [
+    "BacktestError",
+    "score_range",
+    "replay",
+    "poll_end_times",
+    "lookahead",
+    "backtest_report",
+    "write_report",
+]
 
 
 # %% ../../nbs/60_eval/70_backtest.ipynb #ea826af0
@@ -157,7 +165,9 @@ def replay(
 
 
 # %% ../../nbs/60_eval/70_backtest.ipynb #89a7d09a
-def _poll_ends(replayed: pd.DataFrame) -> pd.Series:
+def poll_end_times(
+    replayed: pd.DataFrame,  # coin_id and ts
+) -> pd.Series:  # same index, UTC
     "When the poll of each row ended, see `data.polls`."
     by_time = replayed.sort_values("ts", kind="stable")
     us = by_time.ts.values.astype("datetime64[us]").astype(np.int64)
@@ -175,7 +185,7 @@ def lookahead(
     seed: int = 0,  # of the random choice
 ) -> pd.DataFrame:  # ts, coins, differing: scores that are not the same, 0 without looking ahead
     "Scan some moments again with the future cut off, and compare."
-    ends = _poll_ends(replayed)
+    ends = poll_end_times(replayed)
     order = np.random.default_rng(seed).permutation(ends.unique())
     rows = []
     for t in map(pd.Timestamp, np.sort(order[:moments])):

@@ -11,6 +11,7 @@ from typing import Any
 # %% auto #0
 __all__ = [
     "TIERS",
+    "TIER_NAMES",
     "AUDIENCES",
     "COIN_KEY",
     "DATA_KEY",
@@ -39,13 +40,16 @@ def severity_tier(
     return sum(rarity >= tier for tier in TIERS)
 
 
+# %% ../../nbs/80_lifecycle/52_alert_signals.ipynb #6edd6428
+TIER_NAMES = ("flag", "alert", "severe alert")  # of the tiers 0, 1 and 2
+
+
 # %% ../../nbs/80_lifecycle/52_alert_signals.ipynb #76989d80
 def rarity_levels(
     contamination: float,  # share of rows that a model flags, 0..0.5
 ) -> dict[str, float]:  # name of a level -> rarity from which it holds, in coin-hours
     "The threshold of a model and the tiers of alerts, in one unit."
-    tiers = {f"alert, tier {i}": tier for i, tier in enumerate(TIERS, 1)}
-    return dict(flagged=1 / contamination) | tiers
+    return dict(flagged=1 / contamination) | dict(zip(TIER_NAMES[1:], TIERS))
 
 
 # %% ../../nbs/80_lifecycle/52_alert_signals.ipynb #602208ce

@@ -13,7 +13,13 @@ import sqlalchemy as sa
 from ..core.clock import iso
 from ..core.errors import CryptoAnomalyError
 from .alert_episodes import alert_dict, alert_row, change_alert
-from .alert_signals import AUDIENCES, audience_kinds
+from crypto_anomaly.lifecycle.alert_signals import (
+    AUDIENCES,
+    COIN_KEY,
+    DATA_KEY,
+    GROUP_KEY,
+    audience_kinds,
+)
 from ..registry.registry import Registry
 from ..registry.tables import alert_t
 
@@ -83,7 +89,8 @@ def alerts_of(
     coin_id: str,
 ) -> list[dict[str, Any]]:  # newest first; the columns of an alert, and its audience
     "The alerts about one coin: what it did, and what was wrong with its data."
-    about = alert_t.c.key.in_([coin_id, f"data:{coin_id}"])
+    keys = [f"{COIN_KEY}{coin_id}", f"{DATA_KEY}{coin_id}", f"{GROUP_KEY}{coin_id}"]
+    about = alert_t.c.key.in_(keys)
     return [alert_dict(row) for row in registry.rows(_newest_first().where(about))]
 
 

@@ -5,18 +5,32 @@
 # %% ../../nbs/80_lifecycle/44_reports.ipynb #413f354b
 from __future__ import annotations
 
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+from jinja2 import DictLoader, Environment, FileSystemLoader
 
 import crypto_anomaly
 from ..core.files import write_atomic
 from ..core.plot_style import figure_html, plotly_script
 from ..core.workspace import Workspace
 from ..data.client import ATTRIBUTION
+from .report_facts import UP, report_facts
+from .report_verdict import run_verdict
 
 # %% auto #0
-__all__ = ["STATIC", "SIMULATED", "notebook_body", "site_assets", "page", "write_report"]
+__all__ = [
+    "STATIC",
+    "SIMULATED",
+    "notebook_body",
+    "style_sheet",
+    "site_assets",
+    "report_body",
+    "report_templates",
+    "write_report",
+]
 
 # %% ../../nbs/80_lifecycle/44_reports.ipynb #a1c4d514
 _PLOTLY = "application/vnd.plotly.v1+json"
@@ -72,56 +86,151 @@ def _code_style(name: str) -> str:
 
 
 # %% ../../nbs/80_lifecycle/44_reports.ipynb #e3d8e8ff
-def _style_sheet() -> str:
+@cache
+def style_sheet() -> str:
     "The style sheet of the pages, with colours of code for light and dark."
     dark = f"@media (prefers-color-scheme:dark){{{_code_style('github-dark')}}}"
     background = ".highlight,.highlight pre{background:var(--panel)!important}"
-    page_style = (STATIC / "style.css").read_text(encoding="utf-8")
+    sheets = [STATIC / name for name in ("style.css", "report.css")]
+    page_style = "".join(sheet.read_text(encoding="utf-8") for sheet in sheets)
     return f"{page_style}{_code_style('default')}\n{dark}\n{background}"
 
 
 # %% ../../nbs/80_lifecycle/44_reports.ipynb #f74258ef
 def site_assets(folder: Path) -> None:
     "Write the style sheet into `folder`, and Plotly's script where it is missing."
-    write_atomic(folder / "style.css", _style_sheet())
+    write_atomic(folder / "style.css", style_sheet())
     script = folder / "plotly.min.js"
     if not script.exists():
         write_atomic(script, plotly_script())
 
 
-# %% ../../nbs/80_lifecycle/44_reports.ipynb #5dec60a3
-def page(
-    title: str,
-    body: str,  # HTML
-    *,
-    simulated: bool,
-    up: str = "..",  # relative path to the folder of the shared files
-) -> str:  # HTML
-    "A whole HTML page in the project's style."
-    banner = f'<div class="banner">{SIMULATED}</div>' if simulated else ""
-    footer = SIMULATED if simulated else ATTRIBUTION
-    head = (
-        '<meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        f"<title>{title}</title>"
-        f'<link rel="stylesheet" href="{up}/style.css">'
-        f'<script src="{up}/plotly.min.js"></script>'
+# %% ../../nbs/80_lifecycle/44_reports.ipynb #f03a4699
+def _is_progress(line: str) -> bool:
+    "Whether a line is the last state of a progress bar."
+    return re.search(r"\d+%\|", line) is not None
+
+
+def _without_progress(cell: Any) -> None:
+    "Take progress bars out of the outputs of a cell, in place."
+    kept = []
+    for output in cell.get("outputs", []):
+        if output.get("name") == "stderr":
+            lines = re.split(r"[\r\n]+", output["text"])
+            output["text"] = "\n".join(line for line in lines if not _is_progress(line)).strip()
+        if output.get("text", "shown"):
+            kept.append(output)
+    cell["outputs"] = kept
+
+
+def _is_silent(cell: Any) -> bool:
+    "Whether a cell is code without an output."
+    return cell.cell_type == "code" and not cell.outputs
+
+
+def _merge_silent_cells(nb: Any) -> None:
+    "Put code without outputs above the code that follows, so that one fold holds both; in place."
+    cells: list[Any] = []
+    for cell in nb.cells:
+        if cells and cell.cell_type == "code" and _is_silent(cells[-1]):
+            cell.source = f"{cells.pop().source}\n\n{cell.source}"
+        cells.append(cell)
+    nb.cells = cells
+
+
+# %% ../../nbs/80_lifecycle/44_reports.ipynb #e4513369
+_BANNER = "papermill-error-cell-tag"  # of the cells that papermill adds to a failed notebook
+_FOLDED = """{% extends 'basic/index.html.j2' %}
+{% block input_group %}<details class="code"><summary>Code</summary>{{ super() }}</details>
+{% endblock %}
+{% block error %}<details class="trace"><summary>Traceback</summary>{{ super() }}</details>
+{% endblock %}"""
+
+
+@cache
+def _folding_exporter() -> Any:
+    "An exporter that folds code and tracebacks."
+    from nbconvert import HTMLExporter
+
+    exporter = HTMLExporter(
+        template_name="basic",
+        template_file="folded.html.j2",
+        extra_loaders=[DictLoader({"folded.html.j2": _FOLDED})],
+        exclude_input_prompt=True,
+        exclude_output_prompt=True,
     )
-    content = f"{banner}<main>{body}</main><footer>{footer}</footer>"
-    return f'<!doctype html><html lang="en"><head>{head}</head><body>{content}</body></html>'
+    exporter.register_preprocessor(
+        "nbconvert.preprocessors.CoalesceStreamsPreprocessor", enabled=True
+    )
+    return exporter
 
 
-# %% ../../nbs/80_lifecycle/44_reports.ipynb #62beb827
+def report_body(
+    nb: Any,  # of `nbformat.read`; it is changed
+) -> str:  # HTML, without head and body
+    "The cells of an executed notebook: results open, code folded, no progress bars."
+    nb.cells = [cell for cell in nb.cells if _BANNER not in cell.metadata.get("tags", [])]
+    for cell in nb.cells:
+        if cell.cell_type == "code":
+            _without_progress(cell)
+    _merge_silent_cells(nb)
+    _draw_figures(nb)
+    return str(_folding_exporter().from_notebook_node(nb)[0])
+
+
+# %% ../../nbs/80_lifecycle/44_reports.ipynb #a2bf18a7
+@cache
+def report_templates() -> Environment:
+    "The templates of reports; what they insert is escaped."
+    folder = STATIC.parent / "templates"
+    return Environment(
+        loader=FileSystemLoader(folder), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
+
+
+def _title_and_purpose(nb: Any, stage: str) -> tuple[str, str]:
+    "Title and purpose of a notebook; the cell that holds them is taken out of it."
+    for cell in nb.cells[:3]:
+        if cell.cell_type == "markdown" and cell.source.startswith("# "):
+            nb.cells.remove(cell)
+            title, _, rest = cell.source.removeprefix("# ").partition("\n")
+            return title.strip(), rest.strip().removeprefix("> ")
+    return stage.replace("_", " ").capitalize(), ""
+
+
+# %% ../../nbs/80_lifecycle/44_reports.ipynb #f5088910
+def _update_assets(folder: Path) -> None:
+    "Write the shared files of a workspace where they are missing or of another release."
+    sheet = folder / "style.css"
+    if not sheet.exists() or sheet.read_text() != style_sheet():
+        site_assets(folder)
+
+
 def write_report(
     ws: Workspace,
     notebook: Path,  # an executed one, below `runs/`
-    title: str,
+    run: dict[str, Any],  # its row in the registry: id, stage, status, times, result, error
 ) -> Path:  # of the page
     "Write the HTML page of an executed notebook beside it."
     import nbformat
 
-    if not (ws.runs / "style.css").exists():
-        site_assets(ws.runs)
-    body = notebook_body(nbformat.read(notebook, 4))
-    html = page(title, body, simulated=ws.simulated)
+    _update_assets(ws.runs)
+    nb = nbformat.read(notebook, 4)
+    title, purpose = _title_and_purpose(nb, run["stage"])
+    html = (
+        report_templates()
+        .get_template("run_report.html")
+        .render(
+            title=title,
+            purpose=purpose,
+            run=run,
+            failed=run["status"] != "succeeded",
+            verdict=run_verdict(run),
+            facts=report_facts(ws, run, notebook),
+            body=report_body(nb),
+            up=UP,
+            simulated=SIMULATED if ws.simulated else "",
+            attribution=SIMULATED if ws.simulated else ATTRIBUTION,
+        )
+    )
     return write_atomic(notebook.with_suffix(".html"), html)

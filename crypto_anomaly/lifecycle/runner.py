@@ -13,10 +13,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..core.clock import utcnow
+from ..core.clock import iso, utcnow
 from ..core.files import write_atomic
 from ..core.json_values import jsonable
 from ..core.lineage import code_version
+from ..core.readable_tables import facts_table
 from ..core.workspace import Workspace
 from .config_files import config_parameters, flow_configs
 from .leases import LEASE, RUN_CLAIM, process_name, renewing
@@ -32,9 +33,11 @@ __all__ = [
     "TRANSIENT_ERRORS",
     "DAY",
     "HALF_HOUR",
+    "LONG_STAGES",
     "StageFailedError",
     "TransientStageError",
     "stage_error",
+    "StageResult",
     "stage_result",
     "run_stage",
 ]
@@ -91,16 +94,25 @@ def stage_error(
 
 
 # %% ../../nbs/80_lifecycle/50_runner.ipynb #7e1e4b11
+class StageResult(dict[str, Any]):
+    "The facts that a stage leaves; a notebook shows them as a folded table."
+
+    def _repr_html_(self) -> str:
+        "The facts in words."
+        table = facts_table(self).to_html()
+        return f"<details><summary>Recorded result</summary>{table}</details>"
+
+
 def stage_result(
     ws: Workspace,
     run_id: str,  # '' = the notebook is run by hand
     **facts: Any,
-) -> dict[str, Any]:  # the facts in plain JSON types
+) -> StageResult:  # the facts in plain JSON types
     "The last cell of a scheduled notebook: show what came out, and leave it for the run's row."
     plain: dict[str, Any] = jsonable(facts)
     if run_id:
         write_atomic(ws.runs / run_id / "run.json", json.dumps(plain, indent=1))
-    return plain
+    return StageResult(plain)
 
 
 # %% ../../nbs/80_lifecycle/50_runner.ipynb #6d91bf43
@@ -112,6 +124,7 @@ def _left_result(notebook: Path) -> Any:
 
 # %% ../../nbs/80_lifecycle/50_runner.ipynb #db109e8d
 DAY, HALF_HOUR = 86_400, 1_800  # seconds
+LONG_STAGES = ("backfill", "score_past")  # a cell of theirs may take a day
 
 
 class _Run(NamedTuple):
@@ -142,7 +155,7 @@ def _execute(
     "Execute the notebook of a run; whatever ends this process, the run's row says so."
     from crypto_anomaly.lifecycle.kernel import execute_notebook
 
-    seconds = timeout or (DAY if run.stage == "backfill" else HALF_HOUR)
+    seconds = timeout or (DAY if run.stage in LONG_STAGES else HALF_HOUR)
     ended = False
     try:
         failure = execute_notebook(
@@ -166,16 +179,17 @@ def _record_run(
     "Write the report of an executed notebook and finish the row of its run."
     from crypto_anomaly.lifecycle.reports import write_report
 
-    report = None
-    if run.notebook.exists():
-        report = write_report(ws, run.notebook, f"{run.stage} · {run.id}")
     facts = dict(
         status="failed" if failure else "succeeded",
         result=_left_result(run.notebook),
         notebook=str(run.notebook),
-        report=str(report),
         error=failure.text if failure else None,
     )
+    report = None
+    if run.notebook.exists():
+        row = registry.run(run.id) or {}
+        report = write_report(ws, run.notebook, row | facts | dict(finished_at=iso(utcnow())))
+    facts["report"] = str(report)
     registry.finish_run(run.id, **facts)
     if failure:
         raise stage_error(run.stage, failure, report)
@@ -202,7 +216,7 @@ def run_stage(
     stage: str,  # a name of `stages`, or another spelling of it
     parameters: dict[str, Any] | None = None,  # names as in the notebook
     *,
-    timeout: int | None = None,  # seconds a cell; None = half an hour, or a day for a backfill
+    timeout: int | None = None,  # seconds a cell; None = half an hour, or a day for LONG_STAGES
     chain: str | None = None,  # the chain it belongs to
     inputs: str | None = None,  # hash of what it works on
     say: Callable[[str], None] = _ignore,  # is told the run's id before anything is done

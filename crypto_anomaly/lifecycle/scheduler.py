@@ -27,6 +27,7 @@ from crypto_anomaly.lifecycle.alert_sinks import (
     sink_cursor,
 )
 from .leases import close_dead_runs, is_claimed
+from .past_trigger import start_past
 from .schedule import SCHEDULE, schedule_slot
 from .subprocesses import allow_children, run_child, stop_children
 from crypto_anomaly.lifecycle.triggers import (
@@ -218,6 +219,11 @@ def _dispatch_events(ws: Workspace) -> None:
 
 
 # %% ../../nbs/80_lifecycle/68_scheduler.ipynb #d14956dc
+def _score_past(ws: Workspace) -> None:
+    "Score what lies behind where it is due; an error is logged."
+    _try(partial(start_past, ws))
+
+
 def _begin_messages(ws: Workspace) -> None:
     "Leave what happened before the first scheduler to those who were there."
     begin_messages(open_registry(ws), ws.settings)
@@ -237,6 +243,8 @@ def start_scheduler(
     "Start the clock in the background."
     from apscheduler.schedulers.background import BackgroundScheduler
 
+    # a job that takes longer than its interval does the work of the turns it skips
+    logging.getLogger("apscheduler.scheduler").setLevel(logging.ERROR)
     defaults = dict(coalesce=True, misfire_grace_time=None, max_instances=1)
     clock = BackgroundScheduler(timezone="UTC", job_defaults=defaults)
     _try(partial(_begin_messages, ws))
@@ -245,6 +253,7 @@ def start_scheduler(
         clock.add_job(partial(run_child, ws, "mirror"), "interval", minutes=1, id="mirror")
     clock.add_job(partial(poll, ws), "interval", seconds=every, id="look")
     clock.add_job(partial(_dispatch_events, ws), "interval", seconds=every, id="events")
+    clock.add_job(partial(_score_past, ws), "interval", seconds=2 * every, id="past")
     for kind in SCHEDULE:
         _add_schedule(clock, ws, kind)
     clock.start()

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from ..core.workspace import Workspace
+from ..data.lake import list_parts
 from ..data.polls import POLL_WINDOW, newest_poll
 from ..data.resolution import REMEDY, coarse_coins, name_spacing, spacing
 from ..data.snapshots import newest_moment, read_snapshots
@@ -24,6 +25,7 @@ __all__ = [
     "find_left_out",
     "StoredHistory",
     "MarketMoment",
+    "first_moment",
     "market_moment",
     "moment_features",
 ]
@@ -99,15 +101,28 @@ class MarketMoment(NamedTuple):
 
 
 # %% ../../nbs/50_model/83_moment.ipynb #3b3603a2
+def first_moment(
+    ws: Workspace,
+) -> pd.Timestamp | None:  # UTC; None = nothing is stored
+    "The time of the first stored row, from the names of the files."
+    parts = list_parts(ws.reads)
+    return None if parts.empty else pd.Timestamp(parts["first"].min())
+
+
 def _newest(ws: Workspace, at: pd.Timestamp | None) -> pd.Timestamp:
     "The newest stored moment at or before `at`; `DataError` when there is none."
     ts = newest_moment(ws, end=at)
-    if ts is None:
-        limit = f" at or before {at}" if at is not None else ""
+    if ts is not None:
+        return ts
+    first = first_moment(ws) if at is not None else None
+    if first is not None:
         raise DataError(
-            f"workspace {ws.reads.name!r} holds no snapshot{limit}; run: crypto-anomaly run ingest"
+            f"nothing is stored at or before {at:%Y-%m-%d %H:%M} UTC; "
+            f"the first row is of {first:%Y-%m-%d %H:%M} UTC."
         )
-    return ts
+    raise DataError(
+        f"workspace {ws.reads.name!r} holds no snapshot; run: crypto-anomaly run ingest"
+    )
 
 
 # %% ../../nbs/50_model/83_moment.ipynb #9cd7b739

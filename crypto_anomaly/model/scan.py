@@ -22,7 +22,7 @@ from .prediction_log import log_predictions, predictions
 from ..registry.registry import Registry, open_registry
 
 # %% auto #0
-__all__ = ["MOST_WATCHED", "Scan", "scan_features", "scan", "scan_all"]
+__all__ = ["MOST_WATCHED", "Scan", "scan_features", "scan_by_model", "scan", "scan_all"]
 
 # %% ../../nbs/50_model/85_scan.ipynb #96e9a64b
 _SHOWN_FEATURES = [
@@ -126,16 +126,14 @@ def scan_features(
 
 
 # %% ../../nbs/50_model/85_scan.ipynb #c29c8717
-def scan(
+def scan_by_model(
     ws: Workspace,
-    ref: str | int | None = None,  # None = MODEL_REF of the settings
-    *,
+    served: LoadedModel,
     at: pd.Timestamp | None = None,  # None = the newest stored moment
+    *,
     run_id: str = "",  # the run that scores, if any
-    registry: Registry | None = None,  # None = the one of the workspace
 ) -> Scan:
-    "Score one stored moment with one model."
-    served = load_model(ws, ref, registry=registry)
+    "Score one stored moment with a model that is at hand."
     moment = market_moment(ws, at, served.config)
     return scan_features(
         served,
@@ -145,6 +143,18 @@ def scan(
         history=moment.history,
         run_id=run_id,
     )
+
+
+def scan(
+    ws: Workspace,
+    ref: str | int | None = None,  # None = MODEL_REF of the settings
+    *,
+    at: pd.Timestamp | None = None,  # None = the newest stored moment
+    run_id: str = "",  # the run that scores, if any
+    registry: Registry | None = None,  # None = the one of the workspace
+) -> Scan:
+    "Score one stored moment with one model."
+    return scan_by_model(ws, load_model(ws, ref, registry=registry), at, run_id=run_id)
 
 
 # %% ../../nbs/50_model/85_scan.ipynb #84078080

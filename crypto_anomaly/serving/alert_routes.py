@@ -5,35 +5,134 @@
 # %% ../../nbs/90_serving/52_alert_routes.ipynb #0fa8c372
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Path, Query
+import pandas as pd
+from fastapi import APIRouter, Depends, Path, Query, Request
+from fastapi.responses import HTMLResponse, JSONResponse, Response
+from pydantic import BaseModel, Field
 
-from ..lifecycle.alerts import alerts, feedback
+from ..analyst.past import since_time
+from ..core.clock import iso
+from ..core.json_values import jsonable
+from crypto_anomaly.lifecycle.alert_acts import (
+    AlertAct,
+    AlertFilter,
+    act_on_alerts,
+    alert_by_id,
+    find_alerts,
+)
+from ..lifecycle.alerts import feedback
+from .alerts_page import alert_page, alerts_page
+from .moments_asked import AskedAt, Since
 from .schemas import AlertResponse, ListLimit
-from .security import DecidedBy, require_token
-from .state import CurrentState
+from .security import DecidedBy, require_token, signed_by
+from .state import AppState, CurrentState
 
 # %% auto #0
-__all__ = ["alerts_router", "AlertId", "SnoozeHours", "get_alerts", "post_feedback"]
+__all__ = [
+    "alerts_router",
+    "AlertId",
+    "SnoozeHours",
+    "AlertState",
+    "Rating",
+    "wants_page",
+    "get_alerts",
+    "get_alert",
+    "AlertActs",
+    "post_acts",
+    "post_feedback",
+]
 
 # %% ../../nbs/90_serving/52_alert_routes.ipynb #1383718a
 alerts_router = APIRouter(prefix="/alerts", tags=["alerts"])
 AlertId = Annotated[int, Path(ge=1, le=2**31)]
 SnoozeHours = Annotated[float | None, Query(gt=0, le=8760)]  # at most a year
 
-
 # %% ../../nbs/90_serving/52_alert_routes.ipynb #9103d770
-@alerts_router.get("")
+AlertState = Literal["", "open", "snoozed", "closed"]
+Rating = Literal["", "no", "useful", "known", "false"]
+
+
+def wants_page(
+    request: Request,
+) -> bool:
+    "Whether a browser asks: it names HTML among what it accepts."
+    return "text/html" in request.headers.get("accept", "")
+
+
+def _since_text(state: AppState, since: str) -> str:
+    "The begin of a span as ISO text; '' = no limit."
+    if not since.strip():
+        return ""
+    return iso(since_time(since.strip(), pd.Timestamp(state.registry.clock())))
+
+
+# %% ../../nbs/90_serving/52_alert_routes.ipynb #45f5fec2
+@alerts_router.get("", response_model=list[AlertResponse])
 def get_alerts(
+    request: Request,
     state: CurrentState,
-    status: Literal["open", "closed"] | None = None,
-    audience: Literal["analyst", "data_quality"] | None = None,  # None = both
+    at: AskedAt,
+    status: AlertState = "",
+    audience: Literal["", "analyst", "data_quality"] = "",  # '' = both
+    tier: Literal["", "1", "2"] = "",  # this tier or a higher one
+    rated: Rating = "",  # 'no' = without feedback
+    q: Annotated[str, Query(max_length=200)] = "",  # part of the subject or the reason
+    since: Since = "",  # opened since: 7d, 36h or a moment
+    part: bool = False,  # the list of the page alone
     limit: ListLimit = 20,
-) -> list[AlertResponse]:
+) -> Any:
     "The newest alerts."
-    rows = alerts(state.registry, status=status, audience=audience, limit=limit)
-    return [AlertResponse.model_validate(row) for row in rows]
+    wanted = AlertFilter(
+        state=status,
+        audience=audience,
+        tier=int(tier or 0),
+        rated=rated,
+        q=q,
+        since=_since_text(state, since),
+        at="" if at is None else iso(at),
+    )
+    if wants_page(request):
+        return HTMLResponse(alerts_page(state, wanted, part=part))
+    return [
+        AlertResponse.model_validate(a) for a in find_alerts(state.registry, wanted, limit=limit)
+    ]
+
+
+# %% ../../nbs/90_serving/52_alert_routes.ipynb #3ce61f70
+@alerts_router.get("/{id}", response_model=None)
+def get_alert(request: Request, state: CurrentState, id: AlertId) -> Response:
+    "One alert and its events: a page for a browser, else JSON."
+    if wants_page(request):
+        return HTMLResponse(alert_page(state, id))
+    return JSONResponse(jsonable(alert_by_id(state.registry, id)))
+
+
+# %% ../../nbs/90_serving/52_alert_routes.ipynb #7040c96d
+class AlertActs(BaseModel):
+    "What to say of alerts, or to do to them."
+
+    model_config = dict(extra="forbid")
+
+    ids: Annotated[list[Annotated[int, Field(ge=1, le=2**31)]], Field(min_length=1, max_length=200)]
+    by: str = ""  # who; a named token says it
+    says: Literal["useful", "known", "false"] | None = None
+    snooze_hours: Annotated[float | None, Field(gt=0, le=8760)] = None
+    close: bool = False
+
+
+@alerts_router.post("/acts", dependencies=[Depends(require_token)])
+def post_acts(request: Request, state: CurrentState, acts: AlertActs) -> list[AlertResponse]:
+    "Judge, silence or close several alerts."
+    act = AlertAct(
+        by=signed_by(request, acts.by),
+        says=acts.says,
+        snooze_hours=acts.snooze_hours,
+        close=acts.close,
+    )
+    changed = act_on_alerts(state.registry, acts.ids, act)
+    return [AlertResponse.model_validate(a) for a in changed]
 
 
 # %% ../../nbs/90_serving/52_alert_routes.ipynb #5426823c

@@ -13,7 +13,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
 from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 from fastapi_offline import FastAPIOffline  # serves /docs without a CDN
@@ -35,8 +35,10 @@ from .lifecycle_routes import lifecycle_router, verbs_router
 from .metrics import AppMetrics
 from .middleware import RequestMetrics, ResponseCache
 from .page_routes import page_router, report_router
+from .query_rules import refuse_unknown_query
 from .security import check_bind
 from .state import AppState
+from .timeline_routes import timeline_router
 from .trade_routes import trade_router
 from .workers import WORKER_SECONDS, children_end_with_us
 
@@ -46,6 +48,7 @@ __all__ = ["ROUTERS", "DESCRIPTION", "APP_FACTORY", "RunFiles", "create_app", "r
 # %% ../../nbs/90_serving/58_app.ipynb #bb18aad5
 ROUTERS: tuple[APIRouter, ...] = (
     health_router,
+    timeline_router,
     inference_router,
     model_info_router,
     *CATALOG_ROUTERS,
@@ -131,6 +134,7 @@ def create_app(
         version="0.1.0",
         description=DESCRIPTION,
         lifespan=_lifespan(settings),
+        dependencies=[Depends(refuse_unknown_query)],
     )
     metrics = AppMetrics()
     app.state.metrics = metrics

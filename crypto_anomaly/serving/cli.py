@@ -25,7 +25,9 @@ from crypto_anomaly.serving.cli_help import (
 from .cli_lifecycle import lifecycle_commands
 from .cli_market import market_commands
 from .cli_outcomes import outcome_commands
+from .cli_past import past_commands
 from .cli_registry import registry_commands
+from .cli_report import report_commands
 from .cli_run import run_commands
 from .cli_safety import safety_commands
 from .cli_sentences import sentence_commands
@@ -49,12 +51,18 @@ app = typer.Typer(
     epilog="Start with: crypto-anomaly up. Without the internet: crypto-anomaly up --source "
     "simulated. Each command has a --help that ends with an example.",
 )
-for commands in (run_commands, trade_commands, market_commands, backtest_commands):
+for commands in (run_commands, trade_commands, market_commands, past_commands, backtest_commands):
     app.add_typer(commands)
 bench_commands.add_typer(sentence_commands)
 bench_commands.add_typer(trade_bench_commands)
 app.add_typer(bench_commands, name="bench")
-for commands in (registry_commands, outcome_commands, store_commands, lifecycle_commands):
+for commands in (
+    registry_commands,
+    report_commands,
+    outcome_commands,
+    store_commands,
+    lifecycle_commands,
+):
     app.add_typer(commands)
 for commands in (safety_commands, tool_commands, correction_commands, doctor_commands):
     app.add_typer(commands)

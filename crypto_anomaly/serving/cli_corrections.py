@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..core.moments import read_time
-from .cli_workspace import open_for_read
+from .cli_workspace import open_for_read, say_past_scoring
 from .terminal import AsJson, say, show_json
 
 if TYPE_CHECKING:
@@ -97,3 +97,4 @@ def drop(
     what = "came back" if restore else "left the lake"
     say(f"{answer['rows']} rows of {', '.join(answer['coins'][:5])} {what}")
     say(f"undo: crypto-anomaly drop --restore {corrected.id}")
+    say_past_scoring(ws)

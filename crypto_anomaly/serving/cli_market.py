@@ -22,7 +22,7 @@ from crypto_anomaly.serving.cli_import import (
     show_import,
     summary_line,
 )
-from .cli_workspace import open_for_read
+from .cli_workspace import open_for_read, say_past_scoring
 from crypto_anomaly.serving.terminal import (
     AsJson,
     At,
@@ -350,3 +350,4 @@ def _store_import(file: str, options: FileOptions, replace: bool, as_json: bool)
     else:
         show_import(imported)
     say(summary_line(imported.report, str(ws.root)))
+    say_past_scoring(ws)

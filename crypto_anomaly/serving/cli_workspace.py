@@ -26,6 +26,7 @@ __all__ = [
     "open_model_registry",
     "say_address",
     "skip_past_messages",
+    "say_past_scoring",
     "require_free_port",
     "only_one",
 ]
@@ -124,6 +125,17 @@ def skip_past_messages(ws: Workspace) -> None:
     from crypto_anomaly.registry.registry import open_registry
 
     begin_messages(open_registry(ws), ws.settings)
+
+
+def say_past_scoring(ws: Workspace) -> None:
+    "After rows were stored or taken out: have the past scored again, and say who does it."
+    from crypto_anomaly.lifecycle.past_trigger import score_past_in_background
+    from crypto_anomaly.lifecycle.scheduler import last_beat
+    from crypto_anomaly.registry.registry import open_registry
+
+    sentence = score_past_in_background(ws, last_beat(open_registry(ws)))
+    if sentence:
+        say(sentence)
 
 
 # %% ../../nbs/90_serving/71_cli_workspace.ipynb #73479d1c

@@ -23,8 +23,8 @@ from crypto_anomaly.serving.data_catalog import (
     snapshot_stats,
 )
 from .live import demo_data
-from .rendering import render
-from .run_catalog import flows, workflow
+from .rendering import render, render_part
+from .run_catalog import flows, run_duration, workflow
 from .state import AppState
 
 # %% auto #0
@@ -73,32 +73,64 @@ def data_page(
 
 
 # %% ../../nbs/90_serving/46_data_pages.ipynb #b882c1cd
-def _newest_run(runs: list[Flow], stage: str) -> Flow | None:
-    "The newest run of a stage; `runs` are newest first."
-    return next((run for run in runs if run.flow == stage), None)
+def _failure(state: AppState) -> dict[str, Any]:
+    "The last run that failed, and the run of the same stage that has succeeded since."
+    failed = next(iter(flows(state.ws, state.registry, 1, status="failed").flows), None)
+    if failed is None:
+        return dict(last_failure=None, mended=None)
+    later = flows(state.ws, state.registry, 1, failed.flow, "succeeded").flows
+    mended = next((run for run in later if run.timestamp > failed.timestamp), None)
+    return dict(last_failure=failed, mended=mended)
 
 
-# %% ../../nbs/90_serving/46_data_pages.ipynb #d880a9c6
+# %% ../../nbs/90_serving/46_data_pages.ipynb #8659c418
+_RUNS_SHOWN = 100
+
+
+def _list_facts(state: AppState, stage: str, status: str) -> dict[str, Any]:
+    "The newest runs that a filter asks for, with their durations."
+    runs = flows(state.ws, state.registry, _RUNS_SHOWN, stage or None, status or None).flows
+    durations = {run.run_id: run_duration(run) for run in runs}
+    return dict(runs=runs, durations=durations, asked_stage=stage, asked_status=status)
+
+
+def _newest_runs(state: AppState) -> dict[str, Flow | None]:
+    "The newest run of each stage."
+    runs = {stage: flows(state.ws, state.registry, 1, stage).flows for stage in stages()}
+    return {stage: next(iter(found), None) for stage, found in runs.items()}
+
+
+# %% ../../nbs/90_serving/46_data_pages.ipynb #ec8d50f2
 def cards_page(
     state: AppState,  # of the serving app
     left: str = "",  # run whose report is shown on the left
     right: str = "",  # run whose report is shown on the right
+    *,
+    stage: str = "",  # runs of this stage; '' = of all
+    status: str = "",  # running, succeeded or failed; '' = any
+    part: bool = False,  # the list alone
 ) -> str:
-    "What has run, and with which result?"
-    runs = flows(state.ws, state.registry, 60).flows
-    newest = {stage: _newest_run(runs, stage) for stage in stages()}
-    reports = {r.run_id: r for r in runs if r.report}
+    "What has run, how long did it take, with which result?"
+    listed = _list_facts(state, stage, status)
+    if part:
+        return render_part("cards_list.html", **listed)
+    newest = _newest_runs(state)
+    with_report = [run for run in flows(state.ws, state.registry, 60).flows if run.report]
+    reports = {run.run_id: run for run in with_report}
+    all_newest = [run for run in newest.values() if run]
     return render(
         state,
         "cards.html",
         "/cards",
-        runs=runs[:20],
         newest=newest,
+        newest_run=max(all_newest, key=lambda run: run.timestamp, default=None),
         commands={stage.stage: stage.command for stage in workflow()},
         reports=list(reports.values()),
         left=left,
         right=right,
         shown=[reports[run_id] for run_id in (left, right) if run_id in reports],
+        **listed,
+        **_failure(state),
     )
 
 

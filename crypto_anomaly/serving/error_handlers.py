@@ -13,7 +13,9 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
+from ..analyst.past import SpanError
 from ..core.errors import CryptoAnomalyError, first_line
+from ..core.moments import MomentError
 from ..data.client import CoinNotFoundError
 from ..data.table import DataError
 from ..lifecycle.alerts import AlertError
@@ -24,6 +26,7 @@ from crypto_anomaly.registry.errors import (
     RegistryError,
     RegistryUnavailableError,
 )
+from .query_rules import UnknownQueryError
 from .rendering import error_page
 from .state import get_state
 from ..trades.messages import TradeError, TradesUnavailableError
@@ -54,6 +57,9 @@ TITLES: dict[type[BaseException], str] = {
     RegistryUnavailableError: "cannot be served",
     ModelUnavailableError: "cannot be served",
     AlertError: NOT_THERE,
+    UnknownQueryError: "wrong input",
+    MomentError: "wrong input",
+    SpanError: "wrong input",
     TradeError: NOT_THERE,
     TradesUnavailableError: "cannot be served",
 }

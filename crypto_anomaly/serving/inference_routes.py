@@ -14,11 +14,13 @@ from ..core.errors import CryptoAnomalyError
 from ..core.json_values import jsonable
 from ..core.numbers import per_scan
 from ..lifecycle.alert_signals import TIERS
+from ..lifecycle.anomaly_timeline import with_tiers
 from ..model.calibration_time import calibration_note
 from ..model.lookup import find_coin
 from ..model.market_words import market_facts
 from ..model.overview import market_overview
 from ..model.scan import Scan
+from .moments_asked import AskedAt, Since, Span, moment_facts, read_span
 from crypto_anomaly.serving.schemas import (
     AnomaliesResponse,
     Anomaly,
@@ -33,6 +35,7 @@ from crypto_anomaly.serving.schemas import (
     Watched,
 )
 from .security import client_id, require_token_unless_local
+from .span_answers import span_anomalies
 from .state import AppState, CurrentState
 
 # %% auto #0
@@ -41,6 +44,7 @@ __all__ = [
     "model_info_router",
     "LOCAL_OR_TOKEN",
     "response_meta",
+    "past_meta",
     "anomaly_list",
     "scan_response",
     "post_scan",
@@ -73,6 +77,21 @@ def response_meta(
     )
 
 
+# %% ../../nbs/90_serving/50_inference_routes.ipynb #66b8487d
+def _with_note(scan: Scan, moment: dict[str, Any]) -> str:
+    "The note of a scan, and that of its moment."
+    return "; ".join(note for note in (moment["moment_note"], scan.served.note) if note)
+
+
+def past_meta(
+    scan: Scan,  # of `state.scan_at`
+    moment: dict[str, Any],  # of `moment_facts`
+) -> dict[str, Any]:  # the fields of `ResponseMeta`, with `at` and `said`
+    "The model and the moment behind a response that may be about the past."
+    facts = dict(at=moment["at"], said=moment["said"], note=_with_note(scan, moment))
+    return response_meta(scan) | facts
+
+
 # %% ../../nbs/90_serving/50_inference_routes.ipynb #87f0b95e
 def _rarity(scan: Scan, row: Any) -> str:
     "The p-value of a coin in words."
@@ -89,6 +108,8 @@ def anomaly_list(
     rows = rows.assign(
         anomaly_score=rows.score,
         symbol=rows.symbol.str.upper(),
+        ts=[ts.isoformat() for ts in rows.ts],
+        tier=with_tiers(rows).tier,
         rarity=[_rarity(scan, row) for row in rows.itertuples()],
     )
     return [Anomaly.model_validate(jsonable(row)) for row in rows.to_dict("records")]
@@ -168,19 +189,35 @@ def post_scan(
 
 
 # %% ../../nbs/90_serving/50_inference_routes.ipynb #517bdd02
+def _of_span(state: AppState, scan: Scan, span: Span, limit: int) -> AnomaliesResponse:
+    "What was flagged in a span, the rarest first."
+    return AnomaliesResponse(
+        **response_meta(scan) | span_anomalies(state, scan, span, limit),
+        status=scan.served.version["status"],
+        last_scan=scan.as_of.isoformat(),
+    )
+
+
 @inference_router.get("/anomalies")
 @inference_router.get("/inference/anomalies", include_in_schema=False)
 def get_anomalies(
     request: Request,  # the client's id decides between champion and challenger
     state: CurrentState,
+    at: AskedAt,
+    since: Since = "",  # of a span that ends at `at`
     limit: ListLimit = 20,  # most anomalies to list
 ) -> AnomaliesResponse:
-    "The anomalies of the newest snapshot, each with its reason."
-    scan = state.scan(client_id(request.scope))
-    found = anomaly_list(scan, limit)
-    message = "" if found else "no coin is flagged in the newest snapshot; POST /scan looks again"
+    "The anomalies of the newest snapshot, of a moment (`at`) or of a span (`since`)."
+    scan = state.scan_at(at, client_id(request.scope))
+    if since:
+        return _of_span(state, scan, read_span(state, since, at), limit)
+    found, moment = anomaly_list(scan, limit), moment_facts(state, scan, at)
+    nothing = "no coin is flagged at this moment"
+    if not moment["is_past"]:
+        nothing = "no coin is flagged in the newest snapshot; POST /scan looks again"
+    message = "" if found else nothing
     return AnomaliesResponse(
-        **response_meta(scan),
+        **past_meta(scan, moment),
         status=scan.served.version["status"],
         anomalies=found,
         count=len(scan.anomalies),
@@ -195,14 +232,15 @@ def get_anomalies(
 # %% ../../nbs/90_serving/50_inference_routes.ipynb #e49560f5
 @inference_router.get("/market")
 @inference_router.get("/inference/market", include_in_schema=False)
-def get_market(request: Request, state: CurrentState) -> MarketResponse:
-    "Totals, winners and losers of the newest snapshot."
+def get_market(request: Request, state: CurrentState, at: AskedAt) -> MarketResponse:
+    "Totals, winners and losers of the newest snapshot, or of a moment (`at`)."
     if state.newest() is None:
         raise HTTPException(
             404, "no snapshot has been stored yet; POST /scan, or run: crypto-anomaly run ingest"
         )
-    scan = state.scan(client_id(request.scope))
-    facts = response_meta(scan) | market_overview(scan)
+    scan = state.scan_at(at, client_id(request.scope))
+    moment = moment_facts(state, scan, at)
+    facts = response_meta(scan) | dict(note=_with_note(scan, moment)) | market_overview(scan)
     return MarketResponse(**facts, status=scan.served.version["status"])
 
 
@@ -218,16 +256,18 @@ def _size_facts(scan: Scan, coin_id: str) -> dict[str, Any]:  # empty for a coin
 def get_why(
     request: Request,  # the client's id decides between champion and challenger
     state: CurrentState,
+    at: AskedAt,
     coin: str,  # a coin_id, or a symbol that is unique
 ) -> ExplanationResponse:
-    "Why a coin is, or is not, anomalous."
-    scan = state.scan(client_id(request.scope))
+    "Why a coin is, or is not, anomalous, now or at a moment (`at`)."
+    scan = state.scan_at(at, client_id(request.scope))
+    moment = moment_facts(state, scan, at)
     coin_id = find_coin(scan.features, coin)
     row = scan.predictions[scan.predictions.coin_id == coin_id].iloc[0]
     identity = ("coin_id", "symbol", "name")
     names = (*identity, "is_anomaly", "judged", "unjudged_reason", "extrapolated")
     return ExplanationResponse(
-        **response_meta(scan),
+        **response_meta(scan) | dict(note=_with_note(scan, moment)),
         **{name: row[name] for name in names},
         score=jsonable(row.score),
         p_value=jsonable(row.p_value),

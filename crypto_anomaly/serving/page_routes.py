@@ -5,9 +5,9 @@
 # %% ../../nbs/90_serving/53_page_routes.ipynb #44c951b8
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, HTTPException, Request
+from fastapi import APIRouter, Depends, HTTPException, Query, Request
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
 from ..core.json_values import jsonable
@@ -15,31 +15,47 @@ from ..data.client import ATTRIBUTION
 from ..lifecycle.reports import SIMULATED
 from ..lifecycle.stages import PipelineError, stage_name
 from ..registry.timeline import read_timeline
+from .coin_page import coin_page
 from crypto_anomaly.serving.compared_page import (
     compared_page,
     compared_part,
     version_comparison,
 )
 from .data_pages import cards_page, data_page, live_page
-from .market_pages import coin_page, coins_page, overview
+from crypto_anomaly.serving.market_page import (
+    coins_file,
+    coins_page,
+    coins_part,
+    earlier_part,
+    market_part,
+)
+from .market_table import MarketQuestion
 from .model_catalog import named_registry
 from .model_pages import models_page
 from .model_timeline import model_registries, timeline_facts
+from .moments_asked import AskedAt, Since
+from .overview_page import overview
 from .state import AppState, CurrentState
 from .version_page import version_facts, version_page
+from .version_report import report_name, version_report
 
 # %% auto #0
 __all__ = [
     "page_router",
+    "AskedCoins",
     "report_router",
     "root",
     "get_coins_page",
+    "get_coins_file",
+    "get_market_part",
+    "get_earlier_part",
     "get_coin_page",
     "get_models_page",
     "get_version_page",
     "get_model_page",
     "get_timeline",
     "get_model_version",
+    "get_version_report",
     "get_comparison",
     "get_data_page",
     "get_live_page",
@@ -71,24 +87,73 @@ def _api_description(request: Request, state: AppState) -> dict[str, Any]:
 
 # %% ../../nbs/90_serving/53_page_routes.ipynb #14eb39c6
 @page_router.get("/", response_model=None, response_class=JSONResponse)
-def root(request: Request, state: CurrentState) -> Response | dict[str, Any]:
+def root(request: Request, state: CurrentState, at: AskedAt = None) -> Response | dict[str, Any]:
     "The overview for a browser, a description of the API for everybody else."
     if "text/html" in request.headers.get("accept", ""):
-        return HTMLResponse(overview(state))
+        return HTMLResponse(overview(state, at))
     return _api_description(request, state)
 
 
 # %% ../../nbs/90_serving/53_page_routes.ipynb #1646924a
+def _market_question(
+    at: AskedAt,
+    show: Literal["", "anomaly", "watched", "normal", "unjudged", "absent"] = "",
+    tier: Literal["", "1", "2"] = "",  # this tier or a higher one
+    group: Annotated[str, Query(max_length=100)] = "",  # the first group of reasons
+    q: Annotated[str, Query(max_length=200)] = "",  # part of a name, a symbol or an id
+    sort: Literal[
+        "", "coin", "price", "change_1h", "change_24h", "change_7d", "cap", "size", "rarity"
+    ] = "",
+    order: Literal["asc", "desc"] = "desc",
+) -> MarketQuestion:
+    "The filter and the order of the market table, as the address says them."
+    moment = "" if at is None else at.isoformat()
+    return MarketQuestion(show, int(tier or 0), group, q, sort, order, moment)
+
+
+AskedCoins = Annotated[MarketQuestion, Depends(_market_question)]
+
+
+# %% ../../nbs/90_serving/53_page_routes.ipynb #dde2367d
 @page_router.get("/coins")
-def get_coins_page(state: CurrentState) -> str:
+def get_coins_page(
+    state: CurrentState,
+    asked: AskedCoins,
+    at: AskedAt,
+    rows: Literal["", "all"] = "",  # more than the page shows at first
+    part: bool = False,  # the table alone
+) -> str:
     "Market."
-    return coins_page(state)
+    if part:
+        return coins_part(state, asked, at=at)
+    return coins_page(state, asked, at=at, everything=rows == "all")
 
 
+@page_router.get("/coins.csv")
+def get_coins_file(state: CurrentState, asked: AskedCoins, at: AskedAt) -> Response:
+    "All rows of the filter as a file."
+    name, text = coins_file(state, asked, at=at)
+    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+    return Response(text, media_type="text/csv; charset=utf-8", headers=headers)
+
+
+@page_router.get("/coins.market")
+def get_market_part(state: CurrentState, at: AskedAt) -> str:
+    "The market as a whole, a part of the page."
+    return market_part(state, at)
+
+
+@page_router.get("/coins.earlier")
+def get_earlier_part(state: CurrentState, at: AskedAt) -> str:
+    "Coins that were last seen more than a week before, a part of the page."
+    return earlier_part(state, at)
+
+
+# %% ../../nbs/90_serving/53_page_routes.ipynb #a8395dcf
 @page_router.get("/coins/{coin:path}")  # an id may hold a slash
-def get_coin_page(state: CurrentState, coin: str) -> str:
-    "One coin."
-    return coin_page(state, coin) if coin else coins_page(state)
+def get_coin_page(state: CurrentState, coin: str, at: AskedAt = None, since: Since = "") -> str:
+    "One coin at a moment, over a span."
+    return coin_page(state, coin, at, since) if coin else coins_page(state, MarketQuestion(), at=at)
 
 
 # %% ../../nbs/90_serving/53_page_routes.ipynb #8a308c67
@@ -143,6 +208,16 @@ def get_model_version(request: Request, state: CurrentState, name: str, version:
     return HTMLResponse(version_page(state, ref, name))
 
 
+# %% ../../nbs/90_serving/53_page_routes.ipynb #fb40d7b1
+@page_router.get("/models/{name}/{version}/report.html", response_class=HTMLResponse)
+def get_version_report(state: CurrentState, name: str, version: str) -> HTMLResponse:
+    "One version in one file, to be sent to a reviewer."
+    number = named_registry(name, model_registries(state)).resolve(version)["version"]
+    file = f'attachment; filename="{report_name(name, number)}"'
+    html = version_report(state.ws, f"v{number}", name)
+    return HTMLResponse(html, headers={"Content-Disposition": file})
+
+
 # %% ../../nbs/90_serving/53_page_routes.ipynb #471f0d0b
 @page_router.get("/models/{name}/{version}/against/{other}", response_model=None)
 def get_comparison(
@@ -179,9 +254,16 @@ def get_live_page(state: CurrentState, product: str = "") -> str:
 
 # %% ../../nbs/90_serving/53_page_routes.ipynb #a1d08f2e
 @page_router.get("/cards")
-def get_cards_page(state: CurrentState, left: str = "", right: str = "") -> str:
+def get_cards_page(
+    state: CurrentState,
+    left: str = "",
+    right: str = "",
+    stage: str = "",  # runs of this stage
+    status: Literal["", "running", "succeeded", "failed"] = "",
+    part: bool = False,  # the list alone
+) -> str:
     "Runs, with the reports of two of them side by side."
-    return cards_page(state, left, right)
+    return cards_page(state, left, right, stage=stage, status=status, part=part)
 
 
 # %% ../../nbs/90_serving/53_page_routes.ipynb #3b4548eb

@@ -5,9 +5,13 @@
 # %% ../../nbs/90_serving/16_run_catalog.ipynb #ecb3a885
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pandas as pd
+
+from ..core.clock import utcnow
 from ..core.workspace import Workspace
 from ..lifecycle.leases import close_dead_runs
 from ..lifecycle.schedule import EVENT_TRIGGERS, SCHEDULE, stages_due
@@ -16,7 +20,15 @@ from ..registry.registry import Registry
 from .catalog_schemas import Flow, Flows, Schedules
 
 # %% auto #0
-__all__ = ["report_path", "flows", "schedules", "StageInfo", "workflow"]
+__all__ = [
+    "report_path",
+    "flows",
+    "duration_text",
+    "run_duration",
+    "schedules",
+    "StageInfo",
+    "workflow",
+]
 
 
 # %% ../../nbs/90_serving/16_run_catalog.ipynb #d2dbe9a9
@@ -52,11 +64,42 @@ def flows(
     r: Registry,  # the registry that holds the runs
     limit: int = 10,  # most runs to list
     stage: str | None = None,  # None = all stages
+    status: str | None = None,  # running, succeeded or failed; None = any
 ) -> Flows:  # newest first
     "The newest runs; one whose process has died is closed as failed."
     close_dead_runs(r)
-    rows = [_flow(ws, run) for run in r.list_runs(limit, stage)]
+    rows = [_flow(ws, run) for run in r.list_runs(limit, stage, status=status)]
     return Flows(flows=rows, count=len(rows))
+
+
+# %% ../../nbs/90_serving/16_run_catalog.ipynb #a96afd54
+_UNITS = (("day", 86400), ("h", 3600), ("min", 60), ("s", 1))
+
+
+def duration_text(
+    seconds: float,  # at least 0; NaN = not known
+) -> str:  # e.g. '3 min 20 s'
+    "A duration in its two largest units."
+    if seconds != seconds:
+        return "–"
+    rest = int(seconds)
+    parts: list[tuple[int, str]] = []
+    for unit, size in _UNITS:
+        count, rest = divmod(rest, size)
+        if count or parts:
+            parts.append((count, f"{unit}s" if unit == "day" and count != 1 else unit))
+    known = [f"{count} {unit}" for count, unit in parts[:2] if count]
+    return " ".join(known) or "under 1 s"
+
+
+def run_duration(
+    run: Flow,
+    now: datetime | None = None,  # None = the current moment
+) -> str:  # of a run that has not ended: so far
+    "How long a run took."
+    end = pd.Timestamp(run.finished) if run.finished else pd.Timestamp(now or utcnow())
+    text = duration_text((end - pd.Timestamp(run.timestamp)).total_seconds())
+    return text if run.finished else f"{text} so far"
 
 
 # %% ../../nbs/90_serving/16_run_catalog.ipynb #48ea58d3

@@ -99,6 +99,10 @@ class Anomaly(BaseModel):
     topic: str = "market"  # market, or source: a fault of the data
     materiality: float | None = None  # percent: how large it is what happened
     rarity: str = ""  # p_value in words
+    ts: str = ""  # the moment of the row
+    tier: int = 0  # 0 = flagged; 1 and 2 = rare enough for an alert of this tier
+    model_version: int | None = None
+    backfilled: bool = False  # scored afterwards: what this version would have said
 
 
 class Watched(BaseModel):
@@ -166,6 +170,9 @@ class AnomaliesResponse(ResponseMeta):
     "Response of `GET /anomalies`."
 
     status: str
+    at: str = ""  # ISO time of the moment that was asked for; '' = now
+    since: str = ""  # ISO time: the anomalies are those of the span from here; '' = of one moment
+    said: str = "then"  # then, or afterwards: what this version would have said
     anomalies: list[Anomaly]
     count: int
     unjudged: int = 0  # coins that cannot be judged yet

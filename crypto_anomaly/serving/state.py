@@ -12,6 +12,7 @@ import threading
 import time
 from contextlib import ExitStack
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -29,16 +30,18 @@ from ..features.config import FeatureConfig
 from ..lifecycle.ingest_steps import ingest
 from ..model.loading import LoadedModel, ModelUnavailableError, load_model
 from ..model.moment import MarketMoment, market_moment
-from ..model.scan import Scan, scan_all, scan_features
+from ..model.scan import Scan, scan_all, scan_by_model, scan_features
 from ..registry.errors import NotFoundError
 from ..registry.registry import Registry, open_registry
 from .live import Trades
 from .questions import Questions
+from .recent import Recent
 
 # %% auto #0
 __all__ = [
     "log",
     "CACHE_SECONDS",
+    "PAST_SCANS",
     "LOOK_SECONDS",
     "NEVER_READ",
     "CurrentState",
@@ -58,6 +61,7 @@ __all__ = [
 # %% ../../nbs/90_serving/32_state.ipynb #c3e411e5
 log = logging.getLogger(__name__)
 CACHE_SECONDS = 60  # CoinGecko caches for this long; a request within it returns the same rows
+PAST_SCANS = 8  # scans of past moments that are kept
 LOOK_SECONDS = 1  # the lake is listed at most this often
 
 
@@ -212,6 +216,7 @@ class ScanState(ModelState):
         self._scan_lock = threading.RLock()
         self._moments: dict[FeatureConfig, MarketMoment] = {}
         self._scans: dict[int, Scan] = {}  # by version
+        self._past: Recent[Scan] = Recent(PAST_SCANS)
 
     def scan(
         self,
@@ -219,6 +224,18 @@ class ScanState(ModelState):
     ) -> Scan:
         "The newest snapshot, scored by the model that answers `client`."
         return self._scan(self.load(client))
+
+    def scan_at(
+        self,
+        at: pd.Timestamp | None,  # newest stored moment at or before this; None = the newest
+        client: str = "",  # the client's id
+    ) -> Scan:  # `DataError` before the first stored row
+        "A stored moment, scored by the model that answers `client`."
+        model, newest = self.load(client), self.newest()
+        if at is None or newest is None or at >= newest:
+            return self._scan(model)
+        key = (at, self.etag(), model.version["version"], model.note)
+        return self._past.get(key, partial(scan_by_model, self.ws, model, at))
 
     def scan_by(
         self,

@@ -12,7 +12,8 @@ from typing import Annotated, Any
 
 import typer
 
-from .tables import fact_text, table_lines, terminal_width, wrapped
+from .rendering import fact_text
+from .tables import table_lines, terminal_width, wrapped
 
 # %% auto #0
 __all__ = [

@@ -2,6 +2,11 @@
 const drawFigures = root => root.querySelectorAll("script[data-figure]").forEach(s => {
   const f = JSON.parse(s.textContent);
   Plotly.newPlot(s.dataset.figure, f.data, f.layout, {responsive: true, displaylogo: false, displayModeBar: matchMedia("(hover: none)").matches ? false : "hover"});
+  const figure = document.getElementById(s.dataset.figure), opens = figure.closest("[data-opens]")?.dataset.opens;
+  if (opens) figure.on("plotly_click", e => {   // a mark carries its moment
+    const at = e.points.map(p => p.customdata).find(c => typeof c === "string");
+    if (at) location.assign(opens.replace("AT", encodeURIComponent(at)));
+  });
 });
 addEventListener("DOMContentLoaded", () => drawFigures(document));
 
