@@ -16,13 +16,15 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import FrameType
-from typing import TextIO
+from typing import Any, TextIO
 
 # %% auto #0
 __all__ = [
     "ON_WINDOWS",
     "STOP_SIGNALS",
     "process_exists",
+    "detached_options",
+    "lower_priority",
     "exit_on_stop",
     "on_stop",
     "wakeup_pair",
@@ -49,6 +51,28 @@ def process_exists(
     import psutil
 
     return bool(psutil.pid_exists(pid))
+
+
+# %% ../../nbs/00_core/13_platforms.ipynb #a8b83667
+_OWN_GROUP, _NO_CONSOLE = 0x200, 0x8  # CREATE_NEW_PROCESS_GROUP, DETACHED_PROCESS of Windows
+
+
+def detached_options(
+    *,
+    windows: bool = ON_WINDOWS,
+) -> dict[str, Any]:  # of `subprocess.Popen`
+    "How a process is started that outlives this one."
+    if windows:
+        return dict(creationflags=_OWN_GROUP | _NO_CONSOLE)
+    return dict(start_new_session=True)
+
+
+def lower_priority() -> None:
+    "Let other processes go before this one."
+    import psutil
+
+    below = getattr(psutil, "BELOW_NORMAL_PRIORITY_CLASS", 10)  # only Windows has classes
+    psutil.Process().nice(below)
 
 
 # %% ../../nbs/00_core/13_platforms.ipynb #5671747f

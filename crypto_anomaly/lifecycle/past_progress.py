@@ -96,7 +96,7 @@ def read_progress(
     file = _file(ws)
     if not file.exists():
         return None
-    found = PastProgress(**json.loads(file.read_text()))
+    found = PastProgress(**json.loads(file.read_text(encoding="utf-8")))
     silent = (now or utcnow()) - datetime.fromisoformat(found.updated)
     if found.status == RUNNING and silent.total_seconds() > SILENT_SECONDS:
         return replace(found, status=STOPPED)

@@ -5,7 +5,6 @@
 # %% ../../nbs/80_lifecycle/62_past_scoring.ipynb #1393482b
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -34,7 +33,6 @@ __all__ = [
     "CONSUMER",
     "PastRows",
     "past_rows",
-    "lower_priority",
     "past_flag_rate",
     "score_past",
     "past_changes",
@@ -125,12 +123,6 @@ def _score_span(
 
 
 # %% ../../nbs/80_lifecycle/62_past_scoring.ipynb #619838e8
-def lower_priority() -> None:
-    "Let live scans and pages go first where the system knows priorities (not on Windows)."
-    if hasattr(os, "nice"):
-        os.nice(10)
-
-
 def _hours(rows: pd.DataFrame) -> int:
     "The hours that rows lie in."
     return int(rows.ts.dt.floor("h").nunique()) if len(rows) else 0

@@ -9,9 +9,9 @@ import os
 import subprocess
 import time
 from pathlib import Path
-from typing import Any
 
 from ..core.clock import utcnow
+from ..core.platforms import detached_options
 from ..core.workspace import Workspace
 from ..data.snapshots import newest_moment
 from .leases import is_claimed
@@ -70,15 +70,10 @@ def start_past(
 
 # %% ../../nbs/80_lifecycle/66_past_trigger.ipynb #82ced39a
 _SILENT_SECONDS = 120  # a scheduler beats every five seconds
-_OWN_GROUP = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)  # only on Windows
-_NO_CONSOLE = getattr(subprocess, "DETACHED_PROCESS", 0)
 
 
 def _start_detached(ws: Workspace, args: list[str], output: Path) -> None:
     "Start a command that outlives this process; what it says goes to a file."
-    options: dict[str, Any] = dict(start_new_session=True)
-    if os.name == "nt":
-        options = dict(creationflags=_OWN_GROUP | _NO_CONSOLE)
     with open(output, "ab") as file:
         subprocess.Popen(
             [*COMMAND, *args],
@@ -86,7 +81,7 @@ def _start_detached(ws: Workspace, args: list[str], output: Path) -> None:
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=file,
-            **options,
+            **detached_options(),
         )
 
 
