@@ -24,6 +24,8 @@ __all__ = [
     "ON_WINDOWS",
     "STOP_SIGNALS",
     "process_exists",
+    "detached_options",
+    "lower_priority",
     "exit_on_stop",
     "on_stop",
     "wakeup_pair",
@@ -37,7 +39,6 @@ __all__ = [
     "bind_alone",
     "any_text",
     "start_detached",
-    "lower_priority",
 ]
 
 # %% ../../nbs/00_core/13_platforms.ipynb #5b859d18
@@ -54,6 +55,28 @@ def process_exists(
     return bool(psutil.pid_exists(pid))
 
 
+# %% ../../nbs/00_core/13_platforms.ipynb #a8b83667
+_OWN_GROUP, _NO_CONSOLE = 0x200, 0x8  # CREATE_NEW_PROCESS_GROUP, DETACHED_PROCESS of Windows
+
+
+def detached_options(
+    *,
+    windows: bool = ON_WINDOWS,
+) -> dict[str, Any]:  # of `subprocess.Popen`
+    "How a process is started that outlives this one."
+    if windows:
+        return dict(creationflags=_OWN_GROUP | _NO_CONSOLE)
+    return dict(start_new_session=True)
+
+
+def lower_priority() -> None:
+    "Let other processes go before this one."
+    import psutil
+
+    below = getattr(psutil, "BELOW_NORMAL_PRIORITY_CLASS", 10)  # only Windows has classes
+    psutil.Process().nice(below)
+
+
 # %% ../../nbs/00_core/13_platforms.ipynb #5671747f
 _STOP = ("SIGINT", "SIGTERM", "SIGBREAK")
 STOP_SIGNALS = tuple(getattr(signal, name) for name in _STOP if hasattr(signal, name))
@@ -64,6 +87,7 @@ def _leave(number: int, frame: FrameType | None) -> None:
     sys.exit(0)
 
 
+# %% ../../nbs/00_core/13_platforms.ipynb #1a8f4dd0
 def exit_on_stop() -> None:
     "Leave through the `with` blocks when the process is told to stop; Ctrl-C stays as it is."
     for number in STOP_SIGNALS:
@@ -100,6 +124,7 @@ def wakeup_pair() -> tuple[socket.socket, socket.socket]:  # reader, writer
     return reader, writer
 
 
+# %% ../../nbs/00_core/13_platforms.ipynb #f4291f10
 def end_wakeup(
     writer: socket.socket,  # of `wakeup_pair`
 ) -> None:
@@ -230,19 +255,8 @@ def start_detached(
     env: dict[str, str] | None = None,  # all variables; None = those of this process
 ) -> int:  # number of the process
     "Start a command that outlives this process and its terminal."
-    options: dict[str, Any] = dict(start_new_session=True)
-    if ON_WINDOWS:
-        group = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)
-        options = dict(creationflags=group | getattr(subprocess, "DETACHED_PROCESS", 0))
     with open(output, "ab") as file:
-        options |= dict(env=env, stdin=subprocess.DEVNULL, stdout=file, stderr=file)
+        streams = dict(stdin=subprocess.DEVNULL, stdout=file, stderr=file)
+        options = detached_options() | streams | dict(env=env)
         child: subprocess.Popen[bytes] = subprocess.Popen(command, **options)
     return child.pid
-
-
-def lower_priority() -> None:
-    "Let other processes go before this one; it stays so until the process ends."
-    import psutil
-
-    low = getattr(psutil, "BELOW_NORMAL_PRIORITY_CLASS", 10)  # a class on Windows, else a number
-    psutil.Process().nice(low)

@@ -34,11 +34,11 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
 if TYPE_CHECKING:
     from crypto_anomaly.lifecycle.anomaly_timeline import anomaly_timeline as anomaly_timeline
     from crypto_anomaly.lifecycle.anomaly_timeline import past_anomalies as past_anomalies
-    from crypto_anomaly.lifecycle.past_scoring import score_past as score_past
     from crypto_anomaly.lifecycle.comparison import compare_versions as compare_versions
     from crypto_anomaly.lifecycle.deploy import argo_manifests as argo_manifests
     from crypto_anomaly.lifecycle.evaluate_steps import evaluate_candidate as evaluate_candidate
     from crypto_anomaly.lifecycle.mlflow_sync import sync_to_mlflow as sync_to_mlflow
+    from crypto_anomaly.lifecycle.past_scoring import score_past as score_past
     from crypto_anomaly.lifecycle.promote_steps import promote_version as promote_version
     from crypto_anomaly.lifecycle.runner import run_stage as run_stage
     from crypto_anomaly.lifecycle.scheduler import start_scheduler as start_scheduler

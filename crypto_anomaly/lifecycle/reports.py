@@ -202,7 +202,7 @@ def _title_and_purpose(nb: Any, stage: str) -> tuple[str, str]:
 def _update_assets(folder: Path) -> None:
     "Write the shared files of a workspace where they are missing or of another release."
     sheet = folder / "style.css"
-    if not sheet.exists() or sheet.read_text() != style_sheet():
+    if not sheet.exists() or sheet.read_text(encoding="utf-8") != style_sheet():
         site_assets(folder)
 
 

@@ -11,6 +11,7 @@ import typer
 
 from ..core.errors import first_line
 from ..core.platforms import any_text
+from .cli_alerts import alert_commands
 from .cli_bench import backtest_commands, bench_commands
 from .cli_bench_trades import trade_bench_commands
 from .cli_corrections import correction_commands
@@ -21,7 +22,7 @@ from crypto_anomaly.serving.cli_help import (
     help_commands,
     prepare_completion,
 )
-from .cli_lifecycle import alert_commands, lifecycle_commands
+from .cli_lifecycle import lifecycle_commands
 from .cli_market import market_commands
 from .cli_outcomes import outcome_commands
 from .cli_past import past_commands

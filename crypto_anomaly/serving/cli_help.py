@@ -44,6 +44,7 @@ EXAMPLES = {
     "trades": "trades BTC-USD",
     "scan": "scan --top 20 --at 2026-02-05T14:00",
     "why": "why PEPE --at 2026-02-05T14:00",
+    "past": "past --since 7d --top 20",
     "movers": "movers -n 10",
     "import": "import prices.csv --coin bitcoin --check",
     "backtest": "backtest champion --from 2026-02-01 --to 2026-02-05",
@@ -56,6 +57,7 @@ EXAMPLES = {
     "versions": "versions --limit 5",
     "show": "show latest",
     "compare": "compare latest champion",
+    "report": "report latest --out v5.html",
     "champion": "champion --at 2026-02-05",
     "assets": "assets training_dataset:v3",
     "events": "events --kind model_promoted",
@@ -151,9 +153,9 @@ class ShellError(CryptoAnomalyError):
 
 def prepare_completion() -> None:
     "Learn how each shell asks."
-    from typer.completion import completion_init  # type: ignore[attr-defined]
+    from typer import completion as shells
 
-    completion_init()
+    shells.completion_init()  # type: ignore[attr-defined]
 
 
 @help_commands.command()
@@ -161,9 +163,10 @@ def completion(
     shell: Annotated[str, typer.Argument(help=f"One of {', '.join(SHELLS)}.")],
 ) -> None:
     "Print the script that completes commands and options by the Tab key."
-    from typer.completion import get_completion_script  # type: ignore[attr-defined]
+    from typer import completion as shells
 
     if shell not in SHELLS:
         raise ShellError(f"there is no completion for {shell!r}; use {', '.join(SHELLS)}.")
-    script = get_completion_script(prog_name=PROGRAM, complete_var=COMPLETE_VARIABLE, shell=shell)
+    names = dict(prog_name=PROGRAM, complete_var=COMPLETE_VARIABLE)
+    script = shells.get_completion_script(shell=shell, **names)  # type: ignore[attr-defined]
     typer.echo(script)

@@ -121,9 +121,7 @@ def _anomaly_row(anomaly: dict[str, Any], coins: int) -> dict[str, Any]:
 # %% ../../nbs/90_serving/73_cli_market.ipynb #8db4c674
 def _unjudged_count(n: int) -> list[str]:  # nothing to say of none
     "How many coins cannot be judged yet, in words."
-    if n == 0:
-        return []
-    return [f"{n} coin{'s' * (n != 1)} cannot be judged yet"]
+    return [f"{n} coin{'s' * (n != 1)} cannot be judged yet"] if n else []
 
 
 # %% ../../nbs/90_serving/73_cli_market.ipynb #7abd8470
@@ -300,8 +298,7 @@ def movers(
         raise DataError("there is no snapshot yet; run: crypto-anomaly run ingest")
     snapshot = read_snapshots(ws, start=newest - POLL_WINDOW)
     rows = get_top_movers(snapshot, n).to_dict("records")
-    if not as_json:
-        say(f"of the snapshot of {newest:%Y-%m-%d %H:%M} UTC:")
+    say(f"of the snapshot of {newest:%Y-%m-%d %H:%M} UTC:")
     shown = [row | dict(price_change_24h=percent(row["price_change_24h"])) for row in rows]
     show(rows, as_json, shown, empty="the newest snapshot carries no 24 h changes")
 

@@ -17,6 +17,7 @@ from crypto_anomaly.serving.terminal import (
     Limit,
     ModelName,
     Ref,
+    say,
     show,
     show_facts,
     show_json,
@@ -73,8 +74,9 @@ def _version_row(version: dict[str, Any]) -> dict[str, Any]:
     rate, rows = version.get("anomaly_rate"), version.get("training_samples")
     return version | dict(
         version=f"v{version['version']}",
-        anomaly_rate=None if rate is None else f"{rate:.1%}",
+        anomaly_rate=None if rate is None else f"{100 * rate:.1f} %",
         training_samples=f"{rows:,}" if isinstance(rows, int) else rows,
+        data_source=str(version.get("data_source") or "").removeprefix("training_"),
     )
 
 
@@ -258,7 +260,7 @@ def assets(
     if ref and ref not in names:
         raise RegistryError(f"there is no data {ref!r}; there are {', '.join(names)}.")
     found = open_model_registry().list_assets(ref, limit)
-    columns = ("ref", "created_at", "run_id", "tags")
+    columns = ("ref", "created_at", "tags")
     empty = "no data yet; run: crypto-anomaly run ingest"
     show(found, as_json, map(_with_tags, found), columns, empty)
 
@@ -289,5 +291,7 @@ def runs(
     registry = open_model_registry()
     close_dead_runs(registry)
     found = registry.list_runs(limit, stage and stage_name(stage))
-    columns = ("id", "status", "started_at", "finished_at", "report", "error")
-    show(found, as_json, None, columns)
+    columns = ("id", "status", "started_at", "finished_at", "error")
+    show(found, as_json, None, columns, "no run yet; run: crypto-anomaly pipeline")
+    if found and not as_json:
+        say(f"the report of a run is {open_for_read().runs}/ID/STAGE.html")

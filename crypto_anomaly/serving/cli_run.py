@@ -288,6 +288,7 @@ def _show_stage(stage: str) -> None:
         show_sentences([f"Example: crypto-anomaly run {stage} -p {example}"])
 
 
+# %% ../../nbs/90_serving/72_cli_run.ipynb #eb71d451
 def _run_stage(
     ws: Workspace, stage: str, given: dict[str, Any], key: str | None
 ) -> dict[str, Any] | None:

@@ -47,7 +47,6 @@ DATASET_COLUMNS = (
     "total_samples",
     "snapshot_count",
     "range",
-    "builder_run_id",
     "stale",
 )
 
@@ -81,7 +80,7 @@ def _compare_workspaces(names: list[str], both: tuple[str, str]) -> list[dict[st
 # %% ../../nbs/90_serving/77_cli_store.ipynb #760f2acb
 def _dataset_row(metadata: dict[str, Any]) -> dict[str, Any]:
     "One dataset version as a row."
-    moments = [moment[:16] for moment in metadata["snapshot_range"] or []]
+    moments = [moment[:16].replace("T", " ") for moment in metadata["snapshot_range"] or []]
     kept = {k: v for k, v in metadata.items() if k != "parts"}
     return kept | dict(range=" … ".join(moments))
 

@@ -27,6 +27,7 @@ __all__ = [
     "Since",
     "THEN",
     "AFTERWARDS",
+    "NOW",
     "read_at",
     "Span",
     "read_span",
@@ -146,6 +147,11 @@ def past_note(
 
 
 # %% ../../nbs/90_serving/37_moments_asked.ipynb #3c767f99
+NOW: dict[str, Any] = dict(
+    at="", is_past=False, said="then", moment_note="", older="", newer=""
+)  # what `moment_facts` says where nobody asked for a moment
+
+
 def moment_facts(
     state: AppState,
     scan: Scan,  # of `state.scan_at`

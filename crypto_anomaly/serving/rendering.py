@@ -6,14 +6,16 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader
 
 from ..core.numbers import MISSING, frequency, money, once_in, per_scan, percent
 from ..lifecycle.alert_signals import tier_name
-from .state import AppState
+
+if TYPE_CHECKING:
+    from crypto_anomaly.serving.state import AppState
 
 # %% auto #0
 __all__ = [

@@ -93,6 +93,7 @@ def stage_names() -> list[str]:
     return list(stages())
 
 
+# %% ../../nbs/90_serving/71_run_parameters.ipynb #8cd12389
 def stage_summary(
     stage: str,  # a name of `stages`
 ) -> str:
@@ -104,6 +105,7 @@ def stage_summary(
     return next((line[2:] for line in lines if line.startswith("> ")), stage)
 
 
+# %% ../../nbs/90_serving/71_run_parameters.ipynb #bebc176b
 _TYPES = dict(int="whole number", float="number", bool="true or false", str="text")
 
 

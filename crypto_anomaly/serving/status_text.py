@@ -27,6 +27,7 @@ def _workspace(facts: dict[str, Any]) -> str:
     return f"Workspace {facts['workspace']} in {facts['home']}: {market}."
 
 
+# %% ../../nbs/90_serving/75_status_text.ipynb #4abfc7ea
 def _data(facts: dict[str, Any], now: datetime | None) -> str:
     "The newest snapshot and its age."
     newest = facts["newest_snapshot"]
@@ -40,6 +41,7 @@ def _data(facts: dict[str, Any], now: datetime | None) -> str:
     )
 
 
+# %% ../../nbs/90_serving/75_status_text.ipynb #ce5ed016
 def _faults(facts: dict[str, Any]) -> str:
     "Rows of the last week that were faulty."
     faults = facts["faulty_rows_7_days"]
@@ -49,6 +51,7 @@ def _faults(facts: dict[str, Any]) -> str:
     return f"Faulty rows of the last 7 days: {kinds}."
 
 
+# %% ../../nbs/90_serving/75_status_text.ipynb #dc957c34
 def _models(facts: dict[str, Any]) -> str:
     "What was trained, and which version is champion."
     made = (
@@ -62,6 +65,7 @@ def _models(facts: dict[str, Any]) -> str:
     return f"v{facts['champion']} is champion{calibrated} ({made}).{note}"
 
 
+# %% ../../nbs/90_serving/75_status_text.ipynb #a45a061e
 def _requests(facts: dict[str, Any], now: datetime | None) -> list[str]:
     "What awaits a decision, and the command that shows it."
     if not facts["open_requests"]:
@@ -77,6 +81,7 @@ def _requests(facts: dict[str, Any], now: datetime | None) -> list[str]:
     return said
 
 
+# %% ../../nbs/90_serving/75_status_text.ipynb #230528b7
 def _last_run(facts: dict[str, Any]) -> str:
     "How the last run ended."
     run = facts["last_run"]

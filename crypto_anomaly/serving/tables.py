@@ -10,6 +10,7 @@ import re
 import shutil
 import textwrap
 from collections.abc import Sequence
+from itertools import zip_longest
 from typing import Any, NamedTuple
 
 from rich.cells import cell_len
@@ -17,7 +18,7 @@ from rich.cells import cell_len
 from ..core.redaction import one_line
 
 # %% auto #0
-__all__ = ["LONG", "cell_text", "terminal_width", "wrapped", "Column", "table_lines"]
+__all__ = ["LONG", "cell_text", "fact_text", "terminal_width", "wrapped", "Column", "table_lines"]
 
 # %% ../../nbs/90_serving/70_tables.ipynb #1827b3c5
 LONG = 6  # items; a longer list is shown by its length and its ends
@@ -38,6 +39,7 @@ def _list_text(items: Sequence[Any]) -> str:
     return ", ".join(map(cell_text, items))
 
 
+# %% ../../nbs/90_serving/70_tables.ipynb #a7bbdd58
 def cell_text(
     value: Any,  # of a row
 ) -> str:  # '' for None, '–' for no number
@@ -53,6 +55,19 @@ def cell_text(
     if isinstance(value, (list, tuple)):
         return _list_text(value)
     return _MOMENT.sub(r"\1 \2", one_line(str(value)))
+
+
+# %% ../../nbs/90_serving/70_tables.ipynb #39c0c32c
+def _is_moment(value: Any) -> bool:
+    "Whether a value is a moment in UTC."
+    return isinstance(value, str) and _MOMENT.fullmatch(value) is not None
+
+
+def fact_text(
+    value: Any,  # of a record
+) -> str:
+    "The same where no title says that a moment is in UTC."
+    return f"{cell_text(value)} UTC" if _is_moment(value) else cell_text(value)
 
 
 # %% ../../nbs/90_serving/70_tables.ipynb #cd6f82b0
@@ -103,13 +118,9 @@ class Column(NamedTuple):
         return any(" " in text and len(text) > _SENTENCE for text in self.cells)
 
 
+# %% ../../nbs/90_serving/70_tables.ipynb #2d1d2738
 _SENTENCE = 24  # characters; a wrapped column is never narrower
 _GAP = "  "
-
-
-def _is_moment(value: Any) -> bool:
-    "Whether a value is a moment in UTC."
-    return isinstance(value, str) and _MOMENT.fullmatch(value) is not None
 
 
 def _column(name: str, values: list[Any]) -> Column:
@@ -131,18 +142,21 @@ def _padded(text: str, width: int, at_right: bool) -> str:
 
 def _line(cells: list[str], columns: list[Column], widths: list[int]) -> str:
     "One line of a table."
-    parts = [_padded(c, w, col.at_right) for c, w, col in zip(cells, widths, columns, strict=True)]
+    parts = []
+    for text, width, column in zip(cells, widths, columns, strict=True):
+        parts.append(_padded(text, width, column.at_right))
     return _GAP.join(parts).rstrip()
 
 
+# %% ../../nbs/90_serving/70_tables.ipynb #3f4c55df
 def _row_lines(cells: list[str], columns: list[Column], widths: list[int]) -> list[str]:
     "One row: as many lines as its tallest cell."
-    tall = [wrapped(c, w) if cell_len(c) > w else [c] for c, w in zip(cells, widths, strict=True)]
-    height = max(map(len, tall))
-    filled = [lines + [""] * (height - len(lines)) for lines in tall]
-    return [_line(list(line), columns, widths) for line in zip(*filled, strict=True)]
+    tall = [wrapped(text, width) for text, width in zip(cells, widths, strict=True)]
+    lines = zip_longest(*tall, fillvalue="")
+    return [_line(list(line), columns, widths) for line in lines]
 
 
+# %% ../../nbs/90_serving/70_tables.ipynb #6d67e455
 def _fitted(columns: list[Column], width: int | None) -> list[int] | None:
     "The width of each column within a total; None where the table cannot be that narrow."
     natural = [column.width for column in columns]
@@ -163,6 +177,7 @@ def _fitted(columns: list[Column], width: int | None) -> list[int] | None:
     return [left if i == widest else n for i, n in enumerate(least)]
 
 
+# %% ../../nbs/90_serving/70_tables.ipynb #1e76ab4f
 def _blocks(columns: list[Column], width: int | None) -> list[str]:
     "Each row as lines of `name  value`; what is empty is left out."
     room = max(cell_len(column.title) for column in columns)
@@ -177,6 +192,7 @@ def _blocks(columns: list[Column], width: int | None) -> list[str]:
     return lines
 
 
+# %% ../../nbs/90_serving/70_tables.ipynb #421e798b
 def table_lines(
     rows: Sequence[dict[str, Any]],  # at least one
     names: Sequence[str],  # keys to show, in this order

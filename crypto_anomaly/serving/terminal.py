@@ -24,6 +24,8 @@ __all__ = [
     "Host",
     "Port",
     "Reason",
+    "FreeReason",
+    "AskedReason",
     "Anew",
     "ModelName",
     "Ref",
@@ -32,6 +34,7 @@ __all__ = [
     "TrainingConfig",
     "EvaluationConfig",
     "say",
+    "ask_reason",
     "with_token",
     "show_json",
     "show_table",
@@ -51,7 +54,12 @@ By = Annotated[str, typer.Option(help="Who decides.")]
 Limit = Annotated[int, typer.Option(min=1, help="How many rows at most.")]
 Host = Annotated[str, typer.Option(help="Address to listen on.")]
 Port = Annotated[int, typer.Option(min=1, max=65_535, help="Port to listen on.")]
-Reason = Annotated[str, typer.Option(help="Why.")]
+Reason = Annotated[str, typer.Option(help="Why; a decision without a reason is refused.")]
+FreeReason = Annotated[str, typer.Option(help="Why; may be left out.")]
+AskedReason = Annotated[
+    str,
+    typer.Option(help="Why; a person at the terminal is asked for it, a script may leave it out."),
+]
 Anew = Annotated[
     bool, typer.Option("--new", help="Begin an empty registry where there was another.")
 ]
@@ -104,6 +112,19 @@ def say(
 
 
 # %% ../../nbs/90_serving/70_terminal.ipynb #a153abb7
+def ask_reason(
+    given: str,  # on the command line; '' = nothing
+    act: str,  # e.g. 'start the trial of v5'
+    *,
+    at_terminal: bool | None = None,  # None = whether somebody can type an answer
+) -> str:
+    "Why somebody acts: as given, or as a person at the terminal answers."
+    can_answer = sys.stdin.isatty() if at_terminal is None else at_terminal
+    if given or not can_answer:
+        return given
+    return str(typer.prompt(f"Why do you {act}", err=True))
+
+
 def with_token(
     address: str,  # with a token in it
     shown: str,  # the same without
@@ -153,8 +174,8 @@ def show_facts(
     name: str = "fact",  # heading of the names
 ) -> None:
     "Print one record as a table of two columns."
-    rows = [{name: key.replace("_", " "), "value": fact_text(v)} for key, v in facts.items()]
-    show_table(rows)
+    named = {key.replace("_", " "): fact_text(value) for key, value in facts.items()}
+    show_table([{name: key, "value": text} for key, text in named.items()])
 
 
 # %% ../../nbs/90_serving/70_terminal.ipynb #138523ee

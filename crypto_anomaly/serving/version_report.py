@@ -210,7 +210,7 @@ def version_report(
         workspace=ws.name,
         style=style_sheet(),
         plotly=_packed_plotly(),
-        script=(STATIC / "report.js").read_text(),
+        script=(STATIC / "report.js").read_text(encoding="utf-8"),
         **_verdict_facts(r, version, compared),
         **_comparison_facts(compared),
         **_examples(ws, r, version),
