@@ -5,7 +5,7 @@
 # %% ../../nbs/00_core/50_numbers.ipynb #41fe1c7d
 from __future__ import annotations
 
-import numpy as np
+import math
 
 # %% auto #0
 __all__ = [
@@ -29,7 +29,7 @@ def money(
     x: float,  # USD
 ) -> str:  # '–' for a missing value
     "An amount in USD: $64,210 · $1.27 T · $0.0000123 · $3.10e-13."
-    if not np.isfinite(x):
+    if not math.isfinite(x):
         return MISSING
     for size, unit in LARGE:
         if abs(x) >= size:
@@ -38,7 +38,7 @@ def money(
         return f"${x:,.0f}"
     if abs(x) >= 1:
         return f"${x:,.2f}"
-    decimals = 2 - int(np.floor(np.log10(abs(x))))  # three significant digits
+    decimals = 2 - math.floor(math.log10(abs(x)))  # three significant digits
     return f"${x:.{decimals}f}" if decimals <= MOST_DECIMALS else f"${x:.2e}"
 
 
@@ -47,7 +47,7 @@ def percent(
     x: float,  # percent
 ) -> str:  # '–' for a missing value
     "A change with its sign and one decimal: +4.1 %."
-    if not np.isfinite(x):
+    if not math.isfinite(x):
         return MISSING
     rounded = round(x, 1) + 0.0  # turns -0.0 into 0.0
     return f"{rounded:+,.1f}\u00a0%"
@@ -61,7 +61,7 @@ def once_in(
     extrapolated: bool = False,  # rarer than everything that the model was calibrated on
 ) -> str:  # '–' for a missing value
     "A p-value as a frequency: 1 in 2,400 coin-hours."
-    if not np.isfinite(p):
+    if not math.isfinite(p):
         return MISSING
     frequency = f"1 in {1 / max(p, 1e-12):,.0f} {unit}"
     return f"rarer than all seen, about {frequency}" if extrapolated else frequency
@@ -81,7 +81,7 @@ def frequency(
     hours: float,  # between two events
 ) -> str:  # '–' for a missing value
     "How often something happens: about 3 times a day, about once in 9 days."
-    if not np.isfinite(hours):
+    if not math.isfinite(hours):
         return MISSING
     if hours < 20:
         return f"about {_times(24 / max(hours, 1.0))} a day"
@@ -102,7 +102,7 @@ def per_scan(
     extrapolated: bool = False,  # rarer than everything that the model was calibrated on
 ) -> str:  # '–' for a missing value
     "How many rows of a scan are as rare: about 3 such per scan of 100 coins."
-    if not np.isfinite(p):
+    if not math.isfinite(p):
         return MISSING
     expected = p * coins
     if expected >= 0.75:
