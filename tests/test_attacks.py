@@ -172,7 +172,7 @@ def test_pages_beyond_loopback_ask_for_a_token(home, page):  # noqa: F811
         expect(page.get_by_role("status")).to_contain_text("not known")
         page.get_by_label("Token").fill(bob)
         page.get_by_role("button", name="Open").click()
-        expect(page.get_by_role("heading", level=1)).to_contain_text("coins behave anomalously")
+        expect(page.get_by_role("heading", level=1)).to_contain_text("in the last 24 h")
         expect(page.locator("#map .scatterlayer")).to_be_visible()
         page.get_by_role("link", name="executed notebook").first.click()
         expect(page.locator(".js-plotly-plot").first).to_be_visible()

@@ -3,12 +3,14 @@
 Command line, HTTP, Python, report and registry say the same of two versions, on the same rows.
 """
 
+import html
 import json
 
 import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
+from crypto_anomaly.core.plot_comparison import comparison_figures
 from crypto_anomaly.core.settings import Settings
 from crypto_anomaly.core.workspace import claim, open_workspace
 from crypto_anomaly.lifecycle import comparison
@@ -22,6 +24,7 @@ from crypto_anomaly.lifecycle.train_steps import train_candidate
 from crypto_anomaly.model.loading import load_model
 from crypto_anomaly.registry.registry import open_registry
 from crypto_anomaly.serving.comparison import measured_table, own_measures
+from crypto_anomaly.serving.version_report import version_report
 from crypto_anomaly.simulate.market import Market
 from crypto_anomaly.simulate.market_server import serve_market
 from crypto_anomaly.simulate.trades import TradeSimulator, trades
@@ -183,3 +186,23 @@ def test_trade_detectors_are_compared_on_the_same_stored_trades(tmp_path):
     assert told.evidence["events"] > 0 and told.difference["low"] <= told.difference["high"]
     later = compare_versions(ws, "v1", "v2", model_name=name)
     assert later.difference["value"] == -told.difference["value"]
+    text = version_report(ws, "v2", name)
+    assert again.sentence in html.unescape(text) and "trades:SOL-USD" in text
+    assert text.count("<div data-drawn>") == len(comparison_figures(again.to_dict(), again.names))
+    assert 'class="readable"' in text.split("<h2>What it flags")[1]
+
+
+def test_the_report_of_a_version_is_downloaded_as_one_file(ws):
+    from starlette.testclient import TestClient
+
+    from crypto_anomaly.serving.app import create_app
+
+    app = create_app(ws.settings.model_copy(update=dict(workspace=ws.name)))
+    with TestClient(app, base_url="http://127.0.0.1", client=("127.0.0.1", 50000)) as client:
+        answer = client.get("/models/anomaly_detector/v2/report.html")
+        unknown = client.get("/models/anomaly_detector/v77/report.html")
+    assert (
+        answer.headers["content-disposition"] == 'attachment; filename="anomaly_detector-v2.html"'
+    )
+    assert 1e6 < len(answer.content) < 4e6 and 'src="' not in answer.text
+    assert "<h2>Against v1</h2>" in answer.text and unknown.status_code == 404

@@ -66,7 +66,7 @@ def test_two_people_at_the_panel(home, panel, page, tmp_path):  # noqa: F811
     expect(ada.get_by_text("nobody yet")).to_be_visible()
     expect(ada.get_by_text("v1 becomes champion; there was no champion before")).to_be_visible()
     with ada.context.expect_page() as opened:
-        ada.get_by_role("link", name=re.compile("evaluate · ")).click()
+        ada.get_by_role("link", name="executed evaluation").click()
     executed_notebook = opened.value
     expect(executed_notebook.locator(".js-plotly-plot").first).to_be_visible()
 

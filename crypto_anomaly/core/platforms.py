@@ -11,6 +11,7 @@ import os
 import shutil
 import signal
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -37,6 +38,7 @@ __all__ = [
     "free_bytes",
     "bind_alone",
     "any_text",
+    "start_detached",
 ]
 
 # %% ../../nbs/00_core/13_platforms.ipynb #5b859d18
@@ -243,3 +245,18 @@ def any_text(
         if windows and not stream.isatty():
             stream.reconfigure(encoding="utf-8")
         stream.reconfigure(errors="replace")
+
+
+# %% ../../nbs/00_core/13_platforms.ipynb #e1caefe8
+def start_detached(
+    command: list[str],  # program and arguments
+    output: Path,  # file that gets what it says; its folder exists
+    *,
+    env: dict[str, str] | None = None,  # all variables; None = those of this process
+) -> int:  # number of the process
+    "Start a command that outlives this process and its terminal."
+    with open(output, "ab") as file:
+        streams = dict(stdin=subprocess.DEVNULL, stdout=file, stderr=file)
+        options = detached_options() | streams | dict(env=env)
+        child: subprocess.Popen[bytes] = subprocess.Popen(command, **options)
+    return child.pid

@@ -15,15 +15,16 @@ from .numbers import money
 from .plot_style import COLORS, PRICE_AXIS, amount_unit, new_figure
 
 # %% auto #0
-__all__ = ["PLOTTED", "thin_out", "coin_panels"]
+__all__ = ["MARKED", "PLOTTED", "thin_out", "coin_panels"]
 
 # %% ../../nbs/00_core/61_plot_coin.ipynb #361045c5
-PLOTTED = 700  # points of a line; a screen has about two a pixel
+MARKED = 150  # flagged moments that are marked in any case, the rarest
+PLOTTED = 500  # points of a line; a screen has about two a pixel
 
 
 def thin_out(
     history: pd.DataFrame,  # one coin in time order, with `current_price`
-    keep: pd.Series,  # bool, rows that stay in any case
+    keep: np.ndarray,  # bool, rows that stay in any case
 ) -> pd.DataFrame:
     "At most `PLOTTED` rows beside those to keep: the lowest and the highest of each interval."
     if len(history) <= PLOTTED:
@@ -40,7 +41,12 @@ _PANELS = dict(price=(0.47, 1.0), volume=(0.31, 0.43), rarity=(0.0, 0.26))  # sh
 _WITHOUT_VOLUME = dict(price=(0.35, 1.0), rarity=(0.0, 0.29))
 
 
-def _line(x: pd.Series, y: pd.Series, color: str, name: str, **more: Any) -> go.Scatter:
+def _minutes(ts: pd.Series) -> list[str]:
+    "Moments as short as an axis needs them."
+    return list(ts.dt.strftime("%Y-%m-%d %H:%M"))
+
+
+def _line(x: list[str], y: pd.Series, color: str, name: str, **more: Any) -> go.Scatter:
     "A line of a panel."
     return go.Scatter(x=x, y=y, mode="lines", line=dict(color=color, width=1.5), name=name, **more)
 
@@ -61,7 +67,7 @@ def _marks(history: pd.DataFrame) -> go.Scatter:
         for name, price, rarity in zip(marked.tier_name, _price_text(marked), marked.rarity)
     ]
     return go.Scatter(
-        x=marked.ts,
+        x=_minutes(marked.ts),
         y=marked.current_price,
         mode="markers",
         name="flagged",
@@ -90,7 +96,7 @@ def _overlays(history: pd.DataFrame, others: dict[str, pd.Series]) -> list[go.Sc
         first = int(np.flatnonzero(both)[0])
         scale = history.current_price.iloc[first] / beside.iloc[first]
         change = 100 * (beside / beside.iloc[first] - 1)
-        line = _line(history.ts, (beside * scale).to_numpy(), color, name)
+        line = _line(_minutes(history.ts), (beside * scale).to_numpy(), color, name)
         line.update(customdata=change, hovertemplate="%{customdata:+.1f} % since the begin")
         line.line.update(dash="dot", width=1)
         lines.append(line)
@@ -100,13 +106,15 @@ def _overlays(history: pd.DataFrame, others: dict[str, pd.Series]) -> list[go.Sc
 # %% ../../nbs/00_core/61_plot_coin.ipynb #d58da995
 def _rarity_lines(history: pd.DataFrame) -> go.Scatter:
     "How rare each moment was."
-    line = _line(history.ts, history.rarity, COLORS["normal"], "rarity", yaxis="y3")
+    line = _line(_minutes(history.ts), history.rarity, COLORS["normal"], "rarity", yaxis="y3")
     return line.update(hovertemplate="1 in %{y:,.0f} coin-hours", showlegend=False)
 
 
 def _volume_bars(history: pd.DataFrame, unit: float) -> go.Scatter:
     "What was traded within 24 h, as an area."
-    line = _line(history.ts, history.total_volume / unit, COLORS["normal"], "volume", yaxis="y2")
+    line = _line(
+        _minutes(history.ts), history.total_volume / unit, COLORS["normal"], "volume", yaxis="y2"
+    )
     hover = [money(x) for x in history.total_volume]
     return line.update(fill="tozeroy", showlegend=False, text=hover, hovertemplate="%{text}")
 
@@ -136,10 +144,11 @@ def _add_levels(f: go.Figure, levels: dict[str, float]) -> None:
     "Dotted lines in the panel of rarity, each with its name; a note on a log axis needs the power."
     line = dict(width=1, dash="dot", color=COLORS["normal"])
     where = dict(xref="paper", yref="y3")
-    for name, level in levels.items():
+    for i, (name, level) in enumerate(levels.items()):
         f.add_shape(type="line", x0=0, x1=1, y0=level, y1=level, line=line, **where)
         text = f"{name}: 1 in {level:,.0f}"
-        note = dict(x=0, y=np.log10(level), xanchor="left", yanchor="bottom", showarrow=False)
+        side = dict(x=1, xanchor="right") if i % 2 else dict(x=0, xanchor="left")
+        note = dict(y=np.log10(level), yanchor="bottom", showarrow=False) | side
         f.add_annotation(text=text, font_size=11, **note, **where)
 
 
@@ -153,10 +162,11 @@ def coin_panels(
     title: str = "What has it been doing, and how rare was it?",
 ) -> go.Figure:
     "Price with flagged moments, volume, and rarity with its levels, over one time axis."
-    rows = thin_out(history, history.tier >= 0)
+    marked = history[history.tier >= 0].nlargest(MARKED, "rarity")
+    rows = thin_out(history, history.index.isin(marked.index))
     size, unit = amount_unit(rows.total_volume.to_numpy(float))
     panels = _PANELS if rows.total_volume.notna().any() else _WITHOUT_VOLUME
-    price = _line(rows.ts, rows.current_price, COLORS["up"], "price")
+    price = _line(_minutes(rows.ts), rows.current_price, COLORS["up"], "price")
     price.update(text=_price_text(rows), hovertemplate="%{text}", line_width=2)
     beside = _overlays(rows, others)
     volume = [_volume_bars(rows, size)] if "volume" in panels else []
@@ -168,4 +178,4 @@ def coin_panels(
     rarest = float(rows.rarity.max()) if rows.rarity.notna().any() else 1.0
     f.update_layout(**_axes(unit, rarest, panels), title=title, hovermode="x unified")
     f.update_layout(height=560 if "volume" in panels else 480)
-    return f.update_layout(legend=dict(y=1.0, x=1))
+    return f.update_layout(legend=dict(y=-0.14, yanchor="top", x=0, xanchor="left"))

@@ -96,6 +96,9 @@ def recall_by(
 
 
 # %% ../../nbs/00_core/65_plot_comparison.ipynb #557288ae
+_MOST_THRESHOLDS = 6  # lines that can be told apart
+
+
 def _score_bars(f: go.Figure, scores: dict[str, Any], row: int) -> None:
     "The bars of one version: normal and flagged."
     edges = scores["edges"]
@@ -105,7 +108,12 @@ def _score_bars(f: go.Figure, scores: dict[str, Any], row: int) -> None:
         marker = dict(color=COLORS[color], line_width=0)
         style = dict(marker=marker, name=name, showlegend=row == 1, row=row, col=1)
         f.add_bar(x=middle, y=scores[key], width=width, **style)
-    f.add_vline(x=scores["threshold"], line_dash="dot", row=row, col=1)
+    own = scores.get("thresholds") or {}
+    if not 0 < len(own) <= _MOST_THRESHOLDS:  # then the shared one
+        own = {"threshold": scores["threshold"]}
+    for name, threshold in own.items():
+        label = dict(annotation_text=name, annotation_font_size=11)
+        f.add_vline(x=threshold, line_dash="dot", row=row, col=1, **label)
 
 
 def paired_scores(

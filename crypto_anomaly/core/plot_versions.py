@@ -156,11 +156,13 @@ def metric_by_version(
         hovertemplate=("v%{x} (%{customdata[0]}): %{y:.3g}<br>on %{customdata[1]}<extra></extra>"),
         showlegend=False,
     )
+    step = max(1, len(known) // 10)
+    ticks = known.version.tolist()[::-1][::step]  # the newest is always named
     axis = dict(
         title=dict(text="version, newest on the right"),
-        tickformat="d",
-        tickprefix="v",
-        dtick=max(1, len(known) // 10),
+        tickvals=ticks,
+        ticktext=[f"v{version}" for version in ticks],
+        range=[known.version.min() - 0.5, known.version.max() + 0.5],
     )
     heading = title or f"{name[:1].upper()}{name[1:]} from version to version"
     layout = dict(

@@ -27,6 +27,8 @@ from crypto_anomaly.eval.compare import (
 )
 from .metrics import Detection
 from .sequential import MARGIN, verdict_of
+from ..model.calibration import score_threshold
+from ..model.fitted import Model
 
 # %% auto #0
 __all__ = ["STATED", "compare_sides"]
@@ -82,6 +84,15 @@ def _event_measures(pair: _Pair) -> list[dict[str, Any]]:
 STATED = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1)  # alert rates of the calibration
 
 
+def _own_thresholds(model: Model) -> dict[str, float]:  # product -> threshold
+    "The least score that is flagged, for each product with a calibration of its own."
+    rate = model.contamination
+    return {
+        product: round(score_threshold(known.scores, rate), 6)
+        for product, known in sorted(model.own.items())
+    }
+
+
 def _histogram(side: Side, judged: pd.DataFrame) -> dict[str, Any]:
     "Counts of normal and flagged scores on common bins, and the threshold."
     edges = np.histogram_bin_edges(judged.score, 30)
@@ -91,6 +102,7 @@ def _histogram(side: Side, judged: pd.DataFrame) -> dict[str, Any]:
         normal=np.histogram(judged.score[~flagged], edges)[0].tolist(),
         flagged=np.histogram(judged.score[flagged], edges)[0].tolist(),
         threshold=round(side.model.threshold, 6),
+        thresholds=_own_thresholds(side.model),
     )
 
 

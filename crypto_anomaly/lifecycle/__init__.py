@@ -14,10 +14,12 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
+        "anomaly_timeline": ["anomaly_timeline", "past_anomalies"],
         "comparison": ["compare_versions"],
         "deploy": ["argo_manifests"],
         "evaluate_steps": ["evaluate_candidate"],
         "mlflow_sync": ["sync_to_mlflow"],
+        "past_scoring": ["score_past"],
         "promote_steps": ["promote_version"],
         "runner": ["run_stage"],
         "scheduler": ["start_scheduler"],
@@ -30,10 +32,13 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
 
 # %% ../../nbs/80_lifecycle/00_package.ipynb #0860e4a0
 if TYPE_CHECKING:
+    from crypto_anomaly.lifecycle.anomaly_timeline import anomaly_timeline as anomaly_timeline
+    from crypto_anomaly.lifecycle.anomaly_timeline import past_anomalies as past_anomalies
     from crypto_anomaly.lifecycle.comparison import compare_versions as compare_versions
     from crypto_anomaly.lifecycle.deploy import argo_manifests as argo_manifests
     from crypto_anomaly.lifecycle.evaluate_steps import evaluate_candidate as evaluate_candidate
     from crypto_anomaly.lifecycle.mlflow_sync import sync_to_mlflow as sync_to_mlflow
+    from crypto_anomaly.lifecycle.past_scoring import score_past as score_past
     from crypto_anomaly.lifecycle.promote_steps import promote_version as promote_version
     from crypto_anomaly.lifecycle.runner import run_stage as run_stage
     from crypto_anomaly.lifecycle.scheduler import start_scheduler as start_scheduler

@@ -64,6 +64,7 @@ class AlertFilter:
     "Which alerts to list; an empty field asks nothing."
 
     state: str = ""  # one of STATES
+    status: str = ""  # open or closed as it is stored, whether silent or not
     audience: str = ""  # analyst or data_quality
     tier: int = 0  # this tier or a higher one
     rated: str = ""  # useful, known or false; 'no' = without feedback
@@ -74,6 +75,8 @@ class AlertFilter:
     def conditions(self, now: datetime) -> list[sa.ColumnElement[bool]]:
         "The conditions of SQL, all of which hold."
         wanted = [_is_in_state(self.state, now)] if self.state else []
+        if self.status:
+            wanted.append(alert_t.c.status == self.status)
         if self.audience:
             wanted.append(alert_t.c.kind.in_(audience_kinds(self.audience)))
         if self.tier:
@@ -84,7 +87,7 @@ class AlertFilter:
                 alert_t.c.feedback.is_(None) if rating is None else alert_t.c.feedback == rating
             )
         if self.q.strip():
-            text = self.q.strip()
+            text = self.q.strip().replace("\0", "")  # PostgreSQL refuses it in a text
             columns = (alert_t.c.key, alert_t.c.reason)
             wanted.append(sa.or_(*(c.icontains(text, autoescape=True) for c in columns)))
         return [*wanted, *self._in_time()]

@@ -21,6 +21,7 @@ __all__ = [
     "GROUP_SIZE",
     "NAMED",
     "severity_tier",
+    "tier_name",
     "rarity_levels",
     "audience_kinds",
     "AlertSignal",
@@ -42,6 +43,13 @@ def severity_tier(
 
 # %% ../../nbs/80_lifecycle/52_alert_signals.ipynb #6edd6428
 TIER_NAMES = ("flag", "alert", "severe alert")  # of the tiers 0, 1 and 2
+
+
+def tier_name(
+    tier: int,  # of `severity_tier`
+) -> str:
+    "A severity tier as a word."
+    return TIER_NAMES[tier]
 
 
 # %% ../../nbs/80_lifecycle/52_alert_signals.ipynb #76989d80

@@ -94,10 +94,10 @@ def timeline_note(
     if past.empty:
         return ""
     versions = ", ".join(f"v{int(v)}" for v in sorted(past.model_version.unique()))
-    share = len(past) / len(scores)
+    how_many = "All" if len(past) == len(scores) else f"{len(past):,} of"
     return (
-        f"{share:.0%} of these scores were made afterwards: they are what {versions} would have "
-        "said, with thresholds of today. They count neither for outcomes nor for trials."
+        f"{how_many} {len(scores):,} scores were made afterwards: they are what {versions} would "
+        "have said, with thresholds of today. They count neither for outcomes nor for trials."
     )
 
 
@@ -107,9 +107,10 @@ def anomaly_timeline(
     end: pd.Timestamp,  # UTC, inclusive
 ) -> dict[str, Any]:  # first, last, hours (one entry for each hour of the span), flagged, tier_1 …
     "How much was flagged in each hour of a span."
+    start = start.floor("h")
     scores = with_tiers(read_scores(ws, start=start, end=end))
     by_hour = dict(list(scores.groupby(scores.ts.dt.floor("h")))) if len(scores) else {}
-    every = pd.date_range(start.floor("h"), end.floor("h"), freq="h")
+    every = pd.date_range(start, end.floor("h"), freq="h")
     nothing = scores.iloc[:0]
     hours = [_hour(at, by_hour.get(at, nothing)) for at in every]
     counts = {name: sum(h[name] for h in hours) for name in ("flagged", "tier_1", "tier_2")}

@@ -14,6 +14,7 @@ from typing import Any
 from ..core.clock import iso, utcnow
 from ..core.files import write_atomic
 from ..core.workspace import Workspace
+from ..registry.registry import Registry
 
 # %% auto #0
 __all__ = [
@@ -21,9 +22,12 @@ __all__ = [
     "DONE",
     "STOPPED",
     "SILENT_SECONDS",
+    "CHANGES",
+    "CONSUMER",
     "PastProgress",
     "write_progress",
     "read_progress",
+    "past_changes",
 ]
 
 # %% ../../nbs/80_lifecycle/61_past_progress.ipynb #f1162fb9
@@ -101,3 +105,20 @@ def read_progress(
     if found.status == RUNNING and silent.total_seconds() > SILENT_SECONDS:
         return replace(found, status=STOPPED)
     return found
+
+
+# %% ../../nbs/80_lifecycle/61_past_progress.ipynb #ed746311
+CHANGES = ("history_ready", "rows_replaced", "rows_dropped", "rows_restored")  # kinds of events
+CONSUMER = "score_past"  # name under which the registry keeps how far the log was read
+_MOST_EVENTS = 10_000
+
+
+def past_changes(
+    registry: Registry,
+) -> list[dict[str, Any]]:  # events, newest first
+    "What has changed the past since it was scored last."
+    after = registry.cursor(CONSUMER)
+    found = []
+    for kind in CHANGES:
+        found += registry.events(kind=kind, after=after, limit=_MOST_EVENTS)
+    return sorted(found, key=lambda event: -event["id"])

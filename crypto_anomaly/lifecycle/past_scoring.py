@@ -15,29 +15,26 @@ from ..core.clock import iso
 from ..core.parallel import no_progress
 from ..core.workspace import Workspace
 from ..data.lake import read_parts
-from ..data.polls import POLL_WINDOW
+from ..data.polls import CURRENT
 from ..data.resolution import coarse_coins, name_spacing, spacing
 from ..data.retention import own_data
 from ..data.snapshots import newest_moment, read_snapshots
 from ..eval.backtest import score_range
-from .past_progress import DONE, RUNNING, PastProgress, write_progress
+from crypto_anomaly.lifecycle.past_progress import (
+    CONSUMER,
+    DONE,
+    RUNNING,
+    PastProgress,
+    past_changes,
+    write_progress,
+)
 from .past_reasons import REASON_DAYS, explain_past
 from ..model.loading import LoadedModel, load_model
 from ..model.past_predictions import PAST, forget_past, log_past_predictions
 from ..registry.registry import Registry, open_registry
 
 # %% auto #0
-__all__ = [
-    "SPAN_DAYS",
-    "CHANGES",
-    "CONSUMER",
-    "PastRows",
-    "past_rows",
-    "past_flag_rate",
-    "score_past",
-    "past_changes",
-    "forget_changed",
-]
+__all__ = ["SPAN_DAYS", "PastRows", "past_rows", "past_flag_rate", "score_past", "forget_changed"]
 
 # %% ../../nbs/80_lifecycle/62_past_scoring.ipynb #cb4cc1e5
 _KEY = ["coin_id", "ts"]
@@ -68,7 +65,7 @@ def past_rows(
     if newest is None:
         nothing = pd.DataFrame(columns=_KEY)
         return PastRows(nothing, nothing)
-    before = newest - POLL_WINDOW
+    before = newest - CURRENT
     stored = read_snapshots(ws, end=before, columns=[])[_KEY]
     scored = _scored_keys(ws)
     if scored.empty:
@@ -194,22 +191,6 @@ def score_past(
 
 
 # %% ../../nbs/80_lifecycle/62_past_scoring.ipynb #e098b45a
-CHANGES = ("history_ready", "rows_replaced", "rows_dropped", "rows_restored")  # kinds of events
-CONSUMER = "score_past"  # name under which the registry keeps how far the log was read
-_MOST_EVENTS = 10_000
-
-
-def past_changes(
-    registry: Registry,
-) -> list[dict[str, Any]]:  # events, newest first
-    "What has changed the past since it was scored last."
-    after = registry.cursor(CONSUMER)
-    found = []
-    for kind in CHANGES:
-        found += registry.events(kind=kind, after=after, limit=_MOST_EVENTS)
-    return sorted(found, key=lambda event: -event["id"])
-
-
 def forget_changed(
     ws: Workspace,
     registry: Registry,

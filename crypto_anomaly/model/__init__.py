@@ -22,6 +22,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "loading": ["load_model"],
         "lookup": ["find_coin", "why"],
         "overview": ["market_overview"],
+        "past_predictions": ["read_scores"],
         "prediction_log": ["predictions", "read_predictions"],
         "presets": ["PRESETS", "model_config"],
         "scan": ["Scan"],
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from crypto_anomaly.model.lookup import find_coin as find_coin
     from crypto_anomaly.model.lookup import why as why
     from crypto_anomaly.model.overview import market_overview as market_overview
+    from crypto_anomaly.model.past_predictions import read_scores as read_scores
     from crypto_anomaly.model.prediction_log import (
         predictions as predictions,
     )

@@ -5,7 +5,7 @@
 # %% ../../nbs/50_model/83_moment.ipynb #c00dc7c4
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import pandas as pd
 
@@ -26,6 +26,8 @@ __all__ = [
     "StoredHistory",
     "MarketMoment",
     "first_moment",
+    "BeforeFirstError",
+    "check_not_before",
     "market_moment",
     "moment_features",
 ]
@@ -109,17 +111,32 @@ def first_moment(
     return None if parts.empty else pd.Timestamp(parts["first"].min())
 
 
+class BeforeFirstError(DataError):
+    "A moment of which nothing is stored, because it is before the first row."
+
+    status: ClassVar[int] = 404
+
+
+def check_not_before(
+    at: pd.Timestamp,  # UTC
+    first: pd.Timestamp,  # time of the first stored row
+) -> None:  # raises `BeforeFirstError`
+    "Refuse a moment before the first stored row; the message names that row."
+    if at < first:
+        raise BeforeFirstError(
+            f"nothing is stored at or before {at:%Y-%m-%d %H:%M} UTC; "
+            f"the first row is of {first:%Y-%m-%d %H:%M} UTC."
+        )
+
+
 def _newest(ws: Workspace, at: pd.Timestamp | None) -> pd.Timestamp:
     "The newest stored moment at or before `at`; `DataError` when there is none."
     ts = newest_moment(ws, end=at)
     if ts is not None:
         return ts
     first = first_moment(ws) if at is not None else None
-    if first is not None:
-        raise DataError(
-            f"nothing is stored at or before {at:%Y-%m-%d %H:%M} UTC; "
-            f"the first row is of {first:%Y-%m-%d %H:%M} UTC."
-        )
+    if at is not None and first is not None:
+        check_not_before(at, first)
     raise DataError(
         f"workspace {ws.reads.name!r} holds no snapshot; run: crypto-anomaly run ingest"
     )

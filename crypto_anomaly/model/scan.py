@@ -11,6 +11,8 @@ from functools import cached_property
 import pandas as pd
 
 from ..core.workspace import Workspace
+from ..data.polls import CURRENT
+from ..data.snapshots import newest_moment
 from ..features.market_signals import MarketSignal
 from .coin_explanations import CoinExplanations
 from .explanation import reason
@@ -18,11 +20,12 @@ from .incidents import SourceIncident, source_incident
 from .loading import LoadedModel, load_model
 from .materiality import BIG, materiality, topic_of
 from .moment import StoredHistory, market_moment
+from .past_predictions import log_past_predictions
 from .prediction_log import log_predictions, predictions
 from ..registry.registry import Registry, open_registry
 
 # %% auto #0
-__all__ = ["MOST_WATCHED", "Scan", "scan_features", "scan_by_model", "scan", "scan_all"]
+__all__ = ["MOST_WATCHED", "Scan", "scan_features", "scan_by_model", "scan", "is_past", "scan_all"]
 
 # %% ../../nbs/50_model/85_scan.ipynb #96e9a64b
 _SHOWN_FEATURES = [
@@ -167,6 +170,15 @@ def _challenger(registry: Registry, besides: int) -> int | None:
 
 
 # %% ../../nbs/50_model/85_scan.ipynb #e588cb02
+def is_past(
+    ws: Workspace,
+    found: Scan,
+) -> bool:
+    "Whether newer rows are stored than those of a scan."
+    newest = newest_moment(ws)
+    return newest is not None and found.as_of < newest - CURRENT
+
+
 def scan_all(
     ws: Workspace,
     ref: str | int | None = None,  # None = MODEL_REF of the settings
@@ -174,7 +186,10 @@ def scan_all(
     at: pd.Timestamp | None = None,  # None = the newest stored moment
     run_id: str = "",  # the run that scores, if any
 ) -> list[Scan]:  # of the model meant, then of the challenger where there is one
-    "Score one moment with the model meant and in shadow with the challenger; log both."
+    """Score one moment with the model meant and in shadow with the challenger; log both.
+
+    A past moment goes to the predictions of the past: nobody said it at the time.
+    """
     registry = open_registry(ws)
     scans = [scan(ws, ref, at=at, run_id=run_id, registry=registry)]
     first = scans[0]
@@ -182,6 +197,9 @@ def scan_all(
     if challenger is not None:
         shadow = scan(ws, challenger, at=first.as_of, run_id=run_id, registry=registry)
         scans.append(shadow)
+    if is_past(ws, first):
+        log_past_predictions(ws, first.predictions)
+        return scans
     for each in scans:
         log_predictions(ws, each.predictions)
     return scans

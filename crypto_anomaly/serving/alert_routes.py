@@ -5,6 +5,7 @@
 # %% ../../nbs/90_serving/52_alert_routes.ipynb #0fa8c372
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 import pandas as pd
@@ -95,6 +96,8 @@ def get_alerts(
     )
     if wants_page(request):
         return HTMLResponse(alerts_page(state, wanted, part=part))
+    if status in ("open", "closed"):  # of JSON: as stored, whether silent or not
+        wanted = replace(wanted, state="", status=status)
     return [
         AlertResponse.model_validate(a) for a in find_alerts(state.registry, wanted, limit=limit)
     ]

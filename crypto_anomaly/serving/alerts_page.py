@@ -26,7 +26,7 @@ from .state import AppState
 # %% auto #0
 __all__ = [
     "MOST_ALERTS",
-    "OPEN_ALERTS",
+    "ALL_ALERTS",
     "subject_address",
     "list_facts",
     "alerts_page",
@@ -56,7 +56,8 @@ def subject_address(
 def _lasted(alert: dict[str, Any]) -> str:
     "How long the episode of an alert has lasted."
     end = alert["closed_at"] or utcnow()
-    return duration_text((pd.Timestamp(end) - pd.Timestamp(alert["opened_at"])).total_seconds())
+    lasted = pd.Timestamp(end) - pd.Timestamp(alert["opened_at"])
+    return duration_text(lasted.round("min").total_seconds())
 
 
 def _row(alert: dict[str, Any]) -> dict[str, Any]:
@@ -67,6 +68,7 @@ def _row(alert: dict[str, Any]) -> dict[str, Any]:
 
 # %% ../../nbs/90_serving/47_alerts_page.ipynb #151db93a
 MOST_ALERTS = 200  # of the page; a filter finds the others
+ALL_ALERTS = AlertFilter()
 
 
 def list_facts(
@@ -79,12 +81,9 @@ def list_facts(
     return dict(wanted=wanted, alerts=rows, counts=counts, states=STATES, ratings=FEEDBACK)
 
 
-OPEN_ALERTS = AlertFilter()
-
-
 def alerts_page(
     state: AppState,  # of the serving app
-    wanted: AlertFilter = OPEN_ALERTS,
+    wanted: AlertFilter = ALL_ALERTS,
     *,
     part: bool = False,  # the list alone
 ) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 import ipywidgets as W
 
+from ..lifecycle.alert_signals import tier_name
 from ..lifecycle.alerts import FEEDBACK, AlertError, alerts, feedback
 from .panel_html import html_widget, result_line
 from .panel_state import LineageDict, PanelState, Widgets
@@ -55,7 +56,7 @@ def _alert_text(alert: dict[str, Any]) -> str:  # HTML
     given = f" · {escape(alert['feedback'])}" if alert["feedback"] else ""
     since = alert["opened_at"][:16].replace("T", " ")
     return (
-        f"<b>{escape(alert['key'])}</b> tier {alert['tier']}, "
+        f"<b>{escape(alert['key'])}</b> {tier_name(alert['tier'])}, "
         f"once in {alert['rarity']:,.0f}, since {since}{given}<br>{escape(alert['reason'])}"
     )
 

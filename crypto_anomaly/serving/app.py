@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -40,10 +41,19 @@ from .security import check_bind
 from .state import AppState
 from .timeline_routes import timeline_router
 from .trade_routes import trade_router
+from .warm_up import warm_up
 from .workers import WORKER_SECONDS, children_end_with_us
 
 # %% auto #0
-__all__ = ["ROUTERS", "DESCRIPTION", "APP_FACTORY", "RunFiles", "create_app", "run_server"]
+__all__ = [
+    "ROUTERS",
+    "DESCRIPTION",
+    "APP_FACTORY",
+    "RunFiles",
+    "create_app",
+    "create_worker_app",
+    "run_server",
+]
 
 # %% ../../nbs/90_serving/58_app.ipynb #bb18aad5
 ROUTERS: tuple[APIRouter, ...] = (
@@ -105,7 +115,9 @@ class RunFiles(StaticFiles):
 
 
 # %% ../../nbs/90_serving/58_app.ipynb #30bf4c51
-def _lifespan(settings: Settings | None) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+def _lifespan(
+    settings: Settings | None, warm: bool
+) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     "What happens when a server starts and stops: open the workspace, close it."
 
     @asynccontextmanager
@@ -118,6 +130,8 @@ def _lifespan(settings: Settings | None) -> Callable[[FastAPI], AbstractAsyncCon
         app.state.app_state = state
         reports = RunFiles(directory=state.ws.runs, check_dir=False)
         app.mount("/runs", reports, name="runs")
+        if warm:
+            threading.Thread(target=warm_up, args=[state], name="warm-up", daemon=True).start()
         yield
         state.close()
 
@@ -127,13 +141,15 @@ def _lifespan(settings: Settings | None) -> Callable[[FastAPI], AbstractAsyncCon
 # %% ../../nbs/90_serving/58_app.ipynb #22298493
 def create_app(
     settings: Settings | None = None,  # None = read them at start
+    *,
+    warm: bool = False,  # score and draw at the start, so that the first visitor does not wait
 ) -> FastAPI:
     "The serving app of one workspace; nothing is opened before it starts."
     app = FastAPIOffline(
         title="crypto_anomaly",
         version="0.1.0",
         description=DESCRIPTION,
-        lifespan=_lifespan(settings),
+        lifespan=_lifespan(settings, warm),
         dependencies=[Depends(refuse_unknown_query)],
     )
     metrics = AppMetrics()
@@ -156,8 +172,14 @@ def create_app(
     return app
 
 
+# %% ../../nbs/90_serving/58_app.ipynb #52d019bd
+def create_worker_app() -> FastAPI:
+    "The app of one of several processes, which reads its settings at the start."
+    return create_app(warm=True)
+
+
 # %% ../../nbs/90_serving/58_app.ipynb #6b5de778
-APP_FACTORY = "crypto_anomaly.serving.app:create_app"
+APP_FACTORY = "crypto_anomaly.serving.app:create_worker_app"
 _UVICORN: dict[str, Any] = dict(
     http=DeadlineProtocol,  # closes connections that say nothing
     ws="none",
@@ -181,7 +203,7 @@ def run_server(
     check_bind(settings, host)
     settings = settings.model_copy(update=dict(listen_on=host))
     if workers == 1:
-        uvicorn.run(create_app(settings), host=host, port=port, **_UVICORN)
+        uvicorn.run(create_app(settings, warm=True), host=host, port=port, **_UVICORN)
         return
     ws = open_workspace(settings)
     counters = ws.root / "metrics"

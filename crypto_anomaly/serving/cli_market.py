@@ -188,6 +188,22 @@ def _show_anomalies(scan: Scan, top: int) -> None:
 
 
 # %% ../../nbs/90_serving/73_cli_market.ipynb #6738dfeb
+def _past_facts(
+    ws: Workspace,
+    found: Scan,
+    at: pd.Timestamp | None,  # as it was asked for
+) -> dict[str, Any]:  # empty for the newest moment
+    "Whether a past moment was scored at the time, or is scored afterwards."
+    from crypto_anomaly.data.snapshots import newest_moment
+    from crypto_anomaly.serving.moments_asked import past_note, when_said
+
+    newest = newest_moment(ws.reads)
+    if at is None or newest is None or newest <= found.as_of:
+        return {}
+    said = when_said(ws, found)
+    return dict(said=said, moment=past_note(found, at, said))
+
+
 @market_commands.command()
 def scan(
     top: Annotated[int, typer.Option(help="How many anomalies to show.")] = 10,
@@ -198,11 +214,15 @@ def scan(
     "Which coins behave anomalously, how rare that is, and why."
     from crypto_anomaly.model.scan import scan as scan_market
 
-    found = scan_market(open_for_read(), ref, at=read_time(at))
+    ws, moment = open_for_read(), read_time(at)
+    found = scan_market(ws, ref, at=moment)
+    past = _past_facts(ws, found, moment)
     if as_json:
-        show_json(_scan_facts(found, top))
+        show_json(_scan_facts(found, top) | past)
         return
     _say_scan(found)
+    if past:
+        say(past["moment"])
     _show_anomalies(found, top)
 
 

@@ -55,6 +55,8 @@ def _follow(ws: Workspace) -> None:
             time.sleep(0.5)
             progress = _progress(ws)
             bar.update(progress.scored - bar.n)
+            if progress.scored >= progress.hours:
+                bar.set_description("reasons of the rarest rows")
 
 
 # %% ../../nbs/90_serving/77_cli_past.ipynb #ed166db8

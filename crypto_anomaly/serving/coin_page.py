@@ -13,14 +13,17 @@ import pandas as pd
 
 from ..core.errors import CryptoAnomalyError
 from ..core.plot_coin import coin_panels
+from ..data.client import CoinNotFoundError
 from ..lifecycle.alert_signals import rarity_levels
 from ..lifecycle.alerts import alerts_of
 from ..model.lookup import find_coin
 from ..model.scan import Scan
 from .live import coin_trades
-from .moments_asked import moment_facts, read_span
+from .moments_asked import NOW, moment_facts, read_span
 from crypto_anomaly.serving.past_window import (
+    LONG,
     Window,
+    coins_window,
     median_index,
     price_series,
     window,
@@ -35,6 +38,7 @@ from .state import AppState
 __all__ = [
     "RANGES",
     "MOST_LISTED",
+    "LOOKED_BACK",
     "coin_address",
     "coin_rows",
     "History",
@@ -102,9 +106,10 @@ def coin_history(
     start: pd.Timestamp,
 ) -> History:
     "Prices, volumes and scores of a coin, with Bitcoin and the median coin."
-    span = window(state, start, seen.as_of)
+    span = coins_window(state, [coin_id, "bitcoin"], start, seen.as_of)
     rows = coin_rows(span, with_present(span.scores, seen.predictions), coin_id)
-    others = {"median coin": median_index(span.prices)}
+    is_long = seen.as_of - start > LONG  # then the other coins are not read
+    others = {} if is_long else {"median coin": median_index(span.prices)}
     bitcoin = price_series(span.prices, "btc")
     if len(bitcoin) and coin_id != "bitcoin":
         others = {"BTC": bitcoin} | others
@@ -113,7 +118,7 @@ def coin_history(
 
 
 # %% ../../nbs/90_serving/42_coin_page.ipynb #5d5cd631
-MOST_LISTED = 200
+MOST_LISTED = 60
 
 
 def _flagged_records(history: History) -> list[dict[str, Any]]:  # newest first
@@ -152,6 +157,26 @@ def _explained(seen: Scan, coin_id: str) -> dict[str, Any]:
     )
 
 
+# %% ../../nbs/90_serving/42_coin_page.ipynb #eede6479
+LOOKED_BACK = pd.Timedelta("7D")  # for a coin that the newest poll lacks
+
+
+def _last_moment(state: AppState, seen: Scan, coin: str) -> pd.Timestamp:
+    "The last moment of a coin before that of a scan; `CoinNotFoundError` where there is none."
+    prices = window(state, seen.as_of - LOOKED_BACK, seen.as_of).prices
+    coin_id = find_coin(prices.drop_duplicates("coin_id"), coin)
+    return prices.ts[prices.coin_id == coin_id].max()
+
+
+def _scan_with(state: AppState, coin: str, at: pd.Timestamp | None) -> Scan:
+    "The scan of a moment, or of the last moment before it that has a coin."
+    seen = state.scan_at(at)
+    if (seen.features.coin_id == coin).any():
+        return seen
+    last = _last_moment(state, seen, coin)
+    return seen if last >= seen.features.ts.min() else state.scan_at(last)
+
+
 # %% ../../nbs/90_serving/42_coin_page.ipynb #0747e8dd
 def coin_page(
     state: AppState,  # of the serving app
@@ -161,13 +186,16 @@ def coin_page(
 ) -> str:  # raises `CoinNotFoundError`
     "One coin: history, scores, reasons, and what would make it normal."
     try:
-        seen = state.scan_at(at)
+        seen = _scan_with(state, coin, at)
+    except CoinNotFoundError:
+        raise
     except CryptoAnomalyError as e:
         return render(state, "coin.html", "/coins", problem=str(e), coin=dict(name=coin))
     coin_id = find_coin(seen.features, coin)
     row = seen.table[seen.table.coin_id == coin_id].iloc[0]
     history = coin_history(state, seen, coin_id, read_span(state, since, at).start)
     facts = scan_facts(seen)
+    shown = at if at is not None or seen.as_of == state.newest() else seen.as_of
     return render(
         state,
         "coin.html",
@@ -175,7 +203,7 @@ def coin_page(
         **facts,
         **_explained(seen, coin_id),
         **_neighbours(history, seen.as_of),
-        **moment_facts(state, seen, at),
+        **(NOW if shown is None else moment_facts(state, seen, shown)),
         since=since or "7d",
         ranges=RANGES,
         coin_address=coin_address,

@@ -12,7 +12,7 @@ from ..eval.version_comparison import VersionComparison
 from ..lifecycle.comparison import compare_versions
 from ..registry.errors import NotFoundError
 from ..registry.registry import Registry
-from .comparison import measured_table
+from .comparison import measured_table, recorded_comparison
 from .model_catalog import named_registry
 from .model_timeline import model_registries
 from .rendering import figure_json, render, render_part
@@ -91,12 +91,20 @@ def _compared_facts(state: AppState, c: VersionComparison) -> dict[str, Any]:
     )
 
 
+def _is_recorded(state: AppState, c: VersionComparison) -> bool:
+    "Whether the newest evaluation of the candidate has recorded the sentence of a comparison."
+    r = named_registry(c.model_name, model_registries(state))
+    return recorded_comparison(r.lineage(c.candidate)["evaluations"]) == c.sentence
+
+
 def compared_part(
     state: AppState,  # of the serving app
     comparison: VersionComparison,
+    told: bool = False,  # whether the sentence of the newest evaluation stands above
 ) -> str:
-    "The comparison as HTML for another page."
+    "The comparison as HTML for another page; a sentence that stands above is not repeated."
     facts = _compared_facts(state, comparison)
+    facts["told"] = told and _is_recorded(state, comparison)
     drawn = {name: figure_json(figure) for name, figure in facts.pop("drawn").items()}
     return render_part("compared.html", figures=drawn, **facts)
 

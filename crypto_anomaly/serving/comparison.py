@@ -27,6 +27,7 @@ __all__ = [
     "comparison_answer",
     "answer_of",
     "promotion_summary",
+    "recorded_comparison",
     "injected_found",
     "ComparisonRow",
     "comparison_rows",
@@ -71,7 +72,7 @@ def as_text(
         return f"{x:,}"
     text = str(x)
     is_timestamp = text[10:11] == "T"
-    return text[:19] if is_timestamp else text
+    return text[:19].replace("T", " ") if is_timestamp else text
 
 
 # %% ../../nbs/90_serving/18_comparison.ipynb #c9a8e7b7
@@ -225,6 +226,15 @@ def promotion_summary(
     )
 
 
+# %% ../../nbs/90_serving/18_comparison.ipynb #9848ba24
+def recorded_comparison(
+    evaluations: list[dict[str, Any]],  # of a version, oldest first
+) -> str:  # '' where none was recorded
+    "The sentence that the newest evaluation of a version recorded about it and another version."
+    comparison = _newest(evaluations).get("metrics", {}).get("comparison") or {}
+    return str(comparison.get("sentence") or "")
+
+
 # %% ../../nbs/90_serving/18_comparison.ipynb #b89545a1
 def _by_kind(version: dict[str, Any]) -> dict[str, dict[str, Any]]:
     "Results per kind of injected event in the newest evaluation; empty without one."
@@ -265,9 +275,10 @@ def _share(x: float | None) -> str:
 def _gate_row(evaluation: dict[str, Any]) -> ComparisonRow:
     "How many gates passed, and which failed."
     gates = evaluation["gates"]
-    failed = [g["name"] for g in gates if g["passed"] is False]
+    lost = [g for g in gates if g["passed"] is False]
+    failed = [g["name"] if g.get("hard", True) else f"{g['name']} (soft)" for g in lost]
     passed = sum(g["passed"] is True for g in gates)
-    mark = "✗" if failed else "✓"
+    mark = "✗" if any(g.get("hard", True) for g in lost) else "✓"
     detail = f"failed: {', '.join(failed)}" if failed else f"on {evaluation['dataset']}"
     return ComparisonRow("gates", f"{mark} {passed} of {len(gates)}", detail)
 

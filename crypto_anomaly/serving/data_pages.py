@@ -7,8 +7,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import plotly.graph_objects as go
+
 from ..core.plot_data import quality_report, row_counts_figure
+from ..core.plot_days import days_figure
 from ..core.plot_trades import live_prices
+from ..data.daily_quality import recent_days
 from ..data.quality import data_quality, recent_rows
 from ..data.resolution import resolution_notes
 from ..data.row_counts import FAULTS, row_counts
@@ -23,20 +27,41 @@ from crypto_anomaly.serving.data_catalog import (
     snapshot_stats,
 )
 from .live import demo_data
-from .rendering import render, render_part
+from .recent import Recent
+from .rendering import figure_json, render, render_part
 from .run_catalog import flows, run_duration, workflow
 from .state import AppState
 
 # %% auto #0
-__all__ = ["data_page", "cards_page", "live_page"]
+__all__ = ["quality_part", "data_page", "cards_page", "live_page"]
 
 # %% ../../nbs/90_serving/46_data_pages.ipynb #d4e65939
 _ROWS_SHOWN = 30  # days and sources in the table of faults
 _ALERTS_SHOWN = 20  # newest alerts about the data, open or closed
 
 
-def _quality_facts(state: AppState, is_stored: bool) -> dict[str, Any]:
-    "Figures, notes and counts that say whether the rows of the last week are complete and good."
+_DRAWN: Recent[go.Figure] = Recent(most=4)
+
+
+def _days(state: AppState) -> dict[str, Any]:
+    "The figure of the last days, drawn once for each snapshot; empty where nothing is stored."
+    newest = state.newest()
+    if newest is None:
+        return {}
+
+    def draw() -> go.Figure:
+        "The figure up to the newest row."
+        return days_figure(recent_days(state.ws, newest))
+
+    return dict(days=_DRAWN.get((str(state.ws.root), newest), draw))
+
+
+# %% ../../nbs/90_serving/46_data_pages.ipynb #1eba9c8c
+def quality_part(
+    state: AppState,  # of the serving app
+) -> str:
+    "Whether the rows of the last week are complete and good: figures, notes and counts."
+    is_stored = state.newest() is not None
     rows = recent_rows(state.ws) if is_stored else None
     counts = row_counts(rows, door_events(state.registry))
     figures = {}
@@ -45,30 +70,30 @@ def _quality_facts(state: AppState, is_stored: bool) -> dict[str, Any]:
     if len(counts):
         figures["faults"] = row_counts_figure(counts)
     has_fault = counts[list(FAULTS)].sum(axis=1) > 0
-    return dict(
-        figures=figures,
+    return render_part(
+        "data_quality.html",
+        figures={name: figure_json(figure) for name, figure in figures.items()},
         notes=resolution_notes(rows) if rows is not None else [],
         faults=FAULTS,
         counts=counts[has_fault].head(_ROWS_SHOWN).to_dict("records"),
     )
 
 
-# %% ../../nbs/90_serving/46_data_pages.ipynb #a252a5dd
+# %% ../../nbs/90_serving/46_data_pages.ipynb #a41bbc24
 def data_page(
     state: AppState,  # of the serving app
 ) -> str:
     "What is stored, and is it complete?"
-    stats = snapshot_stats(state.ws)
     return render(
         state,
         "data.html",
         "/data",
-        stats=stats,
+        stats=snapshot_stats(state.ws),
         alerts=alerts(state.registry, audience="data_quality", limit=_ALERTS_SHOWN),
         datasets=datasets(state.ws).datasets,
         assets=data_assets(state.registry).assets,
         columns=columns(),
-        **_quality_facts(state, stats.count > 0),
+        figures=_days(state),
     )
 
 

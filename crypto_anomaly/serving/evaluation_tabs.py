@@ -17,6 +17,7 @@ from crypto_anomaly.serving.comparison import (
     injected_found,
     measured_table,
     own_measures,
+    recorded_comparison,
     side_by_side,
 )
 from .panel_html import figure_widget, html_table, html_widget
@@ -67,12 +68,14 @@ _APART = "<h2>Each on its own data</h2><p>These figures do not compare the versi
 def compared_html(
     c: VersionComparison | str,
     lineages: dict[str, LineageDict],  # by label
+    told: str = "",  # a sentence that stands above already
 ) -> str:
     "What was measured on the same rows, what the versions are, and what was measured apart."
     if isinstance(c, str):
         measured = f"<p>{escape(c)}</p>"
     else:
-        measured = f"<p>{escape(c.sentence)}</p>{html_table(measured_table(c))}"
+        sentence = f"<p>{escape(c.sentence)}</p>" if c.sentence != told else ""
+        measured = f"{sentence}{html_table(measured_table(c))}"
     facts = f"<h2>What each is</h2>{html_table(side_by_side(lineages))}"
     apart = _APART + html_table(own_measures(lineages), index=False)
     return f"<h2>On the same rows</h2>{measured}{facts}{apart}"
@@ -81,7 +84,9 @@ def compared_html(
 def side_by_side_tab(state: PanelState, candidate: LineageDict) -> Widgets:
     "The two versions on the same rows; facts, and measures of other data, apart."
     lineages = state.version_details(candidate)
-    return [html_widget(compared_html(comparison_with_champion(state, candidate), lineages))]
+    compared = comparison_with_champion(state, candidate)
+    told = recorded_comparison(candidate["evaluations"])
+    return [html_widget(compared_html(compared, lineages, told))]
 
 
 # %% ../../nbs/90_serving/62_evaluation_tabs.ipynb #4ef95a80

@@ -17,6 +17,7 @@ from ..core.clock import utcnow
 from ..core.errors import CryptoAnomalyError, first_line
 from ..data.files import filesystem, read_parquet_files
 from ..data.lake import list_parts
+from ..lifecycle.past_progress import read_progress
 from ..lifecycle.schedule import SCHEDULE, schedule_slot, stages_due
 from ..lifecycle.scheduler import last_beat
 from ..model.loading import load_model
@@ -155,6 +156,14 @@ def _trades_health(trades: Trades) -> ComponentHealth:
 
 
 # %% ../../nbs/90_serving/33_health.ipynb #5a0c1daf
+def _past_health(state: AppState) -> ComponentHealth:
+    "How far the stored past is scored; a past without scores is no fault."
+    progress = read_progress(state.ws)
+    if progress is None:
+        return ComponentHealth(status="off", facts={})
+    return _component([], progress.facts())
+
+
 _UNKNOWN: dict[str, dict[str, Any]] = dict(
     model=dict(version=None, status=None, champion=None),
     registry=dict(etag=None),
@@ -162,6 +171,7 @@ _UNKNOWN: dict[str, dict[str, Any]] = dict(
     lake=dict(newest=None, age_seconds=None),
     scheduler=dict(seen_seconds_ago=None),
     trades=dict(products=[], stream="unknown", report={}, notes=[]),
+    past={},
 )  # facts of a silent part
 
 
@@ -182,6 +192,7 @@ def _components(state: AppState) -> dict[str, ComponentHealth]:
         lake=partial(_lake_health, state),
         scheduler=partial(_scheduler_health, state),
         trades=partial(_trades_health, state.trades),
+        past=partial(_past_health, state),
     )
     answers = state.questions.ask(asked)
     return {name: _or_silent(name, answer) for name, answer in answers.items()}

@@ -32,7 +32,7 @@ from .state import AppState
 # %% auto #0
 __all__ = [
     "MOST_ROWS",
-    "EVERY_COIN",
+    "ALL_COINS",
     "asked_scan",
     "table_facts",
     "coins_page",
@@ -64,6 +64,7 @@ def _scan_facts(scan: Scan) -> dict[str, Any]:
 
 # %% ../../nbs/90_serving/43_market_page.ipynb #9cd8a955
 MOST_ROWS = 300  # of the page
+ALL_COINS = MarketQuestion()
 
 
 def _words(rows: pd.DataFrame, coins: int) -> list[dict[str, Any]]:
@@ -110,12 +111,9 @@ def _past_facts(state: AppState, scan: Scan, at: pd.Timestamp | None) -> dict[st
     return {} if at is None else dict(moment=moment_facts(state, scan, at))
 
 
-EVERY_COIN = MarketQuestion()
-
-
 def coins_page(
     state: AppState,  # of the serving app
-    asked: MarketQuestion = EVERY_COIN,
+    asked: MarketQuestion = ALL_COINS,
     *,
     at: pd.Timestamp | None = None,  # UTC; None = now
     everything: bool = False,  # more than MOST_ROWS too

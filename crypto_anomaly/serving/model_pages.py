@@ -15,7 +15,7 @@ from ..core.plot_models import trial_history
 from ..data.table import DataError
 from ..eval.trial import exclusive, trial
 from ..registry.registry import Registry
-from ..registry.timeline import LiveVersion, read_timeline
+from ..registry.timeline import LiveVersion, Timeline, read_timeline
 from .approval_queue import NEXT_CANDIDATE, NOTHING_WAITS, approval_queue
 from .catalog_schemas import ModelDetail, ModelVersion
 from .compared_page import chosen_pair
@@ -28,6 +28,7 @@ from crypto_anomaly.serving.model_timeline import (
     model_registries,
     timeline_figure,
 )
+from .recent import Recent
 from .rendering import render
 from .state import AppState
 
@@ -78,20 +79,31 @@ def _champion_facts(r: Registry) -> dict[str, Any]:
 
 
 # %% ../../nbs/90_serving/44_model_pages.ipynb #61cc8f38
-def _when(state: AppState, at: str) -> dict[str, Any]:
-    "The timelines as figures, and the answer for a moment."
-    timelines = [read_timeline(r) for r in model_registries(state)]
-    answers: list[LiveVersion] = []
-    problem = ""
+class _Asked(NamedTuple):
+    "The answer for a moment in the past of the models."
+
+    live: list[LiveVersion]  # one for each model; empty where no moment was asked for
+    problem: str  # why the moment cannot be read
+    marked: pd.Timestamp | None  # in the figures
+
+
+def _live_at(timelines: list[Timeline], at: str) -> _Asked:
+    "Which versions were live at a moment, as a person types it."
+    if not at.strip():
+        return _Asked([], "", None)
     try:
-        answers = live_then(timelines, at) if at.strip() else []
+        answers = live_then(timelines, at)
     except MomentError as e:
-        problem = str(e)
-    marked = pd.Timestamp(answers[0].at) if answers else None
+        return _Asked([], str(e), None)
+    return _Asked(answers, "", pd.Timestamp(answers[0].at))
+
+
+def _timelines(timelines: list[Timeline], marked: pd.Timestamp | None) -> dict[str, Any]:
+    "The champions of each model that has had one, as figures on one axis."
     begin = min((t.decisions[0].at for t in timelines if t.decisions), default=None)
     since = pd.Timestamp(begin) if begin and marked is None else None
-    drawn = {f"timeline_{t.model}": timeline_figure(t, marked, since) for t in timelines}
-    return dict(at=at, live=answers, at_problem=problem, drawn=drawn)
+    had = [t for t in timelines if t.champions]
+    return {f"timeline_{t.model}": timeline_figure(t, marked, since) for t in had}
 
 
 # %% ../../nbs/90_serving/44_model_pages.ipynb #5b5ac009
@@ -99,6 +111,42 @@ def _histories(state: AppState, metric: str) -> dict[str, Any]:
     "A metric over the versions of each model, by element of the page."
     histories = [metric_history(r, metric) for r in model_registries(state)]
     return {f"history_{h.model}": metric_figure(h) for h in histories}
+
+
+# %% ../../nbs/90_serving/44_model_pages.ipynb #e80cc4fd
+class _Drawn(NamedTuple):
+    "A figure that is drawn already."
+
+    text: str  # JSON
+
+    def to_json(self) -> str:
+        "The figure as JSON."
+        return self.text
+
+
+_DRAWN: Recent[dict[str, _Drawn]] = Recent(most=8)
+
+
+def _newest_events(registries: list[Registry]) -> tuple[int, ...]:
+    "Changes with every decision and evaluation."
+    newest = [next(iter(r.events(limit=1)), None) for r in registries]
+    return tuple(event["id"] if event else 0 for event in newest)
+
+
+def _figures(
+    state: AppState, timelines: list[Timeline], marked: pd.Timestamp | None, metric: str
+) -> dict[str, _Drawn]:
+    "The timelines and the histories, from the last time where no event has come since."
+
+    def draw() -> dict[str, _Drawn]:
+        "All figures as JSON."
+        figures = _timelines(timelines, marked) | _histories(state, metric)
+        return {k: _Drawn(f.to_json()) for k, f in figures.items() if f is not None}
+
+    ten_minutes = int(utcnow().timestamp() // 600)
+    events = _newest_events(model_registries(state))
+    key = (str(state.ws.root), str(state.registry.engine.url), events, ten_minutes, marked, metric)
+    return _DRAWN.get(key, draw)
 
 
 # %% ../../nbs/90_serving/44_model_pages.ipynb #642e8076
@@ -144,8 +192,9 @@ def models_page(
     compared = model or r.model
     pair = chosen_pair(named_registry(compared, registries), a, b) if a and b else None
     tried = _trial_facts(state)
-    when = _when(state, at)
-    figures = dict(trial_days=tried.pop("figure", None)) | when.pop("drawn")
+    timelines = [read_timeline(each) for each in registries]
+    asked = _live_at(timelines, at)
+    drawn = _figures(state, timelines, asked.marked, metric)
     return render(
         state,
         "models.html",
@@ -160,7 +209,9 @@ def models_page(
         pair=pair,
         metric=metric,
         metric_names=HISTORY_METRICS,
-        figures=figures | _histories(state, metric),
-        **when,
+        figures=dict(trial_days=tried.pop("figure", None)) | drawn,
+        at=at,
+        live=asked.live,
+        at_problem=asked.problem,
         **tried,
     )

@@ -12,16 +12,29 @@ from fastapi import Depends, Query
 
 from ..analyst.past import since_time
 from ..core.moments import read_time
+from ..core.workspace import Workspace
 from ..data.polls import POLL_WINDOW
 from ..data.snapshots import newest_moment, read_snapshots
 from ..data.table import DataError
-from ..model.moment import first_moment
+from ..model.moment import check_not_before, first_moment
 from ..model.past_predictions import said_then
 from ..model.scan import Scan
 from .state import AppState, CurrentState
 
 # %% auto #0
-__all__ = ["AskedAt", "Since", "read_at", "Span", "read_span", "moment_facts"]
+__all__ = [
+    "AskedAt",
+    "Since",
+    "THEN",
+    "AFTERWARDS",
+    "NOW",
+    "read_at",
+    "Span",
+    "read_span",
+    "when_said",
+    "past_note",
+    "moment_facts",
+]
 
 
 # %% ../../nbs/90_serving/37_moments_asked.ipynb #71a68f56
@@ -40,11 +53,8 @@ def read_at(
     else:
         at = read_time(asked)
     first = first_moment(state.ws)
-    if at is not None and first is not None and at < first:
-        raise DataError(
-            f"nothing is stored at or before {at:%Y-%m-%d %H:%M} UTC; "
-            f"the first row is of {first:%Y-%m-%d %H:%M} UTC."
-        )
+    if at is not None and first is not None:
+        check_not_before(at, first)
     return at
 
 
@@ -99,21 +109,31 @@ def _neighbours(state: AppState, as_of: pd.Timestamp) -> tuple[str, str]:
     return tuple("" if t is None else t.isoformat() for t in (older, newer))  # type: ignore[return-value]
 
 
-def _said_then(state: AppState, scan: Scan) -> str:  # 'then' or 'afterwards'
+THEN, AFTERWARDS = "then", "afterwards"
+
+
+def when_said(
+    ws: Workspace,
+    scan: Scan,  # of a past moment
+) -> str:  # then or afterwards
     "Whether the version of a scan scored this moment when it was now."
     begin = scan.as_of - POLL_WINDOW / 2
-    said = said_then(state.ws, start=begin, end=scan.as_of)
+    said = said_then(ws, start=begin, end=scan.as_of)
     same = said.model_version == scan.served.version["version"]
-    return "then" if bool(same.any()) else "afterwards"
+    return THEN if bool(same.any()) else AFTERWARDS
 
 
-def _note(scan: Scan, at: pd.Timestamp, said: str) -> str:
+def past_note(
+    scan: Scan,  # of a past moment
+    at: pd.Timestamp,  # as it was asked for
+    said: str,  # of `when_said`
+) -> str:
     "A past moment in words."
     version = f"v{scan.served.version['version']}"
     parts = [f"This is the market of {scan.as_of:%Y-%m-%d %H:%M} UTC."]
     if at - scan.as_of > POLL_WINDOW:
         parts.append(f"Nothing was stored between then and {at:%Y-%m-%d %H:%M}.")
-    if said == "then":
+    if said == THEN:
         parts.append(f"{version} scored it at the time.")
     else:
         parts.append(
@@ -127,6 +147,11 @@ def _note(scan: Scan, at: pd.Timestamp, said: str) -> str:
 
 
 # %% ../../nbs/90_serving/37_moments_asked.ipynb #3c767f99
+NOW: dict[str, Any] = dict(
+    at="", is_past=False, said="then", moment_note="", older="", newer=""
+)  # what `moment_facts` says where nobody asked for a moment
+
+
 def moment_facts(
     state: AppState,
     scan: Scan,  # of `state.scan_at`
@@ -135,13 +160,13 @@ def moment_facts(
     "What a page of one moment says about the moment."
     newest = state.newest()
     is_past = at is not None and newest is not None and scan.as_of < newest - POLL_WINDOW / 2
-    said = _said_then(state, scan) if is_past else "then"
+    said = when_said(state.ws, scan) if is_past else THEN
     older, newer = _neighbours(state, scan.as_of)
     return dict(
         at=scan.as_of.isoformat() if is_past else "",
         is_past=is_past,
         said=said,
-        moment_note=_note(scan, at, said) if is_past and at is not None else "",
+        moment_note=past_note(scan, at, said) if is_past and at is not None else "",
         older=older,
         newer=newer,
     )

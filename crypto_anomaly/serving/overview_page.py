@@ -5,6 +5,8 @@
 # %% ../../nbs/90_serving/42_overview_page.ipynb #37c68771
 from __future__ import annotations
 
+import time
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -18,14 +20,16 @@ from ..lifecycle.past_progress import read_progress
 from ..model.overview import market_overview
 from ..model.scan import Scan
 from .health import health
-from .moments_asked import moment_facts
+from .moments_asked import NOW, moment_facts
 from crypto_anomaly.serving.past_window import (
+    KEPT_SECONDS,
     flagged_coins,
     hour_counts,
     window,
     with_present,
     with_reasons,
 )
+from .recent import Recent
 from .rendering import render
 from .run_catalog import flows
 from .scan_facts import scan_facts
@@ -52,7 +56,7 @@ def _system_facts(state: AppState) -> dict[str, Any]:
 
 
 # %% ../../nbs/90_serving/42_overview_page.ipynb #b79bd8d2
-SHOWN = 10  # of a tier; the others open with a click
+SHOWN = (5, 10, 20)  # of a tier, beginning with flags; the others open with a click
 MOST_SHOWN = 60
 
 
@@ -77,8 +81,8 @@ def by_tier(
                     tier=tier,
                     from_rarity=TIERS[tier - 1] if tier else None,
                     n=len(rows),
-                    rows=records[:SHOWN],
-                    more=records[SHOWN:],
+                    rows=records[: SHOWN[tier]],
+                    more=records[SHOWN[tier] :],
                 )
             )
     return parts
@@ -90,7 +94,7 @@ def is_calm(
     open_alerts: int,  # about coins, groups and the market
 ) -> bool:
     "Whether nothing was rarer than once a day."
-    rare = found.rarity >= 24 * found.beside
+    rare = (found.rarity >= 24 * found.beside) | (found.tier == 2)
     return open_alerts == 0 and not rare.any()
 
 
@@ -98,7 +102,18 @@ def is_calm(
 TIMELINE_DAYS = 7
 
 
+_FACTS: Recent[dict[str, Any]] = Recent(8)
+
+
 def _past_facts(state: AppState, scan: Scan) -> dict[str, Any]:
+    "The facts of the past, from memory where nothing has happened since."
+    version = scan.served.version["version"]
+    period = int(time.monotonic() // KEPT_SECONDS)
+    key = (str(state.ws.root), scan.as_of, version, state.etag(), period)
+    return _FACTS.get(key, partial(_read_past, state, scan))
+
+
+def _read_past(state: AppState, scan: Scan) -> dict[str, Any]:
     "The last 24 hours coin by coin, and a week hour by hour."
     end = scan.as_of
     start = end - pd.Timedelta(days=TIMELINE_DAYS)
@@ -112,6 +127,7 @@ def _past_facts(state: AppState, scan: Scan) -> dict[str, Any]:
     return dict(
         tiers=by_tier(found),
         n_day=len(found),
+        coin_hours=int((scores.ts > end - pd.Timedelta("24h")).sum()),
         n_seen=scores.coin_id[scores.ts > end - pd.Timedelta("24h")].nunique(),
         found=found,
         hours=hours,
@@ -142,7 +158,7 @@ def overview(
         **facts,
         **system,
         **past,
-        **moment_facts(state, seen, at),
+        **(NOW if at is None else moment_facts(state, seen, at)),
         past_note=progress.sentence() if progress else "",
         calm=is_calm(past["found"], len(system["alerts"])),
         market=market_overview(seen),

@@ -21,7 +21,7 @@ from crypto_anomaly.serving.compared_page import (
     compared_part,
     version_comparison,
 )
-from .data_pages import cards_page, data_page, live_page
+from .data_pages import cards_page, data_page, live_page, quality_part
 from crypto_anomaly.serving.market_page import (
     coins_file,
     coins_page,
@@ -58,6 +58,7 @@ __all__ = [
     "get_version_report",
     "get_comparison",
     "get_data_page",
+    "get_quality_part",
     "get_live_page",
     "get_cards_page",
     "report_html",
@@ -228,14 +229,15 @@ def get_comparison(
     other: str,
     dataset: str = "",  # e.g. 'eval_holdout:v3'
     part: bool = False,  # without the frame of a page
+    told: bool = False,  # the sentence of the newest evaluation stands above the part
 ) -> Response:
     "Two versions on the same rows: a page, a part of one, or JSON."
     ref = other.removesuffix(".json")
     compared = version_comparison(state, name, version, ref, dataset)
     if ref != other or _wants_json(request):
         return JSONResponse(compared.to_dict())
-    draw = compared_part if part else compared_page
-    return HTMLResponse(draw(state, compared))
+    html = compared_part(state, compared, told) if part else compared_page(state, compared)
+    return HTMLResponse(html)
 
 
 # %% ../../nbs/90_serving/53_page_routes.ipynb #6362ed0c
@@ -243,6 +245,12 @@ def get_comparison(
 def get_data_page(state: CurrentState) -> str:
     "Data."
     return data_page(state)
+
+
+@page_router.get("/data.quality")
+def get_quality_part(state: CurrentState) -> str:
+    "The quality of the rows of the last week, a part of the page."
+    return quality_part(state)
 
 
 @page_router.get("/live")

@@ -25,6 +25,7 @@ from ..registry.errors import ConfirmationError, RegistryError
 from ..registry.queue import decision_queue
 from ..registry.registry import open_registry
 from ..registry.verbs import MARKET_MODEL, Verb
+from .approval_queue import ELSEWHERE
 from .panel_html import html_widget, result_line
 from .panel_layout import BUTTONS, TABS, WITHOUT_EVALUATION, PanelLayout
 from .panel_state import PanelState
@@ -134,6 +135,8 @@ class Drawing(Selection):
         legal = set(seen.registry.legal_verbs(seen.version)) if seen else set()
         if Verb.promote in legal:
             legal.add(Verb.approve)  # one button
+        if request:  # the page offers the others on the page of the version
+            legal -= {Verb(name) for name in ELSEWHERE}
         for verb, button in self.buttons.items():
             button.disabled = verb not in legal
             button.layout.display = None if verb in legal else "none"

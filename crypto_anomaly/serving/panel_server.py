@@ -12,13 +12,15 @@ import tornado.web
 from jupyter_server.base.handlers import JupyterHandler
 from jupyter_server.log import log_request
 from jupyter_server.utils import url_path_join
+from tornado.web import RedirectHandler
 from voila.app import Voila
 from voila.static_file_handler import AllowListFileHandler
 
 from ..core.redaction import hide_credentials
+from ..core.settings import load_settings
 
 # %% auto #0
-__all__ = ["REPORTS", "SHARED_FILES", "ReportHandler", "HideTokens"]
+__all__ = ["REPORTS", "SHARED_FILES", "PANEL_POLICY", "PAGES", "ReportHandler", "HideTokens"]
 
 # %% ../../nbs/90_serving/68_panel_server.ipynb #b13d1ed2
 REPORTS = r"[\w.-]+/[\w.-]+\.html"  # below the folder of runs
@@ -49,6 +51,11 @@ class ReportHandler(JupyterHandler, AllowListFileHandler):
 
 
 # %% ../../nbs/90_serving/68_panel_server.ipynb #f5e3f366
+PANEL_POLICY = (
+    "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; "
+    "connect-src 'self' ws: wss:; frame-ancestors 'self'"
+)  # nothing is loaded from elsewhere
+PAGES = r"/voila/(models/.*|data|cards)"  # links of a report to the pages of the app
 _LOGGERS = ("tornado.access", "tornado.application", "tornado.general", "Voila")
 
 
@@ -71,14 +78,17 @@ class PanelServer(Voila):
         for name in (*_LOGGERS, self.log.name):
             logging.getLogger(name).addFilter(HideTokens())
         settings: dict[str, Any] = super().init_settings()
-        return settings | dict(log_function=log_request)
+        policy = {"Content-Security-Policy": PANEL_POLICY}
+        return settings | dict(log_function=log_request, headers=policy)
 
     def init_handlers(self) -> list[Any]:
         "Put ours before Voilà's handler of files."
         base = url_path_join(self.server_url, "/voila/files/")
         shared = dict(allowlist=[SHARED_FILES], path=self.root_dir)
         reports = dict(allowlist=[REPORTS], path=self.root_dir)
+        server = load_settings().public_url.rstrip("/")
         ours = [
+            (url_path_join(self.server_url, PAGES), RedirectHandler, dict(url=f"{server}/{{0}}")),
             (f"{base}({SHARED_FILES})", AllowListFileHandler, shared),
             (f"{base}(.*)", ReportHandler, reports),
         ]

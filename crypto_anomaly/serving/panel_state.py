@@ -136,6 +136,7 @@ class PanelState(PanelVersions):
     def report_link(
         self,
         run_id: str,  # e.g. '20260103T010000-evaluate-1a2b'
+        words: str = "",  # of the link; '' = stage and run
     ) -> str:  # HTML
         "A link to the executed notebook of a run; its path where the browser cannot open it."
         stage = run_id.split("-")[1] if "-" in run_id else ""
@@ -145,4 +146,4 @@ class PanelState(PanelVersions):
         if not self.files:
             return f"<code>{escape(str(path))}</code>"
         url = f"{self.files}/{run_id}/{stage}.html"
-        return f'<a href="{url}" target="_blank">{stage} · {run_id}</a>'
+        return f'<a href="{url}" target="_blank">{words or f"{stage} · {run_id}"}</a>'

@@ -77,7 +77,7 @@ def evidence_html(state: PanelState, request: Request) -> str:  # HTML
     "Who asked, how the version compares, and the evaluation in four tiles."
     candidate: dict[str, Any] = state.candidate or {}
     model, evaluation = state.registry.model, request["evaluation"]
-    report = state.report_link(evaluation["run_id"])
+    report = state.report_link(evaluation["run_id"], "executed evaluation")
     compared = comparison_sentence(evaluation, state.champion_name())
     tiles = "".join(tile_html(*row) for row in comparison_rows(candidate))
     return (

@@ -11,12 +11,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from ..core.workspace import Workspace
+from ..data.files import filesystem, read_parquet_files
+from ..data.lake import with_parts
+from ..data.retention import own_data
 from ..data.snapshots import read_snapshots
 from ..lifecycle.alert_signals import TIER_NAMES, TIERS
 from ..model.logged_reasons import read_reasons
-from ..model.past_predictions import read_scores
+from ..model.past_predictions import PAST, read_scores
 from .recent import Recent
 from .state import AppState
 
@@ -24,9 +29,11 @@ from .state import AppState
 __all__ = [
     "KEPT_SECONDS",
     "MOST_WINDOWS",
+    "LONG",
     "with_tiers",
     "Window",
     "window",
+    "coins_window",
     "with_present",
     "flagged_coins",
     "with_reasons",
@@ -84,6 +91,62 @@ def window(
     period = int(time.monotonic() // KEPT_SECONDS)
     key = (str(state.ws.root), start, end, state.etag(), period)
     return _WINDOWS.get(key, partial(_read_window, state.ws, start, end))
+
+
+# %% ../../nbs/90_serving/37_past_window.ipynb #7d0d84f0
+LONG = pd.Timedelta("10D")  # longer spans are read coin by coin
+_SCORED = ["coin_id", "ts", "p_value", "is_anomaly", "role"]
+
+
+def _rows_of(
+    ws: Workspace,
+    kind: str,  # of file in the lake
+    columns: list[str],
+    coins: list[str],  # ids
+    span: tuple[pd.Timestamp, pd.Timestamp],
+) -> pd.DataFrame:  # in time order
+    "The rows of some coins within a span."
+    fs, _ = filesystem(ws.reads.lake_url)
+
+    def read(parts: pd.DataFrame) -> pd.DataFrame:
+        if parts.empty:
+            return pd.DataFrame(columns=columns)
+        table = read_parquet_files(fs, list(parts.path), columns)
+        ids = table["coin_id"].cast(pa.string())
+        wanted = pc.is_in(ids, value_set=pa.array(coins, pa.string()))
+        return table.filter(wanted).to_pandas()
+
+    rows = with_parts(ws, kind, *span, read)
+    inside = (rows.ts >= span[0]) & (rows.ts <= span[1])
+    return rows[inside].sort_values("ts", kind="stable", ignore_index=True)
+
+
+# %% ../../nbs/90_serving/37_past_window.ipynb #07588074
+def _read_coins(ws: Workspace, coins: list[str], start: pd.Timestamp, end: pd.Timestamp) -> Window:
+    "A long span of some coins."
+    span = (start, end)
+    columns = ["coin_id", "symbol", "ts", "current_price", "total_volume"]
+    prices = _rows_of(ws, "snapshots", columns, coins, span)
+    own = own_data(ws)
+    parts = [_rows_of(own, kind, _SCORED, coins, span) for kind in ("predictions", PAST)]
+    both = pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
+    said = both[both.role != "challenger"].drop_duplicates(["coin_id", "ts"])
+    scores = with_tiers(said.sort_values("ts", kind="stable", ignore_index=True))
+    kept = read_reasons(ws, start=max(start, end - LONG), end=end)[["coin_id", "ts", "reason"]]
+    return Window(scores, prices, kept.drop_duplicates(["coin_id", "ts"], keep="last"))
+
+
+def coins_window(
+    state: AppState,  # of the serving app
+    coins: list[str],  # ids
+    start: pd.Timestamp,
+    end: pd.Timestamp,
+) -> Window:
+    "A span of at least some coins: of all where it is short."
+    if end - start <= LONG:
+        return window(state, start, end)
+    key = (str(state.ws.root), *coins, start, end, state.etag())
+    return _WINDOWS.get(key, partial(_read_coins, state.ws, coins, start, end))
 
 
 # %% ../../nbs/90_serving/37_past_window.ipynb #c385d527

@@ -34,9 +34,11 @@ def check_names(
         if name in names:
             continue
         near = difflib.get_close_matches(name.lower(), names, 1, 0.6)
-        meant = f" did you mean {near[0]!r}?" if near else ""
-        takes = f"this address takes: {', '.join(names)}" if names else "this address takes none"
-        raise UnknownQueryError(f"unknown query parameter {name[:40]!r};{meant} {takes}.")
+        meant = f"; did you mean {near[0]!r}?" if near else "."
+        takes = f"takes: {', '.join(names)}" if names else "takes no parameter"
+        raise UnknownQueryError(
+            f"There is no query parameter {name[:40]!r} here{meant} This address {takes}."
+        )
 
 
 # %% ../../nbs/90_serving/36_query_rules.ipynb #826ac9bc

@@ -6,13 +6,16 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader
 
-from ..core.numbers import MISSING, money, once_in, per_scan, percent
-from .state import AppState
+from ..core.numbers import MISSING, frequency, money, once_in, per_scan, percent
+from ..lifecycle.alert_signals import tier_name
+
+if TYPE_CHECKING:
+    from crypto_anomaly.serving.state import AppState
 
 # %% auto #0
 __all__ = [
@@ -53,6 +56,11 @@ def _once_in(p: float | None, extrapolated: bool = False) -> str:
 def _size(x: float | None) -> str:
     "A size in percent in a template; a dash where nothing moved."
     return f"{x:.1f}\u00a0%" if x else MISSING
+
+
+def _how_often(p: float | None, coins: int) -> str:
+    "How often so many coins, scored each hour, show something as rare by chance."
+    return frequency(1 / max(_number(p) * coins, 1e-12)) if p is not None else MISSING
 
 
 def _per_scan(p: float | None, coins: int) -> str:
@@ -110,9 +118,12 @@ def _page_templates() -> Environment:
         lstrip_blocks=True,
     )
     templates.globals.update(money=_money, percent=_percent, once_in=_once_in)
-    templates.globals.update(per_scan=_per_scan, size=_size, version_address=version_address)
+    templates.globals.update(
+        how_often=_how_often, per_scan=_per_scan, size=_size, version_address=version_address
+    )
     templates.filters["segment"] = path_segment
     templates.filters["fact"] = fact_text
+    templates.filters["tier_name"] = tier_name
     templates.filters["begin_upper"] = _begin_upper
     return templates
 

@@ -5,6 +5,7 @@
 # %% ../../nbs/90_serving/16_run_catalog.ipynb #ecb3a885
 from __future__ import annotations
 
+import json
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -135,10 +136,8 @@ class StageInfo(NamedTuple):
 # %% ../../nbs/90_serving/16_run_catalog.ipynb #7869aad3
 def _stage_purpose(path: Path) -> str:
     "The `> one line` under the title of a scheduled notebook."
-    import nbformat
-
-    cells = nbformat.read(path, 4).cells
-    texts = [c.source for c in cells if c.cell_type == "markdown"]
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    texts = ["".join(c["source"]) for c in cells if c["cell_type"] == "markdown"]
     lines = [line for text in texts for line in text.splitlines()]
     purpose = next(line for line in lines if line.startswith("> "))
     return str(purpose.removeprefix("> "))

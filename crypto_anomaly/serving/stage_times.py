@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -18,7 +19,7 @@ from crypto_anomaly.lifecycle.schedule import (
     stages_due,
 )
 from ..registry.registry import Registry
-from .run_catalog import report_path, workflow
+from .run_catalog import StageInfo, report_path, workflow
 
 # %% auto #0
 __all__ = ["next_start", "next_runs", "StageTimes", "took_text", "stage_table"]
@@ -97,6 +98,12 @@ def took_text(
 
 
 # %% ../../nbs/90_serving/17_stage_times.ipynb #c391a269
+@cache
+def _stage_infos() -> list[StageInfo]:
+    "What each stage does, read once from its notebook."
+    return workflow()
+
+
 def _last_run(ws: Workspace, run: dict[str, Any] | None) -> dict[str, Any]:
     "The last run of a stage."
     if run is None:
@@ -118,7 +125,7 @@ def stage_table(
     "Every stage: its last run, its next run, and its command."
     upcoming = next_runs(now)
     rows = []
-    for info in workflow():
+    for info in _stage_infos():
         last = next(iter(registry.list_runs(1, info.stage)), None)
         facts = _last_run(ws, last)
         when = upcoming.get(info.stage, "on request")

@@ -87,7 +87,11 @@ def _other_version(r: Registry, version: dict[str, Any]) -> int | None:
     if champion and champion["version"] != version["version"]:
         return int(champion["version"])
     replaced = version.get("replaced_version")
-    return int(str(replaced).removeprefix("v")) if replaced else None
+    if replaced:
+        return int(str(replaced).removeprefix("v"))
+    newest = version["evaluations"][-1] if version["evaluations"] else {}
+    recorded = (newest.get("metrics", {}).get("comparison") or {}).get("other")
+    return int(recorded) if recorded else None
 
 
 def compared_with_other(
