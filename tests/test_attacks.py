@@ -191,7 +191,7 @@ def test_a_report_is_drawn_and_confined(home, page):  # noqa: F811
         assert "Times" not in page.evaluate(font)  # the style sheet is there
         assert page.evaluate("origin") == "null"
         page.goto(f"{at}/cards#beside")
-        page.locator("#beside").get_by_role("button", name="Show").click()
+        page.locator("form[action='/cards#beside'] button").click()
         frame = page.frame_locator("iframe").first
         expect(frame.locator("main")).to_contain_text("crypto_anomaly")
         for path in ("/docs", "/redoc"):
