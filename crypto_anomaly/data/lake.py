@@ -10,6 +10,7 @@ import re
 import secrets
 import time
 from collections.abc import Callable
+from functools import lru_cache
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -91,8 +92,9 @@ def _finished_files(ws: Workspace, kind: str) -> list[str]:
 
 
 # %% ../../nbs/30_data/45_lake.ipynb #b27139ee
-def _parts_of(files: list[str]) -> pd.DataFrame:
-    "path, first, last, tag of the files that belong to the lake; the others are logged."
+@lru_cache(maxsize=16)  # most listings of a page find the same files
+def _parts_of(files: tuple[str, ...]) -> pd.DataFrame:
+    "path, first, last, tag of the files of the lake, oldest first; the others are logged."
     names = {file: _PART.search(file) for file in files}
     rows = [(file, *name.groups()) for file, name in names.items() if name]
     foreign = [file for file, name in names.items() if not name]
@@ -102,7 +104,7 @@ def _parts_of(files: list[str]) -> pd.DataFrame:
     parts = pd.DataFrame(rows, columns=["path", "first", "last", "tag"])
     for column in ("first", "last"):
         parts[column] = pd.to_datetime(parts[column], format=_STAMP, utc=True)
-    return parts
+    return parts.sort_values("first", ignore_index=True)
 
 
 # %% ../../nbs/30_data/45_lake.ipynb #5a23388b
@@ -114,7 +116,7 @@ def list_parts(
     end: pd.Timestamp | None = None,  # UTC, inclusive; None = to the newest
 ) -> pd.DataFrame:  # path, first, last, tag; oldest first
     "The files of the lake that may hold rows within [start, end]."
-    parts = _parts_of(_finished_files(ws, kind))
+    parts = _parts_of(tuple(_finished_files(ws, kind)))
     if start is not None:
         parts = parts[parts["last"] >= start]
     if end is not None:
