@@ -30,7 +30,7 @@ from crypto_anomaly.lifecycle.train_steps import train_candidate
 from crypto_anomaly.model.moment import find_left_out
 from crypto_anomaly.model.scan import scan
 from crypto_anomaly.registry.registry import open_registry
-from crypto_anomaly.serving.data_pages import data_page
+from crypto_anomaly.serving.data_pages import data_page, quality_part
 from crypto_anomaly.serving.state import AppState
 
 START = pd.Timestamp("2026-01-03", tz="UTC")
@@ -228,7 +228,8 @@ def test_faults_are_shown_by_source_and_day(tmp_path):
     r.publish("rows_dropped", rows=3)
     r.publish("snapshot_ingested", source="coingecko", refused=2, repeated=5)
     state = AppState(ws)
-    page = data_page(state)
+    assert 'data-part="/data.quality"' in data_page(state)
+    page = quality_part(state)
     assert 'data-figure="faults"' in page
     for kind in FAULTS:
         assert f">{kind}</th>" in page
