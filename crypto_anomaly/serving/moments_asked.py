@@ -98,6 +98,11 @@ Since = Annotated[str, Query(description="7d, 36h, or a moment: the begin of the
 _DAY = pd.Timedelta("1D")
 
 
+def _iso_text(moment: pd.Timestamp | None) -> str:
+    "A moment as an address holds it; '' for none."
+    return "" if moment is None else moment.isoformat()
+
+
 def _neighbours(state: AppState, as_of: pd.Timestamp) -> tuple[str, str]:
     "The stored moments before and after one; '' where there is none within a day."
     older = newest_moment(state.ws, end=as_of - POLL_WINDOW + pd.Timedelta("1us"))
@@ -106,7 +111,7 @@ def _neighbours(state: AppState, as_of: pd.Timestamp) -> tuple[str, str]:
     newer = None
     if first is not None:
         newer = rows.ts[rows.ts < first + POLL_WINDOW / 2].max()
-    return tuple("" if t is None else t.isoformat() for t in (older, newer))  # type: ignore[return-value]
+    return _iso_text(older), _iso_text(newer)
 
 
 THEN, AFTERWARDS = "then", "afterwards"
