@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 
+from .candles import TradeCandles
+from .coinbase_pages import coinbase_routes
+from .kraken_pages import kraken_routes
 from .loopback import bad_response, control_routes, json_response, listen
 from .messages import match_message
 from .trade_feed import TradeServer, advanced_feed, exchange_feed
@@ -94,6 +97,8 @@ def trade_app(
     return Starlette(
         routes=[
             Route("/products/{product}/trades", trades_page),
+            *coinbase_routes(server, TradeCandles(server.simulator)),
+            *kraken_routes(server, TradeCandles(server.simulator)),
             WebSocketRoute("/ws-feed", _endpoint(server, exchange_feed)),
             WebSocketRoute("/advanced", _endpoint(server, advanced_feed)),
             *control_routes(server, "/_trades"),
