@@ -11,6 +11,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import pandas as pd
 
+from ..core.product_ids import COINBASE, exchange_of
 from .market import Market
 from .trades import TradeSimulator
 
@@ -70,7 +71,7 @@ class TradeCandles:
     @property
     def products(self) -> list[str]:
         "Names such as BTC-USD."
-        return list(self.simulator.products)
+        return [p for p in self.simulator.products if exchange_of(p) == COINBASE]
 
     @property
     def start(self) -> pd.Timestamp:
