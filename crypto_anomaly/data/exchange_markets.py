@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .exchanges import ask, product_name
+from ..core.product_ids import product_of
+from .exchanges import ask
 
 # %% auto #0
 __all__ = ["QUOTES", "rate_symbols", "exchange_markets"]
@@ -68,7 +69,7 @@ def _market_row(
     base, quote = market["base"], market["quote"]
     return dict(
         exchange=exchange,
-        product_id=product_name(exchange, base, quote),
+        product_id=product_of(exchange, base, quote),
         symbol=market["symbol"],
         base=base,
         quote=quote,

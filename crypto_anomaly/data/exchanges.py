@@ -18,6 +18,7 @@ import requests
 from ..core.addresses import host_of, is_loopback
 from ..core.bounded_answers import bounded_session
 from ..core.http import LONGEST_WAIT
+from ..core.product_ids import COINBASE, pair_of, spelled_product
 from ..core.settings import Settings
 from ..core.workspace import Workspace, open_workspace
 from crypto_anomaly.data.exchange_errors import (
@@ -32,12 +33,9 @@ from crypto_anomaly.data.exchange_errors import (
 
 # %% auto #0
 __all__ = [
-    "COINBASE",
     "log",
     "exchange_names",
     "exchange_name",
-    "product_name",
-    "exchange_of",
     "market_symbol",
     "exchange_url",
     "open_exchange",
@@ -45,7 +43,6 @@ __all__ = [
 ]
 
 # %% ../../nbs/30_data/32_exchanges.ipynb #bee267bd
-COINBASE = "coinbase"
 _OTHER_NAMES = {COINBASE: "coinbaseexchange"}
 
 
@@ -83,35 +80,16 @@ def exchange_name(
 
 
 # %% ../../nbs/30_data/32_exchanges.ipynb #14af7419
-def product_name(
-    exchange: str,  # name of the exchange
-    base: str,  # ccxt's unified code, e.g. BTC
-    quote: str,
-) -> str:  # e.g. `BTC-USD` of Coinbase, `kraken:BTC-USD` of others
-    "The name of a product in the stores and on the pages."
-    pair = f"{base}-{quote}"
-    return pair if exchange == COINBASE else f"{exchange}:{pair}"
-
-
-def exchange_of(
-    product: str,  # e.g. kraken:BTC-USD
-) -> str:  # `coinbase` for a bare name
-    "The exchange that a product belongs to."
-    exchange, separator, _ = product.partition(":")
-    return exchange.lower() if separator else COINBASE
-
-
 def market_symbol(
     product: str,  # e.g. kraken:BTC-USD
 ) -> str:  # e.g. BTC/USD
     "ccxt's unified symbol of a product; `UnknownProductError` when the name has not its form."
-    pair = product.rpartition(":")[2]
-    base, separator, quote = pair.rpartition("-")
+    base, separator, quote = pair_of(spelled_product(product)).rpartition("-")
     if not separator or not base or not quote:
         raise UnknownProductError(
             f"{product!r} is no product; a name reads BTC-USD or kraken:BTC-USD."
         )
-    return f"{base.upper()}/{quote.upper()}"
+    return f"{base}/{quote}"
 
 
 # %% ../../nbs/30_data/32_exchanges.ipynb #cd624fae
