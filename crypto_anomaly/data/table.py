@@ -140,7 +140,10 @@ def of_exchange(
     source: pd.Series,  # the marks of rows; missing = an older version, which knew no exchange
 ) -> pd.Series:  # bool
     "Which rows come from an exchange."
-    return source.fillna("").ne("") & ~source.isin(MARKET_SOURCES)
+    marks = [mark for mark in source.dropna().unique() if mark and mark not in MARKET_SOURCES]
+    if not marks:
+        return pd.Series(False, source.index)
+    return source.isin(marks)
 
 
 # %% ../../nbs/30_data/10_table.ipynb #6878cc28
