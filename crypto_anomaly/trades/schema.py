@@ -252,10 +252,15 @@ def insert_trades(
 
 
 # %% ../../nbs/70_trades/25_schema.ipynb #0ee29a20
-def insert_into(engine: sa.Engine, table: sa.Table, row: dict[str, Any]) -> Any:
+def insert_into(
+    engine: sa.Engine,
+    table: sa.Table,
+    row: dict[str, Any] | None = None,  # None = the rows are given when it is executed
+) -> Any:
     "An INSERT in the dialect of `engine`, which can say what to do on a conflict."
     dialect = postgresql if engine.dialect.name == "postgresql" else sqlite
-    return dialect.insert(table).values(**row)
+    insert = dialect.insert(table)
+    return insert if row is None else insert.values(**row)
 
 
 # %% ../../nbs/70_trades/25_schema.ipynb #3b505a5b

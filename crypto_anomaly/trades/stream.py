@@ -11,7 +11,7 @@ from .epochs import Epoch
 from .gap_fill import HEARTBEAT
 from .messages import FeedMessage, Refused, Trade, fault_of
 from .sequence import LARGEST_GAP, Sequence, misplaced
-from .stream_base import Heartbeat
+from .stream_base import Heartbeat, Kept
 from .stream_gaps import BackgroundStream
 
 # %% auto #0
@@ -59,6 +59,7 @@ class LateStream(BackgroundStream):
         for s in self.sequences.values():
             s.check.reject_held()
             self._deal_with_odd(s)
+        self.share(at_once=True)
 
 
 # %% ../../nbs/70_trades/75_stream.ipynb #7c0b00cb
@@ -122,6 +123,8 @@ class FlushingStream(EpochStream):
         while hole := s.hole:
             if not self._is_overdue(s):
                 return
+            if self.must_wait:
+                return
             self._fill(product, hole.first, hole.last, self._cause(product))
             self._keep(product, s.ready())
         s.waiting_since, s.interrupted = None, False
@@ -134,7 +137,7 @@ class FlushingStream(EpochStream):
         last_id, received = self.heartbeats[product]
         if last_id < (s.next_id or 0):
             del self.heartbeats[product]
-        elif s.next_id and self._clock() - received > GRACE:
+        elif s.next_id and self._clock() - received > GRACE and not self.must_wait:
             del self.heartbeats[product]
             self._fill_claimed(product, s.next_id, last_id)
 
@@ -200,6 +203,7 @@ class Stream(OfferingStream):
         for t in m.trades:
             if t.product_id in self.sequences:
                 self._offer_trade(m, t)
+                self.active.add(t.product_id)
         for product, last_id in m.heartbeats.items():
             if product in self.sequences:
                 self._offer_heartbeat(product, last_id)
@@ -212,6 +216,26 @@ class Stream(OfferingStream):
             self._offer(m)
         if self.refusals:
             self.refuse([])
-        for product in self.sequences:
-            self.flush(product)
+        self._keep_ready()
+        self._flush_active()
+        self.share()
         self.repair()
+
+    def _keep_ready(self) -> None:
+        "Keep what is in order of all products that had messages, in one transaction."
+        batches = []
+        for product in self.active:
+            s = self.sequences[product]
+            rows = s.ready()
+            if rows:
+                batches.append(Kept(product, rows, s.epoch))
+        if batches:
+            self._keep_all(batches)
+
+    def _flush_active(self) -> None:
+        "Deal with what is odd, missing or named by a heartbeat; what is done rests."
+        self.rest_spent = 0.0
+        for product in sorted(self.active | self.heartbeats.keys()):
+            self.flush(product)
+            if self.sequences[product].is_idle:
+                self.active.discard(product)
