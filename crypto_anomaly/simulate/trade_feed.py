@@ -25,6 +25,7 @@ __all__ = [
     "MESSAGE_FAULTS",
     "FEED_FAULTS",
     "REST_FAULTS",
+    "KRAKEN_FAULTS",
     "TradeServer",
     "Subscriber",
     "ExchangeFeed",
@@ -45,6 +46,7 @@ MESSAGE_FAULTS = (
 )
 FEED_FAULTS = (*MESSAGE_FAULTS, "zero")
 REST_FAULTS = tuple(f"rest_{kind}" for kind in FAULTS)
+KRAKEN_FAULTS = ("rest_limit", "rest_lockout")  # see `simulate.kraken_trades`
 
 
 # %% ../../nbs/20_simulate/80_trade_feed.ipynb #27a2f433
@@ -53,7 +55,7 @@ class TradeServer(LoopbackServer):
 
     def __init__(self, simulator: TradeSimulator) -> None:
         "A server of the trades of `simulator`."
-        super().__init__((*FEED_FAULTS, *REST_FAULTS))
+        super().__init__((*FEED_FAULTS, *REST_FAULTS, *KRAKEN_FAULTS))
         self.simulator = simulator
         self.messages = 0  # sent to subscribers
 
