@@ -155,7 +155,7 @@ class StreamBase:
     ) -> None:
         self.ws, self.store, self._clock, self._now = ws, open_store(ws), clock, now
         self.rest = ws.settings.coinbase_rest_url if rest_url is None else rest_url
-        self.products = products or product_names(ws.products)
+        self.products = product_names(ws.products) if products is None else list(products)
         self.states: dict[str, ProductState] = {}
         self.sequences: dict[str, Sequence] = {}
         self.heartbeats: dict[str, Heartbeat] = {}  # product -> the first that is ahead
@@ -169,6 +169,8 @@ class StreamBase:
         self.active: set[str] = set()  # products of which something waits to be dealt with
         self.changed: dict[str, Changed] = {}  # product -> what is not yet shared of it
         self.shared: dict[str, float] = {}  # product -> when it was shared, by the stream's clock
+        self.report: dict[str, Any] = {}  # how the stream is, as it was last reported
+        self.others: list[dict[str, Any]] = []  # the reports of the other shards that live
         self.lag = Lag()  # seconds from a trade of the feed until it is stored and scored
         self.champion = ChampionWatch(ws, clock)
         self.refresh_model()

@@ -160,6 +160,7 @@ class RepairingStream(GapFillingStream):
     def _open_gaps(self) -> list[dict[str, Any]]:
         "The gaps that are due, another one first each time."
         gaps = [g for g in self.store.gaps(opened=True, limit=None) if self._is_due(g)]
+        gaps = [g for g in gaps if g["product_id"] in self.sequences]  # not another shard's
         self._turn += 1
         first = self._turn % max(len(gaps), 1)
         return gaps[first:] + gaps[:first]
