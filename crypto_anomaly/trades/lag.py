@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import deque
 from collections.abc import Iterable
 from itertools import accumulate
 
@@ -16,6 +17,7 @@ __all__ = ["EDGES", "lag_quantile", "Lag"]
 
 # %% ../../nbs/70_trades/71_lag.ipynb #5c7b40ff
 _STEP = 1.1  # from one edge to the next
+_LOOKS = 30  # calls of `recent` that it looks back
 EDGES = [0.001 * _STEP**i for i in range(146)]  # seconds, from 1 ms to a quarter of an hour
 
 
@@ -39,6 +41,7 @@ class Lag:
 
     def __init__(self) -> None:
         self.counts = [0] * (len(EDGES) + 1)  # the last one: older than all edges
+        self._before: deque[list[int]] = deque([list(self.counts)], maxlen=_LOOKS)
 
     def add(
         self,
@@ -50,9 +53,8 @@ class Lag:
             if t.source == "ws":
                 self.counts[bisect_left(EDGES, (now - t.ts) / 1e6)] += 1
 
-    def since(
-        self,
-        before: list[int],  # `counts` of a moment ago
-    ) -> list[int]:
-        "What was counted since then."
+    def recent(self) -> list[int]:  # (147,)
+        "What was counted since the call thirty calls ago: a minute, when it is called every 2 s."
+        before = self._before[0]
+        self._before.append(list(self.counts))
         return [now - then for now, then in zip(self.counts, before)]

@@ -22,7 +22,7 @@ __all__ = [
     "BY_START",
     "STATES",
     "WantedProduct",
-    "ProductState",
+    "WantedState",
     "WantedRows",
     "WantedProducts",
     "open_wanted",
@@ -52,7 +52,7 @@ class WantedProduct(NamedTuple):
     note: str  # what the exchange says
 
 
-class ProductState(NamedTuple):
+class WantedState(NamedTuple):
     "How a wanted product fares."
 
     state: str  # of `STATES`
@@ -149,7 +149,7 @@ class WantedProducts(WantedRows):
         "The condition that a row is of one of these products."
         return wanted_table.c.product_id.in_(products)
 
-    def set_states(self, states: dict[str, ProductState]) -> None:
+    def set_states(self, states: dict[str, WantedState]) -> None:
         "Write down how products fare; a product without a row is left out."
         with self.transaction() as c:
             for product, now in states.items():
