@@ -90,7 +90,7 @@ def _endpoint(server: TradeServer, feed: Feed) -> Callable[[WebSocket], Awaitabl
 def trade_app(
     server: TradeServer,
 ) -> Starlette:  # an ASGI app
-    "Coinbase's and Kraken's wire formats over `server`, and `POST /_trades/clock` and `/_trades/fault`."
+    "Coinbase's and Kraken's formats over `server`; `POST /_trades/clock` and `/_trades/fault`."
     from starlette.applications import Starlette
     from starlette.routing import Route, WebSocketRoute
 
