@@ -5,7 +5,8 @@
 # %% ../../nbs/80_lifecycle/21_exchange_steps.ipynb #aab8db11
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -15,26 +16,56 @@ from ..core.json_values import jsonable
 from ..core.parallel import no_progress
 from ..core.product_ids import exchange_of, pair_of, spelled_product
 from ..core.workspace import Workspace
-from ..data.amounts import check_days
+from ..data.amounts import check_days, check_num_coins
 from ..data.dollar_candles import DollarCandles
 from ..data.exchange_errors import UnknownProductError
 from crypto_anomaly.data.exchange_history import (
+    CoinProduct,
     ExchangeHistory,
     backfill_exchange,
     chosen_products,
 )
 from ..data.exchange_markets import exchange_markets
-from ..data.exchanges import exchange_name, market_symbol, open_exchange
+from crypto_anomaly.data.exchanges import (
+    exchange_name,
+    exchange_url,
+    market_symbol,
+    open_exchange,
+)
 from ..data.hourly_candles import require_candles
 from ..data.product_mapping import CoinPrices, coin_prices, compare_products
 from ..data.snapshots import read_snapshots
 from .ingest_steps import record_snapshots
 from ..registry.errors import NotFoundError
 from ..registry.products import AMBIGUOUS, MAPPED, NO_COIN, ProductCoin
-from ..registry.registry import open_registry
+from ..registry.registry import Registry, open_registry
+from ..simulate.market import Market
+from ..simulate.market_exchange import DIALECTS, serve_market_exchange
 
 # %% auto #0
-__all__ = ["OpenedExchange", "map_products", "decide_product", "backfill_from_exchange"]
+__all__ = [
+    "hold_exchange",
+    "OpenedExchange",
+    "map_products",
+    "decide_product",
+    "backfill_from_exchange",
+]
+
+
+# %% ../../nbs/80_lifecycle/21_exchange_steps.ipynb #4c86ad60
+@contextmanager
+def hold_exchange(
+    ws: Workspace,
+    exchange: str,  # its name
+) -> Iterator[Workspace]:  # `ws`, with an exchange that it may ask
+    "Keep the exchange of a simulated workspace running for as long as the block lasts."
+    is_own = ws.simulated and exchange in DIALECTS and exchange_url(ws.settings, exchange) is None
+    if not is_own:
+        yield ws
+        return
+    with serve_market_exchange(Market(seed=ws.settings.seed)) as at:
+        settings = ws.settings.model_copy(update=dict(exchange_urls=at.urls))
+        yield Workspace(settings, ws.name)
 
 
 # %% ../../nbs/80_lifecycle/21_exchange_steps.ipynb #db23cd1b
@@ -84,7 +115,9 @@ def map_products(
     "Compare the products of an exchange with the coins of the market; decisions of people stay."
     registry = open_registry(ws)  # before the exchange is asked: it may be away
     name = exchange_name(exchange)
-    _map(ws, _opened(ws, name, num_coins, as_of), only_new=False, progress=progress)
+    with hold_exchange(ws, name) as held:
+        opened = _opened(held, name, num_coins, as_of)
+        _map(held, opened, only_new=False, progress=progress)
     return registry.products(name)
 
 
@@ -126,13 +159,35 @@ def decide_product(
     return open_registry(ws).decide_product(decided, by=by)
 
 
-# %% ../../nbs/80_lifecycle/21_exchange_steps.ipynb #89591965
+# %% ../../nbs/80_lifecycle/21_exchange_steps.ipynb #c4c33b9e
+def _chosen(registry: Registry, name: str, opened: OpenedExchange) -> list[CoinProduct]:
+    "The product to read for each coin; `UnknownProductError` when there is none."
+    traded = set(opened.markets[opened.markets.active].product_id)
+    mapped = [
+        row
+        for row in registry.products(name)
+        if row["status"] == MAPPED and row["product_id"] in traded
+    ]
+    chosen = chosen_products(opened.known.coins, mapped)
+    if not chosen:
+        raise UnknownProductError(
+            f"no product of {name} is mapped to one of the {len(opened.known.coins)} coins; see "
+            f"'crypto-anomaly products map --exchange {name}'. Nothing was stored."
+        )
+    return chosen
+
+
+# %% ../../nbs/80_lifecycle/21_exchange_steps.ipynb #9da66dcc
+_COUNTED = ("open", "duplicates", "out_of_order", "holes", "no_rate", "absent")
+_MOST_NAMED = 20
+
+
 def _facts(
-    name: str, history: ExchangeHistory, coins: int, products: int, ambiguous: list[str]
+    registry: Registry, opened: OpenedExchange, chosen: list[CoinProduct], history: ExchangeHistory
 ) -> dict[str, Any]:
     "What a call did."
-    rows, span = history.rows, history.span
-    hours = int((span.last - span.asked) / pd.Timedelta("1h")) + 1
+    name, rows, span = opened.source.exchange.name_here, history.rows, history.span
+    open_questions = [r for r in registry.products(name) if r["status"] == AMBIGUOUS]
     return dict(
         source=name,
         rows=len(rows),
@@ -140,19 +195,17 @@ def _facts(
         hours=int(rows.ts.nunique()),
         first=rows.ts.min() if len(rows) else None,
         last=rows.ts.max() if len(rows) else None,
-        coins_asked=coins,
-        with_product=products,
+        coins_asked=len(opened.known.coins),
+        with_product=len(chosen),
         complete=len(history.complete),
-        failed=history.failed,
-        ambiguous=ambiguous,
-        hours_asked=hours,
+        failed=history.failed[:_MOST_NAMED],
+        ambiguous=[r["product_id"] for r in open_questions][:_MOST_NAMED],
+        ambiguous_count=len(open_questions),
+        hours_asked=int((span.last - span.asked) / pd.Timedelta("1h")) + 1,
         hours_kept=len(span.hours),
         refused=history.counts["refused"] + len(history.refused),
         **{what: history.counts[what] for what in _COUNTED},
     )
-
-
-_COUNTED = ("open", "duplicates", "out_of_order", "holes", "no_rate", "absent")
 
 
 # %% ../../nbs/80_lifecycle/21_exchange_steps.ipynb #a8c0e52b
@@ -168,26 +221,19 @@ def backfill_from_exchange(
 ) -> tuple[pd.DataFrame, dict[str, Any]]:  # rows that were added; what was done
     "Fill hours that the lake lacks from an exchange; what is stored stays as it is."
     check_days(days)
-    registry = open_registry(ws)  # before anything is stored: it may be away
+    check_num_coins(num_coins)
     name = exchange_name(exchange)
-    opened = _opened(ws, name, num_coins, as_of)
-    _map(ws, opened, only_new=True, progress=progress)
-    known = registry.products(name)
-    mapped = [row for row in known if row["status"] == MAPPED]
-    traded = set(opened.markets[opened.markets.active].product_id)
-    chosen = chosen_products(opened.known.coins, [r for r in mapped if r["product_id"] in traded])
-    if not chosen:
-        raise UnknownProductError(
-            f"no product of {name} is mapped to one of the {len(opened.known.coins)} coins; see "
-            f"'crypto-anomaly products map --exchange {name}'. Nothing was stored."
+    registry = open_registry(ws)  # before anything is stored: it may be away
+    with hold_exchange(ws, name) as held:
+        opened = _opened(held, name, num_coins, as_of)
+        _map(held, opened, only_new=True, progress=progress)
+        chosen = _chosen(registry, name, opened)
+        history = backfill_exchange(
+            held, opened.source, chosen, days=days, run_id=run_id, progress=progress
         )
-    history = backfill_exchange(
-        ws, opened.source, chosen, days=days, run_id=run_id, progress=progress
-    )
-    ambiguous = [row["product_id"] for row in known if row["status"] == AMBIGUOUS]
-    facts = _facts(name, history, len(opened.known.coins), len(chosen), ambiguous)
+    facts = _facts(registry, opened, chosen, history)
     if len(history.rows):
         flow = dict(ingest_flow="backfill", ingest_run_id=run_id)
-        payload = jsonable(facts | flow)
+        payload = jsonable(facts)
         record_snapshots(ws, "history_ready", history.rows, payload, run_id=run_id, **flow)
     return history.rows, facts

@@ -27,8 +27,8 @@ from .cli_lifecycle import lifecycle_commands
 from .cli_market import market_commands
 from .cli_outcomes import outcome_commands
 from .cli_past import past_commands
-from .cli_products import product_commands
 from .cli_product_map import products_map
+from .cli_products import product_commands
 from .cli_registry import registry_commands
 from .cli_report import report_commands
 from .cli_run import run_commands
