@@ -236,7 +236,9 @@ class _Backfill:
         if len(rows):
             write_days(self.ws, rows, self.run_id or "exchange")
         fs, _ = filesystem(self.ws.lake_url)
-        delete_files(fs, [_folder(self.ws, self.exchange)])
+        folder = _folder(self.ws, self.exchange)
+        if fs.exists(folder):
+            delete_files(fs, [folder])
         refused = pd.concat(self.refused, ignore_index=True) if self.refused else _no_rows()
         return ExchangeHistory(rows, refused, self.counts, self.span, self.complete, self.failed)
 
