@@ -9,15 +9,18 @@ import logging
 from typing import Any
 
 import tornado.web
-from jupyter_server.base.handlers import JupyterHandler
-from jupyter_server.log import log_request
-from jupyter_server.utils import url_path_join
 from tornado.web import RedirectHandler
-from voila.app import Voila
-from voila.static_file_handler import AllowListFileHandler
 
 from ..core.redaction import hide_credentials
 from ..core.settings import load_settings
+from ..core.slow_imports import IRI_GRAMMARS, without_module
+
+with without_module(IRI_GRAMMARS):
+    from jupyter_server.base.handlers import JupyterHandler
+    from jupyter_server.log import log_request
+    from jupyter_server.utils import url_path_join
+    from voila.app import Voila
+    from voila.static_file_handler import AllowListFileHandler
 
 # %% auto #0
 __all__ = ["REPORTS", "SHARED_FILES", "PANEL_POLICY", "PAGES", "ReportHandler", "HideTokens"]
