@@ -14,6 +14,7 @@ from tornado.web import RedirectHandler
 from ..core.redaction import hide_credentials
 from ..core.settings import load_settings
 from ..core.slow_imports import IRI_GRAMMARS, without_module
+from .headers import SANDBOX
 
 with without_module(IRI_GRAMMARS):
     from jupyter_server.base.handlers import JupyterHandler
@@ -36,7 +37,7 @@ class ReportHandler(JupyterHandler, AllowListFileHandler):
     @property
     def content_security_policy(self) -> str:
         "Confine the scripts of a report to an origin of their own."
-        return f"{super().content_security_policy}; sandbox allow-scripts allow-popups"
+        return f"{super().content_security_policy}; {SANDBOX}"
 
     @tornado.web.authenticated
     async def get(self, path: str, include_body: bool = True) -> None:
