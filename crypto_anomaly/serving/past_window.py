@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Hashable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -16,11 +17,11 @@ import pyarrow.compute as pc
 
 from ..core.workspace import Workspace
 from ..data.files import filesystem, read_parquet_files
-from ..data.lake import with_parts
+from ..data.lake import parts_stamp, with_parts
 from ..data.retention import own_data
 from ..data.snapshots import read_snapshots
 from ..lifecycle.alert_signals import TIER_NAMES, TIERS
-from ..model.logged_reasons import read_reasons
+from ..model.logged_reasons import REASONS, read_reasons
 from ..model.past_predictions import PAST, read_scores
 from .recent import Recent
 from .state import AppState
@@ -32,6 +33,7 @@ __all__ = [
     "LONG",
     "with_tiers",
     "Window",
+    "window_stamp",
     "window",
     "coins_window",
     "with_present",
@@ -56,7 +58,7 @@ def with_tiers(
 
 
 # %% ../../nbs/90_serving/37_past_window.ipynb #a9ea157f
-KEPT_SECONDS = 30  # history that is being scored in the background appears this late
+KEPT_SECONDS = 30  # in a store that does not tell its changes, news of the past are this late
 MOST_WINDOWS = 6
 
 
@@ -80,16 +82,30 @@ def _read_window(ws: Workspace, start: pd.Timestamp, end: pd.Timestamp) -> Windo
 
 # %% ../../nbs/90_serving/37_past_window.ipynb #6e35a7a3
 _WINDOWS: Recent[Window] = Recent(MOST_WINDOWS)
+_OWN = ("predictions", PAST, REASONS)  # kinds of files that no other workspace writes
 
 
+def window_stamp(
+    state: AppState,  # of the serving app
+    start: pd.Timestamp,
+    end: pd.Timestamp,
+) -> Hashable:
+    "Equal for two moments between which nothing of a span was written."
+    own = parts_stamp(own_data(state.ws), _OWN, start, end)
+    read = parts_stamp(state.ws, ["snapshots"], start, end)
+    if own is None or read is None:
+        return state.etag(), int(time.monotonic() // KEPT_SECONDS)
+    return own, read
+
+
+# %% ../../nbs/90_serving/37_past_window.ipynb #8003b2d3
 def window(
     state: AppState,  # of the serving app
     start: pd.Timestamp,
     end: pd.Timestamp,
 ) -> Window:
-    "A span of all coins, from memory where nothing has happened since it was read."
-    period = int(time.monotonic() // KEPT_SECONDS)
-    key = (str(state.ws.root), start, end, state.etag(), period)
+    "A span of all coins, from memory where nothing of it was written since it was read."
+    key = (str(state.ws.root), start, end, window_stamp(state, start, end))
     return _WINDOWS.get(key, partial(_read_window, state.ws, start, end))
 
 
@@ -145,7 +161,7 @@ def coins_window(
     "A span of at least some coins: of all where it is short."
     if end - start <= LONG:
         return window(state, start, end)
-    key = (str(state.ws.root), *coins, start, end, state.etag())
+    key = (str(state.ws.root), *coins, start, end, window_stamp(state, start, end))
     return _WINDOWS.get(key, partial(_read_coins, state.ws, coins, start, end))
 
 

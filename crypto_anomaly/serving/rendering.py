@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader
@@ -23,6 +23,8 @@ __all__ = [
     "path_segment",
     "version_address",
     "figure_json",
+    "Drawn",
+    "drawn",
     "render",
     "render_part",
     "error_page",
@@ -140,6 +142,23 @@ def figure_json(
     return text.replace("</", "<\\/")
 
 
+class Drawn(NamedTuple):
+    "A figure that is drawn already; it is drawn once and shown on many pages."
+
+    text: str  # JSON
+
+    def to_json(self) -> str:
+        "The figure as JSON."
+        return self.text
+
+
+def drawn(
+    figure: Any,  # a Plotly figure
+) -> Drawn:
+    "A figure to be kept."
+    return Drawn(figure.to_json())
+
+
 # %% ../../nbs/90_serving/40_rendering.ipynb #4cd1705b
 def render(
     state: AppState,  # of the serving app
@@ -151,8 +170,8 @@ def render(
 ) -> str:
     "A page as HTML."
     given = (figures or {}).items()
-    drawn = {name: figure_json(figure) for name, figure in given if figure is not None}
-    common = dict(ws=state.ws, etag=state.etag(), here=here, figures=drawn)
+    as_json = {name: figure_json(figure) for name, figure in given if figure is not None}
+    common = dict(ws=state.ws, etag=state.etag(), here=here, figures=as_json)
     return _TEMPLATES.get_template(template).render(**common, **facts)
 
 

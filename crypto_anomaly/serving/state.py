@@ -23,10 +23,13 @@ from fastapi import Depends, Request
 from ..core.clock import utcnow
 from ..core.database_file import sqlite_file
 from ..core.workspace import Workspace
+from ..data.lake import parts_stamp
+from ..data.polls import POLL_WINDOW
 from ..data.snapshots import newest_moment
 from ..data.source import hold_source
 from ..data.table import DataError
 from ..features.config import FeatureConfig
+from ..features.market_signals import MARKET_REACH
 from ..lifecycle.ingest_steps import ingest
 from ..model.loading import LoadedModel, ModelUnavailableError, load_model
 from ..model.moment import MarketMoment, market_moment
@@ -234,8 +237,13 @@ class ScanState(ModelState):
         model, newest = self.load(client), self.newest()
         if at is None or newest is None or at >= newest:
             return self._scan(model)
-        key = (at, self.etag(), model.version["version"], model.note)
-        return self._past.get(key, partial(scan_by_model, self.ws, model, at))
+        ts = newest_moment(self.ws, end=at)
+        if ts is None:
+            return scan_by_model(self.ws, model, at)  # raises
+        reach = pd.Timedelta(hours=max(model.config.lookback, MARKET_REACH)) + POLL_WINDOW
+        stored = parts_stamp(self.ws, ["snapshots"], ts - reach, ts) or self.etag()
+        key = (_scan_identity(model, ts), model.version["version"], stored)
+        return self._past.get(key, partial(scan_by_model, self.ws, model, ts))
 
     def scan_by(
         self,
