@@ -41,7 +41,7 @@ from .security import check_bind
 from .state import AppState
 from .timeline_routes import timeline_router
 from .trade_routes import trade_router
-from .warm_up import warm_up
+from .warm_up import keep_warm
 from .workers import WORKER_SECONDS, children_end_with_us
 
 # %% auto #0
@@ -130,9 +130,12 @@ def _lifespan(
         app.state.app_state = state
         reports = RunFiles(directory=state.ws.runs, check_dir=False)
         app.mount("/runs", reports, name="runs")
+        stopped = threading.Event()
         if warm:
-            threading.Thread(target=warm_up, args=[state], name="warm-up", daemon=True).start()
+            asked = [state, stopped]
+            threading.Thread(target=keep_warm, args=asked, name="warm-up", daemon=True).start()
         yield
+        stopped.set()
         state.close()
 
     return lifespan

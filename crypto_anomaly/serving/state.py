@@ -17,11 +17,9 @@ from pathlib import Path
 from typing import Annotated, NamedTuple
 
 import pandas as pd
-import sqlalchemy as sa
 from fastapi import Depends, Request
 
 from ..core.clock import utcnow
-from ..core.database_file import sqlite_file
 from ..core.workspace import Workspace
 from ..data.lake import parts_stamp
 from ..data.polls import POLL_WINDOW
@@ -39,6 +37,13 @@ from ..registry.registry import Registry, open_registry
 from .live import Trades
 from .questions import Questions
 from .recent import Recent
+from crypto_anomaly.serving.stamps import (
+    NEVER_READ,
+    CacheKey,
+    NewestSnapshot,
+    database_files,
+    file_stamps,
+)
 
 # %% auto #0
 __all__ = [
@@ -46,13 +51,7 @@ __all__ = [
     "CACHE_SECONDS",
     "PAST_SCANS",
     "LOOK_SECONDS",
-    "NEVER_READ",
     "CurrentState",
-    "FileStamp",
-    "NewestSnapshot",
-    "CacheKey",
-    "database_files",
-    "file_stamps",
     "StoreState",
     "ModelState",
     "ScanIdentity",
@@ -66,59 +65,6 @@ log = logging.getLogger(__name__)
 CACHE_SECONDS = 60  # CoinGecko caches for this long; a request within it returns the same rows
 PAST_SCANS = 8  # scans of past moments that are kept
 LOOK_SECONDS = 1  # the lake is listed at most this often
-
-
-# %% ../../nbs/90_serving/32_state.ipynb #7f3084b6
-class FileStamp(NamedTuple):
-    "When a file was written, and how big it is."
-
-    modified_ns: int
-    size: int
-
-
-class NewestSnapshot(NamedTuple):
-    "The newest stored snapshot, and when the lake was listed for it."
-
-    read_at: float  # seconds of the monotonic clock
-    ts: pd.Timestamp | None  # None = the lake is empty
-
-
-# %% ../../nbs/90_serving/32_state.ipynb #a477f66a
-class CacheKey(NamedTuple):
-    "Equal for two requests between which nothing changed."
-
-    second: int
-    newest: pd.Timestamp | None
-    registry: tuple[FileStamp, ...]
-    trades: tuple[FileStamp, ...]
-    quarter: int  # quarter of a second for stores without files, else 0
-
-
-# %% ../../nbs/90_serving/32_state.ipynb #020cf586
-NEVER_READ = NewestSnapshot(-1e9, None)
-
-
-def database_files(
-    engine: sa.Engine,  # an open database
-) -> list[Path]:  # the file and its write-ahead log; empty for a database server
-    "The files of an SQLite database."
-    file = sqlite_file(engine)
-    return [Path(f"{file}{suffix}") for suffix in ("", "-wal")] if file else []
-
-
-# %% ../../nbs/90_serving/32_state.ipynb #c98bbce9
-def file_stamps(
-    files: list[Path],  # files that may or may not exist
-) -> tuple[FileStamp, ...]:  # one for each file that exists
-    "Changes whenever one of `files` is written."
-    stamps = []
-    for path in files:
-        try:
-            stat = os.stat(path)
-        except FileNotFoundError:
-            continue  # the write-ahead log exists only while a process writes
-        stamps.append(FileStamp(stat.st_mtime_ns, stat.st_size))
-    return tuple(stamps)
 
 
 # %% ../../nbs/90_serving/32_state.ipynb #51412f5e
