@@ -99,7 +99,8 @@ def measured(base: str, path: str) -> Page:
     """One page, asked twice, and the files it loads from this server."""
     body, first = fetch(base + path)
     _, second = fetch(base + path)
-    own = set(re.findall(rb'(?:href|src)="(/static/[^"]+)"', body)) - {b"/static/plotly.min.js"}
+    loaded = set(re.findall(rb'(?:href|src)="(/static/[^"]+)"', body))
+    own = {name for name in loaded if not name.startswith(b"/static/plotly")}
     files = sum(len(fetch(base + name.decode())[0]) for name in own)
     return Page(path, first, second, len(body) / 1e3, (len(body) + files) / 1e3)
 

@@ -139,7 +139,8 @@ def read_folder(
     if known is not None and known.settled and known.modified_ns == modified:
         return known
     settled = time.time_ns() - modified > SETTLED_NS
-    files, folders = [], []
+    files: list[str] = []
+    folders: list[str] = []
     with os.scandir(path) as entries:
         for entry in entries:
             is_folder = entry.is_dir(follow_symlinks=False)

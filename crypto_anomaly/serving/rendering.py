@@ -13,6 +13,7 @@ from jinja2 import Environment, PackageLoader
 
 from ..core.numbers import MISSING, frequency, money, once_in, per_scan, percent
 from ..lifecycle.alert_signals import tier_name
+from .figure_script import figure_script
 
 if TYPE_CHECKING:
     from crypto_anomaly.serving.state import AppState
@@ -120,6 +121,7 @@ def _page_templates() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    templates.globals.update(figure_script=figure_script)
     templates.globals.update(money=_money, percent=_percent, once_in=_once_in)
     templates.globals.update(
         how_often=_how_often, per_scan=_per_scan, size=_size, version_address=version_address
