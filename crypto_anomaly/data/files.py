@@ -127,9 +127,33 @@ class Folder(NamedTuple):
     settled: bool  # whether it had been unchanged for `SETTLED_NS`
     files: tuple[str, ...]  # paths, sorted
     folders: tuple[str, ...]  # paths, sorted
+    stamp: int  # of the files: another one when one is written, replaced or deleted
 
 
 # %% ../../nbs/30_data/40_files.ipynb #1850cfdc
+def _file_stamp(
+    file: os.DirEntry[str],
+) -> tuple[str, int, int, int] | None:  # None where it is being written, or gone
+    "What changes when a file is replaced: the new one is made beside the old one."
+    if file.name.startswith("."):
+        return None
+    try:
+        seen = file.stat(follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+    return file.name, seen.st_ino, seen.st_mtime_ns, seen.st_size
+
+
+def _name(entry: os.DirEntry[str]) -> str:
+    "The name of what is in a folder."
+    return entry.name
+
+
+def _paths(folder: str, entries: list[os.DirEntry[str]]) -> tuple[str, ...]:
+    "The paths of what is in a folder, sorted."
+    return tuple(sorted(f"{folder}/{entry.name}" for entry in entries))
+
+
 def read_folder(
     path: str,
     known: Folder | None = None,  # what was in it before
@@ -139,13 +163,19 @@ def read_folder(
     if known is not None and known.settled and known.modified_ns == modified:
         return known
     settled = time.time_ns() - modified > SETTLED_NS
-    files: list[str] = []
-    folders: list[str] = []
     with os.scandir(path) as entries:
-        for entry in entries:
-            is_folder = entry.is_dir(follow_symlinks=False)
-            (folders if is_folder else files).append(f"{path}/{entry.name}")
-    return Folder(path, modified, settled, tuple(sorted(files)), tuple(sorted(folders)))
+        found = list(entries)
+    folders = [entry for entry in found if entry.is_dir(follow_symlinks=False)]
+    files = [entry for entry in found if not entry.is_dir(follow_symlinks=False)]
+    stamps = [_file_stamp(entry) for entry in sorted(files, key=_name)]
+    return Folder(
+        path,
+        modified,
+        settled,
+        files=_paths(path, files),
+        folders=_paths(path, folders),
+        stamp=hash(tuple(stamp for stamp in stamps if stamp)),
+    )
 
 
 # %% ../../nbs/30_data/40_files.ipynb #2311a46d
@@ -209,15 +239,14 @@ def change_stamp(
     folder: str,  # need not exist
     wanted: Iterable[str] | None = None,  # only these folders below it; None = all
 ) -> Hashable | None:  # None where it cannot be told
-    "Equal for two moments between which no name in some folders has changed."
+    "Equal for two moments between which no file of some folders was written or deleted."
     if not _tells_changes(fs):
         return None
     below = _local_tree(folder).folders
     if wanted is not None:
         names = set(wanted)
         below = tuple(f for f in below if f.path in names)
-    now = 0 if all(f.settled for f in below) else time.time_ns()
-    return (now, *((f.path, f.modified_ns) for f in below))
+    return tuple((f.path, f.stamp) for f in below)
 
 
 # %% ../../nbs/30_data/40_files.ipynb #1a8910ef

@@ -19,8 +19,8 @@ import pyarrow as pa
 
 from ..core.workspace import Workspace
 from crypto_anomaly.data.files import (
-    count_parquet_rows,
     change_stamp,
+    count_parquet_rows,
     filesystem,
     list_files,
     read_parquet_files,

@@ -161,7 +161,11 @@ class ResponseCache:
         if scope["type"] != "http" or not self._may_keep(scope):
             await self.app(scope, receive, send)
             return
-        for message in await self._messages(scope, receive):
+        request, store = self._request_key(scope), self._store_key(scope["path"])
+        messages = await self._kept(request, store, scope)
+        if not messages:
+            messages = await self._compute(request, store, scope, receive, send)
+        for message in messages:
             await send(dict(message))  # a copy: other middleware adds headers to it
 
     def _may_keep(self, scope: Scope) -> bool:
@@ -172,30 +176,32 @@ class ResponseCache:
         is_read = scope["method"] in ("GET", "HEAD") and is_page(path)
         return is_read and bool(self.get_state().cache_key().registry)
 
-    async def _messages(self, scope: Scope, receive: Receive) -> list[Message]:
-        "The response to a request: a kept one, one that is being computed, or a new one."
-        request = self._request_key(scope)
-        store = self._store_key(scope["path"])
+    async def _kept(self, request: RequestKey, store: CacheKey, scope: Scope) -> list[Message]:
+        "The response to a request: a kept one, or one that is being computed; empty for none."
         cached = self.responses.get(request) or self.pages.get(request)
         if cached is not None and cached.store == store:
             scope["route"] = cached.route
             return cached.messages
         other = self._open.get(request)
         if other is not None and other.store == store:
-            shared = await other.messages()
-            if shared:
-                return shared
-        return await self._compute(request, store, scope, receive)
+            return await other.messages()
+        return []
 
     async def _compute(
-        self, request: RequestKey, store: CacheKey, scope: Scope, receive: Receive
-    ) -> list[Message]:
+        self, request: RequestKey, store: CacheKey, scope: Scope, receive: Receive, send: Send
+    ) -> list[Message]:  # those that are not sent yet
         "Let the app answer; whoever asks the same meanwhile gets the same."
         mine = self._open[request] = OpenResponse(store)
         messages: list[Message] = []
+        sent = 0
 
         async def keep(message: Message) -> None:
+            "Keep a message; a page that comes in parts is sent as it comes."
+            nonlocal sent
             messages.append(dict(message))
+            while message.get("more_body") and sent < len(messages):
+                sent += 1
+                await send(dict(messages[sent - 1]))
 
         try:
             await self.app(scope, receive, keep)
@@ -205,7 +211,7 @@ class ResponseCache:
             if self._open.get(request) is mine:
                 del self._open[request]
         self._keep(request, CachedResponse(store, messages, scope.get("route")))
-        return messages
+        return messages[sent:]
 
     def _store_key(self, path: str) -> CacheKey:
         "The key of the store for an address."

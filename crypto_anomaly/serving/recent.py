@@ -30,6 +30,11 @@ class _Result(Generic[_Made]):
                 self._made.append(make())
             return self._made[0]
 
+    @property
+    def is_made(self) -> bool:
+        "Whether nobody has to wait for it."
+        return bool(self._made)
+
 
 # %% ../../nbs/90_serving/31_recent.ipynb #f042dfdc
 class Recent(Generic[_Made]):
@@ -50,6 +55,14 @@ class Recent(Generic[_Made]):
     ) -> _Made:
         "The result of a key."
         return self._result(key).get(make)
+
+    def has(
+        self,
+        key: Hashable,
+    ) -> bool:
+        "Whether a result is there already."
+        found = self._results.get(key)
+        return found is not None and found.is_made
 
     def _result(self, key: Hashable) -> _Result[_Made]:
         "The place of a result, now the newest."

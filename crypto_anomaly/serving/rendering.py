@@ -11,7 +11,15 @@ from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader
 
-from ..core.numbers import MISSING, frequency, money, once_in, per_scan, percent
+from crypto_anomaly.core.numbers import (
+    MISSING,
+    frequency,
+    money,
+    once_in,
+    per_scan,
+    percent,
+    short_price,
+)
 from ..lifecycle.alert_signals import tier_name
 from .figure_script import figure_script
 
@@ -43,6 +51,11 @@ def _number(x: float | None) -> float:
 def _money(x: float | None) -> str:
     "Dollars in a template."
     return str(money(_number(x)))
+
+
+def _short_price(x: float | None) -> str:
+    "A price in a narrow column of a template."
+    return str(short_price(_number(x)))
 
 
 def _percent(x: float | None) -> str:
@@ -121,7 +134,7 @@ def _page_templates() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    templates.globals.update(figure_script=figure_script)
+    templates.globals.update(figure_script=figure_script, short_price=_short_price)
     templates.globals.update(money=_money, percent=_percent, once_in=_once_in)
     templates.globals.update(
         how_often=_how_often, per_scan=_per_scan, size=_size, version_address=version_address

@@ -10,6 +10,7 @@ import logging
 import os
 import threading
 import time
+from collections.abc import Hashable
 from contextlib import ExitStack
 from datetime import timedelta
 from functools import partial
@@ -20,6 +21,7 @@ import pandas as pd
 from fastapi import Depends, Request
 
 from ..core.clock import utcnow
+from ..core.errors import CryptoAnomalyError
 from ..core.workspace import Workspace
 from ..data.lake import parts_stamp
 from ..data.polls import POLL_WINDOW
@@ -186,10 +188,32 @@ class ScanState(ModelState):
         ts = newest_moment(self.ws, end=at)
         if ts is None:
             return scan_by_model(self.ws, model, at)  # raises
+        key = self._past_key(model, ts)
+        return self._past.get(key, partial(scan_by_model, self.ws, model, ts))
+
+    def _past_key(self, model: LoadedModel, ts: pd.Timestamp) -> Hashable:
+        "What the scan of a stored moment depends on."
         reach = pd.Timedelta(hours=max(model.config.lookback, MARKET_REACH)) + POLL_WINDOW
         stored = parts_stamp(self.ws, ["snapshots"], ts - reach, ts) or self.etag()
-        key = (_scan_identity(model, ts), model.version["version"], stored)
-        return self._past.get(key, partial(scan_by_model, self.ws, model, ts))
+        return _scan_identity(model, ts), model.version["version"], stored
+
+    def is_at_hand(
+        self,
+        at: pd.Timestamp | None = None,  # as in `scan_at`
+    ) -> bool:
+        "Whether a scan is in memory, or there is nothing to score."
+        newest = self.newest()
+        try:
+            model = self.load()
+        except CryptoAnomalyError:
+            return True
+        if newest is None:
+            return True
+        if at is None or at >= newest:
+            moment = self._moments.get(model.config)
+            return moment is not None and moment.ts == newest
+        ts = newest_moment(self.ws, end=at)
+        return ts is None or self._past.has(self._past_key(model, ts))
 
     def scan_by(
         self,
