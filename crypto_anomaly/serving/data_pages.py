@@ -31,7 +31,7 @@ from crypto_anomaly.serving.data_catalog import (
 from .live import demo_data
 from .recent import Recent
 from .rendering import Drawn, drawn, figure_json, render, render_part
-from .run_catalog import flows, run_duration, workflow
+from .run_catalog import flows, newest_flows, run_duration, workflow
 from .state import AppState
 
 # %% auto #0
@@ -136,8 +136,7 @@ def _list_facts(state: AppState, stage: str, status: str) -> dict[str, Any]:
 
 def _newest_runs(state: AppState) -> dict[str, Flow | None]:
     "The newest run of each stage."
-    runs = {stage: flows(state.ws, state.registry, 1, stage).flows for stage in stages()}
-    return {stage: next(iter(found), None) for stage, found in runs.items()}
+    return dict(newest_flows(state.ws, state.registry, stages()))
 
 
 # %% ../../nbs/90_serving/46_data_pages.ipynb #ec8d50f2

@@ -34,6 +34,7 @@ from .run_catalog import flows
 from .scan_facts import scan_facts
 from .stage_times import stage_table
 from .state import AppState
+from .waiting_requests import undecided
 
 # %% auto #0
 __all__ = ["SHOWN", "MOST_SHOWN", "TIMELINE_DAYS", "by_tier", "is_calm", "overview"]
@@ -49,7 +50,7 @@ def _system_facts(state: AppState) -> dict[str, Any]:
         stages=rows,
         failed=[row for row in rows if row.status == "failed"],
         runs=flows(state.ws, state.registry, 8).flows,
-        requests=state.registry.open_requests(),
+        requests=undecided(state.registry),
         health=health(state),
     )
 
