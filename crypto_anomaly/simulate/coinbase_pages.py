@@ -155,7 +155,9 @@ def coinbase_routes(
     from starlette.routing import Route
 
     async def products(request: Request) -> Response:
-        rows = [product_row(name, is_active(candles, name)) for name in candles.products]
+        offline: set[str] = getattr(server, "offline", set())
+        active = {p: is_active(candles, p) and p not in offline for p in candles.products}
+        rows = [product_row(name, traded) for name, traded in active.items()]
         return await answer(server, lambda: rows)
 
     async def lines(request: Request) -> Response:

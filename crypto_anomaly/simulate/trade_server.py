@@ -19,6 +19,7 @@ from .kraken_trades import KrakenCandles, kraken_feed
 from .kraken_trades import trades_page as kraken_trades_page
 from .loopback import bad_response, control_routes, json_response, listen
 from .messages import match_message
+from .product_volumes import volume_routes
 from .trade_feed import TradeServer, advanced_feed, exchange_feed
 from .trades import TradeSimulator, trades_below
 
@@ -102,6 +103,7 @@ def trade_app(
     return Starlette(
         routes=[
             Route("/products/{product}/trades", trades_page),
+            *volume_routes(server, TradeCandles(server.simulator)),
             *coinbase_routes(server, TradeCandles(server.simulator)),
             *kraken_routes(server, KrakenCandles(server.simulator)),
             Route("/kraken/0/public/Trades", kraken_trades),

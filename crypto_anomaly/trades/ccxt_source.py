@@ -43,7 +43,7 @@ def _short_sleep(exchange: str) -> Any:  # called with seconds
     def sleep(seconds: float) -> None:
         if seconds > PATIENCE:
             raise ExchangeLimitError(
-                f"{exchange} has limited requests for {seconds:,.0f} s; it is not asked until then.",
+                f"{exchange} has limited requests for {seconds:,.0f} s; it is not asked before.",
                 seconds,
             )
         wait(seconds)
