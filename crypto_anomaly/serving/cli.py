@@ -26,6 +26,7 @@ from .cli_lifecycle import lifecycle_commands
 from .cli_market import market_commands
 from .cli_outcomes import outcome_commands
 from .cli_past import past_commands
+from .cli_products import product_commands
 from .cli_registry import registry_commands
 from .cli_report import report_commands
 from .cli_run import run_commands
@@ -68,6 +69,7 @@ for commands in (safety_commands, tool_commands, correction_commands, doctor_com
     app.add_typer(commands)
 app.add_typer(alert_commands, name="alerts")
 app.add_typer(token_commands, name="token")
+app.add_typer(product_commands, name="products")
 app.add_typer(deploy_commands, name="deploy")
 app.add_typer(help_commands)
 add_examples(app)
