@@ -229,9 +229,15 @@ class CountingRoad(ListeningRoad):
     def _new(self, product: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         "The trades whose ids have not come before; one without an id is new."
         ids = self._ids.setdefault(product, deque(maxlen=PAGE))
-        known = set(ids)
-        new = [row for row in rows if not row.get("id") or str(row["id"]) not in known]
-        ids.extend(str(row["id"]) for row in new if row.get("id"))
+        known, new = set(ids), []
+        for row in rows:
+            id_ = str(row.get("id") or "")
+            if id_ in known:
+                continue
+            new.append(row)
+            if id_:
+                ids.append(id_)
+                known.add(id_)
         return new
 
     async def take(self, product: str, rows: list[dict[str, Any]], first: bool) -> None:
