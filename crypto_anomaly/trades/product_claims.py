@@ -89,11 +89,12 @@ class _Claims(NamedTuple):
     wanted: list[str]
     held: dict[str, str]  # product -> shard
     living: set[str]  # shards, this one among them
+    parts: int  # among which the products are shared
 
     @property
     def fair(self) -> int:
         "So many products each shard may have."
-        return ceil(len(self.wanted) / len(self.living))
+        return ceil(len(self.wanted) / self.parts)
 
     @property
     def mine(self) -> list[str]:
@@ -120,6 +121,7 @@ class ProductClaims(ShardRows):
         report: dict[str, Any],  # JSON values: how it is
         *,
         lease: float = LEASE,  # seconds from now
+        expected: int = 1,  # so many shards are being started: leave their part to them
     ) -> Turn:
         "Renew the lease, give back, and take."
         with self.transaction() as c:
@@ -127,7 +129,8 @@ class ProductClaims(ShardRows):
             self._renew(c, shard, now + lease, report)
             shards = self._shards(c, now)
             living = {s.name for s in shards if s.alive} | {shard}
-            claims = _Claims(shard, sorted(wanted), _claims(c), living)
+            parts = max(expected, len(living))
+            claims = _Claims(shard, sorted(wanted), _claims(c), living, parts)
             mine = claims.mine
             taken = claims.free[: claims.fair - len(mine)]
             still_open = {*open_products, *mine}
