@@ -76,8 +76,7 @@ class Exchange:
         for socket, wanted in list(self.clients.items()):
             if name in wanted:
                 text = text or self.message(name, len(self.times[name]))
-                # no wait for a slow client: its queue is its own
-                socket.transport.write(frame(text))
+                self.put(socket, frame(text))
 
     async def beat(self) -> None:
         """A heartbeat a second of each product."""
@@ -86,7 +85,14 @@ class Exchange:
             now = wire_time(time.time())
             for socket, wanted in list(self.clients.items()):
                 beats = [_BEAT % (len(self.times[name]), name, now) for name in wanted]
-                socket.transport.write(b"".join(frame(text) for text in beats))
+                self.put(socket, b"".join(frame(text) for text in beats))
+
+    def put(self, socket: ServerConnection, data: bytes) -> None:
+        """Send without waiting for a slow client: its queue is its own; one that leaves is gone."""
+        try:
+            socket.transport.write(data)
+        except RuntimeError:  # it has said that it leaves
+            self.clients.pop(socket, None)
 
     async def client(self, socket: ServerConnection) -> None:
         """Serve one client."""

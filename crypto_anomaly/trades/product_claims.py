@@ -22,6 +22,7 @@ __all__ = ["LEASE", "Shard", "Turn", "ShardRows", "ProductClaims", "open_claims"
 
 # %% ../../nbs/70_trades/37_product_claims.ipynb #8fe9d4d2
 LEASE = 5.0  # seconds; it is renewed every second
+_GRACE = 25.0  # seconds that a process which exists on this machine may be late: it is busy
 _FORGET = 3600.0  # seconds after which a shard that has ended is not named any more
 
 
@@ -57,7 +58,7 @@ class ShardRows(TradeDatabase):
         rows = c.execute(sa.select(shard_table).order_by(shard_table.c.shard)).all()
         found = []
         for row in rows:
-            lives = row.lease_until > now and process_lives(row.shard) is not False
+            lives = _is_alive(row.shard, row.lease_until, now)
             found.append(Shard(row.shard, row.lease_until, row.report, lives))
         return found
 
@@ -74,6 +75,14 @@ class ShardRows(TradeDatabase):
             if not sa.inspect(c).has_table(claim_table.name):
                 return {}
             return _claims(c)
+
+
+def _is_alive(shard: str, lease_until: float, now: float) -> bool:
+    "Whether a shard has its products still; one of this machine that exists is given some grace."
+    lives = process_lives(shard)
+    if lives is None:
+        return lease_until > now
+    return lives and lease_until > now - _GRACE
 
 
 def _claims(c: sa.Connection) -> dict[str, str]:
@@ -168,7 +177,7 @@ class ProductClaims(ShardRows):
     ) -> None:
         "End a shard: its products are free at once."
         with self.transaction() as c:
-            self._renew(c, shard, self._now(c), report)
+            self._renew(c, shard, self._now(c) - _GRACE, report)
             c.execute(sa.delete(claim_table).where(claim_table.c.shard == shard))
 
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 from .epochs import Epoch
 from .gap_fill import HEARTBEAT
@@ -203,6 +204,10 @@ class ChangingStream(OfferingStream):
 
     _wished: list[str] | None = None  # None = what it was made with
 
+    def __init__(self, *args: Any, **options: Any) -> None:  # of `StreamBase`
+        super().__init__(*args, **options)
+        self._opened: list[str] = []  # that the log does not yet know
+
     def wish(self, products: list[str]) -> None:
         "Stream exactly these products, from the next turn on; from any thread."
         self._wished = list(products)
@@ -218,15 +223,17 @@ class ChangingStream(OfferingStream):
         if gone:
             _log.info("not streamed any more: %s", names_in_words(gone))
         began, new = self._clock(), [p for p in wished if p not in self.sequences]
-        opened = []
+        opened: list[str] = []
         for product in new:
             self._open(product)
             opened.append(product)
             if self._clock() - began > OPEN_SECONDS:
                 break
-        if opened:
-            self.products = [*self.products, *opened]
-            self.log_opened(opened)
+        self.products = [*self.products, *opened]
+        self._opened += opened
+        if self._opened and opened == new:  # all of them: one line in the log
+            self.log_opened([p for p in self._opened if p in self.states])
+            self._opened = []
 
     def close_product(self, product: str) -> None:
         "Store what waits, and forget a product."
