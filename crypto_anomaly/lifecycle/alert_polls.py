@@ -15,7 +15,7 @@ from .alert_signals import AlertSignal
 from ..registry.registry import open_registry
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from crypto_anomaly.lifecycle.alarm_groups import AlarmGroup
 
 # %% auto #0
 __all__ = ["SCAN_KINDS", "ALARM_RARITY", "PUMP_RARITY", "alert_on_scan", "alert_on_trades"]
@@ -62,14 +62,16 @@ PUMP_RARITY = 5000.0  # of all other kinds
 
 
 # %% ../../nbs/80_lifecycle/67_alert_polls.ipynb #fa17ed61
-def _product_signal(product: str, alarms: pd.DataFrame) -> AlertSignal:
-    "The alarms of a product, at least one, the newest first."
-    newest = alarms.iloc[0]
+def _group_signal(group: AlarmGroup) -> AlertSignal:
+    "The alarms of a product, of several products of a coin, or of many coins at once."
+    alarms, newest = group.alarms, group.alarms.iloc[0]
     facts = dict(alarms=len(alarms), price=float(newest.price), at=newest.ts.isoformat())
+    if len(group.products) > 1:
+        facts["products"] = group.products
     return AlertSignal(
-        key=f"trades:{product}",
+        key=f"trades:{group.subject}",
         rarity=max(ALARM_RARITY.get(kind, PUMP_RARITY) for kind in alarms.kind),
-        reason=f"{newest.kind}: {newest.reason}",
+        reason=group.reason,
         kind="trades",
         facts=facts,
     )
@@ -81,14 +83,15 @@ def alert_on_trades(
     now: datetime | None = None,  # None = now
     minutes: float = 30,  # alarms that are looked at
 ) -> list[dict[str, Any]]:  # changes, of `observe`
-    "Open and close alerts for the alarms of live trades, one alert a product."
+    "Open and close alerts for the alarms of live trades, one alert a coin or moment."
     import pandas as pd
 
+    from crypto_anomaly.lifecycle.alarm_groups import alarm_groups
     from crypto_anomaly.trades.store import open_store
 
     moment = pd.Timestamp(now or utcnow())
     alarms = open_store(ws).alarms(start=moment - timedelta(minutes=minutes), limit=500)
-    signals = [_product_signal(str(p), group) for p, group in alarms.groupby("product_id")]
+    signals = [_group_signal(group) for group in alarm_groups(alarms)]
     return observe(
         open_registry(ws),
         signals,
