@@ -185,7 +185,7 @@ def _burst_facts(w: WindowTrades, orders: pd.DataFrame, burst: OrderBurst) -> di
         largest_order_share=largest,
         takers="one" if largest >= ONE_TAKER else "many",
         takers_by="order ids" if knows_orders(w.rows) else "same millisecond",
-        onset=pd.Timestamp(onset, unit="s", tz="UTC").isoformat(),
+        onset=pd.Timestamp(round(onset * 1e3), unit="ms", tz="UTC").isoformat(),
         seconds_since_onset=w.end.timestamp() - onset,
     )
 
@@ -272,7 +272,7 @@ def evidence_words(
     "What the trades show, as a part of a sentence."
     if not e.trades:
         return f"no trade of {e.product} from {_clock(e.start)} to {_clock(e.end)} UTC"
-    move = f"{percent_words(np.log1p(e.move_pct / 100))} at most in {e.product}"
+    move = f"up to {percent_words(np.log1p(e.move_pct / 100))} in {e.product}"
     if not e.orders:
         return f"{move} from {_clock(e.start)} to {_clock(e.end)} UTC, {e.trades:,} trades"
     since = f"since {_clock(str(e.onset), seconds=True)} UTC" if e.is_burst else ""
