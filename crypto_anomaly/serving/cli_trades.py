@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..core.platforms import on_stop
+from ..core.product_ids import spelled_product
 from ..core.redaction import hide_in_address
 from crypto_anomaly.serving.cli_replay import (
     ReplayOptions,
@@ -283,7 +284,7 @@ def _stored(ws: Workspace, product: str | None, limit: int) -> dict[str, Any]:
     store = open_store(ws)
     streamed = Latest(ws).products()
     if product and product not in streamed:
-        product = product.strip().upper()
+        product = spelled_product(product)
     names = [product] if product else streamed
     alarms = store.alarms(product, limit=limit)
     return dict(

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from ..core.json_values import jsonable
+from ..core.product_ids import base_of, spelled_product
 from ..core.workspace import Workspace
 from ..model.loading import LoadedModel, load_model
 from ..registry.registry import open_registry
@@ -56,7 +57,7 @@ class Trades:
         "The product that is asked for."
         streamed = self.latest.products()
         if product and product not in streamed:
-            product = product.strip().upper()
+            product = spelled_product(product)
         if product and product not in streamed:
             there = f"there are {', '.join(streamed)}" if streamed else "there is nothing"
             raise ProductNotFoundError(
@@ -288,7 +289,7 @@ def demo_data(
 def _product_of(symbol: str, products: list[str]) -> str | None:
     "The first product of a coin; None when there is none."
     coin = symbol.upper()
-    return next((p for p in products if p.split("-")[0] == coin), None)
+    return next((p for p in products if base_of(p) == coin), None)
 
 
 # %% ../../nbs/90_serving/20_live.ipynb #bc622546
