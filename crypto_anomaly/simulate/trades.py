@@ -14,7 +14,8 @@ import numpy as np
 import pandas as pd
 from scipy.signal import lfilter
 
-from ..core.product_ids import exchange_of, pair_of, COINBASE
+from ..core.product_ids import COINBASE, exchange_of, pair_of
+from .order_ids import order_ids
 
 # %% auto #0
 __all__ = [
