@@ -30,6 +30,7 @@ __all__ = [
     "FETCHED_PAST",
     "stored_window",
     "price_before",
+    "price_near",
     "streamed_products",
     "stored_windows",
     "fetched_window",
@@ -138,6 +139,19 @@ def price_before(
     "The last price of a product before a moment."
     rows = store.read(product, start=moment - PAST, end=moment, newest=1)
     return float(rows.price.iloc[-1]) if len(rows) else None
+
+
+def price_near(
+    store: TradeStore,
+    product: str,
+    moment: pd.Timestamp,
+) -> float | None:  # None = no trade near it
+    "The last price before a moment; where there is none, the first one after it."
+    before = price_before(store, product, moment)
+    if before is not None:
+        return before
+    rows = store.read(product, start=moment, end=moment + WINDOW)
+    return float(rows.price.iloc[0]) if len(rows) else None
 
 
 def streamed_products(
