@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from crypto_anomaly.core.workspace import Workspace
     from crypto_anomaly.data.market_columns import FileOptions
     from crypto_anomaly.model.scan import Scan
+    from crypto_anomaly.trades.evidence import Confirmation
 
 # %% auto #0
 __all__ = ["market_commands", "scan", "why", "movers", "import_"]
@@ -76,9 +77,16 @@ def _anomaly_facts(anomaly: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in anomaly.items() if name not in hidden}
 
 
+def _with_trades(anomaly: dict[str, Any], said: dict[str, Confirmation]) -> dict[str, Any]:
+    "A flagged coin, and what its stored trades say; nothing where it has no product."
+    known = said.get(anomaly["coin_id"])
+    return anomaly | dict(trades=known.facts()) if known else anomaly
+
+
 def _scan_facts(
     scan: Scan,
     top: int,  # anomalies to list
+    said: dict[str, Confirmation],  # of trades, by coin_id
 ) -> dict[str, Any]:
     "The JSON document of a scan."
     from crypto_anomaly.model.market_words import market_facts
@@ -96,7 +104,7 @@ def _scan_facts(
         market_move=scan.market_move,
         market=market_facts(scan.market) if scan.market else None,
         source_incident=scan.incident.reason if scan.incident else None,
-        anomalies=[_anomaly_facts(anomaly) for anomaly in listed],
+        anomalies=[_with_trades(_anomaly_facts(anomaly), said) for anomaly in listed],
         watched=scan.watched[_WATCHED].to_dict("records"),
         **_unjudged_facts(scan),
         **_left_out_facts(scan),
@@ -212,18 +220,22 @@ def scan(
     as_json: AsJson = False,
 ) -> None:
     "Which coins behave anomalously, how rare that is, and why."
+    from crypto_anomaly.lifecycle.confirmation import confirm_scan
     from crypto_anomaly.model.scan import scan as scan_market
 
     ws, moment = open_for_read(), read_time(at)
     found = scan_market(ws, ref, at=moment)
+    said = confirm_scan(ws, found)
     past = _past_facts(ws, found, moment)
     if as_json:
-        show_json(_scan_facts(found, top) | past)
+        show_json(_scan_facts(found, top, said) | past)
         return
     _say_scan(found)
     if past:
         say(past["moment"])
     _show_anomalies(found, top)
+    for coin_id, confirmation in said.items():
+        say(f"{coin_id}: {confirmation.sentence}")
 
 
 # %% ../../nbs/90_serving/73_cli_market.ipynb #c0bf6454
@@ -249,12 +261,18 @@ def why(
     coin: Annotated[str, typer.Argument(help="An id, or a symbol that is unique.")],
     at: At = None,
     ref: Annotated[str | None, typer.Option("--model-ref", help="Model to ask.")] = None,
+    trades: Annotated[
+        bool, typer.Option("--trades", help="Ask the exchange where no stored trades say anything.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    "Why a coin is, or is not, anomalous."
+    "Why a coin is, or is not, anomalous, and what its trades say."
+    from crypto_anomaly.lifecycle.confirmation import confirm_coin
     from crypto_anomaly.model.lookup import why as explain_coin
 
-    row, reasons, found = explain_coin(open_for_read(), coin, at=read_time(at), ref=ref)
+    ws = open_for_read()
+    row, reasons, found = explain_coin(ws, coin, at=read_time(at), ref=ref)
+    said = confirm_coin(ws, row, found.as_of, fetch=trades)
     unless, similar = found.counterfactual(row.coin_id), found.nearest_normal(row.coin_id)
     if as_json:
         facts = dict(
@@ -263,6 +281,7 @@ def why(
             counterfactual=unless,
             not_flagged=found.not_flagged(row.coin_id),
             nearest_normal=similar.to_dict("records"),
+            trades=said.facts(),
         )
         show_json(row.to_dict() | facts)
         return
@@ -272,12 +291,14 @@ def why(
         for r in reasons.to_dict("records")
     ]
     if not row.judged:
+        say(said.sentence)
         return
     show_table(shares, empty="nothing stands out")
     like = f"most like it and normal: {', '.join(similar.coin_id)}" if len(similar) else None
     calm = found.not_flagged(row.coin_id)
     although = f"not flagged although {calm}" if calm else None
     say("; ".join(text for text in (although, unless, like) if text))
+    say(said.sentence)
 
 
 # %% ../../nbs/90_serving/73_cli_market.ipynb #c5f24825
