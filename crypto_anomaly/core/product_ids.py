@@ -12,6 +12,7 @@ __all__ = ["COINBASE", "spelled_product", "exchange_of", "pair_of", "base_of", "
 
 # %% ../../nbs/00_core/17_product_ids.ipynb #6a21631d
 COINBASE = "coinbase"  # the exchange of a bare name
+_BARE = (COINBASE, "coinbaseexchange")  # ccxt calls Coinbase Exchange so
 _OF_EXCHANGE = re.compile(
     r"(?P<exchange>[A-Z][A-Z0-9]*):(?P<base>[A-Z0-9._]+)[-/](?P<quote>[A-Z0-9._]+)"
 )
@@ -28,7 +29,7 @@ def spelled_product(
         return name
     pair = f"{parts['base']}-{parts['quote']}"
     exchange = parts["exchange"].lower()
-    return pair if exchange == COINBASE else f"{exchange}:{pair}"
+    return pair if exchange in _BARE else f"{exchange}:{pair}"
 
 
 # %% ../../nbs/00_core/17_product_ids.ipynb #aa94c374

@@ -17,6 +17,7 @@ import sqlalchemy as sa
 
 from ..core.errors import CryptoAnomalyError, first_line
 from .messages import BadTradeError, FeedMessage, TradeError, parse_message
+from .resubscribing import LOOK, follow_changes
 from .stream import Stream
 from .stream_status import REPORT_SECONDS, Connection, report_status
 from crypto_anomaly.trades.subscribing import (
@@ -40,6 +41,7 @@ __all__ = [
 # %% ../../nbs/70_trades/80_feed.ipynb #870c4aea
 _log = logging.getLogger(__name__)
 SILENCE = 10  # seconds
+LEFT_OUT = 600.0  # seconds after which a refused product is tried again
 
 
 # %% ../../nbs/70_trades/80_feed.ipynb #c709f71b
@@ -93,17 +95,31 @@ class _Listener:
         from websockets.asyncio.client import connect
 
         async with connect(self.url, **SOCKET) as socket:
-            for m in subscriptions(self.url, self.products):
+            products = self.products
+            for m in subscriptions(self.url, products):
                 await socket.send(json.dumps(m))
             self.connection.connected = True
+            changes = asyncio.create_task(follow_changes(socket, self, products))
             try:
                 await self._receive(socket)
             finally:
+                changes.cancel()
                 self.connection.connected = False
+
+    def leave_out(self, unknown: dict[str, str]) -> None:
+        "Leave out products that the feed refuses, with what it says."
+        for product, said in unknown.items():
+            _log.warning("%s is left out, the feed refuses it: %s", product, said)
+        self.stream.unknown |= unknown
+        self.left_out_at = time.monotonic()
+
+    def retry_unknown(self) -> None:
+        "Try again what was left out long ago."
+        if self.stream.unknown and time.monotonic() - self.left_out_at > LEFT_OUT:
+            self.stream.unknown.clear()
 
 
 # %% ../../nbs/70_trades/80_feed.ipynb #fc569800
-LEFT_OUT = 600.0  # seconds after which a refused product is tried again
 _TRIES = 3  # subscriptions that are refused whole
 
 
@@ -115,10 +131,7 @@ class _PatientListener(_Listener):
         unknown = await unknown_products(self.url, self.products, error)
         if len(unknown) == len(self.products):
             return self._all_refused(error)
-        for product, said in unknown.items():
-            _log.warning("%s is left out, the feed refuses it: %s", product, said)
-        self.stream.unknown |= unknown
-        self.left_out_at = time.monotonic()
+        self.leave_out(unknown)
         return f"it refused the subscription: {error}"
 
     def _all_refused(self, error: str) -> str:
@@ -130,11 +143,6 @@ class _PatientListener(_Listener):
                 "check CRYPTO_ANOMALY_PRODUCTS or --products."
             )
         return f"it refused every product: {error}"
-
-    def retry_unknown(self) -> None:
-        "Try again what was left out long ago."
-        if self.stream.unknown and time.monotonic() - self.left_out_at > LEFT_OUT:
-            self.stream.unknown.clear()
 
 
 # %% ../../nbs/70_trades/80_feed.ipynb #7dbffc5c
@@ -166,6 +174,8 @@ async def _listen_for_ever(listener: _PatientListener) -> None:
     wait, rng = FIRST_WAIT, np.random.default_rng()
     while True:
         listener.retry_unknown()
+        while not listener.products:  # none yet, or none any more
+            await asyncio.sleep(LOOK)
         began, known = time.monotonic(), len(listener.products)
         problem = await _listen_once(listener)
         listener.connection.problem = problem

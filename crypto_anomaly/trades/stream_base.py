@@ -20,6 +20,7 @@ from ..core.workspace import Workspace
 from .champion import LONG_AGO, ChampionWatch
 from .fields import product_name
 from .gap_filler import GapFiller
+from .lag import Lag
 from .late_scores import WARM_UP
 from .latest import Latest
 from .limits import AHEAD
@@ -33,14 +34,18 @@ from .table import micros, to_trades
 # %% auto #0
 __all__ = [
     "STATS",
+    "SHARE_SECONDS",
     "product_names",
     "Heartbeat",
     "Retry",
+    "Changed",
+    "Kept",
     "last_sequence",
     "utc_now",
     "warm_up",
     "StreamBase",
     "RefusingStream",
+    "SharingStream",
     "ScoredStream",
     "log_alarm",
 ]
@@ -63,6 +68,7 @@ def product_names(
 # %% ../../nbs/70_trades/74_stream_base.ipynb #83d2e9f4
 _log = logging.getLogger(__name__)
 STATS = ("messages", "trades", "bad", "gaps", "filled", "reconnects", "refused")  # counters
+SHARE_SECONDS = 1.0  # between two writes of the latest state of a product
 _SHARE_AGAIN = 10.0  # seconds until the latest state is shared again after a failure
 _RECENT = 10_000  # trades among which the latest time is looked for
 
@@ -80,6 +86,22 @@ class Retry(NamedTuple):
 
     wait: float  # seconds
     due: float  # seconds of the stream's clock
+
+
+# %% ../../nbs/70_trades/74_stream_base.ipynb #f9101c72
+class Changed(NamedTuple):
+    "A product whose latest state is not yet shared."
+
+    state: ProductState  # that scored its last trade
+    epoch: int
+
+
+class Kept(NamedTuple):
+    "Trades of a product that are in order, with the epoch that they belong to."
+
+    product: str
+    rows: list[Trade]  # at least one
+    epoch: int
 
 
 # %% ../../nbs/70_trades/74_stream_base.ipynb #501f0f42
@@ -133,7 +155,7 @@ class StreamBase:
     ) -> None:
         self.ws, self.store, self._clock, self._now = ws, open_store(ws), clock, now
         self.rest = ws.settings.coinbase_rest_url if rest_url is None else rest_url
-        self.products = products or product_names(ws.products)
+        self.products = product_names(ws.products) if products is None else list(products)
         self.states: dict[str, ProductState] = {}
         self.sequences: dict[str, Sequence] = {}
         self.heartbeats: dict[str, Heartbeat] = {}  # product -> the first that is ahead
@@ -144,6 +166,12 @@ class StreamBase:
         self.filler: GapFiller | None = None  # None = holes are filled before the stream goes on
         self.stopping = False  # True: nothing is fetched any more
         self.claimed: set[str] = set()  # products of which the filler has a gap of a heartbeat
+        self.active: set[str] = set()  # products of which something waits to be dealt with
+        self.changed: dict[str, Changed] = {}  # product -> what is not yet shared of it
+        self.shared: dict[str, float] = {}  # product -> when it was shared, by the stream's clock
+        self.report: dict[str, Any] = {}  # how the stream is, as it was last reported
+        self.others: list[dict[str, Any]] = []  # the reports of the other shards that live
+        self.lag = Lag()  # seconds from a trade of the feed until it is stored and scored
         self.champion = ChampionWatch(ws, clock)
         self.refresh_model()
         for product in self.products:
@@ -195,44 +223,37 @@ class RefusingStream(StreamBase):
         log_refused(new)
 
 
-# %% ../../nbs/70_trades/74_stream_base.ipynb #4b2de796
-class ScoredStream(RefusingStream):
-    "Stores trades and scores them."
+# %% ../../nbs/70_trades/74_stream_base.ipynb #8c09fb0f
+class SharingStream(RefusingStream):
+    "Shares what the products look like now."
 
     _share_after = LONG_AGO  # seconds of the stream's clock
 
-    def _keep(self, product: str, rows: list[Trade]) -> None:
-        "Store and score trades; what cannot be stored waits again, and is tried again."
-        if not rows:
-            return
-        s = self.sequences[product]
-        try:
-            self.store.write(rows, s.epoch)
-        except TradeError:
-            s.put_back(rows)
-            raise
-        self.stats["trades"] += len(rows)
-        self._score(product, rows)
+    def _is_stale(self, product: str, now: float) -> bool:
+        "Whether a product was not shared in the last second."
+        return now - self.shared.get(product, LONG_AGO) >= SHARE_SECONDS
 
-    def _score(self, product: str, rows: list[Trade]) -> None:
-        "Score trades in order; alarms and the latest state are stored."
-        if not rows:
-            return
-        state, epoch = self.states[product], self.sequences[product].epoch
-        for alarm in state.score(rows):
-            self.store.add_alarm(alarm | dict(epoch=epoch))
-            log_alarm(alarm)
-        self._share(product, state.now | dict(epoch=epoch, stream=self._status()))
-
-    def _share(self, product: str, now: dict[str, Any]) -> None:
-        "Share what a product looks like now; where that fails, the stream goes on without it."
-        if self._clock() < self._share_after:
+    def share(self, *, at_once: bool = False) -> None:
+        "Share the states that have changed; where that fails, the stream goes on without it."
+        now = self._clock()
+        due = [p for p in self.changed if at_once or self._is_stale(p, now)]
+        if not due or now < self._share_after:
             return
         try:
-            self.latest.put(product, now)
+            self.latest.put_all(self._states_now(due))
         except TradeError as e:
-            self._share_after = self._clock() + _SHARE_AGAIN
+            self._share_after = now + _SHARE_AGAIN
             _log.warning("%s; tried again in %.0f s", e, _SHARE_AGAIN)
+            return
+        for product in due:
+            self.shared[product] = now
+            del self.changed[product]
+
+    def _states_now(self, products: list[str]) -> dict[str, dict[str, Any]]:
+        "What products look like after their last trade."
+        status = self._status()
+        changed = {p: self.changed[p] for p in products}
+        return {p: c.state.now | dict(epoch=c.epoch, stream=status) for p, c in changed.items()}
 
     def _status(self) -> dict[str, Any]:
         "The part of the latest state that is about the stream."
@@ -240,6 +261,49 @@ class ScoredStream(RefusingStream):
         unknown = sorted(self.unknown)
         status = self.champion.status
         return dict(model_status=status, doubles=doubles, unknown=unknown, **self.stats)
+
+
+# %% ../../nbs/70_trades/74_stream_base.ipynb #4b2de796
+class ScoredStream(SharingStream):
+    "Stores trades and scores them."
+
+    def _keep(self, product: str, rows: list[Trade]) -> None:
+        "Store and score trades of a product."
+        if rows:
+            self._keep_all([Kept(product, rows, self.sequences[product].epoch)])
+
+    def _keep_all(self, batches: list[Kept]) -> None:
+        "Store trades in one transaction, and score them; what cannot be stored is tried again."
+        of_epoch: dict[int, list[Trade]] = {}
+        for b in batches:
+            of_epoch.setdefault(b.epoch, []).extend(b.rows)
+        try:
+            self.store.write_epochs(of_epoch)
+        except TradeError:
+            for b in batches:
+                self.sequences[b.product].put_back(b.rows)
+            raise
+        self.stats["trades"] += sum(len(b.rows) for b in batches)
+        self._score_all(batches)
+
+    def _score(self, product: str, rows: list[Trade]) -> None:
+        "Score trades of a product that are stored."
+        if rows:
+            self._score_all([Kept(product, rows, self.sequences[product].epoch)])
+
+    def _score_all(self, batches: list[Kept]) -> None:
+        "Score trades in order; alarms are stored together."
+        alarms = []
+        for product, rows, epoch in batches:
+            state = self.states[product]
+            alarms += [alarm | dict(epoch=epoch) for alarm in state.score(rows)]
+            self.changed[product] = Changed(state, epoch)
+        self.store.add_alarms(alarms)
+        for alarm in alarms:
+            log_alarm(alarm)
+        now = self._now()
+        for b in batches:
+            self.lag.add(b.rows, now)
 
 
 # %% ../../nbs/70_trades/74_stream_base.ipynb #29f4be06
