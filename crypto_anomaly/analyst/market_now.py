@@ -158,11 +158,11 @@ class CoinResult(Result):
         self,
         s: Scan,
         coin_id: str,
-        fetch: bool = False,  # ask the exchange where no stored trades say anything
+        exchange: str | None = None,  # is asked where no stored trades say anything
     ) -> None:
         self.scan = s
         self.coin = s.table[s.table.coin_id == coin_id].iloc[0]
-        self.trades = confirm_coin(current(), self.coin, s.as_of, fetch=fetch)
+        self.trades = confirm_coin(current(), self.coin, s.as_of, exchange=exchange)
         reasons = s.explain(coin_id)
         figure = partial(contributions, reasons, title="Share of its anomaly score")
         super().__init__(
@@ -178,7 +178,7 @@ def why(
     at: str | pd.Timestamp | None = None,  # None = the newest moment
     model: str | int | None = None,  # version or alias; None = MODEL_REF of the settings
     *,
-    trades: bool = False,  # ask the exchange for its last trades where none are stored
+    trades: str | None = None,  # exchange that is asked where none are stored, e.g. 'coinbase'
 ) -> CoinResult:  # `.df`: one row per reason, the strongest first; empty where there is none
     """Why a coin is, or is not, anomalous; an unknown name raises `CoinNotFoundError`.
 

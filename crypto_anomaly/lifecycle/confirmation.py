@@ -13,8 +13,10 @@ import sqlalchemy as sa
 
 from ..core.clock import iso
 from ..core.errors import first_line
+from ..core.product_ids import COINBASE
 from ..core.settings import Settings
 from ..core.workspace import Workspace
+from ..data.exchange_errors import ExchangeError
 from ..model.scan import Scan
 from ..registry.registry import Registry
 from ..registry.tables import event_t
@@ -29,25 +31,30 @@ __all__ = ["COMPARED", "confirm_coin", "confirm_scan", "record_comparison", "com
 _REAL = Settings.model_fields["coinbase_rest_url"].default
 
 
-def _fetched(ws: Workspace, coin: pd.Series, moment: pd.Timestamp) -> list[WindowTrades]:
-    "The trades of a coin from the exchange."
-    if ws.reads.simulated and ws.settings.coinbase_rest_url == _REAL:
+def _fetched(
+    ws: Workspace, coin: pd.Series, moment: pd.Timestamp, exchange: str
+) -> list[WindowTrades]:
+    "The trades of a coin from an exchange."
+    is_real = ws.settings.coinbase_rest_url == _REAL
+    if exchange != COINBASE:
+        is_real = exchange not in ws.settings.exchange_urls
+    if ws.reads.simulated and is_real:
         raise TradeError(
-            "a simulated market has no real exchange; set CRYPTO_ANOMALY_COINBASE_REST_URL to "
-            "that of 'crypto-anomaly simulate'"
+            "a simulated market has no real exchange; set CRYPTO_ANOMALY_COINBASE_REST_URL or "
+            "CRYPTO_ANOMALY_EXCHANGE_URLS to that of 'crypto-anomaly simulate'"
         )
-    return fetched_windows(ws, coin.symbol, float(coin.current_price), moment)
+    return fetched_windows(ws, coin.symbol, float(coin.current_price), moment, exchange)
 
 
 def _windows(
-    ws: Workspace, coin: pd.Series, moment: pd.Timestamp, fetch: bool
+    ws: Workspace, coin: pd.Series, moment: pd.Timestamp, exchange: str | None
 ) -> list[WindowTrades]:
     "The trades of a coin: those that are stored, and where they do not do, those of the exchange."
     found = stored_windows(ws, coin.symbol, float(coin.current_price), moment)
     is_covered = any(not w.problem for w in found)
-    if is_covered or not fetch:
+    if is_covered or exchange is None:
         return found
-    return [*_fetched(ws, coin, moment), *found]
+    return [*_fetched(ws, coin, moment, exchange), *found]
 
 
 def confirm_coin(
@@ -55,15 +62,15 @@ def confirm_coin(
     coin: pd.Series,  # symbol, current_price, price_change_pct_1h: a row of `Scan.table`
     moment: pd.Timestamp,  # of the scan
     *,
-    fetch: bool = False,  # ask the exchange where no stored trades cover the moment
+    exchange: str | None = None,  # ask it where no stored trades cover the moment; None = nobody
 ) -> Confirmation:
     "What trades say about a coin at a moment."
     symbol, move = str(coin.symbol).upper(), float(coin.price_change_pct_1h)
-    where = "on the exchange of the settings" if fetch else "is streamed"
+    where = f"on {exchange} at this price" if exchange else "is streamed"
     missing = f"no product of {symbol} in dollars {where}"
     try:
-        windows = _windows(ws, coin, moment, fetch)
-    except TradeError as e:
+        windows = _windows(ws, coin, moment, exchange)
+    except (TradeError, ExchangeError) as e:
         return Confirmation(Verdict.NOT_COVERED, note=first_line(e).rstrip("."))
     return confirm(windows, move if np.isfinite(move) else None, missing)
 

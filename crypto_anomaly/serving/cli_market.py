@@ -264,15 +264,18 @@ def why(
     trades: Annotated[
         bool, typer.Option("--trades", help="Ask the exchange where no stored trades say anything.")
     ] = False,
+    exchange: Annotated[str, typer.Option(help="Which one: an id of ccxt.")] = "coinbase",
     as_json: AsJson = False,
 ) -> None:
     "Why a coin is, or is not, anomalous, and what its trades say."
+    from crypto_anomaly.data.exchanges import exchange_name
     from crypto_anomaly.lifecycle.confirmation import confirm_coin
     from crypto_anomaly.model.lookup import why as explain_coin
 
     ws = open_for_read()
     row, reasons, found = explain_coin(ws, coin, at=read_time(at), ref=ref)
-    said = confirm_coin(ws, row, found.as_of, fetch=trades)
+    asked = exchange_name(exchange) if trades else None
+    said = confirm_coin(ws, row, found.as_of, exchange=asked)
     unless, similar = found.counterfactual(row.coin_id), found.nearest_normal(row.coin_id)
     if as_json:
         facts = dict(

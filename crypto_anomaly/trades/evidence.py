@@ -21,6 +21,7 @@ from crypto_anomaly.trades.order_bursts import (
     knows_orders,
     taker_orders,
 )
+from .promises import product_promise
 from .pump_explain import duration_words, percent_words, usual_words
 
 # %% auto #0
@@ -109,6 +110,7 @@ class TradeEvidence:
     value: float = 0.0
     usual_value: float = float("nan")
     quote: str = "USD"
+    promise: str = ""  # how much is known of trades that did not come, see `trades.promises`
     move_pct: float = 0.0
     last_price: float = float("nan")
     alarms: list[str] = field(default_factory=list)
@@ -194,6 +196,7 @@ def trade_evidence(
 ) -> TradeEvidence:
     "What the trades of one product show."
     known: dict[str, Any] = dict(product=w.product, source=w.source, quote=quote_of(w.product))
+    known |= dict(promise=product_promise(w.product).value)
     known |= dict(start=w.start.isoformat(), end=w.end.isoformat())
     inside = w.inside
     if inside.empty:

@@ -6,19 +6,22 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from dataclasses import dataclass
 
 import pandas as pd
 
+from ..core.bounded_answers import bounded_session
+from ..core.product_ids import COINBASE, exchange_of, product_of
 from ..core.workspace import Workspace
+from ..data.exchange_errors import UnknownProductError
 from .coin_products import QUOTES, coin_products, prices_agree
 from .evidence import PAST, WINDOW, WindowTrades
-from .gap_fill import TradePages, read_page
 from .latest import Latest
 from .messages import Trade, TradeError
+from .sources import TradeSource, source_of
 from .store import TradeStore, open_store
 from .stream_status import stream_health
-from .table import TRADE_COLUMNS, utc_times
+from .table import TRADE_COLUMNS, micros, utc_times
 
 # %% auto #0
 __all__ = [
@@ -179,71 +182,115 @@ def stored_windows(
     return [stored_window(ws, p, moment) for p in streamed_products(ws, symbol, price, moment)]
 
 
-# %% ../../nbs/70_trades/89_window_trades.ipynb #14f51eea
+# %% ../../nbs/70_trades/89_window_trades.ipynb #8f8fda19
 MOST_PAGES = 40  # of 1,000 trades
 MOST_SECONDS = 15.0  # for all pages of a product
 FETCHED_PAST = pd.Timedelta("6h")  # before the window
-_NEWEST = 10**15  # an id above all that exist
-_PAGE_BYTES = 8 << 20
 
 
-def _pages(ws: Workspace, product: str) -> TradePages:
-    "The REST pages of a product, asked once each and for a short time."
-    from crypto_anomaly.core.bounded_answers import bounded_session
+@dataclass
+class _Budget:
+    "How much may still be asked."
 
-    session: Any = bounded_session(_PAGE_BYTES, MOST_SECONDS)
-    session.headers["User-Agent"] = "crypto_anomaly (evidence from trades)"
-    return TradePages(session, ws.settings.coinbase_rest_url, product, tries=2, timeout=5)
+    pages: int = MOST_PAGES
+    until: float = 0.0  # of the monotonic clock; 0 = `MOST_SECONDS` from now
+
+    def __post_init__(self) -> None:
+        "Begin now."
+        self.until = self.until or time.monotonic() + MOST_SECONDS
+
+    def spend(self) -> bool:
+        "Take one page; False = no more."
+        self.pages -= 1
+        return self.pages >= 0 and time.monotonic() < self.until
 
 
-def _fetch(pages: TradePages, since: pd.Timestamp) -> list[Trade]:
-    "Trades of a product, newest first, back to a moment or as far as time allows."
-    found: list[Trade] = []
-    after, begun = _NEWEST, time.monotonic()
-    for _ in range(MOST_PAGES):
-        page = read_page(pages, after).trades
-        found += page
-        if not page or pd.Timestamp(page[-1].ts, unit="us", tz="UTC") < since:
+def _fetch_down(source: TradeSource, product: str, since: int) -> list[Trade]:
+    "Trades from now back to a moment (microseconds), as far as the budget goes."
+    budget, found = _Budget(), list(source.recent(product).trades)
+    while found and found[0].ts >= since and budget.spend():
+        page = source.page(product, before=found[0].trade_id).trades
+        if not page:
             break
-        if time.monotonic() - begun > MOST_SECONDS:
-            break
-        after = min(t.trade_id for t in page)
+        found = [*page, *found]
     return found
 
 
+def _fetch_up(source: TradeSource, product: str, since: int, until: int) -> list[Trade]:
+    "Trades from one moment to another (microseconds), as far as the budget goes."
+    budget, found = _Budget(), list[Trade]()
+    cursor = since
+    while cursor < until and budget.spend():
+        page = source.page(product, since=cursor).trades
+        new = [t for t in page if not found or t.ts > found[-1].ts]
+        if not new:
+            break
+        found += new
+        cursor = new[-1].ts
+    return found
+
+
+def _fetch(
+    source: TradeSource, product: str, since: pd.Timestamp, end: pd.Timestamp
+) -> list[Trade]:
+    "What an exchange hands over in a short time, oldest first."
+    if source.facts.pages_by == "time":
+        return _fetch_up(source, product, micros(since), micros(end))
+    if source.facts.pages_by == "id":
+        return _fetch_down(source, product, micros(since))
+    return list(source.recent(product).trades)
+
+
+# %% ../../nbs/70_trades/89_window_trades.ipynb #39227eda
 def fetched_window(
     ws: Workspace,
     product: str,
     end: pd.Timestamp,  # the moment
-) -> WindowTrades:  # raises `TradeError` where the exchange does not answer
-    "The trades of a product around a moment, from the exchange."
+) -> WindowTrades:  # raises `TradeError` or `ExchangeError` where the exchange does not answer
+    "The trades of a product around a moment, from its exchange."
     start = end - WINDOW
-    found = _fetch(_pages(ws, product), start - FETCHED_PAST)
+    found = _fetch(source_of(product, ws), product, start - FETCHED_PAST, end)
     rows = pd.DataFrame(found, columns=TRADE_COLUMNS)
-    rows = rows.assign(ts=utc_times(rows.ts)).sort_values("trade_id", ignore_index=True)
-    known = rows[rows.ts <= end]
+    rows = rows.assign(ts=utc_times(rows.ts)).sort_values(["ts", "trade_id"], ignore_index=True)
+    known = rows[rows.ts <= end].reset_index(drop=True)
     problem = ""
-    if rows.empty or rows.ts.iloc[0] >= start:
-        reached = f"back to {rows.ts.iloc[0]:%Y-%m-%d %H:%M} UTC" if len(rows) else "no trade"
-        problem = f"{len(rows):,} trades of {product} were fetched: {reached}"
+    if rows.empty:
+        problem = f"no trade of {product} was fetched"
+    elif rows.ts.iloc[0] >= start:
+        problem = (
+            f"{len(rows):,} trades of {product} reach back to {rows.ts.iloc[0]:%Y-%m-%d %H:%M}"
+        )
+    elif rows.ts.iloc[-1] < start:
+        problem = f"{len(rows):,} trades of {product} end {rows.ts.iloc[-1]:%Y-%m-%d %H:%M}"
     return WindowTrades(product, known, start, end, "fetched", problem)
 
 
-# %% ../../nbs/70_trades/89_window_trades.ipynb #ff460de7
+# %% ../../nbs/70_trades/89_window_trades.ipynb #8b307ec1
 def _exists(ws: Workspace, product: str) -> bool:
-    "Whether the exchange of the settings has a product; `TradeError` where it does not answer."
+    "Whether Coinbase has a product; `TradeError` where it does not answer."
     import requests
 
-    pages = _pages(ws, product)
-    where = f"{pages.url}/products/{product}/trades"
+    url = ws.settings.coinbase_rest_url
+    where = f"{url}/products/{product}/trades"
     try:
-        status = pages.session.get(where, params=dict(limit=1), timeout=pages.timeout).status_code
+        session = bounded_session(1 << 20, 10)
+        status = session.get(where, params=dict(limit=1), timeout=5).status_code
     except requests.RequestException as e:
         raise TradeError(
-            f"{pages.url} does not answer ({type(e).__name__}); check the network, or "
+            f"{url} does not answer ({type(e).__name__}); check the network, or "
             "CRYPTO_ANOMALY_COINBASE_REST_URL."
         ) from e
     return bool(status != 404)
+
+
+def _asked_window(ws: Workspace, product: str, end: pd.Timestamp) -> WindowTrades | None:
+    "The trades of a product; None where the exchange has no such product."
+    if exchange_of(product) == COINBASE and not _exists(ws, product):
+        return None
+    try:
+        return fetched_window(ws, product, end)
+    except UnknownProductError:
+        return None
 
 
 def fetched_windows(
@@ -251,9 +298,10 @@ def fetched_windows(
     symbol: str,  # of the coin
     price: float,  # USD, of the coin in the snapshot
     moment: pd.Timestamp,  # of the snapshot
+    exchange: str = COINBASE,  # id of ccxt
 ) -> list[WindowTrades]:
-    "The trades of a coin from the exchange of the settings, in dollars and dollar coins."
-    names = [f"{symbol.upper()}-{quote}" for quote in QUOTES]
-    asked = [fetched_window(ws, name, moment) for name in names if _exists(ws, name)]
-    there = [w for w in asked if len(w.rows)]
+    "The trades of a coin from one exchange, in dollars and dollar coins."
+    names = [product_of(exchange, symbol.upper(), quote) for quote in QUOTES]
+    asked = [_asked_window(ws, name, moment) for name in names]
+    there = [w for w in asked if w is not None and len(w.rows)]
     return [w for w in there if prices_agree(float(w.rows.price.iloc[-1]), price)]
