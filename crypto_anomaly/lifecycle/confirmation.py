@@ -22,13 +22,22 @@ from ..registry.registry import Registry
 from ..registry.tables import event_t
 from ..trades.evidence import Confirmation, Verdict, WindowTrades, confirm
 from ..trades.messages import TradeError
-from ..trades.window_trades import fetched_windows, stored_windows
+from ..trades.window_trades import MarketPrices, fetched_windows, stored_windows
 
 # %% auto #0
 __all__ = ["COMPARED", "confirm_coin", "confirm_scan", "record_comparison", "compared_coins"]
 
 # %% ../../nbs/80_lifecycle/63_confirmation.ipynb #ac21439b
 _REAL = Settings.model_fields["coinbase_rest_url"].default
+
+
+def _prices(coin: pd.Series, moment: pd.Timestamp) -> MarketPrices:
+    "The prices of a coin now and an hour before, as the market has them."
+    price, move = float(coin.current_price), float(coin.price_change_pct_1h)
+    prices = {moment: price}
+    if np.isfinite(move) and move > -100:
+        prices[moment - pd.Timedelta("1h")] = price / (1 + move / 100)
+    return prices
 
 
 def _fetched(
@@ -43,14 +52,14 @@ def _fetched(
             "a simulated market has no real exchange; set CRYPTO_ANOMALY_COINBASE_REST_URL or "
             "CRYPTO_ANOMALY_EXCHANGE_URLS to that of 'crypto-anomaly simulate'"
         )
-    return fetched_windows(ws, coin.symbol, float(coin.current_price), moment, exchange)
+    return fetched_windows(ws, coin.symbol, _prices(coin, moment), moment, exchange)
 
 
 def _windows(
     ws: Workspace, coin: pd.Series, moment: pd.Timestamp, exchange: str | None
 ) -> list[WindowTrades]:
     "The trades of a coin: those that are stored, and where they do not do, those of the exchange."
-    found = stored_windows(ws, coin.symbol, float(coin.current_price), moment)
+    found = stored_windows(ws, coin.symbol, _prices(coin, moment), moment)
     is_covered = any(not w.problem for w in found)
     if is_covered or exchange is None:
         return found

@@ -14,7 +14,7 @@ from ..core.bounded_answers import bounded_session
 from ..core.product_ids import COINBASE, exchange_of, product_of
 from ..core.workspace import Workspace
 from ..data.exchange_errors import UnknownProductError
-from .coin_products import QUOTES, coin_products, prices_agree
+from .coin_products import QUOTES, coin_products, dollar_base, prices_agree
 from .evidence import PAST, WINDOW, WindowTrades
 from .latest import Latest
 from .messages import Trade, TradeError
@@ -28,6 +28,7 @@ __all__ = [
     "MOST_INSIDE",
     "MOST_BEFORE",
     "MOST_MISSING",
+    "MarketPrices",
     "MOST_PAGES",
     "MOST_SECONDS",
     "FETCHED_PAST",
@@ -157,29 +158,31 @@ def price_near(
     return float(rows.price.iloc[0]) if len(rows) else None
 
 
+MarketPrices = dict[pd.Timestamp, float]  # moment -> price of a coin in a snapshot, USD
+
+
 def streamed_products(
     ws: Workspace,
     symbol: str,  # of the coin
-    price: float,  # USD, of the coin in the snapshot
-    moment: pd.Timestamp,  # of the snapshot
+    prices: MarketPrices,
 ) -> list[str]:
     "The stored products that trade a coin."
-    store = open_store(ws)
-
-    def price_of(product: str) -> float | None:
-        return price_before(store, product, moment)
-
-    return coin_products(symbol, price, store.stored_products(), price_of)
+    store, found = open_store(ws), list[str]()
+    stored = [p for p in store.stored_products() if dollar_base(p) == symbol.upper()]
+    for moment, price in prices.items():
+        last = {p: price_before(store, p, moment) for p in stored}
+        found += coin_products(symbol, price, stored, last.get)
+    return list(dict.fromkeys(found))
 
 
 def stored_windows(
     ws: Workspace,
     symbol: str,  # of the coin
-    price: float,  # USD, of the coin in the snapshot
+    prices: MarketPrices,
     moment: pd.Timestamp,  # of the snapshot
 ) -> list[WindowTrades]:
     "The stored trades of all products of a coin around a moment."
-    return [stored_window(ws, p, moment) for p in streamed_products(ws, symbol, price, moment)]
+    return [stored_window(ws, p, moment) for p in streamed_products(ws, symbol, prices)]
 
 
 # %% ../../nbs/70_trades/89_window_trades.ipynb #8f8fda19
@@ -293,15 +296,23 @@ def _asked_window(ws: Workspace, product: str, end: pd.Timestamp) -> WindowTrade
         return None
 
 
+def _agrees(w: WindowTrades, prices: MarketPrices) -> bool:
+    "Whether a product trades at a price of the coin, at one of the moments."
+    for moment, price in prices.items():
+        before = w.rows.price[w.rows.ts <= moment]
+        if len(before) and prices_agree(float(before.iloc[-1]), price):
+            return True
+    return False
+
+
 def fetched_windows(
     ws: Workspace,
     symbol: str,  # of the coin
-    price: float,  # USD, of the coin in the snapshot
+    prices: MarketPrices,
     moment: pd.Timestamp,  # of the snapshot
     exchange: str = COINBASE,  # id of ccxt
 ) -> list[WindowTrades]:
     "The trades of a coin from one exchange, in dollars and dollar coins."
     names = [product_of(exchange, symbol.upper(), quote) for quote in QUOTES]
     asked = [_asked_window(ws, name, moment) for name in names]
-    there = [w for w in asked if w is not None and len(w.rows)]
-    return [w for w in there if prices_agree(float(w.rows.price.iloc[-1]), price)]
+    return [w for w in asked if w is not None and _agrees(w, prices)]
