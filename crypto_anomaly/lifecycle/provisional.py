@@ -8,8 +8,6 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
-import pandas as pd
-
 from ..core.clock import iso
 from .alert_signals import COIN_KEY, AlertSignal
 
@@ -68,8 +66,7 @@ LONGEST_WAIT = timedelta(hours=3)  # for a snapshot
 
 def _alarm_time(facts: dict[str, Any]) -> datetime:
     "When the alarm of a note was raised."
-    raised: datetime = pd.Timestamp(facts["at"]).to_pydatetime()
-    return raised
+    return datetime.fromisoformat(facts["at"])
 
 
 def is_settled(
@@ -101,8 +98,7 @@ def confirmed_values(
         confirmed_at=iso(now),
         seconds_before_market=round((now - _alarm_time(seen)).total_seconds()),
     )
-    alarmed = pd.Timestamp(seen["at"])
-    trades = f"{seen['product']} at {alarmed:%H:%M:%S} UTC: {seen['trades_alarm']}"
+    trades = f"{seen['product']} at {_alarm_time(seen):%H:%M:%S} UTC: {seen['trades_alarm']}"
     return dict(
         tier=max(alert["tier"], signal.tier),
         rarity=max(alert["rarity"], signal.rarity),
