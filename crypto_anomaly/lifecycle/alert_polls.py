@@ -102,6 +102,7 @@ def _newest_coins(
     return rows.drop_duplicates("coin_id", keep="last")
 
 
+# %% ../../nbs/80_lifecycle/67_alert_polls.ipynb #c8ac59af
 def _notes_of(ws: Workspace, signals: list[AlertSignal]) -> dict[str, AlertSignal]:
     "The provisional notes of the products whose coin is known, by the key of the product."
     from crypto_anomaly.trades.coin_products import coin_of

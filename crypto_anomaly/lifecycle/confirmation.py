@@ -40,6 +40,7 @@ def _prices(coin: pd.Series, moment: pd.Timestamp) -> MarketPrices:
     return prices
 
 
+# %% ../../nbs/80_lifecycle/63_confirmation.ipynb #55902a52
 def _fetched(
     ws: Workspace, coin: pd.Series, moment: pd.Timestamp, exchange: str
 ) -> list[WindowTrades]:
@@ -55,6 +56,7 @@ def _fetched(
     return fetched_windows(ws, coin.symbol, _prices(coin, moment), moment, exchange)
 
 
+# %% ../../nbs/80_lifecycle/63_confirmation.ipynb #16a6a574
 def _windows(
     ws: Workspace, coin: pd.Series, moment: pd.Timestamp, exchange: str | None
 ) -> list[WindowTrades]:
@@ -66,6 +68,7 @@ def _windows(
     return [*_fetched(ws, coin, moment, exchange), *found]
 
 
+# %% ../../nbs/80_lifecycle/63_confirmation.ipynb #5f8c3e59
 def confirm_coin(
     ws: Workspace,
     coin: pd.Series,  # symbol, current_price, price_change_pct_1h: a row of `Scan.table`
@@ -110,6 +113,7 @@ def record_comparison(
     registry.publish(COMPARED, None, "alerts", as_of=iso(as_of.to_pydatetime()), coins=coins)
 
 
+# %% ../../nbs/80_lifecycle/63_confirmation.ipynb #c96ad91a
 def compared_coins(
     registry: Registry,
     as_of: pd.Timestamp,  # of a scan

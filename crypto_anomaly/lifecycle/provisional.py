@@ -52,6 +52,7 @@ def is_provisional(
     return bool(facts.get("provisional"))
 
 
+# %% ../../nbs/80_lifecycle/53_provisional.ipynb #7dfad15d
 def was_withdrawn(
     facts: dict[str, Any],  # of an alert
 ) -> bool:
@@ -107,6 +108,7 @@ def confirmed_values(
     )
 
 
+# %% ../../nbs/80_lifecycle/53_provisional.ipynb #ebc30570
 def withdrawn_values(
     alert: dict[str, Any],  # the columns of a provisional alert
     now: datetime,

@@ -47,6 +47,7 @@ def _withdraw_overdue(poll: Poll, opened: dict[str, sa.Row[Any]]) -> list[dict[s
     return [withdraw_alert(poll, a, "no snapshot of the market came within 3 h") for a in late]
 
 
+# %% ../../nbs/80_lifecycle/55_provisional_notes.ipynb #6872f030
 def open_notes(
     registry: Registry,
     notes: list[AlertSignal],  # of `note_signal`

@@ -55,6 +55,7 @@ def _value_of_day(trades: pd.DataFrame, moments: pd.DatetimeIndex) -> np.ndarray
     return np.asarray(total[_as_of(trades, moments) + 1] - total[_as_of(trades, moments - DAY) + 1])
 
 
+# %% ../../nbs/80_lifecycle/93_pumped_market.ipynb #30e3a000
 def _with_changes(rows: pd.DataFrame) -> pd.DataFrame:
     "What the source computes from prices: changes, extremes, values."
     price = rows.current_price
@@ -74,6 +75,7 @@ def _with_changes(rows: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+# %% ../../nbs/80_lifecycle/93_pumped_market.ipynb #bce7116e
 def pumped_rows(
     rows: pd.DataFrame,  # market table of one coin, hourly, in time order
     p: PlantedPump,

@@ -35,6 +35,7 @@ from .cli_store import store_commands
 from .cli_tokens import token_commands
 from .cli_tools import deploy_commands, tool_commands
 from .cli_trades import trade_commands
+from .cli_why import why_commands
 from .doctor import doctor_commands, expected_errors, hint
 from .terminal import say
 
@@ -51,7 +52,14 @@ app = typer.Typer(
     epilog="Start with: crypto-anomaly up. Without the internet: crypto-anomaly up --source "
     "simulated. Each command has a --help that ends with an example.",
 )
-for commands in (run_commands, trade_commands, market_commands, past_commands, backtest_commands):
+for commands in (
+    run_commands,
+    trade_commands,
+    market_commands,
+    why_commands,
+    past_commands,
+    backtest_commands,
+):
     app.add_typer(commands)
 bench_commands.add_typer(sentence_commands)
 bench_commands.add_typer(trade_bench_commands)

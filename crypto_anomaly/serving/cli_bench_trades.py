@@ -55,6 +55,7 @@ def _fainter_figures(fainter: dict[str, Any]) -> dict[str, dict[str, float]]:
     return figures
 
 
+# %% ../../nbs/90_serving/75_cli_bench_trades.ipynb #2bf3ae48
 def _trade_figures(result: dict[str, Any]) -> dict[str, dict[str, float]]:
     "Every figure of the trade benchmark by its name."
     figures = {name.replace("_", " "): f for name, f in result["metrics"].items()}
@@ -94,6 +95,7 @@ def _detector_row(name: str, found: dict[str, Any]) -> dict[str, Any]:
     )
 
 
+# %% ../../nbs/90_serving/75_cli_bench_trades.ipynb #df304912
 def _rival_rows(result: dict[str, Any]) -> list[dict[str, Any]]:
     "The pump score beside its rivals, all at the same budget of false alarms."
     ours = dict(result["metrics"], fainter=result["fainter"], liquid=result["liquid"])
@@ -165,6 +167,7 @@ def _pooling_streams(folder: str | None, liquid: str | None) -> list[Any]:  # of
     return list(recorded_streams(read_recordings(folder), read_trades(liquid) if liquid else None))
 
 
+# %% ../../nbs/90_serving/75_cli_bench_trades.ipynb #381666fb
 @trade_bench_commands.command("pooling")
 def bench_pooling(
     folder: Annotated[
@@ -213,6 +216,7 @@ def _pump_rows(result: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
+# %% ../../nbs/90_serving/75_cli_bench_trades.ipynb #c22bc8cf
 def _say_ordinary(found: dict[str, Any]) -> None:
     "How many alerts of ordinary hours trades would have denied."
     show_table(found["by_cause"])
@@ -225,6 +229,7 @@ def _say_ordinary(found: dict[str, Any]) -> None:
     )
 
 
+# %% ../../nbs/90_serving/75_cli_bench_trades.ipynb #e04cf555
 @trade_bench_commands.command("confirmation")
 def bench_confirmation(
     folder: Annotated[

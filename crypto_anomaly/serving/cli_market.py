@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from crypto_anomaly.trades.evidence import Confirmation
 
 # %% auto #0
-__all__ = ["market_commands", "scan", "why", "movers", "import_"]
+__all__ = ["market_commands", "scan", "movers", "import_"]
 
 # %% ../../nbs/90_serving/73_cli_market.ipynb #58e2050f
 market_commands = typer.Typer()
@@ -83,6 +83,7 @@ def _with_trades(anomaly: dict[str, Any], said: dict[str, Confirmation]) -> dict
     return anomaly | dict(trades=known.facts()) if known else anomaly
 
 
+# %% ../../nbs/90_serving/73_cli_market.ipynb #2e4aaa0d
 def _scan_facts(
     scan: Scan,
     top: int,  # anomalies to list
@@ -212,6 +213,7 @@ def _past_facts(
     return dict(said=said, moment=past_note(found, at, said))
 
 
+# %% ../../nbs/90_serving/73_cli_market.ipynb #5edc931c
 @market_commands.command()
 def scan(
     top: Annotated[int, typer.Option(help="How many anomalies to show.")] = 10,
@@ -236,72 +238,6 @@ def scan(
     _show_anomalies(found, top)
     for coin_id, confirmation in said.items():
         say(f"{coin_id}: {confirmation.sentence}")
-
-
-# %% ../../nbs/90_serving/73_cli_market.ipynb #c0bf6454
-def _say_coin(row: pd.Series, found: Scan) -> None:
-    "The verdict on one coin in a line."
-    from crypto_anomaly.core.numbers import per_scan
-
-    moment = f"{row['name']} at {found.as_of:%Y-%m-%d %H:%M} UTC"
-    if not row.judged:
-        say(f"{moment}: cannot be judged yet: {row.unjudged_reason} (model v{row.model_version})")
-        return
-    verdict = "ANOMALY" if row.is_anomaly else "normal"
-    rare = per_scan(row.p_value, len(found.predictions), extrapolated=row.extrapolated)
-    say(
-        f"{moment}: {verdict}, {rare} "
-        f"(p = {row.p_value:.2g}, score {row.score:.3f}, model v{row.model_version})"
-    )
-
-
-# %% ../../nbs/90_serving/73_cli_market.ipynb #e6cefdf1
-@market_commands.command()
-def why(
-    coin: Annotated[str, typer.Argument(help="An id, or a symbol that is unique.")],
-    at: At = None,
-    ref: Annotated[str | None, typer.Option("--model-ref", help="Model to ask.")] = None,
-    trades: Annotated[
-        bool, typer.Option("--trades", help="Ask the exchange where no stored trades say anything.")
-    ] = False,
-    exchange: Annotated[str, typer.Option(help="Which one: an id of ccxt.")] = "coinbase",
-    as_json: AsJson = False,
-) -> None:
-    "Why a coin is, or is not, anomalous, and what its trades say."
-    from crypto_anomaly.data.exchanges import exchange_name
-    from crypto_anomaly.lifecycle.confirmation import confirm_coin
-    from crypto_anomaly.model.lookup import why as explain_coin
-
-    ws = open_for_read()
-    row, reasons, found = explain_coin(ws, coin, at=read_time(at), ref=ref)
-    asked = exchange_name(exchange) if trades else None
-    said = confirm_coin(ws, row, found.as_of, exchange=asked)
-    unless, similar = found.counterfactual(row.coin_id), found.nearest_normal(row.coin_id)
-    if as_json:
-        facts = dict(
-            as_of=found.as_of.isoformat(),
-            reasons=reasons.to_dict("records"),
-            counterfactual=unless,
-            not_flagged=found.not_flagged(row.coin_id),
-            nearest_normal=similar.to_dict("records"),
-            trades=said.facts(),
-        )
-        show_json(row.to_dict() | facts)
-        return
-    _say_coin(row, found)
-    shares = [
-        dict(share=f"{r['share']:.0%}", what=r["sentence"], how_often=r["how_often"])
-        for r in reasons.to_dict("records")
-    ]
-    if not row.judged:
-        say(said.sentence)
-        return
-    show_table(shares, empty="nothing stands out")
-    like = f"most like it and normal: {', '.join(similar.coin_id)}" if len(similar) else None
-    calm = found.not_flagged(row.coin_id)
-    although = f"not flagged although {calm}" if calm else None
-    say("; ".join(text for text in (although, unless, like) if text))
-    say(said.sentence)
 
 
 # %% ../../nbs/90_serving/73_cli_market.ipynb #c5f24825

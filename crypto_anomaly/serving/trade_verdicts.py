@@ -27,6 +27,7 @@ def scan_verdicts(
     return compared_coins(state.registry, scan.as_of)
 
 
+# %% ../../nbs/90_serving/40_trade_verdicts.ipynb #8895ad00
 def coin_verdict(
     state: AppState,  # of the serving app
     scan: Scan,

@@ -54,6 +54,7 @@ def _bridges(rng: np.random.Generator, x: np.ndarray, sd: float) -> np.ndarray:
     return np.append((level + walk - end * share).ravel(), x[-1])
 
 
+# %% ../../nbs/20_simulate/76_market_trades.ipynb #2be132af
 def _crowd_minute(rng: np.random.Generator, e: MarketEvent, y: np.ndarray, x: np.ndarray) -> Burst:
     "Let a crowd make the move of the hour that ends with the event; `y` changes."
     begin = (e.hour - 1) * 60
@@ -65,6 +66,7 @@ def _crowd_minute(rng: np.random.Generator, e: MarketEvent, y: np.ndarray, x: np
     return Burst(CROWDS[e.kind], at, float(abs(after - before)))
 
 
+# %% ../../nbs/20_simulate/76_market_trades.ipynb #74efaad0
 class MarketTrades(TradeSimulator):
     "The trades of the coins of a simulated market."
 
@@ -122,6 +124,7 @@ class MarketTrades(TradeSimulator):
         return Minutes(y, first_id, sorted(bursts, key=_minute_of))
 
 
+# %% ../../nbs/20_simulate/76_market_trades.ipynb #3d24325f
 def _minute_of(burst: Burst) -> int:
     "When a burst begins."
     return burst.minute

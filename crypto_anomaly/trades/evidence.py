@@ -88,6 +88,7 @@ class WindowTrades:
 ONE_TAKER = 0.5  # of the value of a stretch in one order
 
 
+# %% ../../nbs/70_trades/87_evidence.ipynb #263b2a64
 @dataclass(frozen=True)
 class TradeEvidence:
     "What the trades of a product show in a window; NaN where nothing can be said."
@@ -191,6 +192,7 @@ def _burst_facts(w: WindowTrades, orders: pd.DataFrame, burst: OrderBurst) -> di
     )
 
 
+# %% ../../nbs/70_trades/87_evidence.ipynb #c3588c7b
 def trade_evidence(
     w: WindowTrades,
 ) -> TradeEvidence:
@@ -260,6 +262,7 @@ def _orders_words(e: TradeEvidence) -> str:
     return f"{e.orders:,} order{plural} in {duration_words(e.span_s)} where {usual}"
 
 
+# %% ../../nbs/70_trades/87_evidence.ipynb #da82d4a6
 def _value_words(e: TradeEvidence) -> str:
     "The value of the window against the usual; '' where the usual is not known."
     if not np.isfinite(e.usual_value):
@@ -268,6 +271,7 @@ def _value_words(e: TradeEvidence) -> str:
     return f"{amount_words(e.value)} {e.quote} in the hour where {usual} is usual"
 
 
+# %% ../../nbs/70_trades/87_evidence.ipynb #77de357d
 def evidence_words(
     e: TradeEvidence,
 ) -> str:
@@ -333,6 +337,7 @@ def _spread(found: list[TradeEvidence]) -> float:
     return float(100 * (prices.max() - prices.min()) / np.median(prices))
 
 
+# %% ../../nbs/70_trades/87_evidence.ipynb #22c02b23
 def confirm(
     windows: list[WindowTrades],  # of the products of one coin
     move: float | None = None,  # percent that the market shows in the hour; None = not known

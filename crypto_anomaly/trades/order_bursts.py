@@ -65,6 +65,7 @@ class UsualOrders(NamedTuple):
     burst: float  # variance over mean, above 1
 
 
+# %% ../../nbs/70_trades/86_order_bursts.ipynb #d405cc9f
 def usual_orders(
     t: np.ndarray,  # (n,) seconds since 1970 of all orders, ascending
     begin: float,  # seconds since 1970: the past that is looked at
@@ -103,6 +104,7 @@ class OrderBurst(NamedTuple):
         return self.nats >= BURST_FROM
 
 
+# %% ../../nbs/70_trades/86_order_bursts.ipynb #6dfbc08f
 def _busiest(
     t: np.ndarray, inside: np.ndarray, begin: float, span: float, usual: UsualOrders
 ) -> OrderBurst:
@@ -115,6 +117,7 @@ def _busiest(
     return OrderBurst(nats, span, n, usual.mean, float(t[inside[at]]))
 
 
+# %% ../../nbs/70_trades/86_order_bursts.ipynb #dc98641d
 def busiest_stretch(
     t: np.ndarray,  # (n,) seconds since 1970 of all orders, ascending
     begin: float,  # seconds since 1970: the past begins

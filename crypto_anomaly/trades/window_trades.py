@@ -74,6 +74,7 @@ def _newest(store: TradeStore, product: str) -> pd.Timestamp | None:
     return rows.ts.iloc[-1] if len(rows) else None
 
 
+# %% ../../nbs/70_trades/89_window_trades.ipynb #d7342ed1
 def _missing_inside(store: TradeStore, product: str, rows: pd.DataFrame, inside: int) -> int:
     "How many trades of the window are known to be missing."
     if not inside:
@@ -114,6 +115,7 @@ def _problem(
     return ""
 
 
+# %% ../../nbs/70_trades/89_window_trades.ipynb #f1c37dc6
 def _alarms(store: TradeStore, product: str, start: pd.Timestamp, end: pd.Timestamp) -> list[str]:
     "The pumps and dumps that the stream reported within a window."
     found = store.alarms(product, start=start, limit=200)
@@ -145,6 +147,7 @@ def price_before(
     return float(rows.price.iloc[-1]) if len(rows) else None
 
 
+# %% ../../nbs/70_trades/89_window_trades.ipynb #afcec1be
 def price_near(
     store: TradeStore,
     product: str,
@@ -161,6 +164,7 @@ def price_near(
 MarketPrices = dict[pd.Timestamp, float]  # moment -> price of a coin in a snapshot, USD
 
 
+# %% ../../nbs/70_trades/89_window_trades.ipynb #5353cfdc
 def streamed_products(
     ws: Workspace,
     symbol: str,  # of the coin
@@ -208,6 +212,7 @@ class _Budget:
         return self.pages >= 0 and time.monotonic() < self.until
 
 
+# %% ../../nbs/70_trades/89_window_trades.ipynb #d3d57b5e
 def _fetch_down(source: TradeSource, product: str, since: int) -> list[Trade]:
     "Trades from now back to a moment (microseconds), as far as the budget goes."
     budget, found = _Budget(), list(source.recent(product).trades)
@@ -219,6 +224,7 @@ def _fetch_down(source: TradeSource, product: str, since: int) -> list[Trade]:
     return found
 
 
+# %% ../../nbs/70_trades/89_window_trades.ipynb #66496e9d
 def _fetch_up(source: TradeSource, product: str, since: int, until: int) -> list[Trade]:
     "Trades from one moment to another (microseconds), as far as the budget goes."
     budget, found = _Budget(), list[Trade]()
@@ -233,6 +239,7 @@ def _fetch_up(source: TradeSource, product: str, since: int, until: int) -> list
     return found
 
 
+# %% ../../nbs/70_trades/89_window_trades.ipynb #0ac504ad
 def _fetch(
     source: TradeSource, product: str, since: pd.Timestamp, end: pd.Timestamp
 ) -> list[Trade]:
@@ -286,6 +293,7 @@ def _exists(ws: Workspace, product: str) -> bool:
     return bool(status != 404)
 
 
+# %% ../../nbs/70_trades/89_window_trades.ipynb #1a7cba66
 def _asked_window(ws: Workspace, product: str, end: pd.Timestamp) -> WindowTrades | None:
     "The trades of a product; None where the exchange has no such product."
     if exchange_of(product) == COINBASE and not _exists(ws, product):
@@ -305,6 +313,7 @@ def _agrees(w: WindowTrades, prices: MarketPrices) -> bool:
     return False
 
 
+# %% ../../nbs/70_trades/89_window_trades.ipynb #d144c41a
 def fetched_windows(
     ws: Workspace,
     symbol: str,  # of the coin
