@@ -17,7 +17,7 @@ __all__ = ["days_figure"]
 _PARTS = {
     "complete": ("champion", ""),
     "late": ("normal", "/"),
-    "one exchange": ("normal", "."),
+    "one exchange": ("up", ""),
     "price only": ("normal", ""),
     "missing": ("warning", "x"),
 }  # kind of rows -> colour and pattern

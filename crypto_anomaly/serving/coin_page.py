@@ -14,6 +14,8 @@ import pandas as pd
 from ..core.errors import CryptoAnomalyError
 from ..core.plot_coin import coin_panels
 from ..data.client import CoinNotFoundError
+from ..data.table import of_exchange
+from ..features.volume_levels import linked_volumes
 from ..lifecycle.alert_signals import rarity_levels
 from ..lifecycle.alerts import alerts_of
 from ..model.lookup import find_coin
@@ -40,6 +42,7 @@ __all__ = [
     "LOOKED_BACK",
     "coin_address",
     "coin_rows",
+    "linked_exchanges",
     "History",
     "coin_history",
     "coin_page",
@@ -69,7 +72,8 @@ def coin_rows(
     pd.DataFrame
 ):  # ts, current_price, total_volume, rarity (NaN = not judged), tier, change_pct, reason …
     "What a coin did in a span, and what was said about it."
-    prices = seen.prices[seen.prices.coin_id == coin_id].drop_duplicates("ts", keep="last")
+    stored = seen.prices[seen.prices.coin_id == coin_id].drop_duplicates("ts", keep="last")
+    prices = linked_volumes(stored).rows
     told = scores[scores.coin_id == coin_id][["ts", "rarity", "tier", "tier_name"]]
     both = prices.merge(told, on="ts", how="left").sort_values("ts", ignore_index=True)
     close = both.ts.diff() <= pd.Timedelta("2h")
@@ -81,6 +85,14 @@ def coin_rows(
     names = both.tier_name.fillna("")
     said = both.assign(tier=tiers, tier_name=names, change_pct=change, day_pct=day)
     return with_reasons(said, seen.reasons)
+
+
+# %% ../../nbs/90_serving/42_coin_page.ipynb #de087cae
+def linked_exchanges(
+    rows: pd.DataFrame,  # of `coin_rows`
+) -> list[str]:  # e.g. ['kraken']
+    "The exchanges that rows of a coin come from."
+    return sorted(map(str, rows.source[of_exchange(rows.source)].unique()))
 
 
 # %% ../../nbs/90_serving/42_coin_page.ipynb #09c55a90
@@ -210,6 +222,7 @@ def coin_page(
         market_move=seen.market_move,
         scored=history.scored,
         stored=len(history.rows),
+        exchanges=linked_exchanges(history.rows),
         past=_flagged_records(history),
         coin_alerts=alerts_of(state.registry, coin_id)[:20],
         live=coin_trades(state.trades, row.symbol),

@@ -95,7 +95,7 @@ class Window(NamedTuple):
     "A span of all coins."
 
     scores: pd.DataFrame  # see `with_tiers`; one row per coin and moment, in time order
-    prices: pd.DataFrame  # coin_id, symbol, ts, current_price, total_volume
+    prices: pd.DataFrame  # coin_id, symbol, ts, current_price, total_volume, source
     reasons: pd.DataFrame  # coin_id, ts, reason, of the rarest rows of each day
     median: pd.Series  # of `median_index`, of all coins of the market
 
@@ -103,7 +103,7 @@ class Window(NamedTuple):
 # %% ../../nbs/90_serving/37_past_window.ipynb #cb30d0a4
 def _read_window(ws: Workspace, start: pd.Timestamp, end: pd.Timestamp) -> Window:
     "A span from the lake."
-    columns = ["symbol", "current_price", "total_volume"]
+    columns = ["symbol", "current_price", "total_volume", "source"]
     prices = read_snapshots(ws, start=start, end=end, columns=columns)
     scores = with_tiers(read_scores(ws, start=start, end=end))
     kept = read_reasons(ws, start=start, end=end)[["coin_id", "ts", "reason"]]
@@ -179,7 +179,7 @@ def _of_coins(
 def _read_coins(ws: Workspace, coins: list[str], start: pd.Timestamp, end: pd.Timestamp) -> Window:
     "A long span of some coins."
     span = (start, end)
-    columns = ["coin_id", "symbol", "ts", "current_price", "total_volume"]
+    columns = ["coin_id", "symbol", "ts", "current_price", "total_volume", "source"]
     market = _rows_of(ws, "snapshots", columns, span)
     prices = _of_coins(market, coins)
     own = own_data(ws)
