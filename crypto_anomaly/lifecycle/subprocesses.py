@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pydantic import SecretStr
 
 from ..core.branches import BRANCH_VARIABLES
-from ..core.settings import NEVER
+from ..core.setting_types import NEVER
 from ..core.workspace import Workspace
 
 # %% auto #0

@@ -138,6 +138,16 @@ def _flagged_records(history: History) -> list[dict[str, Any]]:  # newest first
     return [row | dict(at=row["ts"].isoformat()) for row in records]
 
 
+def _history_facts(history: History) -> dict[str, Any]:
+    "How much of a coin is stored and scored, where it comes from, and what was flagged."
+    return dict(
+        scored=history.scored,
+        stored=len(history.rows),
+        exchanges=linked_exchanges(history.rows),
+        past=_flagged_records(history),
+    )
+
+
 def _neighbours(history: History, now: pd.Timestamp) -> dict[str, str]:  # ISO; '' = none
     "The flagged moments before and after the one that a page shows."
     flagged = history.rows.ts[history.rows.tier >= 0]
@@ -220,10 +230,7 @@ def coin_page(
         coin=row.to_dict(),
         flagged_from=1 / seen.served.model.contamination,
         market_move=seen.market_move,
-        scored=history.scored,
-        stored=len(history.rows),
-        exchanges=linked_exchanges(history.rows),
-        past=_flagged_records(history),
+        **_history_facts(history),
         coin_alerts=alerts_of(state.registry, coin_id)[:20],
         live=coin_trades(state.trades, row.symbol),
         trades=coin_verdict(state, seen, coin_id),
