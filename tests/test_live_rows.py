@@ -550,6 +550,7 @@ def test_a_lying_heartbeat_skips_no_trade(tmp_path):
     assert stream.store.completeness("BTC-USD")["last_id"] == 100
     assert stream.store.gaps(opened=True) == []
     stream.process([FeedMessage([a_trade(i) for i in range(101, 120)])])
+    stream.finish()
     assert stream.latest.get("BTC-USD")["trade_id"] == 119
 
 

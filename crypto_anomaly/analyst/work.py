@@ -16,6 +16,7 @@ from .session import current, current_registry
 from ..core.numbers import percent
 from ..core.plot_outcomes import flag_rate_history
 from ..core.plot_trades import live_prices
+from ..core.product_ids import spelled_product
 from ..data.snapshots import newest_moment
 from ..eval.backtest import backtest_report, replay
 from ..model.amounts import price_text
@@ -63,7 +64,7 @@ def _product(store: TradeStore, product: str | None) -> str:
     there = store.stored_products()
     if product is None and there:
         return there[0]
-    wanted = (product or "").strip().upper()
+    wanted = spelled_product(product or "")
     if wanted not in there:
         known = f"there are {', '.join(there)}" if there else "no trades are stored"
         raise ProductNotFoundError(f"{product!r} has no trades; {known}: crypto-anomaly stream")

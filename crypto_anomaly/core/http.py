@@ -26,28 +26,30 @@ LONGEST_WAIT = 120.0  # seconds
 def retry_after(
     header: str | None,  # value of the `Retry-After` header
     now: datetime | None = None,  # tz-aware; None = the clock
-) -> float | None:  # seconds from 0 to LONGEST_WAIT; None = the header says nothing usable
+    *,
+    longest: float = LONGEST_WAIT,  # seconds; a ban may ask for more
+) -> float | None:  # seconds from 0 to `longest`; None = the header says nothing usable
     "The wait that a `Retry-After` header asks for, in either of its two forms."
     if not header:
         return None
     try:
         seconds = float(header)
     except ValueError:
-        return _until(header, now or utcnow())
+        return _until(header, now or utcnow(), longest)
     if not math.isfinite(seconds) or seconds < 0:
         return None
-    return min(seconds, LONGEST_WAIT)
+    return min(seconds, longest)
 
 
 # %% ../../nbs/00_core/40_http.ipynb #48e3a365
-def _until(header: str, now: datetime) -> float | None:
+def _until(header: str, now: datetime, longest: float) -> float | None:
     "Seconds from `now` to the date in `header`."
     try:
         at = parsedate_to_datetime(header)
     except ValueError:
         return None
     at = at if at.tzinfo else at.replace(tzinfo=UTC)
-    return min(max((at - now).total_seconds(), 0.0), LONGEST_WAIT)
+    return min(max((at - now).total_seconds(), 0.0), longest)
 
 
 # %% ../../nbs/00_core/40_http.ipynb #766ee39c

@@ -27,6 +27,7 @@ from crypto_anomaly.core.branches import (
     read_branch,
 )
 from .errors import CryptoAnomalyError
+from .exchange_urls import ExchangeUrls
 from .redaction import hide_in_address
 from .reference_names import reference_settings
 
@@ -103,6 +104,8 @@ class TradeSettings(BaseModel):
     coinbase_ws_url: str = "wss://ws-feed.exchange.coinbase.com"
     # where missed trades are fetched
     coinbase_rest_url: str = "https://api.exchange.coinbase.com"
+    # exchange -> base URL in place of its public address, as JSON
+    exchange_urls: ExchangeUrls = {}
     # products to stream, separated by commas
     products: str = "BTC-USD"
     # name of the trade model in the registry

@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 
 from .files import parse_object, read_or_create_secret, write_atomic
+from .product_ids import spelled_product
 from crypto_anomaly.core.settings import (
     FOLDER_NAME,
     Settings,
@@ -95,8 +96,8 @@ class Workspace(Addresses):
 
     @property
     def products(self) -> list[str]:
-        "The products whose trades are streamed, in capitals, each once."
-        names = [p.strip().upper() for p in self.settings.products.split(",")]
+        "The products whose trades are streamed, in the spelling of the store, each once."
+        names = [spelled_product(p) for p in self.settings.products.split(",")]
         return list(dict.fromkeys(name for name in names if name))
 
     @property

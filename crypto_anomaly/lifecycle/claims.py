@@ -10,8 +10,9 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from ..core.processes import process_name
 from ..core.workspace import Workspace
-from .leases import LEASE, RUN_CLAIM, is_claimed, process_name, renewing
+from .leases import LEASE, RUN_CLAIM, is_claimed, renewing
 from .runner import run_stage
 from .schedule import PUBLISHES
 from .stages import PipelineError

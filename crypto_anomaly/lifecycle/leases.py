@@ -6,9 +6,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import secrets
-import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,30 +16,16 @@ import sqlalchemy as sa
 
 from ..core.clock import iso, utcnow
 from ..core.errors import first_line
-from ..core.platforms import process_exists
+from ..core.processes import process_lives
 from ..registry.errors import RegistryError
 from ..registry.registry import Registry
 
 # %% auto #0
-__all__ = [
-    "log",
-    "LEASE",
-    "GRACE",
-    "RUN_CLAIM",
-    "process_name",
-    "renewing",
-    "is_claimed",
-    "close_dead_runs",
-]
+__all__ = ["log", "LEASE", "GRACE", "RUN_CLAIM", "renewing", "is_claimed", "close_dead_runs"]
 
 # %% ../../nbs/80_lifecycle/49_leases.ipynb #9dda40a8
 log = logging.getLogger(__name__)
 LEASE = 120.0  # seconds
-
-
-def process_name() -> str:  # `HOST:PID:…`, another one for each call
-    "Who claims: this process on this machine."
-    return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
 
 
 # %% ../../nbs/80_lifecycle/49_leases.ipynb #edf63d77
@@ -78,15 +61,6 @@ def renewing(
 GRACE = timedelta(minutes=10)
 
 
-def _process_exists(claimed_by: str) -> bool | None:  # None = on another machine
-    "Whether the process of a claim `HOST:PID:…` exists, as far as this machine can tell."
-    host, _, rest = claimed_by.partition(":")
-    pid = rest.partition(":")[0]
-    if host != socket.gethostname() or not pid.isdigit():
-        return None
-    return process_exists(int(pid))
-
-
 # %% ../../nbs/80_lifecycle/49_leases.ipynb #2ad2de00
 def is_claimed(
     claim: dict[str, Any] | None,  # of `Registry.claim_of`
@@ -99,7 +73,7 @@ def is_claimed(
         return True
     if claim["lease_until"] < iso(now - GRACE):
         return False
-    return _process_exists(claim["claimed_by"]) is True
+    return process_lives(claim["claimed_by"]) is True
 
 
 # %% ../../nbs/80_lifecycle/49_leases.ipynb #49c8d96f
@@ -115,7 +89,7 @@ def _has_died(registry: Registry, run: dict[str, Any]) -> bool:
         return bool(run["started_at"] < iso(utcnow() - _LONGEST_RUN))
     if claim["status"] != "running":
         return False  # its process is writing how it ended
-    return _process_exists(claim["claimed_by"]) is False or not is_claimed(claim)
+    return process_lives(claim["claimed_by"]) is False or not is_claimed(claim)
 
 
 # %% ../../nbs/80_lifecycle/49_leases.ipynb #53b99d5c

@@ -44,7 +44,7 @@ def _prune_artifacts(ws: Workspace, now: pd.Timestamp, dry_run: bool) -> list[st
 
 
 # %% ../../nbs/80_lifecycle/22_retention_steps.ipynb #5c7e4f3d
-_TRADES = re.compile(r"([^,:]+):(\d+)-(\d+)")  # of `trades:BTC-USD:1-500,ETH-USD:3-9`
+_TRADES = re.compile(r"([^,]+):(\d+)-(\d+)")  # of `trades:BTC-USD:1-500,ETH-USD:3-9`
 
 
 def _evidence(ws: Workspace) -> Evidence:

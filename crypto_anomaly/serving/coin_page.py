@@ -31,6 +31,7 @@ from crypto_anomaly.serving.past_window import (
 from .rendering import path_segment, render
 from .scan_facts import scan_facts
 from .state import AppState
+from .trade_verdicts import coin_verdict
 
 # %% auto #0
 __all__ = [
@@ -212,5 +213,6 @@ def coin_page(
         past=_flagged_records(history),
         coin_alerts=alerts_of(state.registry, coin_id)[:20],
         live=coin_trades(state.trades, row.symbol),
+        trades=coin_verdict(state, seen, coin_id),
         figures=dict(history=_figure(history, seen, at)),
     )

@@ -18,6 +18,7 @@ from ..data.lake import parts_stamp
 from ..data.quality import data_quality, recent_rows
 from ..data.resolution import resolution_notes
 from ..data.row_counts import FAULTS, row_counts
+from ..data.row_sources import source_counts, sources_in_words
 from ..lifecycle.alerts import alerts
 from ..lifecycle.stages import stages
 from .catalog_schemas import Flow
@@ -60,6 +61,15 @@ def _days(state: AppState) -> dict[str, Any]:
     return dict(days=_DRAWN.get((str(state.ws.root), newest, stamp), draw))
 
 
+# %% ../../nbs/90_serving/46_data_pages.ipynb #e210a342
+def _notes(rows: pd.DataFrame | None) -> list[str]:
+    "What is to be known of the rows: how far apart they are, and where they come from."
+    if rows is None:
+        return []
+    said = sources_in_words(source_counts(rows.source))
+    return [*resolution_notes(rows), *([f"{said[0].upper()}{said[1:]}."] if said else [])]
+
+
 # %% ../../nbs/90_serving/46_data_pages.ipynb #1eba9c8c
 _QUALITY: Recent[str] = Recent(most=2)
 
@@ -88,7 +98,7 @@ def _drawn_quality(state: AppState) -> str:
     return render_part(
         "data_quality.html",
         figures={name: figure_json(figure) for name, figure in figures.items()},
-        notes=resolution_notes(rows) if rows is not None else [],
+        notes=_notes(rows),
         faults=FAULTS,
         counts=counts[has_fault].head(_ROWS_SHOWN).to_dict("records"),
     )

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from ..core.json_values import jsonable
+from ..core.product_ids import base_of, spelled_product
 from ..core.workspace import Workspace
 from ..model.loading import LoadedModel, load_model
 from ..registry.registry import open_registry
@@ -21,6 +22,7 @@ from ..trades.coverage import coverage, trained_products
 from ..trades.latest import Latest
 from ..trades.messages import ProductNotFoundError
 from ..trades.model_scorer import why_anomalous
+from ..trades.promises import SENTENCES
 from ..trades.pump_versions import LATEST
 from ..trades.store import open_store
 from ..trades.stream_status import stream_health
@@ -56,7 +58,7 @@ class Trades:
         "The product that is asked for."
         streamed = self.latest.products()
         if product and product not in streamed:
-            product = product.strip().upper()
+            product = spelled_product(product)
         if product and product not in streamed:
             there = f"there are {', '.join(streamed)}" if streamed else "there is nothing"
             raise ProductNotFoundError(
@@ -197,6 +199,15 @@ def _score_answer(
     )
 
 
+# %% ../../nbs/90_serving/20_live.ipynb #cb16e8a2
+def _exchanges(t: Trades) -> dict[str, Any]:  # empty where nothing is streamed
+    "How the exchanges of the running stream are connected, and what each promises."
+    stream = stream_health(t.latest)
+    running = stream.state == "running"
+    found: dict[str, Any] = jsonable(stream.facts.get("exchanges") or {}) if running else {}
+    return found
+
+
 # %% ../../nbs/90_serving/20_live.ipynb #a233e39b
 def _filling_text(t: Trades) -> str | None:  # None = no gap is being fetched
     "How far the gap is that is being fetched beside the stream."
@@ -278,6 +289,8 @@ def demo_data(
         epochs=t.epochs(),
         unknown=t.unknown(),
         filling=_filling_text(t),
+        exchanges=_exchanges(t),
+        promises={promise.value: said for promise, said in SENTENCES.items()},
         as_of=state["ts"] if state else None,
         simulated=t.ws.simulated,
         **_score_fields(score(t, name)),
@@ -288,7 +301,7 @@ def demo_data(
 def _product_of(symbol: str, products: list[str]) -> str | None:
     "The first product of a coin; None when there is none."
     coin = symbol.upper()
-    return next((p for p in products if p.split("-")[0] == coin), None)
+    return next((p for p in products if base_of(p) == coin), None)
 
 
 # %% ../../nbs/90_serving/20_live.ipynb #bc622546

@@ -34,6 +34,7 @@ from .run_catalog import flows
 from .scan_facts import scan_facts
 from .stage_times import stage_table
 from .state import AppState
+from .trade_verdicts import scan_verdicts, with_verdict
 from .waiting_requests import undecided
 
 # %% auto #0
@@ -60,10 +61,10 @@ SHOWN = (5, 10, 20)  # of a tier, beginning with flags; the others open with a c
 MOST_SHOWN = 60
 
 
-def _reasons_now(scan: Scan) -> dict[str, str]:
-    "The reasons of the coins that are flagged at the moment of the scan."
-    rows = scan.anomalies
-    return dict(zip(rows.coin_id, rows.reason))
+def _reasons_now(state: AppState, scan: Scan) -> dict[str, str]:
+    "The reasons of the coins that are flagged at the moment of the scan, and what trades say."
+    rows, said = scan.anomalies, scan_verdicts(state, scan)
+    return {c: with_verdict(r, said.get(c)) for c, r in zip(rows.coin_id, rows.reason)}
 
 
 def by_tier(
@@ -126,7 +127,7 @@ def _read_past(state: AppState, scan: Scan) -> dict[str, Any]:
     span = window(state, start, end)
     scores = with_present(span.scores, scan.predictions)
     found = with_reasons(flagged_coins(scores, end), span.reasons)
-    reasons = _reasons_now(scan)
+    reasons = _reasons_now(state, scan)
     present = found.coin_id.where(found.ts.isin(scan.predictions.ts)).map(reasons)
     found = found.assign(reason=present.fillna(found.reason))
     hours = hour_counts(scores, start, end)

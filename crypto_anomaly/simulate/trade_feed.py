@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ __all__ = [
     "MESSAGE_FAULTS",
     "FEED_FAULTS",
     "REST_FAULTS",
+    "KRAKEN_FAULTS",
     "TradeServer",
     "Subscriber",
     "ExchangeFeed",
@@ -45,6 +47,7 @@ MESSAGE_FAULTS = (
 )
 FEED_FAULTS = (*MESSAGE_FAULTS, "zero")
 REST_FAULTS = tuple(f"rest_{kind}" for kind in FAULTS)
+KRAKEN_FAULTS = ("rest_limit", "rest_lockout")  # see `simulate.kraken_trades`
 
 
 # %% ../../nbs/20_simulate/80_trade_feed.ipynb #27a2f433
@@ -53,9 +56,11 @@ class TradeServer(LoopbackServer):
 
     def __init__(self, simulator: TradeSimulator) -> None:
         "A server of the trades of `simulator`."
-        super().__init__((*FEED_FAULTS, *REST_FAULTS))
+        super().__init__((*FEED_FAULTS, *REST_FAULTS, *KRAKEN_FAULTS))
         self.simulator = simulator
         self.messages = 0  # sent to subscribers
+        self.id_shift = 0  # Kraken counts from here: its ids have begun again
+        self.offline: set[str] = set()  # products that are listed and not traded
 
     def next_rest_fault(self) -> Fault | None:  # None = the next REST response is good
         "Take the next waiting fault of the REST side."
@@ -140,13 +145,20 @@ class Subscriber:
         "What the client subscribes to; one unknown product spoils the whole subscription."
         subscription = await self.subscription()
         asked: list[str] = subscription.get("product_ids", [])
-        unknown = [p for p in asked if p not in self.server.simulator.products]
-        if asked and not unknown:
+        if await self.accepts(asked):
             return asked
-        reason = f"{unknown[0] if unknown else 'nothing'} is not a valid product"
-        await self.send(dict(type="error", message="Failed to subscribe", reason=reason))
         await self.socket.close()
         return []
+
+    async def accepts(self, asked: list[str]) -> bool:
+        "Whether all products are traded; otherwise the client is sent an error."
+        there = set(self.server.simulator.products) - self.server.offline
+        unknown = [p for p in asked if p not in there]
+        if asked and not unknown:
+            return True
+        reason = f"{unknown[0] if unknown else 'nothing'} is not a valid product"
+        await self.send(dict(type="error", message="Failed to subscribe", reason=reason))
+        return False
 
 
 # %% ../../nbs/20_simulate/80_trade_feed.ipynb #caee556d
@@ -167,6 +179,14 @@ class ExchangeFeed:
         if not self.products:
             return
         await self._confirm()
+        changes = asyncio.create_task(self._follow_changes())
+        try:
+            await self._send_for_ever()
+        finally:
+            changes.cancel()
+
+    async def _send_for_ever(self) -> None:
+        "Send what happens to the products that are subscribed to."
         sent_until, beat = self.server.clock.now(), 0.0
         await self._send_last_matches(sent_until)
         while True:
@@ -176,25 +196,53 @@ class ExchangeFeed:
                 beat = time.monotonic()
                 await self._send_heartbeats(sent_until)
 
+    async def _follow_changes(self) -> None:
+        "Take further subscriptions, and end some, until the client leaves."
+        from starlette.websockets import WebSocketDisconnect
+
+        with suppress(WebSocketDisconnect):
+            while True:
+                await self._change(json.loads(await self.socket.receive_text()))
+
+    async def _change(self, message: dict[str, Any]) -> None:
+        "Subscribe to more products, or to fewer."
+        asked: list[str] = message.get("product_ids", [])
+        if message.get("type") == "unsubscribe":
+            self.products = [p for p in self.products if p not in asked]
+        elif await self.client.accepts(asked):
+            new = [p for p in asked if p not in self.products]
+            self.products = [*self.products, *new]
+            await self._send_last_matches(self.server.clock.now(), new)
+        await self._confirm()
+
     async def _confirm(self) -> None:
         "Repeat what the client has subscribed to."
         names = ("matches", "heartbeat")
         channels = [dict(name=name, product_ids=self.products) for name in names]
         await self.client.send(dict(type="subscriptions", channels=channels))
 
-    async def _send_last_matches(self, now: pd.Timestamp) -> None:
+    async def _send_last_matches(
+        self,
+        now: pd.Timestamp,
+        products: list[str] | None = None,  # None = all that are subscribed to
+    ) -> None:
         "Send the newest trade of each product."
-        for product in self.products:
+        for product in self.products if products is None else products:
             newest = trades_below(self.server.simulator, product, None, now, 1)
             if len(newest):
                 self._last[product] = int(newest.trade_id.iloc[0])
                 await self.client.send(match_message(newest.iloc[0], "last_match"))
 
+    @property
+    def _traded(self) -> list[str]:
+        "The products that are subscribed to and traded."
+        return [p for p in self.products if p not in self.server.offline]
+
     async def _send_matches(self, after: pd.Timestamp) -> pd.Timestamp:
         "Send the trades since `after`; returns the moment until which they are sent."
         now = self.server.clock.now()
         try:
-            for product in self.products:
+            for product in self._traded:
                 for t in trades(self.server.simulator, product, after, now).itertuples():
                     self._last[product] = int(t.trade_id)
                     await self.client.send_match(match_message(t))
@@ -204,7 +252,7 @@ class ExchangeFeed:
 
     async def _send_heartbeats(self, now: pd.Timestamp) -> None:
         "Send the newest trade_id of each product."
-        for product in self.products:
+        for product in self._traded:
             is_zero = self.server.next_fault(["zero"]) is not None
             last = 0 if is_zero else self._last.get(product, 0)
             beat = dict(type="heartbeat", product_id=product, sequence=0, last_trade_id=last)

@@ -12,8 +12,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 
+from .candles import TradeCandles
+from .coinbase_pages import coinbase_routes
+from .kraken_pages import kraken_routes
+from .kraken_trades import KrakenCandles, kraken_feed
+from .kraken_trades import trades_page as kraken_trades_page
 from .loopback import bad_response, control_routes, json_response, listen
 from .messages import match_message
+from .product_volumes import volume_routes
 from .trade_feed import TradeServer, advanced_feed, exchange_feed
 from .trades import TradeSimulator, trades_below
 
@@ -84,18 +90,26 @@ def _endpoint(server: TradeServer, feed: Feed) -> Callable[[WebSocket], Awaitabl
 def trade_app(
     server: TradeServer,
 ) -> Starlette:  # an ASGI app
-    "Coinbase's wire formats over `server`, and `POST /_trades/clock` and `/_trades/fault`."
+    "Coinbase's and Kraken's formats over `server`; `POST /_trades/clock` and `/_trades/fault`."
     from starlette.applications import Starlette
     from starlette.routing import Route, WebSocketRoute
 
     async def trades_page(request: Request) -> Response:
         return await _trades_page(server, request)
 
+    async def kraken_trades(request: Request) -> Response:
+        return await kraken_trades_page(server, request)
+
     return Starlette(
         routes=[
             Route("/products/{product}/trades", trades_page),
+            *volume_routes(server, TradeCandles(server.simulator)),
+            *coinbase_routes(server, TradeCandles(server.simulator)),
+            *kraken_routes(server, KrakenCandles(server.simulator)),
+            Route("/kraken/0/public/Trades", kraken_trades),
             WebSocketRoute("/ws-feed", _endpoint(server, exchange_feed)),
             WebSocketRoute("/advanced", _endpoint(server, advanced_feed)),
+            WebSocketRoute("/kraken/v2", _endpoint(server, kraken_feed)),
             *control_routes(server, "/_trades"),
         ]
     )
@@ -108,6 +122,11 @@ class TradeAddress(NamedTuple):
     ws_url: str  # for `COINBASE_WS_URL`
     rest_url: str  # for `COINBASE_REST_URL`
     server: TradeServer  # its clock and its faults
+
+    @property
+    def exchange_urls(self) -> dict[str, str]:  # exchange -> base URL
+        "For `CRYPTO_ANOMALY_EXCHANGE_URLS`."
+        return dict(kraken=f"{self.rest_url}/kraken")
 
 
 # %% ../../nbs/20_simulate/85_trade_server.ipynb #7d656baf

@@ -14,6 +14,9 @@ import numpy as np
 import pandas as pd
 from scipy.signal import lfilter
 
+from ..core.product_ids import COINBASE, exchange_of, pair_of
+from .order_ids import order_ids
+
 # %% auto #0
 __all__ = [
     "PRODUCTS",
@@ -127,19 +130,6 @@ def _draw_minutes(product: str, seed: int, days: int, bursts_per_day: float) -> 
     )
 
 
-# %% ../../nbs/20_simulate/70_trades.ipynb #0db014fc
-def _order_ids(rng: np.random.Generator, n: int) -> list[str]:
-    "`n` ids in the form of a UUID."
-    return [_uuid(rng.bytes(16).hex()) for _ in range(n)]
-
-
-def _uuid(digits: str) -> str:
-    "32 digits with the hyphens of a UUID."
-    ends = (8, 12, 16, 20, 32)
-    starts = (0, *ends[:-1])
-    return "-".join(digits[a:b] for a, b in zip(starts, ends))
-
-
 # %% ../../nbs/20_simulate/70_trades.ipynb #cf4687df
 class _Orders(NamedTuple):
     "The taker orders of a minute."
@@ -236,20 +226,27 @@ class TradeSimulator:
             raise ValueError(f"the trades start at {self.start:%Y-%m-%d}; {at} is before that.")
         return m
 
+    def knows(self, product: str) -> bool:
+        "Whether a product is simulated; every other exchange has every pair."
+        if exchange_of(product) == COINBASE:
+            return product in self.products
+        return pair_of(product) in map(pair_of, self.products)
+
     def minutes(
         self,
         product: str,
         minute: int,
     ) -> Minutes:  # usually reaches further than `minute`
         "Minutes of `product` up to `minute`; raises `KeyError` for an unknown product."
-        if product not in self.products:
+        if not self.knows(product):
             raise KeyError(product)
         with self._lock:
-            have = self._drawn.get(product)
+            pair = pair_of(product)
+            have = self._drawn.get(pair)
             if have is None or len(have.first_id) < minute + 2:
                 days = minute // MINUTES_A_DAY + 3
-                have = _draw_minutes(product, self.seed, days, self.bursts_per_day)
-                self._drawn[product] = have
+                have = _draw_minutes(pair, self.seed, days, self.bursts_per_day)
+                self._drawn[pair] = have
             return have
 
 
@@ -274,7 +271,7 @@ def _draw_fills(simulator: TradeSimulator, product: str, minute: int) -> pd.Data
     buys = orders.buys[orders.of_fill]
     half_spread = 0.00005 * np.where(buys, 1, -1)
     price = np.exp(log_price)[orders.of_fill] * (1 + half_spread)
-    taker = np.array(_order_ids(rng, len(orders.second)), object)
+    taker = np.array(order_ids(rng, len(orders.second)), object)
     size = rng.lognormal(-5, 1.5, len(buys)) + 1e-6
     microseconds = (orders.second[orders.of_fill] * 1e6).astype(np.int64)
     begin = simulator.start + pd.Timedelta(minutes=minute)
@@ -286,7 +283,7 @@ def _draw_fills(simulator: TradeSimulator, product: str, minute: int) -> pd.Data
             price=np.round(price, _price_decimals(known.log_price[0])),
             size=np.round(size, 8),
             side=np.where(buys, "sell", "buy"),
-            maker_order_id=_order_ids(rng, len(buys)),
+            maker_order_id=order_ids(rng, len(buys)),
             taker_order_id=taker[orders.of_fill],
         )
     )

@@ -32,10 +32,20 @@ class LatestRows(TradeDatabase):
 
     def put_latest(self, product: str, payload: dict[str, Any]) -> None:  # JSON values
         "Replace what a product looks like now."
-        row = dict(product_id=product, at=time.time(), payload=payload)
-        insert = insert_into(self.engine, latest_table, row)
+        self.put_all_latest({product: payload})
+
+    def put_all_latest(
+        self,
+        payloads: dict[str, dict[str, Any]],  # product -> JSON values; at least one
+    ) -> None:
+        "Replace what products look like now, in one transaction."
+        at = time.time()
+        rows = [dict(product_id=p, at=at, payload=payload) for p, payload in payloads.items()]
+        insert = insert_into(self.engine, latest_table)
+        newer = dict(at=insert.excluded.at, payload=insert.excluded.payload)
+        upsert = insert.on_conflict_do_update(index_elements=["product_id"], set_=newer)
         with self.transaction() as c:
-            c.execute(insert.on_conflict_do_update(index_elements=["product_id"], set_=row))
+            c.execute(upsert, rows)
 
     def get_latest(self, product: str) -> dict[str, Any] | None:
         "The payload with `age_seconds`; None when the product was never streamed."
@@ -60,9 +70,18 @@ class AlarmLog(TradeDatabase):
 
     def add_alarm(self, alarm: dict[str, Any]) -> None:  # the columns of `trade_alarm`
         "Keep an alarm; the same one again changes nothing."
-        insert = insert_into(self.engine, alarms_table, alarm)
+        self.add_alarms([alarm])
+
+    def add_alarms(
+        self,
+        alarms: list[dict[str, Any]],  # the columns of `trade_alarm`; may be empty
+    ) -> None:
+        "Keep alarms in one transaction; the same ones again change nothing."
+        if not alarms:
+            return
+        insert = insert_into(self.engine, alarms_table)
         with self.transaction() as c:
-            c.execute(insert.on_conflict_do_nothing())
+            c.execute(insert.on_conflict_do_nothing(), alarms)
 
     def alarms(
         self,

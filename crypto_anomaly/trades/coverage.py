@@ -33,7 +33,7 @@ def trained_products(
     source = str(facts.get("data_source") or "")
     if not source.startswith("trades:"):
         return []
-    return sorted(re.findall(r"([^:,]+):\d+-\d+", source.removeprefix("trades:")))
+    return sorted(re.findall(r"([^,]+):\d+-\d+", source.removeprefix("trades:")))
 
 
 # %% ../../nbs/70_trades/58_coverage.ipynb #3dd2f433

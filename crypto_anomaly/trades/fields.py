@@ -11,6 +11,8 @@ from typing import Any
 
 import pandas as pd
 
+from ..core.product_ids import spelled_product
+
 # %% auto #0
 __all__ = ["iso_micros", "product_name", "read_number", "read_whole", "read_order_id"]
 
@@ -28,15 +30,15 @@ def iso_micros(
 
 
 # %% ../../nbs/70_trades/09_fields.ipynb #87958b55
-_PRODUCT = re.compile(r"[A-Z0-9]+(?:[-/_.:][A-Z0-9]+)*")
+_PRODUCT = re.compile(r"[A-Z0-9]+(?:[-/_.:][A-Z0-9]+)*|[a-z][a-z0-9]*:[A-Z0-9._]+-[A-Z0-9._]+")
 
 
 def product_name(
     text: Any,  # e.g. ` btc-usd`
 ) -> str:
-    "The name of a product, trimmed and in capitals; anything else is a ValueError."
-    name = text.strip().upper() if isinstance(text, str) else ""
-    if len(name) > 40 or not _PRODUCT.fullmatch(name):
+    "The name of a product in the spelling of the store; anything else is a ValueError."
+    name = spelled_product(text) if isinstance(text, str) else ""
+    if len(name) > 60 or not _PRODUCT.fullmatch(name):
         raise ValueError(f"{text!r} is not the name of a product")
     return name
 

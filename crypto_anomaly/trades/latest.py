@@ -56,12 +56,19 @@ class RedisLatest:
 
     def put_latest(self, product: str, payload: dict[str, Any]) -> None:
         "Replace what a product looks like now."
+        self.put_all_latest({product: payload})
+
+    def put_all_latest(self, payloads: dict[str, dict[str, Any]]) -> None:
+        "Replace what products look like now, in one round trip."
         import orjson
 
-        stamped = {**payload, "at": time.time()}
-        text = orjson.dumps(stamped, option=orjson.OPT_SERIALIZE_NUMPY)
+        at = time.time()
         with self._errors():
-            self._redis.set(self._prefix + product, text, ex=_WEEK)
+            pipeline = self._redis.pipeline(transaction=False)
+            for product, payload in payloads.items():
+                text = orjson.dumps({**payload, "at": at}, option=orjson.OPT_SERIALIZE_NUMPY)
+                pipeline.set(self._prefix + product, text, ex=_WEEK)
+            pipeline.execute()
 
     def get_latest(self, product: str) -> dict[str, Any] | None:
         "The payload with `age_seconds`; None when there is none, or none any more."
@@ -94,6 +101,13 @@ class Latest:
     def put(self, product: str, payload: dict[str, Any]) -> None:
         "Replace what a product looks like now."
         self._backend.put_latest(product, payload)
+
+    def put_all(
+        self,
+        payloads: dict[str, dict[str, Any]],  # product -> JSON values; at least one
+    ) -> None:
+        "Replace what products look like now, all at once."
+        self._backend.put_all_latest(payloads)
 
     def get(self, product: str) -> dict[str, Any] | None:
         "The payload with `age_seconds`; None when there is none, or none any more."

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pandas as pd
 
+from ..core.product_ids import spelled_product
 from .limits import AHEAD, FIRST_TIME, ID_LIMIT, LIMIT
 from .messages import REASONS
 from .times import read_times
@@ -43,13 +44,13 @@ def _whole_numbers(x: pd.Series) -> pd.Series:  # int64; 0 where the value is no
 
 
 # %% ../../nbs/70_trades/18_row_checks.ipynb #7808feba
-_PRODUCT = r"[A-Z0-9]+(?:[-_.:][A-Z0-9]+)*"
+_PRODUCT = r"(?:[A-Z0-9]+(?:[-_.:][A-Z0-9]+)*|[a-z][a-z0-9]*:[A-Z0-9._]+-[A-Z0-9._]+)"
 
 
 def _product_names(x: pd.Series) -> pd.Series:
     "Names of products in one spelling: `btc/usdt ` is BTC-USDT, which a URL can hold."
     text = x.astype(object).where(x.notna(), "").astype(str)
-    spelled = {name: name.strip().upper().replace("/", "-")[:60] for name in text.unique()}
+    spelled = {name: spelled_product(name).replace("/", "-")[:60] for name in text.unique()}
     return text.map(spelled).astype(object)
 
 

@@ -166,6 +166,12 @@ class Sequence(EpochQueue):
 
     following: Sequence | None = None  # the next epoch, once it has begun
 
+    @property
+    def is_idle(self) -> bool:
+        "Whether nothing waits for its owner."
+        odd = self.late or self.from_before or self.check.mistakes
+        return not (odd or self.waiting or self.following)
+
     def _is_from_before(self, t: Trade) -> bool:
         "Whether a trade is a late one of the epoch before, not one of this with a wrong day."
         goes_on = self.newest is not None and t.trade_id > self.newest.trade_id

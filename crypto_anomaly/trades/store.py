@@ -66,13 +66,22 @@ class TradeWriter(TradeDatabase):
         epoch: int = 0,
     ) -> None:
         "Keep a batch of trades, all or none."
-        trades = list(batch)
-        if not trades:
+        self.write_epochs({epoch: list(batch)})
+
+    def write_epochs(
+        self,
+        batches: dict[int, list[Trade]],  # epoch -> trades of any products
+    ) -> None:
+        "Keep trades of several epochs in one transaction, all or none."
+        wanted = {epoch: batch for epoch, batch in batches.items() if batch}
+        if not wanted:
             return
-        _check(trades)
+        for batch in wanted.values():
+            _check(batch)
         try:
             with self.transaction() as c:
-                insert_trades(c, trades, epoch)
+                for epoch, batch in wanted.items():
+                    insert_trades(c, batch, epoch)
         except self._database_errors() as e:
             problem = f"{type(e).__name__}: {first_line(e)[:200]}"
             raise TradeError(

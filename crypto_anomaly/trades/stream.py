@@ -6,22 +6,25 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 from .epochs import Epoch
 from .gap_fill import HEARTBEAT
 from .messages import FeedMessage, Refused, Trade, fault_of
 from .sequence import LARGEST_GAP, Sequence, misplaced
-from .stream_base import Heartbeat
+from .stream_base import Heartbeat, Kept, names_in_words
 from .stream_gaps import BackgroundStream
 
 # %% auto #0
 __all__ = [
     "GRACE",
     "HISTORY",
+    "OPEN_SECONDS",
     "LateStream",
     "EpochStream",
     "FlushingStream",
     "OfferingStream",
+    "ChangingStream",
     "Stream",
 ]
 
@@ -59,17 +62,19 @@ class LateStream(BackgroundStream):
         for s in self.sequences.values():
             s.check.reject_held()
             self._deal_with_odd(s)
+        self.tell()
+        self.share(at_once=True)
 
 
 # %% ../../nbs/70_trades/75_stream.ipynb #7c0b00cb
 class EpochStream(LateStream):
     "Begins a new epoch where the ids of a product do."
 
-    def _end_epoch(self, product: str, s: Sequence) -> None:
-        "Store everything that waits; what is missing stays missing."
+    def _end_epoch(self, product: str, s: Sequence, cause: str = "epoch") -> None:
+        "Store everything that waits; what is missing is written down."
         self._keep(product, s.ready())
         while hole := s.hole:
-            self.store.open_gap(product, hole.first, hole.last, "epoch", s.epoch)
+            self.store.open_gap(product, hole.first, hole.last, cause, s.epoch)
             s.next_id = hole.last + 1
             self._keep(product, s.ready())
 
@@ -122,6 +127,8 @@ class FlushingStream(EpochStream):
         while hole := s.hole:
             if not self._is_overdue(s):
                 return
+            if self.must_wait:
+                return
             self._fill(product, hole.first, hole.last, self._cause(product))
             self._keep(product, s.ready())
         s.waiting_since, s.interrupted = None, False
@@ -134,7 +141,7 @@ class FlushingStream(EpochStream):
         last_id, received = self.heartbeats[product]
         if last_id < (s.next_id or 0):
             del self.heartbeats[product]
-        elif s.next_id and self._clock() - received > GRACE:
+        elif s.next_id and self._clock() - received > GRACE and not self.must_wait:
             del self.heartbeats[product]
             self._fill_claimed(product, s.next_id, last_id)
 
@@ -187,8 +194,64 @@ class OfferingStream(FlushingStream):
             self.heartbeats.setdefault(product, Heartbeat(last_id, self._clock()))
 
 
+# %% ../../nbs/70_trades/75_stream.ipynb #1aaf5e71
+OPEN_SECONDS = 0.2  # of a turn, in which products are opened
+
+
+# %% ../../nbs/70_trades/75_stream.ipynb #7fa9d873
+class ChangingStream(OfferingStream):
+    "Takes products on and gives them back while it runs."
+
+    _wished: list[str] | None = None  # None = what it was made with
+
+    def __init__(self, *args: Any, **options: Any) -> None:  # of `StreamBase`
+        super().__init__(*args, **options)
+        self._opened: list[str] = []  # that the log does not yet know
+
+    def wish(self, products: list[str]) -> None:
+        "Stream exactly these products, from the next turn on; from any thread."
+        self._wished = list(products)
+
+    def take_changes(self) -> None:
+        "Close what is not wished any more, and open what is new, for `OPEN_SECONDS`."
+        wished = self._wished
+        if wished is None:
+            return
+        gone = [p for p in self.products if p not in wished]
+        for product in gone:
+            self.close_product(product)
+        if gone:
+            _log.info("not streamed any more: %s", names_in_words(gone))
+        began, new = self._clock(), [p for p in wished if p not in self.sequences]
+        opened: list[str] = []
+        for product in new:
+            self._open(product)
+            opened.append(product)
+            if self._clock() - began > OPEN_SECONDS:
+                break
+        self.products = [*self.products, *opened]
+        self._opened += opened
+        if self._opened and opened == new:  # all of them: one line in the log
+            self.log_opened([p for p in self._opened if p in self.states])
+            self._opened = []
+
+    def close_product(self, product: str) -> None:
+        "Store what waits, and forget a product."
+        s = self.sequences[product]
+        s.check.reject_held()
+        self._deal_with_odd(s)
+        self._end_epoch(product, s, cause="closed")
+        self.share(at_once=True)
+        self.products = [p for p in self.products if p != product]
+        del self.sequences[product], self.states[product]
+        for known in (self.heartbeats, self.shared, self.unknown):
+            known.pop(product, None)
+        self.active.discard(product)
+        self.claimed.discard(product)
+
+
 # %% ../../nbs/70_trades/75_stream.ipynb #a1d94e96
-class Stream(OfferingStream):
+class Stream(ChangingStream):
     "Products as their messages come in: stored, scored and complete."
 
     def _offer(self, m: FeedMessage) -> None:
@@ -200,6 +263,7 @@ class Stream(OfferingStream):
         for t in m.trades:
             if t.product_id in self.sequences:
                 self._offer_trade(m, t)
+                self.active.add(t.product_id)
         for product, last_id in m.heartbeats.items():
             if product in self.sequences:
                 self._offer_heartbeat(product, last_id)
@@ -207,11 +271,33 @@ class Stream(OfferingStream):
     def process(self, messages: list[FeedMessage]) -> None:  # may be empty: time has passed
         "Deal with messages."
         self.refresh_model()
+        self.take_changes()
         self.collect()
         for m in messages:
             self._offer(m)
         if self.refusals:
             self.refuse([])
-        for product in self.sequences:
-            self.flush(product)
+        self._keep_ready()
+        self._flush_active()
+        self.tell()
+        self.share()
         self.repair()
+
+    def _keep_ready(self) -> None:
+        "Keep what is in order of all products that had messages, in one transaction."
+        batches = []
+        for product in self.active:
+            s = self.sequences[product]
+            rows = s.ready()
+            if rows:
+                batches.append(Kept(product, rows, s.epoch))
+        if batches:
+            self._keep_all(batches)
+
+    def _flush_active(self) -> None:
+        "Deal with what is odd, missing or named by a heartbeat; what is done rests."
+        self.rest_spent = 0.0
+        for product in sorted(self.active | self.heartbeats.keys()):
+            self.flush(product)
+            if self.sequences[product].is_idle:
+                self.active.discard(product)

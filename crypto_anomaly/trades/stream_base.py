@@ -20,6 +20,7 @@ from ..core.workspace import Workspace
 from .champion import LONG_AGO, ChampionWatch
 from .fields import product_name
 from .gap_filler import GapFiller
+from .lag import Lag
 from .late_scores import WARM_UP
 from .latest import Latest
 from .limits import AHEAD
@@ -27,22 +28,30 @@ from .messages import Refused, Trade, TradeError, now_micros
 from .product_state import ProductState
 from .refusals import log_refused
 from .sequence import Newest, Sequence
+from .sources import Roads
 from .store import TradeStore, open_store
 from .table import micros, to_trades
 
 # %% auto #0
 __all__ = [
     "STATS",
+    "SHARE_SECONDS",
+    "TOGETHER",
     "product_names",
     "Heartbeat",
     "Retry",
+    "Changed",
+    "Kept",
     "last_sequence",
     "utc_now",
     "warm_up",
+    "names_in_words",
     "StreamBase",
     "RefusingStream",
+    "SharingStream",
+    "group_alarms",
+    "log_alarms",
     "ScoredStream",
-    "log_alarm",
 ]
 
 
@@ -63,6 +72,7 @@ def product_names(
 # %% ../../nbs/70_trades/74_stream_base.ipynb #83d2e9f4
 _log = logging.getLogger(__name__)
 STATS = ("messages", "trades", "bad", "gaps", "filled", "reconnects", "refused")  # counters
+SHARE_SECONDS = 1.0  # between two writes of the latest state of a product
 _SHARE_AGAIN = 10.0  # seconds until the latest state is shared again after a failure
 _RECENT = 10_000  # trades among which the latest time is looked for
 
@@ -80,6 +90,22 @@ class Retry(NamedTuple):
 
     wait: float  # seconds
     due: float  # seconds of the stream's clock
+
+
+# %% ../../nbs/70_trades/74_stream_base.ipynb #f9101c72
+class Changed(NamedTuple):
+    "A product whose latest state is not yet shared."
+
+    state: ProductState  # that scored its last trade
+    epoch: int
+
+
+class Kept(NamedTuple):
+    "Trades of a product that are in order, with the epoch that they belong to."
+
+    product: str
+    rows: list[Trade]  # at least one
+    epoch: int
 
 
 # %% ../../nbs/70_trades/74_stream_base.ipynb #501f0f42
@@ -113,10 +139,26 @@ def warm_up(state: ProductState, store: TradeStore, newest: Newest | None) -> No
 
 
 # %% ../../nbs/70_trades/74_stream_base.ipynb #7a9e32a1
-def _log_coverage(state: ProductState) -> None:
-    "Say once for each model that a product is judged by a calibration that is not its own."
-    if state.scorer.note:
-        _log.warning("v%s: %s", state.scorer.version, state.scorer.note)
+_NAMED = 8  # products in a line of the log
+
+
+def names_in_words(products: list[str]) -> str:
+    "The first products, and how many more there are."
+    more = len(products) - _NAMED
+    names = ", ".join(products[:_NAMED])
+    return f"{names} and {more} more" if more > 0 else names
+
+
+def _log_coverage(states: Iterable[ProductState]) -> None:
+    "Say once for each model which products are judged by a calibration that is not their own."
+    noted = [state for state in states if state.scorer.note]
+    if len(noted) <= 2:
+        for state in noted:
+            _log.warning("v%s: %s", state.scorer.version, state.scorer.note)
+        return
+    names = names_in_words([state.product for state in noted])
+    said = "v%s: the model has never seen %d of the products: %s; the first: %s"
+    _log.warning(said, noted[0].scorer.version, len(noted), names, noted[0].scorer.note)
 
 
 class StreamBase:
@@ -132,8 +174,8 @@ class StreamBase:
         now: Callable[[], int] = now_micros,  # microseconds: no trade is much later
     ) -> None:
         self.ws, self.store, self._clock, self._now = ws, open_store(ws), clock, now
-        self.rest = ws.settings.coinbase_rest_url if rest_url is None else rest_url
-        self.products = products or product_names(ws.products)
+        self.rest = Roads(ws.settings.coinbase_rest_url if rest_url is None else rest_url, ws)
+        self.products = product_names(ws.products) if products is None else list(products)
         self.states: dict[str, ProductState] = {}
         self.sequences: dict[str, Sequence] = {}
         self.heartbeats: dict[str, Heartbeat] = {}  # product -> the first that is ahead
@@ -144,18 +186,30 @@ class StreamBase:
         self.filler: GapFiller | None = None  # None = holes are filled before the stream goes on
         self.stopping = False  # True: nothing is fetched any more
         self.claimed: set[str] = set()  # products of which the filler has a gap of a heartbeat
+        self.active: set[str] = set()  # products of which something waits to be dealt with
+        self.raised: list[dict[str, Any]] = []  # alarms of this turn that are not yet told
+        self.changed: dict[str, Changed] = {}  # product -> what is not yet shared of it
+        self.shared: dict[str, float] = {}  # product -> when it was shared, by the stream's clock
+        self.report: dict[str, Any] = {}  # how the stream is, as it was last reported
+        self.others: list[dict[str, Any]] = []  # the reports of the other shards that live
+        self.lag = Lag()  # seconds from a trade of the feed until it is stored and scored
         self.champion = ChampionWatch(ws, clock)
         self.refresh_model()
         for product in self.products:
             self._open(product)
+        _log_coverage(self.states.values())
 
     def _open(self, product: str) -> None:
         "Continue where the store ends."
         state = ProductState(product, self.champion.model, self.champion.version)
-        _log_coverage(state)
         sequence = last_sequence(self.store, product)
         warm_up(state, self.store, sequence.newest)
         self.states[product], self.sequences[product] = state, sequence
+
+    def log_opened(self, products: list[str]) -> None:
+        "Say which products are streamed from now on, and what the model knows of them."
+        _log.info("streamed from now on: %s", names_in_words(products))
+        _log_coverage([self.states[product] for product in products])
 
     def refresh_model(self) -> None:
         "Use the champion; while the registry does not answer, the model stays and trades are kept."
@@ -163,7 +217,7 @@ class StreamBase:
             if self.champion.refresh():
                 for state in self.states.values():
                     state.use(self.champion.model, self.champion.version)
-                    _log_coverage(state)
+                _log_coverage(self.states.values())
         except (CryptoAnomalyError, OSError, sa.exc.SQLAlchemyError) as e:
             self.champion.postpone()
             _log.warning("the model stays, trades are kept: %s", first_line(e))
@@ -195,44 +249,37 @@ class RefusingStream(StreamBase):
         log_refused(new)
 
 
-# %% ../../nbs/70_trades/74_stream_base.ipynb #4b2de796
-class ScoredStream(RefusingStream):
-    "Stores trades and scores them."
+# %% ../../nbs/70_trades/74_stream_base.ipynb #8c09fb0f
+class SharingStream(RefusingStream):
+    "Shares what the products look like now."
 
     _share_after = LONG_AGO  # seconds of the stream's clock
 
-    def _keep(self, product: str, rows: list[Trade]) -> None:
-        "Store and score trades; what cannot be stored waits again, and is tried again."
-        if not rows:
-            return
-        s = self.sequences[product]
-        try:
-            self.store.write(rows, s.epoch)
-        except TradeError:
-            s.put_back(rows)
-            raise
-        self.stats["trades"] += len(rows)
-        self._score(product, rows)
+    def _is_stale(self, product: str, now: float) -> bool:
+        "Whether a product was not shared in the last second."
+        return now - self.shared.get(product, LONG_AGO) >= SHARE_SECONDS
 
-    def _score(self, product: str, rows: list[Trade]) -> None:
-        "Score trades in order; alarms and the latest state are stored."
-        if not rows:
-            return
-        state, epoch = self.states[product], self.sequences[product].epoch
-        for alarm in state.score(rows):
-            self.store.add_alarm(alarm | dict(epoch=epoch))
-            log_alarm(alarm)
-        self._share(product, state.now | dict(epoch=epoch, stream=self._status()))
-
-    def _share(self, product: str, now: dict[str, Any]) -> None:
-        "Share what a product looks like now; where that fails, the stream goes on without it."
-        if self._clock() < self._share_after:
+    def share(self, *, at_once: bool = False) -> None:
+        "Share the states that have changed; where that fails, the stream goes on without it."
+        now = self._clock()
+        due = [p for p in self.changed if at_once or self._is_stale(p, now)]
+        if not due or now < self._share_after:
             return
         try:
-            self.latest.put(product, now)
+            self.latest.put_all(self._states_now(due))
         except TradeError as e:
-            self._share_after = self._clock() + _SHARE_AGAIN
+            self._share_after = now + _SHARE_AGAIN
             _log.warning("%s; tried again in %.0f s", e, _SHARE_AGAIN)
+            return
+        for product in due:
+            self.shared[product] = now
+            del self.changed[product]
+
+    def _states_now(self, products: list[str]) -> dict[str, dict[str, Any]]:
+        "What products look like after their last trade."
+        status = self._status()
+        changed = {p: self.changed[p] for p in products}
+        return {p: c.state.now | dict(epoch=c.epoch, stream=status) for p, c in changed.items()}
 
     def _status(self) -> dict[str, Any]:
         "The part of the latest state that is about the stream."
@@ -242,11 +289,94 @@ class ScoredStream(RefusingStream):
         return dict(model_status=status, doubles=doubles, unknown=unknown, **self.stats)
 
 
-# %% ../../nbs/70_trades/74_stream_base.ipynb #29f4be06
-def log_alarm(a: dict[str, Any]) -> None:
-    "Log an alarm, with its values as fields."
+# %% ../../nbs/70_trades/74_stream_base.ipynb #90ca7169
+TOGETHER = 4  # alarms of a kind in one turn that are one line
+
+
+def group_alarms(
+    alarms: list[dict[str, Any]],
+) -> list[list[dict[str, Any]]]:  # lines; the strongest alarm of a line is the first
+    "Alarms of a turn by line."
+    lines: list[list[dict[str, Any]]] = []
+    for kind in dict.fromkeys(a["kind"] for a in alarms):
+        same = [a for a in alarms if a["kind"] == kind]
+        if len(same) < TOGETHER:
+            lines += [[a] for a in same]
+        else:
+            lines.append(sorted(same, key=_by_score))
+    return lines
+
+
+def _by_score(alarm: dict[str, Any]) -> float:
+    "The order of alarms, the strongest first."
+    return -float(alarm["score"])
+
+
+# %% ../../nbs/70_trades/74_stream_base.ipynb #1a6f74e4
+def log_alarms(alarms: list[dict[str, Any]]) -> None:
+    "Log one alarm, or many of one kind in one line, with its values as fields."
+    a = alarms[0]
     at = pd.Timestamp(a["ts"], unit="us")
     product, kind, score = a["product_id"], a["kind"], a["score"]
     fields = dict(product=product, alarm=kind, score=score)
-    message = "%s %s %.4g at %s: %s"
-    _log.info(message, product, kind.upper(), score, at, a["reason"], extra=fields)
+    if len(alarms) == 1:
+        message = "%s %s %.4g at %s: %s"
+        _log.info(message, product, kind.upper(), score, at, a["reason"], extra=fields)
+        return
+    products = list(dict.fromkeys(alarm["product_id"] for alarm in alarms))
+    names, fields["products"] = names_in_words(products), products
+    message = "%s in %d products at once (%s); the strongest, %s %.4g at %s: %s"
+    values = (kind.upper(), len(products), names, product, score, at, a["reason"])
+    _log.info(message, *values, extra=fields)
+
+
+# %% ../../nbs/70_trades/74_stream_base.ipynb #4b2de796
+class ScoredStream(SharingStream):
+    "Stores trades and scores them."
+
+    def _keep(self, product: str, rows: list[Trade]) -> None:
+        "Store and score trades of a product."
+        if rows:
+            self._keep_all([Kept(product, rows, self.sequences[product].epoch)])
+
+    def _keep_all(self, batches: list[Kept]) -> None:
+        "Store trades in one transaction, and score them; what cannot be stored is tried again."
+        of_epoch: dict[int, list[Trade]] = {}
+        for b in batches:
+            of_epoch.setdefault(b.epoch, []).extend(b.rows)
+        try:
+            self.store.write_epochs(of_epoch)
+        except TradeError:
+            for b in batches:
+                self.sequences[b.product].put_back(b.rows)
+            raise
+        self.stats["trades"] += sum(len(b.rows) for b in batches)
+        self._score_all(batches)
+
+    def _raise(self, alarms: list[dict[str, Any]]) -> None:
+        "Keep alarms; they are told at the end of the turn."
+        self.store.add_alarms(alarms)
+        self.raised += alarms
+
+    def tell(self) -> None:
+        "Log the alarms of a turn: many of one kind are one line."
+        for alarms in group_alarms(self.raised):
+            log_alarms(alarms)
+        self.raised = []
+
+    def _score(self, product: str, rows: list[Trade]) -> None:
+        "Score trades of a product that are stored."
+        if rows:
+            self._score_all([Kept(product, rows, self.sequences[product].epoch)])
+
+    def _score_all(self, batches: list[Kept]) -> None:
+        "Score trades in order; alarms are stored together."
+        alarms = []
+        for product, rows, epoch in batches:
+            state = self.states[product]
+            alarms += [alarm | dict(epoch=epoch) for alarm in state.score(rows)]
+            self.changed[product] = Changed(state, epoch)
+        self._raise(alarms)
+        now = self._now()
+        for b in batches:
+            self.lag.add(b.rows, now)

@@ -16,12 +16,13 @@ from .late_scores import ROWS_AT_ONCE, PreparedState, catch_up, prepare_state
 from .messages import TradeError
 from .product_state import ProductState
 from .sequence import LARGEST_GAP
-from .stream_base import Retry, ScoredStream, log_alarm
+from .stream_base import Retry, ScoredStream
 from .table import to_trades
 
 # %% auto #0
 __all__ = [
     "ONE_PAGE",
+    "REST_BUDGET",
     "REST_PAUSE",
     "TRY_GAPS",
     "LOST_AFTER",
@@ -34,6 +35,7 @@ __all__ = [
 _log = logging.getLogger(__name__)
 ONE_PAGE = 1000  # trades; a larger hole is filled beside the stream
 _PATIENCE = 3.0  # seconds for the page of a small hole, while live trades wait
+REST_BUDGET = 0.3  # seconds of a turn in which pages of small holes may be waited for
 REST_PAUSE = 60.0  # seconds after a failure in which small holes, too, are handed over
 
 
@@ -42,6 +44,7 @@ class GapFillingStream(ScoredStream):
     "Fills holes."
 
     _rest_failed = LONG_AGO  # seconds of the stream's clock
+    rest_spent = 0.0  # seconds of this turn in which pages were waited for
 
     def _fetch(self, product: str, first: int, last: int, cause: str) -> int:  # trades
         "Fetch a hole over REST."
@@ -66,6 +69,7 @@ class GapFillingStream(ScoredStream):
     def _try_to_fetch(self, product: str, first: int, last: int, cause: str) -> bool:
         "Whether a hole could be fetched; what is not there is written down."
         self.stats["gaps"] += 1
+        began = self._clock()
         try:
             self.stats["filled"] += self._fetch(product, first, last, cause)
         except TradeError as e:
@@ -74,7 +78,14 @@ class GapFillingStream(ScoredStream):
             if self.rest:
                 _log.warning("%s", e)
             return False
+        finally:
+            self.rest_spent += self._clock() - began
         return True
+
+    @property
+    def must_wait(self) -> bool:
+        "Whether further small holes wait for the next turn, so that live trades need not."
+        return self.filler is not None and self.rest_spent > REST_BUDGET
 
     def _leave_open(self, product: str, first: int, last: int, cause: str) -> int:  # id of the gap
         "Write a hole down; where nothing else can be asked, what was refused is not missing."
@@ -149,6 +160,7 @@ class RepairingStream(GapFillingStream):
     def _open_gaps(self) -> list[dict[str, Any]]:
         "The gaps that are due, another one first each time."
         gaps = [g for g in self.store.gaps(opened=True, limit=None) if self._is_due(g)]
+        gaps = [g for g in gaps if g["product_id"] in self.sequences]  # not another shard's
         self._turn += 1
         first = self._turn % max(len(gaps), 1)
         return gaps[first:] + gaps[:first]
@@ -228,9 +240,7 @@ class BackgroundStream(RepairingStream):
 
     def _use(self, product: str, prepared: PreparedState) -> None:
         "Take a prepared state over, unless another epoch has begun."
-        for alarm in prepared.alarms:
-            self.store.add_alarm(alarm | dict(epoch=prepared.epoch))
-            log_alarm(alarm)
+        self._raise([a | dict(epoch=prepared.epoch) for a in prepared.alarms])
         if self.sequences[product].epoch != prepared.epoch:
             return
         state, before = catch_up(prepared, self.store), self.states[product]

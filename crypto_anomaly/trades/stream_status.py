@@ -11,6 +11,7 @@ import time
 from typing import Any, NamedTuple
 
 from .alarms import STREAM_STATUS
+from .lag import lag_quantile
 from .latest import Latest
 from .stream import Stream
 
@@ -21,6 +22,7 @@ __all__ = [
     "SILENT_SECONDS",
     "Connection",
     "report_status",
+    "together",
     "StreamHealth",
     "stream_health",
 ]
@@ -55,8 +57,10 @@ def report_status(
     waiting: int,  # messages in the queue
     *,
     state: str = "running",  # or ended: it was told to; or failed
+    exchanges: dict[str, Any] | None = None,  # exchange -> how it is, and what it promises
 ) -> None:
-    "Report the status of a stream."
+    "Report the status of a stream, together with what the other shards have reported."
+    lag = stream.lag.recent()
     now = dict(
         state=state,
         process=f"{socket.gethostname()}:{os.getpid()}",
@@ -67,8 +71,69 @@ def report_status(
         problem=connection.problem,
         waiting=waiting,
         filling=_filling(stream),
+        stats=dict(stream.stats),
+        exchanges=exchanges or {},
+        lag_p50=lag_quantile(lag, 0.5),
+        lag_p99=lag_quantile(lag, 0.99),
     )
-    stream.latest.put(STREAM_STATUS, now)
+    stream.report = now | dict(lag_counts=stream.lag.counts)
+    stream.latest.put(STREAM_STATUS, together([now, *stream.others]))
+
+
+# %% ../../nbs/70_trades/77_stream_status.ipynb #920de967
+_OF_SHARD = (
+    "process",
+    "state",
+    "connected",
+    "waiting",
+    "lag_p50",
+    "lag_p99",
+    "heard",
+    "processed",
+    "problem",
+    "stats",
+)
+
+
+def _shard_facts(report: dict[str, Any]) -> dict[str, Any]:
+    "What is shown of one shard."
+    facts = {name: report.get(name) for name in _OF_SHARD}
+    return facts | dict(products=len(report["products"]))
+
+
+def _exchanges(reports: list[dict[str, Any]]) -> dict[str, Any]:
+    "The exchanges of all shards; one that any shard has lost is not connected."
+    found: dict[str, Any] = {}
+    for name, facts in (item for report in reports for item in report.items()):
+        known = found.get(name, facts | dict(products=0))
+        lost = known if not known["connected"] else facts
+        found[name] = lost | dict(products=known["products"] + facts["products"])
+    return found
+
+
+def together(
+    reports: list[dict[str, Any]],  # of shards, at least one; the first is this process's
+) -> dict[str, Any]:
+    "One report of all shards."
+    running = [r for r in reports if r["state"] == "running"]
+    counted = running or reports[:1]
+    if len(reports) == 1:
+        return reports[0] | dict(shards=[_shard_facts(reports[0])])
+    problems = [f"{r['process']}: {r['problem']}" for r in counted if r["problem"]]
+    return counted[0] | dict(
+        products=sorted({p for r in counted for p in r["products"]}),
+        connected=all(r["connected"] for r in counted if r["products"]),
+        heard=min(r["heard"] for r in counted),
+        processed=min(r["processed"] for r in counted),
+        problem="; ".join(problems),
+        waiting=sum(r["waiting"] for r in counted),
+        exchanges=_exchanges([r.get("exchanges") or {} for r in counted]),
+        filling=next((r["filling"] for r in counted if r["filling"]), None),
+        lag_p99=max((r["lag_p99"] for r in counted if r.get("lag_p99")), default=None),
+        lag_p50=max((r["lag_p50"] for r in counted if r.get("lag_p50")), default=None),
+        stats={name: sum(r["stats"][name] for r in counted) for name in counted[0]["stats"]},
+        shards=[_shard_facts(r) for r in counted],
+    )
 
 
 # %% ../../nbs/70_trades/77_stream_status.ipynb #39ebe620
