@@ -27,10 +27,12 @@ from crypto_anomaly.serving.past_window import (
     coins_window,
     price_series,
     window,
+    window_stamp,
     with_present,
     with_reasons,
 )
-from .rendering import path_segment, render
+from .recent import Recent, Same
+from .rendering import Drawn, drawn, path_segment, render
 from .scan_facts import scan_facts
 from .state import AppState
 from .trade_verdicts import coin_verdict
@@ -118,7 +120,9 @@ def coin_history(
 ) -> History:
     "Prices, volumes and scores of a coin, with Bitcoin and the median coin."
     span = coins_window(state, [coin_id, "bitcoin"], start, seen.as_of)
-    rows = coin_rows(span, with_present(span.scores, seen.predictions), coin_id)
+    said = span.scores[span.scores.coin_id == coin_id]
+    present = seen.predictions[seen.predictions.coin_id == coin_id]
+    rows = coin_rows(span, with_present(said, present), coin_id)
     others = {"median coin": span.median}
     bitcoin = price_series(span.prices, "btc")
     if len(bitcoin) and coin_id != "bitcoin":
@@ -159,12 +163,28 @@ def _neighbours(history: History, now: pd.Timestamp) -> dict[str, str]:  # ISO; 
 
 
 # %% ../../nbs/90_serving/42_coin_page.ipynb #e81891f1
-def _figure(history: History, seen: Scan, at: pd.Timestamp | None) -> Any:
+def _figure(history: History, seen: Scan, at: pd.Timestamp | None) -> Drawn | None:
     "The figure of a coin; None where nothing is stored."
     if len(history.rows) < 2:
         return None
     levels = rarity_levels(seen.served.model.contamination)
-    return coin_panels(history.rows, history.others, levels, at=at)
+    return drawn(coin_panels(history.rows, history.others, levels, at=at))
+
+
+_HISTORIES: Recent[tuple[History, Drawn | None]] = Recent(32)
+
+
+def _known_history(
+    state: AppState, seen: Scan, coin_id: str, start: pd.Timestamp, at: pd.Timestamp | None
+) -> tuple[History, Drawn | None]:
+    "The history of a coin and its figure, from memory where nothing of it was written since."
+
+    def make() -> tuple[History, Drawn | None]:
+        history = coin_history(state, seen, coin_id, start)
+        return history, _figure(history, seen, at)
+
+    key = (Same(seen), coin_id, start, at, window_stamp(state, start, seen.as_of))
+    return _HISTORIES.get(key, make)
 
 
 def _explained(seen: Scan, coin_id: str) -> dict[str, Any]:
@@ -213,7 +233,7 @@ def coin_page(
         return render(state, "coin.html", "/coins", problem=str(e), coin=dict(name=coin))
     coin_id = find_coin(seen.features, coin)
     row = seen.table[seen.table.coin_id == coin_id].iloc[0]
-    history = coin_history(state, seen, coin_id, read_span(state, since, at).start)
+    history, figure = _known_history(state, seen, coin_id, read_span(state, since, at).start, at)
     facts = scan_facts(seen)
     shown = at if at is not None or seen.as_of == state.newest() else seen.as_of
     return render(
@@ -234,5 +254,5 @@ def coin_page(
         coin_alerts=alerts_of(state.registry, coin_id)[:20],
         live=coin_trades(state.trades, row.symbol),
         trades=coin_verdict(state, seen, coin_id),
-        figures=dict(history=_figure(history, seen, at)),
+        figures=dict(history=figure),
     )

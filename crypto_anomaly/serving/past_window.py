@@ -74,16 +74,21 @@ def median_index(
     prices: pd.DataFrame,  # coin_id, ts, current_price of all coins, in time order
 ) -> pd.Series:  # by hour; 1 at the begin
     "The market as an index: the median move of all coins, hour after hour."
-    hour, hours = pd.factorize(prices.ts.dt.floor("h"), sort=True)
-    coin, coins = pd.factorize(prices.coin_id)
-    if not len(hours):
+    if prices.empty:
         return pd.Series(dtype=float)
+    coin, coins = pd.factorize(prices.coin_id)
+    every = prices.ts.dt.tz_localize(None).to_numpy().astype("datetime64[h]")
+    first, last = every.min(), every.max()
+    hours = np.arange(first, last + np.timedelta64(1, "h"))
+    hour = (every - first).astype(int)
     table = np.full((len(hours), len(coins)), np.nan)
     table[hour, coin] = prices.current_price.to_numpy(float)  # the last one of an hour stays
+    stored = np.bincount(hour, minlength=len(hours)) > 0
+    table, hours = table[stored], hours[stored]
     moves = np.diff(np.log(np.where(table > 0, table, np.nan)), axis=0)
     steps = np.nan_to_num(_medians(moves), nan=0.0)
     index = np.exp(np.r_[0.0, np.cumsum(steps)])
-    return pd.Series(index, pd.DatetimeIndex(hours, name="hour"))
+    return pd.Series(index, pd.DatetimeIndex(hours, tz="UTC", name="hour").as_unit("us"))
 
 
 # %% ../../nbs/90_serving/37_past_window.ipynb #a9ea157f
