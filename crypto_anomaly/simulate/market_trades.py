@@ -114,12 +114,15 @@ class MarketTrades(TradeSimulator):
         y = _bridges(np.random.default_rng([*own, 5]), x, float(row.sigma) / 4)
         usual = row.market_cap * row.turnover / 24
         rate = LARGEST_RATE / np.sqrt(coin + 1) * hours.v[1:, coin] / usual
-        fills = np.random.default_rng([*own, 7]).poisson(np.repeat(rate, 60))
         bursts = []
+        rates = np.repeat(rate, 60)
         for e in hours.crowds(coin):
             burst = _crowd_minute(np.random.default_rng([*own, 9, e.hour]), e, y, x)
-            fills[burst.minute] += 150 + int(4 * rate[e.hour - 1])
+            rates[(e.hour - 1) * 60 : burst.minute] = rate[max(e.hour - 2, 0)]
             bursts.append(burst)
+        fills = np.random.default_rng([*own, 7]).poisson(rates)
+        for burst in bursts:
+            fills[burst.minute] += 150 + int(4 * rates[burst.minute])
         first_id = 1_000_000 + np.append(0, np.cumsum(fills))
         return Minutes(y, first_id, sorted(bursts, key=_minute_of))
 
