@@ -19,6 +19,8 @@ from ..registry.registry import open_registry
 if TYPE_CHECKING:
     import pandas as pd
 
+    from crypto_anomaly.lifecycle.alarm_groups import AlarmGroup
+
 # %% auto #0
 __all__ = ["SCAN_KINDS", "ALARM_RARITY", "PUMP_RARITY", "alert_on_scan", "alert_on_trades"]
 
@@ -67,19 +69,21 @@ PUMP_RARITY = 5000.0  # of all other kinds
 
 
 # %% ../../nbs/80_lifecycle/67_alert_polls.ipynb #fa17ed61
-def _product_signal(product: str, alarms: pd.DataFrame) -> AlertSignal:
-    "The alarms of a product, at least one, the newest first."
-    newest = alarms.iloc[0]
+def _group_signal(group: AlarmGroup) -> AlertSignal:
+    "The alarms of a product, of several products of a coin, or of many coins at once."
+    alarms, newest = group.alarms, group.alarms.iloc[0]
     facts = dict(
         alarms=len(alarms),
         price=float(newest.price),
         at=newest.ts.isoformat(),
         kinds=sorted(set(alarms.kind)),
     )
+    if len(group.products) > 1:
+        facts["products"] = group.products
     return AlertSignal(
-        key=f"trades:{product}",
+        key=f"trades:{group.subject}",
         rarity=max(ALARM_RARITY.get(kind, PUMP_RARITY) for kind in alarms.kind),
-        reason=f"{newest.kind}: {newest.reason}",
+        reason=group.reason,
         kind="trades",
         facts=facts,
     )
@@ -105,11 +109,13 @@ def _newest_coins(
 # %% ../../nbs/80_lifecycle/67_alert_polls.ipynb #c8ac59af
 def _notes_of(ws: Workspace, signals: list[AlertSignal]) -> dict[str, AlertSignal]:
     "The provisional notes of the products whose coin is known, by the key of the product."
+    from crypto_anomaly.lifecycle.alarm_groups import MANY
     from crypto_anomaly.trades.coin_products import coin_of
     from crypto_anomaly.trades.store import open_store
     from crypto_anomaly.trades.window_trades import price_near
 
-    pumps = [s for s in signals if {"pump", "dump"} & set(s.facts["kinds"])]
+    of_one = [s for s in signals if key_subject(s.key) != MANY]
+    pumps = [s for s in of_one if {"pump", "dump"} & set(s.facts["kinds"])]
     if not pumps:
         return {}
     coins, store = _newest_coins(ws), open_store(ws)
@@ -131,14 +137,15 @@ def alert_on_trades(
     now: datetime | None = None,  # None = now
     minutes: float = 30,  # alarms that are looked at
 ) -> list[dict[str, Any]]:  # changes, of `observe`
-    "Open and close alerts for the alarms of live trades: of a coin, else of a product."
+    "Open and close alerts for the alarms of live trades: one a coin or moment."
     import pandas as pd
 
+    from crypto_anomaly.lifecycle.alarm_groups import alarm_groups
     from crypto_anomaly.trades.store import open_store
 
     moment = pd.Timestamp(now or utcnow())
     alarms = open_store(ws).alarms(start=moment - timedelta(minutes=minutes), limit=500)
-    signals = [_product_signal(str(p), group) for p, group in alarms.groupby("product_id")]
+    signals = [_group_signal(group) for group in alarm_groups(alarms)]
     notes = _notes_of(ws, signals)
     others = [s for s in signals if s.key not in notes]
     options = dict(now=moment.to_pydatetime(), budget=ws.settings.alerts_per_day)

@@ -18,9 +18,9 @@ from pydantic import SecretStr
 from ..core.addresses import Reach
 from ..core.clock import iso
 from ..core.json_values import jsonable
+from ..core.processes import process_name
 from ..core.settings import Settings, secret_value
 from .alert_signals import AUDIENCES, key_subject
-from ..core.processes import process_name
 from .leases import LEASE
 from .messages import MESSAGE_EVENTS, audience_of, message
 from crypto_anomaly.lifecycle.webhooks import (

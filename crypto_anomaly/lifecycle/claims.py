@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from ..core.workspace import Workspace
 from ..core.processes import process_name
+from ..core.workspace import Workspace
 from .leases import LEASE, RUN_CLAIM, is_claimed, renewing
 from .runner import run_stage
 from .schedule import PUBLISHES

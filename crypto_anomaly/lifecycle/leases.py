@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from ..core.clock import iso, utcnow
 from ..core.errors import first_line
-from ..core.processes import process_lives, process_name
+from ..core.processes import process_lives
 from ..registry.errors import RegistryError
 from ..registry.registry import Registry
 

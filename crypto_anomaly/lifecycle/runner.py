@@ -17,10 +17,10 @@ from ..core.clock import iso, utcnow
 from ..core.files import write_atomic
 from ..core.json_values import jsonable
 from ..core.lineage import code_version
+from ..core.processes import process_name
 from ..core.readable_tables import facts_table
 from ..core.workspace import Workspace
 from .config_files import config_parameters, flow_configs
-from ..core.processes import process_name
 from .leases import LEASE, RUN_CLAIM, renewing
 from .stages import PipelineError, check_parameters, stage_name, stages
 from .subprocesses import child_env

@@ -12,6 +12,7 @@ import typer
 from ..core.errors import first_line
 from ..core.platforms import any_text
 from .cli_alerts import alert_commands
+from .cli_backfill import backfill_commands
 from .cli_bench import backtest_commands, bench_commands
 from .cli_bench_trades import trade_bench_commands
 from .cli_corrections import correction_commands
@@ -26,6 +27,8 @@ from .cli_lifecycle import lifecycle_commands
 from .cli_market import market_commands
 from .cli_outcomes import outcome_commands
 from .cli_past import past_commands
+from .cli_product_map import products_map
+from .cli_products import product_commands
 from .cli_registry import registry_commands
 from .cli_report import report_commands
 from .cli_run import run_commands
@@ -54,6 +57,7 @@ app = typer.Typer(
 )
 for commands in (
     run_commands,
+    backfill_commands,
     trade_commands,
     market_commands,
     why_commands,
@@ -76,6 +80,8 @@ for commands in (safety_commands, tool_commands, correction_commands, doctor_com
     app.add_typer(commands)
 app.add_typer(alert_commands, name="alerts")
 app.add_typer(token_commands, name="token")
+product_commands.command("map")(products_map)
+app.add_typer(product_commands, name="products")
 app.add_typer(deploy_commands, name="deploy")
 app.add_typer(help_commands)
 add_examples(app)

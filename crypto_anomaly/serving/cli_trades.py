@@ -5,17 +5,13 @@
 # %% ../../nbs/90_serving/74_cli_trades.ipynb #04f79f7e
 from __future__ import annotations
 
-import asyncio
-import logging
-import os
-import threading
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from ..core.platforms import on_stop
-from ..core.product_ids import spelled_product
+from ..core.platforms import exit_on_stop
+from ..core.product_ids import COINBASE, exchange_of, spelled_product
 from ..core.redaction import hide_in_address
 from crypto_anomaly.serving.cli_replay import (
     ReplayOptions,
@@ -24,20 +20,27 @@ from crypto_anomaly.serving.cli_replay import (
     say_refused,
 )
 from .cli_workspace import open_for_read
+from crypto_anomaly.serving.stream_run import (
+    Feed,
+    StreamResult,
+    result_of,
+    run_stream,
+    start_products,
+)
+from .stream_shards import run_shards
 from .terminal import AsJson, Limit, say, show_json, show_table
 
 if TYPE_CHECKING:
     from crypto_anomaly.core.settings import Settings
     from crypto_anomaly.core.workspace import Workspace
-    from crypto_anomaly.trades.stream import Stream
 
 # %% auto #0
 __all__ = [
     "trade_commands",
-    "log",
-    "END_SECONDS",
     "Source",
     "Products",
+    "ShardCount",
+    "AsShard",
     "Seconds",
     "WorkspaceName",
     "Replay",
@@ -49,6 +52,7 @@ __all__ = [
     "Once",
     "feed_answers",
     "has_default_feed",
+    "Start",
     "stream",
     "trades",
 ]
@@ -80,12 +84,28 @@ def has_default_feed(settings: Settings) -> bool:
     return bool(settings.coinbase_ws_url == Settings.model_fields["coinbase_ws_url"].default)
 
 
+# %% ../../nbs/90_serving/74_cli_trades.ipynb #801a674c
+def _only_others(ws: Workspace) -> bool:
+    "Whether no product is Coinbase's, so that its feed need not answer."
+    return all(exchange_of(p) != COINBASE for p in ws.products)
+
+
+def _with_exchanges(ws: Workspace, address: Any) -> Workspace:
+    "The workspace with the other exchanges where the feed has them: a simulated one has its own."
+    own = getattr(address, "exchange_urls", {})
+    urls = own | ws.settings.exchange_urls
+    settings = ws.settings.model_copy(update=dict(exchange_urls=urls))
+    return type(ws)(settings, ws.name)
+
+
 # %% ../../nbs/90_serving/74_cli_trades.ipynb #197855ae
 def _decide_feed(ws: Workspace) -> str:
     "Real or simulated trades, decided once and said; `WorkspaceError` when the feed is dead."
     from crypto_anomaly.core.settings import WorkspaceError
 
     settings, url = ws.settings, ws.settings.coinbase_ws_url
+    if ws.source != "simulated" and settings.source != "simulated" and _only_others(ws):
+        return "coingecko"  # their listeners say when an exchange is out of reach
     known = ws.source if settings.source == "auto" else settings.source
     found = known or ("coingecko" if feed_answers(url) else "simulated")
     if found == "simulated" and has_default_feed(settings):
@@ -108,6 +128,20 @@ def _workspace_of_feed(settings: Settings) -> Workspace:
     return claim(open_workspace(settings.model_copy(update=dict(source=found))), found)
 
 
+# %% ../../nbs/90_serving/74_cli_trades.ipynb #b39d29ab
+_ALSO_LISTED = ("BTC", "ETH", "SOL", "DOGE", "ADA", "AVAX", "DOT", "LINK", "LTC", "XLM")
+
+
+def _simulated_products(ws: Workspace) -> tuple[str, ...]:
+    "What the simulated exchange of a stream lists: what is wanted, and some more to be added."
+    from crypto_anomaly.trades.product_list import is_preset
+    from crypto_anomaly.trades.wanted import open_wanted
+
+    named = [p for p in ws.products if not is_preset(p)]
+    more = [f"{base}-USD" for base in _ALSO_LISTED]
+    return tuple(dict.fromkeys([*named, *open_wanted(ws).wanted(), *more]))
+
+
 # %% ../../nbs/90_serving/74_cli_trades.ipynb #cc373fbf
 def _open_feed(ws: Workspace) -> AbstractContextManager[tuple[str, str, Any]]:
     "The addresses of the feed; a simulated workspace without another feed serves its own."
@@ -117,72 +151,55 @@ def _open_feed(ws: Workspace) -> AbstractContextManager[tuple[str, str, Any]]:
     settings = ws.settings
     if ws.simulated and has_default_feed(settings):
         feed: AbstractContextManager[tuple[str, str, Any]] = serve_trades(
-            TradeSimulator(tuple(ws.products), seed=settings.seed)
+            TradeSimulator(_simulated_products(ws), seed=settings.seed)
         )
         return feed
     return nullcontext((settings.coinbase_ws_url, settings.coinbase_rest_url, None))
 
 
-# %% ../../nbs/90_serving/74_cli_trades.ipynb #76d6afab
-log = logging.getLogger(__name__)
-END_SECONDS = 9.0  # after a signal
-
-
-def _end_by_force() -> None:
-    "End the process without waiting for any thread."
-    log.error(
-        "the stream did not end within %g s and is ended by force; the next start fetches what "
-        "was not stored",
-        END_SECONDS,
-    )
-    os._exit(1)
-
-
-def _end_in_time() -> None:
-    "Make sure that the process ends."
-    timer = threading.Timer(END_SECONDS, _end_by_force)
-    timer.daemon = True
-    timer.start()
-
-
-# %% ../../nbs/90_serving/74_cli_trades.ipynb #7e305c9e
-async def _follow_until(stream: Stream, url: str, seconds: float | None) -> None:
-    "Follow a feed until a signal, or for some seconds."
-    from crypto_anomaly.trades.feed import follow
-
-    stop, loop = asyncio.Event(), asyncio.get_running_loop()
-
-    def on_signal() -> None:
-        "Begin to stop."
-        stop.set()
-        _end_in_time()
-
-    on_stop(loop, on_signal)
-    if seconds:
-        loop.call_later(seconds, stop.set)
-    await follow(stream, url, stop)
-
-
 # %% ../../nbs/90_serving/74_cli_trades.ipynb #dc502679
-def _follow(ws: Workspace, seconds: float | None) -> Stream:
+class Start(NamedTuple):
+    "How a stream is started."
+
+    seconds: float | None = None  # None = until a signal
+    shards: int = 1
+    named: bool = False  # an option names the products
+    parent: str | None = None  # this process is a shard of another one
+
+
+def _follow(ws: Workspace, start: Start) -> StreamResult:
     "Store and score what a feed sends."
     from crypto_anomaly.trades.origin import Origin, claim_store
-    from crypto_anomaly.trades.stream import Stream
+    from crypto_anomaly.trades.stream_base import names_in_words
 
     claim_store(ws, Origin.SIMULATED if ws.simulated else Origin.LIVE)
-    with _open_feed(ws) as (url, rest_url, _):
-        store, feed = hide_in_address(ws.trades_url), hide_in_address(url)
-        say(f"Streaming {', '.join(ws.products)} from {feed} into {store}. Ctrl-C stops.")
-        stream = Stream(ws, rest_url=rest_url)
-        asyncio.run(_follow_until(stream, url, seconds))
-    return stream
+    with _open_feed(ws) as address:
+        url, rest_url, _ = address
+        ws = _with_exchanges(ws, address)
+        feed = Feed(url, rest_url)
+        if start.parent:
+            return result_of(run_stream(ws, feed, parent=start.parent))
+        names = names_in_words(start_products(ws, feed, named=start.named))
+        store, hidden = hide_in_address(ws.trades_url), hide_in_address(url)
+        parts = f" in {start.shards} shards" if start.shards > 1 else ""
+        say(f"Streaming {names} from {hidden} into {store}{parts}. Ctrl-C stops.")
+        if start.shards > 1:
+            return run_shards(ws, feed, start.shards, start.seconds)
+        return result_of(run_stream(ws, feed, seconds=start.seconds))
 
 
 # %% ../../nbs/90_serving/74_cli_trades.ipynb #44e1d279
 Source = Annotated[
     str | None, typer.Option(help="auto, coingecko (real trades of Coinbase) or simulated.")
 ]
-Products = Annotated[str | None, typer.Option(help="Products, with commas; default PRODUCTS.")]
+Products = Annotated[
+    str | None,
+    typer.Option(help="Products with commas, top50, or all; default PRODUCTS."),
+]
+ShardCount = Annotated[
+    int, typer.Option("--shards", min=1, max=64, help="Processes that share the products.")
+]
+AsShard = Annotated[str | None, typer.Option("--as-shard", hidden=True)]
 Seconds = Annotated[float | None, typer.Option(help="Stop after so many seconds.")]
 WorkspaceName = Annotated[
     str | None, typer.Option(help="Name of the workspace; default WORKSPACE.")
@@ -221,6 +238,8 @@ def stream(
     product: Product = None,
     check: Check = False,
     once: Once = False,
+    shards: ShardCount = 1,
+    as_shard: AsShard = None,
     seconds: Seconds = None,
     workspace: WorkspaceName = None,
     as_json: AsJson = False,
@@ -229,12 +248,16 @@ def stream(
     from crypto_anomaly.core.logs import setup_logging
     from crypto_anomaly.core.settings import load_settings
 
+    exit_on_stop()  # until the stream takes the signals itself
     settings = load_settings(source=source, workspace=workspace, products=products)
     setup_logging(settings)
     file = replay or settings.replay
     if not file:
         _require_replay(file_format=file_format, product=product, check=check)
-        _show_stream(_follow(_workspace_of_feed(settings), seconds), as_json)
+        ws = _workspace_of_feed(settings)
+        result = _follow(ws, Start(seconds, shards, products is not None, as_shard))
+        if not as_shard:
+            _show_stream(ws, result, as_json)
         return
     pace, columns = pace or settings.replay_pace, columns or settings.replay_columns
     options = ReplayOptions(file, pace, columns, file_format, product, once)
@@ -242,7 +265,7 @@ def stream(
         check_recording(settings, options, as_json)
         return
     done = replay_recording(settings, options)
-    _show_stream(done.stream, as_json, done.facts)
+    _show_stream(done.stream.ws, result_of(done.stream), as_json, done.facts)
 
 
 # %% ../../nbs/90_serving/74_cli_trades.ipynb #f7bd96d9
@@ -256,11 +279,19 @@ def _require_replay(**options: Any) -> None:
 
 
 # %% ../../nbs/90_serving/74_cli_trades.ipynb #ae86b008
-def _show_stream(done: Stream, as_json: bool, facts: dict[str, Any] | None = None) -> None:
+def _show_stream(
+    ws: Workspace,
+    done: StreamResult,
+    as_json: bool,
+    facts: dict[str, Any] | None = None,
+) -> None:
     "What a stream has stored, and what became of the rows of a recording."
-    rows = [done.store.completeness(product) for product in done.products]
+    from crypto_anomaly.trades.store import open_store
+
+    store = open_store(ws)
+    rows = [store.completeness(product) for product in done.products]
     if as_json:
-        alarms = len(done.store.alarms(limit=10_000))
+        alarms = len(store.alarms(limit=10_000))
         recording = {} if facts is None else dict(file=facts)
         unknown = dict(unknown=done.unknown)  # product -> what the feed says
         show_json(dict(products=rows, stats=done.stats, alarms=alarms) | unknown | recording)
