@@ -36,7 +36,6 @@ __all__ = [
     "price_before",
     "price_near",
     "streamed_products",
-    "stored_windows",
     "fetched_window",
     "fetched_windows",
 ]
@@ -177,16 +176,6 @@ def streamed_products(
         last = {p: price_before(store, p, moment) for p in stored}
         found += coin_products(symbol, price, stored, last.get)
     return list(dict.fromkeys(found))
-
-
-def stored_windows(
-    ws: Workspace,
-    symbol: str,  # of the coin
-    prices: MarketPrices,
-    moment: pd.Timestamp,  # of the snapshot
-) -> list[WindowTrades]:
-    "The stored trades of all products of a coin around a moment."
-    return [stored_window(ws, p, moment) for p in streamed_products(ws, symbol, prices)]
 
 
 # %% ../../nbs/70_trades/89_window_trades.ipynb #8f8fda19
