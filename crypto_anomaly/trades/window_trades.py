@@ -32,6 +32,7 @@ __all__ = [
     "MOST_PAGES",
     "MOST_SECONDS",
     "FETCHED_PAST",
+    "UPWARD",
     "stored_window",
     "price_before",
     "price_near",
@@ -182,6 +183,7 @@ def streamed_products(
 MOST_PAGES = 40  # of 1,000 trades
 MOST_SECONDS = 15.0  # for all pages of a product
 FETCHED_PAST = pd.Timedelta("6h")  # before the window
+UPWARD = WINDOW + pd.Timedelta("1h")  # back from the moment, where pages go upwards
 
 
 @dataclass
@@ -234,13 +236,16 @@ def _fetch(
 ) -> list[Trade]:
     "What an exchange hands over in a short time, oldest first."
     if source.facts.pages_by == "time":
-        return _fetch_up(source, product, micros(since), micros(end))
+        return _fetch_up(source, product, micros(max(since, end - UPWARD)), micros(end))
     if source.facts.pages_by == "id":
         return _fetch_down(source, product, micros(since))
     return list(source.recent(product).trades)
 
 
 # %% ../../nbs/70_trades/89_window_trades.ipynb #39227eda
+_REACHED = pd.Timedelta("10min")
+
+
 def fetched_window(
     ws: Workspace,
     product: str,
@@ -259,7 +264,7 @@ def fetched_window(
         problem = (
             f"{len(rows):,} trades of {product} reach back to {rows.ts.iloc[0]:%Y-%m-%d %H:%M}"
         )
-    elif rows.ts.iloc[-1] < start:
+    elif rows.ts.iloc[-1] < end - _REACHED:
         problem = f"{len(rows):,} trades of {product} end {rows.ts.iloc[-1]:%Y-%m-%d %H:%M}"
     return WindowTrades(product, known, start, end, "fetched", problem)
 
