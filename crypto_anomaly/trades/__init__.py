@@ -16,6 +16,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "benchmark": ["trade_benchmark"],
         "detector": ["train_trades"],
+        "evidence": ["trade_evidence"],
         "feed": ["follow"],
         "formats": ["format_table"],
         "messages": ["Trade"],
@@ -31,6 +32,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
 if TYPE_CHECKING:
     from crypto_anomaly.trades.benchmark import trade_benchmark as trade_benchmark
     from crypto_anomaly.trades.detector import train_trades as train_trades
+    from crypto_anomaly.trades.evidence import trade_evidence as trade_evidence
     from crypto_anomaly.trades.feed import follow as follow
     from crypto_anomaly.trades.formats import format_table as format_table
     from crypto_anomaly.trades.messages import Trade as Trade
