@@ -5,8 +5,6 @@
 # %% ../../nbs/30_data/31_exchange_errors.ipynb #949acbba
 from __future__ import annotations
 
-from typing import Any
-
 import requests
 
 from ..core.errors import first_line

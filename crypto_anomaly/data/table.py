@@ -19,10 +19,12 @@ __all__ = [
     "MARKS",
     "NUMBERS",
     "SCHEMA",
+    "MARKET_SOURCES",
     "DataError",
     "schema",
     "market_table",
     "drop_repeats",
+    "of_exchange",
     "with_labels",
     "rows_not_in",
     "simulated_table",
@@ -44,7 +46,7 @@ KEYS = {
 TIMES = {"last_updated": "moment CoinGecko last updated the row"}
 MARKS = {
     "approximate": "rebuilt from a sparkline or a chart: price only, time to the hour",
-    "source": "coingecko, simulated, or import",
+    "source": "coingecko, simulated, import, or an exchange such as kraken",
     "run_id": "run that stored the row",
 }
 
@@ -128,6 +130,20 @@ def drop_repeats(
     ranked = ranked.sort_values(["ts", "approximate", "_no_cap"], kind="stable")
     unique = ranked.drop_duplicates(["coin_id", "ts"])
     return unique.drop(columns="_no_cap").reset_index(drop=True)
+
+
+# %% ../../nbs/30_data/10_table.ipynb #fb48cd38
+MARKET_SOURCES = ("coingecko", "simulated", "import")
+
+
+def of_exchange(
+    source: pd.Series,  # the marks of rows; missing = an older version, which knew no exchange
+) -> pd.Series:  # bool
+    "Which rows come from an exchange."
+    marks = [mark for mark in source.dropna().unique() if mark and mark not in MARKET_SOURCES]
+    if not marks:
+        return pd.Series(False, source.index)
+    return source.isin(marks)
 
 
 # %% ../../nbs/30_data/10_table.ipynb #6878cc28

@@ -5,11 +5,15 @@
 # %% ../../nbs/40_features/30_rows.ipynb #9eabc7aa
 from __future__ import annotations
 
+from functools import cached_property
+
 import numpy as np
 import pandas as pd
 
 from ..data.polls import poll_ends
+from ..data.table import of_exchange
 from .medians import cross_sectional
+from .volume_levels import market_level, scale_caps
 from .windows import HOUR, MINUTE, rows_before, values_at, window_starts
 
 # %% auto #0
@@ -58,11 +62,29 @@ class Rows:
         self,
         name: str,  # column of the table
     ) -> np.ndarray:  # (n,) floats; NaN throughout where the table has no such column
-        "Values of a column, by coin and time."
+        "Values of a column, by coin and time; volumes of an exchange on the level of the market."
         if name not in self.table:
             return np.full(len(self.order), np.nan)
         values: np.ndarray = self.table[name].to_numpy(float)[self.order]
+        if name == "total_volume" and self.foreign.any():
+            return market_level(values, self.t, self.coin, self.foreign)
         return values
+
+    @cached_property
+    def foreign(self) -> np.ndarray:  # (n,) bool
+        "Which rows come from an exchange, see `features.volume_levels`."
+        if "source" not in self.table:
+            return np.zeros(len(self.order), bool)
+        found: np.ndarray = of_exchange(self.table.source).to_numpy(bool)[self.order]
+        return found
+
+    def scale_caps(self) -> np.ndarray:  # (n,)
+        "Market caps as a scale: those of exchange rows are estimated."
+        cap = self.column("market_cap")
+        if not self.foreign.any():
+            return cap
+        price = self.column("current_price")
+        return scale_caps(cap, price, self.t, self.coin, self.foreign)
 
     def rows_since(
         self,

@@ -88,7 +88,7 @@ def _peg(h: History, m: Moves) -> np.ndarray:  # (n,) NaN for coins without peg
 # %% ../../nbs/40_features/60_signals.ipynb #b7638965
 def _log_volume(h: History) -> np.ndarray:  # (n,) NaN where there is none
     "Logarithm of the volume and a thousandth of the usual market cap."
-    cap = h.column("market_cap")
+    cap = h.scale_caps()
     usual = h.rolling_median(cap, h.scale_rows, LEVEL_HOURS)
     small = 1e-3 * np.nan_to_num(np.where(np.isnan(usual), cap, usual))
     v = np.log(h.column("total_volume") + small)
@@ -183,9 +183,10 @@ def _missing(h: History) -> np.ndarray:  # (n,)
     total = np.zeros(len(h.t))
     for name in EXPECTED_FIELDS:
         lacks = np.isnan(h.column(name)).astype(float)
-        if lacks.any():
+        lacks[h.foreign] = np.nan  # an exchange sends no such field, so it cannot be missing
+        if (lacks > 0).any():
             usual = np.log(h.rolling_share(lacks, 0.002, 1))
-            total = total + -lacks * np.nan_to_num(usual)
+            total = total + np.nan_to_num(-lacks * np.nan_to_num(usual))
     return total
 
 

@@ -5,6 +5,7 @@
 # %% ../../nbs/80_lifecycle/80_cluster.ipynb #2636c594
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -76,6 +77,8 @@ def setting_text(value: Any) -> str:
     "A value as text; `none` stands for None, as it does in a terminal."
     if value is None:
         return "none"
+    if isinstance(value, dict):
+        return json.dumps(value)
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

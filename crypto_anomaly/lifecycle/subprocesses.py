@@ -5,6 +5,7 @@
 # %% ../../nbs/80_lifecycle/46_subprocesses.ipynb #3307803f
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -41,6 +42,8 @@ def _workspace_variables(ws: Workspace) -> dict[str, str]:
     for name, value in values.items():
         if isinstance(value, SecretStr):
             values[name] = value.get_secret_value()
+        elif isinstance(value, dict):
+            values[name] = json.dumps(value)
         elif value is None:  # of the settings with a default only days can be without a limit
             values[name] = NEVER
     values |= dict(

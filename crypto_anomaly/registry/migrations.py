@@ -33,6 +33,7 @@ __all__ = [
     "upgrade_to_0003",
     "chain_events",
     "upgrade_to_0004",
+    "upgrade_to_0005",
     "read_revision",
     "upgrade",
 ]
@@ -179,11 +180,32 @@ def upgrade_to_0004(op: Operations) -> None:
     _adopt_evaluations(op.get_bind())
 
 
+# %% ../../nbs/10_registry/18_migrations.ipynb #328b1622
+def upgrade_to_0005(op: Operations) -> None:
+    "The products of exchanges, and which coin each of them is."
+    status = sa.CheckConstraint("status IN ('mapped', 'ambiguous', 'none')", "legal_product_status")
+    coin = sa.CheckConstraint("(status = 'mapped') = (coin_id IS NOT NULL)", "mapped_has_coin")
+    how = sa.CheckConstraint("how IN ('price', 'person')", "legal_product_how")
+    needed = ("exchange", "base", "quote", "status", "how", "decided_by", "reason", "decided_at")
+    op.create_table(
+        "product",
+        text_column("product_id", primary_key=True),
+        text_column("coin_id"),
+        *(text_column(name, nullable=False) for name in needed),
+        sa.Column("facts", sa.JSON, nullable=False),
+        status,
+        coin,
+        how,
+    )
+    op.create_index("product_coin", "product", ["coin_id"])
+
+
 # %% ../../nbs/10_registry/18_migrations.ipynb #5ecdec36
 MIGRATIONS: dict[str, Callable[[Operations], None]] = {
     "0002": upgrade_to_0002,
     "0003": upgrade_to_0003,
     "0004": upgrade_to_0004,
+    "0005": upgrade_to_0005,
 }
 REVISION = max(MIGRATIONS)  # of the tables of today
 

@@ -12,6 +12,7 @@ from .errors import NotFoundError
 from .legal_verbs import LegalVerbs
 from .lineage import RegistryLineage
 from .presence import check_not_lost
+from .products import RegistryProducts
 from .runs import RegistryRuns
 from .stale_requests import StaleRequests
 
@@ -20,7 +21,9 @@ __all__ = ["Registry", "open_registry"]
 
 
 # %% ../../nbs/10_registry/90_registry.ipynb #3d3f37ec
-class Registry(StaleRequests, LegalVerbs, RegistryLineage, RegistryRuns, RegistryClaims):
+class Registry(
+    StaleRequests, LegalVerbs, RegistryLineage, RegistryRuns, RegistryClaims, RegistryProducts
+):
     "The versions of one model, their lifecycle, and the log of all that happened."
 
 

@@ -27,6 +27,7 @@ __all__ = [
     "ALIASES_IN_LINKS",
     "asset_t",
     "link_t",
+    "product_t",
     "revision_t",
     "text_column",
     "id_column",
@@ -264,6 +265,27 @@ link_t = sa.Table(
     text_column("made_from", primary_key=True),
     sa.CheckConstraint(without_alias(), name="resolved"),
     sa.Index("link_made_from", "made_from"),
+)
+
+# %% ../../nbs/10_registry/14_tables.ipynb #9ef095a6
+product_t = sa.Table(
+    "product",
+    METADATA,
+    text_column("product_id", primary_key=True),
+    text_column("exchange", nullable=False),
+    text_column("base", nullable=False),
+    text_column("quote", nullable=False),
+    text_column("coin_id"),
+    text_column("status", nullable=False),
+    text_column("how", nullable=False),
+    text_column("decided_by", nullable=False),
+    text_column("reason", nullable=False),
+    text_column("decided_at", nullable=False),
+    sa.Column("facts", sa.JSON, nullable=False),
+    sa.CheckConstraint("status IN ('mapped', 'ambiguous', 'none')", name="legal_product_status"),
+    sa.CheckConstraint("(status = 'mapped') = (coin_id IS NOT NULL)", name="mapped_has_coin"),
+    sa.CheckConstraint("how IN ('price', 'person')", name="legal_product_how"),
+    sa.Index("product_coin", "coin_id"),
 )
 
 # %% ../../nbs/10_registry/14_tables.ipynb #d205a6da

@@ -12,6 +12,7 @@ import typer
 from ..core.errors import first_line
 from ..core.platforms import any_text
 from .cli_alerts import alert_commands
+from .cli_backfill import backfill_commands
 from .cli_bench import backtest_commands, bench_commands
 from .cli_bench_trades import trade_bench_commands
 from .cli_corrections import correction_commands
@@ -26,6 +27,7 @@ from .cli_lifecycle import lifecycle_commands
 from .cli_market import market_commands
 from .cli_outcomes import outcome_commands
 from .cli_past import past_commands
+from .cli_product_map import products_map
 from .cli_products import product_commands
 from .cli_registry import registry_commands
 from .cli_report import report_commands
@@ -52,7 +54,14 @@ app = typer.Typer(
     epilog="Start with: crypto-anomaly up. Without the internet: crypto-anomaly up --source "
     "simulated. Each command has a --help that ends with an example.",
 )
-for commands in (run_commands, trade_commands, market_commands, past_commands, backtest_commands):
+for commands in (
+    run_commands,
+    backfill_commands,
+    trade_commands,
+    market_commands,
+    past_commands,
+    backtest_commands,
+):
     app.add_typer(commands)
 bench_commands.add_typer(sentence_commands)
 bench_commands.add_typer(trade_bench_commands)
@@ -69,6 +78,7 @@ for commands in (safety_commands, tool_commands, correction_commands, doctor_com
     app.add_typer(commands)
 app.add_typer(alert_commands, name="alerts")
 app.add_typer(token_commands, name="token")
+product_commands.command("map")(products_map)
 app.add_typer(product_commands, name="products")
 app.add_typer(deploy_commands, name="deploy")
 app.add_typer(help_commands)

@@ -92,6 +92,8 @@ EXAMPLES = {
     "alerts send": "alerts send",
     "products": "products",
     "products list": "products list --json",
+    "backfill": "backfill --exchange kraken --days 30 --num-coins 100",
+    "products map": "products map bitcoin kraken:BTC-USD --by ada --reason 'the exchange says so'",
     "products add": "products add SOL-USD --by ada",
     "products remove": "products remove SOL-USD --by ada",
     "token add": "token add --name ada --role decide",

@@ -5,6 +5,7 @@
 # %% ../../nbs/90_serving/79_cli_tools.ipynb #95ca350f
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 from typing import Annotated
@@ -172,9 +173,12 @@ def _say_simulator(url: str, ws_url: str, rest_url: str) -> None:
     "Where the loopback servers are, and how to use them."
     settings = (
         f"CRYPTO_ANOMALY_SOURCE=simulated CRYPTO_ANOMALY_COINGECKO_URL={url} "
-        f"CRYPTO_ANOMALY_COINBASE_WS_URL={ws_url} CRYPTO_ANOMALY_COINBASE_REST_URL={rest_url}"
+        f"CRYPTO_ANOMALY_COINBASE_WS_URL={ws_url} CRYPTO_ANOMALY_COINBASE_REST_URL={rest_url} "
+        f"CRYPTO_ANOMALY_EXCHANGE_URLS='{json.dumps(dict(kraken=f'{rest_url}/kraken'))}'"
     )
-    say(f"Simulated market on {url}, trades on {ws_url}")
+    say(
+        f"Simulated market on {url}, trades of Coinbase on {ws_url}, of Kraken on {rest_url}/kraken"
+    )
     say(f"Use them with {settings}")
     say(
         "POST /_control/clock and /_control/fault (of the market), /_trades/clock and "
@@ -195,7 +199,7 @@ def simulate(
         str, typer.Option(help="Products of the feed, with commas.")
     ] = "BTC-USD,ETH-USD",
 ) -> None:
-    "Serve simulated markets and trades in CoinGecko's and Coinbase's wire formats."
+    "Serve simulated markets and trades in the formats of CoinGecko, Coinbase and Kraken."
     from crypto_anomaly.simulate.market import Market
     from crypto_anomaly.simulate.market_server import serve_market
     from crypto_anomaly.simulate.trade_server import serve_trades

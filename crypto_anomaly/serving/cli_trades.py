@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from ..core.platforms import exit_on_stop
-from ..core.product_ids import spelled_product
+from ..core.product_ids import COINBASE, exchange_of, spelled_product
 from ..core.redaction import hide_in_address
 from crypto_anomaly.serving.cli_replay import (
     ReplayOptions,
@@ -84,12 +84,28 @@ def has_default_feed(settings: Settings) -> bool:
     return bool(settings.coinbase_ws_url == Settings.model_fields["coinbase_ws_url"].default)
 
 
+# %% ../../nbs/90_serving/74_cli_trades.ipynb #801a674c
+def _only_others(ws: Workspace) -> bool:
+    "Whether no product is Coinbase's, so that its feed need not answer."
+    return all(exchange_of(p) != COINBASE for p in ws.products)
+
+
+def _with_exchanges(ws: Workspace, address: Any) -> Workspace:
+    "The workspace with the other exchanges where the feed has them: a simulated one has its own."
+    own = getattr(address, "exchange_urls", {})
+    urls = own | ws.settings.exchange_urls
+    settings = ws.settings.model_copy(update=dict(exchange_urls=urls))
+    return type(ws)(settings, ws.name)
+
+
 # %% ../../nbs/90_serving/74_cli_trades.ipynb #197855ae
 def _decide_feed(ws: Workspace) -> str:
     "Real or simulated trades, decided once and said; `WorkspaceError` when the feed is dead."
     from crypto_anomaly.core.settings import WorkspaceError
 
     settings, url = ws.settings, ws.settings.coinbase_ws_url
+    if ws.source != "simulated" and settings.source != "simulated" and _only_others(ws):
+        return "coingecko"  # their listeners say when an exchange is out of reach
     known = ws.source if settings.source == "auto" else settings.source
     found = known or ("coingecko" if feed_answers(url) else "simulated")
     if found == "simulated" and has_default_feed(settings):
@@ -157,7 +173,9 @@ def _follow(ws: Workspace, start: Start) -> StreamResult:
     from crypto_anomaly.trades.stream_base import names_in_words
 
     claim_store(ws, Origin.SIMULATED if ws.simulated else Origin.LIVE)
-    with _open_feed(ws) as (url, rest_url, _):
+    with _open_feed(ws) as address:
+        url, rest_url, _ = address
+        ws = _with_exchanges(ws, address)
         feed = Feed(url, rest_url)
         if start.parent:
             return result_of(run_stream(ws, feed, parent=start.parent))

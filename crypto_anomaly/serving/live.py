@@ -22,6 +22,7 @@ from ..trades.coverage import coverage, trained_products
 from ..trades.latest import Latest
 from ..trades.messages import ProductNotFoundError
 from ..trades.model_scorer import why_anomalous
+from ..trades.promises import SENTENCES
 from ..trades.pump_versions import LATEST
 from ..trades.store import open_store
 from ..trades.stream_status import stream_health
@@ -198,6 +199,15 @@ def _score_answer(
     )
 
 
+# %% ../../nbs/90_serving/20_live.ipynb #cb16e8a2
+def _exchanges(t: Trades) -> dict[str, Any]:  # empty where nothing is streamed
+    "How the exchanges of the running stream are connected, and what each promises."
+    stream = stream_health(t.latest)
+    running = stream.state == "running"
+    found: dict[str, Any] = jsonable(stream.facts.get("exchanges") or {}) if running else {}
+    return found
+
+
 # %% ../../nbs/90_serving/20_live.ipynb #a233e39b
 def _filling_text(t: Trades) -> str | None:  # None = no gap is being fetched
     "How far the gap is that is being fetched beside the stream."
@@ -279,6 +289,8 @@ def demo_data(
         epochs=t.epochs(),
         unknown=t.unknown(),
         filling=_filling_text(t),
+        exchanges=_exchanges(t),
+        promises={promise.value: said for promise, said in SENTENCES.items()},
         as_of=state["ts"] if state else None,
         simulated=t.ws.simulated,
         **_score_fields(score(t, name)),

@@ -110,5 +110,7 @@ class DemoData(BaseModel):
     epochs: list[dict[str, Any]] = []  # where the ids of a product began again
     unknown: list[str] = []  # products that the feed refuses
     filling: str | None = None  # how far the gap is that is being fetched
+    exchanges: dict[str, dict[str, Any]] = {}  # exchange -> how it is connected, what it promises
+    promises: dict[str, str] = {}  # promise of a product -> what it means
     as_of: str | None
     simulated: bool

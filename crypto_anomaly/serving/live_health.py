@@ -17,6 +17,7 @@ from .live import Trades
 from .live_answers import Healthz, TradeModel
 from ..trades.coverage import coverage_facts
 from ..trades.messages import TradeError
+from ..trades.promises import SENTENCES, Promise
 from ..trades.stream_status import stream_health
 
 # %% auto #0
@@ -59,8 +60,15 @@ def _product_problems(c: dict[str, Any], streaming: bool) -> list[str]:
         problems.append(f"the newest trade of {product} is {minutes}: is the stream running?")
     if c["missing"]:
         gaps = f"in {c['open_gaps']} open gaps"
-        problems.append(f"{c['missing']} trades of {product} are missing, {gaps}")
+        counted = "" if c["promise"] == Promise.BY_ID else "at least "
+        problems.append(f"{counted}{c['missing']} trades of {product} are missing, {gaps}")
     return problems
+
+
+def _promise_notes(products: list[dict[str, Any]]) -> list[str]:
+    "What has to be said about products whose trades nobody counts."
+    weak = [c for c in products if c["promise"] != Promise.BY_ID]
+    return [f"{c['product_id']} is {c['promise']}: {SENTENCES[c['promise']]}" for c in weak]
 
 
 # %% ../../nbs/90_serving/21_live_health.ipynb #1a513685
@@ -82,5 +90,5 @@ def healthz(t: Trades) -> Healthz:
         stream=stream.state,
         stream_facts=jsonable(stream.facts),
         model=model,
-        notes=notes,
+        notes=[*notes, *_promise_notes(products)],
     )

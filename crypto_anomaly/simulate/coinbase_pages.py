@@ -140,8 +140,9 @@ def next_fault(
     server: LoopbackServer,
 ) -> Fault | None:  # None = the next answer is good
     "The next waiting fault of the REST side, under the name of `FAULTS`."
-    fault = server.next_fault([*FAULTS, *(f"rest_{kind}" for kind in FAULTS)])
-    return fault and Fault(fault.kind.removeprefix("rest_"), fault.seconds)
+    of_pages = getattr(server, "next_rest_fault", None)  # of a server that has a feed, too
+    found: Fault | None = of_pages() if of_pages else server.next_fault(tuple(FAULTS))
+    return found
 
 
 # %% ../../nbs/20_simulate/82_coinbase_pages.ipynb #381a175a

@@ -5,6 +5,7 @@
 # %% ../../nbs/20_simulate/83_kraken_pages.ipynb #018ff582
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from starlette.routing import Route
 
 # %% auto #0
-__all__ = ["MOST_CANDLES", "pair_id", "altname", "pair_row", "kraken_routes"]
+__all__ = ["MOST_CANDLES", "pair_id", "altname", "pair_row", "KrakenPages", "kraken_routes"]
 
 # %% ../../nbs/20_simulate/83_kraken_pages.ipynb #d8b1bac9
 MOST_CANDLES = 720  # of one answer, the newest
@@ -99,55 +100,75 @@ def _ohlc(candles: Candles, product: str, query: Any, now: pd.Timestamp) -> list
     reach = pd.Timedelta(minutes=minutes) * (MOST_CANDLES - 1)
     rows = candles.candles(product, now.floor(f"{minutes}min") - reach, now, minutes)
     after = float(query.get("since", 0))
-    return [
-        [int(r.ts.timestamp()), *map(str, (r.open, r.high, r.low, r.close, r.close, r.volume)), 9]
-        for r in rows.itertuples()
-        if r.ts.timestamp() > after
-    ]
+    rows = rows[rows.ts > pd.Timestamp(after, unit="s", tz="UTC")]
+    return [_candle_row(row) for row in rows.itertuples()]
+
+
+def _candle_row(row: Any) -> list[Any]:
+    "A candle as Kraken sends it: numbers as text."
+    numbers = (row.open, row.high, row.low, row.close, row.close, row.volume)
+    return [int(row.ts.timestamp()), *map(str, numbers), 9]
 
 
 # %% ../../nbs/20_simulate/83_kraken_pages.ipynb #15ab1f5a
+class KrakenPages:
+    "The pages of pairs, each the result inside Kraken's envelope."
+
+    def __init__(self, server: LoopbackServer, candles: Candles) -> None:
+        self.server, self.candles = server, candles
+        self.ids = {pair_id(name): name for name in candles.products}
+        self.names = self.ids | {altname(name): name for name in candles.products}
+
+    def asked(self, request: Request) -> list[str]:  # ids, or short names
+        "The pairs that a request names."
+        pairs = request.query_params.get("pair", "").split(",")
+        return [pair for pair in pairs if pair]
+
+    async def page(self, request: Request, result: Callable[[Request], Any]) -> Response:
+        "The result of a request, or Kraken's error for a pair that there is not."
+        if not all(pair in self.names for pair in self.asked(request)):
+            unknown = ["EQuery:Unknown asset pair"]
+            return await answer(self.server, lambda: dict(error=unknown))
+        return await answer(self.server, lambda: dict(error=[], result=result(request)))
+
+    def time(self, request: Request) -> dict[str, Any]:
+        "The clock of the exchange."
+        return dict(unixtime=int(self.server.clock.now().timestamp()))
+
+    def pairs(self, request: Request) -> dict[str, Any]:
+        "All pairs."
+        rows = self.ids.items()
+        return {key: pair_row(name, is_active(self.candles, name)) for key, name in rows}
+
+    def ticker(self, request: Request) -> dict[str, Any]:
+        "The last day of the pairs that were named, or of all."
+        wanted = {pair_id(self.names[pair]) for pair in self.asked(request)} or self.ids.keys()
+        now = self.server.clock.now()
+        return {key: _ticker(self.candles, self.ids[key], now) for key in sorted(wanted)}
+
+    def ohlc(self, request: Request) -> dict[str, Any]:
+        "The candles of one pair."
+        name = self.names[self.asked(request)[0]]
+        rows = _ohlc(self.candles, name, request.query_params, self.server.clock.now())
+        return {pair_id(name): rows, "last": rows[-1][0] if rows else 0}
+
+
+# %% ../../nbs/20_simulate/83_kraken_pages.ipynb #f5a09061
 def kraken_routes(
     server: LoopbackServer,
     candles: Candles,
     prefix: str = "/kraken",
 ) -> list[Route]:
     "`Time`, `AssetPairs`, `Ticker` and `OHLC`."
-    from starlette.responses import JSONResponse
     from starlette.routing import Route
 
-    ids = {pair_id(name): name for name in candles.products}
-    names = ids | {altname(name): name for name in candles.products}
+    pages = KrakenPages(server, candles)
+    results = dict(Time=pages.time, AssetPairs=pages.pairs, Ticker=pages.ticker, OHLC=pages.ohlc)
 
-    def unknown(request: Request) -> Response | None:
-        asked = [pair for pair in request.query_params.get("pair", "").split(",") if pair]
-        if all(pair in names for pair in asked):
-            return None
-        return JSONResponse(dict(error=["EQuery:Unknown asset pair"]))
+    def route(name: str) -> Route:
+        async def page(request: Request) -> Response:
+            return await pages.page(request, results[name])
 
-    async def time(request: Request) -> Response:
-        now = int(server.clock.now().timestamp())
-        return await answer(server, lambda: dict(error=[], result=dict(unixtime=now)))
+        return Route(f"{prefix}/0/public/{name}", page)
 
-    async def pairs(request: Request) -> Response:
-        rows = {key: pair_row(name, is_active(candles, name)) for key, name in ids.items()}
-        return await answer(server, lambda: dict(error=[], result=rows))
-
-    async def ticker(request: Request) -> Response:
-        asked = [pair for pair in request.query_params.get("pair", "").split(",") if pair]
-        wanted = {pair_id(names[pair]) for pair in asked if pair in names} or ids.keys()
-        now = server.clock.now()
-        rows = {key: _ticker(candles, ids[key], now) for key in sorted(wanted)}
-        return unknown(request) or await answer(server, lambda: dict(error=[], result=rows))
-
-    async def ohlc(request: Request) -> Response:
-        wrong = unknown(request)
-        if wrong:
-            return wrong
-        name = names[request.query_params["pair"]]
-        rows = _ohlc(candles, name, request.query_params, server.clock.now())
-        result = {pair_id(name): rows, "last": rows[-1][0] if rows else 0}
-        return await answer(server, lambda: dict(error=[], result=result))
-
-    pages = dict(Time=time, AssetPairs=pairs, Ticker=ticker, OHLC=ohlc)
-    return [Route(f"{prefix}/0/public/{name}", page) for name, page in pages.items()]
+    return [route(name) for name in results]

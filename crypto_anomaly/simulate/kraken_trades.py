@@ -34,6 +34,7 @@ __all__ = [
     "product_of_pair",
     "since_time",
     "trades_since",
+    "renumbered",
     "trades_body",
     "error_response",
     "faulty",
@@ -106,6 +107,14 @@ def _nanoseconds(t: pd.Timestamp) -> str:
     return str(pd.Timestamp(t).as_unit("ns").value)
 
 
+def renumbered(
+    page: pd.DataFrame,  # of `trades`
+    shift: int,
+) -> pd.DataFrame:
+    "Trades whose ids have begun again after `shift`."
+    return page[page.trade_id > shift].assign(trade_id=page.trade_id - shift)
+
+
 def _row(t: Any) -> list[Any]:
     "One trade: price, volume, time, side of the taker, kind of order, nothing, id."
     message = match_message(t)
@@ -118,8 +127,10 @@ def trades_body(
     pair: str,  # Kraken's id
     page: pd.DataFrame,  # of `trades_since`
     since: str | None,  # as it was asked
+    shift: int = 0,  # taken from every id; trades from before are not shown
 ) -> str:  # JSON
     "The answer of `Trades`."
+    page = renumbered(page, shift)
     last = _nanoseconds(page.ts.iloc[-1]) if len(page) else str(since or 0)
     rows = [_row(t) for t in page.itertuples()]
     return json.dumps(dict(error=[], result={pair: rows, "last": last}))
@@ -170,7 +181,9 @@ async def trades_page(
     else:
         at = since_time(since)
         page = await run_in_threadpool(trades_since, simulator, product, at, now, limit)
-    return await faulty(server, trades_body(pair_id(pair_of(product)), page, since))
+    return await faulty(
+        server, trades_body(pair_id(pair_of(product)), page, since, server.id_shift)
+    )
 
 
 # %% ../../nbs/20_simulate/84_kraken_trades.ipynb #9c8210c5
@@ -271,6 +284,7 @@ class KrakenFeed:
         now = self.server.clock.now()
         new = trades(self.server.simulator, product, self.sent_until[product], now)
         self.sent_until[product] = now
+        new = renumbered(new, self.server.id_shift)
         for _, rows in new.groupby("ts", sort=False):
             try:
                 await self.client.send_match(trade_message(rows.itertuples()))

@@ -59,6 +59,7 @@ class TradeServer(LoopbackServer):
         super().__init__((*FEED_FAULTS, *REST_FAULTS, *KRAKEN_FAULTS))
         self.simulator = simulator
         self.messages = 0  # sent to subscribers
+        self.id_shift = 0  # Kraken counts from here: its ids have begun again
         self.offline: set[str] = set()  # products that are listed and not traded
 
     def next_rest_fault(self) -> Fault | None:  # None = the next REST response is good

@@ -85,7 +85,6 @@ class _Day(NamedTuple):
 # %% ../../nbs/20_simulate/70_trades.ipynb #4f6defa4
 def _draw_day(product: str, seed: int, day: int, bursts_per_day: float) -> _Day:
     "What happens to `product` in the minutes of one day."
-    product = pair_of(product)
     rng = np.random.default_rng([seed, zlib.crc32(product.encode()), day])
     rate = PRODUCTS.get(product, OTHER_PRODUCT).fills
     wave = _activity(rng)
@@ -121,7 +120,7 @@ def _draw_minutes(product: str, seed: int, days: int, bursts_per_day: float) -> 
     drawn = [_draw_day(product, seed, day, bursts_per_day) for day in range(days)]
     returns = np.concatenate([day.returns for day in drawn])
     fills = np.concatenate([day.fills for day in drawn])
-    level = np.log(PRODUCTS.get(pair_of(product), OTHER_PRODUCT).price)
+    level = np.log(PRODUCTS.get(product, OTHER_PRODUCT).price)
     kept = 1 - 1 / THREE_DAYS  # of the distance to the level, from minute to minute
     distance = lfilter([1], [1, -kept], returns)
     return Minutes(
@@ -242,11 +241,12 @@ class TradeSimulator:
         if not self.knows(product):
             raise KeyError(product)
         with self._lock:
-            have = self._drawn.get(product)
+            pair = pair_of(product)
+            have = self._drawn.get(pair)
             if have is None or len(have.first_id) < minute + 2:
                 days = minute // MINUTES_A_DAY + 3
-                have = _draw_minutes(product, self.seed, days, self.bursts_per_day)
-                self._drawn[product] = have
+                have = _draw_minutes(pair, self.seed, days, self.bursts_per_day)
+                self._drawn[pair] = have
             return have
 
 

@@ -17,7 +17,7 @@ from ..data.exchange_errors import ExchangeLimitError, UnknownProductError
 from ..data.exchanges import ask, open_exchange
 from .ccxt_trades import counted_trades, uncounted_trades
 from .messages import CheckedTrades, TradeError
-from .promises import Promise, SourceFacts, facts_of, promise_of
+from .promises import KNOWN, Promise, SourceFacts, facts_of, promise_of
 
 # %% auto #0
 __all__ = [
@@ -43,7 +43,7 @@ def _short_sleep(exchange: str) -> Any:  # called with seconds
     def sleep(seconds: float) -> None:
         if seconds > PATIENCE:
             raise ExchangeLimitError(
-                f"{exchange} has limited requests for {seconds:,.0f} s; it is not asked until then.",
+                f"{exchange} has limited requests for {seconds:,.0f} s; it is not asked before.",
                 seconds,
             )
         wait(seconds)
@@ -95,7 +95,9 @@ class ExchangeRoad:
     @cached_property
     def facts(self) -> SourceFacts:
         "What it offers."
-        return self._facts or facts_of(self.name, self._has_socket())
+        if self._facts or self.name in KNOWN:
+            return self._facts or KNOWN[self.name]
+        return facts_of(self.name, self._has_socket())
 
     @property
     def promise(self) -> Promise:

@@ -10,12 +10,15 @@ import json
 import logging
 import time
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import numpy as np
 import sqlalchemy as sa
 
 from ..core.errors import CryptoAnomalyError, first_line
+from ..core.product_ids import COINBASE, exchange_of
+from .exchange_listeners import RunningListeners
 from .messages import BadTradeError, FeedMessage, TradeError, parse_message
 from .resubscribing import LOOK, follow_changes
 from .stream import Stream
@@ -73,8 +76,9 @@ class _Listener:
 
     @property
     def products(self) -> list[str]:
-        "The products of the stream without those that the feed refuses."
-        return [p for p in self.stream.products if p not in self.stream.unknown]
+        "Coinbase's products of the stream without those that the feed refuses."
+        mine = [p for p in self.stream.products if exchange_of(p) == COINBASE]
+        return [p for p in mine if p not in self.stream.unknown]
 
     async def _receive(self, socket: Any) -> None:
         "Queue the messages of an open socket until it ends."
@@ -250,21 +254,21 @@ async def _end_listening(listener: asyncio.Task[None]) -> None:
 
 
 # %% ../../nbs/70_trades/80_feed.ipynb #431ce0ff
-async def _report(listener: _PatientListener, state: str) -> None:
+async def _report(listeners: RunningListeners, state: str, problem: str = "") -> None:
     "Share the status of a stream once."
-    waiting = listener.queue.qsize()
+    waiting, connection, facts = listeners.queue.qsize(), listeners.whole(), listeners.facts()
+    connection.problem = problem or connection.problem
+    share = partial(report_status, state=state, exchanges=facts)
     try:
-        await asyncio.to_thread(
-            report_status, listener.stream, listener.connection, waiting, state=state
-        )
+        await asyncio.to_thread(share, listeners.stream, connection, waiting)
     except (CryptoAnomalyError, OSError, sa.exc.SQLAlchemyError) as e:
         _log.warning("the status of the stream is not shared: %s", first_line(e))
 
 
-async def _report_until(listener: _PatientListener, stop: asyncio.Event) -> None:
+async def _report_until(listeners: RunningListeners, stop: asyncio.Event) -> None:
     "Share the status of a stream again and again."
     while not stop.is_set():
-        await _report(listener, "running")
+        await _report(listeners, "running")
         with suppress(TimeoutError):
             async with asyncio.timeout(REPORT_SECONDS):
                 await stop.wait()
@@ -287,22 +291,24 @@ async def follow(
     "Stream until told to stop."
     queue: asyncio.Queue[FeedMessage] = asyncio.Queue(length)
     patient = _PatientListener(url, stream, queue)
+    others = RunningListeners(stream, queue, patient.connection)
     listener = asyncio.create_task(_listen_for_ever(patient))
+    exchanges = asyncio.create_task(others.run())
     worker = asyncio.create_task(_work(stream, queue, patient.connection, stop))
-    reporter = asyncio.create_task(_report_until(patient, stop))
+    reporter = asyncio.create_task(_report_until(others, stop))
     ended = asyncio.create_task(stop.wait())
     stream.start_filler()
     try:
-        await asyncio.wait({listener, worker, ended}, return_when=asyncio.FIRST_COMPLETED)
+        running = {listener, exchanges, worker, ended}
+        await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
     finally:
         stop.set()
     await asyncio.to_thread(stream.stop_filler)
-    await _end_listening(listener)
+    await asyncio.gather(_end_listening(listener), _end_listening(exchanges))
     await asyncio.wait({worker, reporter}, timeout=_WORKER_SECONDS)
     await _finish(stream)
-    error = _error_of(listener) or _error_of(worker)
-    if error:
-        patient.connection.problem = first_line(error)
-    await _report(patient, "failed" if error else "ended")
+    error = _error_of(listener) or _error_of(exchanges) or _error_of(worker)
+    problem = first_line(error) if error else ""
+    await _report(others, "failed" if error else "ended", problem)
     if error:
         raise error  # an error that nothing here can handle

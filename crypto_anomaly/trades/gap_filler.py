@@ -17,6 +17,7 @@ from ..core.errors import CryptoAnomalyError, first_line
 from .gap_fill import fill_row
 from .messages import Refused
 from .refusals import log_refused
+from .sources import Roads
 from .store import TradeStore
 
 # %% auto #0
@@ -55,7 +56,7 @@ class FillerThread:
     def __init__(
         self,
         store: TradeStore,
-        url: str,  # of the REST interface
+        url: str | Roads,  # of the REST interface
         pause: float = 0.1,  # seconds between pages: ten requests a second are allowed
         tries: int = 2,  # attempts per page
         prepare: Callable[[dict[str, Any]], Any]

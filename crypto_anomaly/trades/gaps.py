@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from ..core.clock import iso, utcnow
 from .deleted import DeletedUpTo
+from .promises import product_promise
 from .schema import gaps_table, trades_table
 
 # %% auto #0
@@ -353,4 +354,5 @@ class Completeness(EpochSummaries):
             last_ts=self._time_of(product, epoch, facts.last_id),
             refused=self.count_refused(product),
             epoch=epoch,
+            promise=product_promise(product).value,
         )

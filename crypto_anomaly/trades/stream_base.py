@@ -28,6 +28,7 @@ from .messages import Refused, Trade, TradeError, now_micros
 from .product_state import ProductState
 from .refusals import log_refused
 from .sequence import Newest, Sequence
+from .sources import Roads
 from .store import TradeStore, open_store
 from .table import micros, to_trades
 
@@ -173,7 +174,7 @@ class StreamBase:
         now: Callable[[], int] = now_micros,  # microseconds: no trade is much later
     ) -> None:
         self.ws, self.store, self._clock, self._now = ws, open_store(ws), clock, now
-        self.rest = ws.settings.coinbase_rest_url if rest_url is None else rest_url
+        self.rest = Roads(ws.settings.coinbase_rest_url if rest_url is None else rest_url, ws)
         self.products = product_names(ws.products) if products is None else list(products)
         self.states: dict[str, ProductState] = {}
         self.sequences: dict[str, Sequence] = {}

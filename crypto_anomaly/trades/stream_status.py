@@ -57,6 +57,7 @@ def report_status(
     waiting: int,  # messages in the queue
     *,
     state: str = "running",  # or ended: it was told to; or failed
+    exchanges: dict[str, Any] | None = None,  # exchange -> how it is, and what it promises
 ) -> None:
     "Report the status of a stream, together with what the other shards have reported."
     lag = stream.lag.recent()
@@ -71,6 +72,7 @@ def report_status(
         waiting=waiting,
         filling=_filling(stream),
         stats=dict(stream.stats),
+        exchanges=exchanges or {},
         lag_p50=lag_quantile(lag, 0.5),
         lag_p99=lag_quantile(lag, 0.99),
     )
@@ -99,6 +101,16 @@ def _shard_facts(report: dict[str, Any]) -> dict[str, Any]:
     return facts | dict(products=len(report["products"]))
 
 
+def _exchanges(reports: list[dict[str, Any]]) -> dict[str, Any]:
+    "The exchanges of all shards; one that any shard has lost is not connected."
+    found: dict[str, Any] = {}
+    for name, facts in (item for report in reports for item in report.items()):
+        known = found.get(name, facts | dict(products=0))
+        lost = known if not known["connected"] else facts
+        found[name] = lost | dict(products=known["products"] + facts["products"])
+    return found
+
+
 def together(
     reports: list[dict[str, Any]],  # of shards, at least one; the first is this process's
 ) -> dict[str, Any]:
@@ -115,6 +127,7 @@ def together(
         processed=min(r["processed"] for r in counted),
         problem="; ".join(problems),
         waiting=sum(r["waiting"] for r in counted),
+        exchanges=_exchanges([r.get("exchanges") or {} for r in counted]),
         filling=next((r["filling"] for r in counted if r["filling"]), None),
         lag_p99=max((r["lag_p99"] for r in counted if r.get("lag_p99")), default=None),
         lag_p50=max((r["lag_p50"] for r in counted if r.get("lag_p50")), default=None),

@@ -1,0 +1,226 @@
+"""Contract tests of sources: ccxt reads both dialects of the loopback, whatever goes wrong."""
+
+import asyncio
+import tempfile
+import time
+from collections import Counter
+
+import pandas as pd
+import pytest
+from conftest import until
+
+from crypto_anomaly.core.product_ids import pair_of, product_of
+from crypto_anomaly.core.settings import Settings
+from crypto_anomaly.core.workspace import claim, open_workspace
+from crypto_anomaly.data.exchange_errors import ExchangeLimitError, UnknownProductError
+from crypto_anomaly.simulate.trade_server import serve_trades
+from crypto_anomaly.simulate.trades import TradeSimulator, trades
+from crypto_anomaly.trades.ccxt_source import CcxtSource
+from crypto_anomaly.trades.exchange_feed import ExchangeListener
+from crypto_anomaly.trades.promises import Promise, facts_of
+from crypto_anomaly.trades.sources import Roads, source_of
+from crypto_anomaly.trades.stream import Stream
+
+pytest.importorskip("ccxt")
+
+AT = pd.Timestamp("2026-01-02 12:00", tz="UTC")
+HOUR = pd.Timedelta("1h")
+KRAKEN, COINBASE = facts_of("kraken"), facts_of("coinbase")
+SOURCES = dict(
+    coinbase=("coinbase", COINBASE),
+    by_id=("kraken", KRAKEN),
+    by_time=("kraken", KRAKEN._replace(contiguous_ids=False)),
+    best_effort=("kraken", KRAKEN._replace(contiguous_ids=False, pages_by="")),
+    last_pages=("kraken", KRAKEN._replace(contiguous_ids=False, pages_by="", websocket=False)),
+)  # road -> exchange, and what it is said to offer
+
+
+@pytest.fixture
+def exchange(monkeypatch):
+    monkeypatch.setattr("crypto_anomaly.trades.stream.HISTORY", 200)  # before the first trade
+    with serve_trades(TradeSimulator(("SOL-USD", "kraken:SOL-USD"))) as address:
+        address.server.clock.set(AT, rate=20)
+        yield address
+
+
+def workspace(address):
+    urls = address.exchange_urls | dict(coinbase=address.rest_url)
+    settings = Settings(
+        home=tempfile.mkdtemp(),
+        source="simulated",
+        coinbase_ws_url=address.ws_url,
+        coinbase_rest_url=address.rest_url,
+        exchange_urls=urls,
+    )
+    return claim(open_workspace(settings), "simulated")
+
+
+class Following:
+    """A stream of one product behind one source of ccxt."""
+
+    def __init__(self, address, road):
+        name, facts = SOURCES[road]
+        ws = workspace(address)
+        self.source = CcxtSource(name, ws, facts)
+        self.product = product_of(name, "SOL", "USD")
+        self.stream = Stream(ws, [self.product])
+        self.stream.rest = Roads(address.rest_url, ws, {name: self.source})
+        self.queue = asyncio.Queue()
+        self.listener = ExchangeListener(self.source, self.stream, self.queue)
+
+    def stored(self):
+        return self.stream.store.read(self.product)
+
+    def has(self, n, after=AT):
+        rows = self.stored()
+        return (rows.ts > after).sum() >= n and not self.stream.store.gaps(opened=True)
+
+    async def work(self):
+        while True:
+            batch = []
+            while not self.queue.empty():
+                batch.append(self.queue.get_nowait())
+            await asyncio.to_thread(self.stream.process, batch)
+            await asyncio.sleep(0.05)
+
+
+async def follow_all(following, steps):
+    """Let all streams run; each step is a function and what must become true after it."""
+    tasks = [asyncio.create_task(f.listener.run()) for f in following]
+    tasks += [asyncio.create_task(f.work()) for f in following]
+    try:
+        for act, done in steps:
+            act()
+            end = time.monotonic() + 90
+            while not all([done(f) for f in following]):
+                failed = [t for t in tasks if t.done()]
+                assert not failed, failed[0].exception()
+                assert time.monotonic() < end, [f.stored().tail(2) for f in following]
+                await asyncio.sleep(0.2)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks, timeout=10)
+
+
+def truth_of(address, product, rows):
+    """The simulated trades within the time of stored rows."""
+    begin = rows.ts.min() - pd.Timedelta("1us")
+    end = rows.ts.max() + pd.Timedelta("1ms")  # where the source has milliseconds
+    return trades(address.server.simulator, product, begin, end)
+
+
+def contents(rows, side):
+    """What trades are known by, counted: time in milliseconds, price, size, side of the taker."""
+    at = rows.ts.dt.floor("ms").astype("int64")
+    return Counter(zip(at, rows.price.astype(float), rows["size"].astype(float), side))
+
+
+def taker(rows):
+    """The takers' sides of simulated trades, whose sides are the makers'."""
+    return rows.side.map(dict(buy="sell", sell="buy"))
+
+
+def test_every_road_through_drops_doubles_reorders_and_an_hour_without_the_exchange(exchange):
+    server = exchange.server
+    following = {road: Following(exchange, road) for road in SOURCES}
+
+    def spoil():
+        for kind in ("drop", "double", "reorder", "drop", "double"):
+            server.fault(kind, times=3)
+
+    def out_for_an_hour():
+        server.fault("disconnect", times=3)
+        for kind in ("rest_503", "rest_drop"):
+            server.fault(kind)
+        server.clock.set(AT + HOUR, rate=20)
+
+    after = AT + HOUR + pd.Timedelta("10s")
+    steps = [
+        (lambda: None, lambda f: f.has(5)),
+        (spoil, lambda f: f.has(120)),
+        (out_for_an_hour, lambda f: f.has(30, after)),
+    ]
+    asyncio.run(follow_all(list(following.values()), steps))
+    for road, f in following.items():
+        rows, kept = f.stored(), f.stream.store.completeness(f.product)
+        truth = truth_of(exchange, f.product, rows)
+        true, found = contents(truth, taker(truth)), contents(rows, rows.taker_side)
+        assert not found - true, (road, "a trade that never was, or one twice")
+        if f.source.promise is Promise.BEST_EFFORT:
+            assert kept["missing"] + kept["lost"] >= 1, (road, "the hour without a trade must show")
+            assert (rows.ts.diff() > HOUR / 6).any()
+            continue
+        assert kept["missing"] == 0, road
+        if f.source.promise is Promise.BY_ID:
+            assert rows.trade_id.tolist() == list(range(*rows.trade_id.iloc[[0, -1]] + [0, 1]))
+            truth = truth[truth.trade_id <= rows.trade_id.max()]
+        else:
+            end = rows.ts.max().floor("ms")
+            assert not contents(truth[truth.ts < end], taker(truth[truth.ts < end])) - found, road
+
+
+def test_ids_that_begin_again_are_a_new_epoch_and_nothing_is_lost(exchange):
+    f = Following(exchange, "by_id")
+
+    def reset():
+        newest = int(f.stored().trade_id.max())
+        exchange.server.id_shift = newest + 3
+
+    steps = [
+        (lambda: None, lambda f: f.has(20)),
+        (reset, lambda f: (f.stored().epoch == 1).sum() >= 20),
+    ]
+    asyncio.run(follow_all([f], steps))
+    rows = f.stored()
+    again = rows[rows.epoch == 1]
+    assert again.trade_id.min() <= 4 and not again.trade_id.duplicated().any()
+    assert f.stream.store.epochs(f.product)[0]["epoch"] == 1
+
+
+def test_limits_and_bans_are_obeyed_and_said(exchange):
+    source = source_of("kraken", workspace(exchange))
+    source.products()
+    before = exchange.server.requests
+    exchange.server.fault("rest_429", seconds=3600)
+    for _ in range(3):
+        with pytest.raises(ExchangeLimitError, match="limit") as error:
+            source.recent("kraken:SOL-USD")
+    assert exchange.server.requests == before + 1 and error.value.wait > 3000
+
+
+def test_unknown_products_are_named_with_what_is_near(exchange):
+    source = source_of("kraken:SOL-USD", workspace(exchange))
+    with pytest.raises(UnknownProductError, match="did you mean SOL-USD"):
+        source.recent("kraken:SOL-USDT")
+    assert source.products() == ["kraken:SOL-USD"]
+    assert pair_of(source.recent("kraken:SOL-USD", 1).trades[0].product_id) == "SOL-USD"
+
+
+def test_an_exchange_out_of_reach_is_said_and_nothing_stands_in_for_it(exchange):
+    ws = workspace(exchange)
+    gone = ws.settings.model_copy(update=dict(exchange_urls=dict(kraken="http://127.0.0.1:9")))
+    ws = type(ws)(gone, ws.name)
+    stream, stop = Stream(ws, ["SOL-USD", "kraken:SOL-USD"]), asyncio.Event()
+
+    def said():
+        return stream.report.get("exchanges", {}).get("kraken", {}).get("problem")
+
+    def has_trades():
+        return len(stream.store.read("SOL-USD"))
+
+    async def run():
+        from crypto_anomaly.trades.feed import follow
+
+        task = asyncio.create_task(follow(stream, exchange.ws_url, stop))
+        try:
+            await asyncio.to_thread(until, said, 60, "the exchange to be missed")
+            await asyncio.to_thread(until, has_trades, 60, "trades of the other exchange")
+        finally:
+            stop.set()
+            await task
+        return stream.report
+
+    report = asyncio.run(run())
+    assert "kraken" in report["exchanges"]["kraken"]["problem"]
+    assert len(stream.store.read("SOL-USD")) and not len(stream.store.read("kraken:SOL-USD"))
