@@ -5,7 +5,7 @@
 
 A feed on loopback (`load_feed.py`, a process of its own) sends the trades. Counted at the end: is
 every trade that was sent stored, once; how late were trades scored (p50, p99); how long was the
-part of the killed shard without an owner; CPU seconds of each process. Nothing leaves this computer.
+part of the killed shard without an owner; the cores that were used. Nothing leaves this computer.
 """
 
 import argparse
