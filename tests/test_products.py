@@ -118,8 +118,9 @@ def test_a_shard_that_dies_is_taken_over(tmp_path):
             lost = a.stream.products
             await a.kill()
             await until("the other has them", lambda: sorted(b.stream.products) == names)
-            n = max(store.completeness(p)["trades"] for p in lost)
-            await until("they go on", lambda: whole(store, *lost, beyond=n))
+            n = {p: store.completeness(p)["trades"] for p in lost}
+            go_on = lambda: all(whole(store, p, beyond=n[p]) for p in lost)  # noqa: E731
+            await until("they go on", go_on)
             await b.end()
             return b.keeper.claims.claims()
 
