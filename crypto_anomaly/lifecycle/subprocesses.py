@@ -66,7 +66,7 @@ def child_env(ws: Workspace) -> dict[str, str]:  # all environment variables of 
 
 # %% ../../nbs/80_lifecycle/46_subprocesses.ipynb #db7abb6e
 # `crypto-anomaly` of this very Python
-COMMAND = [sys.executable, "-c", "from crypto_anomaly.serving.cli import main; main()"]
+COMMAND = [sys.executable, "-c", "from crypto_anomaly.serving.program import main; main()"]
 
 
 _children: set[subprocess.Popen[bytes]] = set()  # that this process waits for

@@ -20,11 +20,14 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "feed": ["follow"],
         "formats": ["format_table"],
         "messages": ["Trade"],
+        "product_claims": ["open_claims"],
+        "product_keeper": ["ProductKeeper"],
         "pump": ["pump_scores"],
         "recordings": ["read_recording", "read_trades"],
         "store": ["TradeStore", "open_store"],
         "stream": ["Stream"],
         "ticks": ["trade_features"],
+        "wanted": ["open_wanted"],
     },
 )
 
@@ -36,6 +39,8 @@ if TYPE_CHECKING:
     from crypto_anomaly.trades.feed import follow as follow
     from crypto_anomaly.trades.formats import format_table as format_table
     from crypto_anomaly.trades.messages import Trade as Trade
+    from crypto_anomaly.trades.product_claims import open_claims as open_claims
+    from crypto_anomaly.trades.product_keeper import ProductKeeper as ProductKeeper
     from crypto_anomaly.trades.pump import pump_scores as pump_scores
     from crypto_anomaly.trades.recordings import read_recording as read_recording
     from crypto_anomaly.trades.recordings import read_trades as read_trades
@@ -43,3 +48,4 @@ if TYPE_CHECKING:
     from crypto_anomaly.trades.store import open_store as open_store
     from crypto_anomaly.trades.stream import Stream as Stream
     from crypto_anomaly.trades.ticks import trade_features as trade_features
+    from crypto_anomaly.trades.wanted import open_wanted as open_wanted
