@@ -207,7 +207,7 @@ def test_a_report_leaves_no_task_behind(tmp_path, monkeypatch):
     """A stream runs for months and reports every two seconds."""
     monkeypatch.setattr(feed, "REPORT_SECONDS", 0.01)
     stream, reports = Stream(workspace(tmp_path), ["BTC-USD"], rest_url=""), []
-    monkeypatch.setattr(feed, "report_status", lambda *_, state: reports.append(state))
+    monkeypatch.setattr(feed, "report_status", lambda *_, state, **more: reports.append(state))
 
     async def tasks_after_a_second():
         stop = asyncio.Event()
