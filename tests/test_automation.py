@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
@@ -73,30 +74,66 @@ def test_two_schedulers_start_nothing_twice(tmp_path, db_url):
 
 
 WORKER = """
-import sys, time
+import os, sys, time
+import sqlalchemy, pandas  # what every worker needs is loaded once; each is a process of its own
 from crypto_anomaly.lifecycle.claims import run_once
 from crypto_anomaly.registry.registry import open_registry
 from crypto_anomaly.core.workspace import Settings, claim, open_workspace
-ws = claim(open_workspace(Settings(home=sys.argv[1], source="simulated")), "simulated")
-r = open_registry(ws)
 
-def train(key):
-    def run(say):
-        id_ = f"{key}-{time.time_ns()}"
-        say(id_)  # first, as `run_stage` has to: see the test below
-        r.start_run(id_, "train", {})
-        time.sleep(0.02)  # longer moments between the writes, to be killed in
-        r.register("ab" * 32, dict(algorithm="families", why=key), run_id=id_)
-        time.sleep(0.02)
-        r.finish_run(id_, status="succeeded")
-        return id_
-    return run
+def work():
+    ws = claim(open_workspace(Settings(home=sys.argv[1], source="simulated")), "simulated")
+    r = open_registry(ws)
 
-print("ready", flush=True)
-for e in r.events(kind="dataset_ready", limit=1000)[::-1]:
-    key = f"event:{e['id']}"
-    run_once(ws, "train", key, train(key), lease=0.3)
+    def train(key):
+        def run(say):
+            id_ = f"{key}-{time.time_ns()}"
+            say(id_)  # first, as `run_stage` has to: see the test below
+            r.start_run(id_, "train", {})
+            time.sleep(0.02)  # longer moments between the writes, to be killed in
+            r.register("ab" * 32, dict(algorithm="families", why=key), run_id=id_)
+            time.sleep(0.02)
+            r.finish_run(id_, status="succeeded")
+            return id_
+        return run
+
+    print("ready", flush=True)
+    for e in r.events(kind="dataset_ready", limit=1000)[::-1]:
+        key = f"event:{e['id']}"
+        run_once(ws, "train", key, train(key), lease=0.3)
+
+for _ in sys.stdin:  # a line for each worker
+    pid = os.fork()
+    if not pid:
+        work()
+        os._exit(0)
+    print(pid, flush=True)
+    print("ended", os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
 """
+
+
+class Workers:
+    """Workers, one after the other."""
+
+    def __init__(self, process):
+        self.process = process
+
+    def line(self):
+        """What the worker says next."""
+        assert select.select([self.process.stdout], [], [], 120)[0], "the worker says nothing"
+        return self.process.stdout.readline().decode().split()
+
+    def start(self):
+        """Start one; its process id."""
+        self.process.stdin.write(b"work\n")
+        said = [self.line(), self.line()]
+        assert ["ready"] in said
+        return next(int(line[0]) for line in said if line != ["ready"])
+
+    def exit_code(self):
+        """The exit code of the one that was started last."""
+        ended = self.line()
+        assert ended[0] == "ended"
+        return int(ended[1])
 
 
 def test_killed_at_random_points_fifty_times(tmp_path):
@@ -108,17 +145,22 @@ def test_killed_at_random_points_fifty_times(tmp_path):
     r = open_registry(ws)
     for i in range(40):
         r.publish("dataset_ready", None, "b", dataset_version=i + 1)
-    worker = [sys.executable, "-c", WORKER, str(tmp_path)]
-    for _ in range(50):
-        with subprocess.Popen(worker, stdout=subprocess.PIPE, text=True) as p:
-            assert select.select([p.stdout], [], [], 120)[0], "the worker says nothing"
-            assert p.stdout.readline() == "ready\n"
+    command = [sys.executable, "-c", WORKER, str(tmp_path)]
+    pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
+    with subprocess.Popen(command, **pipes) as process:
+        workers, ends = Workers(process), []
+        for _ in range(50):
+            worker = workers.start()
             time.sleep(rng.uniform(0, 0.35))  # the random point at which it is killed
-            p.send_signal(signal.SIGKILL)
-            p.wait(60)
-    for _ in range(3):
-        until(lambda: not r.claims(running=True), 60, "the leases of dead workers to run out")
-        subprocess.run(worker, check=True, stdout=subprocess.DEVNULL, timeout=300)
+            with suppress(ProcessLookupError):  # nothing is left to do for it
+                os.kill(worker, signal.SIGKILL)
+            ends.append(workers.exit_code())
+        assert ends.count(-signal.SIGKILL) >= 20 and set(ends) <= {0, -signal.SIGKILL}
+        for _ in range(3):
+            until(lambda: not r.claims(running=True), 60, "the leases of dead workers to run out")
+            workers.start()
+            assert workers.exit_code() == 0
+        process.stdin.close()
     whys = [v["why"] for v in r.list_model_versions(1000)]
     assert len(whys) == len(set(whys))
     abandoned = r.claims(expired=True, limit=1000)

@@ -20,6 +20,7 @@ from ..core.plot_market_signal import market_moves
 from ..core.plot_scores import contributions
 from ..core.workspace import Workspace
 from ..data.snapshots import read_snapshots
+from ..lifecycle.confirmation import confirm_coin
 from ..model.amounts import price_text
 from ..model.lookup import find_coin
 from ..model.market_words import market_facts, market_sentence
@@ -151,21 +152,23 @@ def _why_lines(s: Scan, coin: pd.Series, reasons: pd.DataFrame) -> list[str]:
 
 # %% ../../nbs/85_analyst/35_market_now.ipynb #863ff10f
 class CoinResult(Result):
-    "What the model says about one coin at one moment; `.coin` has its row of the scan."
+    "What the model says about one coin, `.coin` of the scan, and what its `.trades` say."
 
     def __init__(
         self,
         s: Scan,
         coin_id: str,
+        exchange: str | None = None,  # is asked where no stored trades say anything
     ) -> None:
         self.scan = s
         self.coin = s.table[s.table.coin_id == coin_id].iloc[0]
+        self.trades = confirm_coin(current(), self.coin, s.as_of, exchange=exchange)
         reasons = s.explain(coin_id)
         figure = partial(contributions, reasons, title="Share of its anomaly score")
         super().__init__(
             reasons,
             heading=_verdict(s, self.coin),
-            lines=_why_lines(s, self.coin, reasons),
+            lines=[*_why_lines(s, self.coin, reasons), self.trades.sentence],
             figure=figure if len(reasons) else None,
         )
 
@@ -174,13 +177,15 @@ def why(
     coin: str,  # an id or a symbol, upper or lower case
     at: str | pd.Timestamp | None = None,  # None = the newest moment
     model: str | int | None = None,  # version or alias; None = MODEL_REF of the settings
+    *,
+    trades: str | None = None,  # exchange that is asked where none are stored, e.g. 'coinbase'
 ) -> CoinResult:  # `.df`: one row per reason, the strongest first; empty where there is none
     """Why a coin is, or is not, anomalous; an unknown name raises `CoinNotFoundError`.
 
     >>> ca.why("PEPE", at="2026-05-14 18:00")
     """
     s = _scan_at(at, model)
-    return CoinResult(s, find_coin(s.features, coin))
+    return CoinResult(s, find_coin(s.features, coin), trades)
 
 
 # %% ../../nbs/85_analyst/35_market_now.ipynb #26b9bb03

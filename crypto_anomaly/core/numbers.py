@@ -13,6 +13,7 @@ __all__ = [
     "LARGE",
     "MOST_DECIMALS",
     "money",
+    "short_price",
     "percent",
     "once_in",
     "frequency",
@@ -40,6 +41,25 @@ def money(
         return f"${x:,.2f}"
     decimals = 2 - math.floor(math.log10(abs(x)))  # three significant digits
     return f"${x:.{decimals}f}" if decimals <= MOST_DECIMALS else f"${x:.2e}"
+
+
+# %% ../../nbs/00_core/50_numbers.ipynb #8c2318e5
+_SMALL = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
+_FEWEST_ZEROS = 4  # after the point; fewer are written out
+
+
+def short_price(
+    x: float,  # USD
+) -> str:  # '–' for a missing value
+    "A price in at most nine characters: $64,210 · $0.000982 · $0.0₄214."
+    if not math.isfinite(x) or not 0 < abs(x) < 1:
+        return money(x)
+    digits, _, power = f"{abs(x):.2e}".partition("e-")
+    zeros = int(power or 0) - 1
+    if zeros < _FEWEST_ZEROS:
+        return money(x)
+    sign = "-" if x < 0 else ""
+    return f"{sign}$0.0{str(zeros).translate(_SMALL)}{digits.replace('.', '')}"
 
 
 # %% ../../nbs/00_core/50_numbers.ipynb #495f2584

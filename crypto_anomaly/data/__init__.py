@@ -18,6 +18,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "corrections": ["drop_rows", "restore_rows", "store_rows"],
         "dataset_facts": ["inspect_dataset"],
         "datasets": ["dataset_versions", "read_dataset"],
+        "exchanges": ["exchange_names", "open_exchange"],
         "history": ["backfill", "fetch_history"],
         "imports": ["import_file", "parse_import"],
         "market_columns": ["FileOptions"],
@@ -46,6 +47,8 @@ if TYPE_CHECKING:
     from crypto_anomaly.data.datasets import (
         read_dataset as read_dataset,
     )
+    from crypto_anomaly.data.exchanges import exchange_names as exchange_names
+    from crypto_anomaly.data.exchanges import open_exchange as open_exchange
     from crypto_anomaly.data.history import backfill as backfill
     from crypto_anomaly.data.history import fetch_history as fetch_history
     from crypto_anomaly.data.imports import import_file as import_file

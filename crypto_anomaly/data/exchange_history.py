@@ -77,6 +77,9 @@ def _nearest_hour(ts: pd.Series) -> pd.Series:
     return (ts + pd.Timedelta("30min")).dt.floor("h")
 
 
+_NO_POLL_COMES = pd.Timedelta("30min")  # after the end of an hour
+
+
 class Span(NamedTuple):
     "The hours that are wanted, both ends counted."
 
@@ -96,7 +99,7 @@ def wanted_span(
     now: pd.Timestamp,  # UTC
 ) -> Span:
     "The hours of so many days, as far as the exchange keeps them."
-    last = now.floor("h") - HOUR
+    last = (now - _NO_POLL_COMES).floor("h")
     asked = last - (check_days(days) * DAY_HOURS - 1) * HOUR
     kept = first_kept(exchange, now)
     return Span(asked if kept is None else max(asked, kept), last, asked)

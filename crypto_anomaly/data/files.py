@@ -9,7 +9,9 @@ import io
 import logging
 import os
 import secrets
-from collections.abc import Iterable
+import time
+from collections.abc import Hashable, Iterable
+from typing import NamedTuple
 
 import fsspec
 import pandas as pd
@@ -22,11 +24,17 @@ from .table import DataError
 # %% auto #0
 __all__ = [
     "log",
+    "SETTLED_NS",
     "filesystem",
     "on_local_disk",
     "write_file",
     "to_parquet",
     "delete_files",
+    "Folder",
+    "read_folder",
+    "Tree",
+    "list_files",
+    "change_stamp",
     "read_parquet_files",
     "count_parquet_rows",
 ]
@@ -105,6 +113,140 @@ def delete_files(
         except FileNotFoundError:
             log.info("%s is gone already", path)
     return len(given)
+
+
+# %% ../../nbs/30_data/40_files.ipynb #161cd3bc
+SETTLED_NS = 2 * 10**9  # the coarsest clock of a file system in use is that of FAT
+
+
+class Folder(NamedTuple):
+    "What was in a local folder when it was read."
+
+    path: str
+    modified_ns: int
+    settled: bool  # whether it had been unchanged for `SETTLED_NS`
+    files: tuple[str, ...]  # paths, sorted
+    folders: tuple[str, ...]  # paths, sorted
+    stamp: int  # of the files: another one when one is written, replaced or deleted
+
+
+# %% ../../nbs/30_data/40_files.ipynb #1850cfdc
+def _file_stamp(
+    file: os.DirEntry[str],
+) -> tuple[str, int, int, int] | None:  # None where it is being written, or gone
+    "What changes when a file is replaced: the new one is made beside the old one."
+    if file.name.startswith("."):
+        return None
+    try:
+        seen = file.stat(follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+    return file.name, seen.st_ino, seen.st_mtime_ns, seen.st_size
+
+
+def _name(entry: os.DirEntry[str]) -> str:
+    "The name of what is in a folder."
+    return entry.name
+
+
+def _paths(folder: str, entries: list[os.DirEntry[str]]) -> tuple[str, ...]:
+    "The paths of what is in a folder, sorted."
+    return tuple(sorted(f"{folder}/{entry.name}" for entry in entries))
+
+
+def read_folder(
+    path: str,
+    known: Folder | None = None,  # what was in it before
+) -> Folder:  # `known` where nothing has changed; `FileNotFoundError` where there is no folder
+    "What is in a local folder."
+    modified = os.stat(path).st_mtime_ns  # before the names: a later change has another time
+    if known is not None and known.settled and known.modified_ns == modified:
+        return known
+    settled = time.time_ns() - modified > SETTLED_NS
+    with os.scandir(path) as entries:
+        found = list(entries)
+    folders = [entry for entry in found if entry.is_dir(follow_symlinks=False)]
+    files = [entry for entry in found if not entry.is_dir(follow_symlinks=False)]
+    stamps = [_file_stamp(entry) for entry in sorted(files, key=_name)]
+    return Folder(
+        path,
+        modified,
+        settled,
+        files=_paths(path, files),
+        folders=_paths(path, folders),
+        stamp=hash(tuple(stamp for stamp in stamps if stamp)),
+    )
+
+
+# %% ../../nbs/30_data/40_files.ipynb #2311a46d
+class Tree(NamedTuple):
+    "A folder with all folders below it."
+
+    folders: tuple[Folder, ...]
+    files: tuple[str, ...]  # paths below it, sorted
+
+
+_TREES: dict[str, Tree] = {}  # by path
+_MOST_TREES = 64  # five kinds of files in a lake
+
+
+# %% ../../nbs/30_data/40_files.ipynb #5d1c32eb
+def _folders_below(path: str, known: dict[str, Folder]) -> list[Folder]:
+    "A local folder and those below it; one that is gone meanwhile is left out."
+    try:
+        here = read_folder(path, known.get(path))
+    except FileNotFoundError:
+        return []
+    found = [here]
+    for folder in here.folders:
+        found += _folders_below(folder, known)
+    return found
+
+
+def _local_tree(path: str) -> Tree:
+    "All that is below a local folder, from memory where nothing has changed."
+    known = _TREES.get(path)
+    before = {folder.path: folder for folder in known.folders} if known else {}
+    folders = tuple(_folders_below(path, before))
+    if known is not None and known.folders == folders:
+        return known
+    files = tuple(sorted(file for folder in folders for file in folder.files))
+    if len(_TREES) >= _MOST_TREES:
+        _TREES.clear()
+    _TREES[path] = Tree(folders, files)
+    return _TREES[path]
+
+
+# %% ../../nbs/30_data/40_files.ipynb #658bf8c1
+def _tells_changes(fs: fsspec.AbstractFileSystem) -> bool:
+    "Whether the time of a folder tells that a name in it has changed."
+    return on_local_disk(fs) and os.name == "posix"
+
+
+def list_files(
+    fs: fsspec.AbstractFileSystem,
+    folder: str,  # need not exist
+) -> tuple[str, ...]:  # paths, sorted; the same object where nothing has changed
+    "All files below a folder."
+    if _tells_changes(fs):
+        return _local_tree(folder).files
+    return tuple(fs.find(folder)) if fs.exists(folder) else ()
+
+
+# %% ../../nbs/30_data/40_files.ipynb #9babcbd9
+def change_stamp(
+    fs: fsspec.AbstractFileSystem,
+    folder: str,  # need not exist
+    wanted: Iterable[str] | None = None,  # only these folders below it; None = all
+) -> Hashable | None:  # None where it cannot be told
+    "Equal for two moments between which no file of some folders was written or deleted."
+    if not _tells_changes(fs):
+        return None
+    below = _local_tree(folder).folders
+    if wanted is not None:
+        names = set(wanted)
+        below = tuple(f for f in below if f.path in names)
+    return tuple((f.path, f.stamp) for f in below)
 
 
 # %% ../../nbs/30_data/40_files.ipynb #1a8910ef

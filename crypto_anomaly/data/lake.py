@@ -9,7 +9,7 @@ import logging
 import re
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Iterable
 from functools import lru_cache
 from typing import NamedTuple, TypeVar
 
@@ -19,8 +19,10 @@ import pyarrow as pa
 
 from ..core.workspace import Workspace
 from crypto_anomaly.data.files import (
+    change_stamp,
     count_parquet_rows,
     filesystem,
+    list_files,
     read_parquet_files,
     to_parquet,
     write_file,
@@ -32,6 +34,7 @@ __all__ = [
     "log",
     "write_part",
     "list_parts",
+    "parts_stamp",
     "with_parts",
     "LakeRows",
     "read_range",
@@ -82,20 +85,17 @@ def _is_finished(path: str) -> bool:
     return not path.rsplit("/", 1)[1].startswith(".")
 
 
-def _finished_files(ws: Workspace, kind: str) -> list[str]:
-    "All files of one kind, without those that are being written."
+def _kind_files(ws: Workspace, kind: str) -> tuple[str, ...]:
+    "All files of one kind, those that are being written too."
     fs, root = filesystem(ws.reads.lake_url)
-    folder = f"{root}/{kind}"
-    if not fs.exists(folder):
-        return []
-    return [path for path in fs.find(folder) if _is_finished(path)]
+    return tuple(list_files(fs, f"{root}/{kind}"))
 
 
 # %% ../../nbs/30_data/45_lake.ipynb #b27139ee
 @lru_cache(maxsize=16)  # most listings of a page find the same files
 def _parts_of(files: tuple[str, ...]) -> pd.DataFrame:
     "path, first, last, tag of the files of the lake, oldest first; the others are logged."
-    names = {file: _PART.search(file) for file in files}
+    names = {file: _PART.search(file) for file in files if _is_finished(file)}
     rows = [(file, *name.groups()) for file, name in names.items() if name]
     foreign = [file for file, name in names.items() if not name]
     if foreign:
@@ -116,12 +116,31 @@ def list_parts(
     end: pd.Timestamp | None = None,  # UTC, inclusive; None = to the newest
 ) -> pd.DataFrame:  # path, first, last, tag; oldest first
     "The files of the lake that may hold rows within [start, end]."
-    parts = _parts_of(tuple(_finished_files(ws, kind)))
+    parts = _parts_of(_kind_files(ws, kind))
     if start is not None:
         parts = parts[parts["last"] >= start]
     if end is not None:
         parts = parts[parts["first"] <= end]
-    return parts.sort_values("first", ignore_index=True)
+    return parts.reset_index(drop=True)
+
+
+def parts_stamp(
+    ws: Workspace,
+    kinds: Iterable[str],  # of files
+    start: pd.Timestamp,  # UTC
+    end: pd.Timestamp,  # UTC, inclusive
+) -> Hashable | None:  # None where the store cannot tell
+    "Equal for two moments between which no file of a span was written, replaced or deleted."
+    fs, root = filesystem(ws.reads.lake_url)
+    stamps = []
+    for kind in kinds:
+        paths = list_parts(ws, kind, start=start, end=end).path
+        folders = {path.rsplit("/", 1)[0] for path in paths}
+        stamp = change_stamp(fs, f"{root}/{kind}", folders)
+        if stamp is None:
+            return None
+        stamps.append((stamp, *paths))
+    return tuple(stamps)
 
 
 # %% ../../nbs/30_data/45_lake.ipynb #adeda5a5

@@ -5,7 +5,7 @@
 # %% ../../nbs/30_data/80_quality.ipynb #8fbcbb01
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -13,6 +13,7 @@ import pandas as pd
 from ..core.workspace import Workspace
 from .lake import count_rows
 from .resolution import coarse_coins, spacing
+from .row_sources import source_counts, sources_in_words
 from .snapshots import newest_moment, read_snapshots
 from .table import NUMBERS, DataError
 
@@ -40,6 +41,7 @@ class Quality:
     covered: float  # share of hours with at least one snapshot
     approximate: float  # share of rows rebuilt from sparklines or charts
     repeated: int  # rows equal to the coin's row within the half hour before
+    sources: dict[str, int] = field(default_factory=dict)  # source -> rows, the most first
 
     @property
     def late(self) -> pd.DataFrame:
@@ -66,8 +68,14 @@ class Quality:
             f"{self.covered:.0%} of {self.hours:,} hours are there, "
             f"{len(self.gaps)} gaps{longest}; {len(self.coins)} coins, {len(self.late)} late, "
             f"{len(self.coarse)} coarse; "
-            f"{self.repeated:,} rows repeated; {self.approximate:.0%} price only"
+            f"{self.repeated:,} rows repeated; {self.approximate:.0%} price only{self._sources}"
         )
+
+    @property
+    def _sources(self) -> str:
+        "Where the rows come from, where that is more than one source."
+        said = sources_in_words(self.sources)
+        return f"; {said}" if said else ""
 
 
 # %% ../../nbs/30_data/80_quality.ipynb #3d30db79
@@ -147,6 +155,7 @@ def data_quality(
         covered=len(moments) / _hours_spanned(times.iloc[0], times.iloc[-1]),
         approximate=float(table.approximate.mean()),
         repeated=int(repeated_rows(table).sum()),
+        sources=source_counts(table.source) if "source" in table else {},
     )
 
 

@@ -155,7 +155,14 @@ def alert_by_id(
     return alert | dict(state=alert_state(alert, now or registry.clock()), events=events)
 
 
-_ALERT_EVENTS = ("alert_opened", "alert_escalated", "alert_closed", "alert_feedback")
+_ALERT_EVENTS = (
+    "alert_opened",
+    "alert_escalated",
+    "alert_confirmed",
+    "alert_withdrawn",
+    "alert_closed",
+    "alert_feedback",
+)
 
 
 # %% ../../nbs/80_lifecycle/57_alert_acts.ipynb #b036b8ac

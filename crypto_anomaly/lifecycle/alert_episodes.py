@@ -19,18 +19,33 @@ from crypto_anomaly.lifecycle.alert_signals import (
     audience_kinds,
     group_correlated,
 )
+from crypto_anomaly.lifecycle.provisional import (
+    confirmed_values,
+    is_provisional,
+    is_settled,
+    kept_facts,
+    was_withdrawn,
+    withdrawn_values,
+)
 from ..registry.registry import Registry
 from ..registry.tables import alert_t, event_t
 
 # %% auto #0
 __all__ = [
+    "FOLLOW_UPS",
     "COOL_DOWN",
     "CLOSE",
     "QUIET",
     "alert_dict",
     "alert_row",
     "change_alert",
+    "open_alerts",
     "Poll",
+    "record_change",
+    "may_open",
+    "open_alert",
+    "group_tiers",
+    "withdraw_alert",
     "observe",
 ]
 
@@ -54,7 +69,7 @@ def change_alert(c: sa.Connection, id_: int, **values: Any) -> dict[str, Any]:
 
 
 # %% ../../nbs/80_lifecycle/54_alert_episodes.ipynb #67ab7826
-def _open_alerts(c: sa.Connection, kind: str) -> dict[str, sa.Row[Any]]:
+def open_alerts(c: sa.Connection, kind: str) -> dict[str, sa.Row[Any]]:
     "The open alerts of a kind by their keys."
     query = sa.select(alert_t).where(alert_t.c.status == "open", alert_t.c.kind == kind)
     return {row.key: row for row in c.execute(query)}
@@ -90,12 +105,16 @@ def _is_snoozed(until: str | None, now: datetime) -> bool:
 
 
 # %% ../../nbs/80_lifecycle/54_alert_episodes.ipynb #462319d4
-def _record_change(poll: Poll, kind: str, alert: dict[str, Any]) -> dict[str, Any]:
+# what became of an alert is no further alert: the budget of the day does not count it
+FOLLOW_UPS = ("alert_closed", "alert_confirmed", "alert_withdrawn")
+
+
+def record_change(poll: Poll, kind: str, alert: dict[str, Any]) -> dict[str, Any]:
     "Write the event of a change; beyond the budget of the day it waits for the digest."
     day = iso(poll.now)[:10]
     silent = _is_snoozed(alert["snoozed_until"], poll.now) or alert["feedback"] == "known"
     within_budget = not silent and _sent_today(poll, day, alert["kind"]) < poll.budget
-    notified = kind == "alert_closed" or within_budget
+    notified = kind in FOLLOW_UPS or within_budget
     of_alert = ("key", "tier", "rarity", "reason", "facts")
     poll.registry.record_event(
         poll.connection,
@@ -119,7 +138,7 @@ COOL_DOWN = dict.fromkeys(AUDIENCES, timedelta(hours=6)) | dict(trades=timedelta
 
 
 # %% ../../nbs/80_lifecycle/54_alert_episodes.ipynb #6cc30bd9
-def _may_open(poll: Poll, signal: AlertSignal) -> bool:
+def may_open(poll: Poll, signal: AlertSignal) -> bool:
     "Whether a signal opens an alert: rare enough, not snoozed, and not in the cool-down."
     if not signal.tier:
         return False
@@ -129,12 +148,16 @@ def _may_open(poll: Poll, signal: AlertSignal) -> bool:
         return True
     if _is_snoozed(last.snoozed_until, poll.now):
         return False
-    cooled_down = last.closed_at < iso(poll.now - COOL_DOWN[signal.kind])
+    provisional = is_provisional(signal.facts)
+    if was_withdrawn(last.facts) and not provisional:
+        return True  # the market shows now what it did not show then
+    pause = COOL_DOWN["trades" if provisional else signal.kind]
+    cooled_down = last.closed_at < iso(poll.now - pause)
     return bool(cooled_down or signal.tier > last.tier)
 
 
 # %% ../../nbs/80_lifecycle/54_alert_episodes.ipynb #ee52315c
-def _open_alert(poll: Poll, signal: AlertSignal) -> dict[str, Any]:
+def open_alert(poll: Poll, signal: AlertSignal) -> dict[str, Any]:
     "Open an alert; the change."
     values = dict(
         key=signal.key,
@@ -150,8 +173,8 @@ def _open_alert(poll: Poll, signal: AlertSignal) -> dict[str, Any]:
         facts=signal.facts,
     )
     poll.connection.execute(sa.insert(alert_t).values(**values))
-    opened = _open_alerts(poll.connection, signal.kind)[signal.key]
-    return _record_change(poll, "alert_opened", alert_dict(opened))
+    opened = open_alerts(poll.connection, signal.kind)[signal.key]
+    return record_change(poll, "alert_opened", alert_dict(opened))
 
 
 # %% ../../nbs/80_lifecycle/54_alert_episodes.ipynb #b37025d5
@@ -171,7 +194,7 @@ def _note_quiet(poll: Poll, alert: sa.Row[Any]) -> list[dict[str, Any]]:
     closed = change_alert(
         poll.connection, alert.id, quiet=quiet, status="closed", closed_at=iso(poll.now)
     )
-    return [_record_change(poll, "alert_closed", closed)]
+    return [record_change(poll, "alert_closed", closed)]
 
 
 # %% ../../nbs/80_lifecycle/54_alert_episodes.ipynb #7baee574
@@ -197,9 +220,9 @@ def _update_alert(poll: Poll, alert: sa.Row[Any], signal: AlertSignal) -> list[d
         tier=signal.tier,
         rarity=signal.rarity,
         reason=signal.reason,
-        facts=signal.facts,
+        facts=kept_facts(alert.facts) | signal.facts,
     )
-    return [_record_change(poll, "alert_escalated", escalated)]
+    return [record_change(poll, "alert_escalated", escalated)]
 
 
 # %% ../../nbs/80_lifecycle/54_alert_episodes.ipynb #e9af9135
@@ -218,7 +241,7 @@ def _grouped_keys(signals: dict[str, AlertSignal]) -> set[str]:
 
 
 # %% ../../nbs/80_lifecycle/54_alert_episodes.ipynb #9bdc24e8
-def _group_tiers(open_alerts: dict[str, sa.Row[Any]]) -> dict[str, int]:
+def group_tiers(open_alerts: dict[str, sa.Row[Any]]) -> dict[str, int]:
     "The tier of the open group of each coin that is in one, by the key of the coin."
     groups = [a for key, a in open_alerts.items() if key.startswith(GROUP_KEY)]
     return {f"{COIN_KEY}{name}": a.tier for a in groups for name in a.facts["names"]}
@@ -237,19 +260,52 @@ def _continued_groups(
     return continued
 
 
+# %% ../../nbs/80_lifecycle/54_alert_episodes.ipynb #361f295d
+def _signals_of(signals: dict[str, AlertSignal]) -> dict[str, AlertSignal]:
+    "Of each coin the signal that is about it, alone or among others."
+    named = {f"{COIN_KEY}{name}": s for s in signals.values() for name in s.names}
+    return named | {key: s for key, s in signals.items() if s.rarity >= CLOSE}
+
+
+def withdraw_alert(poll: Poll, alert: sa.Row[Any], why: str) -> dict[str, Any]:
+    "Close a provisional alert that the market does not show; the change."
+    values = withdrawn_values(alert_dict(alert), poll.now, why)
+    changed = change_alert(poll.connection, alert.id, **values)
+    return record_change(poll, "alert_withdrawn", changed)
+
+
+def _market_speaks(
+    poll: Poll, alert: sa.Row[Any], signal: AlertSignal | None
+) -> list[dict[str, Any]]:
+    "Confirm or withdraw a provisional alert; nothing while the snapshot is too young."
+    if not is_settled(alert.facts, poll.now):
+        return []
+    if signal is None:
+        why = f"the snapshot of {poll.now:%Y-%m-%d %H:%M} UTC does not show it"
+        return [withdraw_alert(poll, alert, why)]
+    values = _note_seen(poll, alert) | confirmed_values(alert_dict(alert), signal, poll.now)
+    return [
+        record_change(poll, "alert_confirmed", change_alert(poll.connection, alert.id, **values))
+    ]
+
+
 # %% ../../nbs/80_lifecycle/54_alert_episodes.ipynb #2fe35836
 def _apply(poll: Poll, signals: dict[str, AlertSignal], kind: str) -> list[dict[str, Any]]:
     "Open, escalate and close alerts; the changes."
     changes = []
-    open_alerts = _open_alerts(poll.connection, kind)
-    tiers = _group_tiers(open_alerts)
+    all_open = open_alerts(poll.connection, kind)
+    waiting = {key: a for key, a in all_open.items() if is_provisional(a.facts)}
+    standing = {key: a for key, a in all_open.items() if key not in waiting}
+    tiers = group_tiers(standing)
+    for key, alert in waiting.items():
+        changes += _market_speaks(poll, alert, _signals_of(signals).get(key))
     for key, signal in signals.items():
-        if key in open_alerts:
-            changes += _update_alert(poll, open_alerts[key], signal)
-        elif signal.tier > tiers.get(key, 0) and _may_open(poll, signal):
-            changes.append(_open_alert(poll, signal))
-    grouped = _grouped_keys(signals) | _continued_groups(open_alerts, signals)
-    for key, alert in open_alerts.items():
+        if key in standing:
+            changes += _update_alert(poll, standing[key], signal)
+        elif key not in waiting and signal.tier > tiers.get(key, 0) and may_open(poll, signal):
+            changes.append(open_alert(poll, signal))
+    grouped = _grouped_keys(signals) | _continued_groups(standing, signals)
+    for key, alert in standing.items():
         if key in grouped or key not in signals:
             changes += _update_unsignalled(poll, alert, grouped)
     return changes

@@ -14,21 +14,16 @@ import sqlalchemy as sa
 from ..core.clock import iso
 from ..eval.block_intervals import Share, coin_days, share_of
 from ..eval.outcomes import known_outcomes
-from .alert_signals import COIN_KEY, TIERS, severity_tier
+from .alert_signals import COIN_KEY, TIERS, severity_tier, tier_name
 from .alerts import FEEDBACK
 from ..registry.registry import Registry
 from ..registry.tables import alert_t
 
 # %% auto #0
-__all__ = ["NO_FEEDBACK", "tier_name", "flags_by_tier", "alert_outcomes", "alert_shares"]
+__all__ = ["NO_FEEDBACK", "flags_by_tier", "alert_outcomes", "alert_shares"]
 
 
 # %% ../../nbs/80_lifecycle/57_alert_outcomes.ipynb #57b6431d
-def tier_name(tier: int) -> str:
-    "A severity tier in words."
-    return f"tier {tier}" if tier else "too common for an alert"
-
-
 def _rarity_tiers(p_value: pd.Series) -> np.ndarray:  # (n,) int
     "The severity tier of each p-value; a missing one is no alert."
     rarity = 1 / p_value.to_numpy(float).clip(min=1e-300)

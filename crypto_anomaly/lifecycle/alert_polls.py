@@ -11,11 +11,15 @@ from typing import TYPE_CHECKING, Any
 from ..core.clock import utcnow
 from ..core.workspace import Workspace
 from .alert_episodes import observe
-from .alert_signals import AlertSignal
+from .alert_signals import AlertSignal, key_subject
+from .provisional import note_signal
+from .provisional_notes import open_notes
 from ..registry.registry import open_registry
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from crypto_anomaly.lifecycle.alarm_groups import AlarmGroup
 
 # %% auto #0
 __all__ = ["SCAN_KINDS", "ALARM_RARITY", "PUMP_RARITY", "alert_on_scan", "alert_on_trades"]
@@ -36,6 +40,7 @@ def alert_on_scan(
 ) -> list[dict[str, Any]]:  # changes, of `observe`
     "Open and close alerts for the newest scan of the champion, once."
     from crypto_anomaly.data.snapshots import newest_moment
+    from crypto_anomaly.lifecycle.confirmation import confirm_scan, record_comparison
     from crypto_anomaly.lifecycle.scan_signals import scan_signals
     from crypto_anomaly.model.scan import scan
 
@@ -47,7 +52,9 @@ def alert_on_scan(
     if not registry.claim("alerts", _scan_key(s.as_of), "alerts"):
         return []
     moment = now or s.as_of.to_pydatetime()
-    signals, budget = scan_signals(s), ws.settings.alerts_per_day
+    said = confirm_scan(ws, s)
+    record_comparison(registry, s.as_of, said)
+    signals, budget = scan_signals(s, said), ws.settings.alerts_per_day
     changes: list[dict[str, Any]] = []
     for kind in SCAN_KINDS:
         changes += observe(registry, signals, kind=kind, now=moment, budget=budget)
@@ -62,17 +69,66 @@ PUMP_RARITY = 5000.0  # of all other kinds
 
 
 # %% ../../nbs/80_lifecycle/67_alert_polls.ipynb #fa17ed61
-def _product_signal(product: str, alarms: pd.DataFrame) -> AlertSignal:
-    "The alarms of a product, at least one, the newest first."
-    newest = alarms.iloc[0]
-    facts = dict(alarms=len(alarms), price=float(newest.price), at=newest.ts.isoformat())
+def _group_signal(group: AlarmGroup) -> AlertSignal:
+    "The alarms of a product, of several products of a coin, or of many coins at once."
+    alarms, newest = group.alarms, group.alarms.iloc[0]
+    facts = dict(
+        alarms=len(alarms),
+        price=float(newest.price),
+        at=newest.ts.isoformat(),
+        kinds=sorted(set(alarms.kind)),
+    )
+    if len(group.products) > 1:
+        facts["products"] = group.products
     return AlertSignal(
-        key=f"trades:{product}",
+        key=f"trades:{group.subject}",
         rarity=max(ALARM_RARITY.get(kind, PUMP_RARITY) for kind in alarms.kind),
-        reason=f"{newest.kind}: {newest.reason}",
+        reason=group.reason,
         kind="trades",
         facts=facts,
     )
+
+
+# %% ../../nbs/80_lifecycle/67_alert_polls.ipynb #e87ba8ba
+def _newest_coins(
+    ws: Workspace,
+) -> pd.DataFrame:  # coin_id, symbol, ts, current_price; empty without a snapshot
+    "The coins of the newest snapshot."
+    import pandas as pd
+
+    from crypto_anomaly.data.polls import POLL_WINDOW
+    from crypto_anomaly.data.snapshots import newest_moment, read_snapshots
+
+    newest = newest_moment(ws.reads)
+    if newest is None:
+        return pd.DataFrame(columns=["coin_id", "symbol", "ts", "current_price"])
+    rows = read_snapshots(ws.reads, start=newest - POLL_WINDOW, columns=["symbol", "current_price"])
+    return rows.drop_duplicates("coin_id", keep="last")
+
+
+# %% ../../nbs/80_lifecycle/67_alert_polls.ipynb #c8ac59af
+def _notes_of(ws: Workspace, signals: list[AlertSignal]) -> dict[str, AlertSignal]:
+    "The provisional notes of the products whose coin is known, by the key of the product."
+    from crypto_anomaly.lifecycle.alarm_groups import MANY
+    from crypto_anomaly.trades.coin_products import coin_of
+    from crypto_anomaly.trades.store import open_store
+    from crypto_anomaly.trades.window_trades import price_near
+
+    of_one = [s for s in signals if key_subject(s.key) != MANY]
+    pumps = [s for s in of_one if {"pump", "dump"} & set(s.facts["kinds"])]
+    if not pumps:
+        return {}
+    coins, store = _newest_coins(ws), open_store(ws)
+    if coins.empty:
+        return {}
+    symbols = dict(zip(coins.coin_id, coins.symbol))
+    notes = {}
+    for s in pumps:
+        product = key_subject(s.key)
+        coin_id = coin_of(product, price_near(store, product, coins.ts.max()), coins)
+        if coin_id:
+            notes[s.key] = note_signal(coin_id, s, symbols[coin_id])
+    return notes
 
 
 # %% ../../nbs/80_lifecycle/67_alert_polls.ipynb #51001fd8
@@ -81,18 +137,18 @@ def alert_on_trades(
     now: datetime | None = None,  # None = now
     minutes: float = 30,  # alarms that are looked at
 ) -> list[dict[str, Any]]:  # changes, of `observe`
-    "Open and close alerts for the alarms of live trades, one alert a product."
+    "Open and close alerts for the alarms of live trades: one a coin or moment."
     import pandas as pd
 
+    from crypto_anomaly.lifecycle.alarm_groups import alarm_groups
     from crypto_anomaly.trades.store import open_store
 
     moment = pd.Timestamp(now or utcnow())
     alarms = open_store(ws).alarms(start=moment - timedelta(minutes=minutes), limit=500)
-    signals = [_product_signal(str(p), group) for p, group in alarms.groupby("product_id")]
-    return observe(
-        open_registry(ws),
-        signals,
-        kind="trades",
-        now=moment.to_pydatetime(),
-        budget=ws.settings.alerts_per_day,
-    )
+    signals = [_group_signal(group) for group in alarm_groups(alarms)]
+    notes = _notes_of(ws, signals)
+    others = [s for s in signals if s.key not in notes]
+    options = dict(now=moment.to_pydatetime(), budget=ws.settings.alerts_per_day)
+    registry = open_registry(ws)
+    changes = open_notes(registry, list(notes.values()), **options)
+    return changes + observe(registry, others, kind="trades", **options)

@@ -131,7 +131,7 @@ def _known_coin(ws: Workspace, coin_id: str) -> None:
     if not len(coins) or coin_id in coins:
         return
     near = difflib.get_close_matches(coin_id, list(map(str, coins)), 3)
-    hint = f"did you mean {' or '.join(near)}?" if near else "ids are as CoinGecko's, e.g. bitcoin."
+    hint = f"did you mean {' or '.join(near)}?" if near else f"its ids are like {coins[0]}."
     raise NotFoundError(f"the lake has no coin {coin_id!r}; {hint}")
 
 

@@ -9,12 +9,14 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import papermill
-from papermill.clientwrap import PapermillNotebookClient
-from papermill.engines import Engine, papermill_engines
-
 from ..core.errors import first_line
 from ..core.redaction import hide_credentials
+from ..core.slow_imports import IRI_GRAMMARS, without_module
+
+with without_module(IRI_GRAMMARS):
+    import papermill
+    from papermill.clientwrap import PapermillNotebookClient
+    from papermill.engines import Engine, papermill_engines
 
 # %% auto #0
 __all__ = ["ENGINE", "VariablesEngine", "NotebookFailure", "execute_notebook"]

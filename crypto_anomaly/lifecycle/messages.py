@@ -66,6 +66,9 @@ def _alert_text(payload: Payload, url: str, begin: str = "") -> str:
     subject, page = key_subject(payload["key"]), _alert_page(payload, url)
     if _kind(payload) == "trades":
         return f"{subject}: {payload['reason']}. {page}"
+    if payload.get("facts", {}).get("provisional"):
+        what_next = "The next snapshot of the market confirms or withdraws it"
+        return f"{subject} – {payload['reason']}. {what_next}. {page}"
     rarity = f"once in {payload['rarity']:,.0f} {_rarity_unit(payload)}"
     return f"{begin}{_prefix(payload)}{subject} – {rarity}: {payload['reason']}. {page}"
 
@@ -87,6 +90,18 @@ def _alert_closed(event: dict[str, Any], what: str, url: str) -> str:
     payload = event["payload"]
     subject = f"{_prefix(payload)}{key_subject(payload['key'])}"
     return f"Over: {subject}. {_alert_page(payload, url)}"
+
+
+def _alert_confirmed(event: dict[str, Any], what: str, url: str) -> str:
+    "An alert that the market and the trades both show."
+    return _alert_text(event["payload"], url, "Confirmed: ")
+
+
+def _alert_withdrawn(event: dict[str, Any], what: str, url: str) -> str:
+    "An alert of trades that the market does not show."
+    payload = event["payload"]
+    subject, page = key_subject(payload["key"]), _alert_page(payload, url)
+    return f"Withdrawn: {subject} – {payload['reason']}. {page}"
 
 
 # %% ../../nbs/80_lifecycle/58_messages.ipynb #d0b02998
@@ -173,6 +188,8 @@ _TEXTS: dict[str, Callable[[dict[str, Any], str, str], str]] = {
     "alert_opened": _alert_opened,
     "alert_escalated": _alert_escalated,
     "alert_closed": _alert_closed,
+    "alert_confirmed": _alert_confirmed,
+    "alert_withdrawn": _alert_withdrawn,
     "alert_digest": _alert_digest,
     "approval_requested": _approval_requested,
     "approval_stale": _approval_stale,

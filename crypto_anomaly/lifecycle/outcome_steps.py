@@ -26,6 +26,7 @@ from crypto_anomaly.eval.outcome_facts import (
     precision_of,
 )
 from ..eval.outcome_log import read_outcomes, record_outcomes
+from ..eval.outcome_revision import revise_outcomes
 from ..eval.outcomes import outcome_metrics, outcomes
 from .alert_outcomes import alert_outcomes, alert_shares, flags_by_tier
 from .stages import PipelineError
@@ -34,7 +35,15 @@ from ..registry.errors import NotFoundError
 from ..registry.registry import Registry, open_registry
 
 # %% auto #0
-__all__ = ["log", "OUTCOME_HOURS", "SO_FAR", "Validation", "validate_outcomes"]
+__all__ = [
+    "log",
+    "OUTCOME_HOURS",
+    "SO_FAR",
+    "CORRECTIONS",
+    "Validation",
+    "revise_corrected",
+    "validate_outcomes",
+]
 
 # %% ../../nbs/80_lifecycle/57_outcome_steps.ipynb #e961df6c
 log = logging.getLogger(__name__)
@@ -225,6 +234,45 @@ def _due(
     return _typed(read_predictions(ws, start=oldest, end=newest))
 
 
+# %% ../../nbs/80_lifecycle/57_outcome_steps.ipynb #18595903
+CORRECTIONS = ("rows_replaced", "rows_dropped", "rows_restored")  # kinds of events
+_CONSUMER = "validate_outcomes"
+_MOST_EVENTS = 10_000
+
+
+def revise_corrected(
+    ws: Workspace,
+    registry: Registry,
+) -> int:  # outcomes that have changed
+    "Compute the outcomes again that rest on prices corrected since the last time."
+    after, found = registry.cursor(_CONSUMER), []
+    for kind in CORRECTIONS:
+        found += registry.events(kind=kind, after=after, limit=_MOST_EVENTS)
+    changed = 0
+    for event in found:
+        first, last = (pd.Timestamp(event["payload"][end]) for end in ("first", "last"))
+        changed += revise_outcomes(ws, first, last)
+    if found:
+        registry.advance(_CONSUMER, max(event["id"] for event in found))
+    return changed
+
+
+# %% ../../nbs/80_lifecycle/57_outcome_steps.ipynb #06c02da6
+def _nothing_due(lookback_hours: float, max_age_hours: float) -> str:
+    "The sentence where there is no prediction to judge."
+    return (
+        f"no predictions between {lookback_hours:g} and {max_age_hours:g} hours old; "
+        "scan for a day, then this has something to judge"
+    )
+
+
+def _in_words_revised(revised: int) -> str:  # '' where nothing has changed
+    "How many outcomes a correction has changed, for the end of a message."
+    if not revised:
+        return ""
+    return f"; recorded outcomes that have changed with corrected prices: {revised:,}"
+
+
 # %% ../../nbs/80_lifecycle/57_outcome_steps.ipynb #5d0d3a71
 def validate_outcomes(
     ws: Workspace,
@@ -237,23 +285,22 @@ def validate_outcomes(
     now: pd.Timestamp | None = None,  # None = now
     run_id: str = "",
     model_name: str = "anomaly_detector",  # registered model
-) -> dict[str, Any]:  # message, metrics by version, rows (one outcome per prediction)
+) -> dict[str, Any]:  # message, metrics by version, rows (one outcome per prediction), revised
     "Judge the predictions that are between `lookback_hours` and `max_age_hours` old."
     _check_ages(lookback_hours, max_age_hours)
     _check_crash(crash_threshold_pct)
     floor = ws.settings.auto_approve_precision if min_precision is None else min_precision
     check_floor(floor)
+    registry = open_registry(ws, model_name)
+    revised = revise_corrected(ws, registry)
     predictions = _due(ws, lookback_hours, max_age_hours, now)
     prices = _prices_after(ws, predictions) if len(predictions) else predictions
     judged = outcomes(predictions, prices, crash_pct=crash_threshold_pct)
     if judged.empty:
-        message = (
-            f"no predictions between {lookback_hours:g} and {max_age_hours:g} hours old; "
-            "scan for a day, then this has something to judge"
-        )
-        return dict(message=message, metrics={}, rows=judged)
-    registry = open_registry(ws, model_name)
+        message = _nothing_due(lookback_hours, max_age_hours) + _in_words_revised(revised)
+        return dict(message=message, metrics={}, rows=judged, revised=revised)
     v = Validation(ws, registry, crash_threshold_pct, floor, run_id)
     metrics = _publish_outcomes(v, judged)
     message = "; ".join(_in_words(version, facts) for version, facts in metrics.items())
-    return dict(message=message, metrics=metrics, rows=judged)
+    message += _in_words_revised(revised)
+    return dict(message=message, metrics=metrics, rows=judged, revised=revised)

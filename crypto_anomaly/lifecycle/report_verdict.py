@@ -103,6 +103,16 @@ def _monitored(r: Result) -> str:
     return f"v{r.get('champion')} does not pass on today's data: {problems}."
 
 
+def _past_scored(r: Result) -> str:
+    "How much of the past has a score now."
+    if not r.get("rows"):
+        return f"All {_count(r, 'hours')} stored hours had a score already."
+    span = f"{cell_text(r.get('first'))} to {cell_text(r.get('last'))} UTC"
+    scored = f"{_count(r, 'rows')} rows of {_count(r, 'scored_hours')} hours"
+    reasons = f"{_count(r, 'reasons')} of the rarest have their reasons"
+    return f"{scored} were scored by v{r.get('model_version')}, {span}; {reasons}."
+
+
 def _message(r: Result) -> str:
     "The sentence that the stage has made itself."
     return str(r.get("message") or "")
@@ -121,6 +131,7 @@ _SENTENCES: dict[str, Callable[[Result], str]] = {
     "promote": _promoted,
     "monitor": _monitored,
     "validate_outcomes": _message,
+    "score_past": _past_scored,
 }
 
 

@@ -15,6 +15,7 @@ from jinja2 import DictLoader, Environment, FileSystemLoader
 import crypto_anomaly
 from ..core.files import write_atomic
 from ..core.plot_style import figure_html, plotly_script
+from ..core.slow_imports import IRI_GRAMMARS, without_module
 from ..core.workspace import Workspace
 from ..data.client import ATTRIBUTION
 from .report_facts import UP, report_facts
@@ -51,7 +52,8 @@ def _draw_figures(nb: Any) -> None:
 @cache
 def _exporter() -> Any:
     "The exporter of nbconvert, whose templates are compiled once."
-    from nbconvert import HTMLExporter
+    with without_module(IRI_GRAMMARS):
+        from nbconvert import HTMLExporter
 
     exporter = HTMLExporter(
         template_name="basic", exclude_input_prompt=True, exclude_output_prompt=True
@@ -150,7 +152,8 @@ _FOLDED = """{% extends 'basic/index.html.j2' %}
 @cache
 def _folding_exporter() -> Any:
     "An exporter that folds code and tracebacks."
-    from nbconvert import HTMLExporter
+    with without_module(IRI_GRAMMARS):
+        from nbconvert import HTMLExporter
 
     exporter = HTMLExporter(
         template_name="basic",
@@ -212,8 +215,8 @@ def write_report(
     run: dict[str, Any],  # its row in the registry: id, stage, status, times, result, error
 ) -> Path:  # of the page
     "Write the HTML page of an executed notebook beside it."
-    import nbformat
-
+    with without_module(IRI_GRAMMARS):
+        import nbformat
     _update_assets(ws.runs)
     nb = nbformat.read(notebook, 4)
     title, purpose = _title_and_purpose(nb, run["stage"])

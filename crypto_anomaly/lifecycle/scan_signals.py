@@ -5,6 +5,7 @@
 # %% ../../nbs/80_lifecycle/65_scan_signals.ipynb #95d2e4bc
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,6 +24,7 @@ from crypto_anomaly.lifecycle.alert_signals import (
 from ..model.incidents import SOURCE_SIGNALS
 from ..model.market_words import market_facts
 from ..model.scan import Scan
+from ..trades.evidence import Confirmation
 
 # %% auto #0
 __all__ = ["DATA_GROUPS", "is_about_data", "scan_signals"]
@@ -39,7 +41,14 @@ def is_about_data(
 
 
 # %% ../../nbs/80_lifecycle/65_scan_signals.ipynb #39d7030c
-def _coin_signal(s: Scan, row: Any) -> AlertSignal:
+def _trade_facts(said: Confirmation | None) -> dict[str, Any]:  # empty = no product
+    "What trades say about a coin, for the facts of its alert."
+    if said is None:
+        return {}
+    return dict(trades_verdict=said.verdict.value, trades=said.facts())
+
+
+def _coin_signal(s: Scan, row: Any, said: Confirmation | None) -> AlertSignal:
     "A flagged coin as a signal, for analysts or about its data."
     from crypto_anomaly.model.materiality import SOURCE
 
@@ -51,12 +60,14 @@ def _coin_signal(s: Scan, row: Any) -> AlertSignal:
         as_of=s.as_of.isoformat(),
         source=s.source,
         group=row.group,
+        **_trade_facts(said),
     )
+    reason = f"{row.reason}; {said.sentence}" if said else row.reason
     if row.topic == SOURCE:
         key, kind = f"{DATA_KEY}{row.coin_id}", "data_quality"
     else:
         key, kind = f"{COIN_KEY}{row.coin_id}", "market"
-    return AlertSignal(key, 1 / row.p_value, row.reason, kind, facts)
+    return AlertSignal(key, 1 / row.p_value, reason, kind, facts)
 
 
 # %% ../../nbs/80_lifecycle/65_scan_signals.ipynb #6c32195f
@@ -161,10 +172,12 @@ def _with_groups(s: Scan, signals: list[AlertSignal]) -> list[AlertSignal]:
 # %% ../../nbs/80_lifecycle/65_scan_signals.ipynb #6814a925
 def scan_signals(
     s: Scan,
+    said: Mapping[str, Confirmation] | None = None,  # of trades, by coin_id; None = nothing known
 ) -> list[AlertSignal]:  # source and market first, then the rarest first
     "What a scan may alert about."
     rows = [row for row in s.anomalies.itertuples() if not _is_part_of_incident(s, row)]
-    coins = [_coin_signal(s, row) for row in rows]
+    known = said or {}
+    coins = [_coin_signal(s, row, known.get(row.coin_id)) for row in rows]
     analysts = _with_groups(s, [c for c in coins if c.kind == "market"])
     data = [c for c in coins if c.kind == "data_quality"]
     rarest_first = sorted([*analysts, *data], key=lambda x: -x.rarity)

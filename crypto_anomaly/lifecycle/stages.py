@@ -14,6 +14,7 @@ from typing import Any
 import crypto_anomaly
 from ..core.errors import CryptoAnomalyError
 from ..core.moments import read_time
+from ..core.slow_imports import IRI_GRAMMARS, without_module
 
 # %% auto #0
 __all__ = [
@@ -121,8 +122,8 @@ def stage_parameters(
     stage: str,  # a stage or another spelling of it
 ) -> dict[str, dict[str, Any]]:  # name -> {name, default, help, inferred_type_name}
     "The parameters of a stage, without the run id, which the runner gives."
-    import papermill
-
+    with without_module(IRI_GRAMMARS):
+        import papermill
     parameters = papermill.inspect_notebook(str(stages()[stage_name(stage)]))
     return {name: facts for name, facts in parameters.items() if name != "run_id"}
 

@@ -47,6 +47,7 @@ class CoinExplanations:
     predictions: pd.DataFrame  # highest score first
     history: StoredHistory | None = field(default=None, kw_only=True, repr=False)
     known: dict[str, Evidence | None] = field(default_factory=dict, init=False, repr=False)
+    read: list[MarketEvidence] = field(default_factory=list, init=False, repr=False)
     answers: dict[str, str | None] = field(default_factory=dict, init=False, repr=False)
 
     def row(
@@ -60,13 +61,14 @@ class CoinExplanations:
         self,
         coin_ids: Iterable[str],
     ) -> None:
-        "Learn from the stored snapshots what several coins did, in one reading."
+        "Learn from the stored snapshots what several coins did; they are read once."
         asked = [coin_id for coin_id in coin_ids if coin_id not in self.known]
         if self.history is None or not asked:
             return
-        market = MarketEvidence(self.history.read(EVIDENCE_HOURS))
+        if not self.read:
+            self.read.append(MarketEvidence(self.history.read(EVIDENCE_HOURS)))
         for coin_id in asked:
-            self.known[coin_id] = market.coin(coin_id, self.row(coin_id).ts)
+            self.known[coin_id] = self.read[0].coin(coin_id, self.row(coin_id).ts)
 
     def evidence(
         self,

@@ -10,12 +10,17 @@ from typing import Any
 import sqlalchemy as sa
 
 from .base import Row
-from .confirmation import check_confirmed, worse_than
+from crypto_anomaly.registry.confirmation import (
+    TRIAL_VERDICT,
+    check_confirmed,
+    lost_trial,
+    worse_than,
+)
 from .decisions import OpenRequests, open_request
 from .errors import RegistryError
 from .evaluations import latest_evaluation
 from .expectations import check_request
-from .tables import approval_t
+from .tables import approval_t, event_t
 from .verbs import Verb, command, sign
 
 # %% auto #0
@@ -72,6 +77,14 @@ def _check_fresh(version: Row, why: str | None) -> None:
         raise RegistryError(_stale_sentence(version, why))
 
 
+# %% ../../nbs/10_registry/53_approvals.ipynb #407c380a
+def _trial_verdict(c: sa.Connection, version: Row) -> Row | None:
+    "The newest verdict of a trial of a version."
+    about = (event_t.c.model == version.model, event_t.c.version == version.version)
+    query = sa.select(event_t).where(*about, event_t.c.kind == TRIAL_VERDICT)
+    return c.execute(query.order_by(event_t.c.id.desc()).limit(1)).first()
+
+
 # %% ../../nbs/10_registry/53_approvals.ipynb #4e321b4f
 class DecisionChecks(OpenRequests):
     "Whether a request can be approved or rejected now."
@@ -111,7 +124,9 @@ class DecisionChecks(OpenRequests):
         version: Row,  # of `model_version`
     ) -> str:  # '' where nothing says so
         "The same within a transaction."
-        return worse_than(version, latest_evaluation(c, version), self.champion_row(c))
+        champion = self.champion_row(c)
+        evaluated = worse_than(version, latest_evaluation(c, version), champion)
+        return evaluated or lost_trial(version, _trial_verdict(c, version), champion)
 
 
 # %% ../../nbs/10_registry/53_approvals.ipynb #3a216fb5

@@ -9,7 +9,7 @@ from .base import Row
 from .errors import ConfirmationError
 
 # %% auto #0
-__all__ = ["worse_than", "check_confirmed"]
+__all__ = ["TRIAL_VERDICT", "worse_than", "lost_trial", "check_confirmed"]
 
 
 # %% ../../nbs/10_registry/51_confirmation.ipynb #ff79cb19
@@ -29,9 +29,30 @@ def worse_than(
     )
 
 
+# %% ../../nbs/10_registry/51_confirmation.ipynb #fa167309
+TRIAL_VERDICT = "trial_decided"  # kind of event
+
+
+def lost_trial(
+    version: Row,  # of `model_version`
+    verdict: Row | None,  # newest event of that kind about the version
+    champion: Row | None,
+) -> str:  # '' where nothing says so
+    "The sentence that a version was worse than the champion on trial."
+    if verdict is None or champion is None:
+        return ""
+    said = verdict.payload
+    if said.get("champion") != champion.version or said.get("verdict") != "worse":
+        return ""
+    return (
+        f"v{version.version} is worse than the champion v{champion.version} "
+        f"by its trial, decided {verdict.at[:10]}"
+    )
+
+
 # %% ../../nbs/10_registry/51_confirmation.ipynb #7778ad50
 def check_confirmed(
-    worse: str,  # of `worse_than`
+    worse: str,  # of `worse_than` or `lost_trial`
     confirmed: bool,
 ) -> None:
     "Refuse to prefer a version that is worse than the champion, unless that is confirmed."

@@ -5,6 +5,7 @@
 # %% ../../nbs/10_registry/70_runs.ipynb #85ca13d8
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import sqlalchemy as sa
@@ -82,3 +83,15 @@ class RegistryRuns(RunWriter):
         if status:
             query = query.where(run_t.c.status == status)
         return [row_dict(row) for row in self.rows(query.limit(limit))]
+
+    def newest_runs(
+        self,
+        stages: Iterable[str],
+    ) -> dict[str, dict[str, Any] | None]:  # stage -> run; None = it has never run
+        "The last run of each stage, in one transaction."
+        query = sa.select(run_t).order_by(run_t.c.started_at.desc(), run_t.c.id.desc()).limit(1)
+        with self.engine.connect() as c:
+            found = {
+                stage: c.execute(query.where(run_t.c.stage == stage)).first() for stage in stages
+            }
+        return {stage: None if row is None else row_dict(row) for stage, row in found.items()}

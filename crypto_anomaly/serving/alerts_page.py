@@ -17,7 +17,13 @@ from crypto_anomaly.lifecycle.alert_acts import (
     count_alerts,
     find_alerts,
 )
-from ..lifecycle.alert_signals import COIN_KEY, DATA_KEY, GROUP_KEY, MARKET_KEY
+from crypto_anomaly.lifecycle.alert_signals import (
+    COIN_KEY,
+    DATA_KEY,
+    GROUP_KEY,
+    MARKET_KEY,
+    tier_name,
+)
 from ..lifecycle.alerts import FEEDBACK
 from .rendering import path_segment, render, render_part
 from .run_catalog import duration_text
@@ -98,6 +104,8 @@ def alerts_page(
 _EVENTS = dict(
     alert_opened="opened",
     alert_escalated="became rarer",
+    alert_confirmed="confirmed",
+    alert_withdrawn="withdrawn",
     alert_closed="closed",
     alert_feedback="feedback",
 )  # kind of event -> in words
@@ -113,7 +121,9 @@ def _event_words(event: dict[str, Any]) -> dict[str, str]:
         told = (
             "told" if payload.get("told") else "not told: silent, or beyond the budget of the day"
         )
-        said.append(f"tier {payload['tier']}, {told}")
+        said.append(f"{tier_name(payload['tier'])}, {told}")
+    if payload.get("facts", {}).get("provisional"):
+        said.append("provisional until the next snapshot of the market")
     return dict(
         at=str(event["at"])[:16].replace("T", " "),
         what=_EVENTS[event["kind"]],

@@ -10,41 +10,47 @@ from typing import Any
 
 import ipywidgets as W
 
+from ..lifecycle.alert_acts import AlertAct, act_on_alerts
 from ..lifecycle.alert_signals import tier_name
-from ..lifecycle.alerts import FEEDBACK, AlertError, alerts, feedback
+from ..lifecycle.alerts import FEEDBACK, AlertError, alerts
 from .panel_html import html_widget, result_line
 from .panel_state import LineageDict, PanelState, Widgets
 
 # %% auto #0
-__all__ = ["SNOOZE_HOURS", "alerts_tab"]
+__all__ = ["SNOOZE_HOURS", "SNOOZE", "CLOSE", "alerts_tab"]
 
 # %% ../../nbs/90_serving/65_alerts_tab.ipynb #a6bf0fad
 SNOOZE_HOURS = 24
+SNOOZE, CLOSE = "snooze a day", "close"
+_RESULTS = {SNOOZE: "silent for a day", CLOSE: "closed"}
 
 
 # %% ../../nbs/90_serving/65_alerts_tab.ipynb #fca72225
-def _give_feedback(state: PanelState, alert: int, word: str | None) -> None:
-    "Record what the person at the panel says of an alert; None = snooze it for a day."
-    by = state.who.value
+def _acts(by: str) -> dict[str, AlertAct]:  # word of the button -> what it does
+    "What a person may do to an alert."
+    said = {word: AlertAct(by=by, says=word) for word in FEEDBACK}
+    silent = AlertAct(by=by, snooze_hours=SNOOZE_HOURS)
+    return said | {SNOOZE: silent, CLOSE: AlertAct(by=by, close=True)}
+
+
+def _act(state: PanelState, alert: int, word: str) -> None:
+    "Record what the person at the panel says of an alert, or does to it."
     try:
-        if word is None:
-            feedback(state.registry, alert, by=by, snooze_hours=SNOOZE_HOURS)
-        else:
-            feedback(state.registry, alert, by=by, says=word)
-        result = word or "silent for a day"
+        act_on_alerts(state.registry, [alert], _acts(state.who.value)[word])
+        result = _RESULTS.get(word, word)
     except AlertError as e:
         result = str(e)
     state.message.value = result_line(f"alert {alert}: {result}")
 
 
 # %% ../../nbs/90_serving/65_alerts_tab.ipynb #f9adcf50
-def _feedback_button(state: PanelState, alert: int, word: str | None) -> W.Button:
-    "A button for one word; None = snooze."
-    button = W.Button(description=word or "snooze a day", layout=W.Layout(width="auto"))
+def _act_button(state: PanelState, alert: int, word: str) -> W.Button:
+    "A button for one word."
+    button = W.Button(description=word, layout=W.Layout(width="auto"))
 
     def clicked(_: W.Button) -> None:
         "Record the word of this button."
-        _give_feedback(state, alert, word)
+        _act(state, alert, word)
 
     button.on_click(clicked)
     return button
@@ -64,8 +70,8 @@ def _alert_text(alert: dict[str, Any]) -> str:  # HTML
 # %% ../../nbs/90_serving/65_alerts_tab.ipynb #762c99f2
 def _alert_row(state: PanelState, alert: dict[str, Any]) -> W.Widget:
     "An alert and its buttons."
-    words = [*FEEDBACK, None]
-    buttons = [_feedback_button(state, alert["id"], word) for word in words]
+    words = [*FEEDBACK, SNOOZE, CLOSE]
+    buttons = [_act_button(state, alert["id"], word) for word in words]
     return W.VBox([html_widget(_alert_text(alert)), W.HBox(buttons)])
 
 

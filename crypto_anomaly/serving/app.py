@@ -11,11 +11,10 @@ import shutil
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from pathlib import Path
 from typing import Any
 
-from fastapi import APIRouter, Depends, FastAPI
-from fastapi.responses import FileResponse
+from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request
+from fastapi.responses import Response
 from fastapi.staticfiles import StaticFiles
 from fastapi_offline import FastAPIOffline  # serves /docs without a CDN
 
@@ -29,6 +28,7 @@ from .alert_routes import alerts_router
 from .catalog_routes import CATALOG_ROUTERS
 from .connections import DeadlineProtocol
 from .error_handlers import add_error_handlers
+from .figure_script import FigureScript, figure_script
 from .headers import SecurityHeaders
 from .health_routes import health_router
 from .inference_routes import inference_router, model_info_router
@@ -41,7 +41,7 @@ from .security import check_bind
 from .state import AppState
 from .timeline_routes import timeline_router
 from .trade_routes import trade_router
-from .warm_up import warm_up
+from .warm_up import keep_warm
 from .workers import WORKER_SECONDS, children_end_with_us
 
 # %% auto #0
@@ -85,16 +85,30 @@ def _endpoints(app: FastAPI) -> list[str]:
 
 
 # %% ../../nbs/90_serving/58_app.ipynb #9547c72f
+def _script_response(request: Request, script: FigureScript, kept: str) -> Response:
+    "A script, compressed for those who take it so."
+    headers = {"Cache-Control": kept, "Vary": "Accept-Encoding"}
+    if "gzip" in request.headers.get("accept-encoding", ""):
+        headers["Content-Encoding"] = "gzip"
+        return Response(script.compressed, media_type="text/javascript", headers=headers)
+    return Response(script.plain, media_type="text/javascript", headers=headers)
+
+
 def _add_static_files(app: FastAPI) -> None:
     "Serve the style sheet, the script of the pages, and Plotly's script from this machine."
-    import plotly
 
-    plotly_script = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
+    @app.get("/static/plotly-{version}.min.js", include_in_schema=False)
+    def script(request: Request, version: str) -> Response:
+        "Plotly's script; a browser keeps it, because another one has another name."
+        found = figure_script()
+        if found.name != f"plotly-{version}.min.js":
+            raise HTTPException(404, f"the script of the figures is at {found.address}")
+        return _script_response(request, found, "public, max-age=31536000, immutable")
 
     @app.get("/static/plotly.min.js", include_in_schema=False)
-    async def script() -> FileResponse:
-        "Plotly's script; a browser keeps it for a day."
-        return FileResponse(plotly_script, headers={"Cache-Control": "max-age=86400"})
+    def unversioned_script(request: Request) -> Response:
+        "The same at an address without a version; a browser keeps it for a day."
+        return _script_response(request, figure_script(), "max-age=86400")
 
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
 
@@ -130,9 +144,12 @@ def _lifespan(
         app.state.app_state = state
         reports = RunFiles(directory=state.ws.runs, check_dir=False)
         app.mount("/runs", reports, name="runs")
+        stopped = threading.Event()
         if warm:
-            threading.Thread(target=warm_up, args=[state], name="warm-up", daemon=True).start()
+            asked = [state, stopped]
+            threading.Thread(target=keep_warm, args=asked, name="warm-up", daemon=True).start()
         yield
+        stopped.set()
         state.close()
 
     return lifespan

@@ -6,17 +6,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
-
-import sqlalchemy as sa
 
 from ..core.workspace import Workspace
 from ..registry.expectations import NO_VERSION
 from ..registry.registry import Registry
-from ..registry.tables import approval_t, evaluation_t, version_t
 from .comparison import promotion_summary
+from .recent import Recent
 from .rendering import path_segment
 from .run_catalog import report_path
+from .waiting_requests import WaitingRequest, waiting_requests
 
 # %% auto #0
 __all__ = [
@@ -32,7 +32,6 @@ __all__ = [
     "stale_sentence",
     "asked_sentence",
     "verb_buttons",
-    "WaitingRequest",
     "compared_address",
     "Queue",
     "approval_queue",
@@ -150,52 +149,7 @@ NOTHING_WAITS = (
 NEXT_CANDIDATE = "crypto-anomaly pipeline --from train"  # the command that makes one
 
 
-class WaitingRequest(NamedTuple):
-    "A request in a list."
-
-    id: int
-    model: str
-    version: int
-    requested_by: str
-    requested_at: str  # ISO-8601 UTC
-    moved: bool  # whether the champion or the evaluation is another one by now
-
-
-def _waiting_query(model: str, champion_id: int | None) -> sa.Select[Any]:
-    "The requests without a decision or without their promotion, and what they rest on."
-    newest = sa.select(sa.func.max(evaluation_t.c.id)).group_by(evaluation_t.c.version_id)
-    last = sa.select(sa.func.max(approval_t.c.id)).group_by(approval_t.c.version_id)
-    unused = sa.and_(
-        approval_t.c.decision == "approved",
-        approval_t.c.used_at.is_(None),
-        approval_t.c.id.in_(last),
-    )
-    same_champion = (
-        approval_t.c.champion_id.is_(None)
-        if champion_id is None
-        else sa.func.coalesce(approval_t.c.champion_id, 0) == champion_id
-    )
-    moved = sa.or_(~same_champion, approval_t.c.evaluation_id.not_in(newest))
-    return (
-        sa.select(approval_t, version_t.c.version, moved.label("moved"))
-        .join(version_t, version_t.c.id == approval_t.c.version_id)
-        .where(version_t.c.model == model, sa.or_(approval_t.c.decision.is_(None), unused))
-        .order_by(approval_t.c.id)
-    )
-
-
-# %% ../../nbs/90_serving/43_approval_queue.ipynb #1bbe25d0
-def _waiting(r: Registry) -> list[WaitingRequest]:
-    "What waits of one model."
-    champion = r.champion()
-    query = _waiting_query(r.model, champion["id"] if champion else None)
-    return [
-        WaitingRequest(q.id, r.model, q.version, q.requested_by, q.requested_at, bool(q.moved))
-        for q in r.rows(query)
-        if not (q.decision and q.moved)  # an approval that nobody can use
-    ]
-
-
+# %% ../../nbs/90_serving/43_approval_queue.ipynb #d8ac62aa
 def _fresh_first(q: WaitingRequest) -> tuple[bool, int]:
     "Requests that still stand come first, the oldest of them first."
     return q.moved, q.id
@@ -234,7 +188,7 @@ def _with_evidence(
         verdict=comparison.get("verdict"),
         compared=comparison_sentence(evaluation, name),
         gates_text=gates_sentence(evaluation["gates"]),
-        report=report_path(ws, evaluation["run_id"], stage),
+        report_stage=stage,
         comparison=compared_address(r.model, number, name) if champion else None,
     )
 
@@ -250,6 +204,9 @@ class Queue(NamedTuple):
     others: list[WaitingRequest]  # the rest
 
 
+_QUEUES: Recent[Queue] = Recent(most=8)
+
+
 def _drawn(ws: Workspace, r: Registry, ids: list[int]) -> list[dict[str, Any]]:
     "The chosen requests of one model."
     requests = r.open_requests(approved=True, ids=ids) if ids else []
@@ -263,11 +220,27 @@ def approval_queue(
     most: int = MOST_DRAWN,  # requests with their evidence
 ) -> Queue:
     "What waits for a decision or for its promotion, of all models; what still stands first."
-    waiting = sorted((q for r in registries for q in _waiting(r)), key=_fresh_first)
+    events = [next(iter(r.events(limit=1)), None) for r in registries]
+    newest = tuple(event["id"] if event else 0 for event in events)
+    places = tuple((str(r.engine.url), r.model) for r in registries)
+    key = (str(ws.root), places, newest, most)
+    queue = _QUEUES.get(key, partial(_read_queue, ws, registries, most))
+    return Queue([_with_report(ws, request) for request in queue.drawn], queue.others)
+
+
+def _read_queue(ws: Workspace, registries: list[Registry], most: int) -> Queue:
+    "The queue from the database."
+    waiting = sorted((q for r in registries for q in waiting_requests(r)), key=_fresh_first)
     ids = [q.id for q in waiting[:most]]
     drawn = [q for r in registries for q in _drawn(ws, r, ids)]
     by_place = sorted(drawn, key=_stale_last)
     return Queue(by_place, waiting[most:])
+
+
+def _with_report(ws: Workspace, request: dict[str, Any]) -> dict[str, Any]:
+    "A drawn request with the address of its report, if it is there."
+    run_id, stage = request["evaluation"]["run_id"], request["report_stage"]
+    return request | dict(report=report_path(ws, run_id, stage))
 
 
 def _stale_last(request: dict[str, Any]) -> tuple[bool, int]:

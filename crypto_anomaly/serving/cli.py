@@ -38,6 +38,7 @@ from .cli_store import store_commands
 from .cli_tokens import token_commands
 from .cli_tools import deploy_commands, tool_commands
 from .cli_trades import trade_commands
+from .cli_why import why_commands
 from .doctor import doctor_commands, expected_errors, hint
 from .terminal import say
 
@@ -59,6 +60,7 @@ for commands in (
     backfill_commands,
     trade_commands,
     market_commands,
+    why_commands,
     past_commands,
     backtest_commands,
 ):

@@ -23,6 +23,7 @@ __all__ = [
     "alert_list",
     "alert_feedback",
     "alert_snooze",
+    "alert_close",
     "alert_send",
 ]
 
@@ -108,6 +109,23 @@ def alert_snooze(
 
     silenced = feedback(open_model_registry(), alert, by=by, snooze_hours=hours)
     say(f"{silenced['key']} is silent until {silenced['snoozed_until'][:16]} UTC")
+
+
+# %% ../../nbs/90_serving/78_cli_alerts.ipynb #88e1aea7
+@alert_commands.command("close")
+def alert_close(
+    alerts: Annotated[
+        list[int], typer.Argument(help="Numbers of alerts, see 'alerts list'.", min=1)
+    ],
+    by: By = "cli",
+    as_json: AsJson = False,
+) -> None:
+    "Close alerts by hand, all of them or none; one that is closed already stays so."
+    from crypto_anomaly.lifecycle.alert_acts import AlertAct, act_on_alerts
+
+    closed = act_on_alerts(open_model_registry(), alerts, AlertAct(by=by, close=True))
+    rows = [dict(id=a["id"], key=a["key"], closed_at=a["closed_at"][:16]) for a in closed]
+    show(closed, as_json, rows)
 
 
 # %% ../../nbs/90_serving/78_cli_alerts.ipynb #312594d6

@@ -30,6 +30,7 @@ __all__ = [
     "RECORDED_SIZES",
     "bench_trades",
     "bench_pooling",
+    "bench_confirmation",
 ]
 
 # %% ../../nbs/90_serving/75_cli_bench_trades.ipynb #3d620ab6
@@ -54,6 +55,7 @@ def _fainter_figures(fainter: dict[str, Any]) -> dict[str, dict[str, float]]:
     return figures
 
 
+# %% ../../nbs/90_serving/75_cli_bench_trades.ipynb #2bf3ae48
 def _trade_figures(result: dict[str, Any]) -> dict[str, dict[str, float]]:
     "Every figure of the trade benchmark by its name."
     figures = {name.replace("_", " "): f for name, f in result["metrics"].items()}
@@ -93,6 +95,7 @@ def _detector_row(name: str, found: dict[str, Any]) -> dict[str, Any]:
     )
 
 
+# %% ../../nbs/90_serving/75_cli_bench_trades.ipynb #df304912
 def _rival_rows(result: dict[str, Any]) -> list[dict[str, Any]]:
     "The pump score beside its rivals, all at the same budget of false alarms."
     ours = dict(result["metrics"], fainter=result["fainter"], liquid=result["liquid"])
@@ -164,6 +167,7 @@ def _pooling_streams(folder: str | None, liquid: str | None) -> list[Any]:  # of
     return list(recorded_streams(read_recordings(folder), read_trades(liquid) if liquid else None))
 
 
+# %% ../../nbs/90_serving/75_cli_bench_trades.ipynb #381666fb
 @trade_bench_commands.command("pooling")
 def bench_pooling(
     folder: Annotated[
@@ -191,3 +195,61 @@ def bench_pooling(
         ]
     )
     say(f"{result['products']} products, stated alert rate {rate:g}, bursts of {sizes} usual moves")
+
+
+# %% ../../nbs/90_serving/75_cli_bench_trades.ipynb #d03539a1
+def _pump_rows(result: dict[str, Any]) -> list[dict[str, Any]]:
+    "The pumps of each world in a row."
+    worlds = {"recorded pumps": result["recorded"], "simulated pumps": result["simulated"]}
+    return [
+        dict(
+            pumps=f"{f['pumps']} {name}",
+            alert_by_market=f["alert_by_market"],
+            after=f"{f['median_market_s']:,.0f} s",
+            note_by_trades=f["alert_by_trades"],
+            after_=f"{f['median_trades_s']:.1f} s",
+            sooner=f"{f['median_sooner_s'] / 60:.0f} min",
+            confirmed=f["confirmed"],
+        )
+        for name, f in worlds.items()
+        if f is not None
+    ]
+
+
+# %% ../../nbs/90_serving/75_cli_bench_trades.ipynb #c22bc8cf
+def _say_ordinary(found: dict[str, Any]) -> None:
+    "How many alerts of ordinary hours trades would have denied."
+    show_table(found["by_cause"])
+    say(
+        f"simulated market with its trades, {found['days']} days, {found['coin_hours']:,} "
+        f"coin-hours: trades would have denied {found['denied']} of {found['alerts']} market "
+        f"alerts: {found['faults_denied']} of {found['faults_of_source']} that a fault of the "
+        f"source made, and {found['others_denied']} others (recorded markets have no trades that "
+        "belong to them)"
+    )
+
+
+# %% ../../nbs/90_serving/75_cli_bench_trades.ipynb #e04cf555
+@trade_bench_commands.command("confirmation")
+def bench_confirmation(
+    folder: Annotated[
+        str | None,
+        typer.Argument(help="Folder of recordings and events.csv; default: simulated pumps only."),
+    ] = None,
+    minute: Annotated[
+        int, typer.Option(min=0, max=59, help="Minute of the hour of the snapshots.")
+    ] = 1,
+    quick: Annotated[bool, typer.Option("--quick", help="A first look: a small market.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    "How much sooner trades tell a pump, and how many market alerts they would have denied."
+    from crypto_anomaly.lifecycle.confirmation_bench import confirmation_benchmark
+    from crypto_anomaly.trades.bench_recordings import read_recordings
+
+    recordings = read_recordings(folder) if folder else None
+    result = confirmation_benchmark(recordings, minute=minute, quick=quick, progress=progress_bar)
+    if as_json:
+        show_json(result)
+        return
+    show_table(_pump_rows(result))
+    _say_ordinary(result["ordinary"])

@@ -38,9 +38,10 @@ if TYPE_CHECKING:
     from crypto_anomaly.core.workspace import Workspace
     from crypto_anomaly.data.market_columns import FileOptions
     from crypto_anomaly.model.scan import Scan
+    from crypto_anomaly.trades.evidence import Confirmation
 
 # %% auto #0
-__all__ = ["market_commands", "scan", "why", "movers", "import_"]
+__all__ = ["market_commands", "scan", "movers", "import_"]
 
 # %% ../../nbs/90_serving/73_cli_market.ipynb #58e2050f
 market_commands = typer.Typer()
@@ -76,9 +77,17 @@ def _anomaly_facts(anomaly: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in anomaly.items() if name not in hidden}
 
 
+def _with_trades(anomaly: dict[str, Any], said: dict[str, Confirmation]) -> dict[str, Any]:
+    "A flagged coin, and what its stored trades say; nothing where it has no product."
+    known = said.get(anomaly["coin_id"])
+    return anomaly | dict(trades=known.facts()) if known else anomaly
+
+
+# %% ../../nbs/90_serving/73_cli_market.ipynb #2e4aaa0d
 def _scan_facts(
     scan: Scan,
     top: int,  # anomalies to list
+    said: dict[str, Confirmation],  # of trades, by coin_id
 ) -> dict[str, Any]:
     "The JSON document of a scan."
     from crypto_anomaly.model.market_words import market_facts
@@ -96,7 +105,7 @@ def _scan_facts(
         market_move=scan.market_move,
         market=market_facts(scan.market) if scan.market else None,
         source_incident=scan.incident.reason if scan.incident else None,
-        anomalies=[_anomaly_facts(anomaly) for anomaly in listed],
+        anomalies=[_with_trades(_anomaly_facts(anomaly), said) for anomaly in listed],
         watched=scan.watched[_WATCHED].to_dict("records"),
         **_unjudged_facts(scan),
         **_left_out_facts(scan),
@@ -204,6 +213,7 @@ def _past_facts(
     return dict(said=said, moment=past_note(found, at, said))
 
 
+# %% ../../nbs/90_serving/73_cli_market.ipynb #5edc931c
 @market_commands.command()
 def scan(
     top: Annotated[int, typer.Option(help="How many anomalies to show.")] = 10,
@@ -212,72 +222,22 @@ def scan(
     as_json: AsJson = False,
 ) -> None:
     "Which coins behave anomalously, how rare that is, and why."
+    from crypto_anomaly.lifecycle.confirmation import confirm_scan
     from crypto_anomaly.model.scan import scan as scan_market
 
     ws, moment = open_for_read(), read_time(at)
     found = scan_market(ws, ref, at=moment)
+    said = confirm_scan(ws, found)
     past = _past_facts(ws, found, moment)
     if as_json:
-        show_json(_scan_facts(found, top) | past)
+        show_json(_scan_facts(found, top, said) | past)
         return
     _say_scan(found)
     if past:
         say(past["moment"])
     _show_anomalies(found, top)
-
-
-# %% ../../nbs/90_serving/73_cli_market.ipynb #c0bf6454
-def _say_coin(row: pd.Series, found: Scan) -> None:
-    "The verdict on one coin in a line."
-    from crypto_anomaly.core.numbers import per_scan
-
-    moment = f"{row['name']} at {found.as_of:%Y-%m-%d %H:%M} UTC"
-    if not row.judged:
-        say(f"{moment}: cannot be judged yet: {row.unjudged_reason} (model v{row.model_version})")
-        return
-    verdict = "ANOMALY" if row.is_anomaly else "normal"
-    rare = per_scan(row.p_value, len(found.predictions), extrapolated=row.extrapolated)
-    say(
-        f"{moment}: {verdict}, {rare} "
-        f"(p = {row.p_value:.2g}, score {row.score:.3f}, model v{row.model_version})"
-    )
-
-
-# %% ../../nbs/90_serving/73_cli_market.ipynb #e6cefdf1
-@market_commands.command()
-def why(
-    coin: Annotated[str, typer.Argument(help="An id, or a symbol that is unique.")],
-    at: At = None,
-    ref: Annotated[str | None, typer.Option("--model-ref", help="Model to ask.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    "Why a coin is, or is not, anomalous."
-    from crypto_anomaly.model.lookup import why as explain_coin
-
-    row, reasons, found = explain_coin(open_for_read(), coin, at=read_time(at), ref=ref)
-    unless, similar = found.counterfactual(row.coin_id), found.nearest_normal(row.coin_id)
-    if as_json:
-        facts = dict(
-            as_of=found.as_of.isoformat(),
-            reasons=reasons.to_dict("records"),
-            counterfactual=unless,
-            not_flagged=found.not_flagged(row.coin_id),
-            nearest_normal=similar.to_dict("records"),
-        )
-        show_json(row.to_dict() | facts)
-        return
-    _say_coin(row, found)
-    shares = [
-        dict(share=f"{r['share']:.0%}", what=r["sentence"], how_often=r["how_often"])
-        for r in reasons.to_dict("records")
-    ]
-    if not row.judged:
-        return
-    show_table(shares, empty="nothing stands out")
-    like = f"most like it and normal: {', '.join(similar.coin_id)}" if len(similar) else None
-    calm = found.not_flagged(row.coin_id)
-    although = f"not flagged although {calm}" if calm else None
-    say("; ".join(text for text in (although, unless, like) if text))
+    for coin_id, confirmation in said.items():
+        say(f"{coin_id}: {confirmation.sentence}")
 
 
 # %% ../../nbs/90_serving/73_cli_market.ipynb #c5f24825

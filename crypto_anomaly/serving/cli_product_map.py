@@ -5,6 +5,7 @@
 # %% ../../nbs/90_serving/74_cli_product_map.ipynb #94d8077e
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any
 
 import typer
@@ -59,11 +60,18 @@ def map_rows(
                 status=product["status"],
                 by=product["decided_by"] if product["how"] == "person" else "price",
                 hours=facts.get("hours", ""),
-                apart="" if gap is None else f"{100 * gap:.2f} %",
+                apart=_apart(gap),
                 reason=product["reason"],
             )
         )
     return rows
+
+
+def _apart(gap: float | None) -> str:
+    "The distance of two prices: a share, or a factor."
+    if gap is None:
+        return ""
+    return f"{gap:.2%}" if gap < 1 else f"x {math.exp(gap):,.1f}"
 
 
 def _order(product: dict[str, Any]) -> tuple[int, str]:

@@ -34,6 +34,7 @@ from crypto_anomaly.serving.terminal import (
     AsJson,
     DaskUrl,
     EvaluationConfig,
+    FreshData,
     Host,
     ModelConfig,
     Port,
@@ -82,6 +83,15 @@ def _first_cycle(ws: Workspace, *, once: bool, new: bool) -> None:
 
 
 # %% ../../nbs/90_serving/72_cli_run.ipynb #7f901b15
+def _say_unscored_past(ws: Workspace) -> None:
+    "Say how to score the past, which `up --once` leaves."
+    from crypto_anomaly.lifecycle.past_trigger import past_is_due
+    from crypto_anomaly.registry.registry import open_registry
+
+    if past_is_due(ws, open_registry(ws)):
+        say("The stored past is not scored yet: crypto-anomaly run score_past (up does it too)")
+
+
 @run_commands.command()
 def up(
     once: Annotated[bool, typer.Option("--once", help="Stop after the first cycle.")] = False,
@@ -105,7 +115,9 @@ def up(
         _first_cycle(held, once=once, new=new)
         if home:
             say(f"(other commands see this workspace with CRYPTO_ANOMALY_HOME={home})")
-        if not once:
+        if once:
+            _say_unscored_past(held)
+        else:
             _schedule_and_serve(held, host, port)
 
 
@@ -214,6 +226,19 @@ def _say_run(run: dict[str, Any]) -> None:
 
 
 # %% ../../nbs/90_serving/72_cli_run.ipynb #9a68ab9e
+_Stage = Annotated[
+    str | None,
+    typer.Argument(help="A notebook of scheduled/, e.g. train.", autocompletion=stage_names),
+]
+_StageKey = Annotated[
+    str | None,
+    typer.Option(help="Why it runs, e.g. event:212; each stage runs once for a key."),
+]
+_Help = Annotated[
+    bool, typer.Option("--help", "-h", help="Show this message, or the parameters of a STAGE.")
+]
+
+
 @run_commands.command(
     context_settings=dict(allow_extra_args=True, ignore_unknown_options=True, help_option_names=[]),
     epilog="Parameters: -p NAME VALUE, as often as needed; 'run STAGE --help' lists them. "
@@ -221,28 +246,15 @@ def _say_run(run: dict[str, Any]) -> None:
 )
 def run(
     ctx: typer.Context,
-    stage: Annotated[
-        str | None,
-        typer.Argument(help="A notebook of scheduled/, e.g. train.", autocompletion=stage_names),
-    ] = None,
+    stage: _Stage = None,
     model_config: ModelConfig = None,
     training_config: TrainingConfig = None,
     evaluation_config: EvaluationConfig = None,
-    fresh_data: Annotated[
-        bool,
-        typer.Option(
-            "--fresh-data", "--fresh_data", help="For train: fetch instead of reading a dataset."
-        ),
-    ] = False,
+    fresh_data: FreshData = False,
     dask: DaskUrl = None,
-    key: Annotated[
-        str | None,
-        typer.Option(help="Why it runs, e.g. event:212; each stage runs once for a key."),
-    ] = None,
+    key: _StageKey = None,
     as_json: AsJson = False,
-    show_help: Annotated[
-        bool, typer.Option("--help", "-h", help="Show this message, or the parameters of a STAGE.")
-    ] = False,
+    show_help: _Help = False,
 ) -> None:
     "Run one scheduled notebook."
     from crypto_anomaly.lifecycle.stages import check_parameters, stage_name

@@ -188,6 +188,7 @@ def status_facts(
     from crypto_anomaly.data.credits import Credits
     from crypto_anomaly.data.datasets import dataset_versions
     from crypto_anomaly.data.lake import list_parts
+    from crypto_anomaly.data.row_sources import recent_sources
     from crypto_anomaly.lifecycle.leases import close_dead_runs
     from crypto_anomaly.model.calibration_time import calibration_note
     from crypto_anomaly.registry.registry import open_registry
@@ -207,6 +208,7 @@ def status_facts(
         store=ws.store,
         credits=Credits(ws).forecast()["text"],
         faulty_rows_7_days=recent_faults(registry, week_ago),
+        rows_30_days=recent_sources(ws),
         datasets=len(dataset_versions(ws, "training_dataset")),
         versions=len(registry.list_model_versions(1000)),
         champion=champion["version"] if champion else None,

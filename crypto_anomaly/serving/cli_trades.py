@@ -23,7 +23,6 @@ from .cli_workspace import open_for_read
 from crypto_anomaly.serving.stream_run import (
     Feed,
     StreamResult,
-    products_in_words,
     result_of,
     run_stream,
     start_products,
@@ -171,6 +170,7 @@ class Start(NamedTuple):
 def _follow(ws: Workspace, start: Start) -> StreamResult:
     "Store and score what a feed sends."
     from crypto_anomaly.trades.origin import Origin, claim_store
+    from crypto_anomaly.trades.stream_base import names_in_words
 
     claim_store(ws, Origin.SIMULATED if ws.simulated else Origin.LIVE)
     with _open_feed(ws) as address:
@@ -179,7 +179,7 @@ def _follow(ws: Workspace, start: Start) -> StreamResult:
         feed = Feed(url, rest_url)
         if start.parent:
             return result_of(run_stream(ws, feed, parent=start.parent))
-        names = products_in_words(start_products(ws, feed, named=start.named))
+        names = names_in_words(start_products(ws, feed, named=start.named))
         store, hidden = hide_in_address(ws.trades_url), hide_in_address(url)
         parts = f" in {start.shards} shards" if start.shards > 1 else ""
         say(f"Streaming {names} from {hidden} into {store}{parts}. Ctrl-C stops.")

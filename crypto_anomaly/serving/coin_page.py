@@ -21,10 +21,8 @@ from ..model.scan import Scan
 from .live import coin_trades
 from .moments_asked import NOW, moment_facts, read_span
 from crypto_anomaly.serving.past_window import (
-    LONG,
     Window,
     coins_window,
-    median_index,
     price_series,
     window,
     with_present,
@@ -33,6 +31,7 @@ from crypto_anomaly.serving.past_window import (
 from .rendering import path_segment, render
 from .scan_facts import scan_facts
 from .state import AppState
+from .trade_verdicts import coin_verdict
 
 # %% auto #0
 __all__ = [
@@ -108,8 +107,7 @@ def coin_history(
     "Prices, volumes and scores of a coin, with Bitcoin and the median coin."
     span = coins_window(state, [coin_id, "bitcoin"], start, seen.as_of)
     rows = coin_rows(span, with_present(span.scores, seen.predictions), coin_id)
-    is_long = seen.as_of - start > LONG  # then the other coins are not read
-    others = {} if is_long else {"median coin": median_index(span.prices)}
+    others = {"median coin": span.median}
     bitcoin = price_series(span.prices, "btc")
     if len(bitcoin) and coin_id != "bitcoin":
         others = {"BTC": bitcoin} | others
@@ -215,5 +213,6 @@ def coin_page(
         past=_flagged_records(history),
         coin_alerts=alerts_of(state.registry, coin_id)[:20],
         live=coin_trades(state.trades, row.symbol),
+        trades=coin_verdict(state, seen, coin_id),
         figures=dict(history=_figure(history, seen, at)),
     )

@@ -5,17 +5,20 @@
 # %% ../../nbs/90_serving/46_data_pages.ipynb #07ee8baf
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
-import plotly.graph_objects as go
+import pandas as pd
 
 from ..core.plot_data import quality_report, row_counts_figure
 from ..core.plot_days import days_figure
 from ..core.plot_trades import live_prices
-from ..data.daily_quality import recent_days
+from ..data.daily_quality import DAYS, recent_days
+from ..data.lake import parts_stamp
 from ..data.quality import data_quality, recent_rows
 from ..data.resolution import resolution_notes
 from ..data.row_counts import FAULTS, row_counts
+from ..data.row_sources import source_counts, sources_in_words
 from ..lifecycle.alerts import alerts
 from ..lifecycle.stages import stages
 from .catalog_schemas import Flow
@@ -28,8 +31,8 @@ from crypto_anomaly.serving.data_catalog import (
 )
 from .live import demo_data
 from .recent import Recent
-from .rendering import figure_json, render, render_part
-from .run_catalog import flows, run_duration, workflow
+from .rendering import Drawn, drawn, figure_json, render, render_part
+from .run_catalog import flows, newest_flows, run_duration, workflow
 from .state import AppState
 
 # %% auto #0
@@ -40,7 +43,7 @@ _ROWS_SHOWN = 30  # days and sources in the table of faults
 _ALERTS_SHOWN = 20  # newest alerts about the data, open or closed
 
 
-_DRAWN: Recent[go.Figure] = Recent(most=4)
+_DRAWN: Recent[Drawn] = Recent(most=4)
 
 
 def _days(state: AppState) -> dict[str, Any]:
@@ -49,18 +52,40 @@ def _days(state: AppState) -> dict[str, Any]:
     if newest is None:
         return {}
 
-    def draw() -> go.Figure:
+    def draw() -> Drawn:
         "The figure up to the newest row."
-        return days_figure(recent_days(state.ws, newest))
+        return drawn(days_figure(recent_days(state.ws, newest)))
 
-    return dict(days=_DRAWN.get((str(state.ws.root), newest), draw))
+    start = newest.floor("D") - pd.Timedelta(days=DAYS)
+    stamp = parts_stamp(state.ws, ["snapshots"], start, newest)
+    return dict(days=_DRAWN.get((str(state.ws.root), newest, stamp), draw))
+
+
+# %% ../../nbs/90_serving/46_data_pages.ipynb #e210a342
+def _notes(rows: pd.DataFrame | None) -> list[str]:
+    "What is to be known of the rows: how far apart they are, and where they come from."
+    if rows is None:
+        return []
+    said = sources_in_words(source_counts(rows.source))
+    return [*resolution_notes(rows), *([f"{said[0].upper()}{said[1:]}."] if said else [])]
 
 
 # %% ../../nbs/90_serving/46_data_pages.ipynb #1eba9c8c
+_QUALITY: Recent[str] = Recent(most=2)
+
+
 def quality_part(
     state: AppState,  # of the serving app
 ) -> str:
     "Whether the rows of the last week are complete and good: figures, notes and counts."
+    newest = state.newest() or pd.Timestamp(0, tz="UTC")
+    stamp = parts_stamp(state.ws, ["snapshots"], newest - pd.Timedelta("7D"), newest)
+    key = (str(state.ws.root), state.etag(), stamp)
+    return _QUALITY.get(key, partial(_drawn_quality, state))
+
+
+def _drawn_quality(state: AppState) -> str:
+    "The part about the rows of the last week."
     is_stored = state.newest() is not None
     rows = recent_rows(state.ws) if is_stored else None
     counts = row_counts(rows, door_events(state.registry))
@@ -73,7 +98,7 @@ def quality_part(
     return render_part(
         "data_quality.html",
         figures={name: figure_json(figure) for name, figure in figures.items()},
-        notes=resolution_notes(rows) if rows is not None else [],
+        notes=_notes(rows),
         faults=FAULTS,
         counts=counts[has_fault].head(_ROWS_SHOWN).to_dict("records"),
     )
@@ -121,8 +146,7 @@ def _list_facts(state: AppState, stage: str, status: str) -> dict[str, Any]:
 
 def _newest_runs(state: AppState) -> dict[str, Flow | None]:
     "The newest run of each stage."
-    runs = {stage: flows(state.ws, state.registry, 1, stage).flows for stage in stages()}
-    return {stage: next(iter(found), None) for stage, found in runs.items()}
+    return dict(newest_flows(state.ws, state.registry, stages()))
 
 
 # %% ../../nbs/90_serving/46_data_pages.ipynb #ec8d50f2

@@ -12,7 +12,14 @@ import re
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 # %% auto #0
-__all__ = ["PAGE_POLICY", "REPORT_POLICY", "COMMON_HEADERS", "docs_policy", "SecurityHeaders"]
+__all__ = [
+    "SANDBOX",
+    "PAGE_POLICY",
+    "REPORT_POLICY",
+    "COMMON_HEADERS",
+    "docs_policy",
+    "SecurityHeaders",
+]
 
 # %% ../../nbs/90_serving/39_headers.ipynb #9c054877
 _COMMON = {
@@ -28,7 +35,7 @@ _COMMON = {
     "frame-ancestors": "'self'",
 }
 _REPORT = {"script-src": "'self' 'unsafe-inline'", "connect-src": "'none'", "form-action": "'none'"}
-_SANDBOX = "sandbox allow-scripts allow-popups"
+SANDBOX = "sandbox allow-scripts allow-popups allow-top-navigation-by-user-activation"
 
 
 def _policy(
@@ -39,7 +46,7 @@ def _policy(
 
 
 PAGE_POLICY = _policy(_COMMON | {"script-src": "'self'"})
-REPORT_POLICY = f"{_policy(_COMMON | _REPORT)}; {_SANDBOX}"
+REPORT_POLICY = f"{_policy(_COMMON | _REPORT)}; {SANDBOX}"
 
 # %% ../../nbs/90_serving/39_headers.ipynb #cbf43028
 _INLINE_SCRIPT = re.compile(rb"<script>(.*?)</script>", re.DOTALL)

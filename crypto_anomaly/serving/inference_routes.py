@@ -5,6 +5,7 @@
 # %% ../../nbs/90_serving/50_inference_routes.ipynb #36e43bcb
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import pandas as pd
@@ -37,6 +38,7 @@ from crypto_anomaly.serving.schemas import (
 from .security import client_id, require_token_unless_local
 from .span_answers import span_anomalies
 from .state import AppState, CurrentState
+from .trade_verdicts import coin_verdict, scan_verdicts, with_verdict
 
 # %% auto #0
 __all__ = [
@@ -101,8 +103,10 @@ def _rarity(scan: Scan, row: Any) -> str:
 def anomaly_list(
     scan: Scan,  # the scan of the newest snapshot
     limit: int,  # most coins to list
+    said: Mapping[str, dict[str, Any]] | None = None,  # of trades, by coin_id; None = nothing
 ) -> list[Anomaly]:  # most anomalous first
     "The flagged coins of a scan."
+    known = said or {}
     rows = scan.anomalies.head(limit)
     rows = rows.rename(columns=lambda name: name.replace("price_change_pct", "price_change"))
     rows = rows.assign(
@@ -111,6 +115,8 @@ def anomaly_list(
         ts=[ts.isoformat() for ts in rows.ts],
         tier=with_tiers(rows).tier,
         rarity=[_rarity(scan, row) for row in rows.itertuples()],
+        reason=[with_verdict(r, known.get(c)) for c, r in zip(rows.coin_id, rows.reason)],
+        trades=[known.get(c) for c in rows.coin_id],
     )
     return [Anomaly.model_validate(jsonable(row)) for row in rows.to_dict("records")]
 
@@ -211,7 +217,8 @@ def get_anomalies(
     scan = state.scan_at(at, client_id(request.scope))
     if since:
         return _of_span(state, scan, read_span(state, since, at), limit)
-    found, moment = anomaly_list(scan, limit), moment_facts(state, scan, at)
+    found = anomaly_list(scan, limit, scan_verdicts(state, scan))
+    moment = moment_facts(state, scan, at)
     nothing = "no coin is flagged at this moment"
     if not moment["is_past"]:
         nothing = "no coin is flagged in the newest snapshot; POST /scan looks again"
@@ -277,6 +284,7 @@ def get_why(
         reasons=jsonable(scan.explain(coin_id).to_dict("records")),
         counterfactual=scan.counterfactual(coin_id),
         nearest_normal=scan.nearest_normal(coin_id).coin_id.tolist(),
+        trades=coin_verdict(state, scan, coin_id),
     )
 
 

@@ -19,6 +19,7 @@ from .health import EXPECTED_ERRORS, health
 from .live import Trades
 from .questions import Silent
 from .state import AppState
+from .waiting_requests import undecided
 
 # %% auto #0
 __all__ = [
@@ -109,7 +110,7 @@ class StoreGauges:
         self.champion.set(h.champion or 0)
         self.age.set(h.snapshot_age_seconds or 0)
         if h.database:
-            self.open_requests.set(len(state.registry.open_requests()))
+            self.open_requests.set(len(undecided(state.registry)))
         if h.model_loaded and h.last_scan:
             self.anomalies.set(len(state.scan().anomalies))
 

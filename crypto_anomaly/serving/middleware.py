@@ -16,7 +16,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .metrics import AppMetrics
 from .security import client_id
-from .state import AppState, CacheKey
+from .stamps import CacheKey
+from .state import AppState
 
 # %% auto #0
 __all__ = [
@@ -25,9 +26,14 @@ __all__ = [
     "CACHED_PATHS",
     "HEALTH_PATHS",
     "MAX_CACHED",
+    "CACHED_PAGES",
+    "PAGE_FOLDERS",
+    "MAX_PAGES",
+    "MAX_PAGE",
     "QUIET_PATHS",
     "RequestKey",
     "CachedResponse",
+    "is_page",
     "OpenResponse",
     "ResponseCache",
     "request_id",
@@ -56,6 +62,22 @@ CACHED_PATHS = frozenset(
 )
 HEALTH_PATHS = ("/health", "/inference/health")
 MAX_CACHED = 1000  # responses; a client that varies its query cannot fill the memory
+CACHED_PAGES = frozenset(
+    [
+        "/",
+        "/coins",
+        "/coins.market",
+        "/coins.earlier",
+        "/alerts",
+        "/models",
+        "/data",
+        "/data.quality",
+        "/cards",
+    ]
+)
+PAGE_FOLDERS = ("/coins/", "/models/", "/alerts/")
+MAX_PAGES = 50
+MAX_PAGE = 300_000  # bytes; a page has about 50 kB, the report of a version may have megabytes
 
 
 # %% ../../nbs/90_serving/38_middleware.ipynb #e59e6429
@@ -67,6 +89,7 @@ class RequestKey(NamedTuple):
     query: bytes
     permission: tuple[object, ...]  # who asks, where that decides what is allowed
     challenger: bool  # whether the challenger answers
+    accepted: tuple[bool, ...] = ()  # whether a page may be HTML, and JSON
 
 
 class CachedResponse(NamedTuple):
@@ -74,6 +97,12 @@ class CachedResponse(NamedTuple):
 
     store: CacheKey
     messages: list[Message]
+    route: object = None  # the route that answered, for the metrics
+
+
+def is_page(path: str) -> bool:
+    "Whether an address is that of a page or of a part of one."
+    return path in CACHED_PAGES or path.startswith(PAGE_FOLDERS)
 
 
 # %% ../../nbs/90_serving/38_middleware.ipynb #ee48e175
@@ -95,6 +124,13 @@ class OpenResponse:
 
 # %% ../../nbs/90_serving/38_middleware.ipynb #edc0848f
 _PERMISSION_HEADERS = (b"host", b"origin", b"authorization")
+_KINDS = (b"text/html", b"application/json")
+
+
+def _accepted(scope: Scope) -> tuple[bool, ...]:
+    "Which kinds of an answer a request accepts."
+    given = b",".join(value for name, value in scope["headers"] if name == b"accept")
+    return tuple(kind in given for kind in _KINDS)
 
 
 def _permission(scope: Scope) -> tuple[object, ...]:
@@ -117,39 +153,55 @@ class ResponseCache:
     ) -> None:
         self.app, self.get_state = app, get_state
         self.responses: dict[RequestKey, CachedResponse] = {}
+        self.pages: dict[RequestKey, CachedResponse] = {}  # oldest first
         self._open: dict[RequestKey, OpenResponse] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         "Answer from the cache, or keep the response of the app."
-        if scope["type"] != "http" or scope["path"] not in CACHED_PATHS:
+        if scope["type"] != "http" or not self._may_keep(scope):
             await self.app(scope, receive, send)
             return
-        for message in await self._messages(scope, receive):
+        request, store = self._request_key(scope), self._store_key(scope["path"])
+        messages = await self._kept(request, store, scope)
+        if not messages:
+            messages = await self._compute(request, store, scope, receive, send)
+        for message in messages:
             await send(dict(message))  # a copy: other middleware adds headers to it
 
-    async def _messages(self, scope: Scope, receive: Receive) -> list[Message]:
-        "The response to a request: a kept one, one that is being computed, or a new one."
-        request = self._request_key(scope)
-        store = self._store_key(scope["path"])
-        cached = self.responses.get(request)
+    def _may_keep(self, scope: Scope) -> bool:
+        "Whether a response may be kept."
+        path = scope["path"]
+        if path in CACHED_PATHS:
+            return True
+        is_read = scope["method"] in ("GET", "HEAD") and is_page(path)
+        return is_read and bool(self.get_state().cache_key().registry)
+
+    async def _kept(self, request: RequestKey, store: CacheKey, scope: Scope) -> list[Message]:
+        "The response to a request: a kept one, or one that is being computed; empty for none."
+        cached = self.responses.get(request) or self.pages.get(request)
         if cached is not None and cached.store == store:
+            scope["route"] = cached.route
             return cached.messages
         other = self._open.get(request)
         if other is not None and other.store == store:
-            shared = await other.messages()
-            if shared:
-                return shared
-        return await self._compute(request, store, scope, receive)
+            return await other.messages()
+        return []
 
     async def _compute(
-        self, request: RequestKey, store: CacheKey, scope: Scope, receive: Receive
-    ) -> list[Message]:
+        self, request: RequestKey, store: CacheKey, scope: Scope, receive: Receive, send: Send
+    ) -> list[Message]:  # those that are not sent yet
         "Let the app answer; whoever asks the same meanwhile gets the same."
         mine = self._open[request] = OpenResponse(store)
         messages: list[Message] = []
+        sent = 0
 
         async def keep(message: Message) -> None:
+            "Keep a message; a page that comes in parts is sent as it comes."
+            nonlocal sent
             messages.append(dict(message))
+            while message.get("more_body") and sent < len(messages):
+                sent += 1
+                await send(dict(messages[sent - 1]))
 
         try:
             await self.app(scope, receive, keep)
@@ -158,29 +210,41 @@ class ResponseCache:
             mine.done.set()
             if self._open.get(request) is mine:
                 del self._open[request]
-        self._keep(request, CachedResponse(store, messages))
-        return messages
+        self._keep(request, CachedResponse(store, messages, scope.get("route")))
+        return messages[sent:]
 
     def _store_key(self, path: str) -> CacheKey:
         "The key of the store for an address."
+        state = self.get_state()
         if path in HEALTH_PATHS:
-            return self.get_state().cache_key()._replace(quarter=int(4 * time.monotonic()))
-        return self.get_state().cache_key(trades=path == SCORE_PATH)
+            return state.cache_key()._replace(quarter=int(4 * time.monotonic()))
+        return state.cache_key(trades=path == SCORE_PATH)
 
     def _keep(self, request: RequestKey, response: CachedResponse) -> None:
         "Cache a successful response; an error is computed again each time."
-        if len(self.responses) > MAX_CACHED:
-            self.responses.clear()
-        if response.messages and response.messages[0].get("status") == 200:
+        if not response.messages or response.messages[0].get("status") != 200:
+            return
+        if request.path in CACHED_PATHS:
+            if len(self.responses) > MAX_CACHED:
+                self.responses.clear()
             self.responses[request] = response
+            return
+        if sum(len(m.get("body", b"")) for m in response.messages) > MAX_PAGE:
+            return
+        self.pages.pop(request, None)
+        self.pages[request] = response
+        while len(self.pages) > MAX_PAGES:
+            del self.pages[next(iter(self.pages))]
 
     def _request_key(self, scope: Scope) -> RequestKey:
         "The key of a request."
         state = self.get_state()
         has_share = state.ws.settings.challenger_share > 0
         challenger = has_share and state.is_challenger_client(client_id(scope))
-        query = scope["query_string"]
-        return RequestKey(scope["method"], scope["path"], query, _permission(scope), challenger)
+        path, query = scope["path"], scope["query_string"]
+        accepted = () if path in CACHED_PATHS else _accepted(scope)
+        permission = _permission(scope)
+        return RequestKey(scope["method"], path, query, permission, challenger, accepted)
 
 
 # %% ../../nbs/90_serving/38_middleware.ipynb #a14f9427

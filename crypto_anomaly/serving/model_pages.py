@@ -29,7 +29,7 @@ from crypto_anomaly.serving.model_timeline import (
     timeline_figure,
 )
 from .recent import Recent
-from .rendering import render
+from .rendering import Drawn, drawn, render
 from .state import AppState
 
 # %% auto #0
@@ -114,17 +114,7 @@ def _histories(state: AppState, metric: str) -> dict[str, Any]:
 
 
 # %% ../../nbs/90_serving/44_model_pages.ipynb #e80cc4fd
-class _Drawn(NamedTuple):
-    "A figure that is drawn already."
-
-    text: str  # JSON
-
-    def to_json(self) -> str:
-        "The figure as JSON."
-        return self.text
-
-
-_DRAWN: Recent[dict[str, _Drawn]] = Recent(most=8)
+_DRAWN: Recent[dict[str, Drawn]] = Recent(most=8)
 
 
 def _newest_events(registries: list[Registry]) -> tuple[int, ...]:
@@ -135,13 +125,13 @@ def _newest_events(registries: list[Registry]) -> tuple[int, ...]:
 
 def _figures(
     state: AppState, timelines: list[Timeline], marked: pd.Timestamp | None, metric: str
-) -> dict[str, _Drawn]:
+) -> dict[str, Drawn]:
     "The timelines and the histories, from the last time where no event has come since."
 
-    def draw() -> dict[str, _Drawn]:
+    def draw() -> dict[str, Drawn]:
         "All figures as JSON."
         figures = _timelines(timelines, marked) | _histories(state, metric)
-        return {k: _Drawn(f.to_json()) for k, f in figures.items() if f is not None}
+        return {k: drawn(f) for k, f in figures.items() if f is not None}
 
     ten_minutes = int(utcnow().timestamp() // 600)
     events = _newest_events(model_registries(state))
@@ -194,7 +184,7 @@ def models_page(
     tried = _trial_facts(state)
     timelines = [read_timeline(each) for each in registries]
     asked = _live_at(timelines, at)
-    drawn = _figures(state, timelines, asked.marked, metric)
+    timeline_figures = _figures(state, timelines, asked.marked, metric)
     return render(
         state,
         "models.html",
@@ -209,7 +199,7 @@ def models_page(
         pair=pair,
         metric=metric,
         metric_names=HISTORY_METRICS,
-        figures=dict(trial_days=tried.pop("figure", None)) | drawn,
+        figures=dict(trial_days=tried.pop("figure", None)) | timeline_figures,
         at=at,
         live=asked.live,
         at_problem=asked.problem,

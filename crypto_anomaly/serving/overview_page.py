@@ -5,7 +5,6 @@
 # %% ../../nbs/90_serving/42_overview_page.ipynb #37c68771
 from __future__ import annotations
 
-import time
 from functools import partial
 from typing import Any
 
@@ -22,19 +21,21 @@ from ..model.scan import Scan
 from .health import health
 from .moments_asked import NOW, moment_facts
 from crypto_anomaly.serving.past_window import (
-    KEPT_SECONDS,
     flagged_coins,
     hour_counts,
     window,
+    window_stamp,
     with_present,
     with_reasons,
 )
-from .recent import Recent
-from .rendering import render
+from .recent import Recent, Same
+from .rendering import Drawn, drawn, render
 from .run_catalog import flows
 from .scan_facts import scan_facts
 from .stage_times import stage_table
 from .state import AppState
+from .trade_verdicts import scan_verdicts, with_verdict
+from .waiting_requests import undecided
 
 # %% auto #0
 __all__ = ["SHOWN", "MOST_SHOWN", "TIMELINE_DAYS", "by_tier", "is_calm", "overview"]
@@ -50,7 +51,7 @@ def _system_facts(state: AppState) -> dict[str, Any]:
         stages=rows,
         failed=[row for row in rows if row.status == "failed"],
         runs=flows(state.ws, state.registry, 8).flows,
-        requests=state.registry.open_requests(),
+        requests=undecided(state.registry),
         health=health(state),
     )
 
@@ -60,10 +61,10 @@ SHOWN = (5, 10, 20)  # of a tier, beginning with flags; the others open with a c
 MOST_SHOWN = 60
 
 
-def _reasons_now(scan: Scan) -> dict[str, str]:
-    "The reasons of the coins that are flagged at the moment of the scan."
-    rows = scan.anomalies
-    return dict(zip(rows.coin_id, rows.reason))
+def _reasons_now(state: AppState, scan: Scan) -> dict[str, str]:
+    "The reasons of the coins that are flagged at the moment of the scan, and what trades say."
+    rows, said = scan.anomalies, scan_verdicts(state, scan)
+    return {c: with_verdict(r, said.get(c)) for c, r in zip(rows.coin_id, rows.reason)}
 
 
 def by_tier(
@@ -103,13 +104,19 @@ TIMELINE_DAYS = 7
 
 
 _FACTS: Recent[dict[str, Any]] = Recent(8)
+_OVERVIEWS: Recent[dict[str, Any]] = Recent(8)
+_MAPS: Recent[Drawn] = Recent(8)
+
+
+def _drawn_map(scan: Scan) -> Drawn:
+    "The map of the market at the moment of a scan."
+    return drawn(market_map(scan.table))
 
 
 def _past_facts(state: AppState, scan: Scan) -> dict[str, Any]:
     "The facts of the past, from memory where nothing has happened since."
-    version = scan.served.version["version"]
-    period = int(time.monotonic() // KEPT_SECONDS)
-    key = (str(state.ws.root), scan.as_of, version, state.etag(), period)
+    start = scan.as_of - pd.Timedelta(days=TIMELINE_DAYS)
+    key = (Same(scan), str(state.ws.root), window_stamp(state, start, scan.as_of))
     return _FACTS.get(key, partial(_read_past, state, scan))
 
 
@@ -120,7 +127,7 @@ def _read_past(state: AppState, scan: Scan) -> dict[str, Any]:
     span = window(state, start, end)
     scores = with_present(span.scores, scan.predictions)
     found = with_reasons(flagged_coins(scores, end), span.reasons)
-    reasons = _reasons_now(scan)
+    reasons = _reasons_now(state, scan)
     present = found.coin_id.where(found.ts.isin(scan.predictions.ts)).map(reasons)
     found = found.assign(reason=present.fillna(found.reason))
     hours = hour_counts(scores, start, end)
@@ -161,10 +168,10 @@ def overview(
         **(NOW if at is None else moment_facts(state, seen, at)),
         past_note=progress.sentence() if progress else "",
         calm=is_calm(past["found"], len(system["alerts"])),
-        market=market_overview(seen),
+        market=_OVERVIEWS.get(Same(seen), partial(market_overview, seen)),
         watched=seen.watched.to_dict("records"),
         left_out=seen.left_out.to_dict("records"),
         contamination=seen.served.model.contamination,
         evaluation=evaluated[-1] if evaluated else None,
-        figures=dict(map=market_map(seen.table)),
+        figures=dict(map=_MAPS.get(Same(seen), partial(_drawn_map, seen))),
     )

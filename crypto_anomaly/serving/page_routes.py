@@ -5,6 +5,7 @@
 # %% ../../nbs/90_serving/53_page_routes.ipynb #44c951b8
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, HTTPException, Query, Request
@@ -33,8 +34,10 @@ from .market_table import MarketQuestion
 from .model_catalog import named_registry
 from .model_pages import models_page
 from .model_timeline import model_registries, timeline_facts
-from .moments_asked import AskedAt, Since
+from .moments_asked import AskedAt, Since, read_span
+from .opening import opened, reading_note, scoring_note
 from .overview_page import overview
+from .past_window import is_long_read
 from .state import AppState, CurrentState
 from .version_page import version_facts, version_page
 from .version_report import report_name, version_report
@@ -91,7 +94,8 @@ def _api_description(request: Request, state: AppState) -> dict[str, Any]:
 def root(request: Request, state: CurrentState, at: AskedAt = None) -> Response | dict[str, Any]:
     "The overview for a browser, a description of the API for everybody else."
     if "text/html" in request.headers.get("accept", ""):
-        return HTMLResponse(overview(state, at))
+        note = "" if state.is_at_hand(at) else scoring_note(at)
+        return opened(state, partial(overview, state, at), "overview.html", "/", note)
     return _api_description(request, state)
 
 
@@ -123,11 +127,13 @@ def get_coins_page(
     at: AskedAt,
     rows: Literal["", "all"] = "",  # more than the page shows at first
     part: bool = False,  # the table alone
-) -> str:
+) -> Response:
     "Market."
     if part:
-        return coins_part(state, asked, at=at)
-    return coins_page(state, asked, at=at, everything=rows == "all")
+        return HTMLResponse(coins_part(state, asked, at=at))
+    page = partial(coins_page, state, asked, at=at, everything=rows == "all")
+    note = "" if state.is_at_hand(at) else scoring_note(at)
+    return opened(state, page, "coins.html", "/coins", note)
 
 
 @page_router.get("/coins.csv")
@@ -151,10 +157,28 @@ def get_earlier_part(state: CurrentState, at: AskedAt) -> str:
 
 
 # %% ../../nbs/90_serving/53_page_routes.ipynb #a8395dcf
+def _coin_note(state: AppState, coin: str, at: AskedAt, since: str) -> str:  # '' = quick
+    "What takes a while before a coin that is known can be shown."
+    if not state.is_at_hand() or not (state.scan().features.coin_id == coin).any():
+        return ""
+    span = read_span(state, since, at)
+    if not state.is_at_hand(at):
+        return scoring_note(at)
+    end = state.scan_at(at).as_of
+    is_long = is_long_read(state, [coin, "bitcoin"], span.start, end)
+    return reading_note(f"{span.start:%Y-%m-%d}") if is_long else ""
+
+
 @page_router.get("/coins/{coin:path}")  # an id may hold a slash
-def get_coin_page(state: CurrentState, coin: str, at: AskedAt = None, since: Since = "") -> str:
+def get_coin_page(
+    state: CurrentState, coin: str, at: AskedAt = None, since: Since = ""
+) -> Response:
     "One coin at a moment, over a span."
-    return coin_page(state, coin, at, since) if coin else coins_page(state, MarketQuestion(), at=at)
+    if not coin:
+        return HTMLResponse(coins_page(state, MarketQuestion(), at=at))
+    note = _coin_note(state, coin, at, since)
+    page = partial(coin_page, state, coin, at, since)
+    return opened(state, page, "coin.html", "/coins", note, coin=dict(name=coin))
 
 
 # %% ../../nbs/90_serving/53_page_routes.ipynb #8a308c67

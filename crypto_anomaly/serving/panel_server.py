@@ -9,15 +9,19 @@ import logging
 from typing import Any
 
 import tornado.web
-from jupyter_server.base.handlers import JupyterHandler
-from jupyter_server.log import log_request
-from jupyter_server.utils import url_path_join
 from tornado.web import RedirectHandler
-from voila.app import Voila
-from voila.static_file_handler import AllowListFileHandler
 
 from ..core.redaction import hide_credentials
 from ..core.settings import load_settings
+from ..core.slow_imports import IRI_GRAMMARS, without_module
+from .headers import SANDBOX
+
+with without_module(IRI_GRAMMARS):
+    from jupyter_server.base.handlers import JupyterHandler
+    from jupyter_server.log import log_request
+    from jupyter_server.utils import url_path_join
+    from voila.app import Voila
+    from voila.static_file_handler import AllowListFileHandler
 
 # %% auto #0
 __all__ = ["REPORTS", "SHARED_FILES", "PANEL_POLICY", "PAGES", "ReportHandler", "HideTokens"]
@@ -33,7 +37,7 @@ class ReportHandler(JupyterHandler, AllowListFileHandler):
     @property
     def content_security_policy(self) -> str:
         "Confine the scripts of a report to an origin of their own."
-        return f"{super().content_security_policy}; sandbox allow-scripts allow-popups"
+        return f"{super().content_security_policy}; {SANDBOX}"
 
     @tornado.web.authenticated
     async def get(self, path: str, include_body: bool = True) -> None:

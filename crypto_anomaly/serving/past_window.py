@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Hashable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -16,11 +17,11 @@ import pyarrow.compute as pc
 
 from ..core.workspace import Workspace
 from ..data.files import filesystem, read_parquet_files
-from ..data.lake import with_parts
+from ..data.lake import parts_stamp, with_parts
 from ..data.retention import own_data
 from ..data.snapshots import read_snapshots
 from ..lifecycle.alert_signals import TIER_NAMES, TIERS
-from ..model.logged_reasons import read_reasons
+from ..model.logged_reasons import REASONS, read_reasons
 from ..model.past_predictions import PAST, read_scores
 from .recent import Recent
 from .state import AppState
@@ -31,14 +32,16 @@ __all__ = [
     "MOST_WINDOWS",
     "LONG",
     "with_tiers",
+    "median_index",
     "Window",
+    "window_stamp",
     "window",
     "coins_window",
+    "is_long_read",
     "with_present",
     "flagged_coins",
     "with_reasons",
     "hour_counts",
-    "median_index",
     "price_series",
 ]
 
@@ -55,8 +58,36 @@ def with_tiers(
     return scores.assign(rarity=rarity, tier=tier, tier_name=names)
 
 
+# %% ../../nbs/90_serving/37_past_window.ipynb #3b7d8933
+def _medians(
+    rows: np.ndarray,  # numbers; NaN is left out
+) -> np.ndarray:  # of each row; NaN where it has no number
+    "The medians of the rows of a matrix; a year of 250 coins has two million numbers."
+    in_order = np.sort(rows, axis=1)  # NaN come last
+    known = np.count_nonzero(~np.isnan(in_order), axis=1)
+    at = np.arange(len(rows))
+    middle = in_order[at, np.maximum(known - 1, 0) // 2] + in_order[at, known // 2 - (known == 0)]
+    return np.where(known > 0, middle / 2, np.nan)
+
+
+def median_index(
+    prices: pd.DataFrame,  # coin_id, ts, current_price of all coins, in time order
+) -> pd.Series:  # by hour; 1 at the begin
+    "The market as an index: the median move of all coins, hour after hour."
+    hour, hours = pd.factorize(prices.ts.dt.floor("h"), sort=True)
+    coin, coins = pd.factorize(prices.coin_id)
+    if not len(hours):
+        return pd.Series(dtype=float)
+    table = np.full((len(hours), len(coins)), np.nan)
+    table[hour, coin] = prices.current_price.to_numpy(float)  # the last one of an hour stays
+    moves = np.diff(np.log(np.where(table > 0, table, np.nan)), axis=0)
+    steps = np.nan_to_num(_medians(moves), nan=0.0)
+    index = np.exp(np.r_[0.0, np.cumsum(steps)])
+    return pd.Series(index, pd.DatetimeIndex(hours, name="hour"))
+
+
 # %% ../../nbs/90_serving/37_past_window.ipynb #a9ea157f
-KEPT_SECONDS = 30  # history that is being scored in the background appears this late
+KEPT_SECONDS = 30  # in a store that does not tell its changes, news of the past are this late
 MOST_WINDOWS = 6
 
 
@@ -66,6 +97,7 @@ class Window(NamedTuple):
     scores: pd.DataFrame  # see `with_tiers`; one row per coin and moment, in time order
     prices: pd.DataFrame  # coin_id, symbol, ts, current_price, total_volume
     reasons: pd.DataFrame  # coin_id, ts, reason, of the rarest rows of each day
+    median: pd.Series  # of `median_index`, of all coins of the market
 
 
 # %% ../../nbs/90_serving/37_past_window.ipynb #cb30d0a4
@@ -75,21 +107,36 @@ def _read_window(ws: Workspace, start: pd.Timestamp, end: pd.Timestamp) -> Windo
     prices = read_snapshots(ws, start=start, end=end, columns=columns)
     scores = with_tiers(read_scores(ws, start=start, end=end))
     kept = read_reasons(ws, start=start, end=end)[["coin_id", "ts", "reason"]]
-    return Window(scores, prices, kept.drop_duplicates(["coin_id", "ts"], keep="last"))
+    reasons = kept.drop_duplicates(["coin_id", "ts"], keep="last")
+    return Window(scores, prices, reasons, median_index(prices))
 
 
 # %% ../../nbs/90_serving/37_past_window.ipynb #6e35a7a3
 _WINDOWS: Recent[Window] = Recent(MOST_WINDOWS)
+_OWN = ("predictions", PAST, REASONS)  # kinds of files that no other workspace writes
 
 
+def window_stamp(
+    state: AppState,  # of the serving app
+    start: pd.Timestamp,
+    end: pd.Timestamp,
+) -> Hashable:
+    "Equal for two moments between which nothing of a span was written."
+    own = parts_stamp(own_data(state.ws), _OWN, start, end)
+    read = parts_stamp(state.ws, ["snapshots"], start, end)
+    if own is None or read is None:
+        return state.etag(), int(time.monotonic() // KEPT_SECONDS)
+    return own, read
+
+
+# %% ../../nbs/90_serving/37_past_window.ipynb #8003b2d3
 def window(
     state: AppState,  # of the serving app
     start: pd.Timestamp,
     end: pd.Timestamp,
 ) -> Window:
-    "A span of all coins, from memory where nothing has happened since it was read."
-    period = int(time.monotonic() // KEPT_SECONDS)
-    key = (str(state.ws.root), start, end, state.etag(), period)
+    "A span of all coins, from memory where nothing of it was written since it was read."
+    key = (str(state.ws.root), start, end, window_stamp(state, start, end))
     return _WINDOWS.get(key, partial(_read_window, state.ws, start, end))
 
 
@@ -102,23 +149,30 @@ def _rows_of(
     ws: Workspace,
     kind: str,  # of file in the lake
     columns: list[str],
-    coins: list[str],  # ids
     span: tuple[pd.Timestamp, pd.Timestamp],
-) -> pd.DataFrame:  # in time order
-    "The rows of some coins within a span."
+) -> pa.Table:  # in the order of the files
+    "The rows of a kind within a span."
     fs, _ = filesystem(ws.reads.lake_url)
 
-    def read(parts: pd.DataFrame) -> pd.DataFrame:
+    def read(parts: pd.DataFrame) -> pa.Table:
         if parts.empty:
-            return pd.DataFrame(columns=columns)
-        table = read_parquet_files(fs, list(parts.path), columns)
-        ids = table["coin_id"].cast(pa.string())
-        wanted = pc.is_in(ids, value_set=pa.array(coins, pa.string()))
-        return table.filter(wanted).to_pandas()
+            types = dict(ts=pa.timestamp("us", "UTC"), coin_id=pa.string())
+            return pa.table({name: pa.array([], types.get(name)) for name in columns})
+        return read_parquet_files(fs, list(parts.path), columns)
 
     rows = with_parts(ws, kind, *span, read)
-    inside = (rows.ts >= span[0]) & (rows.ts <= span[1])
-    return rows[inside].sort_values("ts", kind="stable", ignore_index=True)
+    inside = pc.and_(pc.greater_equal(rows["ts"], span[0]), pc.less_equal(rows["ts"], span[1]))
+    return rows.filter(inside)
+
+
+def _of_coins(
+    rows: pa.Table,  # coin_id, ts and others
+    coins: list[str],  # ids
+) -> pd.DataFrame:  # in time order
+    "The rows of some coins."
+    ids = rows["coin_id"].cast(pa.string())
+    wanted = pc.is_in(ids, value_set=pa.array(coins, pa.string()))
+    return rows.filter(wanted).to_pandas().sort_values("ts", kind="stable", ignore_index=True)
 
 
 # %% ../../nbs/90_serving/37_past_window.ipynb #07588074
@@ -126,14 +180,18 @@ def _read_coins(ws: Workspace, coins: list[str], start: pd.Timestamp, end: pd.Ti
     "A long span of some coins."
     span = (start, end)
     columns = ["coin_id", "symbol", "ts", "current_price", "total_volume"]
-    prices = _rows_of(ws, "snapshots", columns, coins, span)
+    market = _rows_of(ws, "snapshots", columns, span)
+    prices = _of_coins(market, coins)
     own = own_data(ws)
-    parts = [_rows_of(own, kind, _SCORED, coins, span) for kind in ("predictions", PAST)]
+    kinds = ("predictions", PAST)
+    parts = [_of_coins(_rows_of(own, kind, _SCORED, span), coins) for kind in kinds]
     both = pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
     said = both[both.role != "challenger"].drop_duplicates(["coin_id", "ts"])
     scores = with_tiers(said.sort_values("ts", kind="stable", ignore_index=True))
     kept = read_reasons(ws, start=max(start, end - LONG), end=end)[["coin_id", "ts", "reason"]]
-    return Window(scores, prices, kept.drop_duplicates(["coin_id", "ts"], keep="last"))
+    reasons = kept.drop_duplicates(["coin_id", "ts"], keep="last")
+    by_hour = market.select(["coin_id", "ts", "current_price"]).to_pandas()
+    return Window(scores, prices, reasons, median_index(by_hour))
 
 
 def coins_window(
@@ -145,8 +203,25 @@ def coins_window(
     "A span of at least some coins: of all where it is short."
     if end - start <= LONG:
         return window(state, start, end)
-    key = (str(state.ws.root), *coins, start, end, state.etag())
+    key = _coins_key(state, coins, start, end)
     return _WINDOWS.get(key, partial(_read_coins, state.ws, coins, start, end))
+
+
+def _coins_key(
+    state: AppState, coins: list[str], start: pd.Timestamp, end: pd.Timestamp
+) -> Hashable:
+    "What a long span of some coins depends on."
+    return str(state.ws.root), *coins, start, end, window_stamp(state, start, end)
+
+
+def is_long_read(
+    state: AppState,  # of the serving app
+    coins: list[str],  # ids
+    start: pd.Timestamp,
+    end: pd.Timestamp,
+) -> bool:
+    "Whether somebody who asks for a span has to wait for many files."
+    return end - start > LONG and not _WINDOWS.has(_coins_key(state, coins, start, end))
 
 
 # %% ../../nbs/90_serving/37_past_window.ipynb #c385d527
@@ -158,7 +233,9 @@ def with_present(
     present = with_tiers(predictions)
     if scores.empty:
         return present
-    others = scores[~scores.ts.isin(present.ts.unique())]
+    pair = ["coin_id", "ts"]
+    again = pd.MultiIndex.from_frame(scores[pair]).isin(pd.MultiIndex.from_frame(present[pair]))
+    others = scores[~again]
     parts = [part for part in (others, present) if len(part)]
     return pd.concat(parts, ignore_index=True).sort_values("ts", kind="stable", ignore_index=True)
 
@@ -222,17 +299,6 @@ def hour_counts(
 
 
 # %% ../../nbs/90_serving/37_past_window.ipynb #1be27994
-def median_index(
-    prices: pd.DataFrame,  # of a window
-) -> pd.Series:  # by hour; 1 at the begin
-    "The market as an index: the median move of all coins, hour after hour."
-    hour = prices.ts.dt.floor("h")
-    wide = prices.assign(hour=hour).drop_duplicates(["coin_id", "hour"], keep="last")
-    table = wide.pivot(index="hour", columns="coin_id", values="current_price")
-    moves = np.log(table.where(table > 0)).diff().median(axis=1)
-    return np.exp(moves.fillna(0.0).cumsum())
-
-
 def price_series(
     prices: pd.DataFrame,  # of a window
     symbol: str,  # lower case

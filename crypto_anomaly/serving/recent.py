@@ -7,15 +7,36 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Hashable
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 # %% auto #0
-__all__ = ["Recent"]
+__all__ = ["Recent", "Same"]
 
 # %% ../../nbs/90_serving/31_recent.ipynb #c2f723a3
 _Made = TypeVar("_Made")
 
 
+class _Result(Generic[_Made]):
+    "A result that is made when somebody asks for it."
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._made: list[_Made] = []  # one, once it is made
+
+    def get(self, make: Callable[[], _Made]) -> _Made:
+        "The result; the first one who asks makes it."
+        with self._lock:
+            if not self._made:
+                self._made.append(make())
+            return self._made[0]
+
+    @property
+    def is_made(self) -> bool:
+        "Whether nobody has to wait for it."
+        return bool(self._made)
+
+
+# %% ../../nbs/90_serving/31_recent.ipynb #f042dfdc
 class Recent(Generic[_Made]):
     "The newest results by key; the oldest one leaves when there is no room."
 
@@ -25,7 +46,7 @@ class Recent(Generic[_Made]):
     ) -> None:
         self.most = most
         self._lock = threading.Lock()
-        self._made: dict[Hashable, _Made] = {}  # oldest first
+        self._results: dict[Hashable, _Result[_Made]] = {}  # oldest first
 
     def get(
         self,
@@ -33,9 +54,40 @@ class Recent(Generic[_Made]):
         make: Callable[[], _Made],  # is called where there is no result
     ) -> _Made:
         "The result of a key."
+        return self._result(key).get(make)
+
+    def has(
+        self,
+        key: Hashable,
+    ) -> bool:
+        "Whether a result is there already."
+        found = self._results.get(key)
+        return found is not None and found.is_made
+
+    def _result(self, key: Hashable) -> _Result[_Made]:
+        "The place of a result, now the newest."
         with self._lock:
-            found = self._made.pop(key) if key in self._made else make()
-            self._made[key] = found
-            while len(self._made) > self.most:
-                del self._made[next(iter(self._made))]
-        return found
+            found = self._results.pop(key, None) or _Result()
+            self._results[key] = found
+            while len(self._results) > self.most:
+                del self._results[next(iter(self._results))]
+            return found
+
+
+# %% ../../nbs/90_serving/31_recent.ipynb #c62528b8
+class Same:
+    "A key that is equal for the same object only."
+
+    def __init__(
+        self,
+        of: Any,  # any object, also one that is not hashable
+    ) -> None:
+        self.of = of
+
+    def __hash__(self) -> int:
+        "By identity."
+        return id(self.of)
+
+    def __eq__(self, other: object) -> bool:
+        "Whether the other one is of the same object."
+        return isinstance(other, Same) and other.of is self.of

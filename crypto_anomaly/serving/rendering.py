@@ -6,13 +6,22 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader
 
-from ..core.numbers import MISSING, frequency, money, once_in, per_scan, percent
+from crypto_anomaly.core.numbers import (
+    MISSING,
+    frequency,
+    money,
+    once_in,
+    per_scan,
+    percent,
+    short_price,
+)
 from ..lifecycle.alert_signals import tier_name
+from .figure_script import figure_script
 
 if TYPE_CHECKING:
     from crypto_anomaly.serving.state import AppState
@@ -23,7 +32,10 @@ __all__ = [
     "path_segment",
     "version_address",
     "figure_json",
+    "Drawn",
+    "drawn",
     "render",
+    "load_templates",
     "render_part",
     "error_page",
     "login_page",
@@ -39,6 +51,11 @@ def _number(x: float | None) -> float:
 def _money(x: float | None) -> str:
     "Dollars in a template."
     return str(money(_number(x)))
+
+
+def _short_price(x: float | None) -> str:
+    "A price in a narrow column of a template."
+    return str(short_price(_number(x)))
 
 
 def _percent(x: float | None) -> str:
@@ -117,6 +134,7 @@ def _page_templates() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    templates.globals.update(figure_script=figure_script, short_price=_short_price)
     templates.globals.update(money=_money, percent=_percent, once_in=_once_in)
     templates.globals.update(
         how_often=_how_often, per_scan=_per_scan, size=_size, version_address=version_address
@@ -140,6 +158,23 @@ def figure_json(
     return text.replace("</", "<\\/")
 
 
+class Drawn(NamedTuple):
+    "A figure that is drawn already; it is drawn once and shown on many pages."
+
+    text: str  # JSON
+
+    def to_json(self) -> str:
+        "The figure as JSON."
+        return self.text
+
+
+def drawn(
+    figure: Any,  # a Plotly figure
+) -> Drawn:
+    "A figure to be kept."
+    return Drawn(figure.to_json())
+
+
 # %% ../../nbs/90_serving/40_rendering.ipynb #4cd1705b
 def render(
     state: AppState,  # of the serving app
@@ -151,12 +186,20 @@ def render(
 ) -> str:
     "A page as HTML."
     given = (figures or {}).items()
-    drawn = {name: figure_json(figure) for name, figure in given if figure is not None}
-    common = dict(ws=state.ws, etag=state.etag(), here=here, figures=drawn)
+    as_json = {name: figure_json(figure) for name, figure in given if figure is not None}
+    common = dict(ws=state.ws, etag=state.etag(), here=here, figures=as_json)
     return _TEMPLATES.get_template(template).render(**common, **facts)
 
 
 # %% ../../nbs/90_serving/40_rendering.ipynb #5af19932
+def load_templates() -> int:  # how many there are
+    "Compile every template, which takes a tenth of a second for some: no visitor waits for it."
+    names = _TEMPLATES.list_templates(extensions=["html"])
+    for name in names:
+        _TEMPLATES.get_template(name)
+    return len(names)
+
+
 def render_part(
     template: str,  # e.g. 'compared.html'
     **facts: Any,  # what the template inserts

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,6 +25,7 @@ from .catalog_schemas import Flow, Flows, Schedules
 __all__ = [
     "report_path",
     "flows",
+    "newest_flows",
     "duration_text",
     "run_duration",
     "schedules",
@@ -71,6 +73,17 @@ def flows(
     close_dead_runs(r)
     rows = [_flow(ws, run) for run in r.list_runs(limit, stage, status=status)]
     return Flows(flows=rows, count=len(rows))
+
+
+def newest_flows(
+    ws: Workspace,  # the workspace that holds the reports
+    r: Registry,  # the registry that holds the runs
+    stages: Iterable[str],
+) -> dict[str, Flow | None]:  # stage -> run; None = it has never run
+    "The newest run of each stage."
+    close_dead_runs(r)
+    newest = r.newest_runs(stages)
+    return {stage: None if run is None else _flow(ws, run) for stage, run in newest.items()}
 
 
 # %% ../../nbs/90_serving/16_run_catalog.ipynb #a96afd54

@@ -103,6 +103,7 @@ class Anomaly(BaseModel):
     tier: int = 0  # 0 = flagged; 1 and 2 = rare enough for an alert of this tier
     model_version: int | None = None
     backfilled: bool = False  # scored afterwards: what this version would have said
+    trades: dict[str, Any] | None = None  # what trades said of it; None = no product
 
 
 class Watched(BaseModel):
@@ -232,6 +233,7 @@ class ExplanationResponse(ResponseMeta):
     reasons: list[dict[str, Any]]
     counterfactual: str | None
     nearest_normal: list[str]
+    trades: dict[str, Any] | None = None  # verdict, sentence, products, evidence …
 
 
 # %% ../../nbs/90_serving/30_schemas.ipynb #ea15940b

@@ -124,10 +124,10 @@ def stage_table(
 ) -> list[StageTimes]:  # in the order of the pipeline
     "Every stage: its last run, its next run, and its command."
     upcoming = next_runs(now)
+    newest = registry.newest_runs(info.stage for info in _stage_infos())
     rows = []
     for info in _stage_infos():
-        last = next(iter(registry.list_runs(1, info.stage)), None)
-        facts = _last_run(ws, last)
+        facts = _last_run(ws, newest[info.stage])
         when = upcoming.get(info.stage, "on request")
         rows.append(StageTimes(info.stage, info.what, info.command, next=when, **facts))
     return rows

@@ -10,6 +10,7 @@ import logging
 import os
 import threading
 import time
+from collections.abc import Hashable
 from contextlib import ExitStack
 from datetime import timedelta
 from functools import partial
@@ -17,16 +18,18 @@ from pathlib import Path
 from typing import Annotated, NamedTuple
 
 import pandas as pd
-import sqlalchemy as sa
 from fastapi import Depends, Request
 
 from ..core.clock import utcnow
-from ..core.database_file import sqlite_file
+from ..core.errors import CryptoAnomalyError
 from ..core.workspace import Workspace
+from ..data.lake import parts_stamp
+from ..data.polls import POLL_WINDOW
 from ..data.snapshots import newest_moment
 from ..data.source import hold_source
 from ..data.table import DataError
 from ..features.config import FeatureConfig
+from ..features.market_signals import MARKET_REACH
 from ..lifecycle.ingest_steps import ingest
 from ..model.loading import LoadedModel, ModelUnavailableError, load_model
 from ..model.moment import MarketMoment, market_moment
@@ -36,6 +39,13 @@ from ..registry.registry import Registry, open_registry
 from .live import Trades
 from .questions import Questions
 from .recent import Recent
+from crypto_anomaly.serving.stamps import (
+    NEVER_READ,
+    CacheKey,
+    NewestSnapshot,
+    database_files,
+    file_stamps,
+)
 
 # %% auto #0
 __all__ = [
@@ -43,13 +53,7 @@ __all__ = [
     "CACHE_SECONDS",
     "PAST_SCANS",
     "LOOK_SECONDS",
-    "NEVER_READ",
     "CurrentState",
-    "FileStamp",
-    "NewestSnapshot",
-    "CacheKey",
-    "database_files",
-    "file_stamps",
     "StoreState",
     "ModelState",
     "ScanIdentity",
@@ -63,59 +67,6 @@ log = logging.getLogger(__name__)
 CACHE_SECONDS = 60  # CoinGecko caches for this long; a request within it returns the same rows
 PAST_SCANS = 8  # scans of past moments that are kept
 LOOK_SECONDS = 1  # the lake is listed at most this often
-
-
-# %% ../../nbs/90_serving/32_state.ipynb #7f3084b6
-class FileStamp(NamedTuple):
-    "When a file was written, and how big it is."
-
-    modified_ns: int
-    size: int
-
-
-class NewestSnapshot(NamedTuple):
-    "The newest stored snapshot, and when the lake was listed for it."
-
-    read_at: float  # seconds of the monotonic clock
-    ts: pd.Timestamp | None  # None = the lake is empty
-
-
-# %% ../../nbs/90_serving/32_state.ipynb #a477f66a
-class CacheKey(NamedTuple):
-    "Equal for two requests between which nothing changed."
-
-    second: int
-    newest: pd.Timestamp | None
-    registry: tuple[FileStamp, ...]
-    trades: tuple[FileStamp, ...]
-    quarter: int  # quarter of a second for stores without files, else 0
-
-
-# %% ../../nbs/90_serving/32_state.ipynb #020cf586
-NEVER_READ = NewestSnapshot(-1e9, None)
-
-
-def database_files(
-    engine: sa.Engine,  # an open database
-) -> list[Path]:  # the file and its write-ahead log; empty for a database server
-    "The files of an SQLite database."
-    file = sqlite_file(engine)
-    return [Path(f"{file}{suffix}") for suffix in ("", "-wal")] if file else []
-
-
-# %% ../../nbs/90_serving/32_state.ipynb #c98bbce9
-def file_stamps(
-    files: list[Path],  # files that may or may not exist
-) -> tuple[FileStamp, ...]:  # one for each file that exists
-    "Changes whenever one of `files` is written."
-    stamps = []
-    for path in files:
-        try:
-            stat = os.stat(path)
-        except FileNotFoundError:
-            continue  # the write-ahead log exists only while a process writes
-        stamps.append(FileStamp(stat.st_mtime_ns, stat.st_size))
-    return tuple(stamps)
 
 
 # %% ../../nbs/90_serving/32_state.ipynb #51412f5e
@@ -234,8 +185,35 @@ class ScanState(ModelState):
         model, newest = self.load(client), self.newest()
         if at is None or newest is None or at >= newest:
             return self._scan(model)
-        key = (at, self.etag(), model.version["version"], model.note)
-        return self._past.get(key, partial(scan_by_model, self.ws, model, at))
+        ts = newest_moment(self.ws, end=at)
+        if ts is None:
+            return scan_by_model(self.ws, model, at)  # raises
+        key = self._past_key(model, ts)
+        return self._past.get(key, partial(scan_by_model, self.ws, model, ts))
+
+    def _past_key(self, model: LoadedModel, ts: pd.Timestamp) -> Hashable:
+        "What the scan of a stored moment depends on."
+        reach = pd.Timedelta(hours=max(model.config.lookback, MARKET_REACH)) + POLL_WINDOW
+        stored = parts_stamp(self.ws, ["snapshots"], ts - reach, ts) or self.etag()
+        return _scan_identity(model, ts), model.version["version"], stored
+
+    def is_at_hand(
+        self,
+        at: pd.Timestamp | None = None,  # as in `scan_at`
+    ) -> bool:
+        "Whether a scan is in memory, or there is nothing to score."
+        newest = self.newest()
+        try:
+            model = self.load()
+        except CryptoAnomalyError:
+            return True
+        if newest is None:
+            return True
+        if at is None or at >= newest:
+            moment = self._moments.get(model.config)
+            return moment is not None and moment.ts == newest
+        ts = newest_moment(self.ws, end=at)
+        return ts is None or self._past.has(self._past_key(model, ts))
 
     def scan_by(
         self,

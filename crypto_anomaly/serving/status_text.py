@@ -91,6 +91,15 @@ def _last_run(facts: dict[str, Any]) -> str:
     return f"The last run is {run['stage']} ({run['id']}), {run['status']}{error}"
 
 
+# %% ../../nbs/90_serving/75_status_text.ipynb #219c07e3
+def _sources(facts: dict[str, Any]) -> list[str]:
+    "Where the rows of the last month come from, where that is more than one source."
+    from crypto_anomaly.data.row_sources import SOURCE_DAYS, sources_in_words
+
+    said = sources_in_words(facts["rows_30_days"])
+    return [f"Of the last {SOURCE_DAYS} days, {said}."] if said else []
+
+
 # %% ../../nbs/90_serving/75_status_text.ipynb #17a2f8ad
 def status_sentences(
     facts: dict[str, Any],  # of `cli_store.status_facts`
@@ -100,6 +109,7 @@ def status_sentences(
     return [
         _workspace(facts),
         _data(facts, now),
+        *_sources(facts),
         _faults(facts),
         _models(facts),
         *_requests(facts, now),

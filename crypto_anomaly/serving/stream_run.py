@@ -32,7 +32,6 @@ __all__ = [
     "END_SECONDS",
     "Feed",
     "lister",
-    "products_in_words",
     "start_products",
     "run_stream",
     "StreamResult",
@@ -42,7 +41,6 @@ __all__ = [
 # %% ../../nbs/90_serving/73_stream_run.ipynb #4a800144
 log = logging.getLogger(__name__)
 END_SECONDS = 9.0  # after a signal
-_NAMED = 8  # products in the first line
 
 
 class Feed(NamedTuple):
@@ -62,13 +60,6 @@ def lister(feed: Feed) -> Callable[[bool], list[ListedProduct]] | None:  # None 
         return coinbase_products(feed.rest_url, volumes=volumes)
 
     return listed if feed.rest_url else None
-
-
-def products_in_words(products: list[str]) -> str:
-    "The first products, and how many more there are."
-    more = len(products) - _NAMED
-    names = ", ".join(products[:_NAMED])
-    return f"{names} and {more} more" if more > 0 else names
 
 
 # %% ../../nbs/90_serving/73_stream_run.ipynb #69129297
@@ -150,14 +141,16 @@ def run_stream(
     feed: Feed,
     *,
     seconds: float | None = None,  # None = until a signal
-    parent: str | None = None,  # process without which this one ends
+    parent: str | None = None,  # process without which this one ends, and its number of shards
 ) -> Stream:
     "Store and score what a feed sends, for the products that are wanted."
     from crypto_anomaly.trades.product_keeper import ProductKeeper
     from crypto_anomaly.trades.stream import Stream
 
     stream = Stream(ws, [], rest_url=feed.rest_url)
-    keeper = ProductKeeper(stream, lister=lister(feed), parent=parent)
+    starter, _, n = (parent or "/1").partition("/")
+    options: dict[str, Any] = dict(parent=starter or None, expected=int(n))
+    keeper = ProductKeeper(stream, lister=lister(feed), **options)
     asyncio.run(_follow_until(keeper, feed.url, seconds))
     return stream
 

@@ -99,7 +99,7 @@ class Shards:
         urls = dict(coinbase_ws_url=feed.url, coinbase_rest_url=feed.rest_url)
         settings = ws.settings.model_copy(update=urls)
         self.ws = type(ws)(settings, ws.name)
-        me = process_name()
+        me = f"{process_name()}/{n}"
         self.processes = [ShardProcess(i, self.ws, me) for i in range(1, n + 1)]
 
     async def watch(self, seconds: float | None) -> bool:  # False = every shard fails at once

@@ -33,6 +33,7 @@ __all__ = [
     "ModelConfig",
     "TrainingConfig",
     "EvaluationConfig",
+    "FreshData",
     "say",
     "ask_reason",
     "with_token",
@@ -99,6 +100,12 @@ EvaluationConfig = Annotated[
         "--evaluation-config",
         "--evaluation_config",
         help="For evaluate: JSON file or JSON, e.g. configs/evaluation.json.",
+    ),
+]
+FreshData = Annotated[
+    bool,
+    typer.Option(
+        "--fresh-data", "--fresh_data", help="For train: fetch instead of reading a dataset."
     ),
 ]
 

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import base64
-import gzip
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +13,6 @@ from typing import Any, NamedTuple
 from ..core.clock import utcnow
 from ..core.files import write_atomic
 from ..core.plot_comparison import comparison_figures
-from ..core.plot_style import plotly_script
 from ..core.workspace import Workspace
 from ..data.client import ATTRIBUTION
 from ..eval.compare import ComparisonError
@@ -29,6 +27,7 @@ from ..registry.expectations import NO_VERSION
 from ..registry.registry import Registry, open_registry
 from .approval_queue import gates_sentence
 from .comparison import measured_table
+from .figure_script import figure_script
 from .rendering import figure_json, render_part, version_address
 from crypto_anomaly.serving.report_parts import (
     data_facts,
@@ -131,7 +130,7 @@ def _comparison_facts(c: Compared) -> dict[str, Any]:
 @cache
 def _packed_plotly() -> str:
     "Plotly's script, compressed, as text."
-    return base64.b64encode(gzip.compress(plotly_script().encode(), 9, mtime=0)).decode()
+    return base64.b64encode(figure_script().compressed).decode()
 
 
 def _examples(ws: Workspace, r: Registry, version: dict[str, Any]) -> dict[str, str]:

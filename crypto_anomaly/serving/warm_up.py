@@ -6,32 +6,109 @@
 from __future__ import annotations
 
 import logging
+import threading
+import time
+from collections.abc import Callable, Hashable
+from typing import Any
 
-from ..core.errors import CryptoAnomalyError
-from .data_pages import cards_page, data_page
+import pandas as pd
+
+from .alerts_page import alerts_page
+from .coin_page import coin_page
+from .data_pages import cards_page, data_page, quality_part
+from .health import EXPECTED_ERRORS
 from .market_page import coins_page
 from .model_pages import models_page
-from .overview_page import overview
+from .overview_page import TIMELINE_DAYS, overview
+from .past_window import window_stamp
+from .rendering import load_templates
 from .state import AppState
 
 # %% auto #0
-__all__ = ["log", "warm_up"]
+__all__ = [
+    "log",
+    "Page",
+    "OF_THE_MARKET",
+    "OF_THE_REST",
+    "LOOK_SECONDS",
+    "draw",
+    "warm_up",
+    "keep_warm",
+]
 
 # %% ../../nbs/90_serving/47_warm_up.ipynb #11d88c14
 log = logging.getLogger(__name__)
-_PAGES = (overview, coins_page, models_page, data_page, cards_page)
+Page = Callable[[AppState], Any]
+
+
+def _first_coin(state: AppState) -> str:
+    "The page of the most anomalous coin: it reads what the pages of the others need, too."
+    return coin_page(state, str(state.scan().predictions.coin_id.iloc[0]))
+
+
+OF_THE_MARKET: tuple[Page, ...] = (overview, coins_page, _first_coin, data_page, quality_part)
+OF_THE_REST: tuple[Page, ...] = (models_page, cards_page, alerts_page)
+
+
+def draw(
+    state: AppState,  # of the serving app
+    pages: tuple[Page, ...],
+) -> int:  # pages that could be drawn
+    "Draw pages for those who come next."
+    drawn = 0
+    for page in pages:
+        try:
+            page(state)
+        except EXPECTED_ERRORS as e:
+            log.info("not drawn: %s", e)
+            continue
+        drawn += 1
+    return drawn
 
 
 def warm_up(
     state: AppState,  # of the serving app
 ) -> int:  # pages that could be drawn
     "Score the newest snapshot and draw each page once."
-    drawn = 0
-    for page in _PAGES:
-        try:
-            page(state)
-        except CryptoAnomalyError as e:
-            log.info("not drawn at the start: %s", e)
-            continue
-        drawn += 1
+    drawn = draw(state, OF_THE_MARKET + OF_THE_REST)
+    load_templates()
     return drawn
+
+
+# %% ../../nbs/90_serving/47_warm_up.ipynb #8c0028db
+LOOK_SECONDS = 2.0
+_SHARE = 4  # rests so many times as long as it has worked
+
+
+def _shown(state: AppState) -> Hashable:
+    "Equal for two moments whose pages of the market show the same."
+    newest = state.newest()
+    if newest is None:
+        return None
+    version = state.load().version
+    week = newest - pd.Timedelta(days=TIMELINE_DAYS)
+    return newest, version["version"], version["status"], window_stamp(state, week, newest)
+
+
+def keep_warm(
+    state: AppState,  # of the serving app
+    stopped: threading.Event,  # ends it
+    pages: tuple[Page, ...] = OF_THE_MARKET,  # to draw again
+    look_seconds: float = LOOK_SECONDS,  # between two looks
+) -> None:
+    "Warm up, then draw the pages of the market again whenever they would show something new."
+    shown: Hashable = None
+    pause = 0.0
+    warm_up(state)
+    while not stopped.wait(pause):
+        pause = look_seconds
+        begin = time.monotonic()
+        try:
+            now = _shown(state)
+        except EXPECTED_ERRORS as e:
+            log.info("nothing to draw: %s", e)
+            continue
+        if now != shown:
+            shown = now
+            draw(state, pages)
+            pause = max(look_seconds, _SHARE * (time.monotonic() - begin))

@@ -22,6 +22,7 @@ __all__ = ["LEASE", "Shard", "Turn", "ShardRows", "ProductClaims", "open_claims"
 
 # %% ../../nbs/70_trades/37_product_claims.ipynb #8fe9d4d2
 LEASE = 5.0  # seconds; it is renewed every second
+_GRACE = 25.0  # seconds that a process which exists on this machine may be late: it is busy
 _FORGET = 3600.0  # seconds after which a shard that has ended is not named any more
 
 
@@ -57,7 +58,7 @@ class ShardRows(TradeDatabase):
         rows = c.execute(sa.select(shard_table).order_by(shard_table.c.shard)).all()
         found = []
         for row in rows:
-            lives = row.lease_until > now and process_lives(row.shard) is not False
+            lives = _is_alive(row.shard, row.lease_until, now)
             found.append(Shard(row.shard, row.lease_until, row.report, lives))
         return found
 
@@ -76,6 +77,14 @@ class ShardRows(TradeDatabase):
             return _claims(c)
 
 
+def _is_alive(shard: str, lease_until: float, now: float) -> bool:
+    "Whether a shard has its products still; one of this machine that exists is given some grace."
+    lives = process_lives(shard)
+    if lives is None:
+        return lease_until > now
+    return lives and lease_until > now - _GRACE
+
+
 def _claims(c: sa.Connection) -> dict[str, str]:
     "Which shard has which product, in a transaction."
     return {row.product_id: row.shard for row in c.execute(sa.select(claim_table))}
@@ -89,11 +98,12 @@ class _Claims(NamedTuple):
     wanted: list[str]
     held: dict[str, str]  # product -> shard
     living: set[str]  # shards, this one among them
+    parts: int  # among which the products are shared
 
     @property
     def fair(self) -> int:
         "So many products each shard may have."
-        return ceil(len(self.wanted) / len(self.living))
+        return ceil(len(self.wanted) / self.parts)
 
     @property
     def mine(self) -> list[str]:
@@ -120,6 +130,7 @@ class ProductClaims(ShardRows):
         report: dict[str, Any],  # JSON values: how it is
         *,
         lease: float = LEASE,  # seconds from now
+        expected: int = 1,  # so many shards are being started: leave their part to them
     ) -> Turn:
         "Renew the lease, give back, and take."
         with self.transaction() as c:
@@ -127,7 +138,8 @@ class ProductClaims(ShardRows):
             self._renew(c, shard, now + lease, report)
             shards = self._shards(c, now)
             living = {s.name for s in shards if s.alive} | {shard}
-            claims = _Claims(shard, sorted(wanted), _claims(c), living)
+            parts = max(expected, len(living))
+            claims = _Claims(shard, sorted(wanted), _claims(c), living, parts)
             mine = claims.mine
             taken = claims.free[: claims.fair - len(mine)]
             still_open = {*open_products, *mine}
@@ -165,7 +177,7 @@ class ProductClaims(ShardRows):
     ) -> None:
         "End a shard: its products are free at once."
         with self.transaction() as c:
-            self._renew(c, shard, self._now(c), report)
+            self._renew(c, shard, self._now(c) - _GRACE, report)
             c.execute(sa.delete(claim_table).where(claim_table.c.shard == shard))
 
 

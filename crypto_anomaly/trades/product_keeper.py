@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -22,11 +23,12 @@ from .stream import Stream
 from .wanted import WantedState, open_wanted
 
 # %% auto #0
-__all__ = ["TURN_SECONDS", "LIST_SECONDS", "Lister", "ListWatch", "ProductKeeper"]
+__all__ = ["TURN_SECONDS", "START_SECONDS", "LIST_SECONDS", "Lister", "ListWatch", "ProductKeeper"]
 
 # %% ../../nbs/70_trades/81_product_keeper.ipynb #d6cfc958
 _log = logging.getLogger(__name__)
 TURN_SECONDS = 1.0  # between two turns
+START_SECONDS = 15.0  # in which a shard leaves the others that start with it their part
 LIST_SECONDS = 60.0  # between two looks at the list of the exchange
 _SAME_PRICE = 0.02  # a product that is renamed keeps its price, within a share of it
 
@@ -92,12 +94,14 @@ class ProductKeeper:
         *,
         lister: Lister | None = None,  # of the exchange; None = nobody is asked
         parent: str | None = None,  # process without which this one ends; see `process_name`
+        expected: int = 1,  # so many shards are started together
         lease: float = LEASE,  # seconds
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.stream, self.name, self.parent, self.lease = stream, process_name(), parent, lease
         self.wanted, self.claims = open_wanted(stream.ws), open_claims(stream.ws)
         self.watch = ListWatch(lister, clock)
+        self._expected, self._clock, self._began = expected, clock, clock()
         self._noted: dict[str, WantedState] = {}  # product -> what was written last
         self._of_list: dict[str, WantedState] = {}  # product -> what the list says
 
@@ -105,7 +109,9 @@ class ProductKeeper:
         "Take this shard's turn, and write down how its products fare."
         wanted = self.wanted.wanted()
         open_now, report = self.stream.products, self.stream.report
-        turn = self.claims.take_turn(self.name, wanted, open_now, report, lease=self.lease)
+        starting = self._clock() - self._began < START_SECONDS
+        options: dict[str, Any] = dict(lease=self.lease, expected=self._expected if starting else 1)
+        turn = self.claims.take_turn(self.name, wanted, open_now, report, **options)
         self._say_taken_over(turn)
         alive = [s for s in turn.shards if s.alive and s.name != self.name]
         self.stream.others = [s.report for s in alive if s.report]

@@ -11,11 +11,13 @@ import pandas as pd
 from .pump_versions import ALARM, BIN, MOST_COUNT, NU
 
 # %% auto #0
-__all__ = ["alarm_text", "pump_counterfactual"]
+__all__ = ["duration_words", "percent_words", "usual_words", "alarm_text", "pump_counterfactual"]
 
 
 # %% ../../nbs/70_trades/47_pump_explain.ipynb #5f29bc34
-def _duration(seconds: float) -> str:
+def duration_words(
+    seconds: float,
+) -> str:
     "A duration in the unit that people would use."
     if seconds < 0.1:
         return "less than 0.1 s"
@@ -29,20 +31,23 @@ def _duration(seconds: float) -> str:
 
 
 # %% ../../nbs/70_trades/47_pump_explain.ipynb #165f641f
-def _percent(log_return: float) -> str:
+def percent_words(
+    log_return: float,
+) -> str:
     "A log-return in per cent, with its sign."
     value = 100 * float(np.expm1(log_return))
     return f"{value:+.1f} %" if abs(value) < 10 else f"{value:+.0f} %"
 
 
 # %% ../../nbs/70_trades/47_pump_explain.ipynb #824c16f3
-def _usual_text(
-    usual: float,  # orders in two bins, above 0
+def usual_words(
+    usual: float,  # orders in a stretch, above 0
+    span: float,  # seconds of the stretch
 ) -> str:
-    "How many orders are usual in two bins, in words."
+    "How many orders are usual in a stretch, in words."
     if usual >= 1:
         return f"{usual:.0f} {'is' if usual < 1.5 else 'are'} usual"
-    return f"one in {_duration(2 * BIN / usual)} is usual"
+    return f"one in {duration_words(span / usual)} is usual"
 
 
 # %% ../../nbs/70_trades/47_pump_explain.ipynb #9318211e
@@ -55,7 +60,7 @@ def _move_text(
     since = e.get("crowd_since", 0.0)
     move = e["crowd_return"] if since else e["minute_return"]
     seconds = t - since if since else 60.0
-    return f"{_percent(move if side == 'buy' else -move)} in {_duration(seconds)}"
+    return f"{percent_words(move if side == 'buy' else -move)} in {duration_words(seconds)}"
 
 
 # %% ../../nbs/70_trades/47_pump_explain.ipynb #f4d6e27d
@@ -76,7 +81,7 @@ def alarm_text(
     orders = f"{e['orders_two_bins']:.0f} {side} order{'' if e['orders_two_bins'] == 1 else 's'}"
     parts = [
         _move_text(e, t, side),
-        f"{orders} in {2 * BIN:.0f} s where {_usual_text(2 * e['usual_orders'])}",
+        f"{orders} in {2 * BIN:.0f} s where {usual_words(2 * e['usual_orders'], 2 * BIN)}",
         _share_text(e, side),
     ]
     if e.get("crowd_since", 0.0):

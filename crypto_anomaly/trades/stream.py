@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 from .epochs import Epoch
 from .gap_fill import HEARTBEAT
 from .messages import FeedMessage, Refused, Trade, fault_of
 from .sequence import LARGEST_GAP, Sequence, misplaced
-from .stream_base import Heartbeat, Kept
+from .stream_base import Heartbeat, Kept, names_in_words
 from .stream_gaps import BackgroundStream
 
 # %% auto #0
@@ -61,6 +62,7 @@ class LateStream(BackgroundStream):
         for s in self.sequences.values():
             s.check.reject_held()
             self._deal_with_odd(s)
+        self.tell()
         self.share(at_once=True)
 
 
@@ -202,6 +204,10 @@ class ChangingStream(OfferingStream):
 
     _wished: list[str] | None = None  # None = what it was made with
 
+    def __init__(self, *args: Any, **options: Any) -> None:  # of `StreamBase`
+        super().__init__(*args, **options)
+        self._opened: list[str] = []  # that the log does not yet know
+
     def wish(self, products: list[str]) -> None:
         "Stream exactly these products, from the next turn on; from any thread."
         self._wished = list(products)
@@ -211,16 +217,23 @@ class ChangingStream(OfferingStream):
         wished = self._wished
         if wished is None:
             return
-        for product in [p for p in self.products if p not in wished]:
+        gone = [p for p in self.products if p not in wished]
+        for product in gone:
             self.close_product(product)
-        began = self._clock()
-        for product in wished:
-            if product not in self.sequences:
-                self._open(product)
-                self.products = [*self.products, product]
-                _log.info("%s is streamed from now on", product, extra=dict(product=product))
+        if gone:
+            _log.info("not streamed any more: %s", names_in_words(gone))
+        began, new = self._clock(), [p for p in wished if p not in self.sequences]
+        opened: list[str] = []
+        for product in new:
+            self._open(product)
+            opened.append(product)
             if self._clock() - began > OPEN_SECONDS:
-                return
+                break
+        self.products = [*self.products, *opened]
+        self._opened += opened
+        if self._opened and opened == new:  # all of them: one line in the log
+            self.log_opened([p for p in self._opened if p in self.states])
+            self._opened = []
 
     def close_product(self, product: str) -> None:
         "Store what waits, and forget a product."
@@ -235,7 +248,6 @@ class ChangingStream(OfferingStream):
             known.pop(product, None)
         self.active.discard(product)
         self.claimed.discard(product)
-        _log.info("%s is not streamed any more", product, extra=dict(product=product))
 
 
 # %% ../../nbs/70_trades/75_stream.ipynb #a1d94e96
@@ -267,6 +279,7 @@ class Stream(ChangingStream):
             self.refuse([])
         self._keep_ready()
         self._flush_active()
+        self.tell()
         self.share()
         self.repair()
 

@@ -36,6 +36,7 @@ from .table import micros, to_trades
 __all__ = [
     "STATS",
     "SHARE_SECONDS",
+    "TOGETHER",
     "product_names",
     "Heartbeat",
     "Retry",
@@ -44,11 +45,13 @@ __all__ = [
     "last_sequence",
     "utc_now",
     "warm_up",
+    "names_in_words",
     "StreamBase",
     "RefusingStream",
     "SharingStream",
+    "group_alarms",
+    "log_alarms",
     "ScoredStream",
-    "log_alarm",
 ]
 
 
@@ -136,10 +139,26 @@ def warm_up(state: ProductState, store: TradeStore, newest: Newest | None) -> No
 
 
 # %% ../../nbs/70_trades/74_stream_base.ipynb #7a9e32a1
-def _log_coverage(state: ProductState) -> None:
-    "Say once for each model that a product is judged by a calibration that is not its own."
-    if state.scorer.note:
-        _log.warning("v%s: %s", state.scorer.version, state.scorer.note)
+_NAMED = 8  # products in a line of the log
+
+
+def names_in_words(products: list[str]) -> str:
+    "The first products, and how many more there are."
+    more = len(products) - _NAMED
+    names = ", ".join(products[:_NAMED])
+    return f"{names} and {more} more" if more > 0 else names
+
+
+def _log_coverage(states: Iterable[ProductState]) -> None:
+    "Say once for each model which products are judged by a calibration that is not their own."
+    noted = [state for state in states if state.scorer.note]
+    if len(noted) <= 2:
+        for state in noted:
+            _log.warning("v%s: %s", state.scorer.version, state.scorer.note)
+        return
+    names = names_in_words([state.product for state in noted])
+    said = "v%s: the model has never seen %d of the products: %s; the first: %s"
+    _log.warning(said, noted[0].scorer.version, len(noted), names, noted[0].scorer.note)
 
 
 class StreamBase:
@@ -168,6 +187,7 @@ class StreamBase:
         self.stopping = False  # True: nothing is fetched any more
         self.claimed: set[str] = set()  # products of which the filler has a gap of a heartbeat
         self.active: set[str] = set()  # products of which something waits to be dealt with
+        self.raised: list[dict[str, Any]] = []  # alarms of this turn that are not yet told
         self.changed: dict[str, Changed] = {}  # product -> what is not yet shared of it
         self.shared: dict[str, float] = {}  # product -> when it was shared, by the stream's clock
         self.report: dict[str, Any] = {}  # how the stream is, as it was last reported
@@ -177,14 +197,19 @@ class StreamBase:
         self.refresh_model()
         for product in self.products:
             self._open(product)
+        _log_coverage(self.states.values())
 
     def _open(self, product: str) -> None:
         "Continue where the store ends."
         state = ProductState(product, self.champion.model, self.champion.version)
-        _log_coverage(state)
         sequence = last_sequence(self.store, product)
         warm_up(state, self.store, sequence.newest)
         self.states[product], self.sequences[product] = state, sequence
+
+    def log_opened(self, products: list[str]) -> None:
+        "Say which products are streamed from now on, and what the model knows of them."
+        _log.info("streamed from now on: %s", names_in_words(products))
+        _log_coverage([self.states[product] for product in products])
 
     def refresh_model(self) -> None:
         "Use the champion; while the registry does not answer, the model stays and trades are kept."
@@ -192,7 +217,7 @@ class StreamBase:
             if self.champion.refresh():
                 for state in self.states.values():
                     state.use(self.champion.model, self.champion.version)
-                    _log_coverage(state)
+                _log_coverage(self.states.values())
         except (CryptoAnomalyError, OSError, sa.exc.SQLAlchemyError) as e:
             self.champion.postpone()
             _log.warning("the model stays, trades are kept: %s", first_line(e))
@@ -264,6 +289,47 @@ class SharingStream(RefusingStream):
         return dict(model_status=status, doubles=doubles, unknown=unknown, **self.stats)
 
 
+# %% ../../nbs/70_trades/74_stream_base.ipynb #90ca7169
+TOGETHER = 4  # alarms of a kind in one turn that are one line
+
+
+def group_alarms(
+    alarms: list[dict[str, Any]],
+) -> list[list[dict[str, Any]]]:  # lines; the strongest alarm of a line is the first
+    "Alarms of a turn by line."
+    lines: list[list[dict[str, Any]]] = []
+    for kind in dict.fromkeys(a["kind"] for a in alarms):
+        same = [a for a in alarms if a["kind"] == kind]
+        if len(same) < TOGETHER:
+            lines += [[a] for a in same]
+        else:
+            lines.append(sorted(same, key=_by_score))
+    return lines
+
+
+def _by_score(alarm: dict[str, Any]) -> float:
+    "The order of alarms, the strongest first."
+    return -float(alarm["score"])
+
+
+# %% ../../nbs/70_trades/74_stream_base.ipynb #1a6f74e4
+def log_alarms(alarms: list[dict[str, Any]]) -> None:
+    "Log one alarm, or many of one kind in one line, with its values as fields."
+    a = alarms[0]
+    at = pd.Timestamp(a["ts"], unit="us")
+    product, kind, score = a["product_id"], a["kind"], a["score"]
+    fields = dict(product=product, alarm=kind, score=score)
+    if len(alarms) == 1:
+        message = "%s %s %.4g at %s: %s"
+        _log.info(message, product, kind.upper(), score, at, a["reason"], extra=fields)
+        return
+    products = list(dict.fromkeys(alarm["product_id"] for alarm in alarms))
+    names, fields["products"] = names_in_words(products), products
+    message = "%s in %d products at once (%s); the strongest, %s %.4g at %s: %s"
+    values = (kind.upper(), len(products), names, product, score, at, a["reason"])
+    _log.info(message, *values, extra=fields)
+
+
 # %% ../../nbs/70_trades/74_stream_base.ipynb #4b2de796
 class ScoredStream(SharingStream):
     "Stores trades and scores them."
@@ -287,6 +353,17 @@ class ScoredStream(SharingStream):
         self.stats["trades"] += sum(len(b.rows) for b in batches)
         self._score_all(batches)
 
+    def _raise(self, alarms: list[dict[str, Any]]) -> None:
+        "Keep alarms; they are told at the end of the turn."
+        self.store.add_alarms(alarms)
+        self.raised += alarms
+
+    def tell(self) -> None:
+        "Log the alarms of a turn: many of one kind are one line."
+        for alarms in group_alarms(self.raised):
+            log_alarms(alarms)
+        self.raised = []
+
     def _score(self, product: str, rows: list[Trade]) -> None:
         "Score trades of a product that are stored."
         if rows:
@@ -299,19 +376,7 @@ class ScoredStream(SharingStream):
             state = self.states[product]
             alarms += [alarm | dict(epoch=epoch) for alarm in state.score(rows)]
             self.changed[product] = Changed(state, epoch)
-        self.store.add_alarms(alarms)
-        for alarm in alarms:
-            log_alarm(alarm)
+        self._raise(alarms)
         now = self._now()
         for b in batches:
             self.lag.add(b.rows, now)
-
-
-# %% ../../nbs/70_trades/74_stream_base.ipynb #29f4be06
-def log_alarm(a: dict[str, Any]) -> None:
-    "Log an alarm, with its values as fields."
-    at = pd.Timestamp(a["ts"], unit="us")
-    product, kind, score = a["product_id"], a["kind"], a["score"]
-    fields = dict(product=product, alarm=kind, score=score)
-    message = "%s %s %.4g at %s: %s"
-    _log.info(message, product, kind.upper(), score, at, a["reason"], extra=fields)

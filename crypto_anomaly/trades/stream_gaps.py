@@ -16,7 +16,7 @@ from .late_scores import ROWS_AT_ONCE, PreparedState, catch_up, prepare_state
 from .messages import TradeError
 from .product_state import ProductState
 from .sequence import LARGEST_GAP
-from .stream_base import Retry, ScoredStream, log_alarm
+from .stream_base import Retry, ScoredStream
 from .table import to_trades
 
 # %% auto #0
@@ -240,9 +240,7 @@ class BackgroundStream(RepairingStream):
 
     def _use(self, product: str, prepared: PreparedState) -> None:
         "Take a prepared state over, unless another epoch has begun."
-        self.store.add_alarms([a | dict(epoch=prepared.epoch) for a in prepared.alarms])
-        for alarm in prepared.alarms:
-            log_alarm(alarm)
+        self._raise([a | dict(epoch=prepared.epoch) for a in prepared.alarms])
         if self.sequences[product].epoch != prepared.epoch:
             return
         state, before = catch_up(prepared, self.store), self.states[product]
