@@ -36,8 +36,10 @@ __all__ = [
     "POLL",
     "OVERLAP",
     "BEAT",
+    "LEFT_OUT",
     "FIRST_WAIT",
     "LONGEST_WAIT",
+    "forget_unknown",
     "ExchangeRoad",
     "SocketRoad",
     "Tasks",
@@ -54,6 +56,13 @@ LOOK = 1.0  # seconds between two looks at what is streamed
 POLL = 1.0  # seconds between two pages of a product, at least
 OVERLAP = 2_000_000  # microseconds that two pages by time share: trades may come late
 BEAT = 5.0  # seconds between two questions for the last id
+LEFT_OUT = 600.0  # seconds after which a refused product is tried again
+
+
+def forget_unknown(stream: Stream, exchange: str) -> None:
+    "Let the products be tried again that an exchange has refused."
+    for product in [p for p in stream.unknown if exchange_of(p) == exchange]:
+        stream.unknown.pop(product, None)
 
 
 class ExchangeRoad:
@@ -69,6 +78,7 @@ class ExchangeRoad:
         self.connection = Connection()
         self.heard = False  # a trade, on any connection
         self._checked: set[str] = set()  # products that the exchange has
+        self._left_out = time.monotonic()  # when a product was last refused
 
     @property
     def products(self) -> list[str]:
@@ -78,12 +88,17 @@ class ExchangeRoad:
 
     async def known_products(self) -> list[str]:
         "The products; one that the exchange does not have is left out, with near names."
+        if time.monotonic() - self._left_out > LEFT_OUT:
+            self._left_out = time.monotonic()
+            forget_unknown(self.stream, self.source.name)
+            await asyncio.to_thread(self.source.forget)
         for product in set(self.products) - self._checked:
             try:
                 await asyncio.to_thread(self.source.symbol, product)
                 self._checked.add(product)
             except UnknownProductError as e:
                 self.stream.unknown[product] = first_line(e)
+                self._left_out = time.monotonic()
                 _log.warning("%s is left out: %s", product, first_line(e))
         return self.products
 
