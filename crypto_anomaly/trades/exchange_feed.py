@@ -14,7 +14,11 @@ from typing import Any
 
 from ..core.errors import CryptoAnomalyError, first_line
 from ..core.product_ids import exchange_of
-from ..data.exchange_errors import UnknownProductError, classed
+from crypto_anomaly.data.exchange_errors import (
+    ExchangeUnavailableError,
+    UnknownProductError,
+    classed,
+)
 from .ccxt_source import PAGE, CcxtSource
 from .ccxt_trades import counted_trades, uncounted_trades
 from crypto_anomaly.trades.exchange_socket import (
@@ -47,6 +51,7 @@ __all__ = [
     "CountingRoad",
     "PollingRoad",
     "road_of",
+    "problem_of",
     "ExchangeListener",
 ]
 
@@ -342,6 +347,18 @@ def road_of(
 FIRST_WAIT, LONGEST_WAIT = 0.5, 60.0  # seconds between two connections
 
 
+def problem_of(
+    error: CryptoAnomalyError,  # that ended a connection
+) -> str:
+    "Why an exchange is not heard, in a few words."
+    wait = getattr(error, "wait", None)
+    if wait:
+        return f"it limits our requests for {wait:,.0f} s"
+    if isinstance(error, ExchangeUnavailableError):
+        return f"it does not answer ({type(error.__cause__ or error).__name__})"
+    return first_line(error)
+
+
 class ExchangeListener:
     "Listens to one exchange, again whenever the connection ends."
 
@@ -365,9 +382,11 @@ class ExchangeListener:
             error: CryptoAnomalyError = e
         except ccxt.BaseError as e:
             error = classed(name, e, "watch_trades")
+            error.__cause__ = e
         except (OSError, TimeoutError) as e:
-            error = TradeError(f"{name} is out of reach: {type(e).__name__} {first_line(e)}")
-        connection.problem = first_line(error)
+            error = TradeError(f"it is out of reach ({type(e).__name__}: {first_line(e)})")
+        connection.problem = problem_of(error)
+        _log.info("%s: %s", name, first_line(error))
         return float(getattr(error, "wait", None) or 0)
 
     async def run(self) -> None:
