@@ -14,11 +14,7 @@ from typing import Any
 
 from ..core.errors import CryptoAnomalyError, first_line
 from ..core.product_ids import exchange_of
-from crypto_anomaly.data.exchange_errors import (
-    ExchangeUnavailableError,
-    UnknownProductError,
-    classed,
-)
+from ..data.exchange_errors import UnknownProductError
 from .ccxt_source import PAGE, CcxtSource
 from .ccxt_trades import counted_trades, uncounted_trades
 from crypto_anomaly.trades.exchange_socket import (
@@ -28,7 +24,7 @@ from crypto_anomaly.trades.exchange_socket import (
     last_heard,
     open_socket,
 )
-from .messages import CheckedTrades, FeedMessage, TradeError
+from .messages import CheckedTrades, FeedMessage
 from .own_count import Numbered, OwnCount, stored_count
 from .promises import Promise
 from .stream import Stream
@@ -37,29 +33,19 @@ from .stream_status import Connection
 # %% auto #0
 __all__ = [
     "LOOK",
-    "POLL",
-    "OVERLAP",
     "BEAT",
     "LEFT_OUT",
-    "FIRST_WAIT",
-    "LONGEST_WAIT",
     "forget_unknown",
     "ExchangeRoad",
     "SocketRoad",
     "Tasks",
     "ListeningRoad",
     "CountingRoad",
-    "PollingRoad",
-    "road_of",
-    "problem_of",
-    "ExchangeListener",
 ]
 
 # %% ../../nbs/70_trades/79_exchange_feed.ipynb #83994d1e
 _log = logging.getLogger(__name__)
 LOOK = 1.0  # seconds between two looks at what is streamed
-POLL = 1.0  # seconds between two pages of a product, at least
-OVERLAP = 2_000_000  # microseconds that two pages by time share: trades may come late
 BEAT = 5.0  # seconds between two questions for the last id
 LEFT_OUT = 600.0  # seconds after which a refused product is tried again
 
@@ -278,128 +264,3 @@ class CountingRoad(ListeningRoad):
                 numbered.trades[0].trade_id,
             )
         await self.offer(CheckedTrades(numbered.trades, found.refused))
-
-
-# %% ../../nbs/70_trades/79_exchange_feed.ipynb #d70f5c6d
-class PollingRoad(CountingRoad):
-    "Pages of one product after the other."
-
-    async def listen(self) -> None:
-        "Hand over pages until one cannot be had: then with its error."
-        try:
-            while True:
-                began = time.monotonic()
-                for product in await self.known_products():
-                    await self._poll(product)
-                    self.connection.connected = True
-                    self.connection.heard = time.time()
-                await asyncio.sleep(max(0.05, POLL - (time.monotonic() - began)))
-        finally:
-            self.connection.connected = False
-
-    async def _poll(self, product: str) -> None:
-        "Hand over what is new of one product."
-        if self.source.facts.contiguous_ids:
-            found = await asyncio.to_thread(self.source.recent, product)
-            await self.offer(self._behind_last(product, found))
-            return
-        count = await self.count(product)
-        since = self._begin(count)
-        while since is None or since >= 0:
-            since = await self._poll_page(product, count, since)
-
-    def _behind_last(self, product: str, found: CheckedTrades) -> CheckedTrades:
-        "The trades of a page behind those of the page before."
-        last = self.last_ids.get(product, 0)
-        new = [t for t in found.trades if t.trade_id > last]
-        self.last_ids[product] = max([last, *(t.trade_id for t in new)])
-        return CheckedTrades(new, found.refused)
-
-    def _begin(self, count: OwnCount) -> int | None:  # microseconds; None = the last page
-        "Where the next page begins."
-        is_known = count.newest > 0 and self.source.promise is Promise.BY_TIME
-        return count.newest - OVERLAP if is_known else None
-
-    async def _poll_page(
-        self, product: str, count: OwnCount, since: int | None
-    ) -> int:  # where the next page begins; -1 = this was the last one
-        "Hand over what is new in one page."
-        found = await asyncio.to_thread(self.source.page, product, since=since)
-        numbered = count.add(found.trades)
-        await self.offer_numbered(product, numbered, found)
-        if since is None or len(found.trades) < PAGE // 2:
-            return -1
-        last = found.trades[-1].ts
-        return last if last > since else -1
-
-
-# %% ../../nbs/70_trades/79_exchange_feed.ipynb #24cfb9d1
-def road_of(
-    source: CcxtSource,
-) -> type[ExchangeRoad]:
-    "Which road an exchange needs."
-    if source.promise is Promise.BY_TIME or not source.facts.websocket:
-        return PollingRoad
-    return ListeningRoad if source.promise is Promise.BY_ID else CountingRoad
-
-
-# %% ../../nbs/70_trades/79_exchange_feed.ipynb #7a89b772
-FIRST_WAIT, LONGEST_WAIT = 0.5, 60.0  # seconds between two connections
-
-
-def problem_of(
-    error: CryptoAnomalyError,  # that ended a connection
-) -> str:
-    "Why an exchange is not heard, in a few words."
-    wait = getattr(error, "wait", None)
-    if wait:
-        return f"it limits our requests for {wait:,.0f} s"
-    if isinstance(error, ExchangeUnavailableError):
-        return f"it does not answer ({type(error.__cause__ or error).__name__})"
-    return first_line(error)
-
-
-class ExchangeListener:
-    "Listens to one exchange, again whenever the connection ends."
-
-    def __init__(
-        self,
-        source: CcxtSource,
-        stream: Stream,
-        queue: asyncio.Queue[FeedMessage],
-    ) -> None:
-        self.road: ExchangeRoad = road_of(source)(source, stream, queue)
-        self._wait = FIRST_WAIT
-
-    async def _once(self) -> float:  # seconds to wait at least
-        "Listen until the connection ends; why, is kept."
-        import ccxt
-
-        name, connection = self.road.source.name, self.road.connection
-        try:
-            await self.road.listen()
-        except CryptoAnomalyError as e:
-            error: CryptoAnomalyError = e
-        except ccxt.BaseError as e:
-            error = classed(name, e, "watch_trades")
-            error.__cause__ = e
-        except (OSError, TimeoutError) as e:
-            error = TradeError(f"it is out of reach ({type(e).__name__}: {first_line(e)})")
-        connection.problem = problem_of(error)
-        _log.info("%s: %s", name, first_line(error))
-        return float(getattr(error, "wait", None) or 0)
-
-    async def run(self) -> None:
-        "Listen, and come back after each end."
-        while True:
-            while not self.road.products:
-                await asyncio.sleep(LOOK)
-            began = time.monotonic()
-            asked = await self._once()
-            lasted = time.monotonic() - began
-            self._wait = FIRST_WAIT if lasted > 30 else min(2 * self._wait, LONGEST_WAIT)
-            self.road.stream.stats["reconnects"] += 1
-            wait = max(self._wait, asked)
-            problem = self.road.connection.problem
-            _log.warning("%s is gone (%s); again in %.1f s", self.road.source.name, problem, wait)
-            await asyncio.sleep(wait)
