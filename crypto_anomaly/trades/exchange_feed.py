@@ -88,10 +88,15 @@ class ExchangeRoad:
                 await asyncio.to_thread(self.source.symbol, product)
                 self._checked.add(product)
             except UnknownProductError as e:
-                self.stream.unknown[product] = first_line(e)
-                self._left_out = time.monotonic()
-                _log.warning("%s is left out: %s", product, first_line(e))
+                self.leave_out(product, e)
         return self.products
+
+    def leave_out(self, product: str, error: UnknownProductError) -> None:
+        "Leave out a product that the exchange does not have, or not any more."
+        self.stream.unknown[product] = first_line(error)
+        self._checked.discard(product)
+        self._left_out = time.monotonic()
+        _log.warning("%s is left out: %s", product, first_line(error))
 
     async def listen(self) -> None:
         "Hand over trades until the connection ends: then with its error."
@@ -139,7 +144,11 @@ class SocketRoad(ExchangeRoad):
 
     async def _ask_last_id(self, product: str) -> None:
         "Hand over the last id of a product as a heartbeat."
-        found = await asyncio.to_thread(self.source.recent, product, 1, 1)
+        try:
+            found = await asyncio.to_thread(self.source.recent, product, 1, 1)
+        except UnknownProductError as e:
+            self.leave_out(product, e)
+            return
         if found.trades:
             last = {product: found.trades[-1].trade_id}
             await self.queue.put(FeedMessage(heartbeats=last))

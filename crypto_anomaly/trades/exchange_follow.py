@@ -10,7 +10,11 @@ import logging
 import time
 
 from ..core.errors import CryptoAnomalyError, first_line
-from ..data.exchange_errors import ExchangeUnavailableError, classed
+from crypto_anomaly.data.exchange_errors import (
+    ExchangeUnavailableError,
+    UnknownProductError,
+    classed,
+)
 from .ccxt_source import PAGE, CcxtSource
 from .exchange_feed import LOOK, CountingRoad, ExchangeRoad, ListeningRoad
 from .messages import CheckedTrades, FeedMessage, TradeError
@@ -46,7 +50,10 @@ class PollingRoad(CountingRoad):
             while True:
                 began = time.monotonic()
                 for product in await self.known_products():
-                    await self._poll(product)
+                    try:
+                        await self._poll(product)
+                    except UnknownProductError as e:
+                        self.leave_out(product, e)
                     self.connection.connected = True
                     self.connection.heard = time.time()
                 await asyncio.sleep(max(0.05, POLL - (time.monotonic() - began)))
