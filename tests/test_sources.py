@@ -16,7 +16,8 @@ from crypto_anomaly.data.exchange_errors import ExchangeLimitError, UnknownProdu
 from crypto_anomaly.simulate.trade_server import serve_trades
 from crypto_anomaly.simulate.trades import TradeSimulator, trades
 from crypto_anomaly.trades.ccxt_source import CcxtSource
-from crypto_anomaly.trades.exchange_feed import ExchangeListener
+from crypto_anomaly.trades.exchange_follow import ExchangeListener
+from crypto_anomaly.trades.messages import TradeError
 from crypto_anomaly.trades.promises import Promise, facts_of
 from crypto_anomaly.trades.sources import Roads, source_of
 from crypto_anomaly.trades.stream import Stream
@@ -31,15 +32,14 @@ SOURCES = dict(
     by_id=("kraken", KRAKEN),
     by_time=("kraken", KRAKEN._replace(contiguous_ids=False)),
     best_effort=("kraken", KRAKEN._replace(contiguous_ids=False, pages_by="")),
-    last_pages=("kraken", KRAKEN._replace(contiguous_ids=False, pages_by="", websocket=False)),
 )  # road -> exchange, and what it is said to offer
 
 
 @pytest.fixture
 def exchange(monkeypatch):
     monkeypatch.setattr("crypto_anomaly.trades.stream.HISTORY", 200)  # before the first trade
-    with serve_trades(TradeSimulator(("SOL-USD", "kraken:SOL-USD"))) as address:
-        address.server.clock.set(AT, rate=20)
+    with serve_trades(TradeSimulator(("DOGE-USD", "kraken:DOGE-USD", "kraken:SOL-USD"))) as address:
+        address.server.clock.set(AT, rate=60)
         yield address
 
 
@@ -62,7 +62,7 @@ class Following:
         name, facts = SOURCES[road]
         ws = workspace(address)
         self.source = CcxtSource(name, ws, facts)
-        self.product = product_of(name, "SOL", "USD")
+        self.product = product_of(name, "DOGE", "USD")
         self.stream = Stream(ws, [self.product])
         self.stream.rest = Roads(address.rest_url, ws, {name: self.source})
         self.queue = asyncio.Queue()
@@ -133,12 +133,12 @@ def test_every_road_through_drops_doubles_reorders_and_an_hour_without_the_excha
         server.fault("disconnect", times=3)
         for kind in ("rest_503", "rest_drop"):
             server.fault(kind)
-        server.clock.set(AT + HOUR, rate=20)
+        server.clock.set(AT + HOUR, rate=60)
 
     after = AT + HOUR + pd.Timedelta("10s")
     steps = [
         (lambda: None, lambda f: f.has(5)),
-        (spoil, lambda f: f.has(120)),
+        (spoil, lambda f: f.has(90)),
         (out_for_an_hour, lambda f: f.has(30, after)),
     ]
     asyncio.run(follow_all(list(following.values()), steps))
@@ -185,29 +185,29 @@ def test_limits_and_bans_are_obeyed_and_said(exchange):
     exchange.server.fault("rest_429", seconds=3600)
     for _ in range(3):
         with pytest.raises(ExchangeLimitError, match="limit") as error:
-            source.recent("kraken:SOL-USD")
+            source.recent("kraken:DOGE-USD")
     assert exchange.server.requests == before + 1 and error.value.wait > 3000
 
 
 def test_unknown_products_are_named_with_what_is_near(exchange):
-    source = source_of("kraken:SOL-USD", workspace(exchange))
-    with pytest.raises(UnknownProductError, match="did you mean SOL-USD"):
-        source.recent("kraken:SOL-USDT")
-    assert source.products() == ["kraken:SOL-USD"]
-    assert pair_of(source.recent("kraken:SOL-USD", 1).trades[0].product_id) == "SOL-USD"
+    source = source_of("kraken:DOGE-USD", workspace(exchange))
+    with pytest.raises(UnknownProductError, match="did you mean DOGE-USD"):
+        source.recent("kraken:DOGE-USDT")
+    assert source.products() == ["kraken:DOGE-USD", "kraken:SOL-USD"]
+    assert pair_of(source.recent("kraken:DOGE-USD", 1).trades[0].product_id) == "DOGE-USD"
 
 
 def test_an_exchange_out_of_reach_is_said_and_nothing_stands_in_for_it(exchange):
     ws = workspace(exchange)
     gone = ws.settings.model_copy(update=dict(exchange_urls=dict(kraken="http://127.0.0.1:9")))
     ws = type(ws)(gone, ws.name)
-    stream, stop = Stream(ws, ["SOL-USD", "kraken:SOL-USD"]), asyncio.Event()
+    stream, stop = Stream(ws, ["DOGE-USD", "kraken:DOGE-USD"]), asyncio.Event()
 
     def said():
         return stream.report.get("exchanges", {}).get("kraken", {}).get("problem")
 
     def has_trades():
-        return len(stream.store.read("SOL-USD"))
+        return len(stream.store.read("DOGE-USD"))
 
     async def run():
         from crypto_anomaly.trades.feed import follow
@@ -222,5 +222,45 @@ def test_an_exchange_out_of_reach_is_said_and_nothing_stands_in_for_it(exchange)
         return stream.report
 
     report = asyncio.run(run())
-    assert "kraken" in report["exchanges"]["kraken"]["problem"]
-    assert len(stream.store.read("SOL-USD")) and not len(stream.store.read("kraken:SOL-USD"))
+    assert "does not answer" in report["exchanges"]["kraken"]["problem"]
+    assert "kraken: it does not answer" in report["problem"] and not report["connected"]
+    assert len(stream.store.read("DOGE-USD")) and not len(stream.store.read("kraken:DOGE-USD"))
+
+
+def test_ccxt_reads_the_pages_of_coinbase_as_our_own_client_does(exchange):
+    ws = workspace(exchange)
+    own, through = source_of("DOGE-USD", ws), CcxtSource("coinbase", ws, COINBASE)
+    below = own.recent("DOGE-USD").trades[-1].trade_id - 500
+    ours, theirs = (source.page("DOGE-USD", before=below).trades for source in (own, through))
+    assert [t.trade_id for t in theirs] == list(range(below - 1000, below))
+    for a, b in zip(ours, theirs, strict=True):
+        same = a._replace(ts=b.ts) == b._replace(maker_order_id=None, taker_order_id=None)
+        assert same and abs(a.ts - b.ts) < 1000  # ccxt's times have milliseconds
+    with pytest.raises(TradeError, match="no pages by id"):
+        source_of("kraken", ws).page("kraken:DOGE-USD", before=below)
+
+
+def test_a_product_that_is_delisted_is_left_out_and_the_other_one_goes_on(exchange, monkeypatch):
+    monkeypatch.setattr("crypto_anomaly.trades.exchange_feed.BEAT", 0.3)
+    f = Following(exchange, "by_id")
+    other = "kraken:SOL-USD"
+    f.stream = Stream(f.stream.ws, [f.product, other])
+    f.stream.rest = Roads(exchange.rest_url, f.stream.ws, {"kraken": f.source})
+    f.listener = ExchangeListener(f.source, f.stream, f.queue)
+    seen = {}
+
+    def delist():
+        exchange.server.offline.add(f.product)
+
+    def goes_on(f):
+        left_out = f.product in f.stream.unknown
+        n = len(f.stream.store.read(other))
+        seen.setdefault("n", n) if left_out else None
+        return left_out and n > seen["n"] + 20
+
+    def both(f):
+        return f.has(5) and len(f.stream.store.read(other)) > 5
+
+    asyncio.run(follow_all([f], [(lambda: None, both), (delist, goes_on)]))
+    assert "kraken" in f.stream.unknown[f.product]
+    assert f.stream.store.completeness(other)["missing"] == 0

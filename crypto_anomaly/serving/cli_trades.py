@@ -82,6 +82,13 @@ def _only_others(ws: Workspace) -> bool:
     return all(exchange_of(p) != COINBASE for p in ws.products)
 
 
+def _sources_in_words(products: list[str], url: str) -> str:
+    "Where trades come from: the address of Coinbase's feed, and the names of other exchanges."
+    exchanges = sorted({exchange_of(p) for p in products})
+    feed = hide_in_address(url)
+    return ", ".join(feed if name == COINBASE else name for name in exchanges) or feed
+
+
 def _with_exchanges(ws: Workspace, address: Any) -> Workspace:
     "The workspace with the other exchanges where the feed has them: a simulated one has its own."
     own = getattr(address, "exchange_urls", {})
@@ -171,10 +178,11 @@ def _follow(ws: Workspace, start: Start) -> StreamResult:
         feed = Feed(url, rest_url)
         if start.parent:
             return result_of(run_stream(ws, feed, parent=start.parent))
-        names = names_in_words(start_products(ws, feed, named=start.named))
-        store, hidden = hide_in_address(ws.trades_url), hide_in_address(url)
+        products = start_products(ws, feed, named=start.named)
+        names, sources = names_in_words(products), _sources_in_words(products, url)
+        store = hide_in_address(ws.trades_url)
         parts = f" in {start.shards} shards" if start.shards > 1 else ""
-        say(f"Streaming {names} from {hidden} into {store}{parts}. Ctrl-C stops.")
+        say(f"Streaming {names} from {sources} into {store}{parts}. Ctrl-C stops.")
         if start.shards > 1:
             return run_shards(ws, feed, start.shards, start.seconds)
         return result_of(run_stream(ws, feed, seconds=start.seconds))

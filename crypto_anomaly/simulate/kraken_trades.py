@@ -171,7 +171,7 @@ async def trades_page(
     server.requests += 1
     query, simulator, now = request.query_params, server.simulator, server.clock.now()
     product = product_of_pair(simulator, query.get("pair", ""))
-    if product is None:
+    if product is None or product in server.offline:
         return error_response("EQuery:Unknown asset pair")
     limit = min(int(query.get("count", LARGEST_PAGE)), LARGEST_PAGE)
     since = query.get("since")

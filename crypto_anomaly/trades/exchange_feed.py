@@ -14,7 +14,7 @@ from typing import Any
 
 from ..core.errors import CryptoAnomalyError, first_line
 from ..core.product_ids import exchange_of
-from ..data.exchange_errors import UnknownProductError, classed
+from ..data.exchange_errors import UnknownProductError
 from .ccxt_source import PAGE, CcxtSource
 from .ccxt_trades import counted_trades, uncounted_trades
 from crypto_anomaly.trades.exchange_socket import (
@@ -24,7 +24,7 @@ from crypto_anomaly.trades.exchange_socket import (
     last_heard,
     open_socket,
 )
-from .messages import CheckedTrades, FeedMessage, TradeError
+from .messages import CheckedTrades, FeedMessage
 from .own_count import Numbered, OwnCount, stored_count
 from .promises import Promise
 from .stream import Stream
@@ -33,27 +33,27 @@ from .stream_status import Connection
 # %% auto #0
 __all__ = [
     "LOOK",
-    "POLL",
-    "OVERLAP",
     "BEAT",
-    "FIRST_WAIT",
-    "LONGEST_WAIT",
+    "LEFT_OUT",
+    "forget_unknown",
     "ExchangeRoad",
     "SocketRoad",
     "Tasks",
     "ListeningRoad",
     "CountingRoad",
-    "PollingRoad",
-    "road_of",
-    "ExchangeListener",
 ]
 
 # %% ../../nbs/70_trades/79_exchange_feed.ipynb #83994d1e
 _log = logging.getLogger(__name__)
 LOOK = 1.0  # seconds between two looks at what is streamed
-POLL = 1.0  # seconds between two pages of a product, at least
-OVERLAP = 2_000_000  # microseconds that two pages by time share: trades may come late
 BEAT = 5.0  # seconds between two questions for the last id
+LEFT_OUT = 600.0  # seconds after which a refused product is tried again
+
+
+def forget_unknown(stream: Stream, exchange: str) -> None:
+    "Let the products be tried again that an exchange has refused."
+    for product in [p for p in stream.unknown if exchange_of(p) == exchange]:
+        stream.unknown.pop(product, None)
 
 
 class ExchangeRoad:
@@ -69,6 +69,7 @@ class ExchangeRoad:
         self.connection = Connection()
         self.heard = False  # a trade, on any connection
         self._checked: set[str] = set()  # products that the exchange has
+        self._left_out = time.monotonic()  # when a product was last refused
 
     @property
     def products(self) -> list[str]:
@@ -78,14 +79,24 @@ class ExchangeRoad:
 
     async def known_products(self) -> list[str]:
         "The products; one that the exchange does not have is left out, with near names."
+        if time.monotonic() - self._left_out > LEFT_OUT:
+            self._left_out = time.monotonic()
+            forget_unknown(self.stream, self.source.name)
+            await asyncio.to_thread(self.source.forget)
         for product in set(self.products) - self._checked:
             try:
                 await asyncio.to_thread(self.source.symbol, product)
                 self._checked.add(product)
             except UnknownProductError as e:
-                self.stream.unknown[product] = first_line(e)
-                _log.warning("%s is left out: %s", product, first_line(e))
+                self.leave_out(product, e)
         return self.products
+
+    def leave_out(self, product: str, error: UnknownProductError) -> None:
+        "Leave out a product that the exchange does not have, or not any more."
+        self.stream.unknown[product] = first_line(error)
+        self._checked.discard(product)
+        self._left_out = time.monotonic()
+        _log.warning("%s is left out: %s", product, first_line(error))
 
     async def listen(self) -> None:
         "Hand over trades until the connection ends: then with its error."
@@ -133,7 +144,11 @@ class SocketRoad(ExchangeRoad):
 
     async def _ask_last_id(self, product: str) -> None:
         "Hand over the last id of a product as a heartbeat."
-        found = await asyncio.to_thread(self.source.recent, product, 1, 1)
+        try:
+            found = await asyncio.to_thread(self.source.recent, product, 1, 1)
+        except UnknownProductError as e:
+            self.leave_out(product, e)
+            return
         if found.trades:
             last = {product: found.trades[-1].trade_id}
             await self.queue.put(FeedMessage(heartbeats=last))
@@ -258,114 +273,3 @@ class CountingRoad(ListeningRoad):
                 numbered.trades[0].trade_id,
             )
         await self.offer(CheckedTrades(numbered.trades, found.refused))
-
-
-# %% ../../nbs/70_trades/79_exchange_feed.ipynb #d70f5c6d
-class PollingRoad(CountingRoad):
-    "Pages of one product after the other."
-
-    async def listen(self) -> None:
-        "Hand over pages until one cannot be had: then with its error."
-        try:
-            while True:
-                began = time.monotonic()
-                for product in await self.known_products():
-                    await self._poll(product)
-                    self.connection.connected = True
-                    self.connection.heard = time.time()
-                await asyncio.sleep(max(0.05, POLL - (time.monotonic() - began)))
-        finally:
-            self.connection.connected = False
-
-    async def _poll(self, product: str) -> None:
-        "Hand over what is new of one product."
-        if self.source.facts.contiguous_ids:
-            found = await asyncio.to_thread(self.source.recent, product)
-            await self.offer(self._behind_last(product, found))
-            return
-        count = await self.count(product)
-        since = self._begin(count)
-        while since is None or since >= 0:
-            since = await self._poll_page(product, count, since)
-
-    def _behind_last(self, product: str, found: CheckedTrades) -> CheckedTrades:
-        "The trades of a page behind those of the page before."
-        last = self.last_ids.get(product, 0)
-        new = [t for t in found.trades if t.trade_id > last]
-        self.last_ids[product] = max([last, *(t.trade_id for t in new)])
-        return CheckedTrades(new, found.refused)
-
-    def _begin(self, count: OwnCount) -> int | None:  # microseconds; None = the last page
-        "Where the next page begins."
-        is_known = count.newest > 0 and self.source.promise is Promise.BY_TIME
-        return count.newest - OVERLAP if is_known else None
-
-    async def _poll_page(
-        self, product: str, count: OwnCount, since: int | None
-    ) -> int:  # where the next page begins; -1 = this was the last one
-        "Hand over what is new in one page."
-        found = await asyncio.to_thread(self.source.page, product, since=since)
-        numbered = count.add(found.trades)
-        await self.offer_numbered(product, numbered, found)
-        if since is None or len(found.trades) < PAGE // 2:
-            return -1
-        last = found.trades[-1].ts
-        return last if last > since else -1
-
-
-# %% ../../nbs/70_trades/79_exchange_feed.ipynb #24cfb9d1
-def road_of(
-    source: CcxtSource,
-) -> type[ExchangeRoad]:
-    "Which road an exchange needs."
-    if source.promise is Promise.BY_TIME or not source.facts.websocket:
-        return PollingRoad
-    return ListeningRoad if source.promise is Promise.BY_ID else CountingRoad
-
-
-# %% ../../nbs/70_trades/79_exchange_feed.ipynb #7a89b772
-FIRST_WAIT, LONGEST_WAIT = 0.5, 60.0  # seconds between two connections
-
-
-class ExchangeListener:
-    "Listens to one exchange, again whenever the connection ends."
-
-    def __init__(
-        self,
-        source: CcxtSource,
-        stream: Stream,
-        queue: asyncio.Queue[FeedMessage],
-    ) -> None:
-        self.road: ExchangeRoad = road_of(source)(source, stream, queue)
-        self._wait = FIRST_WAIT
-
-    async def _once(self) -> float:  # seconds to wait at least
-        "Listen until the connection ends; why, is kept."
-        import ccxt
-
-        name, connection = self.road.source.name, self.road.connection
-        try:
-            await self.road.listen()
-        except CryptoAnomalyError as e:
-            error: CryptoAnomalyError = e
-        except ccxt.BaseError as e:
-            error = classed(name, e, "watch_trades")
-        except (OSError, TimeoutError) as e:
-            error = TradeError(f"{name} is out of reach: {type(e).__name__} {first_line(e)}")
-        connection.problem = first_line(error)
-        return float(getattr(error, "wait", None) or 0)
-
-    async def run(self) -> None:
-        "Listen, and come back after each end."
-        while True:
-            while not self.road.products:
-                await asyncio.sleep(LOOK)
-            began = time.monotonic()
-            asked = await self._once()
-            lasted = time.monotonic() - began
-            self._wait = FIRST_WAIT if lasted > 30 else min(2 * self._wait, LONGEST_WAIT)
-            self.road.stream.stats["reconnects"] += 1
-            wait = max(self._wait, asked)
-            problem = self.road.connection.problem
-            _log.warning("%s is gone (%s); again in %.1f s", self.road.source.name, problem, wait)
-            await asyncio.sleep(wait)

@@ -13,7 +13,8 @@ from ..core.errors import first_line
 from ..core.product_ids import COINBASE, exchange_of
 from ..data.exchange_errors import ExchangeError
 from .ccxt_source import CcxtSource
-from .exchange_feed import LOOK, ExchangeListener
+from .exchange_feed import LOOK
+from .exchange_follow import ExchangeListener
 from .messages import FeedMessage, TradeError
 from .promises import SENTENCES, product_promise
 from .stream import Stream
@@ -97,15 +98,16 @@ class ExchangeListeners:
 class RunningListeners(ExchangeListeners):
     "Starts and ends listeners as the products change."
 
-    def _start(self, name: str) -> None:
+    async def _start(self, name: str) -> None:
         "Listen to an exchange; the products of one that is none are left out."
         try:
-            source = cast(CcxtSource, self.stream.rest.source(name))
+            opened = await asyncio.to_thread(self.stream.rest.source, name)  # imports ccxt
         except ExchangeError as e:
             mine = [p for p in self.stream.products if exchange_of(p) == name]
             self.stream.unknown |= dict.fromkeys(mine, first_line(e))
             _log.warning("%s is left out: %s", ", ".join(mine), first_line(e))
             return
+        source = cast(CcxtSource, opened)
         listener = ExchangeListener(source, self.stream, self.queue)
         self.listeners[name] = listener
         self._tasks[name] = asyncio.create_task(listener.run())
@@ -125,7 +127,7 @@ class RunningListeners(ExchangeListeners):
         try:
             while True:
                 for name in self.exchanges - {COINBASE} - set(self._tasks):
-                    self._start(name)
+                    await self._start(name)
                 for name in set(self._tasks) - self.exchanges:
                     self._tasks.pop(name).cancel()
                     self.listeners.pop(name)

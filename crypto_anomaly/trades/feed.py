@@ -18,6 +18,7 @@ import sqlalchemy as sa
 
 from ..core.errors import CryptoAnomalyError, first_line
 from ..core.product_ids import COINBASE, exchange_of
+from .exchange_feed import LEFT_OUT, forget_unknown
 from .exchange_listeners import RunningListeners
 from .messages import BadTradeError, FeedMessage, TradeError, parse_message
 from .resubscribing import LOOK, follow_changes
@@ -31,20 +32,11 @@ from crypto_anomaly.trades.subscribing import (
 )
 
 # %% auto #0
-__all__ = [
-    "SILENCE",
-    "LEFT_OUT",
-    "FIRST_WAIT",
-    "LONGEST_PAUSE",
-    "LAST_SECONDS",
-    "read_message",
-    "follow",
-]
+__all__ = ["SILENCE", "FIRST_WAIT", "LONGEST_PAUSE", "LAST_SECONDS", "read_message", "follow"]
 
 # %% ../../nbs/70_trades/80_feed.ipynb #870c4aea
 _log = logging.getLogger(__name__)
 SILENCE = 10  # seconds
-LEFT_OUT = 600.0  # seconds after which a refused product is tried again
 
 
 # %% ../../nbs/70_trades/80_feed.ipynb #c709f71b
@@ -119,8 +111,8 @@ class _Listener:
 
     def retry_unknown(self) -> None:
         "Try again what was left out long ago."
-        if self.stream.unknown and time.monotonic() - self.left_out_at > LEFT_OUT:
-            self.stream.unknown.clear()
+        if time.monotonic() - self.left_out_at > LEFT_OUT:
+            forget_unknown(self.stream, COINBASE)
 
 
 # %% ../../nbs/70_trades/80_feed.ipynb #fc569800

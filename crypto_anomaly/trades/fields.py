@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from ..core.product_ids import spelled_product
+from ..core.product_ids import pair_of, spelled_product
 
 # %% auto #0
 __all__ = ["iso_micros", "product_name", "read_number", "read_whole", "read_order_id"]
@@ -38,7 +38,7 @@ def product_name(
 ) -> str:
     "The name of a product in the spelling of the store; anything else is a ValueError."
     name = spelled_product(text) if isinstance(text, str) else ""
-    if len(name) > 60 or not _PRODUCT.fullmatch(name):
+    if len(pair_of(name)) > 40 or not _PRODUCT.fullmatch(name):
         raise ValueError(f"{text!r} is not the name of a product")
     return name
 
