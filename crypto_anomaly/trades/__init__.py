@@ -22,8 +22,10 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "messages": ["Trade"],
         "product_claims": ["open_claims"],
         "product_keeper": ["ProductKeeper"],
+        "promises": ["product_promise"],
         "pump": ["pump_scores"],
         "recordings": ["read_recording", "read_trades"],
+        "sources": ["source_of"],
         "store": ["TradeStore", "open_store"],
         "stream": ["Stream"],
         "ticks": ["trade_features"],
@@ -41,9 +43,11 @@ if TYPE_CHECKING:
     from crypto_anomaly.trades.messages import Trade as Trade
     from crypto_anomaly.trades.product_claims import open_claims as open_claims
     from crypto_anomaly.trades.product_keeper import ProductKeeper as ProductKeeper
+    from crypto_anomaly.trades.promises import product_promise as product_promise
     from crypto_anomaly.trades.pump import pump_scores as pump_scores
     from crypto_anomaly.trades.recordings import read_recording as read_recording
     from crypto_anomaly.trades.recordings import read_trades as read_trades
+    from crypto_anomaly.trades.sources import source_of as source_of
     from crypto_anomaly.trades.store import TradeStore as TradeStore
     from crypto_anomaly.trades.store import open_store as open_store
     from crypto_anomaly.trades.stream import Stream as Stream
