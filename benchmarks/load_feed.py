@@ -1,9 +1,10 @@
 """An exchange on loopback that sends trades of many products at a steady rate, in Coinbase's words.
 
 `python benchmarks/load_feed.py PORT PRODUCTS RATE`. Each product gets its trades in turn, with ids
-from 1 on. One port serves the feed, the pages of trades (`/products/{id}/trades?after=&limit=`), the
-list (`/products`), and `/sent`: how many trades of each product were sent. `/pause` ends the trades.
-Heartbeats go on. The process ends with its standard input, so that it outlives nobody.
+from 1 on. One port serves the feed, the pages of trades (`/products/{id}/trades?after=&limit=`),
+the list (`/products`), and `/sent`: how many trades of each product were sent. `/go` begins and
+`/pause` ends the trades; heartbeats go on. The process ends with its standard input, so that it
+outlives nobody.
 """
 
 import asyncio

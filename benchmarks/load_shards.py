@@ -5,7 +5,7 @@
 
 A feed on loopback (`load_feed.py`, a process of its own) sends the trades. Counted at the end: is
 every trade that was sent stored, once; how late were trades scored (p50, p99); how long was the
-part of the killed shard without an owner; CPU seconds of each process. Nothing leaves this computer.
+part of the killed shard without an owner; the cores that were used. Nothing leaves this computer.
 """
 
 import argparse
@@ -34,7 +34,7 @@ from crypto_anomaly.trades.product_claims import open_claims
 from crypto_anomaly.trades.store import open_store
 from crypto_anomaly.trades.table import taken, to_trades
 
-PATIENCE = 60.0  # seconds until everything that was sent is stored
+PATIENCE = 120.0  # seconds until everything that was sent is stored
 
 
 class Run(NamedTuple):
@@ -180,7 +180,7 @@ def load(run: Run, o: argparse.Namespace) -> None:
     sent = ask(f"{run.at}/sent")
     settled = wait_until("everything is stored", lambda: is_stored(run, sent), PATIENCE)
     run.stream.send_signal(signal.SIGTERM)
-    code = run.stream.wait(20)
+    code = run.stream.wait(40)
     report(run, o, sent, lasted, taken_over, settled, (sum(used.values()) - before) / lasted)
     print(f"the stream ended with code {code}")
 
@@ -228,7 +228,7 @@ def main() -> None:
             finally:
                 if run.stream.is_running():
                     run.stream.terminate()
-                    run.stream.wait(20)
+                    run.stream.wait(40)
             times = feed.cpu_times()
             print(f"the feed used {times.user + times.system:.0f} CPU seconds")
         finally:

@@ -16,7 +16,7 @@ import numpy as np
 HERE = Path(__file__).resolve().parent
 ROWS: list[dict[str, Any]] = []
 COINS = int(os.environ.get("BENCH_COINS", 1000))  # of P1 and P2
-CLI = "from crypto_anomaly.serving.cli import main; main()"
+CLI = "from crypto_anomaly.serving.program import main; main()"
 
 
 def row(

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-COMMAND = [sys.executable, "-c", "from crypto_anomaly.serving.cli import main; main()"]
+COMMAND = [sys.executable, "-c", "from crypto_anomaly.serving.program import main; main()"]
 SHARED = ROOT.parent / "shared/data"
 
 

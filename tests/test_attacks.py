@@ -225,7 +225,12 @@ def test_no_secret_is_shown(tmp_path):
     claim(open_workspace(settings), "simulated")
     for command in (["status"], ["doctor"], ["versions"], ["trades"], ["alerts", "send"]):
         r = subprocess.run(
-            [sys.executable, "-c", "from crypto_anomaly.serving.cli import main; main()", *command],
+            [
+                sys.executable,
+                "-c",
+                "from crypto_anomaly.serving.program import main; main()",
+                *command,
+            ],
             env=cli.env,
             capture_output=True,
             text=True,

@@ -62,6 +62,7 @@ def test_live_trades_do_not_wait_for_a_large_gap(tmp_path):
     stream.process([FeedMessage(live[:50], first=True)])
     stream.process([FeedMessage(live[50:])])
     assert time.monotonic() - began < 5
+    stream.share(at_once=True)
     assert stream.latest.get("BTC-USD")["trade_id"] == 20_200
     assert stream.store.completeness("BTC-USD")["missing"] > 0
     process_until(stream, lambda: not stream.store.gaps(opened=True))
@@ -207,7 +208,7 @@ def test_a_report_leaves_no_task_behind(tmp_path, monkeypatch):
     """A stream runs for months and reports every two seconds."""
     monkeypatch.setattr(feed, "REPORT_SECONDS", 0.01)
     stream, reports = Stream(workspace(tmp_path), ["BTC-USD"], rest_url=""), []
-    monkeypatch.setattr(feed, "report_status", lambda *_, state, **more: reports.append(state))
+    monkeypatch.setattr(feed, "report_status", lambda *_, state, **__: reports.append(state))
 
     async def tasks_after_a_second():
         stop = asyncio.Event()

@@ -19,7 +19,9 @@ WRONG = {
 def _command(folder: Path) -> Path:
     """The command line of this Python, as a file that a check can call."""
     command = folder / "crypto-anomaly"
-    command.write_text(f"#!{sys.executable}\nfrom crypto_anomaly.serving.cli import main\nmain()\n")
+    command.write_text(
+        f"#!{sys.executable}\nfrom crypto_anomaly.serving.program import main\nmain()\n"
+    )
     command.chmod(0o755)
     return command
 

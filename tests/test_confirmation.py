@@ -27,11 +27,13 @@ from crypto_anomaly.simulate.market import Market
 from crypto_anomaly.simulate.market_server import serve_market
 from crypto_anomaly.simulate.market_trades import MarketTrades
 from crypto_anomaly.simulate.trade_server import serve_trades
-from crypto_anomaly.simulate.trades import trades
+from crypto_anomaly.simulate.trades import TradeSimulator, trades
+from crypto_anomaly.trades.evidence import Verdict, confirm
 from crypto_anomaly.trades.feed import follow
 from crypto_anomaly.trades.store import open_store
 from crypto_anomaly.trades.stream import Stream
 from crypto_anomaly.trades.table import taken, to_trades
+from crypto_anomaly.trades.window_trades import fetched_windows
 
 HOUR = pd.Timedelta("1h")
 PUMPED, GLITCHED = 5, 6  # ranks of coins
@@ -186,3 +188,19 @@ def test_a_glitch_of_the_source_is_not_seen_in_trades(world):
     assert said["verdict"] == "not seen in trades"
     logged = world.registry.events(kind="trades_compared")[0]["payload"]["coins"]
     assert json.dumps(said) == json.dumps(logged[coin])
+
+
+def test_another_exchange_is_asked_on_demand(tmp_path):
+    """Kraken's pages go upwards in time; they reach the pump, and name no orders."""
+    pytest.importorskip("ccxt")
+    end = pd.Timestamp("2026-01-03 05:06", tz="UTC")
+    simulator = TradeSimulator(("SOL-USD",), seed=6, bursts_per_day=1.5)
+    with serve_trades(simulator) as exchange:
+        exchange.server.clock.set(end)
+        urls = {"kraken": f"{exchange.rest_url}/kraken"}
+        ws = open_workspace(Settings(home=tmp_path, source="simulated", exchange_urls=urls))
+        price = float(trades(simulator, "SOL-USD", end - HOUR, end).price.iloc[-1])
+        windows = fetched_windows(ws, "sol", {end: price}, end, "kraken")
+    said = confirm(windows, 2.6)
+    assert (said.verdict, said.evidence.product) == (Verdict.CONFIRMED, "kraken:SOL-USD")
+    assert said.evidence.source == "fetched" and said.evidence.takers_by == "same millisecond"

@@ -12,7 +12,7 @@ from crypto_anomaly.serving.cli import app
 from crypto_anomaly.serving.cli_help import EXAMPLES
 from crypto_anomaly.serving.tables import table_lines
 
-PROGRAM = [sys.executable, "-c", "from crypto_anomaly.serving.cli import main; main()"]
+PROGRAM = [sys.executable, "-c", "from crypto_anomaly.serving.program import main; main()"]
 
 
 def _walk(command, path=()):

@@ -96,8 +96,12 @@ def _overlays(history: pd.DataFrame, others: dict[str, pd.Series]) -> list[go.Sc
         first = int(np.flatnonzero(both)[0])
         scale = history.current_price.iloc[first] / beside.iloc[first]
         change = 100 * (beside / beside.iloc[first] - 1)
-        line = _line(_minutes(history.ts), (beside * scale).to_numpy(), color, name)
-        line.update(customdata=change, hovertemplate="%{customdata:+.1f} % since the begin")
+        scaled = (beside * scale).to_numpy(np.float32)  # half the bytes of a page
+        line = _line(_minutes(history.ts), scaled, color, name)
+        line.update(
+            customdata=change.to_numpy(np.float32),
+            hovertemplate="%{customdata:+.1f} % since the begin",
+        )
         line.line.update(dash="dot", width=1)
         lines.append(line)
     return lines

@@ -17,6 +17,7 @@ __all__ = ["days_figure"]
 _PARTS = {
     "complete": ("champion", ""),
     "late": ("normal", "/"),
+    "one exchange": ("up", ""),
     "price only": ("normal", ""),
     "missing": ("warning", "x"),
 }  # kind of rows -> colour and pattern
@@ -38,7 +39,7 @@ def days_figure(
     "The rows of each day by kind, as shares of what a whole day has."
     traces = []
     for kind, (color, pattern) in _PARTS.items():
-        if days[kind].sum() == 0:
+        if kind not in days or days[kind].sum() == 0:
             continue
         marker = dict(color=COLORS[color], line=dict(width=0), pattern=dict(shape=pattern))
         traces.append(

@@ -10,9 +10,9 @@ import os
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import BaseModel, Field, SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -27,16 +27,14 @@ from crypto_anomaly.core.branches import (
     read_branch,
 )
 from .errors import CryptoAnomalyError
-from .exchange_urls import ExchangeUrls
 from .redaction import hide_in_address
 from .reference_names import reference_settings
+from .setting_types import ExchangeUrls, KeptDays
 
 # %% auto #0
 __all__ = [
     "PREFIX",
     "FOLDER_NAME",
-    "NEVER",
-    "KeptDays",
     "WorkspaceError",
     "MarketSettings",
     "TradeSettings",
@@ -58,18 +56,6 @@ FOLDER_NAME = r"^[A-Za-z0-9][\w.-]*$"  # of a folder directly below `home`
 
 class WorkspaceError(CryptoAnomalyError):
     "A setting or a workspace that cannot be used; the message says what to change."
-
-
-# %% ../../nbs/00_core/20_settings.ipynb #0a4814c6
-NEVER = "never"  # as a setting in days: nothing is deleted
-
-
-def _none_for_never(value: Any) -> Any:
-    "None for the word; any other value as it is."
-    return None if str(value).strip().lower() == NEVER else value
-
-
-KeptDays = Annotated[int | None, BeforeValidator(_none_for_never)]
 
 
 # %% ../../nbs/00_core/20_settings.ipynb #7123600b

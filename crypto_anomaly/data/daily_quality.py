@@ -9,21 +9,25 @@ import pandas as pd
 
 from ..core.workspace import Workspace
 from .snapshots import read_snapshots
+from .table import of_exchange
 
 # %% auto #0
 __all__ = ["KINDS", "DAYS", "daily_quality", "recent_days"]
 
 # %% ../../nbs/30_data/83_daily_quality.ipynb #b01cbab2
-KINDS = ("complete", "late", "price only", "missing")
+KINDS = ("complete", "late", "one exchange", "price only", "missing")
 _HOUR = pd.Timedelta("1h")
 _LATE = pd.Timedelta("1h")  # since the source updated the coin, as in `data.row_counts`
 
 
 def _kinds(table: pd.DataFrame) -> pd.Series:
-    "What each row is like: complete, late, or only a price."
+    "What each row is like: complete, late, of one exchange, or only a price."
     late = table.ts - table.last_updated > _LATE
     kinds = pd.Series("complete", table.index).mask(late, "late")
-    return kinds.mask(table.approximate.astype(bool), "price only")
+    kinds = kinds.mask(table.approximate.astype(bool), "price only")
+    if "source" not in table:
+        return kinds
+    return kinds.mask(of_exchange(table.source), "one exchange")
 
 
 def _hours_by_day(first: pd.Timestamp, last: pd.Timestamp) -> pd.Series:
@@ -60,4 +64,4 @@ def recent_days(
 ) -> pd.DataFrame:  # of `daily_quality`
     "The quality of the last days."
     start = newest.floor("D") - pd.Timedelta(days=days - 1)
-    return daily_quality(read_snapshots(ws, start=start, columns=["last_updated"]))
+    return daily_quality(read_snapshots(ws, start=start, columns=["last_updated", "source"]))

@@ -14,12 +14,12 @@ from .exchange_markets import rate_symbols
 from .hourly_candles import HOUR, CleanCandles, fetch_candles
 
 # %% auto #0
-__all__ = ["DAY_HOURS", "DollarCandles", "day_volume"]
+__all__ = ["DAY_HOURS", "DollarRates", "DollarCandles", "day_volume"]
 
 
 # %% ../../nbs/30_data/35_dollar_candles.ipynb #073289c9
-class DollarCandles:
-    "The hourly candles of one exchange in US dollars; each rate is fetched once."
+class DollarRates:
+    "The hourly rates of the quote currencies of one exchange; each is fetched once."
 
     def __init__(
         self,
@@ -30,7 +30,7 @@ class DollarCandles:
         self._symbols = rate_symbols(list(exchange.markets))
         self._rates: dict[str, pd.DataFrame] = {}
 
-    def _rate(self, quote: str, first: pd.Timestamp, last: pd.Timestamp) -> pd.DataFrame:
+    def rate(self, quote: str, first: pd.Timestamp, last: pd.Timestamp) -> pd.DataFrame:
         "ts and rate of a quote currency; fetched again when it must reach further back."
         known = self._rates.get(quote)
         if known is None or known.attrs["first"] > first:
@@ -47,6 +47,11 @@ class DollarCandles:
             self._rates[quote] = known
         return known
 
+
+# %% ../../nbs/30_data/35_dollar_candles.ipynb #cbba9934
+class DollarCandles(DollarRates):
+    "The hourly candles of one exchange in US dollars."
+
     def fetch(
         self,
         symbol: str,  # ccxt's, e.g. BTC/EUR
@@ -58,7 +63,7 @@ class DollarCandles:
         quote = symbol.rpartition("/")[2]
         if quote == "USD" or clean.rows.empty:
             return clean
-        rated = clean.rows.merge(self._rate(quote, first, last), on="ts")
+        rated = clean.rows.merge(self.rate(quote, first, last), on="ts")
         clean.counts["no_rate"] = len(clean.rows) - len(rated)
         prices = ["open", "high", "low", "close"]
         rated[prices] = rated[prices].mul(rated.rate, axis=0)

@@ -183,8 +183,8 @@ class ExchangeHistory(NamedTuple):
     failed: list[str]  # coins whose product could not be read
 
 
-class _Backfill:
-    "One call."
+class _Found:
+    "What one call has found so far."
 
     def __init__(self, ws: Workspace, source: DollarCandles, span: Span, run_id: str) -> None:
         self.ws, self.source, self.span, self.run_id = ws, source, span, run_id
@@ -200,6 +200,11 @@ class _Backfill:
         "The hours of a coin that have no row."
         have = self.stored.get(coin_id, set())
         return [hour for hour in self.span.hours if hour not in have]
+
+
+# %% ../../nbs/30_data/59_exchange_history.ipynb #3f9270e8
+class _Backfill(_Found):
+    "One call."
 
     def read(self, coin: CoinProduct) -> None:
         "Read one coin: out of the lake nothing, out of a stopped call, or out of the exchange."
@@ -236,7 +241,9 @@ class _Backfill:
         if len(rows):
             write_days(self.ws, rows, self.run_id or "exchange")
         fs, _ = filesystem(self.ws.lake_url)
-        delete_files(fs, [_folder(self.ws, self.exchange)])
+        folder = _folder(self.ws, self.exchange)
+        if fs.exists(folder):
+            delete_files(fs, [folder])
         refused = pd.concat(self.refused, ignore_index=True) if self.refused else _no_rows()
         return ExchangeHistory(rows, refused, self.counts, self.span, self.complete, self.failed)
 

@@ -13,7 +13,7 @@ import pandas as pd
 from ..core.workspace import Workspace
 from .lake import count_rows
 from .resolution import coarse_coins, spacing
-from .row_sources import source_counts, sources_in_words
+from .row_sources import NOT_EXCHANGES, source_counts
 from .snapshots import newest_moment, read_snapshots
 from .table import NUMBERS, DataError
 
@@ -73,9 +73,10 @@ class Quality:
 
     @property
     def _sources(self) -> str:
-        "Where the rows come from, where that is more than one source."
-        said = sources_in_words(self.sources)
-        return f"; {said}" if said else ""
+        "How many rows are of one exchange, where there are any."
+        rows = sum(self.sources.values())
+        named = {name: n for name, n in self.sources.items() if name not in NOT_EXCHANGES}
+        return "".join(f"; {n / rows:.0%} from {name}" for name, n in named.items())
 
 
 # %% ../../nbs/30_data/80_quality.ipynb #3d30db79

@@ -13,10 +13,11 @@ from .snapshots import newest_moment
 from .table import MARKET_SOURCES
 
 # %% auto #0
-__all__ = ["SOURCE_DAYS", "source_counts", "recent_sources", "sources_in_words"]
+__all__ = ["SOURCE_DAYS", "NOT_EXCHANGES", "source_counts", "recent_sources", "sources_in_words"]
 
 # %% ../../nbs/30_data/78_row_sources.ipynb #b2244b32
 SOURCE_DAYS = 30  # that are counted
+NOT_EXCHANGES = (*MARKET_SOURCES, "unknown")
 
 
 def source_counts(
@@ -49,8 +50,7 @@ def sources_in_words(
     if len(counts) < 2:
         return ""
     told = [f"{n:,} from {name}" for name, n in counts.items()]
-    known = {*MARKET_SOURCES, "unknown"}
-    exchanges = sorted(name for name in counts if name not in known)
+    exchanges = sorted(name for name in counts if name not in NOT_EXCHANGES)
     note = ""
     if exchanges:
         names = ", ".join(exchanges)

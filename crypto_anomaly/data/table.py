@@ -140,7 +140,11 @@ def of_exchange(
     source: pd.Series,  # the marks of rows; missing = an older version, which knew no exchange
 ) -> pd.Series:  # bool
     "Which rows come from an exchange."
-    marks = [mark for mark in source.dropna().unique() if mark and mark not in MARKET_SOURCES]
+    marks = [
+        mark
+        for mark in source.unique()
+        if isinstance(mark, str) and mark and mark not in MARKET_SOURCES
+    ]
     if not marks:
         return pd.Series(False, source.index)
     return source.isin(marks)

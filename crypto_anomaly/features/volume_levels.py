@@ -5,12 +5,16 @@
 # %% ../../nbs/40_features/28_volume_levels.ipynb #b3346b35
 from __future__ import annotations
 
-import numpy as np
+from typing import NamedTuple
 
+import numpy as np
+import pandas as pd
+
+from ..data.table import of_exchange
 from .windows import HOUR
 
 # %% auto #0
-__all__ = ["NEAR", "market_level", "scale_caps"]
+__all__ = ["NEAR", "market_level", "LinkedVolumes", "linked_volumes", "scale_caps"]
 
 # %% ../../nbs/40_features/28_volume_levels.ipynb #dc80ca6a
 NEAR = 6 * HOUR  # between the rows that are linked: three quarters of their days are the same
@@ -74,6 +78,30 @@ def market_level(
         alone = known[_alone(coin[known], foreign[known])]
         factor[alone] = 1.0
     return np.where(foreign, x * factor, x)
+
+
+# %% ../../nbs/40_features/28_volume_levels.ipynb #53760727
+class LinkedVolumes(NamedTuple):
+    "A table with its volumes on one level."
+
+    rows: pd.DataFrame  # in their order
+    exchanges: list[str]  # whose volumes were put on the level of the market; empty = none
+
+
+def linked_volumes(
+    rows: pd.DataFrame,  # coin_id, ts, source, total_volume
+) -> LinkedVolumes:
+    "Put the volumes of exchanges on the level of the market."
+    foreign = of_exchange(rows.source).to_numpy(bool)
+    if not foreign.any():
+        return LinkedVolumes(rows, [])
+    coin = pd.factorize(rows.coin_id)[0]
+    t = rows.ts.to_numpy("datetime64[us]").astype(np.int64)
+    order = np.lexsort((t, coin))
+    volumes = rows.total_volume.to_numpy(float).copy()
+    volumes[order] = market_level(volumes[order], t[order], coin[order], foreign[order])
+    names = sorted(map(str, rows.source[foreign].unique()))
+    return LinkedVolumes(rows.assign(total_volume=volumes), names)
 
 
 # %% ../../nbs/40_features/28_volume_levels.ipynb #223420fd

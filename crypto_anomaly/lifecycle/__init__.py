@@ -16,6 +16,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "anomaly_timeline": ["anomaly_timeline", "past_anomalies"],
         "comparison": ["compare_versions"],
+        "confirmation": ["confirm_coin"],
         "deploy": ["argo_manifests"],
         "evaluate_steps": ["evaluate_candidate"],
         "mlflow_sync": ["sync_to_mlflow"],
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from crypto_anomaly.lifecycle.anomaly_timeline import anomaly_timeline as anomaly_timeline
     from crypto_anomaly.lifecycle.anomaly_timeline import past_anomalies as past_anomalies
     from crypto_anomaly.lifecycle.comparison import compare_versions as compare_versions
+    from crypto_anomaly.lifecycle.confirmation import confirm_coin as confirm_coin
     from crypto_anomaly.lifecycle.deploy import argo_manifests as argo_manifests
     from crypto_anomaly.lifecycle.evaluate_steps import evaluate_candidate as evaluate_candidate
     from crypto_anomaly.lifecycle.mlflow_sync import sync_to_mlflow as sync_to_mlflow

@@ -110,22 +110,20 @@ def _newest_coins(
 def _notes_of(ws: Workspace, signals: list[AlertSignal]) -> dict[str, AlertSignal]:
     "The provisional notes of the products whose coin is known, by the key of the product."
     from crypto_anomaly.lifecycle.alarm_groups import MANY
-    from crypto_anomaly.trades.coin_products import coin_of
-    from crypto_anomaly.trades.store import open_store
-    from crypto_anomaly.trades.window_trades import price_near
+    from crypto_anomaly.lifecycle.product_coins import coin_of_product
 
     of_one = [s for s in signals if key_subject(s.key) != MANY]
     pumps = [s for s in of_one if {"pump", "dump"} & set(s.facts["kinds"])]
     if not pumps:
         return {}
-    coins, store = _newest_coins(ws), open_store(ws)
+    coins = _newest_coins(ws)
     if coins.empty:
         return {}
     symbols = dict(zip(coins.coin_id, coins.symbol))
     notes = {}
     for s in pumps:
         product = key_subject(s.key)
-        coin_id = coin_of(product, price_near(store, product, coins.ts.max()), coins)
+        coin_id = coin_of_product(ws, product, coins)
         if coin_id:
             notes[s.key] = note_signal(coin_id, s, symbols[coin_id])
     return notes

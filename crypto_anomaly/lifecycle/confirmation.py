@@ -17,12 +17,13 @@ from ..core.product_ids import COINBASE
 from ..core.settings import Settings
 from ..core.workspace import Workspace
 from ..data.exchange_errors import ExchangeError
+from .product_coins import products_of_coin
 from ..model.scan import Scan
 from ..registry.registry import Registry
 from ..registry.tables import event_t
 from ..trades.evidence import Confirmation, Verdict, WindowTrades, confirm
 from ..trades.messages import TradeError
-from ..trades.window_trades import MarketPrices, fetched_windows, stored_windows
+from ..trades.window_trades import MarketPrices, fetched_windows, stored_window
 
 # %% auto #0
 __all__ = ["COMPARED", "confirm_coin", "confirm_scan", "record_comparison", "compared_coins"]
@@ -61,7 +62,8 @@ def _windows(
     ws: Workspace, coin: pd.Series, moment: pd.Timestamp, exchange: str | None
 ) -> list[WindowTrades]:
     "The trades of a coin: those that are stored, and where they do not do, those of the exchange."
-    found = stored_windows(ws, coin.symbol, _prices(coin, moment), moment)
+    products = products_of_coin(ws, coin.coin_id, coin.symbol, _prices(coin, moment))
+    found = [stored_window(ws, product, moment) for product in products]
     is_covered = any(not w.problem for w in found)
     if is_covered or exchange is None:
         return found
@@ -71,7 +73,7 @@ def _windows(
 # %% ../../nbs/80_lifecycle/63_confirmation.ipynb #5f8c3e59
 def confirm_coin(
     ws: Workspace,
-    coin: pd.Series,  # symbol, current_price, price_change_pct_1h: a row of `Scan.table`
+    coin: pd.Series,  # coin_id, symbol, current_price, price_change_pct_1h: a row of `Scan.table`
     moment: pd.Timestamp,  # of the scan
     *,
     exchange: str | None = None,  # ask it where no stored trades cover the moment; None = nobody

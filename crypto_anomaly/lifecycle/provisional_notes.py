@@ -48,6 +48,14 @@ def _withdraw_overdue(poll: Poll, opened: dict[str, sa.Row[Any]]) -> list[dict[s
 
 
 # %% ../../nbs/80_lifecycle/55_provisional_notes.ipynb #6872f030
+def _one_per_coin(notes: list[AlertSignal]) -> list[AlertSignal]:
+    "The first note of each coin: a pump shows in several products at once."
+    first: dict[str, AlertSignal] = {}
+    for note in notes:
+        first.setdefault(note.key, note)
+    return list(first.values())
+
+
 def open_notes(
     registry: Registry,
     notes: list[AlertSignal],  # of `note_signal`
@@ -61,7 +69,7 @@ def open_notes(
         poll = Poll(registry, c, now or registry.clock(), budget)
         opened = open_alerts(c, "market")
         tiers = group_tiers(opened)
-        for note in notes:
+        for note in _one_per_coin(notes):
             if note.key in opened:
                 changes += _add_trades(poll, opened[note.key], note)
             elif note.tier > tiers.get(note.key, 0) and may_open(poll, note):

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pydantic import SecretStr
 
 from ..core.branches import BRANCH_VARIABLES
-from ..core.settings import NEVER
+from ..core.setting_types import NEVER
 from ..core.workspace import Workspace
 
 # %% auto #0
@@ -66,7 +66,7 @@ def child_env(ws: Workspace) -> dict[str, str]:  # all environment variables of 
 
 # %% ../../nbs/80_lifecycle/46_subprocesses.ipynb #db7abb6e
 # `crypto-anomaly` of this very Python
-COMMAND = [sys.executable, "-c", "from crypto_anomaly.serving.cli import main; main()"]
+COMMAND = [sys.executable, "-c", "from crypto_anomaly.serving.program import main; main()"]
 
 
 _children: set[subprocess.Popen[bytes]] = set()  # that this process waits for

@@ -16,7 +16,15 @@ from .errors import InvalidInputError, NotFoundError
 from .tables import product_t
 
 # %% auto #0
-__all__ = ["MAPPED", "AMBIGUOUS", "NO_COIN", "ProductCoin", "ProposedProducts", "RegistryProducts"]
+__all__ = [
+    "MAPPED",
+    "AMBIGUOUS",
+    "NO_COIN",
+    "ProductCoin",
+    "StoredProducts",
+    "ProposedProducts",
+    "RegistryProducts",
+]
 
 # %% ../../nbs/10_registry/89_products.ipynb #2ad4c923
 MAPPED, AMBIGUOUS, NO_COIN = "mapped", "ambiguous", "none"
@@ -36,14 +44,9 @@ class ProductCoin:
     facts: dict[str, Any] = field(default_factory=dict)  # difference, hours, candidates …
 
 
-# %% ../../nbs/10_registry/89_products.ipynb #a89c37a0
-def _differs(row: dict[str, Any], proposed: ProductCoin) -> bool:
-    "Does a proposal change what is stored?"
-    return (row["status"], row["coin_id"]) != (proposed.status, proposed.coin_id)
-
-
-class ProposedProducts(RegistryBase):
-    "What prices say about products."
+# %% ../../nbs/10_registry/89_products.ipynb #57f328ff
+class StoredProducts(RegistryBase):
+    "Reading what was decided about products."
 
     def products(
         self,
@@ -57,6 +60,35 @@ class ProposedProducts(RegistryBase):
         if coin_id:
             query = query.where(product_t.c.coin_id == coin_id)
         return [row_dict(row) for row in self.rows(query)]
+
+    def product(self, product_id: str) -> dict[str, Any]:  # a row of `product`
+        "One product; `NotFoundError` when nothing is decided about it."
+        query = sa.select(product_t).where(product_t.c.product_id == product_id)
+        found = self.rows(query)
+        if not found:
+            raise NotFoundError(
+                f"nothing is known about the product {product_id!r}; "
+                "'crypto-anomaly products map --exchange E' compares its price with the coins."
+            )
+        return row_dict(found[0])
+
+    def coin_products(
+        self,
+        coin_id: str,
+    ) -> list[str]:  # e.g. ['BTC-USD', 'kraken:BTC-USD']; empty = none is mapped
+        "The products of a coin."
+        rows = self.products(coin_id=coin_id)
+        return [row["product_id"] for row in rows if row["status"] == MAPPED]
+
+
+# %% ../../nbs/10_registry/89_products.ipynb #a89c37a0
+def _differs(row: dict[str, Any], proposed: ProductCoin) -> bool:
+    "Does a proposal change what is stored?"
+    return (row["status"], row["coin_id"]) != (proposed.status, proposed.coin_id)
+
+
+class ProposedProducts(StoredProducts):
+    "What prices say about products."
 
     def propose_products(
         self,
@@ -121,22 +153,3 @@ class RegistryProducts(ProposedProducts):
                 reason=product.reason,
             )
         return self.product(product.product_id)
-
-    def product(self, product_id: str) -> dict[str, Any]:  # a row of `product`
-        "One product; `NotFoundError` when nothing is decided about it."
-        query = sa.select(product_t).where(product_t.c.product_id == product_id)
-        found = self.rows(query)
-        if not found:
-            raise NotFoundError(
-                f"nothing is known about the product {product_id!r}; "
-                "'crypto-anomaly products map --exchange E' compares its price with the coins."
-            )
-        return row_dict(found[0])
-
-    def coin_products(
-        self,
-        coin_id: str,
-    ) -> list[str]:  # e.g. ['BTC-USD', 'kraken:BTC-USD']; empty = none is mapped
-        "The products of a coin."
-        rows = self.products(coin_id=coin_id)
-        return [row["product_id"] for row in rows if row["status"] == MAPPED]

@@ -114,7 +114,7 @@ def _exchange_list(ws: Workspace, *, volumes: bool = False) -> list[ListedProduc
 
 def _require_traded(ws: Workspace, names: list[str]) -> None:
     "Raise for a product that the exchange does not trade; where it cannot be asked, say so."
-    from crypto_anomaly.serving.cli_trades import has_default_feed
+    from crypto_anomaly.serving.stream_run import has_default_feed
     from crypto_anomaly.trades.messages import TradeError
     from crypto_anomaly.trades.product_list import require_listed
 

@@ -23,6 +23,7 @@ from .cli_workspace import open_for_read
 from crypto_anomaly.serving.stream_run import (
     Feed,
     StreamResult,
+    has_default_feed,
     result_of,
     run_stream,
     start_products,
@@ -51,7 +52,6 @@ __all__ = [
     "Check",
     "Once",
     "feed_answers",
-    "has_default_feed",
     "Start",
     "stream",
     "trades",
@@ -74,14 +74,6 @@ def feed_answers(
             return True
     except (OSError, TimeoutError, WebSocketException):
         return False
-
-
-# %% ../../nbs/90_serving/74_cli_trades.ipynb #4fe94c3f
-def has_default_feed(settings: Settings) -> bool:
-    "Whether nobody named another feed than Coinbase's public one."
-    from crypto_anomaly.core.settings import Settings
-
-    return bool(settings.coinbase_ws_url == Settings.model_fields["coinbase_ws_url"].default)
 
 
 # %% ../../nbs/90_serving/74_cli_trades.ipynb #801a674c

@@ -14,6 +14,8 @@ import pandas as pd
 from ..core.errors import CryptoAnomalyError
 from ..core.plot_coin import coin_panels
 from ..data.client import CoinNotFoundError
+from ..data.table import of_exchange
+from ..features.volume_levels import linked_volumes
 from ..lifecycle.alert_signals import rarity_levels
 from ..lifecycle.alerts import alerts_of
 from ..model.lookup import find_coin
@@ -25,10 +27,12 @@ from crypto_anomaly.serving.past_window import (
     coins_window,
     price_series,
     window,
+    window_stamp,
     with_present,
     with_reasons,
 )
-from .rendering import path_segment, render
+from .recent import Recent, Same
+from .rendering import Drawn, drawn, path_segment, render
 from .scan_facts import scan_facts
 from .state import AppState
 from .trade_verdicts import coin_verdict
@@ -40,6 +44,7 @@ __all__ = [
     "LOOKED_BACK",
     "coin_address",
     "coin_rows",
+    "linked_exchanges",
     "History",
     "coin_history",
     "coin_page",
@@ -69,7 +74,8 @@ def coin_rows(
     pd.DataFrame
 ):  # ts, current_price, total_volume, rarity (NaN = not judged), tier, change_pct, reason …
     "What a coin did in a span, and what was said about it."
-    prices = seen.prices[seen.prices.coin_id == coin_id].drop_duplicates("ts", keep="last")
+    stored = seen.prices[seen.prices.coin_id == coin_id].drop_duplicates("ts", keep="last")
+    prices = linked_volumes(stored).rows
     told = scores[scores.coin_id == coin_id][["ts", "rarity", "tier", "tier_name"]]
     both = prices.merge(told, on="ts", how="left").sort_values("ts", ignore_index=True)
     close = both.ts.diff() <= pd.Timedelta("2h")
@@ -81,6 +87,14 @@ def coin_rows(
     names = both.tier_name.fillna("")
     said = both.assign(tier=tiers, tier_name=names, change_pct=change, day_pct=day)
     return with_reasons(said, seen.reasons)
+
+
+# %% ../../nbs/90_serving/42_coin_page.ipynb #de087cae
+def linked_exchanges(
+    rows: pd.DataFrame,  # of `coin_rows`
+) -> list[str]:  # e.g. ['kraken']
+    "The exchanges that rows of a coin come from."
+    return sorted(map(str, rows.source[of_exchange(rows.source)].unique()))
 
 
 # %% ../../nbs/90_serving/42_coin_page.ipynb #09c55a90
@@ -106,7 +120,9 @@ def coin_history(
 ) -> History:
     "Prices, volumes and scores of a coin, with Bitcoin and the median coin."
     span = coins_window(state, [coin_id, "bitcoin"], start, seen.as_of)
-    rows = coin_rows(span, with_present(span.scores, seen.predictions), coin_id)
+    said = span.scores[span.scores.coin_id == coin_id]
+    present = seen.predictions[seen.predictions.coin_id == coin_id]
+    rows = coin_rows(span, with_present(said, present), coin_id)
     others = {"median coin": span.median}
     bitcoin = price_series(span.prices, "btc")
     if len(bitcoin) and coin_id != "bitcoin":
@@ -126,6 +142,16 @@ def _flagged_records(history: History) -> list[dict[str, Any]]:  # newest first
     return [row | dict(at=row["ts"].isoformat()) for row in records]
 
 
+def _history_facts(history: History) -> dict[str, Any]:
+    "How much of a coin is stored and scored, where it comes from, and what was flagged."
+    return dict(
+        scored=history.scored,
+        stored=len(history.rows),
+        exchanges=linked_exchanges(history.rows),
+        past=_flagged_records(history),
+    )
+
+
 def _neighbours(history: History, now: pd.Timestamp) -> dict[str, str]:  # ISO; '' = none
     "The flagged moments before and after the one that a page shows."
     flagged = history.rows.ts[history.rows.tier >= 0]
@@ -137,12 +163,28 @@ def _neighbours(history: History, now: pd.Timestamp) -> dict[str, str]:  # ISO; 
 
 
 # %% ../../nbs/90_serving/42_coin_page.ipynb #e81891f1
-def _figure(history: History, seen: Scan, at: pd.Timestamp | None) -> Any:
+def _figure(history: History, seen: Scan, at: pd.Timestamp | None) -> Drawn | None:
     "The figure of a coin; None where nothing is stored."
     if len(history.rows) < 2:
         return None
     levels = rarity_levels(seen.served.model.contamination)
-    return coin_panels(history.rows, history.others, levels, at=at)
+    return drawn(coin_panels(history.rows, history.others, levels, at=at))
+
+
+_HISTORIES: Recent[tuple[History, Drawn | None]] = Recent(32)
+
+
+def _known_history(
+    state: AppState, seen: Scan, coin_id: str, start: pd.Timestamp, at: pd.Timestamp | None
+) -> tuple[History, Drawn | None]:
+    "The history of a coin and its figure, from memory where nothing of it was written since."
+
+    def make() -> tuple[History, Drawn | None]:
+        history = coin_history(state, seen, coin_id, start)
+        return history, _figure(history, seen, at)
+
+    key = (Same(seen), coin_id, start, at, window_stamp(state, start, seen.as_of))
+    return _HISTORIES.get(key, make)
 
 
 def _explained(seen: Scan, coin_id: str) -> dict[str, Any]:
@@ -191,7 +233,7 @@ def coin_page(
         return render(state, "coin.html", "/coins", problem=str(e), coin=dict(name=coin))
     coin_id = find_coin(seen.features, coin)
     row = seen.table[seen.table.coin_id == coin_id].iloc[0]
-    history = coin_history(state, seen, coin_id, read_span(state, since, at).start)
+    history, figure = _known_history(state, seen, coin_id, read_span(state, since, at).start, at)
     facts = scan_facts(seen)
     shown = at if at is not None or seen.as_of == state.newest() else seen.as_of
     return render(
@@ -208,11 +250,9 @@ def coin_page(
         coin=row.to_dict(),
         flagged_from=1 / seen.served.model.contamination,
         market_move=seen.market_move,
-        scored=history.scored,
-        stored=len(history.rows),
-        past=_flagged_records(history),
+        **_history_facts(history),
         coin_alerts=alerts_of(state.registry, coin_id)[:20],
         live=coin_trades(state.trades, row.symbol),
         trades=coin_verdict(state, seen, coin_id),
-        figures=dict(history=_figure(history, seen, at)),
+        figures=dict(history=figure),
     )

@@ -62,12 +62,9 @@ def _days(state: AppState) -> dict[str, Any]:
 
 
 # %% ../../nbs/90_serving/46_data_pages.ipynb #e210a342
-def _notes(rows: pd.DataFrame | None) -> list[str]:
-    "What is to be known of the rows: how far apart they are, and where they come from."
-    if rows is None:
-        return []
-    said = sources_in_words(source_counts(rows.source))
-    return [*resolution_notes(rows), *([f"{said[0].upper()}{said[1:]}."] if said else [])]
+def _sources(rows: pd.DataFrame | None) -> str:
+    "Where the rows come from, where that is more than one source."
+    return "" if rows is None else sources_in_words(source_counts(rows.source))
 
 
 # %% ../../nbs/90_serving/46_data_pages.ipynb #1eba9c8c
@@ -98,7 +95,8 @@ def _drawn_quality(state: AppState) -> str:
     return render_part(
         "data_quality.html",
         figures={name: figure_json(figure) for name, figure in figures.items()},
-        notes=_notes(rows),
+        notes=resolution_notes(rows) if rows is not None else [],
+        sources=_sources(rows),
         faults=FAULTS,
         counts=counts[has_fault].head(_ROWS_SHOWN).to_dict("records"),
     )

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import gzip
 from functools import lru_cache
+from pathlib import Path
 from typing import NamedTuple
 
-from ..lifecycle.reports import STATIC
+import crypto_anomaly
+
+_STATIC = Path(crypto_anomaly.__path__[0]) / "serving" / "static"
 
 # %% auto #0
 __all__ = ["BUNDLE", "FigureScript", "script_name", "figure_script"]
@@ -56,7 +59,7 @@ def figure_script() -> FigureScript:
     from plotly.offline import get_plotlyjs, get_plotlyjs_version
 
     name = script_name(get_plotlyjs_version())
-    bundle = STATIC / f"{name}.gz"
+    bundle = _STATIC / f"{name}.gz"
     if bundle.exists():
         return FigureScript(name, bundle.read_bytes())
     return FigureScript(name, gzip.compress(get_plotlyjs().encode(), 6, mtime=0))

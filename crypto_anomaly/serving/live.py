@@ -27,6 +27,7 @@ from ..trades.pump_versions import LATEST
 from ..trades.store import open_store
 from ..trades.stream_status import stream_health
 from ..trades.ticks import READY
+from ..trades.wanted import open_wanted
 
 # %% auto #0
 __all__ = ["RECOUNT", "FRESH", "Trades", "score", "demo_data", "coin_trades"]
@@ -87,6 +88,18 @@ class Trades:
         states = [self.latest.get(p) or {} for p in self.latest.products()]
         named = {name for state in states for name in state.get("stream", {}).get("unknown", [])}
         return sorted(named)
+
+    def product_notes(self) -> list[str]:
+        "The products that are wanted and not streamed, and what the exchange says of them."
+        rows = [r for r in open_wanted(self.ws).all_products() if r.wanted and r.note]
+        ended = "to end that: crypto-anomaly products remove"
+        return [f"{r.product_id} is {r.state}: {r.note}; {ended} {r.product_id}" for r in rows]
+
+    def shards(self) -> list[dict[str, Any]]:  # see `stream_status.together`
+        "The processes of the stream that live, by their last reports."
+        health = stream_health(self.latest)
+        shards = health.facts.get("shards", [])
+        return shards if health.state == "running" and len(shards) > 1 else []
 
 
 # %% ../../nbs/90_serving/20_live.ipynb #d15d1068
@@ -288,6 +301,8 @@ def demo_data(
         refused=t.store.refused(limit=8),
         epochs=t.epochs(),
         unknown=t.unknown(),
+        product_notes=t.product_notes(),
+        shards=jsonable(t.shards()),
         filling=_filling_text(t),
         exchanges=_exchanges(t),
         promises={promise.value: said for promise, said in SENTENCES.items()},

@@ -109,6 +109,8 @@ class DemoData(BaseModel):
     refused: list[dict[str, Any]] = []  # trades that cannot be, the newest first
     epochs: list[dict[str, Any]] = []  # where the ids of a product began again
     unknown: list[str] = []  # products that the feed refuses
+    product_notes: list[str] = []  # products that are wanted and not streamed, and why
+    shards: list[dict[str, Any]] = []  # processes of the stream, when there are several
     filling: str | None = None  # how far the gap is that is being fetched
     exchanges: dict[str, dict[str, Any]] = {}  # exchange -> how it is connected, what it promises
     promises: dict[str, str] = {}  # promise of a product -> what it means

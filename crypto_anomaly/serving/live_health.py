@@ -90,5 +90,5 @@ def healthz(t: Trades) -> Healthz:
         stream=stream.state,
         stream_facts=jsonable(stream.facts),
         model=model,
-        notes=[*notes, *_promise_notes(products)],
+        notes=[*notes, *_promise_notes(products), *t.product_notes()],
     )

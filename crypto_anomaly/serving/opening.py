@@ -13,7 +13,7 @@ import pandas as pd
 from fastapi.responses import HTMLResponse, Response, StreamingResponse
 
 from ..core.errors import CryptoAnomalyError
-from .rendering import error_page, render
+from .rendering import error_page, page_head
 from .state import AppState
 
 # %% auto #0
@@ -42,7 +42,7 @@ def reading_note(
 # %% ../../nbs/90_serving/43_opening.ipynb #9de5affc
 def _chunks(state: AppState, head: str, note: str, page: Callable[[], str]) -> Iterator[str]:
     "The head with a note, then what stands below the head of the page."
-    before, main, after = head.partition(_MAIN)
+    before, main, _ = head.partition(_MAIN)
     yield f'{before}{main}<p class="opening muted" role="status">{note}</p>'
     try:
         whole = page()
@@ -63,5 +63,5 @@ def opened(
     "A page, at once where it is quick, else its head at once."
     if not note:
         return HTMLResponse(page())
-    head = render(state, template, here, problem=note, **facts)
+    head = page_head(state, template, here, opening=True, **facts)
     return StreamingResponse(_chunks(state, head, note, page), media_type="text/html")

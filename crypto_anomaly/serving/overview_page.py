@@ -116,7 +116,7 @@ def _drawn_map(scan: Scan) -> Drawn:
 def _past_facts(state: AppState, scan: Scan) -> dict[str, Any]:
     "The facts of the past, from memory where nothing has happened since."
     start = scan.as_of - pd.Timedelta(days=TIMELINE_DAYS)
-    key = (Same(scan), str(state.ws.root), window_stamp(state, start, scan.as_of))
+    key = (Same(scan), state.etag(), window_stamp(state, start, scan.as_of))
     return _FACTS.get(key, partial(_read_past, state, scan))
 
 

@@ -74,16 +74,21 @@ def median_index(
     prices: pd.DataFrame,  # coin_id, ts, current_price of all coins, in time order
 ) -> pd.Series:  # by hour; 1 at the begin
     "The market as an index: the median move of all coins, hour after hour."
-    hour, hours = pd.factorize(prices.ts.dt.floor("h"), sort=True)
-    coin, coins = pd.factorize(prices.coin_id)
-    if not len(hours):
+    if prices.empty:
         return pd.Series(dtype=float)
+    coin, coins = pd.factorize(prices.coin_id)
+    every = prices.ts.dt.tz_localize(None).to_numpy().astype("datetime64[h]")
+    first, last = every.min(), every.max()
+    hours = np.arange(first, last + np.timedelta64(1, "h"))
+    hour = (every - first).astype(int)
     table = np.full((len(hours), len(coins)), np.nan)
     table[hour, coin] = prices.current_price.to_numpy(float)  # the last one of an hour stays
+    stored = np.bincount(hour, minlength=len(hours)) > 0
+    table, hours = table[stored], hours[stored]
     moves = np.diff(np.log(np.where(table > 0, table, np.nan)), axis=0)
     steps = np.nan_to_num(_medians(moves), nan=0.0)
     index = np.exp(np.r_[0.0, np.cumsum(steps)])
-    return pd.Series(index, pd.DatetimeIndex(hours, name="hour"))
+    return pd.Series(index, pd.DatetimeIndex(hours, tz="UTC", name="hour").as_unit("us"))
 
 
 # %% ../../nbs/90_serving/37_past_window.ipynb #a9ea157f
@@ -95,7 +100,7 @@ class Window(NamedTuple):
     "A span of all coins."
 
     scores: pd.DataFrame  # see `with_tiers`; one row per coin and moment, in time order
-    prices: pd.DataFrame  # coin_id, symbol, ts, current_price, total_volume
+    prices: pd.DataFrame  # coin_id, symbol, ts, current_price, total_volume, source
     reasons: pd.DataFrame  # coin_id, ts, reason, of the rarest rows of each day
     median: pd.Series  # of `median_index`, of all coins of the market
 
@@ -103,7 +108,7 @@ class Window(NamedTuple):
 # %% ../../nbs/90_serving/37_past_window.ipynb #cb30d0a4
 def _read_window(ws: Workspace, start: pd.Timestamp, end: pd.Timestamp) -> Window:
     "A span from the lake."
-    columns = ["symbol", "current_price", "total_volume"]
+    columns = ["symbol", "current_price", "total_volume", "source"]
     prices = read_snapshots(ws, start=start, end=end, columns=columns)
     scores = with_tiers(read_scores(ws, start=start, end=end))
     kept = read_reasons(ws, start=start, end=end)[["coin_id", "ts", "reason"]]
@@ -179,7 +184,7 @@ def _of_coins(
 def _read_coins(ws: Workspace, coins: list[str], start: pd.Timestamp, end: pd.Timestamp) -> Window:
     "A long span of some coins."
     span = (start, end)
-    columns = ["coin_id", "symbol", "ts", "current_price", "total_volume"]
+    columns = ["coin_id", "symbol", "ts", "current_price", "total_volume", "source"]
     market = _rows_of(ws, "snapshots", columns, span)
     prices = _of_coins(market, coins)
     own = own_data(ws)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader
+from markupsafe import Markup
 
 from crypto_anomaly.core.numbers import (
     MISSING,
@@ -35,6 +36,7 @@ __all__ = [
     "Drawn",
     "drawn",
     "render",
+    "page_head",
     "load_templates",
     "render_part",
     "error_page",
@@ -192,6 +194,21 @@ def render(
 
 
 # %% ../../nbs/90_serving/40_rendering.ipynb #5af19932
+def page_head(
+    state: AppState,  # of the serving app
+    template: str,  # e.g. 'coin.html'
+    here: str,  # path of the page, marked in the navigation
+    **facts: Any,  # what its title inserts
+) -> str:  # a page whose main part is empty
+    "The head and the navigation of a page, before what it shows is known."
+    page = _TEMPLATES.get_template(template)
+    context = page.new_context(dict(facts))
+    known = {name: page.blocks[name] for name in ("title", "head") if name in page.blocks}
+    blocks = {name: Markup("".join(block(context))) for name, block in known.items()}
+    common = dict(ws=state.ws, etag=state.etag(), here=here, figures={})
+    return _TEMPLATES.get_template("opening.html").render(**common, blocks=blocks)
+
+
 def load_templates() -> int:  # how many there are
     "Compile every template, which takes a tenth of a second for some: no visitor waits for it."
     names = _TEMPLATES.list_templates(extensions=["html"])

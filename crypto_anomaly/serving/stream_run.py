@@ -21,6 +21,7 @@ from ..core.processes import process_name
 from .terminal import say
 
 if TYPE_CHECKING:
+    from crypto_anomaly.core.settings import Settings
     from crypto_anomaly.core.workspace import Workspace
     from crypto_anomaly.trades.product_keeper import ProductKeeper
     from crypto_anomaly.trades.product_list import ListedProduct
@@ -31,6 +32,7 @@ __all__ = [
     "log",
     "END_SECONDS",
     "Feed",
+    "has_default_feed",
     "lister",
     "start_products",
     "run_stream",
@@ -48,6 +50,14 @@ class Feed(NamedTuple):
 
     url: str  # of the websocket
     rest_url: str  # '' = nowhere
+
+
+# %% ../../nbs/90_serving/73_stream_run.ipynb #08a48b1a
+def has_default_feed(settings: Settings) -> bool:
+    "Whether nobody named another feed than Coinbase's public one."
+    from crypto_anomaly.core.settings import Settings
+
+    return bool(settings.coinbase_ws_url == Settings.model_fields["coinbase_ws_url"].default)
 
 
 # %% ../../nbs/90_serving/73_stream_run.ipynb #2260e146

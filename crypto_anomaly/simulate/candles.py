@@ -20,6 +20,7 @@ __all__ = [
     "Candles",
     "TradeCandles",
     "Listing",
+    "ListedPrices",
     "MarketCandles",
     "ListedExchange",
     "exchange_listings",
@@ -121,8 +122,8 @@ def _noise(product: str, seed: int, hours: np.ndarray) -> np.ndarray:
 
 
 # %% ../../nbs/20_simulate/72_candles.ipynb #a8e5e5bd
-class MarketCandles:
-    "Candles of an exchange that lists coins of a simulated market, by the hour."
+class ListedPrices:
+    "Prices and volumes of an exchange that lists coins of a simulated market."
 
     def __init__(
         self,
@@ -161,6 +162,11 @@ class MarketCandles:
             return np.full(len(hours), 1000.0)
         days = self.market.history(self._moment(hours.max() + 1)).volumes
         return np.asarray(days[hours + 1, listing.coin] / 24 * listing.share)
+
+
+# %% ../../nbs/20_simulate/72_candles.ipynb #e4e787a3
+class MarketCandles(ListedPrices):
+    "Candles of an exchange that lists coins of a simulated market, by the hour."
 
     def candles(
         self, product: str, first: pd.Timestamp, last: pd.Timestamp, minutes: int

@@ -33,6 +33,7 @@ __all__ = [
     "is_active",
     "answer",
     "next_fault",
+    "CoinbasePages",
     "coinbase_routes",
 ]
 
@@ -145,49 +146,67 @@ def next_fault(
     return found
 
 
-# %% ../../nbs/20_simulate/82_coinbase_pages.ipynb #381a175a
+# %% ../../nbs/20_simulate/82_coinbase_pages.ipynb #89922bca
+class CoinbasePages:
+    "The pages of products."
+
+    def __init__(self, server: LoopbackServer, candles: Candles) -> None:
+        self.server, self.candles = server, candles
+
+    async def products(self, request: Request) -> Response:
+        "All products."
+        known = self.candles.products
+        rows = [product_row(name, is_active(self.candles, name)) for name in known]
+        return await answer(self.server, lambda: rows)
+
+    async def lines(self, request: Request) -> Response:
+        "The last day of every product."
+        now = self.server.clock.now()
+        return await answer(self.server, lambda: _spark_lines(self.candles, now))
+
+    async def stats(self, request: Request) -> Response:
+        "The last day of one product."
+        name = request.path_params["product"]
+        if name not in self.candles.products:
+            return _message(404, "NotFound")
+        now = self.server.clock.now()
+        day = _stats(self.candles, name, now)
+        ticker = dict(price=day["last"], volume=day["volume"], time=now.isoformat())
+        return await answer(self.server, lambda: day | ticker)
+
+    async def past(self, request: Request) -> Response:
+        "Candles of one product; a question for too many is refused."
+        name = request.path_params["product"]
+        if name not in self.candles.products:
+            return _message(404, "NotFound")
+        rows = _candle_rows(self.candles, name, request.query_params, self.server.clock.now())
+        if rows is None:
+            few = f"granularity too small for the requested time range; {MOST_CANDLES} at most"
+            return _message(400, few)
+        return await answer(self.server, lambda: rows)
+
+
+# %% ../../nbs/20_simulate/82_coinbase_pages.ipynb #ad02b035
+def _message(status: int, text: str) -> Response:
+    "A refusal of Coinbase."
+    from starlette.responses import JSONResponse
+
+    return JSONResponse(dict(message=text), status)
+
+
 def coinbase_routes(
     server: LoopbackServer,
     candles: Candles,
     prefix: str = "",  # e.g. /coinbase
 ) -> list[Route]:
     "`/products`, and of one product `ticker`, `stats` and `candles`."
-    from starlette.responses import JSONResponse
     from starlette.routing import Route
 
-    async def products(request: Request) -> Response:
-        offline: set[str] = getattr(server, "offline", set())
-        active = {p: is_active(candles, p) and p not in offline for p in candles.products}
-        rows = [product_row(name, traded) for name, traded in active.items()]
-        return await answer(server, lambda: rows)
-
-    async def lines(request: Request) -> Response:
-        now = server.clock.now()
-        return await answer(server, lambda: _spark_lines(candles, now))
-
-    async def stats(request: Request) -> Response:
-        name = request.path_params["product"]
-        if name not in candles.products:
-            return JSONResponse(dict(message="NotFound"), 404)
-        now = server.clock.now()
-        day = _stats(candles, name, now)
-        ticker = dict(price=day["last"], volume=day["volume"], time=now.isoformat())
-        return await answer(server, lambda: day | ticker)
-
-    async def past(request: Request) -> Response:
-        name = request.path_params["product"]
-        if name not in candles.products:
-            return JSONResponse(dict(message="NotFound"), 404)
-        rows = _candle_rows(candles, name, request.query_params, server.clock.now())
-        if rows is None:
-            most = f"granularity too small for the requested time range; {MOST_CANDLES} at most"
-            return JSONResponse(dict(message=most), 400)
-        return await answer(server, lambda: rows)
-
+    pages = CoinbasePages(server, candles)
     return [
-        Route(f"{prefix}/products", products),
-        Route(f"{prefix}/products/spark-lines", lines),
-        Route(f"{prefix}/products/{{product}}/ticker", stats),
-        Route(f"{prefix}/products/{{product}}/stats", stats),
-        Route(f"{prefix}/products/{{product}}/candles", past),
+        Route(f"{prefix}/products", pages.products),
+        Route(f"{prefix}/products/spark-lines", pages.lines),
+        Route(f"{prefix}/products/{{product}}/ticker", pages.stats),
+        Route(f"{prefix}/products/{{product}}/stats", pages.stats),
+        Route(f"{prefix}/products/{{product}}/candles", pages.past),
     ]

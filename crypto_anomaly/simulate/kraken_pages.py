@@ -20,7 +20,15 @@ if TYPE_CHECKING:
     from starlette.routing import Route
 
 # %% auto #0
-__all__ = ["MOST_CANDLES", "pair_id", "altname", "pair_row", "KrakenPages", "kraken_routes"]
+__all__ = [
+    "MOST_CANDLES",
+    "pair_id",
+    "altname",
+    "pair_row",
+    "KrakenAnswers",
+    "KrakenPages",
+    "kraken_routes",
+]
 
 # %% ../../nbs/20_simulate/83_kraken_pages.ipynb #d8b1bac9
 MOST_CANDLES = 720  # of one answer, the newest
@@ -111,8 +119,8 @@ def _candle_row(row: Any) -> list[Any]:
 
 
 # %% ../../nbs/20_simulate/83_kraken_pages.ipynb #15ab1f5a
-class KrakenPages:
-    "The pages of pairs, each the result inside Kraken's envelope."
+class KrakenAnswers:
+    "Results inside Kraken's envelope."
 
     def __init__(self, server: LoopbackServer, candles: Candles) -> None:
         self.server, self.candles = server, candles
@@ -130,6 +138,11 @@ class KrakenPages:
             unknown = ["EQuery:Unknown asset pair"]
             return await answer(self.server, lambda: dict(error=unknown))
         return await answer(self.server, lambda: dict(error=[], result=result(request)))
+
+
+# %% ../../nbs/20_simulate/83_kraken_pages.ipynb #a40ad0c4
+class KrakenPages(KrakenAnswers):
+    "The pages of pairs."
 
     def time(self, request: Request) -> dict[str, Any]:
         "The clock of the exchange."

@@ -16,9 +16,12 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "benchmark": ["trade_benchmark"],
         "detector": ["train_trades"],
+        "evidence": ["trade_evidence"],
         "feed": ["follow"],
         "formats": ["format_table"],
         "messages": ["Trade"],
+        "product_claims": ["open_claims"],
+        "product_keeper": ["ProductKeeper"],
         "promises": ["product_promise"],
         "pump": ["pump_scores"],
         "recordings": ["read_recording", "read_trades"],
@@ -26,6 +29,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "store": ["TradeStore", "open_store"],
         "stream": ["Stream"],
         "ticks": ["trade_features"],
+        "wanted": ["open_wanted"],
     },
 )
 
@@ -33,9 +37,12 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
 if TYPE_CHECKING:
     from crypto_anomaly.trades.benchmark import trade_benchmark as trade_benchmark
     from crypto_anomaly.trades.detector import train_trades as train_trades
+    from crypto_anomaly.trades.evidence import trade_evidence as trade_evidence
     from crypto_anomaly.trades.feed import follow as follow
     from crypto_anomaly.trades.formats import format_table as format_table
     from crypto_anomaly.trades.messages import Trade as Trade
+    from crypto_anomaly.trades.product_claims import open_claims as open_claims
+    from crypto_anomaly.trades.product_keeper import ProductKeeper as ProductKeeper
     from crypto_anomaly.trades.promises import product_promise as product_promise
     from crypto_anomaly.trades.pump import pump_scores as pump_scores
     from crypto_anomaly.trades.recordings import read_recording as read_recording
@@ -45,3 +52,4 @@ if TYPE_CHECKING:
     from crypto_anomaly.trades.store import open_store as open_store
     from crypto_anomaly.trades.stream import Stream as Stream
     from crypto_anomaly.trades.ticks import trade_features as trade_features
+    from crypto_anomaly.trades.wanted import open_wanted as open_wanted

@@ -68,7 +68,8 @@ def alarm_hits(
     )
     hits = []
     for kind, hit in conditions.items():
-        hits += [AlarmHit(int(i), kind) for i in np.flatnonzero(hit)]
+        if hit.any():
+            hits += [AlarmHit(int(i), kind) for i in np.flatnonzero(hit)]
     return sorted(hits)
 
 

@@ -81,7 +81,8 @@ class ListWatch:
             return None
         names = self.renamed(product, price) if price else []
         hint = f"; {names[0]} is new and has its price: products add {names[0]}" if names else ""
-        return WantedState("gone", f"the exchange does not list it any more{hint}")
+        when = " any more" if price else ""
+        return WantedState("gone", f"the exchange does not list it{when}{hint}")
 
 
 # %% ../../nbs/70_trades/81_product_keeper.ipynb #290cb4ac

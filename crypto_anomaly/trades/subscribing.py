@@ -36,8 +36,8 @@ def subscriptions(
 
 # %% ../../nbs/70_trades/78_subscribing.ipynb #4291e1ad
 SOCKET: dict[str, Any] = dict(
-    ping_interval=20, ping_timeout=20, max_size=8_000_000, open_timeout=10, close_timeout=2
-)  # options of a connection
+    ping_interval=20, ping_timeout=None, max_size=8_000_000, open_timeout=10, close_timeout=2
+)  # of a connection; a dead one is found by its silence, not by a pong that waits behind trades
 PATIENCE = 3  # seconds after which a subscription counts as accepted
 
 

@@ -32,11 +32,11 @@ __all__ = [
     "MOST_PAGES",
     "MOST_SECONDS",
     "FETCHED_PAST",
+    "UPWARD",
     "stored_window",
     "price_before",
     "price_near",
     "streamed_products",
-    "stored_windows",
     "fetched_window",
     "fetched_windows",
 ]
@@ -179,20 +179,11 @@ def streamed_products(
     return list(dict.fromkeys(found))
 
 
-def stored_windows(
-    ws: Workspace,
-    symbol: str,  # of the coin
-    prices: MarketPrices,
-    moment: pd.Timestamp,  # of the snapshot
-) -> list[WindowTrades]:
-    "The stored trades of all products of a coin around a moment."
-    return [stored_window(ws, p, moment) for p in streamed_products(ws, symbol, prices)]
-
-
 # %% ../../nbs/70_trades/89_window_trades.ipynb #8f8fda19
 MOST_PAGES = 40  # of 1,000 trades
 MOST_SECONDS = 15.0  # for all pages of a product
 FETCHED_PAST = pd.Timedelta("6h")  # before the window
+UPWARD = WINDOW + pd.Timedelta("1h")  # back from the moment, where pages go upwards
 
 
 @dataclass
@@ -245,13 +236,16 @@ def _fetch(
 ) -> list[Trade]:
     "What an exchange hands over in a short time, oldest first."
     if source.facts.pages_by == "time":
-        return _fetch_up(source, product, micros(since), micros(end))
+        return _fetch_up(source, product, micros(max(since, end - UPWARD)), micros(end))
     if source.facts.pages_by == "id":
         return _fetch_down(source, product, micros(since))
     return list(source.recent(product).trades)
 
 
 # %% ../../nbs/70_trades/89_window_trades.ipynb #39227eda
+_REACHED = pd.Timedelta("10min")
+
+
 def fetched_window(
     ws: Workspace,
     product: str,
@@ -270,7 +264,7 @@ def fetched_window(
         problem = (
             f"{len(rows):,} trades of {product} reach back to {rows.ts.iloc[0]:%Y-%m-%d %H:%M}"
         )
-    elif rows.ts.iloc[-1] < start:
+    elif rows.ts.iloc[-1] < end - _REACHED:
         problem = f"{len(rows):,} trades of {product} end {rows.ts.iloc[-1]:%Y-%m-%d %H:%M}"
     return WindowTrades(product, known, start, end, "fetched", problem)
 
