@@ -151,7 +151,12 @@ class KrakenPages(KrakenAnswers):
     def pairs(self, request: Request) -> dict[str, Any]:
         "All pairs."
         rows = self.ids.items()
-        return {key: pair_row(name, is_active(self.candles, name)) for key, name in rows}
+        return {key: pair_row(name, self._is_traded(name)) for key, name in rows}
+
+    def _is_traded(self, name: str) -> bool:
+        "Whether a pair is listed as traded; a server with a feed may have taken it away."
+        gone: set[str] = getattr(self.server, "offline", set())
+        return is_active(self.candles, name) and f"kraken:{name}" not in gone
 
     def ticker(self, request: Request) -> dict[str, Any]:
         "The last day of the pairs that were named, or of all."

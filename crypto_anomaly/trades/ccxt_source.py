@@ -151,6 +151,11 @@ class CcxtProducts(ExchangeRoad):
         remedy = f"did you mean {' or '.join(near)}?" if near else f"it has {len(known)} products."
         raise UnknownProductError(f"{self.name} has no product {pair_of(product)!r}; {remedy}")
 
+    def require_listed(self, product: str) -> None:
+        "Ask anew; raises `UnknownProductError` when the exchange does not list a product any more."
+        self.forget()
+        self.symbol(product)
+
     def forget(self) -> None:
         "Look up the products anew when they are asked for next."
         self.__dict__.pop("_symbols", None)

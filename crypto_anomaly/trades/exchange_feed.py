@@ -14,7 +14,11 @@ from typing import Any
 
 from ..core.errors import CryptoAnomalyError, first_line
 from ..core.product_ids import exchange_of
-from ..data.exchange_errors import UnknownProductError
+from crypto_anomaly.data.exchange_errors import (
+    ExchangeError,
+    ExchangeRefusedError,
+    UnknownProductError,
+)
 from .ccxt_source import PAGE, CcxtSource
 from .ccxt_trades import counted_trades, uncounted_trades
 from crypto_anomaly.trades.exchange_socket import (
@@ -91,6 +95,15 @@ class ExchangeRoad:
                 self.leave_out(product, e)
         return self.products
 
+    async def leave_out_if_gone(self, product: str, error: ExchangeError) -> None:
+        "Leave out a product that is not listed any more; any other refusal is raised."
+        try:
+            await asyncio.to_thread(self.source.require_listed, product)
+        except UnknownProductError as e:
+            self.leave_out(product, e)
+            return
+        raise error
+
     def leave_out(self, product: str, error: UnknownProductError) -> None:
         "Leave out a product that the exchange does not have, or not any more."
         self.stream.unknown[product] = first_line(error)
@@ -146,8 +159,8 @@ class SocketRoad(ExchangeRoad):
         "Hand over the last id of a product as a heartbeat."
         try:
             found = await asyncio.to_thread(self.source.recent, product, 1, 1)
-        except UnknownProductError as e:
-            self.leave_out(product, e)
+        except (UnknownProductError, ExchangeRefusedError) as e:
+            await self.leave_out_if_gone(product, e)
             return
         if found.trades:
             last = {product: found.trades[-1].trade_id}

@@ -11,6 +11,7 @@ import time
 
 from ..core.errors import CryptoAnomalyError, first_line
 from crypto_anomaly.data.exchange_errors import (
+    ExchangeRefusedError,
     ExchangeUnavailableError,
     UnknownProductError,
     classed,
@@ -52,8 +53,8 @@ class PollingRoad(CountingRoad):
                 for product in await self.known_products():
                     try:
                         await self._poll(product)
-                    except UnknownProductError as e:
-                        self.leave_out(product, e)
+                    except (UnknownProductError, ExchangeRefusedError) as e:
+                        await self.leave_out_if_gone(product, e)
                     self.connection.connected = True
                     self.connection.heard = time.time()
                 await asyncio.sleep(max(0.05, POLL - (time.monotonic() - began)))
