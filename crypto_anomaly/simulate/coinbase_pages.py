@@ -155,9 +155,13 @@ class CoinbasePages:
 
     async def products(self, request: Request) -> Response:
         "All products."
-        known = self.candles.products
-        rows = [product_row(name, is_active(self.candles, name)) for name in known]
+        rows = [product_row(name, self._is_traded(name)) for name in self.candles.products]
         return await answer(self.server, lambda: rows)
+
+    def _is_traded(self, name: str) -> bool:
+        "Whether a product is traded; a server with a feed may have taken it away."
+        gone: set[str] = getattr(self.server, "offline", set())
+        return is_active(self.candles, name) and name not in gone
 
     async def lines(self, request: Request) -> Response:
         "The last day of every product."

@@ -131,7 +131,7 @@ class CcxtProducts(ExchangeRoad):
     @cached_property
     def _symbols(self) -> dict[str, str]:
         "Product -> ccxt's symbol, of those that are traded for money now."
-        markets = self.ask("load_markets", tries=1).values()
+        markets = self.ask("load_markets").values()
         spot = [m for m in markets if m.get("spot") and m.get("active") is not False]
         return {product_of(self.name, m["base"], m["quote"]): m["symbol"] for m in spot}
 
