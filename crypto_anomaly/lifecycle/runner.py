@@ -48,6 +48,8 @@ TRANSIENT_ERRORS = frozenset(
     {
         "SourceUnavailableError",  # of this project
         "NotDeliveredError",
+        "ExchangeUnavailableError",
+        "ExchangeLimitError",
         "ConnectionError",  # of Python and of requests
         "ConnectTimeout",
         "ReadTimeout",
