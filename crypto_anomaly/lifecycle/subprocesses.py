@@ -95,6 +95,8 @@ def run_child(ws: Workspace, *args: str) -> int:  # exit code
     child = subprocess.Popen(command, env=child_env(ws), stdin=subprocess.DEVNULL)
     _children.add(child)
     try:
+        if _ending.is_set():  # since the first look; whoever ended the others has missed this one
+            _end([child], 5)
         return child.wait()
     finally:
         _children.discard(child)
