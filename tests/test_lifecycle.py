@@ -164,8 +164,9 @@ def test_automatic_approval_runs_through_to_a_champion(home):
     assert "approved automatically" in r.stderr
     assert home.json("champion")["version"] == 2
     assert home.json("show", "v2")["approvals"][0]["decided_by"] == "auto_approve"
-    home("run", "backfill", "--num_coins", "100")  # again: nothing to add, nothing lost
-    assert home.json("runs")[0]["result"]["rows"] == 0
+    home("run", "backfill", "--num_coins", "100")  # again: nothing lost
+    added = home.json("runs")[0]["result"]["rows"]
+    assert added <= 2  # a coin that the poll had left out may come; no hour is stored twice
 
 
 def test_a_young_lake_says_how_long_to_wait(tmp_path):
