@@ -199,7 +199,10 @@ Products = Annotated[
 ShardCount = Annotated[
     int, typer.Option("--shards", min=1, max=64, help="Processes that share the products.")
 ]
-AsShard = Annotated[str | None, typer.Option("--as-shard", hidden=True)]
+AsShard = Annotated[
+    str | None,
+    typer.Option("--as-shard", hidden=True, help="The stream that has started this shard."),
+]
 Seconds = Annotated[float | None, typer.Option(help="Stop after so many seconds.")]
 WorkspaceName = Annotated[
     str | None, typer.Option(help="Name of the workspace; default WORKSPACE.")
