@@ -78,6 +78,8 @@ def _listed(row: dict[str, Any]) -> ListedProduct:
     "A row of `/products`."
     status = str(row.get("status", ""))
     online = status == "online" and not row.get("trading_disabled", False)
+    if "base_currency" not in row:
+        raise TradeError(f"a product without base_currency: {str(row)[:80]}.")
     base, quote = str(row["base_currency"]), str(row["quote_currency"])
     return ListedProduct(str(row["id"]), base, quote, online, status or "unknown")
 
