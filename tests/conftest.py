@@ -3,6 +3,7 @@
 The command line as a user calls it, waits that end, a private PostgreSQL, headless Chromium.
 """
 
+import asyncio
 import json
 import os
 import re
@@ -11,9 +12,11 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.request
 from collections.abc import Callable
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -295,3 +298,29 @@ def home(cycle, tmp_path):
     """A private copy of that home."""
     shutil.copytree(cycle.home, tmp_path / "home")
     return Cli(tmp_path / "home")
+
+
+@contextmanager
+def streaming(ws, url: str, products: list[str] | None = None):
+    """A stream of a feed and its thread, for as long as the block lasts."""
+    from crypto_anomaly.trades.feed import follow
+    from crypto_anomaly.trades.stream import Stream
+
+    stream, over = Stream(ws, products), threading.Event()
+
+    async def follow_until_over():
+        ended = asyncio.Event()
+        following = asyncio.create_task(follow(stream, url, ended))
+        while not (over.is_set() or following.done()):
+            await asyncio.sleep(0.05)
+        ended.set()
+        await following
+
+    thread = threading.Thread(target=lambda: asyncio.run(follow_until_over()), daemon=True)
+    thread.start()
+    try:
+        yield stream, thread
+    finally:
+        over.set()
+        thread.join(120)
+    assert not thread.is_alive(), "the stream does not end"

@@ -1,13 +1,11 @@
 """A pump is seen in trades, confirmed by the market, and is one alert; a glitch is denied."""
 
-import asyncio
 import json
-import threading
 from contextlib import contextmanager
 
 import pandas as pd
 import pytest
-from conftest import until
+from conftest import streaming, until
 from fastapi.testclient import TestClient
 
 import crypto_anomaly as ca
@@ -29,9 +27,7 @@ from crypto_anomaly.simulate.market_trades import MarketTrades
 from crypto_anomaly.simulate.trade_server import serve_trades
 from crypto_anomaly.simulate.trades import TradeSimulator, trades
 from crypto_anomaly.trades.evidence import Verdict, confirm
-from crypto_anomaly.trades.feed import follow
 from crypto_anomaly.trades.store import open_store
-from crypto_anomaly.trades.stream import Stream
 from crypto_anomaly.trades.table import taken, to_trades
 from crypto_anomaly.trades.window_trades import fetched_windows
 
@@ -98,28 +94,6 @@ def browsing(ws):
         yield client
 
 
-@contextmanager
-def streaming(ws, products, url):
-    """A stream of the feed in a thread for as long as the block lasts."""
-    stream, over = Stream(ws, products), threading.Event()
-
-    async def follow_until_over():
-        ended = asyncio.Event()
-        following = asyncio.create_task(follow(stream, url, ended))
-        while not (over.is_set() or following.done()):
-            await asyncio.sleep(0.05)
-        ended.set()
-        await following
-
-    thread = threading.Thread(target=lambda: asyncio.run(follow_until_over()), daemon=True)
-    thread.start()
-    try:
-        yield stream
-    finally:
-        over.set()
-        thread.join(60)
-
-
 def test_a_pump_in_trades_is_one_alert(world, monkeypatch):
     coin, product = world.coin_id(PUMPED), world.product(PUMPED)
     minute = world.simulator.minutes(product, PUMP_HOUR * 60).bursts[0].minute
@@ -130,7 +104,7 @@ def test_a_pump_in_trades_is_one_alert(world, monkeypatch):
     store = open_store(world.ws)
 
     world.exchange.server.clock.set(begin, rate=8)
-    with streaming(world.ws, [product], world.exchange.ws_url):
+    with streaming(world.ws, world.exchange.ws_url, [product]):
         until(lambda: len(store.alarms(product)), 60, "the alarm of the pump")
     alarms = store.alarms(product)
     assert 0 <= (alarms.ts.iloc[-1] - onset).total_seconds() <= 30

@@ -7,14 +7,13 @@ import resource
 import shutil
 import signal
 import subprocess
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import Cli, free_port, need, stop, until, wait_for, wait_for_port
+from conftest import Cli, free_port, need, stop, streaming, until, wait_for, wait_for_port
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,7 +26,6 @@ from crypto_anomaly.trades.messages import Trade, TradeError, parse_message
 from crypto_anomaly.trades.playback import replay
 from crypto_anomaly.trades.recordings import read_trades
 from crypto_anomaly.trades.store import TradeStore, open_store
-from crypto_anomaly.trades.stream import Stream
 from crypto_anomaly.trades.table import taken, to_trades
 
 AT = pd.Timestamp("2026-01-02 12:00", tz="UTC")
@@ -39,28 +37,8 @@ def workspace(home, **settings):
 
 def run_stream(ws, url, enough: Callable[[], bool], seconds: float = 120, what: str = ""):
     """Follow a feed until `enough` is true; returns the stream. It has `seconds` for that."""
-    import asyncio
-
-    from crypto_anomaly.trades.feed import follow
-
-    stream, over = Stream(ws), threading.Event()
-
-    async def follow_until_over():
-        ended = asyncio.Event()
-        following = asyncio.create_task(follow(stream, url, ended))
-        while not (over.is_set() or following.done()):
-            await asyncio.sleep(0.05)
-        ended.set()
-        await following
-
-    t = threading.Thread(target=lambda: asyncio.run(follow_until_over()), daemon=True)
-    t.start()
-    try:
-        until(lambda: not t.is_alive() or enough(), seconds, what)
-    finally:
-        over.set()
-        t.join(120)
-    assert not t.is_alive(), "the stream does not end"
+    with streaming(ws, url) as (stream, thread):
+        until(lambda: not thread.is_alive() or enough(), seconds, what)
     return stream
 
 

@@ -71,9 +71,10 @@ def _newest_snapshot(ws: Workspace) -> Any:
 def _newest_trades(ws: Workspace) -> list[Any]:
     "Id of the newest stored trade of each product."
     from crypto_anomaly.trades.store import open_store
+    from crypto_anomaly.trades.stored import stored_products
 
     store = open_store(ws)
-    return [store.completeness(product)["last_id"] for product in ws.products]
+    return [store.completeness(product)["last_id"] for product in stored_products(ws)]
 
 
 # %% ../../nbs/80_lifecycle/64_chain.ipynb #816f9888

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
 from ..core.errors import CryptoAnomalyError, first_line
@@ -39,9 +39,11 @@ __all__ = [
     "LOOK",
     "BEAT",
     "LEFT_OUT",
+    "END_SECONDS",
     "forget_unknown",
     "ExchangeRoad",
     "SocketRoad",
+    "end_tasks",
     "Tasks",
     "ListeningRoad",
     "CountingRoad",
@@ -167,6 +169,24 @@ class SocketRoad(ExchangeRoad):
             await self.queue.put(FeedMessage(heartbeats=last))
 
 
+# %% ../../nbs/70_trades/79_exchange_feed.ipynb #720a1641
+END_SECONDS = 2.0  # in which cancelled tasks end; after that they are left
+
+
+async def end_tasks(
+    tasks: Iterable[asyncio.Task[None]],
+) -> None:
+    "Cancel tasks and wait for them; what they raise is of no interest any more."
+    ended = list(tasks)
+    for task in ended:
+        task.cancel()
+    if ended:
+        await asyncio.wait(ended, timeout=END_SECONDS)
+    for task in ended:
+        if task.done() and not task.cancelled():
+            task.exception()  # asyncio logs an error that nobody asks for
+
+
 # %% ../../nbs/70_trades/79_exchange_feed.ipynb #28d8d72f
 class Tasks:
     "A task for each product; the first that fails ends all."
@@ -191,14 +211,7 @@ class Tasks:
 
     async def end(self) -> None:
         "End all tasks."
-        tasks = list(self._tasks.values())
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks, timeout=1)
-        for task in tasks:
-            if task.done() and not task.cancelled():
-                task.exception()  # an error that nobody asks for is logged otherwise
+        await end_tasks(self._tasks.values())
 
 
 # %% ../../nbs/70_trades/79_exchange_feed.ipynb #943f5f8c

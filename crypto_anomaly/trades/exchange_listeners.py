@@ -13,7 +13,7 @@ from ..core.errors import first_line
 from ..core.product_ids import COINBASE, exchange_of
 from ..data.exchange_errors import ExchangeError
 from .ccxt_source import CcxtSource
-from .exchange_feed import LOOK
+from .exchange_feed import LOOK, end_tasks
 from .exchange_follow import ExchangeListener
 from .messages import FeedMessage, TradeError
 from .promises import SENTENCES, product_promise
@@ -137,12 +137,4 @@ class RunningListeners(ExchangeListeners):
                 self._require_one()
                 await asyncio.sleep(LOOK)
         finally:
-            await self._end()
-
-    async def _end(self) -> None:
-        "End all listeners."
-        tasks = list(self._tasks.values())
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks, timeout=2)
+            await end_tasks(self._tasks.values())

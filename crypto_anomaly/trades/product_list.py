@@ -79,7 +79,10 @@ def _listed(row: dict[str, Any]) -> ListedProduct:
     status = str(row.get("status", ""))
     online = status == "online" and not row.get("trading_disabled", False)
     if "base_currency" not in row:
-        raise TradeError(f"a product without base_currency: {str(row)[:80]}.")
+        raise TradeError(
+            f"a product without base_currency: {str(row)[:80]}; "
+            "check CRYPTO_ANOMALY_COINBASE_REST_URL, or name the products."
+        )
     base, quote = str(row["base_currency"]), str(row["quote_currency"])
     return ListedProduct(str(row["id"]), base, quote, online, status or "unknown")
 
