@@ -5,7 +5,7 @@
 # %% ../../nbs/90_serving/73_cli_why.ipynb #1303e3ff
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -42,6 +42,33 @@ def _say_coin(row: pd.Series, found: Scan) -> None:
     )
 
 
+# %% ../../nbs/90_serving/73_cli_why.ipynb #c7259903
+def _facts(row: pd.Series, reasons: pd.DataFrame, found: Scan) -> dict[str, Any]:
+    "What the market says of one coin, as JSON."
+    return dict(
+        as_of=found.as_of.isoformat(),
+        reasons=reasons.to_dict("records"),
+        counterfactual=found.counterfactual(row.coin_id),
+        not_flagged=found.not_flagged(row.coin_id),
+        nearest_normal=found.nearest_normal(row.coin_id).to_dict("records"),
+    )
+
+
+def _say_reasons(row: pd.Series, reasons: pd.DataFrame, found: Scan) -> None:
+    "The reasons as a table, and what would have to differ."
+    shares = [
+        dict(share=f"{r['share']:.0%}", what=r["sentence"], how_often=r["how_often"])
+        for r in reasons.to_dict("records")
+    ]
+    show_table(shares, empty="nothing stands out")
+    similar = found.nearest_normal(row.coin_id)
+    like = f"most like it and normal: {', '.join(similar.coin_id)}" if len(similar) else None
+    calm = found.not_flagged(row.coin_id)
+    although = f"not flagged although {calm}" if calm else None
+    parts = (although, found.counterfactual(row.coin_id), like)
+    say("; ".join(text for text in parts if text))
+
+
 # %% ../../nbs/90_serving/73_cli_why.ipynb #e6cefdf1
 @why_commands.command()
 def why(
@@ -63,29 +90,11 @@ def why(
     row, reasons, found = explain_coin(ws, coin, at=read_time(at), ref=ref)
     asked = exchange_name(exchange) if trades else None
     said = confirm_coin(ws, row, found.as_of, exchange=asked)
-    unless, similar = found.counterfactual(row.coin_id), found.nearest_normal(row.coin_id)
     if as_json:
-        facts = dict(
-            as_of=found.as_of.isoformat(),
-            reasons=reasons.to_dict("records"),
-            counterfactual=unless,
-            not_flagged=found.not_flagged(row.coin_id),
-            nearest_normal=similar.to_dict("records"),
-            trades=said.facts(),
-        )
-        show_json(row.to_dict() | facts)
+        trades_facts = dict(trades=said.facts())
+        show_json(row.to_dict() | _facts(row, reasons, found) | trades_facts)
         return
     _say_coin(row, found)
-    shares = [
-        dict(share=f"{r['share']:.0%}", what=r["sentence"], how_often=r["how_often"])
-        for r in reasons.to_dict("records")
-    ]
-    if not row.judged:
-        say(said.sentence)
-        return
-    show_table(shares, empty="nothing stands out")
-    like = f"most like it and normal: {', '.join(similar.coin_id)}" if len(similar) else None
-    calm = found.not_flagged(row.coin_id)
-    although = f"not flagged although {calm}" if calm else None
-    say("; ".join(text for text in (although, unless, like) if text))
+    if row.judged:
+        _say_reasons(row, reasons, found)
     say(said.sentence)
