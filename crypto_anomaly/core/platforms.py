@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import io
 import os
 import shutil
@@ -23,6 +24,7 @@ from typing import Any, TextIO
 __all__ = [
     "ON_WINDOWS",
     "STOP_SIGNALS",
+    "STOP_SECONDS",
     "process_exists",
     "detached_options",
     "lower_priority",
@@ -82,8 +84,13 @@ _STOP = ("SIGINT", "SIGTERM", "SIGBREAK")
 STOP_SIGNALS = tuple(getattr(signal, name) for name in _STOP if hasattr(signal, name))
 
 
+STOP_SECONDS = 30.0  # in which a process that was told to stop ends by itself
+
+
 def _leave(number: int, frame: FrameType | None) -> None:
-    "End the process with code 0, through the `with` blocks."
+    "End the process with code 0, through the `with` blocks; one that hangs ends with code 1."
+    if sys.__stderr__ is not None:  # None = a process without a terminal, on Windows
+        faulthandler.dump_traceback_later(STOP_SECONDS, exit=True, file=sys.__stderr__)
     sys.exit(0)
 
 
