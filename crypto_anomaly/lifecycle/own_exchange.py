@@ -8,6 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import pandas as pd
+
+from ..core.clock import utcnow
 from ..core.workspace import Workspace
 from ..data.exchanges import exchange_url
 from ..data.source import own_market
@@ -43,7 +46,9 @@ def hold_trades(
             f"a simulated market is not traded on {exchange}; ask {' or '.join(DIALECTS)}, or set "
             "CRYPTO_ANOMALY_EXCHANGE_URLS to the address of its exchange."
         )
-    with serve_trades(MarketTrades(market, seed=ws.settings.seed)) as at:
+    trades = MarketTrades(market, seed=ws.settings.seed)
+    trades.draw_until(pd.Timestamp(utcnow()))
+    with serve_trades(trades) as at:
         urls = at.exchange_urls | ws.settings.exchange_urls
         found = dict(coinbase_rest_url=at.rest_url, exchange_urls=urls)
         yield Workspace(ws.settings.model_copy(update=found), ws.name)

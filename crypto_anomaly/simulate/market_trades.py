@@ -8,6 +8,7 @@ from __future__ import annotations
 import zlib
 
 import numpy as np
+import pandas as pd
 
 from ..core.product_ids import base_of, pair_of
 from .events import MarketEvent, apply_event
@@ -96,6 +97,13 @@ class MarketTrades(TradeSimulator):
         if self._hours is None or len(self._hours.x) < minute // 60 + 3:
             self._hours = _TrueHours(self.market, minute / 60 + 24)
         return self._hours
+
+    def draw_until(
+        self,
+        at: pd.Timestamp,  # UTC
+    ) -> None:
+        "Draw the hours of the market up to a moment, so that the first page comes at once."
+        self._true_hours(self.minute(at))
 
     def minutes(
         self,
