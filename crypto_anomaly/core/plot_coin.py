@@ -43,7 +43,8 @@ _WITHOUT_VOLUME = dict(price=(0.35, 1.0), rarity=(0.0, 0.29))
 
 def _moments(ts: pd.Series) -> np.ndarray:
     "Moments as a date axis takes them: milliseconds since 1970, half the bytes of a text."
-    return ts.dt.as_unit("ms").astype("int64").to_numpy(float)
+    moments: np.ndarray = ts.dt.as_unit("ms").astype("int64").to_numpy(float)
+    return moments
 
 
 def _line(x: np.ndarray, y: pd.Series, color: str, name: str, **more: Any) -> go.Scatter:
