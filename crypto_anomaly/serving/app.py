@@ -36,6 +36,7 @@ from .lifecycle_routes import lifecycle_router, verbs_router
 from .metrics import AppMetrics
 from .middleware import RequestMetrics, ResponseCache
 from .page_routes import page_router, report_router
+from .product_routes import product_router
 from .query_rules import refuse_unknown_query
 from .security import check_bind
 from .state import AppState
@@ -67,6 +68,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     alerts_router,
     page_router,
     report_router,
+    product_router,
     trade_router,
     login_router,
 )

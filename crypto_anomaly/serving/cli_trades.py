@@ -19,7 +19,6 @@ from crypto_anomaly.serving.cli_replay import (
     say_refused,
 )
 from .cli_workspace import open_for_read
-from .simulated_feed import open_feed
 from crypto_anomaly.serving.stream_run import (
     Feed,
     StreamResult,
@@ -29,6 +28,7 @@ from crypto_anomaly.serving.stream_run import (
     start_products,
 )
 from .stream_shards import run_shards
+from .stream_simulated import open_feed
 from .terminal import AsJson, Limit, say, show_json, show_table
 
 if TYPE_CHECKING:
