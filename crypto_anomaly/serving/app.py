@@ -18,6 +18,7 @@ from fastapi.responses import Response
 from fastapi.staticfiles import StaticFiles
 from fastapi_offline import FastAPIOffline  # serves /docs without a CDN
 
+from ..core.figure_script import FigureScript, figure_script
 from ..core.logs import setup_logging
 from ..core.settings import Settings, load_settings
 from ..core.workspace import open_workspace
@@ -28,7 +29,6 @@ from .alert_routes import alerts_router
 from .catalog_routes import CATALOG_ROUTERS
 from .connections import DeadlineProtocol
 from .error_handlers import add_error_handlers
-from .figure_script import FigureScript, figure_script
 from .headers import SecurityHeaders
 from .health_routes import health_router
 from .inference_routes import inference_router, model_info_router
@@ -36,6 +36,7 @@ from .lifecycle_routes import lifecycle_router, verbs_router
 from .metrics import AppMetrics
 from .middleware import RequestMetrics, ResponseCache
 from .page_routes import page_router, report_router
+from .product_routes import product_router
 from .query_rules import refuse_unknown_query
 from .security import check_bind
 from .state import AppState
@@ -67,6 +68,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     alerts_router,
     page_router,
     report_router,
+    product_router,
     trade_router,
     login_router,
 )

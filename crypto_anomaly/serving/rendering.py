@@ -12,6 +12,7 @@ from urllib.parse import quote
 from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 
+from ..core.figure_script import figure_script
 from crypto_anomaly.core.numbers import (
     MISSING,
     frequency,
@@ -22,7 +23,6 @@ from crypto_anomaly.core.numbers import (
     short_price,
 )
 from ..lifecycle.alert_signals import tier_name
-from .figure_script import figure_script
 
 if TYPE_CHECKING:
     from crypto_anomaly.serving.state import AppState

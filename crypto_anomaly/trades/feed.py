@@ -21,6 +21,7 @@ from ..core.product_ids import COINBASE, exchange_of
 from .exchange_feed import LEFT_OUT, forget_unknown
 from .exchange_listeners import RunningListeners
 from .messages import BadTradeError, FeedMessage, TradeError, parse_message
+from .product_list import with_near_names
 from .resubscribing import LOOK, follow_changes
 from .stream import Stream
 from .stream_status import REPORT_SECONDS, Connection, report_status
@@ -125,9 +126,10 @@ class _PatientListener(_Listener):
     async def find_unknown(self, error: str) -> str:  # what happened, for the log
         "Ask which products a refused subscription was about."
         unknown = await unknown_products(self.url, self.products, error)
+        said = await asyncio.to_thread(with_near_names, unknown, self.stream.rest.url)
         if len(unknown) == len(self.products):
-            return self._all_refused(error)
-        self.leave_out(unknown)
+            return self._all_refused("; ".join(sorted(set(said.values()))))
+        self.leave_out(said)
         return f"it refused the subscription: {error}"
 
     def _all_refused(self, error: str) -> str:
