@@ -126,6 +126,7 @@ evaluation_t = sa.Table(
     sa.Column("metrics", sa.JSON, nullable=False),
     text_column("run_id", nullable=False),
     text_column("created_at", nullable=False),
+    sa.Index("evaluation_version", "version_id", "id"),
 )
 
 # %% ../../nbs/10_registry/14_tables.ipynb #e1aeeace
@@ -147,6 +148,7 @@ approval_t = sa.Table(
     sa.CheckConstraint("decision IN ('approved', 'rejected', 'stale')", name="legal_decision"),
     sa.CheckConstraint("used_at IS NULL OR decision = 'approved'", name="only_approved_is_used"),
     sa.Index("one_open_request", "version_id", **unique_where("decision IS NULL")),
+    sa.Index("approval_version", "version_id", "id"),
 )
 
 # %% ../../nbs/10_registry/14_tables.ipynb #d4bfbb89
@@ -193,6 +195,10 @@ run_t = sa.Table(
     text_column("chain"),
     text_column("inputs"),
     sa.CheckConstraint("status IN ('running', 'succeeded', 'failed')", name="legal_run_status"),
+    sa.Index("run_started", "started_at", "id"),
+    sa.Index("run_stage", "stage", "started_at", "id"),
+    sa.Index("run_status", "status", "started_at", "id"),
+    sa.Index("run_chain", "chain", "started_at", "id"),
 )
 
 # %% ../../nbs/10_registry/14_tables.ipynb #5bd3da75
@@ -254,6 +260,7 @@ asset_t = sa.Table(
     sa.Column("facts", sa.JSON, nullable=False),
     sa.Column("tags", sa.JSON, nullable=False),
     sa.UniqueConstraint("name", "version", name="asset_version"),
+    sa.Index("asset_name", "name", "id"),
     sqlite_autoincrement=True,
 )
 

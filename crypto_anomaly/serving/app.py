@@ -32,6 +32,7 @@ from .figure_script import FigureScript, figure_script
 from .headers import SecurityHeaders
 from .health_routes import health_router
 from .inference_routes import inference_router, model_info_router
+from .kept_answers import KeptAnswers
 from .lifecycle_routes import lifecycle_router, verbs_router
 from .metrics import AppMetrics
 from .middleware import RequestMetrics, ResponseCache
@@ -186,6 +187,7 @@ def create_app(
     app.add_middleware(AccessControl, get_state=get_app_state)
     app.add_middleware(SecurityHeaders)
     app.add_middleware(RequestMetrics, metrics=metrics)
+    app.add_middleware(KeptAnswers, get_state=get_app_state, metrics=metrics)
     return app
 
 
@@ -201,6 +203,7 @@ _UVICORN: dict[str, Any] = dict(
     http=DeadlineProtocol,  # closes connections that say nothing
     ws="none",
     server_header=False,
+    access_log=False,  # requests are logged by `RequestMetrics`, with their ids
     log_config=None,  # its loggers use the handlers of this process
     log_level="warning",
     timeout_graceful_shutdown=3,  # seconds for requests that are being answered
