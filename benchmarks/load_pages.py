@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from bench_cached import wait_until_idle
 from measure import cli, cpu_of, free_port, server
 
 from crypto_anomaly.core.settings import Settings
@@ -24,7 +25,7 @@ from crypto_anomaly.core.workspace import open_workspace
 from crypto_anomaly.model.scan import scan_all
 
 MOST_CPU, MOST_P99, MOST_MB, MOST_SPIKE = 30, 100, 250, 150
-TIMES = 5  # drawings a page is timed over
+TIMES = 8  # drawings a page is timed over
 PAGES = (
     "/",
     "/coins",
@@ -86,21 +87,10 @@ def drawn(c: http.client.HTTPConnection, pid: int, path: str) -> tuple[float, fl
     spent = 0.0
     for _ in range(TIMES):
         time.sleep(1.05)  # what is kept is kept within a second of the clock
-        before = precise_cpu(pid)
+        before = cpu_of(pid)
         ask(c, path)
-        spent += precise_cpu(pid) - before
+        spent += cpu_of(pid) - before
     return first, 1e3 * spent / TIMES, len(body) / 1e3
-
-
-def precise_cpu(pid: int) -> float:
-    """CPU seconds of all threads of a process, to the nanosecond where the kernel tells."""
-    spent = 0
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        try:
-            spent += int((task / "schedstat").read_text().split()[0])
-        except OSError:
-            continue  # the thread has ended
-    return spent / 1e9 if spent else cpu_of(pid)
 
 
 def client(port: int, path: str, until: float, times: list[float]) -> None:
@@ -200,7 +190,8 @@ def main() -> None:
     )
     paths = [p.format(coin=coin, version="v1000") for p in PAGES]
     with server(cli("serve", "--port", str(port)), env, f"{base}/health") as process:
-        time.sleep(10)  # the server warms up
+        time.sleep(3)
+        wait_until_idle(process.pid)
         print(f"memory at first: {memory(process.pid):.0f} MB")
         asked = [path for path in paths if o.only in path]
         figures = [measured(port, process.pid, p, o.clients, o.seconds) for p in asked]

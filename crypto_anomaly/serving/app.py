@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -49,6 +50,7 @@ from .workers import WORKER_SECONDS, children_end_with_us
 __all__ = [
     "ROUTERS",
     "DESCRIPTION",
+    "SWITCH_SECONDS",
     "APP_FACTORY",
     "RunFiles",
     "create_app",
@@ -187,13 +189,24 @@ def create_app(
     app.add_middleware(AccessControl, get_state=get_app_state)
     app.add_middleware(SecurityHeaders)
     app.add_middleware(RequestMetrics, metrics=metrics)
-    app.add_middleware(KeptAnswers, get_state=get_app_state, metrics=metrics)
+    layers = app.build_middleware_stack()  # what is kept goes out before any layer runs
+    app.middleware_stack = KeptAnswers(layers, get_app_state, metrics)
     return app
+
+
+# %% ../../nbs/90_serving/58_app.ipynb #995db48a
+SWITCH_SECONDS = 0.0005  # the longest turn of a thread that others wait for; Python's own is 0.005
+
+
+def _answer_soon() -> None:
+    "Let the thread that answers take turns sooner."
+    sys.setswitchinterval(SWITCH_SECONDS)
 
 
 # %% ../../nbs/90_serving/58_app.ipynb #52d019bd
 def create_worker_app() -> FastAPI:
     "The app of one of several processes, which reads its settings at the start."
+    _answer_soon()
     return create_app(warm=True)
 
 
@@ -221,6 +234,7 @@ def run_server(
     import uvicorn
 
     check_bind(settings, host)
+    _answer_soon()
     settings = settings.model_copy(update=dict(listen_on=host))
     if workers == 1:
         uvicorn.run(create_app(settings, warm=True), host=host, port=port, **_UVICORN)

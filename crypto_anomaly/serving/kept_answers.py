@@ -9,6 +9,7 @@ import hashlib
 import logging
 import time
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import Any, NamedTuple
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -17,6 +18,7 @@ from .metrics import AppMetrics
 from crypto_anomaly.serving.middleware import (
     EVERYBODY,
     STORE,
+    WHOLE,
     log,
     log_level,
     log_request,
@@ -109,9 +111,8 @@ class Kept(NamedTuple):
     "An answer that is kept as it goes out."
 
     store: CacheKey
-    start: dict[str, Any]  # the first message, without the id of the request
-    headers: Headers
-    body: Message
+    head: bytes  # as HTTP/1.1 sends it, without the id of the request and the empty line
+    answer: WholeAnswer
     route: object  # for the log
     count: Any  # counter of the metrics with its labels
     seconds: Any  # histogram of the metrics with its label
@@ -119,6 +120,30 @@ class Kept(NamedTuple):
 
 MAX_KEPT = 512  # answers
 MAX_BYTES = 20_000_000  # of all bodies; most of them are shared with the response cache
+
+
+# %% ../../nbs/90_serving/39_kept_answers.ipynb #c88455ab
+def _head(status: int, headers: Headers) -> bytes:
+    "The first lines of an answer."
+    lines = [b"HTTP/1.1 %d %s" % (status, HTTPStatus(status).phrase.encode())]
+    lines += [b"%s: %s" % header for header in headers]
+    return b"\r\n".join(lines)
+
+
+def _start_message(answer: WholeAnswer, headers: Headers) -> dict[str, Any]:
+    "The first message of an answer."
+    return dict(type="http.response.start", status=answer.status, headers=headers)
+
+
+async def _send_kept(kept: Kept, id_: bytes, scope: Scope, send: Send) -> None:
+    "Send a kept answer, at once where the server can."
+    whole = scope.get(WHOLE)
+    head = b"%s\r\nx-request-id: %s\r\n" % (kept.head, id_)
+    if whole is not None and whole(head, kept.answer.body):
+        return
+    answer = kept.answer
+    await send(_start_message(answer, [*answer.headers, (b"x-request-id", id_)]))
+    await send(dict(type="http.response.body", body=answer.body))
 
 
 # %% ../../nbs/90_serving/39_kept_answers.ipynb #78077902
@@ -171,26 +196,32 @@ class KeptAnswers:
             await self._answer(key, scope, receive, send)
             return
         id_ = request_id(scope)
-        headers = [*kept.headers, (b"x-request-id", id_.encode())]
-        await send({**kept.start, "headers": headers})
-        await send(kept.body)
+        await _send_kept(kept, id_.encode(), scope, send)
         self._record(kept, scope, id_, time.perf_counter() - begin)
 
     def _key(self, scope: Scope) -> tuple[Any, ...]:
         "What a kept answer depends on besides the store."
         asked = [header for header in scope["headers"] if header[0] != b"x-request-id"]
-        return (scope["path"], scope["query_string"], scope.get("server"), *asked)
+        at = tuple(scope.get("server") or ())
+        return (scope["path"], scope["query_string"], at, *asked)
 
     async def _answer(
         self, key: tuple[Any, ...], scope: Scope, receive: Receive, send: Send
     ) -> None:
         "Let the app answer."
         watched = _Watched(send)
-        await self.app(scope, receive, watched.send)
-        if watched.answer is None:
-            return
+        try:
+            await self.app(scope, receive, watched.send)
+        finally:  # an error has an answer, too
+            if watched.answer is not None:
+                await self._send(key, scope, watched.answer, send)
+
+    async def _send(
+        self, key: tuple[Any, ...], scope: Scope, answer: WholeAnswer, send: Send
+    ) -> None:
+        "Send what the app answered, to somebody who may have it already."
         asked = _header(scope["headers"], b"if-none-match")
-        answer = conditional(tagged(watched.answer), asked)
+        answer = conditional(tagged(answer), asked)
         await send(_start_message(answer, answer.headers))
         await send(dict(type="http.response.body", body=answer.body))
         if STORE in scope and EVERYBODY in scope:
@@ -199,7 +230,7 @@ class KeptAnswers:
     def _keep(self, key: tuple[Any, ...], scope: Scope, answer: WholeAnswer) -> None:
         "Keep an answer; an old one of the same request leaves."
         old = self.kept.pop(key, None)
-        self.bytes += len(answer.body) - (len(old.body["body"]) if old else 0)
+        self.bytes += len(answer.body) - (len(old.answer.body) if old else 0)
         if len(self.kept) >= MAX_KEPT or self.bytes > MAX_BYTES:
             self.kept.clear()
             self.bytes = len(answer.body)
@@ -207,9 +238,8 @@ class KeptAnswers:
         headers = [h for h in answer.headers if h[0] != b"x-request-id"]
         self.kept[key] = Kept(
             scope[STORE],
-            _start_message(answer, headers),
-            headers,
-            dict(type="http.response.body", body=answer.body),
+            _head(answer.status, headers),
+            answer._replace(headers=headers),
             scope.get("route"),
             counters.requests.labels("GET", path, answer.status),
             counters.seconds.labels(path),
@@ -221,10 +251,5 @@ class KeptAnswers:
         kept.seconds.observe(seconds)
         if log.isEnabledFor(logging.INFO):
             scope["route"] = kept.route
-            status = kept.start["status"]
+            status = kept.answer.status
             log_request(scope, id_, status, seconds, log_level(metric_path(scope), status))
-
-
-def _start_message(answer: WholeAnswer, headers: Headers) -> dict[str, Any]:
-    "The first message of an answer."
-    return dict(type="http.response.start", status=answer.status, headers=headers)

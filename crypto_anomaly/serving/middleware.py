@@ -24,6 +24,7 @@ __all__ = [
     "log",
     "STORE",
     "EVERYBODY",
+    "WHOLE",
     "SCORE_PATH",
     "CACHED_PATHS",
     "HEALTH_PATHS",
@@ -50,6 +51,7 @@ __all__ = [
 log = logging.getLogger(__name__)
 STORE = "crypto_anomaly.store"  # in a scope: the state of the store that an answer belongs to
 EVERYBODY = "crypto_anomaly.everybody"  # in a scope: no token decides about the answer
+WHOLE = "crypto_anomaly.whole"  # in a scope: writes a whole answer at once, where it can
 SCORE_PATH = "/score"
 CACHED_PATHS = frozenset(
     [
