@@ -108,6 +108,7 @@ version_t = sa.Table(
     sa.CheckConstraint(f"status IN ({_STATUSES})", name="legal_status"),
     sa.Index("one_challenger", "model", **unique_where("status = 'challenger'")),
     sa.Index("one_champion", "model", **unique_where("status = 'champion'")),
+    sa.Index("version_status", "model", "status"),
     sqlite_autoincrement=True,
 )
 
@@ -166,6 +167,7 @@ event_t = sa.Table(
     text_column("hash"),
     sa.Index("event_kind", "kind", "id"),
     sa.Index("event_version", "model", "version", "id"),
+    sa.Index("event_model_kind", "model", "kind", "id"),
     sqlite_autoincrement=True,
 )
 

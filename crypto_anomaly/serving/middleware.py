@@ -27,6 +27,7 @@ __all__ = [
     "WHOLE",
     "SCORE_PATH",
     "CACHED_PATHS",
+    "OF_TRADES",
     "HEALTH_PATHS",
     "MAX_CACHED",
     "CACHED_PAGES",
@@ -70,6 +71,7 @@ CACHED_PATHS = frozenset(
         SCORE_PATH,
     ]
 )
+OF_TRADES = frozenset([SCORE_PATH, "/live", "/demo"])  # show stored trades
 HEALTH_PATHS = ("/health", "/inference/health")
 MAX_CACHED = 1000  # responses; a client that varies its query cannot fill the memory
 CACHED_PAGES = frozenset(
@@ -83,6 +85,8 @@ CACHED_PAGES = frozenset(
         "/data",
         "/data.quality",
         "/cards",
+        "/live",
+        "/demo",
     ]
 )
 PAGE_FOLDERS = ("/coins/", "/models/", "/alerts/")
@@ -160,7 +164,7 @@ def store_key(
     "The key of the store for an address."
     if path in HEALTH_PATHS:
         return state.cache_key()._replace(quarter=int(4 * time.monotonic()))
-    return state.cache_key(trades=path == SCORE_PATH)
+    return state.cache_key(trades=path in OF_TRADES)
 
 
 class ResponseCache:

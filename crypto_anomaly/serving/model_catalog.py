@@ -123,12 +123,11 @@ def model_versions(
     with_metrics: bool = True,  # False = without those of their evaluations, which cost time
 ) -> ModelVersions:  # newest first
     "The newest versions of a model, each with the metrics of its newest evaluation."
-    evaluations = r.list_evaluations(10 * limit) if with_metrics else []
-    metrics_of = {e["version"]: _flat(e["metrics"]) for e in evaluations}
     labels = r.alias_labels()
-    versions = []
-    for version in r.list_model_versions(limit):
-        metrics = metrics_of.get(version["version"], {})
+    versions, listed = [], r.list_model_versions(limit)
+    measured = r.newest_metrics([v["id"] for v in listed]) if with_metrics else {}
+    for version in listed:
+        metrics = _flat(measured.get(version["id"], {}))
         versions.append(ModelVersion(**_listed(version, labels, metrics)))
     return ModelVersions(name=r.model, versions=versions, count=len(versions))
 
