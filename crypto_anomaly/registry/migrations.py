@@ -204,7 +204,7 @@ def upgrade_to_0005(op: Operations) -> None:
 # %% ../../nbs/10_registry/18_migrations.ipynb #cf40f29b
 _INDICES = {
     "event_model_kind": ("event", ("model", "kind", "id")),
-    "version_status": ("model_version", ("model", "status")),
+    "version_status": ("model_version", ("model", "status", "version")),
     "evaluation_version": ("evaluation", ("version_id", "id")),
     "approval_version": ("approval", ("version_id", "id")),
     "run_started": ("run", ("started_at", "id")),

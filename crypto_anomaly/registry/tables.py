@@ -108,7 +108,7 @@ version_t = sa.Table(
     sa.CheckConstraint(f"status IN ({_STATUSES})", name="legal_status"),
     sa.Index("one_challenger", "model", **unique_where("status = 'challenger'")),
     sa.Index("one_champion", "model", **unique_where("status = 'champion'")),
-    sa.Index("version_status", "model", "status"),
+    sa.Index("version_status", "model", "status", "version"),
     sqlite_autoincrement=True,
 )
 

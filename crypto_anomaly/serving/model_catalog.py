@@ -38,6 +38,7 @@ __all__ = [
     "model_assets",
     "model_versions",
     "model_detail",
+    "described",
     "gates",
     "evaluations",
 ]
@@ -172,7 +173,14 @@ def model_detail(
     ref: str = "latest",  # 'champion', 'latest', 'v3', an alias …; unknown raises `NotFoundError`
 ) -> ModelDetail:
     "One version: how it was trained, evaluated and promoted."
-    version = r.lineage(ref)
+    return described(r, r.lineage(ref))
+
+
+def described(
+    r: Registry,  # the registry of one model
+    version: dict[str, Any],  # its lineage
+) -> ModelDetail:
+    "One version from what is known of it."
     evaluations = version["evaluations"]
     metrics = evaluations[-1]["metrics"] if evaluations else {}
     return ModelDetail(

@@ -20,7 +20,12 @@ from ..registry.timeline import LiveVersion, Timeline, read_timeline
 from .approval_queue import NEXT_CANDIDATE, NOTHING_WAITS, approval_queue
 from .catalog_schemas import ModelDetail, ModelVersion
 from .compared_page import chosen_pair
-from .model_catalog import model_detail, model_versions, named_registry
+from crypto_anomaly.serving.model_catalog import (
+    described,
+    model_detail,
+    model_versions,
+    named_registry,
+)
 from crypto_anomaly.serving.model_timeline import (
     HISTORY_METRICS,
     live_then,
@@ -70,8 +75,9 @@ def _trained_days_ago(r: Registry, champion: ModelDetail | None) -> int:
 # %% ../../nbs/90_serving/44_model_pages.ipynb #878e9595
 def _champion_facts(r: Registry) -> dict[str, Any]:
     "The champion, the outcomes of its predictions and its age."
-    champion = model_detail(r, "champion") if r.champion() else None
-    outcomes = r.lineage("champion")["outcomes"] if champion else []
+    known = r.lineage("champion") if r.champion() else None
+    champion = described(r, known) if known else None
+    outcomes = known["outcomes"] if known else []
     return dict(
         champion=champion,
         outcomes=outcomes[-1] if outcomes else None,
