@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
+from ..core.errors import CryptoAnomalyError
 from .messages import CheckedTrades
 from .pages import PagesById
 
@@ -24,7 +25,7 @@ class _Answer:
     def __init__(self, pages: PagesById, below: int) -> None:
         self._pages, self._below = pages, below
         self._page: CheckedTrades | None = None
-        self._problem: BaseException | None = None
+        self._problem: CryptoAnomalyError | OSError | None = None
         self._thread = threading.Thread(target=self._read, daemon=True, name=f"page {below}")
         self._thread.start()
 
@@ -32,7 +33,7 @@ class _Answer:
         "Read the page; what fails is raised where the page is wanted."
         try:
             self._page = self._pages.older(self._below)
-        except BaseException as e:
+        except (CryptoAnomalyError, OSError) as e:
             self._problem = e
 
     def get(self) -> CheckedTrades:
@@ -40,7 +41,8 @@ class _Answer:
         self._thread.join()
         if self._problem is not None:
             raise self._problem
-        assert self._page is not None  # the thread has ended without a problem
+        if self._page is None:  # what nobody expects is raised here, where somebody sees it
+            return self._pages.older(self._below)
         return self._page
 
 
