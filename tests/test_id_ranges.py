@@ -1,10 +1,13 @@
 """What is written down about stored ids equals the trades, whatever is done to them."""
 
+import itertools
 import shutil
 import threading
+import time
 
 import pandas as pd
 import pytest
+import requests
 import sqlalchemy as sa
 from conftest import Cli
 from hypothesis import HealthCheck, given, settings
@@ -12,10 +15,14 @@ from hypothesis import strategies as st
 
 from crypto_anomaly.core.settings import Settings
 from crypto_anomaly.core.workspace import claim, open_workspace
+from crypto_anomaly.simulate.trade_server import serve_trades
+from crypto_anomaly.simulate.trades import TradeSimulator
 from crypto_anomaly.trades import recount, schema
 from crypto_anomaly.trades.deleted import TradeRange
+from crypto_anomaly.trades.gap_fill import fill_gap
 from crypto_anomaly.trades.id_ranges import range_table
 from crypto_anomaly.trades.messages import Trade
+from crypto_anomaly.trades.pages import TradePages, page_session
 from crypto_anomaly.trades.schema import trades_table
 from crypto_anomaly.trades.store import TradeStore, open_store
 
@@ -184,3 +191,27 @@ def test_verify_names_and_mends_a_wrong_count(tmp_path):
     assert found.returncode == 1 and "9 trades are stored in 2 ranges" in found.stderr
     assert "mended" in cli("verify", "--trades", "--mend").stderr
     cli("verify", "--trades")
+
+
+def test_pages_in_flight_obey_the_server(tmp_path):
+    """Three requests at a time, paced by their starts; after a 429 nobody asks before its time."""
+    store, starts = TradeStore(f"sqlite:///{tmp_path}/trades.db"), []
+    with serve_trades(TradeSimulator()) as (_, rest, server):
+        server.clock.set(pd.Timestamp("2026-01-02 12:00", tz="UTC"))
+        last = TradePages(page_session(10), rest, "BTC-USD").older(1 << 61).trades[0].trade_id
+        session, ask = page_session(10), requests.Session.get
+
+        def get(*given, **options):
+            starts.append(time.monotonic())
+            return ask(session, *given, **options)
+
+        session.get = get
+        server.fault("rest_429", times=1, seconds=0.5)
+        ids = (last - 7999, last)
+        fetched = fill_gap(store, rest, "BTC-USD", *ids, cause="t", pause=0.02, session=session)
+    assert fetched == 8000
+    assert store.gaps(opened=True) == []
+    waits = [b - a for a, b in itertools.pairwise(starts)]
+    assert min(waits) > 0.019
+    assert max(waits) > 0.3
+    assert len(starts) <= 10
