@@ -5,8 +5,7 @@
 
 A store is made once per size with the tables of the old commit. Each side then opens a copy, and
 the same questions are asked in turns, in processes of their own: the least CPU of several counts.
-The answers of both sides must be equal. With `--postgresql URL` (of an empty database) batches are
-also written to PostgreSQL by both.
+The answers of both sides must be equal. With `--postgresql` both also write to a private server.
 """
 
 import argparse
@@ -26,6 +25,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACE = 20_000  # microseconds between two trades of a product
 BEGIN = 1_767_312_000_000_000  # 2026-01-02, microseconds since 1970
 BATCHES = 100  # of a thousand trades each, that are written
+PRODUCTS, TURNS = 400, 10  # of a stream, with twelve trades of each product
 FILL = """WITH RECURSIVE n(i) AS (SELECT {first} UNION ALL SELECT i + 1 FROM n WHERE i < {last})
 INSERT INTO trades (product_id, epoch, trade_id, ts, price, size, taker_side, maker_order_id,
 taker_order_id, source) SELECT '{product}', 0, i, {begin} + i * {pace}, 100 + (i % 977) * .01,
@@ -145,7 +145,22 @@ def write(url: str, table: str) -> dict[str, Any]:
         "store a trade, CPU of the writer (µs)": (time.process_time() - cpu) / n,
         "store a trade, clock (µs)": (time.perf_counter() - clock) / n,
     }
-    return dict(took=took, answers={"stored": fingerprint(store.completeness(table)["trades"])})
+    turns = [
+        [
+            Trade(f"{table}{p}", 12 * k + i, BEGIN + i, 100.01, 0.5, "buy", order, order)
+            for p in range(PRODUCTS)
+            for i in range(1, 13)
+        ]
+        for k in range(TURNS)
+    ]
+    cpu, clock = time.process_time(), time.perf_counter()
+    for turn in turns:
+        store.write(turn)
+    n = 12 * PRODUCTS * TURNS / 1e6
+    took["the same in turns of 400 products, CPU (µs)"] = (time.process_time() - cpu) / n
+    took["the same in turns of 400 products, clock"] = (time.perf_counter() - clock) / n
+    counts = [store.completeness(p)["trades"] for p in (table, f"{table}0", f"{table}399")]
+    return dict(took=took, answers={"stored": fingerprint(counts)})
 
 
 def worker(code: Path, *arguments: str) -> dict[str, Any]:
@@ -208,6 +223,21 @@ def compare_writing(old: Path, urls: dict[str, str], title: str, rounds: int) ->
     show(title, results["old"], results["new"])
 
 
+def compare_on_server(old: Path, folder: Path, rounds: int) -> None:
+    """The same on a PostgreSQL of our own."""
+    from bench_trades import private_postgres
+
+    place = folder / "server"
+    place.mkdir()
+    os.chmod(folder, 0o777)
+    with private_postgres(str(place)) as url:
+        if url is None:
+            print("no PostgreSQL is installed: apt-get install postgresql")
+            return
+        both = dict.fromkeys(("old", "new"), url)
+        compare_writing(old, both, "batches of 1,000 on PostgreSQL", rounds)
+
+
 def old_code(commit: str, folder: Path) -> Path:
     """The package as it was at a commit."""
     code = folder / "old_code"
@@ -235,11 +265,11 @@ def run_worker(task: str, url: str, *arguments: str) -> None:
 def main() -> None:
     """Compare two commits."""
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    p.add_argument("--sizes", type=float, nargs="+", default=[1, 5], help="million trades")
+    p.add_argument("--sizes", type=float, nargs="*", default=[1, 5], help="million trades")
     p.add_argument("--products", type=int, nargs="+", default=[1], help="that share them")
     p.add_argument("--old", default="f47ea6f", help="the commit to compare with")
     p.add_argument("--rounds", type=int, default=2)
-    p.add_argument("--postgresql", help="URL of an empty database, e.g. postgresql://u@h/db")
+    p.add_argument("--postgresql", action="store_true", help="also on a private server")
     p.add_argument("--worker", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     given = p.parse_args()
     if given.worker:
@@ -254,8 +284,7 @@ def main() -> None:
         lite = {side: f"sqlite:///{folder / side}-write.db" for side in ("old", "new")}
         compare_writing(old, lite, "batches of 1,000 on SQLite", given.rounds)
         if given.postgresql:
-            both = dict.fromkeys(("old", "new"), given.postgresql)
-            compare_writing(old, both, "batches of 1,000 on PostgreSQL", given.rounds)
+            compare_on_server(old, folder, given.rounds)
 
 
 if __name__ == "__main__":

@@ -239,30 +239,66 @@ def lock_series(
         driver.execute(_LOCK, columns)
 
 
-# %% ../../nbs/70_trades/24_id_ranges.ipynb #a5e70530
-_GONE = "DELETE FROM trade_range WHERE product_id = {0} AND epoch = {0} AND first_id = {0}"
-_NEW = (
-    "INSERT INTO trade_range (product_id, epoch, first_id, last_id) VALUES ({0}, {0}, {0}, {0}) "
-    "ON CONFLICT (product_id, epoch, first_id) DO UPDATE SET last_id = excluded.last_id"
+# %% ../../nbs/70_trades/24_id_ranges.ipynb #ab792be2
+_GONE_LITE = "DELETE FROM trade_range WHERE product_id = ? AND epoch = ? AND first_id = ?"
+_NEW_LITE = "INSERT INTO trade_range (product_id, epoch, first_id, last_id) VALUES (?, ?, ?, ?)"
+_ADDED_LITE = "INSERT INTO trade_count (product_id, epoch, trades) VALUES (?, ?, ?)"
+_GONE_SERVER = (
+    "DELETE FROM trade_range r USING unnest(%s::text[], %s::int[], %s::bigint[]) AS w(p, e, i) "
+    "WHERE r.product_id = w.p AND r.epoch = w.e AND r.first_id = w.i"
 )
-_ADDED = (
-    "INSERT INTO trade_count (product_id, epoch, trades) VALUES ({0}, {0}, {0}) "
-    "ON CONFLICT (product_id, epoch) DO UPDATE SET trades = trade_count.trades + excluded.trades"
+_NEW_SERVER = (
+    "INSERT INTO trade_range (product_id, epoch, first_id, last_id) "
+    "SELECT * FROM unnest(%s::text[], %s::int[], %s::bigint[], %s::bigint[])"
 )
+_ADDED_SERVER = (
+    "INSERT INTO trade_count (product_id, epoch, trades) "
+    "SELECT * FROM unnest(%s::text[], %s::int[], %s::bigint[])"
+)
+_NEW_END = " ON CONFLICT (product_id, epoch, first_id) DO UPDATE SET last_id = excluded.last_id"
+_NEW_COUNT = (
+    " ON CONFLICT (product_id, epoch) DO UPDATE SET trades = trade_count.trades + excluded.trades"
+)
+
+
+class _Statements(NamedTuple):
+    "How rows are deleted and written."
+
+    gone: str
+    new: str
+    added: str
+
+
+_LITE = _Statements(_GONE_LITE, _NEW_LITE + _NEW_END, _ADDED_LITE + _NEW_COUNT)
+_SERVER = _Statements(_GONE_SERVER, _NEW_SERVER + _NEW_END, _ADDED_SERVER + _NEW_COUNT)
+
+
+# %% ../../nbs/70_trades/24_id_ranges.ipynb #4c798f45
+def _execute(c: sa.Connection, statement: str, rows: list[Any]) -> None:
+    "Execute a statement for some rows."
+    if not rows:
+        return
+    driver: Any = c.connection.driver_connection
+    if c.dialect.name == "sqlite":
+        driver.executemany(statement, rows)
+    else:
+        driver.execute(statement, [list(column) for column in zip(*rows, strict=True)])
 
 
 def _write(c: sa.Connection, changes: list[RangeChange]) -> None:
-    "Write the rows of some changes."
-    needed = [change for change in changes if change.is_needed]
-    gone = [key for change in needed for key in change.gone]
-    new = [row for change in needed for row in change.new]
-    added = [(*change.series, change.added) for change in needed if change.added]
-    lite = c.dialect.name == "sqlite"
-    driver: Any = c.connection.driver_connection
-    cursor = driver.cursor()
-    for statement, rows in ((_GONE, gone), (_NEW, new), (_ADDED, added)):
-        if rows:
-            cursor.executemany(statement.format("?" if lite else "%s"), rows)
+    "Write the rows of some changes; each is of another series."
+    gone: list[Any] = []
+    new: list[Any] = []
+    added: list[Any] = []
+    for change in changes:
+        if not change.is_needed:
+            continue
+        gone += change.gone
+        new += change.new
+        added.append((*change.series, change.added))
+    statements = _LITE if c.dialect.name == "sqlite" else _SERVER
+    for statement, rows in zip(statements, (gone, new, added), strict=True):
+        _execute(c, statement, rows)
 
 
 # %% ../../nbs/70_trades/24_id_ranges.ipynb #bbf8ecae
