@@ -30,7 +30,7 @@ from .refusals import log_refused
 from .sequence import Newest, Sequence
 from .sources import Roads
 from .store import TradeStore, open_store
-from .table import micros, to_trades
+from .table import to_trades
 
 # %% auto #0
 __all__ = [
@@ -112,11 +112,11 @@ class Kept(NamedTuple):
 def last_sequence(store: TradeStore, product: str) -> Sequence:
     "The sequence that continues where the store ends."
     epoch = store.current_epoch(product)
-    recent = store.read(product, epoch=epoch, newest=_RECENT, end=utc_now())
-    if recent.empty:
+    known = store.newest_known(product, epoch, utc_now())
+    if known is None:
         return Sequence(epoch=epoch)
     began = [e["ts"] for e in store.epochs(product) if e["epoch"] == epoch]
-    newest = Newest(int(recent.trade_id.iloc[-1]), micros(recent.ts.max()))
+    newest = Newest(*known)
     return Sequence(newest.trade_id + 1, epoch=epoch, newest=newest, began=max(began, default=0))
 
 

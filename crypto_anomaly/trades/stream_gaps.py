@@ -11,7 +11,7 @@ from typing import Any
 from .champion import LONG_AGO
 from .gap_fill import fill_gap, fill_row
 from .gap_filler import FillAttempt, GapFiller
-from .gaps import IdRange
+from .id_ranges import IdRange
 from .late_scores import ROWS_AT_ONCE, PreparedState, catch_up, prepare_state
 from .messages import TradeError
 from .product_state import ProductState
