@@ -205,7 +205,7 @@ class History(Rows):
     ) -> np.ndarray:  # (n,) in [low, high]; NaN with less than a day of rows
         "Share of the `SCALE_HOURS` before each row in which `x` was 1."
         rows = self.tail_rows
-        count, ones = self.count_sum(x, SCALE_HOURS, rows, name)
+        count, ones, _ = self.tail(x, SCALE_HOURS, rows, name)
         share = np.clip(ones / np.maximum(count, 1), low, high)
         share[count < MIN_ROWS] = np.nan
         return self.at_rows(rows, share)
@@ -229,7 +229,7 @@ class History(Rows):
         name: str = "",  # of the series, see `keep`
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # (m,) each, of `rolling_tail`
         "What lay in the coin's tail in the `hours` before each row."
-        self.keep(name, code, hours)
+        self.keep(name, code, hours, whole=True)
         return rolling_tail(code, self.window(hours), rows)
 
     def highest(
@@ -250,7 +250,7 @@ class History(Rows):
         name: str = "",  # of the series, see `keep`
     ) -> np.ndarray:  # (n,) number of rows
         "Rows of the coin without a change up to each row."
-        self.keep(name, same, hours)
+        self.keep(name, same, hours, whole=True)
         return run_length(same == 1, self.window(hours))
 
     def faded(
@@ -281,4 +281,4 @@ def history_hours(
     price = h.column("current_price")
     moved = price - h.previous(price, "price_sent")
     known = np.where(np.isnan(moved), np.nan, 1.0)
-    return h.count_sum(known, SCALE_HOURS, h.rows, "price_known")[0]
+    return h.tail(known, SCALE_HOURS, h.rows, "price_known")[0]

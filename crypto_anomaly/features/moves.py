@@ -11,7 +11,6 @@ import numpy as np
 
 from .history import PAUSE_HOURS, SCALE_HOURS, History
 from .peers import Peers, find_peers, market_beta, peer_median
-from .windows import HOUR, values_at
 
 # %% auto #0
 __all__ = ["PEGGED", "UNSEEN_TICK", "HORIZONS", "SHARED_MOVE", "Prices", "Moves", "price_moves"]

@@ -70,6 +70,7 @@ class Rows:
         name: str,  # of the series
         x: np.ndarray,  # (n,) values
         hours: float,  # how far later rows look back at it
+        whole: bool = False,  # whole numbers from 0 to 32,000, which need less room
     ) -> None:
         "Told of every series that later rows look back at; a whole table has it at hand."
 

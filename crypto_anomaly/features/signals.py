@@ -16,7 +16,6 @@ from crypto_anomaly.features.history import (
     History,
 )
 from .moves import Moves, price_moves
-from .windows import HOUR
 
 # %% auto #0
 __all__ = ["SIGNALS", "EXPECTED_FIELDS", "Signal", "signals_of", "signal_statistics"]
@@ -192,7 +191,7 @@ def _missing(h: History) -> np.ndarray:  # (n,)
     for name in EXPECTED_FIELDS:
         lacks = np.isnan(h.column(name)).astype(float)
         lacks[h.foreign] = np.nan  # an exchange sends no such field, so it cannot be missing
-        h.keep(f"{name}_lacks", lacks, SCALE_HOURS)
+        h.keep(f"{name}_lacks", lacks, SCALE_HOURS, whole=True)
         if (lacks > 0).any():
             usual = np.log(h.rolling_share(lacks, 0.002, 1, f"{name}_lacks"))
             total = total + np.nan_to_num(-lacks * np.nan_to_num(usual))

@@ -9,7 +9,6 @@ import numpy as np
 
 from .history import PEG_TAIL_HOURS, REPEAT_HOURS, History
 from .signals import SIGNALS, Signal, signal_statistics, signals_of
-from .windows import HOUR, greatest_before
 
 # %% auto #0
 __all__ = ["MAX_SURPRISAL", "SURPRISALS", "damp_repeats", "surprisals"]
