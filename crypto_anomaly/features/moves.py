@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .history import PAUSE_HOURS, SCALE_HOURS, History
-from .peers import Peers, find_peers, market_beta, peer_median
+from .history import PAUSE_HOURS, SCALE_HOURS, History, Peers
+from .peers import find_peers, market_beta, peer_median
 
 # %% auto #0
 __all__ = ["PEGGED", "UNSEEN_TICK", "HORIZONS", "SHARED_MOVE", "Prices", "Moves", "price_moves"]

@@ -205,7 +205,8 @@ class Hour(History):
     def since_previous(self) -> np.ndarray:  # (k,) hours; NaN without a row before
         "Time since the coin's row before."
         times = self._at(self.past.times, 0, self.newest)
-        return (self.t - times) / HOUR
+        hours: np.ndarray = (self.t - times) / HOUR
+        return hours
 
     def _at(self, kept: np.ndarray, first: int, polls: np.ndarray) -> np.ndarray:  # (k,)
         "Kept values at a poll of each coin; NaN for -1, and before `first`."

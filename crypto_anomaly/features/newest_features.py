@@ -83,7 +83,7 @@ class _Task:
     @property
     def now(self) -> int:
         "The newest stored row, microseconds."
-        return self.ts.value // 1000
+        return int(self.ts.value) // 1000
 
     @property
     def since(self) -> pd.Timestamp:

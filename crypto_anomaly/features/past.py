@@ -137,7 +137,7 @@ def _read_into(path: Path, room: np.ndarray, coins: int, missing: float) -> None
     "Read a file into (series, k); coins that it does not know yet are missing."
     if coins == room.shape[-1]:
         with open(path, "rb", buffering=0) as file:
-            read = file.readinto(memoryview(room).cast("B"))
+            read = file.readinto(room.data.cast("B"))
         if read == room.nbytes:
             return
         raise FileNotFoundError(path)

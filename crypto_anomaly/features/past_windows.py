@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from .windows import MINUTE, faded
+from .windows import faded
 
 # %% auto #0
 __all__ = [
@@ -100,43 +100,51 @@ def lagged_rows(
     return out
 
 
-# %% ../../nbs/40_features/25_past_windows.ipynb #47c2bc66
-@njit(cache=True, nogil=True)
-def _select(s: np.ndarray, n: int, k: int) -> float:
-    "The k-th smallest of s[:n], from 0; the smaller ones are before it afterwards."
-    low, high = 0, n - 1
-    while low < high:
-        pivot, i, j = s[(low + high) // 2], low, high
-        while i <= j:
-            while s[i] < pivot:
-                i += 1
-            while s[j] > pivot:
-                j -= 1
-            if i <= j:
-                s[i], s[j] = s[j], s[i]
-                i, j = i + 1, j - 1
-        if k <= j:
-            high = j
-        elif k >= i:
-            low = i
-        else:
-            break
-    found: float = s[k]
-    return found
+# %% ../../nbs/40_features/25_past_windows.ipynb #5e6a9f2b
+_BLOCK = 1024  # coins whose windows fit into the cache together
 
 
-@njit(cache=True, nogil=True)
-def _median(s: np.ndarray, n: int) -> float:
-    "Median of s[:n], at least one value; changes their order."
-    middle = _select(s, n, n // 2)
-    if n % 2 == 0:
-        lower = s[0]
-        for i in range(1, n // 2):
-            lower = max(lower, s[i])
-        middle = 0.5 * (lower + middle)
-    return middle
+def _windows(kept: np.ndarray, begin: np.ndarray) -> np.ndarray:
+    "The windows of some coins, (m, polls); NaN before they begin."
+    first = min(int(begin.min()), len(kept))
+    values: np.ndarray = kept[first:].T.copy()
+    for row in np.flatnonzero(begin > first):
+        values[row, : begin[row] - first] = np.nan
+    return values
 
 
+def _middle(values: np.ndarray, least: int) -> np.ndarray:  # (m,) NaN with fewer values
+    "Median of each row without its NaN."
+    if not values.shape[1]:
+        return np.full(len(values), np.nan)
+    ordered = np.sort(values, axis=1)
+    n = (~np.isnan(values)).sum(1)
+    place, every = np.minimum(n // 2, values.shape[1] - 1), np.arange(len(n))
+    upper, lower = ordered[every, place], ordered[every, np.maximum(place - 1, 0)]
+    middle = np.where(n % 2 == 0, 0.5 * (lower + upper), upper)
+    return np.where(n >= max(least, 1), middle, np.nan)
+
+
+# %% ../../nbs/40_features/25_past_windows.ipynb #cf38f164
+def kept_baseline(
+    kept: np.ndarray,  # (polls, k) values, NaN = missing
+    begin: np.ndarray,  # (k,) first poll of each window
+    rows: np.ndarray,  # (m,) coins to compute
+    least: int,  # values that a baseline needs
+    spread: bool,  # compute the deviation, too
+) -> tuple[np.ndarray, np.ndarray]:  # median and MAD, (m,) each; NaN without a baseline
+    "Median and MAD of each window."
+    med, mad = np.full(len(rows), np.nan), np.full(len(rows), np.nan)
+    for low in range(0, len(rows), _BLOCK):
+        part = slice(low, low + _BLOCK)
+        values = _windows(kept[:, rows[part]], begin[rows[part]])
+        med[part] = _middle(values, least)
+        if spread:
+            mad[part] = _middle(np.abs(values - med[part, None]), least)
+    return med, mad
+
+
+# %% ../../nbs/40_features/25_past_windows.ipynb #e8d5b9e1
 @njit(cache=True, nogil=True)
 def _collect(kept: np.ndarray, j: int, begin: int, values: np.ndarray) -> int:
     "Put the values of coin `j` from poll `begin` on into `values`, in their order; how many."
@@ -147,29 +155,6 @@ def _collect(kept: np.ndarray, j: int, begin: int, values: np.ndarray) -> int:
             values[n] = v
             n += 1
     return n
-
-
-# %% ../../nbs/40_features/25_past_windows.ipynb #25487f18
-@njit(cache=True, nogil=True)
-def kept_baseline(
-    kept: np.ndarray,  # (polls, k) values, NaN = missing
-    begin: np.ndarray,  # (k,) first poll of each window
-    rows: np.ndarray,  # (m,) coins to compute
-    least: int,  # values that a baseline needs
-    spread: bool,  # compute the deviation, too
-) -> tuple[np.ndarray, np.ndarray]:  # median and MAD, (m,) each; NaN without a baseline
-    "Median and MAD of each window."
-    med, mad = np.full(len(rows), np.nan), np.full(len(rows), np.nan)
-    values = np.empty(max(len(kept), 1))
-    for i in range(len(rows)):
-        n = _collect(kept, rows[i], begin[rows[i]], values)
-        if n >= max(least, 1):
-            med[i] = _median(values, n)
-            if spread:
-                for v in range(n):
-                    values[v] = abs(values[v] - med[i])
-                mad[i] = _median(values, n)
-    return med, mad
 
 
 # %% ../../nbs/40_features/25_past_windows.ipynb #d6953baf
