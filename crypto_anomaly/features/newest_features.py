@@ -53,7 +53,7 @@ from crypto_anomaly.features.past import (
     Poll,
     delete_unused,
     read_past,
-    write_poll,
+    write_polls,
 )
 from .windows import HOUR, MINUTE
 
@@ -62,7 +62,7 @@ __all__ = ["log", "KEPT_COINS", "newest_features"]
 
 # %% ../../nbs/40_features/98_newest_features.ipynb #7cecb0dc
 log = logging.getLogger(__name__)
-_MOST_STEPS = 48  # new polls that are computed one by one; more are computed as a batch
+_MOST_HOURS = 48  # that are computed poll by poll; more are computed as a batch
 _MOST_ROWS = 4_000_000  # of a batch: about 4 GB
 _MOST_MINUTES = 20  # of an hour that hold rows: with more, every coin has minutes of its own
 KEPT_COINS = 50  # from so many on; fewer are computed from history as fast
@@ -164,7 +164,7 @@ def _append(task: _Task, past: Past, moment: int, rows: pd.DataFrame, before: st
     foreign = task.index.foreign
     key = _key(before, moment, task.stored)
     frame = next_poll(past, rows, moment, task.config, key, foreign)
-    write_poll(past, len(past.polls) - 1, task.folder)
+    write_polls(past, task.folder, 1)
     write_atomic(_poll_frame(task.folder, past.polls[-1]), to_parquet(frame))
     for day, peers in past.peers.items():
         file = _peers_file(task.folder, past.polls, day)
@@ -220,8 +220,7 @@ def _record(task: _Task, seed: str) -> list[Poll]:
     for end in ends[ends > task.now - _farthest(task.layout)].tolist():
         seed = keys[end] = _key(seed, end, task.stored)
     past = recorded_past(r, task.layout, keys)
-    for number in range(len(past.polls)):
-        write_poll(past, number, task.folder)
+    write_polls(past, task.folder, len(past.polls))
     at = r.moment[r.rows]
     for poll in past.polls:
         if (at == poll.moment).any():
@@ -251,19 +250,13 @@ def _kept_polls(task: _Task) -> list[Poll]:
     "All polls up to the newest row, kept or computed now."
     start = task.start.value // 1000
     polls = valid_polls(task.index, task.stored, start)
-    if not polls:
+    if not polls or task.now - polls[-1].moment > _MOST_HOURS * HOUR:
         return _start_anew(task)
-    newer = len([m for m in task.stored if m * MINUTE > polls[-1].moment])
-    if newer > _MOST_STEPS * 60 or _hours_after(task, polls[-1]) > _MOST_STEPS:
+    try:
+        return _advance(task, polls, polls[-1].key)
+    except FileNotFoundError as e:
+        log.warning("%s is gone or short", e.filename or e)
         return _start_anew(task)
-    if polls[-1].moment == task.now:
-        return polls
-    return _advance(task, polls, polls[-1].key)
-
-
-def _hours_after(task: _Task, poll: Poll) -> float:
-    "How much newer the newest row is."
-    return (task.now - poll.moment) / HOUR
 
 
 # %% ../../nbs/40_features/98_newest_features.ipynb #3727ad22
@@ -283,6 +276,16 @@ def _finish(task: _Task, polls: list[Poll], files: Files) -> None:
     write_index(task.folder, index)
     if before // (24 * HOUR) != task.now // (24 * HOUR):
         delete_unused(task.folder, task.layout, polls, task.now)
+        _delete_old(task)
+
+
+def _delete_old(task: _Task) -> None:
+    "Delete features and peers of two days ago."
+    for file in [*task.folder.glob("features/*"), *task.folder.glob("peers/*")]:
+        number = file.name.split("-")[0]
+        unit = 1 if file.parent.name == "features" else 24 * HOUR
+        if number.isdigit() and int(number) * unit < task.now - 48 * HOUR:
+            file.unlink(missing_ok=True)
 
 
 def _compute(task: _Task, files: Files) -> pd.DataFrame:

@@ -18,6 +18,7 @@ from .windows import HOUR
 # %% auto #0
 __all__ = [
     "Layout",
+    "SPARE_HOURS",
     "Kept",
     "Reach",
     "reach_of",
@@ -26,7 +27,7 @@ __all__ = [
     "Past",
     "read_past",
     "add_poll",
-    "write_poll",
+    "write_polls",
     "delete_unused",
 ]
 
@@ -170,6 +171,7 @@ def read_past(
 
 
 # %% ../../nbs/40_features/81_past.ipynb #a1d4b62a
+SPARE_HOURS = 24  # that files are kept longer: a row that comes late takes polls back
 Kept = dict[str, np.ndarray]  # series -> (k,) values of one poll
 
 
@@ -196,17 +198,20 @@ def add_poll(
     past.polls.append(poll)
 
 
-def write_poll(
+def write_polls(
     past: Past,
-    number: int,  # of one of its polls
     folder: Path,  # of the kept files
+    newest: int,  # how many of its polls are new
 ) -> None:
-    "Write the files of one poll."
-    poll = past.polls[number]
-    write_atomic(_path(folder, None, poll), past.t[number].tobytes())
+    "Write the files of the newest polls, as far as a later poll will look at them."
+    now, first = past.polls[-1].moment, len(past.polls) - newest
+    for number, poll in enumerate(past.polls[first:], first):
+        write_atomic(_path(folder, None, poll), past.t[number].tobytes())
     for reach in past.layout:
-        block = past.arrays[reach][number - past.first[reach]]
-        write_atomic(_path(folder, reach, poll), block.tobytes())
+        begin = max(first, _files_of(past.polls, reach.hours + SPARE_HOURS, now))
+        for number, poll in enumerate(past.polls[begin:], begin):
+            block = past.arrays[reach][number - past.first[reach]]
+            write_atomic(_path(folder, reach, poll), block.tobytes())
 
 
 # %% ../../nbs/40_features/81_past.ipynb #e39e7411
@@ -220,7 +225,7 @@ def delete_unused(
     polls = list(polls)
     wanted = {_path(folder, None, poll) for poll in polls}
     for reach in layout:
-        first = _files_of(polls, reach.hours, now)
+        first = _files_of(polls, reach.hours + SPARE_HOURS, now)
         wanted |= {_path(folder, reach, poll) for poll in polls[first:]}
     unused = [path for path in folder.glob("*/*.bin") if path not in wanted]
     for path in unused:
