@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import threading
@@ -146,6 +147,13 @@ async def _follow_until(keeper: ProductKeeper, url: str, seconds: float | None) 
 
 
 # %% ../../nbs/90_serving/73_stream_run.ipynb #f75b9cab
+def _leave_to_themselves() -> None:
+    "Let the collector of garbage look at new objects only: all modules and models stay anyway."
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
+
+
 def run_stream(
     ws: Workspace,
     feed: Feed,
@@ -161,6 +169,7 @@ def run_stream(
     starter, _, n = (parent or "/1").partition("/")
     options: dict[str, Any] = dict(parent=starter or None, expected=int(n))
     keeper = ProductKeeper(stream, lister=lister(feed), **options)
+    _leave_to_themselves()
     asyncio.run(_follow_until(keeper, feed.url, seconds))
     return stream
 

@@ -83,6 +83,17 @@ class AlarmLog(TradeDatabase):
         with self.transaction() as c:
             c.execute(insert.on_conflict_do_nothing(), alarms)
 
+    def last_alarms(
+        self,
+        product: str,
+        start: pd.Timestamp,  # no earlier alarms
+    ) -> dict[str, int]:  # kind -> microseconds since 1970
+        "When a product alarmed last, by kind."
+        t = alarms_table.c
+        last = sa.select(t.kind, sa.func.max(t.ts)).group_by(t.kind)
+        found = self.rows(last.where(t.product_id == product, t.ts >= micros(start)))
+        return {str(kind): int(ts) for kind, ts in found}
+
     def alarms(
         self,
         product: str | None = None,  # None = all

@@ -42,6 +42,7 @@ class Connection:
         self.heard: float | None = None  # the last message; None = nothing yet
         self.processed: float | None = None  # the last batch that was stored; None = none yet
         self.problem = ""  # why the last connection ended
+        self.turn: float | None = None  # seconds that the last turn took; None = none yet
 
 
 # %% ../../nbs/70_trades/77_stream_status.ipynb #498537ae
@@ -58,9 +59,10 @@ def report_status(
     *,
     state: str = "running",  # or ended: it was told to; or failed
     exchanges: dict[str, Any] | None = None,  # exchange -> how it is, and what it promises
+    load: dict[str, Any] | None = None,  # held (s in which listeners waited), room (of the inbox)
 ) -> None:
     "Report the status of a stream, together with what the other shards have reported."
-    lag = stream.lag.recent()
+    lag, held = stream.lag.recent(), (load or {}).get("held", 0.0)
     now = dict(
         state=state,
         process=f"{socket.gethostname()}:{os.getpid()}",
@@ -75,7 +77,12 @@ def report_status(
         exchanges=exchanges or {},
         lag_p50=lag_quantile(lag, 0.5),
         lag_p99=lag_quantile(lag, 0.99),
+        turn=connection.turn,
+        held=held,
+        held_recent=held - stream.held,
+        room=(load or {}).get("room"),
     )
+    stream.held = held
     stream.report = now | dict(lag_counts=stream.lag.counts)
     stream.latest.put(STREAM_STATUS, together([now, *stream.others]))
 
