@@ -260,8 +260,8 @@ async def _report(listeners: RunningListeners, state: str, problem: str = "") ->
     queue, connection, facts = listeners.queue, listeners.whole(), listeners.facts()
     connection.problem = problem or connection.problem
     connection.turn = listeners.coinbase.turn
-    load = dict(held=queue.held, room=queue.length)
-    share = partial(report_status, state=state, exchanges=facts, load=load)
+    load: dict[str, Any] = dict(held=queue.held, room=queue.length)
+    share = partial(report_status, state=state, exchanges=facts, **load)
     try:
         await asyncio.to_thread(share, listeners.stream, connection, queue.qsize())
     except (CryptoAnomalyError, OSError, sa.exc.SQLAlchemyError) as e:
