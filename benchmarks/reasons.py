@@ -1,4 +1,4 @@
-"""Why a bar is missed, by the row's id and the beginning of its text; measured, then written down."""
+"""Why a bar is missed, by the id of a row and the beginning of its text."""
 
 from typing import Any
 

@@ -27,9 +27,9 @@ SUBJECTS = dict(
     P10="Start",
 )
 INTRO = """# Benchmarks
-> How long each path takes beside the best that an expert would write, from one run on one machine."""
-READING = """Each row is measured in one run: ours, the rivals, the plain way and the limit take turns, and
-the round with the least CPU time of each counts. The outputs are compared in the same run; a row
+> Each path beside the best that an expert would write, from one run on one machine."""
+READING = """Each row is measured in one run: ours, the rivals, the plain way and the limit take turns.
+The round with the least CPU time of each counts. The outputs are compared in the same run; a row
 whose outputs differ fails the run. *Plain* is the textbook way (pandas by groups, one INSERT per
 trade, scikit-learn for every request). *Limit* is what no program on this machine avoids, such as
 reading the same columns from one file. A ratio (x) is the rival's cost over ours: more is better.
@@ -165,8 +165,8 @@ make bench COMPARE=old.json        # then names what became slower than in old.j
 ```
 
 Every run leaves its rows with machine, versions, date and commit in `benchmarks/bench.SIZE.json`.
-`COMPARE` reports a row when it takes more than 1.5 × as long as before (`TOLERANCE=0.5`), and, where
-it raced a rival, when the ratio to the rival fell as much, so that a slower machine is not reported.
+`COMPARE` reports a row when it takes more than 1.5 × as long as before (`TOLERANCE=0.5`) and, where
+it raced a rival, the ratio to the rival fell as much: a slower machine alone is not reported.
 The exit code is then 3."""
 
 

@@ -78,7 +78,7 @@ class Rivals:
         return lambda: offset - session.run(["scores"], {name: x})[0].ravel()
 
     def of(self, x: np.ndarray) -> list[Rival]:
-        """All of them, for these rows; a quick run leaves out the graph, which takes 7 s to make."""
+        """All of them, for these rows; a quick run leaves out the graph: 7 s to make."""
         found = [Rival("treelite", "treelite", lambda: self.treelite(x))]
         if SIZE != "quick":
             found.append(Rival("onnxruntime", "onnxruntime", lambda: self.onnxruntime(x)))

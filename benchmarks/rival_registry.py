@@ -6,7 +6,6 @@ from importlib.util import find_spec
 from typing import Any
 
 from bench_registry import fill
-
 from race import Rival, Run, race
 
 from crypto_anomaly.registry.registry import Registry
