@@ -165,6 +165,17 @@ def cpu_of(pid: int) -> float:
         return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
 
 
+def settle(pid: int, most: float = 30.0) -> float:  # share of a core that it uses in the end
+    """Wait until a process has done the work of its start: it uses less than a tenth of a core."""
+    end = time.monotonic() + most
+    while True:
+        before = cpu_of(pid)
+        time.sleep(1)
+        used = cpu_of(pid) - before
+        if used < 0.1 or time.monotonic() > end:
+            return used
+
+
 @contextmanager
 def server(command: list[str], env: dict[str, str], url: str) -> Iterator[subprocess.Popen[bytes]]:
     """A process that serves, from its first answer at `url` to the end of the block."""
