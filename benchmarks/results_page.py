@@ -28,7 +28,7 @@ SUBJECTS = dict(
 )
 INTRO = """# Benchmarks
 > Each path beside the best that an expert would write, from one run on one machine."""
-READING = """Each row is measured in one run: ours, the rivals, the plain way and the limit take turns.
+READING = """Each row is measured in one run: ours, rivals, plain way and limit take turns.
 The round with the least CPU time of each counts. The outputs are compared in the same run; a row
 whose outputs differ fails the run. *Plain* is the textbook way (pandas by groups, one INSERT per
 trade, scikit-learn for every request). *Limit* is what no program on this machine avoids, such as
