@@ -46,8 +46,8 @@ docs: setup  ## the documentation site, into _docs/, with every link followed
 	BUILD_SITE=1 pytest -q tests/test_docs.py
 	if command -v quarto >/dev/null; then python tools/build_docs.py; fi
 
-bench: setup  ## the bars that exist so far, measured here: make bench [ONLY="P3 P9"]; P1 takes ten minutes, BENCH_COINS=200 for a look
-	python benchmarks/bench.py $(ONLY)
+bench: setup  ## speed beside rivals: make bench [SIZE=quick|default|full] [ONLY="P3 P9"] [COMPARE=old.json [TOLERANCE=0.5]]; quick takes two minutes, full half an hour
+	python benchmarks/bench.py $(ONLY) $(if $(SIZE),--size $(SIZE)) $(if $(COMPARE),--compare $(COMPARE)) $(if $(TOLERANCE),--tolerance $(TOLERANCE))
 
 attack: setup  ## all long attacks, with a table of what survived: 100 duels of each pair of decisions, 100 stops, 500 inputs for each fuzz test, load, memory: make attack [COUNT=20] [URL=postgresql://…]
 	FUZZ_EXAMPLES=500 python benchmarks/attack.py $(or $(COUNT),100) $(URL)
