@@ -22,7 +22,7 @@ CONFIG = FeatureConfig(impute_lag_hours=2)
 
 
 def market(seed: int) -> pd.DataFrame:
-    """A random market with gaps, missing fields, a peg, and coins that are polled a little apart."""
+    """A random market with gaps, missing fields, a peg, and coins polled a little apart."""
     rng = np.random.default_rng(seed)
     n = len(HOURS) * len(COINS)
     f = pd.DataFrame(dict(ts=np.repeat(HOURS, len(COINS)), coin_id=np.tile(COINS, len(HOURS))))
