@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-PACE = 20_000  # microseconds between two trades of a product
+PACE = 200_000  # microseconds between two trades of a product
 BEGIN = 1_767_312_000_000_000  # 2026-01-02, microseconds since 1970
 BATCHES = 100  # of a thousand trades each, that are written
 PRODUCTS, TURNS = 400, 10  # of a stream, with twelve trades of each product
@@ -108,8 +108,8 @@ def ask(url: str, trades: int, products: int) -> dict[str, Any]:
         "holes of a product": lambda: fresh().holes(product),
         "missing ids of a range of 10,000": lambda: fresh().holes_between(product, 1, 10_000),
         "newest id": lambda: store.last_id(product),
-        "two minutes by time, the newest": lambda: minutes(end, "2min"),
-        "two minutes by time, the middle": lambda: minutes(middle, "2min"),
+        "an hour by time, the newest": lambda: minutes(end, "1h"),
+        "an hour by time, the middle": lambda: minutes(middle, "1h"),
         "warm start of a product": warm,
         "which trades are old": lambda: store.old_trades(
             pd.Timestamp(BEGIN, unit="us", tz="UTC") + pd.Timedelta("1min")
