@@ -74,7 +74,6 @@ def ask(url: str, trades: int, products: int) -> dict[str, Any]:
 
     from crypto_anomaly.trades.product_state import ProductState
     from crypto_anomaly.trades.store import TradeStore
-    from crypto_anomaly.trades.stream_base import last_sequence, warm_up
 
     start = time.process_time()
     store = TradeStore(url)
@@ -99,9 +98,17 @@ def ask(url: str, trades: int, products: int) -> dict[str, Any]:
         return [len(f), f.trade_id.sum(), f.price.sum()]
 
     def warm() -> list[Any]:
-        sequence = last_sequence(store, product)
-        warm_up(ProductState(product), store, sequence.newest)
-        return [sequence.next_id]
+        try:
+            from crypto_anomaly.trades import stored_end
+        except ImportError:  # the code before had both in one module
+            from crypto_anomaly.trades import stream_base
+
+            sequence = stream_base.last_sequence(store, product)
+            stream_base.warm_up(ProductState(product), store, sequence.newest)
+            return [sequence.next_id]
+        found = stored_end.stored_end(store, product)
+        stored_end.warm_up(ProductState(product), store, found)
+        return [found.sequence.next_id]
 
     questions: dict[str, Callable[[], Any]] = {
         "completeness of a product": lambda: fresh().completeness(product),
