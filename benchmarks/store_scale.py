@@ -125,6 +125,7 @@ def ask(url: str, trades: int, products: int) -> dict[str, Any]:
     }
     if products == 1:
         del questions[f"completeness of all {products}"]
+    warm()  # compiles what counts features
     answers = {}
     for what, f in questions.items():
         took[what], answers[what] = least(f)
