@@ -14,8 +14,8 @@ import sqlalchemy as sa
 from ..core.errors import first_line
 from ..core.workspace import Workspace
 from .alarms import AlarmLog, LatestRows
+from .completeness import Completeness
 from .deleted import TradeDeleter
-from .gaps import Completeness
 from .limits import AHEAD, FIRST_TIME, ID_LIMIT, LIMIT
 from .messages import Trade, TradeError, fault_of, now_micros
 from .range_checks import RangeChecks
