@@ -22,9 +22,10 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-PACE = 20_000  # microseconds between two trades of a product
+PACE = 200_000  # microseconds between two trades of a product
 BEGIN = 1_767_312_000_000_000  # 2026-01-02, microseconds since 1970
 BATCHES = 100  # of a thousand trades each, that are written
+GAP = 60_000  # missing trades that are fetched
 PRODUCTS, TURNS = 400, 10  # of a stream, with twelve trades of each product
 FILL = """WITH RECURSIVE n(i) AS (SELECT {first} UNION ALL SELECT i + 1 FROM n WHERE i < {last})
 INSERT INTO trades (product_id, epoch, trade_id, ts, price, size, taker_side, maker_order_id,
@@ -115,8 +116,8 @@ def ask(url: str, trades: int, products: int) -> dict[str, Any]:
         "holes of a product": lambda: fresh().holes(product),
         "missing ids of a range of 10,000": lambda: fresh().holes_between(product, 1, 10_000),
         "newest id": lambda: store.last_id(product),
-        "two minutes by time, the newest": lambda: minutes(end, "2min"),
-        "two minutes by time, the middle": lambda: minutes(middle, "2min"),
+        "an hour by time, the newest": lambda: minutes(end, "1h"),
+        "an hour by time, the middle": lambda: minutes(middle, "1h"),
         "warm start of a product": warm,
         "which trades are old": lambda: store.old_trades(
             pd.Timestamp(BEGIN, unit="us", tz="UTC") + pd.Timedelta("1min")
@@ -124,6 +125,7 @@ def ask(url: str, trades: int, products: int) -> dict[str, Any]:
     }
     if products == 1:
         del questions[f"completeness of all {products}"]
+    warm()  # compiles what counts features
     answers = {}
     for what, f in questions.items():
         took[what], answers[what] = least(f)
@@ -168,6 +170,29 @@ def write(url: str, table: str) -> dict[str, Any]:
     took["the same in turns of 400 products, clock"] = (time.perf_counter() - clock) / n
     counts = [store.completeness(p)["trades"] for p in (table, f"{table}0", f"{table}399")]
     return dict(took=took, answers={"stored": fingerprint(counts)})
+
+
+def gap(url: str) -> dict[str, Any]:
+    """Fetch a gap from a loopback exchange that takes 120 ms for an answer."""
+    import pandas as pd
+
+    from crypto_anomaly.simulate.trade_server import serve_trades
+    from crypto_anomaly.simulate.trades import TradeSimulator
+    from crypto_anomaly.trades.gap_fill import fill_gap
+    from crypto_anomaly.trades.pages import TradePages, page_session
+    from crypto_anomaly.trades.store import TradeStore
+
+    store = TradeStore(url)
+    with serve_trades(TradeSimulator()) as (_, rest, server):
+        server.clock.set(pd.Timestamp("2026-01-02 12:00", tz="UTC"))
+        last = TradePages(page_session(10), rest, "BTC-USD").older(1 << 61).trades[0].trade_id
+        server.fault("rest_stall", times=10_000, seconds=0.12)
+        start = time.perf_counter()
+        fetched = fill_gap(store, rest, "BTC-USD", last - GAP + 1, last, cause="benchmark")
+        took = time.perf_counter() - start
+    facts = store.completeness("BTC-USD")
+    answers = {"filled": fingerprint([fetched, facts["trades"], facts["missing"]])}
+    return dict(took={"a million missing trades, clock (s)": took * 1e6 / GAP}, answers=answers)
 
 
 def worker(code: Path, *arguments: str) -> dict[str, Any]:
@@ -230,6 +255,16 @@ def compare_writing(old: Path, urls: dict[str, str], title: str, rounds: int) ->
     show(title, results["old"], results["new"])
 
 
+def compare_gaps(old: Path, folder: Path, rounds: int) -> None:
+    """A gap that is fetched by both, in turns."""
+    results: dict[str, list[dict[str, Any]]] = {"old": [], "new": []}
+    for i in range(rounds):
+        for side, code in (("old", old), ("new", ROOT)):
+            url = f"sqlite:///{folder / side}-gap{i}.db"
+            results[side].append(worker(code, "gap", url))
+    show(f"a gap of {GAP:,} trades, 120 ms an answer", results["old"], results["new"])
+
+
 def compare_on_server(old: Path, folder: Path, rounds: int) -> None:
     """The same on a PostgreSQL of our own."""
     from bench_trades import private_postgres
@@ -265,6 +300,8 @@ def run_worker(task: str, url: str, *arguments: str) -> None:
         print("{}")
     elif task == "ask":
         print(json.dumps(ask(url, int(arguments[0]), int(arguments[1]))))
+    elif task == "gap":
+        print(json.dumps(gap(url)))
     else:
         print(json.dumps(write(url, arguments[0])))
 
@@ -290,6 +327,7 @@ def main() -> None:
                 compare_questions(old, folder, int(size * 1e6), products, given.rounds)
         lite = {side: f"sqlite:///{folder / side}-write.db" for side in ("old", "new")}
         compare_writing(old, lite, "batches of 1,000 on SQLite", given.rounds)
+        compare_gaps(old, folder, given.rounds)
         if given.postgresql:
             compare_on_server(old, folder, given.rounds)
 

@@ -57,7 +57,7 @@ def counted(store, product):
 
 
 @settings(
-    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(steps=st.lists(STORE | DELETE, min_size=1, max_size=6))
 def test_ranges_equal_the_trades_after_any_steps(db_url, steps):
@@ -184,13 +184,12 @@ def test_verify_names_and_mends_a_wrong_count(tmp_path):
     ws = claim(open_workspace(Settings(home=tmp_path, source="simulated")), "simulated")
     store = open_store(ws)
     store.write(batch("X-USD", range(1, 11)))
-    assert "as many as" in cli("verify", "--trades").stderr
     with store.transaction() as c:
         c.exec_driver_sql("DELETE FROM trades WHERE trade_id = 5")
     found = cli("verify", "--trades", ok=False)
     assert found.returncode == 1 and "9 trades are stored in 2 ranges" in found.stderr
     assert "mended" in cli("verify", "--trades", "--mend").stderr
-    cli("verify", "--trades")
+    assert "as many as" in cli("verify", "--trades").stderr
 
 
 def test_pages_in_flight_obey_the_server(tmp_path):

@@ -263,7 +263,7 @@ def _show_stream(
     from crypto_anomaly.trades.store import open_store
 
     store = open_store(ws)
-    rows = [store.completeness(product) for product in done.products]
+    rows = store.completeness_of(done.products)
     if as_json:
         alarms = len(store.alarms(limit=10_000))
         recording = {} if facts is None else dict(file=facts)
@@ -293,7 +293,7 @@ def _stored(ws: Workspace, product: str | None, limit: int) -> dict[str, Any]:
     names = [product] if product else streamed
     alarms = store.alarms(product, limit=limit)
     return dict(
-        products=[store.completeness(name) for name in names],
+        products=store.completeness_of(names),
         gaps=store.gaps(limit=limit),
         refused=store.refused(product, limit=limit),
         epochs=[e for name in names for e in store.epochs(name)],

@@ -73,7 +73,7 @@ class Trades:
     def completeness(self) -> list[dict[str, Any]]:  # see `TradeStore.completeness`
         "What is stored and what is missing, of every product."
         if time.monotonic() - self._counted_at > RECOUNT:
-            self._counts = [self.store.completeness(p) for p in self.latest.products()]
+            self._counts = self.store.completeness_of(self.latest.products())
             self._counted_at = time.monotonic()
         return self._counts
 

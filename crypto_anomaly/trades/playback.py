@@ -17,13 +17,13 @@ import sqlalchemy as sa
 
 from ..core.workspace import Workspace
 from ..registry.registry import open_registry
+from .id_ranges import count_table
 from .limits import AHEAD
 from .messages import FeedMessage, Refused, TradeError
 from .origin import Origin, claim_store
 from .placing import Placed, place
 from .recordings import TradeFile, summary
 from .row_checks import join_refused, refused_rows
-from .schema import trades_table
 from .store import TradeStore
 from .stream import Stream
 from .table import to_trades
@@ -129,9 +129,9 @@ class Replayed(NamedTuple):
 
 def _count(store: TradeStore, products: list[str]) -> int:
     "How many trades of some products are stored."
-    t = trades_table.c
-    query = sa.select(sa.func.count()).where(t.product_id.in_(products))
-    return int(store.value(query))
+    c = count_table.c
+    query = sa.select(sa.func.coalesce(sa.func.sum(c.trades), 0))
+    return int(store.value(query.where(c.product_id.in_(products))))
 
 
 # %% ../../nbs/70_trades/85_playback.ipynb #baa319b8

@@ -14,8 +14,8 @@ import sqlalchemy as sa
 from ..core.errors import first_line
 from ..core.workspace import Workspace
 from .alarms import AlarmLog, LatestRows
+from .completeness import Completeness
 from .deleted import TradeDeleter
-from .gaps import Completeness
 from .limits import AHEAD, FIRST_TIME, ID_LIMIT, LIMIT
 from .messages import Trade, TradeError, fault_of, now_micros
 from .range_checks import RangeChecks
@@ -94,7 +94,6 @@ class TradeWriter(TradeDatabase):
 # %% ../../nbs/70_trades/35_store.ipynb #ee2dad17
 _NEWEST = (trades_table.c.epoch.desc(), trades_table.c.trade_id.desc())  # order
 _READ = [*TRADE_COLUMNS, "epoch"]
-_RECENT = 10_000  # trades among which the latest time is looked for
 
 
 class TradeReader(TradeDatabase):
@@ -118,20 +117,6 @@ class TradeReader(TradeDatabase):
                 return names
             names.append(found)
             after = found
-
-    def newest_known(
-        self,
-        product: str,
-        epoch: int,
-        end: pd.Timestamp,  # later trades are left out
-    ) -> tuple[int, int] | None:  # id, and microseconds since 1970; None = there is no trade
-        "The newest id of an epoch, and the latest time among the last ten thousand trades."
-        t = trades_table.c
-        mine = (t.product_id == product, t.epoch == epoch, t.ts <= micros(end))
-        recent = sa.select(t.trade_id, t.ts).where(*mine).order_by(t.trade_id.desc())
-        last = recent.limit(_RECENT).subquery().c
-        newest, at = self.rows(sa.select(sa.func.max(last.trade_id), sa.func.max(last.ts)))[0]
-        return None if newest is None else (int(newest), int(at))
 
 
 # %% ../../nbs/70_trades/35_store.ipynb #97d1425d

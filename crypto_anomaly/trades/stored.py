@@ -92,7 +92,7 @@ def stored_trades(
 def newest_trade(ws: Workspace) -> pd.Timestamp:
     "The time of the newest stored trade."
     store = open_store(ws)
-    times = [store.completeness(p)["last_ts"] for p in stored_products(ws)]
+    times = [facts["last_ts"] for facts in store.completeness_of(stored_products(ws))]
     known = [pd.Timestamp(t) for t in times if t]
     if not known:
         raise _no_trades(ws)
