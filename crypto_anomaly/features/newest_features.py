@@ -38,15 +38,7 @@ from crypto_anomaly.features.kept_hours import (
     valid_polls,
     write_index,
 )
-from crypto_anomaly.features.newest import (
-    Recorder,
-    kept_layout,
-    next_poll,
-    no_past,
-    one_source,
-    polls_of,
-    recorded_past,
-)
+from .newest import next_poll
 from crypto_anomaly.features.past import (
     Layout,
     Past,
@@ -54,6 +46,14 @@ from crypto_anomaly.features.past import (
     delete_unused,
     read_past,
     write_polls,
+)
+from crypto_anomaly.features.recorder import (
+    Recorder,
+    kept_layout,
+    no_past,
+    one_source,
+    polls_of,
+    recorded_past,
 )
 from .windows import HOUR, MINUTE
 
