@@ -50,9 +50,7 @@ def _all_rows(h: PollRows, table: pd.DataFrame, moment: int, number: np.ndarray)
 class PollRows(History):
     "The rows of one poll, and the rows before them in kept polls."
 
-    past: Past
     exists: np.ndarray  # (k,) bool: the coin has a row in the poll
-    kept: Kept
 
     def __init__(
         self,
@@ -62,7 +60,8 @@ class PollRows(History):
         signals: int,  # version, see `SIGNAL_VERSIONS`
         foreign: bool,  # the rows are of an exchange, as all before
     ) -> None:
-        self.past, self.moments, self.kept = past, past.moments, {}
+        self.past, self.moments = past, past.moments
+        self.kept: Kept = {}
         self.version, self.settings = signals, SIGNAL_VERSIONS[signals]
         number = pd.Index(past.coins).get_indexer(pd.Index(table.coin_id.astype(object)))
         _all_rows(self, table, moment, number)
@@ -71,8 +70,8 @@ class PollRows(History):
         self._begins: dict[float, np.ndarray] = {}
         self._lags: dict[tuple[float, float], np.ndarray] = {}
         self.newest = newest_rows(past.times)
-        day = moment // (24 * HOUR)
         if self.settings.peers:
+            day = moment // (24 * HOUR)
             self.known_peers = Peers(day, peers_of_day(past, day)[None])
 
     def keep(
@@ -248,8 +247,8 @@ class Hour(PollRows):
     ) -> tuple[np.ndarray, np.ndarray]:  # (m,) each
         "Count and sum of the coin's values in the `hours` before."
         self.keep(name, x, hours)
-        count, total = kept_count_sum(*self._window_of(name, hours))
-        return count[rows], total[rows]
+        found = kept_count_sum(*self._window_of(name, hours))
+        return found[0][rows], found[1][rows]
 
     def tail(
         self,
