@@ -83,7 +83,8 @@ def _features(
 def _in_time_order(b: _Build, f: pd.DataFrame) -> pd.DataFrame:
     "Rows whose coins have a history, by time and coin: one copy."
     ready = np.flatnonzero((f.ts >= f.coin_id.map(b.ready)).to_numpy())
-    order = np.argsort(f.ts.to_numpy()[ready], kind="stable")  # they are in the order of coins
+    t = f.ts.to_numpy("datetime64[us]")[ready]
+    order = np.argsort(t, kind="stable")  # they are in the order of coins
     return f.take(ready[order]).reset_index(drop=True)
 
 

@@ -112,6 +112,7 @@ class Carried(History):
         self.end = int(self.t.max(initial=self.since))
         self.kept: dict[str, np.ndarray] = {}
         self.codes: dict[str, np.ndarray] = {}
+        self._found: dict[tuple[int, int], np.ndarray] = {}
         ids = self.table.coin_id.to_numpy(object)[self.order[np.unique(self.first)]]
         nothing = FarRows(ids[:0], np.empty(0, int), np.empty(0, int), {})
         before = nothing if carry is None else carry.far
@@ -129,7 +130,9 @@ class Carried(History):
     def _within(self, reach: Reach, end: int) -> np.ndarray:
         "Rows that are not later than `end`, as far as a series is looked back at from there."
         oldest = end - int(min(reach.hours + 1, NEAR_HOURS) * HOUR)
-        return np.flatnonzero((self.t > oldest) & (self.t <= end))
+        if (oldest, end) not in self._found:
+            self._found[oldest, end] = np.flatnonzero((self.t > oldest) & (self.t <= end))
+        return self._found[oldest, end]
 
     def keep(
         self,
