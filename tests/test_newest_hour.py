@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import crypto_anomaly.features.newest_features
 from crypto_anomaly.core.settings import Settings
 from crypto_anomaly.core.workspace import claim, open_workspace
 from crypto_anomaly.data.lake import list_parts
@@ -22,7 +23,7 @@ CONFIG = FeatureConfig(impute_lag_hours=2)
 
 
 def market(seed: int) -> pd.DataFrame:
-    """A random market with gaps, missing fields, a peg, and coins polled a little apart."""
+    """A random market with gaps, missing fields and a peg; coins may be polled a little apart."""
     rng = np.random.default_rng(seed)
     n = len(HOURS) * len(COINS)
     f = pd.DataFrame(dict(ts=np.repeat(HOURS, len(COINS)), coin_id=np.tile(COINS, len(HOURS))))
@@ -127,6 +128,16 @@ def test_what_is_kept_may_be_lost_or_broken(tmp_path, caplog):
     newest.write_bytes(newest.read_bytes()[:-8])
     write_days(lake.ws, f[f.ts.dt.floor("h") == HOURS[152]], "hour")
     assert lake.computed_anew() == 1
+
+
+def test_a_large_market_is_kept_poll_by_poll(tmp_path, caplog, monkeypatch):
+    """What does not fit in memory at once is computed one poll after another."""
+    monkeypatch.setattr(crypto_anomaly.features.newest_features, "_MOST_ROWS", 0)
+    f, lake = market(1), Lake(tmp_path, caplog)
+    f = f[f.ts.dt.floor("h") <= HOURS[100]]
+    write_days(lake.ws, f, "past")
+    assert lake.computed_anew() == 1
+    assert lake.kept() == 101
 
 
 def test_mixed_sources_are_computed_from_history(tmp_path, caplog):

@@ -5,10 +5,12 @@
 # %% ../../nbs/40_features/90_build.ipynb #d72469c2
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from ..core.lineage import code_version
@@ -18,10 +20,13 @@ from ..data.datasets import DATASETS, finish_dataset, new_dataset, write_dataset
 from ..data.resolution import check_resolution
 from ..data.snapshots import newest_moment, read_snapshots
 from ..data.table import DataError
+from .carried import Carry, featurize_span
 from .config import FeatureConfig
 from .features import INPUT, featurize
+from .recorder import one_source
 from .schema import get_feature_columns
 from crypto_anomaly.features.spans import (
+    Span,
     check_coins,
     check_history,
     look_at_rows,
@@ -50,18 +55,51 @@ class _Build:
 
 
 # %% ../../nbs/40_features/90_build.ipynb #e6c72ac6
-def _span_rows(b: _Build, start: pd.Timestamp, end: pd.Timestamp) -> pd.DataFrame:
-    "Feature rows of one span whose coins have a history, in time order."
-    first = start - pd.Timedelta(hours=b.config.lookback)
-    table = read_snapshots(b.ws, start=first, end=end, columns=INPUT)
-    f = featurize(table, b.config, since=start)
-    f = f[f.ts >= f.coin_id.map(b.ready)]
-    f = f.sort_values(["ts", "coin_id"], kind="stable", ignore_index=True)
+class _Carried(NamedTuple):
+    "What one span hands to the next."
+
+    values: Carry
+    foreign: bool  # all its rows are of an exchange; else none is
+
+
+def _features(
+    b: _Build, span: Span, before: _Carried | None
+) -> tuple[pd.DataFrame, _Carried | None]:
+    "Features of one span, and what it hands on: nothing where sources are mixed."
+    if before is not None:
+        table = read_snapshots(b.ws, start=span.start, end=span.end, columns=INPUT)
+        if len(table) and one_source(table) is before.foreign:
+            f, values = featurize_span(table, span.start, b.config, before.values)
+            return f, before._replace(values=values)
+    first = span.start - pd.Timedelta(hours=b.config.lookback)
+    table = read_snapshots(b.ws, start=first, end=span.end, columns=INPUT)
+    foreign = one_source(table)
+    if foreign is None:
+        return featurize(table, b.config, since=span.start), None
+    f, values = featurize_span(table, span.start, b.config, None)
+    return f, _Carried(values, foreign)
+
+
+def _in_time_order(b: _Build, f: pd.DataFrame) -> pd.DataFrame:
+    "Rows whose coins have a history, by time and coin: one copy."
+    ready = np.flatnonzero((f.ts >= f.coin_id.map(b.ready)).to_numpy())
+    t = f.ts.to_numpy("datetime64[us]")[ready]
+    order = np.argsort(t, kind="stable")  # they are in the order of coins
+    return f.take(ready[order]).reset_index(drop=True)
+
+
+def _span_rows(
+    b: _Build, span: Span, before: _Carried | None = None
+) -> tuple[pd.DataFrame, _Carried | None]:
+    "Feature rows of one span whose coins have a history, and what it hands on."
+    start, end = span
+    f, carried = _features(b, span, before)
+    f = _in_time_order(b, f)
     if not b.targets:
-        return f
+        return f, carried
     last = min(end + pd.Timedelta("25h"), b.end)
     prices = read_snapshots(b.ws, start=start, end=last, columns=["current_price"])
-    return add_targets(f, prices=prices)
+    return add_targets(f, prices=prices), carried
 
 
 # %% ../../nbs/40_features/90_build.ipynb #69a5c7f8
@@ -101,17 +139,39 @@ def _write_part(b: _Build, name: str, number: int, rows: pd.DataFrame) -> _SpanP
 
 
 # %% ../../nbs/40_features/90_build.ipynb #cc6bc6cd
-def _build_span(
-    b: _Build, number: int, start: pd.Timestamp, end: pd.Timestamp
+def _write_span(
+    b: _Build, number: int, f: pd.DataFrame
 ) -> dict[str, _SpanPart]:  # dataset -> its part
-    "Build and write one span."
-    f = _span_rows(b, start, end)
+    "Write the rows of one span."
     trained_to = b.cut - EMBARGO if b.targets else b.cut
     training, holdout = f[f.ts <= trained_to], f[f.ts > b.cut]
     return dict(
         training_dataset=_write_part(b, "training_dataset", number, training),
         eval_holdout=_write_part(b, "eval_holdout", number, holdout),
     )
+
+
+# %% ../../nbs/40_features/90_build.ipynb #94c98a2f
+_LONGEST_CHAIN = 10  # spans; progress is shown by chain
+_DASK_CHAIN = 4  # spans: a cluster has workers that are not counted here
+
+
+def _build_chain(b: _Build, first: int, spans: list[Span]) -> list[dict[str, _SpanPart]]:
+    "Build and write spans that follow each other."
+    done, carried = [], None
+    for number, span in enumerate(spans, first):
+        f, carried = _span_rows(b, span, carried)
+        done.append(_write_span(b, number, f))
+    return done
+
+
+def _chains(b: _Build, spans: list[Span]) -> list[tuple[_Build, int, list[Span]]]:
+    "As many chains as there are workers, or more where they grow long."
+    settings = b.ws.settings
+    workers = settings.jobs or os.cpu_count() or 1
+    longest = _DASK_CHAIN if settings.dask_url else _LONGEST_CHAIN
+    size = min(-(-len(spans) // workers), longest)
+    return [(b, i, spans[i : i + size]) for i in range(0, len(spans), size)]
 
 
 # %% ../../nbs/40_features/90_build.ipynb #c0478b9f
@@ -235,8 +295,8 @@ def build_datasets(
     cut = end - pd.Timedelta(hours=holdout_hours)
     version = new_dataset(ws, *DATASETS)
     b = _Build(ws, config, cut, end, seen.ready, version, targets)
-    tasks = [(b, i, *span) for i, span in enumerate(spans)]
-    done = run_tasks(ws.settings, _build_span, tasks, progress=progress)
+    chains = run_tasks(ws.settings, _build_chain, _chains(b, spans), progress=progress)
+    done = [part for chain in chains for part in chain]
     _check_rows(done, settings)
     # the training dataset comes last, because a training starts as soon as there is one
     holdout = _finish(b, "eval_holdout", done, settings, now, run_id)

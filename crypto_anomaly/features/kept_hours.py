@@ -128,8 +128,8 @@ class KeptIndex:
 
 
 _KERNEL = (
-    "base config features history medians moves newest normalised past past_windows peers rows "
-    "schema signals surprisal temporal volume_levels windows kept_hours market_signals"
+    "base config features history medians moves newest normalised past past_windows peers recorder "
+    "rows schema signals surprisal temporal volume_levels windows kept_hours market_signals"
 ).split()
 
 

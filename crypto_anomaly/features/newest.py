@@ -5,27 +5,14 @@
 # %% ../../nbs/40_features/96_newest.ipynb #bbcb7546
 from __future__ import annotations
 
-from functools import lru_cache
-
 import numpy as np
 import pandas as pd
 
-from ..data.polls import poll_ends
-from ..data.table import of_exchange
 from .config import FeatureConfig
-from .features import INPUT, frame_of
+from .features import frame_of
 from .history import PAUSE_HOURS, SIGNAL_VERSIONS, History, Peers, RecentRows
 from .medians import cross_sectional
-from crypto_anomaly.features.past import (
-    Kept,
-    Layout,
-    Past,
-    Poll,
-    Reach,
-    add_poll,
-    layout_of,
-    reach_of,
-)
+from .past import Kept, Past, Poll, add_poll, reach_of
 from crypto_anomaly.features.past_windows import (
     kept_baseline,
     kept_count_sum,
@@ -42,69 +29,11 @@ from .peers import nearest_coins
 from .windows import HOUR, MINUTE
 
 # %% auto #0
-__all__ = [
-    "Recorder",
-    "kept_layout",
-    "one_source",
-    "Hour",
-    "peers_of_day",
-    "polls_of",
-    "next_poll",
-    "no_past",
-    "recorded_past",
-]
-
-
-# %% ../../nbs/40_features/96_newest.ipynb #2e54f799
-class Recorder(History):
-    "A history that remembers the series that later rows look back at."
-
-    def __init__(
-        self,
-        table: pd.DataFrame,  # market table, any order
-        since: pd.Timestamp | None,  # None = surprisals of all rows
-        signals: int,  # version, see `SIGNAL_VERSIONS`
-    ) -> None:
-        super().__init__(table, since, signals)
-        self.kept: Kept = {}
-        self.reaches: dict[str, Reach] = {}
-
-    def keep(
-        self,
-        name: str,  # of the series
-        x: np.ndarray,  # (n,) values
-        hours: float,  # how far later rows look back at it
-        whole: bool = False,  # whole numbers from 0 to 32,000, which need less room
-    ) -> None:
-        "Remember a series, and the farthest that it is looked back at."
-        reach = reach_of(hours, whole)
-        self.kept[name] = x
-        self.reaches[name] = max(reach, self.reaches.get(name, reach))
-
-
-# %% ../../nbs/40_features/96_newest.ipynb #e7021132
-@lru_cache(maxsize=8)
-def kept_layout(
-    config: FeatureConfig,  # what is computed
-) -> Layout:
-    "What is kept of every poll: it follows from code and settings, and from no data."
-    row = pd.DataFrame(columns=INPUT).assign(ts=pd.to_datetime([0], utc=True), coin_id="a")
-    recorder = Recorder(row, None, config.signals_version)
-    frame_of(recorder, config)
-    return layout_of(recorder.reaches)
-
-
-# %% ../../nbs/40_features/96_newest.ipynb #6967d05b
-def one_source(
-    table: pd.DataFrame,  # market table, not empty
-) -> bool | None:  # are its rows of an exchange? None = some are
-    "Volumes of exchanges are linked to those of the market row by row; that is not kept."
-    foreign = of_exchange(table.source)
-    return bool(foreign.iloc[0]) if foreign.nunique() == 1 else None
+__all__ = ["PollRows", "Hour", "peers_of_day", "next_poll"]
 
 
 # %% ../../nbs/40_features/96_newest.ipynb #cd350610
-def _all_rows(h: Hour, table: pd.DataFrame, moment: int, number: np.ndarray) -> None:
+def _all_rows(h: PollRows, table: pd.DataFrame, moment: int, number: np.ndarray) -> None:
     "Put the rows of a poll in their places."
     k = len(h.past.coins)
     h.table, h.coin = table, np.arange(k)
@@ -118,12 +47,10 @@ def _all_rows(h: Hour, table: pd.DataFrame, moment: int, number: np.ndarray) -> 
     h.is_tail = h.exists
 
 
-class Hour(History):
-    "The history of one poll, from kept polls."
+class PollRows(History):
+    "The rows of one poll, and the rows before them in kept polls."
 
-    past: Past
     exists: np.ndarray  # (k,) bool: the coin has a row in the poll
-    kept: Kept
 
     def __init__(
         self,
@@ -133,7 +60,8 @@ class Hour(History):
         signals: int,  # version, see `SIGNAL_VERSIONS`
         foreign: bool,  # the rows are of an exchange, as all before
     ) -> None:
-        self.past, self.moments, self.kept = past, past.moments, {}
+        self.past, self.moments = past, past.moments
+        self.kept: Kept = {}
         self.version, self.settings = signals, SIGNAL_VERSIONS[signals]
         number = pd.Index(past.coins).get_indexer(pd.Index(table.coin_id.astype(object)))
         _all_rows(self, table, moment, number)
@@ -142,8 +70,8 @@ class Hour(History):
         self._begins: dict[float, np.ndarray] = {}
         self._lags: dict[tuple[float, float], np.ndarray] = {}
         self.newest = newest_rows(past.times)
-        day = moment // (24 * HOUR)
         if self.settings.peers:
+            day = moment // (24 * HOUR)
             self.known_peers = Peers(day, peers_of_day(past, day)[None])
 
     def keep(
@@ -160,22 +88,6 @@ class Hour(History):
         "The kept values of a series."
         reach = self._reaches[name]
         return self.past.series(name, reach), self.past.first[reach]
-
-    def _window_of(self, name: str, hours: float) -> tuple[np.ndarray, np.ndarray]:
-        "The kept values of a series, and where the window of each coin begins in them."
-        kept, first = self._past_of(name)
-        return kept, np.maximum(self.window(hours) - first, 0)
-
-    def window(
-        self,
-        hours: float,  # width of the window
-    ) -> np.ndarray:  # (k,) number of a poll
-        "The first poll of each coin's window."
-        if hours not in self._begins:
-            width = int(hours * HOUR)
-            now = (self.t, self.rows, width)
-            self._begins[hours] = window_begins(self.past.times, self.moments, *now)
-        return self._begins[hours]
 
     def column(
         self,
@@ -270,6 +182,27 @@ class Hour(History):
         med, mad = cross_sectional(*rows, self.since, least, spread)
         return med[: len(x)], mad[: len(x)]
 
+
+# %% ../../nbs/40_features/96_newest.ipynb #e090896c
+class Hour(PollRows):
+    "The history of one poll, from kept polls."
+
+    def _window_of(self, name: str, hours: float) -> tuple[np.ndarray, np.ndarray]:
+        "The kept values of a series, and where the window of each coin begins in them."
+        kept, first = self._past_of(name)
+        return kept, np.maximum(self.window(hours) - first, 0)
+
+    def window(
+        self,
+        hours: float,  # width of the window
+    ) -> np.ndarray:  # (k,) number of a poll
+        "The first poll of each coin's window."
+        if hours not in self._begins:
+            width = int(hours * HOUR)
+            now = (self.t, self.rows, width)
+            self._begins[hours] = window_begins(self.past.times, self.moments, *now)
+        return self._begins[hours]
+
     def mean_std(
         self,
         x: np.ndarray,  # (k,) values
@@ -314,8 +247,8 @@ class Hour(History):
     ) -> tuple[np.ndarray, np.ndarray]:  # (m,) each
         "Count and sum of the coin's values in the `hours` before."
         self.keep(name, x, hours)
-        count, total = kept_count_sum(*self._window_of(name, hours))
-        return count[rows], total[rows]
+        found = kept_count_sum(*self._window_of(name, hours))
+        return found[0][rows], found[1][rows]
 
     def tail(
         self,
@@ -401,16 +334,6 @@ def peers_of_day(
 
 
 # %% ../../nbs/40_features/96_newest.ipynb #354af556
-def polls_of(
-    table: pd.DataFrame,  # market table, any order
-) -> list[tuple[int, pd.DataFrame]]:  # end of each poll in microseconds, and its rows
-    "A table poll by poll."
-    table = table.sort_values(["ts", "coin_id"], kind="stable")
-    t = table.ts.to_numpy("datetime64[us]").astype(np.int64)
-    moment = poll_ends(t, pd.factorize(table.coin_id)[0])
-    return [(int(end), rows) for end, rows in table.groupby(moment)]
-
-
 def next_poll(
     past: Past,  # with room for it; the poll is appended
     rows: pd.DataFrame,  # market table of the poll
@@ -425,36 +348,3 @@ def next_poll(
     poll = Poll(moment, key, len(past.coins))
     add_poll(past, poll, np.where(hour.exists, hour.t, 0), hour.kept)
     return frame.sort_values("coin_id", kind="stable", ignore_index=True)
-
-
-# %% ../../nbs/40_features/96_newest.ipynb #999fa716
-def no_past(
-    layout: Layout,  # what is kept
-    coins: list[str],  # ids
-    room: int,  # polls that will be appended
-) -> Past:
-    "A past without polls."
-    k = len(coins)
-    arrays = {r: np.empty((room, len(names), k), r.dtype) for r, names in layout.items()}
-    times = np.zeros((room, k), np.int64)
-    return Past(layout, coins, [], times, arrays, dict.fromkeys(layout, 0))
-
-
-def recorded_past(
-    r: Recorder,  # whose features have been computed
-    layout: Layout,  # what is kept
-    keys: dict[int, str],  # end of a poll -> key
-) -> Past:
-    "The polls of a whole table, as far back as `keys` go."
-    coins = r.table.coin_id.to_numpy()[r.order][np.unique(r.first)].tolist()
-    past = no_past(layout, coins, len(keys))
-    by_moment = r.by_time[np.isin(r.moment[r.by_time], list(keys))]
-    ends, begins = np.unique(r.moment[by_moment], return_index=True)
-    for end, rows in zip(ends, np.split(by_moment, begins[1:])):
-        t = np.zeros(len(coins), np.int64)
-        t[r.coin[rows]] = r.t[rows]
-        kept = {name: np.full(len(coins), np.nan) for name in r.kept}
-        for name, values in kept.items():
-            values[r.coin[rows]] = r.kept[name][rows]
-        add_poll(past, Poll(int(end), keys[int(end)], len(coins)), t, kept)
-    return past

@@ -38,15 +38,7 @@ from crypto_anomaly.features.kept_hours import (
     valid_polls,
     write_index,
 )
-from crypto_anomaly.features.newest import (
-    Recorder,
-    kept_layout,
-    next_poll,
-    no_past,
-    one_source,
-    polls_of,
-    recorded_past,
-)
+from .newest import next_poll
 from crypto_anomaly.features.past import (
     Layout,
     Past,
@@ -54,6 +46,14 @@ from crypto_anomaly.features.past import (
     delete_unused,
     read_past,
     write_polls,
+)
+from crypto_anomaly.features.recorder import (
+    Recorder,
+    kept_layout,
+    no_past,
+    one_source,
+    polls_of,
+    recorded_past,
 )
 from .windows import HOUR, MINUTE
 
@@ -127,16 +127,16 @@ _Batch = list[tuple[int, pd.DataFrame]]  # of `newest.polls_of`
 
 def _new_polls(task: _Task, after: pd.Timestamp) -> Iterator[_Batch]:
     "The polls after a moment, in order, a day at a time."
-    while after < task.ts:
-        until = min(after + pd.Timedelta("1D"), task.ts)
+    until = after
+    while until < task.ts:
+        until = min(until + pd.Timedelta("1D"), task.ts)
         start, end = after + pd.Timedelta("1us"), until + pd.Timedelta("32min")
         rows = read_snapshots(task.ws, start=start, end=min(end, task.ts), columns=INPUT)
-        polls = polls_of(rows)
-        batch = [poll for poll in polls if poll[0] <= until.value // 1000]
-        if until == task.ts:
-            batch = polls
-        yield batch
-        after = until if not batch else max(until, pd.Timestamp(batch[-1][0], unit="us", tz="UTC"))
+        limit = task.now if until == task.ts else until.value // 1000
+        batch = [poll for poll in polls_of(rows) if poll[0] <= limit]  # a poll is not cut
+        if batch:
+            yield batch
+            after = pd.Timestamp(batch[-1][0], unit="us", tz="UTC")
 
 
 def _past_for(task: _Task, coins: list[str], polls: list[Poll], batch: _Batch) -> Past:
@@ -179,8 +179,6 @@ def _advance(task: _Task, polls: list[Poll], seed: str) -> list[Poll]:
     coins = list(task.index.coins) if polls else []
     after = pd.Timestamp(polls[-1].moment, unit="us", tz="UTC") if polls else task.start
     for batch in _new_polls(task, after):
-        if not batch:
-            continue
         for _, rows in batch:
             coins = _with_coins(coins, rows)
             _check_source(rows, task.index.foreign)

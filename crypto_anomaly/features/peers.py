@@ -233,6 +233,6 @@ def peer_median(
     name: str = "",  # of the series, see `Rows.keep`
 ) -> np.ndarray:  # (n,) NaN without a current peer, and before the hours of `h.scale_rows`
     "Median of the peers of each row at its moment."
-    since = h.since - h.settings.scale_reach * HOUR
+    since = h.start_of(h.settings.scale_reach)
     medians = _medians_of_peers(*h.recent_rows(x, name), since, *peers)
     return medians[: len(x)]

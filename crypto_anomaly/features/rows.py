@@ -107,7 +107,14 @@ class Rows:
         hours: float,  # 0 = only the rows whose features are computed
     ) -> np.ndarray:  # row numbers, ascending
         "The rows at most `hours` older than `since`, and all later ones."
-        return np.flatnonzero(self.t >= self.since - int(hours * HOUR))
+        return np.flatnonzero(self.t >= self.start_of(hours))
+
+    def start_of(
+        self,
+        hours: float,  # 0 = only the rows whose features are computed
+    ) -> int:  # microseconds
+        "The time from which rows are computed that others look back at."
+        return self.since - int(hours * HOUR)
 
     def lag(
         self,
@@ -141,7 +148,7 @@ class Rows:
     ) -> tuple[np.ndarray, np.ndarray]:  # median and MAD, (n,) each; NaN where there is none
         "Median and MAD of all coins in the poll of each row, see `data.polls`."
         self.keep(name, x, 1)
-        since = self.since - int(hours * HOUR)
+        since = self.start_of(hours)
         begin = np.searchsorted(self.moment[self.by_time], since - 60 * MINUTE)
         recent = self.by_time[begin:]
         return cross_sectional(x, self.moment, self.coin, recent, since, least, spread)

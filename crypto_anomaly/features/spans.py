@@ -12,6 +12,7 @@ import pandas as pd
 
 from ..core.workspace import Workspace
 from ..data.lake import count_rows
+from ..data.polls import PAUSE_MINUTES
 from crypto_anomaly.data.resolution import (
     CoarseDataError,
     coarse_coins,
@@ -37,6 +38,7 @@ __all__ = [
 SPAN_ROWS = 250_000  # a few hundred MB while they are built
 _SHORTEST = pd.Timedelta("7D")  # a shorter span costs less than its look-back
 _TICK = pd.Timedelta("1us")
+_PAUSE = pd.Timedelta(minutes=PAUSE_MINUTES)  # no span ends within a poll
 
 
 class Span(NamedTuple):
@@ -55,12 +57,13 @@ def spans_between(
     span_rows: int = SPAN_ROWS,  # rows after which a span ends
 ) -> list[Span]:
     "Spans that end with the file that brings them to `span_rows`; none is shorter than a week."
-    edges, rows = [start], 0
+    edges, rows, newest = [start], 0, start
     for part in count_rows(ws, start=start, end=end).itertuples():
-        if rows >= span_rows and part.first - edges[-1] >= _SHORTEST:
+        long = rows >= span_rows and part.first - edges[-1] >= _SHORTEST
+        if long and part.first - newest >= _PAUSE:
             edges.append(part.first)
             rows = 0
-        rows += part.rows
+        rows, newest = rows + part.rows, max(newest, part.last)
     ends = [edge - _TICK for edge in edges[1:]] + [end]
     return [Span(a, b) for a, b in zip(edges, ends)]
 
