@@ -40,6 +40,7 @@ PARTS = (
     Part("P1", "bench_features", "full"),
     Part("P2", "rival_features"),
     Part("P2", "bench_features", "full"),
+    Part("P2", "bench_scale"),
     Part("P3", "rival_lake"),
     Part("P3", "bench_lake", "default full"),
     Part("P4", "rival_forest"),
@@ -49,12 +50,15 @@ PARTS = (
     Part("P6", "bench_trades"),
     Part("P7", "rival_trades"),
     Part("P7", "bench_trades", "default full"),
+    Part("P7", "bench_scale"),
     Part("P8", "rival_serving"),
     Part("P8", "bench_serving", "default full"),
+    Part("P8", "bench_scale", "default full"),
     Part("P9", "rival_registry"),
     Part("P9", "bench_registry"),
     Part("P10", "rival_serving"),
     Part("P10", "bench_serving", "default full"),
+    Part("L", "bench_scale", "default full", "live"),
 )
 PAGE_SIZES = ("default", "full")
 

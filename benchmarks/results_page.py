@@ -99,7 +99,7 @@ def subjects(rows: list[dict[str, Any]]) -> list[str]:
     found = []
     for id_ in dict.fromkeys(r["id"] for r in rows):
         own = [r for r in rows if r["id"] == id_]
-        text = f"## {SUBJECTS.get(id_, id_)} ({id_})\n\n{table(own)}"
+        text = f"## {SUBJECTS.get(id_, 'Live, under load')} ({id_})\n\n{table(own)}"
         rest = [f"- {r['what']}: {others(r)}." for r in own if others(r)]
         if rest:
             text += "\n\nThe other rivals:\n\n" + "\n".join(rest)
