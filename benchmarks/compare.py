@@ -109,6 +109,9 @@ def differences(now: dict[str, Any], before: dict[str, Any]) -> list[str]:
     if now.get("size") != before.get("size"):
         found.append(f"size {before.get('size')} before, {now.get('size')} now")
     a, b = before.get("machine", {}), now.get("machine", {})
+    for when, m in (("before", a), ("now", b)):
+        if m.get("load_at_start", 0) > m.get("cores", 1) / 2:
+            found.append(f"other programs ran {when} (load {m['load_at_start']}): wall times lie")
     for key in ("cpu", "cores", "python"):
         if a.get(key) != b.get(key):
             found.append(f"{key} {a.get(key)} before, {b.get(key)} now")
