@@ -23,7 +23,7 @@ CLIENTS, DRAWINGS = 8, 3
 
 def filled(home: str) -> tuple[Workspace, str]:
     """The workspace, and what is in it."""
-    sizes = size((7, 20, 200, 4), (30, 200, 5000, 40), (365, 5000, 200_000, 400))
+    sizes = size((40, 20, 200, 4), (40, 200, 5000, 40), (365, 5000, 200_000, 400))
     days, versions, events, products = sizes
     ws = claim(open_workspace(Settings(home=Path(home), source="simulated")), "simulated")
     with redirect_stderr(StringIO()):
