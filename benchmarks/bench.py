@@ -40,6 +40,7 @@ PARTS = (
     Part("P1", "bench_features", "full"),
     Part("P2", "rival_features"),
     Part("P2", "bench_features", "full"),
+    Part("P2", "bench_scale"),
     Part("P3", "rival_lake"),
     Part("P3", "bench_lake", "default full"),
     Part("P4", "rival_forest"),
@@ -49,12 +50,16 @@ PARTS = (
     Part("P6", "bench_trades"),
     Part("P7", "rival_trades"),
     Part("P7", "bench_trades", "default full"),
+    Part("P7", "bench_scale"),
     Part("P8", "rival_serving"),
     Part("P8", "bench_serving", "default full"),
+    Part("P8", "bench_scale", "default full"),
+    Part("P8", "bench_pages", "default full"),
     Part("P9", "rival_registry"),
     Part("P9", "bench_registry"),
     Part("P10", "rival_serving"),
     Part("P10", "bench_serving", "default full"),
+    Part("L", "bench_scale", "default full", "live"),
 )
 PAGE_SIZES = ("default", "full")
 
@@ -97,12 +102,21 @@ def measure_all(ids: list[str], size: str) -> dict[str, Any]:
     began = time.monotonic()
     told = about(size)
     parts = [p for p in PARTS if size in p.sizes.split() and (not ids or p.id in ids)]
-    failed = []
+    failed, costs = [], []
     for k, part in enumerate(parts, start=1):
         print(f"{time.monotonic() - began:5.0f} s  {k}/{len(parts)} {part.id}", flush=True)
+        wall, cpu = time.monotonic(), cpu_seconds()
         failed += [problem for problem in [run(part)] if problem]
+        used = dict(wall=time.monotonic() - wall, cpu=cpu_seconds() - cpu)
+        costs.append(part._asdict() | {name: round(s, 1) for name, s in used.items()})
     seconds = round(time.monotonic() - began, 1)
-    return told | dict(ids=ids, seconds=seconds, failed=failed, rows=ROWS)
+    return told | dict(ids=ids, seconds=seconds, parts=costs, failed=failed, rows=ROWS)
+
+
+def cpu_seconds() -> float:
+    """CPU seconds of this process, and of its children that ended."""
+    t = os.times()
+    return t.user + t.system + t.children_user + t.children_system
 
 
 def write(result: dict[str, Any], out: Path | None) -> None:

@@ -37,7 +37,8 @@ def score_rows(ours: Forest, sk: IsolationForest, x: np.ndarray, times: int, bar
     same = float(difference) == 0.0 and bool((sk.predict(x) == labels).all())
     rows = f"forest score, {len(x):,} rows, missing values included"
     what = f"{rows}, largest difference {difference}"
-    row("P4", what, (t.a / their_times) / (t.b / times), "x", bar, same)
+    costs = dict(ours=t.b / times, plain=t.a / their_times)
+    row("P4", what, costs["plain"] / costs["ours"], "x", bar, same, **costs)
 
 
 def p5() -> None:
@@ -70,4 +71,5 @@ def train_rows(X: np.ndarray, injected: np.ndarray, bar: float) -> None:
     seconds = f"{t.a:.1f} s against {t.b:.2f} s"
     precision = f"average precision {theirs:.3f} and {quality:.3f}"
     what = f"train, threshold, score {len(X):,} x 30 ({seconds}; {precision})"
-    row("P5", what, t.a / t.b, "x", bar, bool(quality >= theirs - 0.02))
+    is_as_good = bool(quality >= theirs - 0.02)
+    row("P5", what, t.a / t.b, "x", bar, is_as_good, ours=t.b, plain=t.a)

@@ -46,7 +46,7 @@ def p6() -> None:
     median = np.median(took) / 1000
     row("P6", "one trade in, its scores out, p50 in process", median, "µs", 10, same)
     rate = len(stream) / seconds
-    row("P6", "trades scored a second, in batches", rate, "x", 100_000, same)
+    row("P6", "trades scored a second, in batches", rate, "x", 100_000, same, shown="/s")
     features_of_a_trade(f)
 
 
@@ -108,7 +108,7 @@ def p7() -> None:
         rate = len(stored) / (time.perf_counter() - start)
         complete = store.completeness("BTC-USD")["trades"] == len(stored)
     what = f"trades stored a second on SQLite ({len(stored):,}, batches of 5,000)"
-    row("P7", what, rate, "x", 80_000, complete)
+    row("P7", what, rate, "x", 80_000, complete, shown="/s")
     with tempfile.TemporaryDirectory(prefix="pg") as folder, private_postgres(folder) as url:
         if url is None:
             print("P7   PostgreSQL is not installed: the ratio was not measured")
@@ -152,7 +152,8 @@ def on_postgres(url: str, stored: list) -> None:
     ours, theirs = np.median(rates, axis=0)
     against = f"batches ({ours:,.0f}/s) against an INSERT a transaction ({theirs:,.0f}/s)"
     same = in_both(store) == 1500
-    row("P7", f"PostgreSQL, {against}", ours / theirs, "x", 60, same)
+    costs = dict(ours=1 / ours, plain=1 / theirs)
+    row("P7", f"PostgreSQL, {against}", ours / theirs, "x", 60, same, **costs)
     plain.close()
     store.engine.dispose()
 

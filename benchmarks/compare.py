@@ -6,6 +6,7 @@ rival that became faster is reported. The tolerance stands above the noise of th
 """
 
 import json
+import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -65,7 +66,12 @@ def is_row(r: Any) -> bool:
 
 def measured(result: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
     """The rows with a value, by id and text."""
-    return {(r["id"], r["what"]): r for r in result["rows"] if r["value"] is not None}
+    return {(r["id"], name_of(r)): r for r in result["rows"] if r["value"] is not None}
+
+
+def name_of(r: dict[str, Any]) -> str:
+    """The text of a row without what was measured, which stands in brackets."""
+    return re.sub(r" ?\([^()]*\d[^()]*\)", "", r["what"])
 
 
 def worse(r: dict[str, Any], before: dict[str, Any], key: str) -> float | None:
@@ -103,6 +109,9 @@ def differences(now: dict[str, Any], before: dict[str, Any]) -> list[str]:
     if now.get("size") != before.get("size"):
         found.append(f"size {before.get('size')} before, {now.get('size')} now")
     a, b = before.get("machine", {}), now.get("machine", {})
+    for when, m in (("before", a), ("now", b)):
+        if m.get("load_at_start", 0) > m.get("cores", 1) / 2:
+            found.append(f"other programs ran {when} (load {m['load_at_start']}): wall times lie")
     for key in ("cpu", "cores", "python"):
         if a.get(key) != b.get(key):
             found.append(f"{key} {a.get(key)} before, {b.get(key)} now")

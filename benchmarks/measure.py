@@ -190,11 +190,14 @@ def server(command: list[str], env: dict[str, str], url: str) -> Iterator[subpro
         process.wait()
 
 
-def wait_for(url: str, tries: int = 600) -> None:
-    """Wait until `url` answers, half a minute at most."""
-    for _ in range(tries):
+def wait_for(url: str, seconds: float = 120) -> None:
+    """Wait until `url` answers; the bound is for a busy machine."""
+    end = time.monotonic() + seconds
+    while True:
         try:
             urllib.request.urlopen(url).read()
             return
-        except OSError:
+        except OSError as e:
+            if time.monotonic() > end:
+                raise TimeoutError(f"{url} did not answer within {seconds:g} s ({e})") from e
             time.sleep(0.05)

@@ -29,6 +29,12 @@ REASONS = (
         "already stays as it is; the rival sends what it is given.",
     ),
     (
+        "P7",
+        "bytes a trade",
+        "A row holds two order ids, and is found by its id and by its time. The same trades take "
+        "56 bytes in Parquet.",
+    ),
+    (
         "P8",
         "a cached answer",
         "Between the socket and the stored bytes are the checks of host and origin, the request "

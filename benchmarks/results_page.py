@@ -12,19 +12,20 @@ from compare import read_results
 from reasons import reason
 
 PAGE = Path(__file__).resolve().parent.parent / "nbs" / "guides" / "benchmarks.ipynb"
-HEAD = "| path | ours | best rival | plain or reference | limit | result | bar | |"
-RULE = "|---|--:|---|--:|--:|--:|--:|---|"
+HEAD = "| | path | ours | best rival | plain or reference | limit | result | bar | |"
+RULE = "|---|---|--:|---|--:|--:|--:|--:|---|"
 SUBJECTS = dict(
-    P1="Features of a whole market",
-    P2="The newest hour",
-    P3="Reading the lake",
-    P4="Scoring with the forest",
-    P5="Training",
-    P6="A live trade",
-    P7="Storing trades",
-    P8="Serving",
-    P9="Registry",
-    P10="Start",
+    P1="features of a whole market",
+    P2="the newest hour",
+    P3="reading the lake",
+    P4="scoring with the forest",
+    P5="training",
+    P6="a live trade",
+    P7="storing trades",
+    P8="serving",
+    P9="registry",
+    P10="start",
+    L="the live stream under load",
 )
 INTRO = """# Benchmarks
 > Each path beside the best that an expert would write, from one run on one machine."""
@@ -47,6 +48,8 @@ def duration(seconds: float) -> str:
 def shown(r: dict[str, Any], key: str) -> str:
     """A cost of a row as text; "" where it has none."""
     value = r.get(key)
+    if value is None and key == "ours" and r["unit"] != "x" and r["value"] is not None:
+        return number(r["value"], r["unit"])  # the figure is ours
     if value is None:
         return ""
     unit = r.get("figure", "s")
@@ -77,34 +80,34 @@ def others(r: dict[str, Any]) -> str:
 
 def cells(r: dict[str, Any]) -> str:
     """A row of the table."""
-    sign = "≥" if r["unit"] == "x" else "≤"
-    bar = f"{sign} {number(r['bar'], r['unit'])}"
-    if r["value"] is None:
-        result, is_ok = "not measured", ""
-    else:
-        result, is_ok = number(r["value"], r["unit"]), "ok" if r["ok"] else "**missed**"
+    sign, unit = "≥" if r["unit"] == "x" else "≤", r.get("shown", r["unit"])
+    bar = f"{sign} {number(r['bar'], unit)}"
+    result, is_ok = number(r["value"], unit), "ok" if r["ok"] else "**missed**"
     if r["equal"] is False:
         is_ok = "**outputs differ**"
-    fields = [r["what"], shown(r, "ours"), best_rival(r), shown(r, "plain"), shown(r, "limit")]
+    fields = [
+        r["id"],
+        r["what"],
+        shown(r, "ours"),
+        best_rival(r),
+        shown(r, "plain"),
+        shown(r, "limit"),
+    ]
     return "| " + " | ".join([*fields, result, bar, is_ok]) + " |"
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """The rows of one subject."""
-    return "\n".join([HEAD, RULE, *map(cells, rows)])
+    """All rows that were measured, and what the ids stand for."""
+    there = [r for r in rows if r["value"] is not None]
+    ids = ", ".join(f"{id_} {subject}" for id_, subject in SUBJECTS.items())
+    lines = "\n".join([HEAD, RULE, *map(cells, there)])
+    return f"## The table\n\n{ids}.\n\n{lines}"
 
 
-def subjects(rows: list[dict[str, Any]]) -> list[str]:
-    """One section for each subject, with the rivals that were not the best."""
-    found = []
-    for id_ in dict.fromkeys(r["id"] for r in rows):
-        own = [r for r in rows if r["id"] == id_]
-        text = f"## {SUBJECTS.get(id_, id_)} ({id_})\n\n{table(own)}"
-        rest = [f"- {r['what']}: {others(r)}." for r in own if others(r)]
-        if rest:
-            text += "\n\nThe other rivals:\n\n" + "\n".join(rest)
-        found.append(text)
-    return found
+def other_rivals(rows: list[dict[str, Any]]) -> str:
+    """The rivals that were not the best."""
+    lines = [f"- {r['id']} {r['what']}: {others(r)}." for r in rows if others(r)]
+    return "## The other rivals\n\n" + ("\n".join(lines) or "None.")
 
 
 def summary(result: dict[str, Any]) -> str:
@@ -177,8 +180,9 @@ def page(result: dict[str, Any]) -> list[str]:
         INTRO,
         summary(result),
         READING,
-        *subjects(rows),
+        table(rows),
         missed(rows),
+        other_rivals(rows),
         not_measured(rows),
         libraries(result),
         HOW,

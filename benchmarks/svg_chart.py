@@ -53,15 +53,15 @@ def short(value: float) -> str:
     """A number of few letters: 5k, 2M, 0.01."""
     for unit, factor in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
         if value >= factor:
-            return f"{value / factor:g}{unit}"
-    return f"{value:.6g}"
+            return f"{value / factor:.3g}{unit}"
+    return f"{value:.3g}"
 
 
-def grid(x: Axis, y: Axis) -> list[str]:
-    """Lines and numbers of both axes."""
+def grid(x: Axis, y: Axis, at_x: list[float]) -> list[str]:
+    """Lines and numbers of both axes; the horizontal one names the measured values."""
     found = []
     bottom, right = HEIGHT - BOTTOM, WIDTH - RIGHT
-    for v in x.ticks():
+    for v in at_x:
         at = f"{x.at(v):.1f}"
         found.append(f'<line class="grid" x1="{at}" x2="{at}" y1="{TOP}" y2="{bottom}"/>')
         found.append(
@@ -88,6 +88,8 @@ def series(name: str, points: Points, colour: str, x: Axis, y: Axis, label: floa
     left = WIDTH - RIGHT + 12
     found.append(f'<rect x="{left}" y="{label - 9:.1f}" width="10" height="10" fill="{colour}"/>')
     found.append(f'<text x="{left + 16}" y="{label:.1f}">{escape(name)}</text>')
+    last = f"{short(points[0][1])} to {short(points[-1][1])}"
+    found.append(f'<text class="small" x="{left + 16}" y="{label + 15:.1f}">{last}</text>')
     return found
 
 
@@ -102,11 +104,11 @@ def chart(title: str, x_name: str, y_name: str, lines: dict[str, Points]) -> str
         f"<style>{CSS}</style>",
         f'<rect class="paper" width="{WIDTH}" height="{HEIGHT}"/>',
         f'<text class="title" x="{LEFT}" y="24">{escape(title)}</text>',
-        *grid(x, y),
+        *grid(x, y, sorted({a for a, _ in points})),
         f'<text x="{middle}" y="{HEIGHT - 14}" text-anchor="middle">{escape(x_name)}</text>',
         f'<text transform="translate(20,{HEIGHT / 2}) rotate(-90)" text-anchor="middle">'
         f"{escape(y_name)}</text>",
     ]
     for k, (name, line) in enumerate(lines.items()):
-        parts += series(name, line, COLOURS[k % len(COLOURS)], x, y, TOP + 16 + 24 * k)
+        parts += series(name, line, COLOURS[k % len(COLOURS)], x, y, TOP + 16 + 38 * k)
     return "\n".join([*parts, "</svg>"]) + "\n"

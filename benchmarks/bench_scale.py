@@ -1,0 +1,103 @@
+"""Goals at scale: the newest hour of all coins, a large store, and load runs of their own."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from curves_features import lake_without_newest
+from curves_trades import PRODUCT, best_ms, write_more
+from markets import synthetic
+from measure import HERE, ROWS, cpu, line, peak, row, size
+
+from crypto_anomaly.data.lake import write_part
+from crypto_anomaly.data.table import SCHEMA, market_table
+from crypto_anomaly.features.features import featurize
+from crypto_anomaly.model.moment import moment_features
+from crypto_anomaly.trades.store import TradeStore
+from crypto_anomaly.trades.table import to_trades
+
+MOMENT = """
+import pandas as pd
+from crypto_anomaly.core.settings import Settings
+from crypto_anomaly.core.workspace import open_workspace
+from crypto_anomaly.model.moment import moment_features
+moment_features(open_workspace(Settings(home={home!r}, source='simulated')))
+"""
+
+
+def p2() -> None:
+    """The newest hour of many coins, after the hours before it were seen."""
+    n = size(200, 4000, 17_000)
+    featurize(synthetic(12, 300))  # compiled code is loaded
+    with tempfile.TemporaryDirectory() as home:
+        ws, part = lake_without_newest(home, n)
+        moment_features(ws)
+        write_part(ws, "snapshots", market_table(part), tag="new", schema=SCHEMA)
+        seconds = cpu(lambda: moment_features(ws)).seconds
+        used = peak(MOMENT.format(home=home))
+    what = f"the newest hour of {n:,} coins, for each coin"
+    row("P2", what, 1e6 * seconds / n, "µs", 25, ours=seconds)
+    row("P2", f"the newest hour of {n:,} coins, CPU", seconds, "s", 1)
+    row("P2", f"the newest hour of {n:,} coins, peak memory of a process", used, "MB", 1024)
+
+
+def p7() -> None:
+    """What a store of one product answers, and what it weighs."""
+    from bench_trades import hours_of_trades
+
+    n = size(50_000, 500_000, 3_000_000)
+    stored = to_trades(hours_of_trades(1))[:10_000]
+    with tempfile.TemporaryDirectory() as home:
+        store, there = TradeStore(f"sqlite:///{home}/trades.db"), 0
+        while there < n:
+            added = min(len(stored), n - there)
+            write_more(store, stored, there, added)
+            there += added
+        what = f"of a store of {n:,} trades, wall"
+        completeness = best_ms(lambda: store.completeness(PRODUCT))
+        is_complete = store.completeness(PRODUCT)["trades"] == n
+        row("P7", f"completeness {what}", completeness, "ms", 5, is_complete)
+        row("P7", f"newest id {what}", best_ms(lambda: store.last_id(PRODUCT)), "ms", 2)
+        files = sum(f.stat().st_size for f in Path(home).rglob("*") if f.is_file())
+        row("P7", f"bytes a trade, {n:,} trades in SQLite", files / n, "B", 100)
+        store.engine.dispose()
+
+
+def script(id_: str, *command: str) -> None:
+    """The rows of a benchmark that is a program of its own."""
+    file = HERE / command[0]
+    told = f"python benchmarks/{' '.join(command)}"
+    if not file.exists():
+        row(id_, told, None, "", 0, why="this checkout does not have it")
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        rows = Path(folder) / "rows.json"
+        env = os.environ | {"BENCH_ROWS": str(rows)}
+        done = subprocess.run(
+            [sys.executable, str(file), *command[1:]], env=env, stdout=subprocess.PIPE, text=True
+        )
+        found = json.loads(rows.read_text()) if rows.exists() else []
+    for r in found:
+        ROWS.append(r)
+        print(line(r), flush=True)
+    if not found:
+        last = done.stdout.strip().splitlines()[-1:] or ["no output"]
+        row(id_, told, None, "", 0, why=f"it ended with code {done.returncode}: {last[0][:150]}")
+
+
+def p8() -> None:
+    """Kept answers beside Starlette, path by path, with eight requests in flight."""
+    script("P8", "bench_cached.py")
+
+
+def live() -> None:
+    """400 products in one shard at a steady rate; `full` also kills a shard of two."""
+    rate, seconds = size((1000, 10), (5000, 30), (25_000, 60))
+    shared = ("--products", "400", "--rate", str(rate), "--seconds", str(seconds))
+    script("L", "load_shards.py", *shared, "--shards", "1", "--no-kill")
+    if size(False, False, True):
+        killed = ("--products", "400", "--rate", "5000", "--seconds", "120", "--shards", "2")
+        script("L", "load_shards.py", *killed)
