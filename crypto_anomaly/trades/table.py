@@ -55,9 +55,10 @@ def epoch_seconds(
 # %% ../../nbs/70_trades/15_table.ipynb #a6875fd5
 def _values(x: pd.Series) -> list[Any]:
     "The values of a column; None where one is missing."
+    values: list[Any] = x.tolist()
     if x.dtype.kind in "iu":
-        return x.tolist()
-    return [None if missing else v for v, missing in zip(x.tolist(), x.isna().tolist())]
+        return values
+    return [None if missing else v for v, missing in zip(values, x.isna().tolist())]
 
 
 def to_trades(
