@@ -18,6 +18,7 @@ from ..core.errors import first_line
 from .health import EXPECTED_ERRORS, health
 from .live import Trades
 from .questions import Silent
+from .recent import Recent, Same
 from .state import AppState
 from .waiting_requests import undecided
 
@@ -172,12 +173,19 @@ class AppMetrics:
         self.registry = prom.CollectorRegistry()
         self.counters = RequestCounters(self.registry)
         self.gauges = StoreGauges(self.registry)
+        self._read: Recent[None] = Recent(most=1)
 
     def text(
         self,
         state: AppState,  # of the serving app
     ) -> bytes:
-        "All metrics in Prometheus' text format."
+        "All metrics in Prometheus' text format; the store is asked once for a state of it."
+        self._read.get((Same(state), state.cache_key(trades=True)), partial(self._set, state))
+        text: bytes = prom.generate_latest(self._collector())
+        return text
+
+    def _set(self, state: AppState) -> None:
+        "Set all gauges."
         asked = {
             "metrics of the market": partial(_try, partial(self.gauges.read_market, state)),
             "metrics of trades": partial(_try, partial(self.gauges.read_trades, state.trades)),
@@ -186,8 +194,6 @@ class AppMetrics:
         for name, answer in state.questions.ask(asked, METRICS_SECONDS).items():
             if isinstance(answer, Silent):
                 log.warning("the %s keep their last value: the store %s", name, answer)
-        text: bytes = prom.generate_latest(self._collector())
-        return text
 
     def _collector(self) -> prom.CollectorRegistry:
         "The metrics of this process, or of all workers where there are several."

@@ -23,6 +23,7 @@ from .exchange_listeners import RunningListeners
 from .feed_texts import read_message, read_messages
 from .inbox import LENGTH, Inbox, Waiting
 from .messages import FeedMessage, TradeError
+from .product_list import with_near_names
 from .resubscribing import LOOK, follow_changes
 from .stream import Stream
 from .stream_status import REPORT_SECONDS, Connection, report_status
@@ -130,9 +131,10 @@ class _PatientListener(_Listener):
     async def find_unknown(self, error: str) -> str:  # what happened, for the log
         "Ask which products a refused subscription was about."
         unknown = await unknown_products(self.url, self.products, error)
+        said = await asyncio.to_thread(with_near_names, unknown, self.stream.rest.url)
         if len(unknown) == len(self.products):
-            return self._all_refused(error)
-        self.leave_out(unknown)
+            return self._all_refused("; ".join(sorted(set(said.values()))))
+        self.leave_out(said)
         return f"it refused the subscription: {error}"
 
     def _all_refused(self, error: str) -> str:

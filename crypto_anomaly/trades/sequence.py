@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from .gaps import IdRange
+from .id_ranges import IdRange
 from .messages import Refused, Trade
 
 # %% auto #0

@@ -12,7 +12,7 @@ from ..core.product_ids import COINBASE, exchange_of
 from .champion import LONG_AGO
 from .gap_fill import fill_gap, fill_row
 from .gap_filler import FillAttempt, GapFiller
-from .gaps import IdRange
+from .id_ranges import IdRange
 from .late_scores import ROWS_AT_ONCE, PreparedState, catch_up, prepare_state
 from .messages import TradeError
 from .page_fetcher import PageFetcher
