@@ -91,6 +91,9 @@ class Exchange:
 
     def put(self, socket: ServerConnection, data: bytes) -> None:
         """Send without waiting for a slow client: its queue is its own; one that leaves is gone."""
+        if socket.transport.is_closing():
+            self.clients.pop(socket, None)
+            return
         try:
             socket.transport.write(data)
         except RuntimeError:  # it has said that it leaves

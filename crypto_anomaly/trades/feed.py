@@ -197,8 +197,8 @@ _LISTENER_SECONDS = 3.0  # in which the connection is closed; after that it is l
 _WORKER_SECONDS = 8.0  # in which the last batch is stored
 
 # %% ../../nbs/70_trades/80_feed.ipynb #40894f78
-TURN = 0.05  # seconds from the begin of a turn to that of the next, at least
-_MANY = 1000  # messages that are dealt with at once
+TURN = 0.1  # seconds from the begin of a turn to that of the next, at least
+_MANY = 4000  # messages that are dealt with at once
 
 
 class _Worker:

@@ -46,27 +46,46 @@ def _raw_scores(states: list[ProductState], X: np.ndarray, ends: np.ndarray) -> 
     return scores
 
 
-# %% ../../nbs/70_trades/66_joint_scores.ipynb #34a938c3
-def _may_alarm(states: list[ProductState], b: ScoredTrades, ends: np.ndarray) -> np.ndarray:
-    "Which products have a trade that meets the condition of an alarm."
+# %% ../../nbs/70_trades/66_joint_scores.ipynb #8e637bc4
+def _pauses(states: list[ProductState], kind: str, sizes: np.ndarray) -> np.ndarray:
+    "The second until which the product of each row does not alarm again."
+    return np.repeat([state.quiet.get(kind, -np.inf) for state in states], sizes)
+
+
+def _alarming(states: list[ProductState], b: ScoredTrades, ends: np.ndarray) -> np.ndarray:
+    "Which products have a trade that raises an alarm."
     sizes = np.diff(ends, prepend=0)
     constants = [state.scorer.constants for state in states]
     pump = np.repeat(np.array([c.alarm for c in constants], np.float32), sizes)
     dump = np.repeat(np.array([c.dump_alarm for c in constants], np.float32), sizes)
     highest = np.repeat([state.scorer.highest for state in states], sizes)
-    hit = (b.X[:, 8] >= pump) | (b.X[:, 9] >= dump) | (b.scores > highest)
-    found: np.ndarray = np.logical_or.reduceat(hit, ends - sizes)
+    hits = dict(pump=b.X[:, 8] >= pump, dump=b.X[:, 9] >= dump, strange=b.scores > highest)
+    loud = np.zeros(len(b.t), bool)
+    for kind, hit in hits.items():
+        if hit.any():
+            loud |= hit & (b.t >= _pauses(states, kind, sizes))
+    found: np.ndarray = np.logical_or.reduceat(loud, ends - sizes)
     return found
 
 
-def _part(b: ScoredTrades, begin: int, end: int) -> ScoredTrades:
-    "Some of the trades, in arrays of their own: a state must not keep those of all products."
-    rows = slice(begin, end)
-    arrays = (b.t, b.X, b.evidence, b.buyers, b.scores)
-    return ScoredTrades(b.trades[rows], *(a[rows].copy() for a in arrays))
+# %% ../../nbs/70_trades/66_joint_scores.ipynb #0325b2dc
+def _rows(b: ScoredTrades, begin: int, end: int) -> ScoredTrades:
+    "Some of the trades."
+    part = slice(begin, end)
+    arrays = (b.t[part], b.X[part], b.evidence[part], b.buyers[part], b.scores[part])
+    return ScoredTrades(b.trades[part], *arrays)
 
 
-# %% ../../nbs/70_trades/66_joint_scores.ipynb #cd791c6d
+def _last_rows(b: ScoredTrades, ends: np.ndarray) -> ScoredTrades:
+    "The last trade of each product, in arrays of their own: states keep them for long."
+    last = ends - 1
+    trades = [b.trades[i] for i in last.tolist()]
+    return ScoredTrades(
+        trades, b.t[last], b.X[last], b.evidence[last], b.buyers[last], b.scores[last]
+    )
+
+
+# %% ../../nbs/70_trades/66_joint_scores.ipynb #7afe2d21
 def score_together(
     states: list[ProductState],  # each once; they move on
     batches: Batches,  # trades of each, in the order of ids, at least one
@@ -76,12 +95,14 @@ def score_together(
         return [state.score(batch) for state, batch in zip(states, batches)]
     ends = np.cumsum([len(batch) for batch in batches])
     b = _scored_rows(states, batches, ends)
-    for state, (begin, end) in zip(states, pairwise([0, *ends.tolist()])):
+    parts = list(pairwise([0, *ends.tolist()]))
+    for state, (begin, end) in zip(states, parts):
         state.scorer.hide_first(b.scores[begin:end], state.seen)
-    may_alarm = _may_alarm(states, b, ends)
-    found: list[list[dict[str, Any]]] = []
-    for k, (begin, end) in enumerate(pairwise([0, *ends.tolist()])):
-        state = states[k]
-        state.go_on(_part(b, end - 1, end), end - begin)
-        found.append(state.alarms(_part(b, begin, end)) if may_alarm[k] else [])
-    return found
+    last = _last_rows(b, ends)
+    for k, (state, (begin, end)) in enumerate(zip(states, parts)):
+        state.go_on(_rows(last, k, k + 1), end - begin)
+    alarming = _alarming(states, b, ends).tolist()
+    return [
+        state.alarms(_rows(b, *part)) if loud else []
+        for state, part, loud in zip(states, parts, alarming)
+    ]

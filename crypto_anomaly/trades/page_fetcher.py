@@ -5,41 +5,17 @@
 # %% ../../nbs/70_trades/41_page_fetcher.ipynb #866344e1
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
+from .pace import pace_of
 from .pages import page_session
 
 # %% auto #0
-__all__ = ["PER_SECOND", "BURST", "Key", "Pace", "PageSession", "PageFetcher"]
-
-# %% ../../nbs/70_trades/41_page_fetcher.ipynb #382d1ee4
-PER_SECOND = 10.0  # requests that the exchange allows
-BURST = 15  # requests at once after a pause
-
-
-class Pace:
-    "Says how long the next request has to wait."
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock, self._lock = clock, threading.Lock()
-        self._free = clock() - BURST / PER_SECOND  # when the next request is due
-
-    def wait(
-        self,
-        parts: int = 1,  # shards that share the limit
-    ) -> float:  # seconds
-        "Take the next place."
-        with self._lock:
-            now, step = self._clock(), parts / PER_SECOND
-            self._free = max(self._free, now - BURST * step) + step
-            return max(0.0, self._free - now)
-
+__all__ = ["Key", "PageSession", "PageFetcher"]
 
 # %% ../../nbs/70_trades/41_page_fetcher.ipynb #94cdaea3
+_STEP = 0.1  # seconds from one request to the next: ten a second are allowed
 _WORKERS = 4  # pages that are on the way at the same time
 _LEAST, _MOST = 100, 1000  # trades of a page
 Key = tuple[str, int]  # product, id below which the page begins
@@ -48,14 +24,15 @@ Key = tuple[str, int]  # product, id below which the page begins
 class PageSession:
     "A session that has one answer already."
 
-    def __init__(self, session: Any, below: int, answer: Future[Any]) -> None:
+    def __init__(self, session: Any, url: str, below: int, answer: Future[Any]) -> None:
         self.headers: dict[str, str] = session.headers
-        self._session, self._below, self._answer = session, below, answer
+        self._session, self._url, self._below, self._answer = session, url, below, answer
 
     def get(self, where: str, *, params: dict[str, Any], timeout: float) -> Any:
         "The answer, or the error that came in its place; another page is asked for."
         if params.get("after") == self._below:
             return self._answer.result()
+        pace_of(self._url).wait(_STEP)
         return self._session.get(where, params=params, timeout=timeout)
 
 
@@ -67,13 +44,13 @@ class PageFetcher:
 
     def __init__(self, url: str, timeout: float) -> None:  # of the REST interface; seconds
         self.url, self.timeout = url, timeout
-        self._session, self._pace = page_session(timeout), Pace()
+        self._session = page_session(timeout)
         self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="pages")
         self._answers: dict[Key, Future[Any]] = {}
 
     def _get(self, product: str, below: int, limit: int) -> Any:  # requests.Response
         "Ask for a page."
-        time.sleep(self._pace.wait(self.parts))
+        pace_of(self.url).wait(self.parts * _STEP)
         where = f"{self.url}/products/{product}/trades"
         query = dict(after=below, limit=limit)
         return self._session.get(where, params=query, timeout=self.timeout)
@@ -94,7 +71,7 @@ class PageFetcher:
     def session(self, product: str, last: int) -> PageSession | None:  # None = not asked for
         "The answer for a hole that ends with an id, once."
         answer = self._answers.pop((product, last + 1), None)
-        return PageSession(self._session, last + 1, answer) if answer else None
+        return PageSession(self._session, self.url, last + 1, answer) if answer else None
 
     def forget(self, product: str) -> None:
         "Drop what was asked for a product."

@@ -80,7 +80,8 @@ class TradePages:
 
         where = f"{self.url}/products/{self.product}/trades"
         pace = pace_of(self.url)
-        pace.wait(self.pause)
+        if self.pause:  # 0 = the session has the answer already
+            pace.wait(self.pause)
         try:
             query = dict(after=after, limit=self.page_size)
             r = self.session.get(where, params=query, timeout=self.timeout)

@@ -70,15 +70,20 @@ class ListWatch:
         near = [p for n, p in priced.items() if n in self.new and p.quote == quote]
         return [p.product_id for p in near if abs(p.price / price - 1) < _SAME_PRICE]
 
+    def is_traded(self, product: str) -> bool:
+        "Whether the list says nothing against a product."
+        if not self.listed or exchange_of(product) != COINBASE:
+            return True
+        known = self.listed.get(product)
+        return known is not None and known.online
+
     def state(self, product: str, price: float | None) -> WantedState | None:  # None = it is traded
         "What the list says of a product that is not traded."
-        if not self.listed or exchange_of(product) != COINBASE:
+        if self.is_traded(product):
             return None
         known = self.listed.get(product)
-        if known and not known.online:
-            return WantedState("offline", f"the exchange says: {known.status}")
         if known:
-            return None
+            return WantedState("offline", f"the exchange says: {known.status}")
         names = self.renamed(product, price) if price else []
         hint = f"; {names[0]} is new and has its price: products add {names[0]}" if names else ""
         when = " any more" if price else ""
@@ -127,7 +132,8 @@ class ProductKeeper:
     def _note(self, products: list[str]) -> None:
         "Write down and log what has changed about products."
         if self.watch.look():
-            states = {p: self.watch.state(p, self._price(p)) for p in products}
+            untraded = [p for p in products if not self.watch.is_traded(p)]
+            states = {p: self.watch.state(p, self._price(p)) for p in untraded}
             self._of_list = {p: state for p, state in states.items() if state}
         now = {p: self._state(p) for p in products}
         changed = {p: s for p, s in now.items() if self._noted.get(p) != s}

@@ -30,8 +30,8 @@ from crypto_anomaly.trades.ticks import (
 # %% auto #0
 __all__ = [
     "StepScores",
-    "ProductFeatures",
     "batch_input",
+    "ProductFeatures",
     "ProductScores",
     "ProductNow",
     "ProductState",
@@ -46,6 +46,19 @@ class StepScores(NamedTuple):
     p_value: float
     pump: float  # nats
     dump: float  # nats
+
+
+# %% ../../nbs/70_trades/65_product_state.ipynb #a305754b
+def batch_input(
+    batch: list[Trade],  # at least one
+) -> KernelInput:
+    "A batch of trades as arrays."
+    return KernelInput(
+        np.array([b.ts for b in batch]) / 1e6,
+        np.array([trade_order_key(b) for b in batch]),
+        np.array([b.taker_side == "buy" for b in batch]),
+        np.array([b.price for b in batch]),
+    )
 
 
 # %% ../../nbs/70_trades/65_product_state.ipynb #6ddce93a
@@ -65,22 +78,16 @@ class ProductFeatures:
             self.seen += len(f)
             self.last = X[-1]
 
+    def warm_with(self, rows: list[Trade]) -> None:  # may be empty
+        "Move the state over stored trades that are records; nothing alarms."
+        if rows:
+            X, _ = features_only(self.state, batch_input(rows))
+            self.seen += len(rows)
+            self.last = X[-1]
+
     def skip(self, trade: Trade) -> None:
         "Trades before this one are missing for good."
         skip_missing(self.state, trade.ts / 1e6, trade.price)
-
-
-# %% ../../nbs/70_trades/65_product_state.ipynb #a305754b
-def batch_input(
-    batch: list[Trade],  # at least one
-) -> KernelInput:
-    "A batch of trades as arrays."
-    return KernelInput(
-        np.array([b.ts for b in batch]) / 1e6,
-        np.array([trade_order_key(b) for b in batch]),
-        np.array([b.taker_side == "buy" for b in batch]),
-        np.array([b.price for b in batch]),
-    )
 
 
 # %% ../../nbs/70_trades/65_product_state.ipynb #1e889566

@@ -13,12 +13,12 @@ import pandas as pd
 from .late_scores import WARM_UP
 from .latest import Latest
 from .limits import AHEAD
-from .messages import TradeError, now_micros
+from .messages import Trade, TradeError, now_micros
 from .product_state import ProductState
 from .pump_versions import ALARM_PAUSE
 from .sequence import Newest, Sequence
 from .store import TradeStore
-from .table import micros, to_trades
+from .table import to_trades
 
 # %% auto #0
 __all__ = ["StoredEnd", "stored_end", "warm_up", "last_scored", "keep_quiet"]
@@ -32,7 +32,7 @@ class StoredEnd(NamedTuple):
     "Where the trades of a product end in the store."
 
     sequence: Sequence  # that goes on there
-    recent: pd.DataFrame  # the last trades of its epoch
+    recent: list[Trade]  # the last trades of its epoch
 
 
 def _utc_now() -> pd.Timestamp:
@@ -46,24 +46,28 @@ def stored_end(
 ) -> StoredEnd:
     "Where the trades of a product end in the store."
     epoch = store.current_epoch(product)
-    recent = store.read(product, epoch=epoch, newest=_RECENT, end=_utc_now())
-    if recent.empty:
-        return StoredEnd(Sequence(epoch=epoch), recent)
-    began = [e["ts"] for e in store.epochs(product) if e["epoch"] == epoch]
-    newest = Newest(int(recent.trade_id.iloc[-1]), micros(recent.ts.max()))
+    recent = to_trades(store.read(product, epoch=epoch, newest=_RECENT, end=_utc_now()))
+    if not recent:
+        return StoredEnd(Sequence(epoch=epoch), [])
+    known = store.epochs(product) if epoch else []
+    began = [e["ts"] for e in known if e["epoch"] == epoch]
+    newest = Newest(recent[-1].trade_id, max(t.ts for t in recent))
     options: dict[str, Any] = dict(epoch=epoch, newest=newest, began=max(began, default=0))
     return StoredEnd(Sequence(newest.trade_id + 1, **options), recent)
 
 
 # %% ../../nbs/70_trades/73_stored_end.ipynb #5f24c9c6
-def _last_hours(store: TradeStore, product: str, end: StoredEnd) -> pd.DataFrame:
-    "The trades of the last stored hours; read again where there are more than the last ones."
-    s, recent = end
-    assert s.newest is not None
-    start = pd.Timestamp(s.newest.ts, unit="us", tz="UTC") - WARM_UP
-    if s.epoch == 0 and len(recent) < _RECENT:
-        return recent[recent.ts >= start]
-    return store.read(product, start=start, end=_utc_now())
+def _warm_up_again(
+    state: ProductState, store: TradeStore, end: StoredEnd, scored: int, start: int
+) -> None:
+    "Read the last stored hours: there are more trades than the last ones, or several epochs."
+    since = pd.Timestamp(start, unit="us", tz="UTC")
+    rows = store.read(state.product, start=since, end=_utc_now())
+    rows = rows[(rows.epoch < end.sequence.epoch) | (rows.trade_id <= scored)]
+    for _, part in rows.groupby("epoch"):
+        if state.seen:
+            state.skip(to_trades(part.head(1))[0])
+        state.warm(part)
 
 
 def warm_up(
@@ -73,15 +77,15 @@ def warm_up(
     scored: int | None = None,  # id of the newest epoch, the last one to be seen; None = all
 ) -> None:
     "Move a state over the last stored hours; a new epoch begins the last minute anew."
-    if end.sequence.newest is None:
+    s, recent = end
+    if s.newest is None:
         return
-    rows = _last_hours(store, state.product, end)
-    if scored is not None:
-        rows = rows[(rows.epoch < end.sequence.epoch) | (rows.trade_id <= scored)]
-    for _, part in rows.groupby("epoch"):
-        if state.seen:
-            state.skip(to_trades(part.head(1))[0])
-        state.warm(part)
+    start = s.newest.ts - WARM_UP // pd.Timedelta(1, unit="us")
+    last = s.newest.trade_id if scored is None else scored
+    if s.epoch or len(recent) == _RECENT:
+        _warm_up_again(state, store, end, last, start)
+    else:
+        state.warm_with([t for t in recent if t.ts >= start and t.trade_id <= last])
 
 
 # %% ../../nbs/70_trades/73_stored_end.ipynb #c4890877
@@ -100,8 +104,8 @@ def last_scored(
     if known is None or s.newest is None or known.get("epoch", 0) != s.epoch:
         return None
     scored = int(known["trade_id"])
-    left = recent[(recent.trade_id > scored) & (recent.source == "ws")]
-    return None if left.empty else scored
+    is_left = any(t.trade_id > scored and t.source == "ws" for t in recent)
+    return scored if is_left else None
 
 
 # %% ../../nbs/70_trades/73_stored_end.ipynb #8199efe5

@@ -30,7 +30,6 @@ from .sequence import Sequence
 from .sources import Roads
 from .store import open_store
 from .stored_end import keep_quiet, last_scored, stored_end, warm_up
-from .table import to_trades
 
 # %% auto #0
 __all__ = [
@@ -176,15 +175,15 @@ class StreamBase:
         keep_quiet(state, self.store, end)
         self.states[product], self.sequences[product] = state, end.sequence
         if scored is not None:
-            self.score_rest(product, end.recent[end.recent.trade_id > scored])
+            self.score_rest(product, [t for t in end.recent if t.trade_id > scored])
 
     def score_rest(
         self,
         product: str,
-        rows: pd.DataFrame,  # stored trades, at least one
+        rows: list[Trade],  # stored, at least one
     ) -> None:
         "Score trades that the stream before has stored and not scored; here, they only warm up."
-        self.states[product].warm(rows)
+        self.states[product].warm_with(rows)
 
     def log_opened(self, products: list[str]) -> None:
         "Say which products are streamed from now on, and what the model knows of them."
@@ -336,10 +335,10 @@ class ScoredStream(SharingStream):
     def score_rest(
         self,
         product: str,
-        rows: pd.DataFrame,  # stored trades, at least one
+        rows: list[Trade],  # stored, at least one
     ) -> None:
         "Score trades that the stream before has stored and not scored; they count as late."
-        self._score(product, to_trades(rows))
+        self._score(product, rows)
 
     def _raise(self, alarms: list[dict[str, Any]]) -> None:
         "Keep alarms; they are told at the end of the turn."

@@ -57,8 +57,9 @@ class GapFillingStream(ScoredStream):
         if last - first >= LARGEST_GAP:
             raise TradeError(f"{missing} too many to fetch at once")
         patience: dict[str, Any] = dict(tries=1, timeout=_PATIENCE) if self.filler else {}
-        if self.pages:
-            patience["session"] = self.pages.session(product, last)
+        session = self.pages.session(product, last) if self.pages else None
+        if session:
+            patience |= dict(session=session, pause=0)
         return fill_gap(
             self.store,
             self.rest,

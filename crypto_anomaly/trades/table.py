@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import zlib
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -52,14 +53,21 @@ def epoch_seconds(
 
 
 # %% ../../nbs/70_trades/15_table.ipynb #a6875fd5
+def _values(x: pd.Series) -> list[Any]:
+    "The values of a column; None where one is missing."
+    values: list[Any] = x.tolist()
+    if x.dtype.kind in "iu":
+        return values
+    return [None if missing else v for v, missing in zip(values, x.isna().tolist())]
+
+
 def to_trades(
     f: pd.DataFrame,  # trade table
 ) -> list[Trade]:  # in the order of the rows; None where a name is missing
     "The rows of a trade table as records."
-    stamps = pd.DatetimeIndex(f.ts).as_unit("us").asi8
-    rows = f.assign(ts=stamps)[TRADE_COLUMNS].astype(object)
-    rows = rows.where(f[TRADE_COLUMNS].notna(), None)
-    return [Trade(*row) for row in rows.itertuples(index=False, name=None)]
+    stamps = pd.DatetimeIndex(f.ts).as_unit("us").asi8.tolist()
+    columns = [stamps if name == "ts" else _values(f[name]) for name in TRADE_COLUMNS]
+    return list(map(Trade._make, zip(*columns)))
 
 
 # %% ../../nbs/70_trades/15_table.ipynb #7db3e01b
