@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from ..core.clock import iso
 from ..core.errors import first_line
+from ..core.numbers import money
 from ..core.product_ids import COINBASE
 from ..core.workspace import Workspace
 from ..data.exchange_errors import ExchangeError
@@ -22,7 +23,8 @@ from .product_coins import products_of_coin
 from ..model.scan import Scan
 from ..registry.registry import Registry
 from ..registry.tables import event_t
-from ..trades.evidence import Confirmation, Verdict, WindowTrades, confirm
+from ..trades.coin_products import prices_agree
+from ..trades.evidence import MOVE_FROM, Confirmation, Verdict, WindowTrades, confirm
 from ..trades.messages import TradeError
 from ..trades.window_trades import MarketPrices, fetched_windows, stored_window
 
@@ -86,7 +88,18 @@ def confirm_coin(
         windows = _windows(ws, coin, moment, exchange)
     except (TradeError, ExchangeError) as e:
         return Confirmation(Verdict.NOT_COVERED, note=first_line(e).rstrip("."))
-    return confirm(windows, move if np.isfinite(move) else None, missing)
+    found = confirm(windows, move if np.isfinite(move) else None, missing)
+    return _with_level(found, float(coin.current_price), move)
+
+
+def _with_level(found: Confirmation, price: float, move: float) -> Confirmation:
+    "A verdict that no trade shows a move now, with the price where both agree on it."
+    e = found.evidence
+    is_still = found.verdict is Verdict.NOT_SEEN and not abs(move) >= MOVE_FROM
+    if e is None or not is_still or not prices_agree(e.last_price, price):
+        return found
+    note = f"the market shows no move in this hour either, and both have the price {money(price)}"
+    return found._replace(note=note)
 
 
 # %% ../../nbs/80_lifecycle/63_confirmation.ipynb #35234dfc
