@@ -21,10 +21,17 @@ from ..data.exchanges import exchange_name
 from .own_exchange import brings_exchange, hold_trades
 from .product_coins import products_of_coin
 from ..model.scan import Scan
-from ..registry.registry import Registry
+from ..registry.registry import Registry, open_registry
 from ..registry.tables import event_t
 from ..trades.coin_products import prices_agree
-from ..trades.evidence import MOVE_FROM, Confirmation, Verdict, WindowTrades, confirm
+from crypto_anomaly.trades.evidence import (
+    MOVE_FROM,
+    Confirmation,
+    TradeEvidence,
+    Verdict,
+    WindowTrades,
+    confirm,
+)
 from ..trades.messages import TradeError
 from ..trades.window_trades import MarketPrices, fetched_windows, stored_window
 
@@ -37,6 +44,8 @@ __all__ = [
     "confirm_scan",
     "record_comparison",
     "compared_coins",
+    "said_of_coin",
+    "said_of_scan",
 ]
 
 
@@ -157,3 +166,42 @@ def compared_coins(
     )
     rows = registry.rows(query.order_by(event_t.c.id.desc()).limit(1))
     return dict(rows[0].payload["coins"]) if rows else {}
+
+
+# %% ../../nbs/80_lifecycle/63_confirmation.ipynb #b8a87bee
+def _confirmation_of(facts: dict[str, Any]) -> Confirmation:
+    "What `Confirmation.facts` was made of."
+    evidence = facts["evidence"]
+    if evidence is not None:
+        known = {name: x for name, x in evidence.items() if x is not None}
+        evidence = TradeEvidence(**known)  # what JSON has no number for is NaN again
+    spread = np.nan if facts["spread_pct"] is None else facts["spread_pct"]
+    verdict, products = Verdict(facts["verdict"]), tuple(facts["products"])
+    return Confirmation(verdict, evidence, facts["note"], spread, products)
+
+
+def said_of_coin(
+    ws: Workspace,
+    coin: pd.Series,  # a row of `Scan.table`
+    moment: pd.Timestamp,  # of the scan
+    *,
+    exchange: str | None = None,  # ask it where neither log nor stored trades know; None = nobody
+) -> Confirmation:
+    "What the log has about a flagged coin at a moment; else what trades say."
+    logged = compared_coins(open_registry(ws), moment).get(coin.coin_id)
+    if logged is not None:
+        known = _confirmation_of(logged)
+        if exchange is None or known.verdict is not Verdict.NOT_COVERED:
+            return known
+    return confirm_coin(ws, coin, moment, exchange=exchange)
+
+
+def said_of_scan(
+    ws: Workspace,
+    s: Scan,
+) -> dict[str, Confirmation]:  # by coin_id; coins without a product are left out
+    "What the log has about the flagged coins of a scan; else what stored trades say."
+    logged = compared_coins(open_registry(ws), s.as_of)
+    if logged:
+        return {coin_id: _confirmation_of(facts) for coin_id, facts in logged.items()}
+    return confirm_scan(ws, s)
