@@ -98,7 +98,7 @@ class Trades:
         "The processes of the stream that live, by their last reports."
         health = stream_health(self.latest)
         shards = health.facts.get("shards", [])
-        return shards if health.state == "running" and len(shards) > 1 else []
+        return shards if health.state == "running" else []
 
 
 # %% ../../nbs/90_serving/20_live.ipynb #d15d1068
