@@ -23,7 +23,6 @@ from .product_coins import products_of_coin
 from ..model.scan import Scan
 from ..registry.registry import Registry, open_registry
 from ..registry.tables import event_t
-from ..trades.coin_products import prices_agree
 from crypto_anomaly.trades.evidence import (
     MOVE_FROM,
     Confirmation,
@@ -105,7 +104,7 @@ def _with_level(found: Confirmation, price: float, move: float) -> Confirmation:
     "A verdict that no trade shows a move now, with the price where both agree on it."
     e = found.evidence
     is_still = found.verdict is Verdict.NOT_SEEN and not abs(move) >= MOVE_FROM
-    if e is None or not is_still or not prices_agree(e.last_price, price):
+    if e is None or not is_still or not abs(100 * (e.last_price / price - 1)) < MOVE_FROM:
         return found
     note = f"the market shows no move in this hour either, and both have the price {money(price)}"
     return found._replace(note=note)
