@@ -18,15 +18,17 @@ from ..core.numbers import MISSING, money, per_scan, percent
 from ..core.plot_market import market_map, price_change_heatmap
 from ..core.plot_market_signal import market_moves
 from ..core.plot_scores import contributions
+from ..core.product_ids import COINBASE
 from ..core.workspace import Workspace
 from ..data.snapshots import read_snapshots
-from ..lifecycle.confirmation import confirm_coin
+from ..lifecycle.confirmation import said_of_coin
 from ..model.amounts import price_text
 from ..model.lookup import find_coin
 from ..model.market_words import market_facts, market_sentence
 from ..model.overview import market_overview
 from ..model.scan import Scan
 from ..model.scan import scan as scan_market
+from ..trades.evidence import Verdict
 
 # %% auto #0
 __all__ = [
@@ -162,15 +164,22 @@ class CoinResult(Result):
     ) -> None:
         self.scan = s
         self.coin = s.table[s.table.coin_id == coin_id].iloc[0]
-        self.trades = confirm_coin(current(), self.coin, s.as_of, exchange=exchange)
+        self.trades = said_of_coin(current(), self.coin, s.as_of, exchange=exchange)
         reasons = s.explain(coin_id)
         figure = partial(contributions, reasons, title="Share of its anomaly score")
         super().__init__(
             reasons,
             heading=_verdict(s, self.coin),
-            lines=[*_why_lines(s, self.coin, reasons), self.trades.sentence],
+            lines=[*_why_lines(s, self.coin, reasons), self._trades_line(exchange)],
             figure=figure if len(reasons) else None,
         )
+
+    def _trades_line(self, exchange: str | None) -> str:
+        "What trades say, and how to ask an exchange where nobody has."
+        said = self.trades.sentence
+        if self.trades.verdict is not Verdict.NO_PRODUCT or exchange:
+            return said
+        return f"{said}; ask an exchange: ca.why({self.coin.symbol.upper()!r}, trades='coinbase')"
 
 
 def why(
@@ -178,14 +187,15 @@ def why(
     at: str | pd.Timestamp | None = None,  # None = the newest moment
     model: str | int | None = None,  # version or alias; None = MODEL_REF of the settings
     *,
-    trades: str | None = None,  # exchange that is asked where none are stored, e.g. 'coinbase'
+    trades: str | bool | None = None,  # exchange to ask where none are stored; True = 'coinbase'
 ) -> CoinResult:  # `.df`: one row per reason, the strongest first; empty where there is none
     """Why a coin is, or is not, anomalous; an unknown name raises `CoinNotFoundError`.
 
     >>> ca.why("PEPE", at="2026-05-14 18:00")
     """
     s = _scan_at(at, model)
-    return CoinResult(s, find_coin(s.features, coin), trades)
+    exchange = COINBASE if trades is True else trades or None
+    return CoinResult(s, find_coin(s.features, coin), exchange)
 
 
 # %% ../../nbs/85_analyst/35_market_now.ipynb #26b9bb03

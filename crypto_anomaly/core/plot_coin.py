@@ -130,7 +130,7 @@ def _rarity_axis(rarest: float) -> dict[str, Any]:
     top = np.log10(max(rarest, 3000.0)) + 0.2
     powers = range(int(top) + 1)
     ticks = dict(tickvals=[10.0**k for k in powers], ticktext=[f"{10**k:,}" for k in powers])
-    return dict(type="log", title="1 in … coin-hours", range=[0, top], hoverformat=",.0f") | ticks
+    return dict(type="log", title="rarity, 1 in …", range=[0, top], hoverformat=",.0f") | ticks
 
 
 def _axes(unit: str, rarest: float, panels: dict[str, tuple[float, float]]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from ..core.clock import iso
 from ..core.errors import first_line
+from ..core.numbers import money
 from ..core.product_ids import COINBASE
 from ..core.workspace import Workspace
 from ..data.exchange_errors import ExchangeError
@@ -20,9 +21,16 @@ from ..data.exchanges import exchange_name
 from .own_exchange import brings_exchange, hold_trades
 from .product_coins import products_of_coin
 from ..model.scan import Scan
-from ..registry.registry import Registry
+from ..registry.registry import Registry, open_registry
 from ..registry.tables import event_t
-from ..trades.evidence import Confirmation, Verdict, WindowTrades, confirm
+from crypto_anomaly.trades.evidence import (
+    MOVE_FROM,
+    Confirmation,
+    TradeEvidence,
+    Verdict,
+    WindowTrades,
+    confirm,
+)
 from ..trades.messages import TradeError
 from ..trades.window_trades import MarketPrices, fetched_windows, stored_window
 
@@ -35,6 +43,8 @@ __all__ = [
     "confirm_scan",
     "record_comparison",
     "compared_coins",
+    "said_of_coin",
+    "said_of_scan",
 ]
 
 
@@ -86,7 +96,18 @@ def confirm_coin(
         windows = _windows(ws, coin, moment, exchange)
     except (TradeError, ExchangeError) as e:
         return Confirmation(Verdict.NOT_COVERED, note=first_line(e).rstrip("."))
-    return confirm(windows, move if np.isfinite(move) else None, missing)
+    found = confirm(windows, move if np.isfinite(move) else None, missing)
+    return _with_level(found, float(coin.current_price), move)
+
+
+def _with_level(found: Confirmation, price: float, move: float) -> Confirmation:
+    "A verdict that no trade shows a move now, with the price where both agree on it."
+    e = found.evidence
+    is_still = found.verdict is Verdict.NOT_SEEN and not abs(move) >= MOVE_FROM
+    if e is None or not is_still or not abs(100 * (e.last_price / price - 1)) < MOVE_FROM:
+        return found
+    note = f"the market shows no move in this hour either, and both have the price {money(price)}"
+    return found._replace(note=note)
 
 
 # %% ../../nbs/80_lifecycle/63_confirmation.ipynb #35234dfc
@@ -144,3 +165,42 @@ def compared_coins(
     )
     rows = registry.rows(query.order_by(event_t.c.id.desc()).limit(1))
     return dict(rows[0].payload["coins"]) if rows else {}
+
+
+# %% ../../nbs/80_lifecycle/63_confirmation.ipynb #b8a87bee
+def _confirmation_of(facts: dict[str, Any]) -> Confirmation:
+    "What `Confirmation.facts` was made of."
+    evidence = facts["evidence"]
+    if evidence is not None:
+        known = {name: x for name, x in evidence.items() if x is not None}
+        evidence = TradeEvidence(**known)  # what JSON has no number for is NaN again
+    spread = np.nan if facts["spread_pct"] is None else facts["spread_pct"]
+    verdict, products = Verdict(facts["verdict"]), tuple(facts["products"])
+    return Confirmation(verdict, evidence, facts["note"], spread, products)
+
+
+def said_of_coin(
+    ws: Workspace,
+    coin: pd.Series,  # a row of `Scan.table`
+    moment: pd.Timestamp,  # of the scan
+    *,
+    exchange: str | None = None,  # ask it where neither log nor stored trades know; None = nobody
+) -> Confirmation:
+    "What the log has about a flagged coin at a moment; else what trades say."
+    logged = compared_coins(open_registry(ws), moment).get(coin.coin_id)
+    if logged is not None:
+        known = _confirmation_of(logged)
+        if exchange is None or known.verdict is not Verdict.NOT_COVERED:
+            return known
+    return confirm_coin(ws, coin, moment, exchange=exchange)
+
+
+def said_of_scan(
+    ws: Workspace,
+    s: Scan,
+) -> dict[str, Confirmation]:  # by coin_id; coins without a product are left out
+    "What the log has about the flagged coins of a scan; else what stored trades say."
+    logged = compared_coins(open_registry(ws), s.as_of)
+    if logged:
+        return {coin_id: _confirmation_of(facts) for coin_id, facts in logged.items()}
+    return confirm_scan(ws, s)

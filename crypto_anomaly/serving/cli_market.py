@@ -222,12 +222,12 @@ def scan(
     as_json: AsJson = False,
 ) -> None:
     "Which coins behave anomalously, how rare that is, and why."
-    from crypto_anomaly.lifecycle.confirmation import confirm_scan
+    from crypto_anomaly.lifecycle.confirmation import said_of_scan
     from crypto_anomaly.model.scan import scan as scan_market
 
     ws, moment = open_for_read(), read_time(at)
     found = scan_market(ws, ref, at=moment)
-    said = confirm_scan(ws, found)
+    said = said_of_scan(ws, found)
     past = _past_facts(ws, found, moment)
     if as_json:
         show_json(_scan_facts(found, top, said) | past)

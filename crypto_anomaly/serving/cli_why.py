@@ -83,13 +83,14 @@ def why(
 ) -> None:
     "Why a coin is, or is not, anomalous, and what its trades say."
     from crypto_anomaly.data.exchanges import exchange_name
-    from crypto_anomaly.lifecycle.confirmation import confirm_coin
+    from crypto_anomaly.lifecycle.confirmation import said_of_coin
     from crypto_anomaly.model.lookup import why as explain_coin
+    from crypto_anomaly.trades.evidence import Verdict
 
     ws = open_for_read()
     row, reasons, found = explain_coin(ws, coin, at=read_time(at), ref=ref)
     asked = exchange_name(exchange) if trades else None
-    said = confirm_coin(ws, row, found.as_of, exchange=asked)
+    said = said_of_coin(ws, row, found.as_of, exchange=asked)
     if as_json:
         trades_facts = dict(trades=said.facts())
         show_json(row.to_dict() | _facts(row, reasons, found) | trades_facts)
@@ -98,3 +99,5 @@ def why(
     if row.judged:
         _say_reasons(row, reasons, found)
     say(said.sentence)
+    if said.verdict is Verdict.NO_PRODUCT and asked is None:
+        say(f"ask an exchange: crypto-anomaly why {row.symbol.upper()} --trades")

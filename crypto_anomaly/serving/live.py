@@ -24,6 +24,7 @@ from ..trades.messages import ProductNotFoundError
 from ..trades.model_scorer import why_anomalous
 from ..trades.product_list import not_streamed
 from ..trades.promises import SENTENCES
+from ..trades.pump_explain import duration_words
 from ..trades.pump_versions import LATEST
 from ..trades.store import open_store
 from ..trades.stream_status import stream_health
@@ -110,7 +111,8 @@ def _why_no_features(state: dict[str, Any] | None) -> str | None:
     if state is None:
         return "nothing is streamed: crypto-anomaly stream"
     if state["age_seconds"] > FRESH:
-        return f"the last trade is {state['age_seconds']:.0f} s old: is the stream running?"
+        age = duration_words(round(state["age_seconds"]))
+        return f"The last trade is {age} old: is the stream running?"
     if not state["ready"]:
         return f"{state['seen']} of {READY} trades so far"
     return None
@@ -222,8 +224,9 @@ def _exchanges(t: Trades) -> dict[str, Any]:  # empty where nothing is streamed
 # %% ../../nbs/90_serving/20_live.ipynb #a233e39b
 def _filling_text(t: Trades) -> str | None:  # None = no gap is being fetched
     "How far the gap is that is being fetched beside the stream."
-    filling = stream_health(t.latest).facts.get("filling")
-    if not filling:
+    health = stream_health(t.latest)
+    filling = health.facts.get("filling")
+    if not filling or health.state != "running":
         return None
     done, all_ = filling["fetched"], filling["missing"]
     product, seconds = filling["product_id"], filling["seconds"]

@@ -71,7 +71,7 @@ def get_products(
     request: Request,
     state: CurrentState,
     status: ProductStatus = "",  # '' = all
-    exchange: Annotated[str, Query(max_length=40)] = "",  # '' = all
+    exchange: Annotated[str, Query(pattern="^[a-z0-9]{0,40}$")] = "",  # id of ccxt; '' = all
 ) -> Response:
     "Which coin each product is: a page for a browser, else JSON."
     if wants_page(request):
@@ -81,14 +81,17 @@ def get_products(
 
 
 # %% ../../nbs/90_serving/53_product_routes.ipynb #e82c2c1e
+_VISIBLE = r"^[^\x00-\x1f\x7f]+$"  # one line, without control characters
+
+
 class ProductDecision(BaseModel):
     "Which coin a product is, says a person."
 
     model_config = dict(extra="forbid")
 
-    coin: Annotated[str, Field(min_length=1, max_length=200)]  # id, or none: no coin of ours
+    coin: Annotated[str, Field(pattern=_VISIBLE, max_length=200)]  # id, or none: no coin of ours
     by: str = ""  # who; a named token says it
-    reason: Annotated[str, Field(min_length=1, max_length=2000)]
+    reason: Annotated[str, Field(pattern=_VISIBLE, max_length=2000)]
 
 
 @product_router.post("/{product}", dependencies=[Depends(require_token)], response_model=None)

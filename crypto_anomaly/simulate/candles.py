@@ -17,6 +17,7 @@ from .trades import TradeSimulator
 
 # %% auto #0
 __all__ = [
+    "MEAN_SIZE",
     "Candles",
     "TradeCandles",
     "Listing",
@@ -60,7 +61,7 @@ def _opens(
 
 
 # %% ../../nbs/20_simulate/72_candles.ipynb #62853269
-_MEAN_SIZE = float(np.exp(-5 + 1.5**2 / 2)) + 1e-6  # coins of a fill, see `simulate.trades`
+MEAN_SIZE = float(np.exp(-5 + 1.5**2 / 2)) + 1e-6  # coins of a fill, see `simulate.trades`
 
 
 class TradeCandles:
@@ -98,7 +99,7 @@ class TradeCandles:
                 high=inside.max(1),
                 low=inside.min(1),
                 close=inside[:, -1],
-                volume=fills * _MEAN_SIZE,
+                volume=fills * MEAN_SIZE * self.simulator.lot(product),
             )
         )
 

@@ -11,13 +11,14 @@ import numpy as np
 import pandas as pd
 
 from ..core.product_ids import base_of, pair_of
+from .candles import MEAN_SIZE
 from .events import MarketEvent, apply_event
 from .market import Market
 from .paths import draw_shocks, hourly_volumes, log_prices
 from .trades import Burst, Minutes, TradeSimulator
 
 # %% auto #0
-__all__ = ["FAULTS_OF_SOURCE", "CROWDS", "LARGEST_RATE", "LISTED_COINS", "MarketTrades"]
+__all__ = ["FAULTS_OF_SOURCE", "CROWDS", "LARGEST_RATE", "SHARE", "LISTED_COINS", "MarketTrades"]
 
 # %% ../../nbs/20_simulate/76_market_trades.ipynb #a872861f
 FAULTS_OF_SOURCE = ("glitch", "stale", "missing")  # events that no trade knows of
@@ -43,6 +44,7 @@ class _TrueHours:
 
 # %% ../../nbs/20_simulate/76_market_trades.ipynb #33f4f306
 LARGEST_RATE = 40.0  # fills a minute of the largest coin, in a usual hour
+SHARE = 0.01  # of the volume of a coin that this exchange trades
 
 
 def _bridges(rng: np.random.Generator, x: np.ndarray, sd: float) -> np.ndarray:
@@ -97,6 +99,19 @@ class MarketTrades(TradeSimulator):
         if self._hours is None or len(self._hours.x) < minute // 60 + 3:
             self._hours = _TrueHours(self.market, minute / 60 + 24)
         return self._hours
+
+    def lot(
+        self,
+        product: str,
+    ) -> float:  # factor
+        "How large the fills of a product are: together a hundredth of what the market trades."
+        coin = self._coin.get(base_of(pair_of(product)))
+        if coin is None:
+            return super().lot(product)
+        row = self.market.coins.iloc[coin]
+        usual = SHARE * row.market_cap * row.turnover / 24
+        fills = 60 * LARGEST_RATE / np.sqrt(coin + 1)
+        return float(usual / fills / row.price / MEAN_SIZE)
 
     def draw_until(
         self,

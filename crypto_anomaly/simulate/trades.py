@@ -232,6 +232,13 @@ class TradeSimulator:
             return product in self.products
         return pair_of(product) in map(pair_of, self.products)
 
+    def lot(
+        self,
+        product: str,
+    ) -> float:  # factor
+        "How large the fills of a product are, in units of its usual sizes."
+        return 1.0
+
     def minutes(
         self,
         product: str,
@@ -272,7 +279,7 @@ def _draw_fills(simulator: TradeSimulator, product: str, minute: int) -> pd.Data
     half_spread = 0.00005 * np.where(buys, 1, -1)
     price = np.exp(log_price)[orders.of_fill] * (1 + half_spread)
     taker = np.array(order_ids(rng, len(orders.second)), object)
-    size = rng.lognormal(-5, 1.5, len(buys)) + 1e-6
+    size = simulator.lot(product) * (rng.lognormal(-5, 1.5, len(buys)) + 1e-6)
     microseconds = (orders.second[orders.of_fill] * 1e6).astype(np.int64)
     begin = simulator.start + pd.Timedelta(minutes=minute)
     return pd.DataFrame(

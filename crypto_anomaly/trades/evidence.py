@@ -309,7 +309,8 @@ class Confirmation(NamedTuple):
             words += f"; {len(self.products)} products are {self.spread_pct:.2g} % apart"
         if self.verdict is Verdict.NOT_COVERED:
             return f"{self.verdict}: {self.note} ({words})"
-        return f"{self.verdict}: {words}"
+        more = f"; {self.note}" if self.note else ""
+        return f"{self.verdict}: {words}{more}"
 
     def facts(self) -> dict[str, Any]:  # verdict, sentence, note, spread_pct, products, evidence
         "As JSON has it."
