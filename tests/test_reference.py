@@ -16,7 +16,7 @@ from crypto_anomaly.serving.metrics import AppMetrics
 
 sys.path.insert(0, str(ROOT / "tools"))
 import build_reference
-from reference import api, events, tables
+from reference import api, events, http, tables
 
 
 def page(name: str) -> str:
@@ -64,6 +64,21 @@ def test_every_endpoint_is_listed():
     for path, methods in create_app().openapi()["paths"].items():
         for method in methods:
             assert f"### {method.upper()} {path}\n" in text, path
+
+
+def test_every_field_of_an_endpoint_has_a_meaning():
+    for path, _, operation in http.endpoints():
+        rows = http.parameter_rows(operation) + http.body_rows(operation)
+        assert all(row[-1].strip() for row in rows), path
+
+
+def test_curl_commands_name_what_is_needed():
+    for path, method, operation in http.endpoints():
+        command = http.curl(path, method, operation)
+        assert "{" not in command.split("-d ")[0].rpartition("http")[2], command
+        for p in operation.get("parameters", []):
+            if p.get("required") and p["in"] == "query":
+                assert re.search(rf"[?&]{p['name']}=", command), command
 
 
 def test_every_metric_is_listed():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from functools import cache
 from typing import Any
@@ -11,7 +12,61 @@ from crypto_anomaly.serving.app import create_app
 from .text import cell, code, sentence, table
 
 SERVER = "http://127.0.0.1:8000"
-CHANGING = ("post", "put", "patch", "delete")
+EXAMPLES = {
+    "name": "anomaly_detector",
+    "model": "anomaly_detector",
+    "version": "v1",
+    "version_a": "v1",
+    "version_b": "v2",
+    "v1": "v1",
+    "v2": "v2",
+    "verb": "approve",
+    "coin": "bitcoin",
+    "by": "ada",
+    "reason": "gates",
+    "id": "1",
+    "ids": [1],
+    "stage": "train",
+    "alias": "champion",
+    "says": "useful",
+}
+MEANINGS = {
+    "coin": "id, or a symbol that only one coin has",
+    "num_coins": "how many of the biggest coins to fetch",
+    "limit": "at most so many",
+    "name": "name of the model or of the data",
+    "version": "a number such as v3, or an alias such as champion, latest or latest-1",
+    "version_a": "a version; + = it is better",
+    "version_b": "the version it is compared with",
+    "v1": "a version; + = it is better",
+    "v2": "the version it is compared with",
+    "dataset": "the rows to compare on, such as eval_holdout:v3; none = the newest holdout",
+    "model": "name of the model",
+    "verb": "what is done",
+    "by": "who acts; needed unless the token has a name",
+    "reason": "why; a decision, an end of a trial, a rollback and a retirement need one",
+    "request": "number of the request that was seen; 409 where it is another one now",
+    "expect_status": "status that was seen; 409 where it has moved",
+    "expect_champion": "champion that was seen; 409 where it is another one now",
+    "alias": "alias that is pointed at the version",
+    "to": "version that a rollback brings back; none = the previous champion",
+    "confirm_worse": "yes, although the evaluation says that it is worse than the champion",
+    "status": "which alerts",
+    "audience": "whose alerts",
+    "tier": "1 = alert, 2 = severe alert",
+    "rated": "how people rated it; no = not yet",
+    "q": "text in the subject or the reason",
+    "part": "the rows only, without the page around them",
+    "id": "number of the alert",
+    "ids": "numbers of alerts; all of them or none",
+    "says": "what it was worth",
+    "snooze_hours": "silent for so long",
+    "close": "end the episode",
+    "stage": "name of the stage",
+    "run_id": "id of the run",
+    "product": "such as BTC-USD; none = the first of the setting",
+    "minutes": "how far back",
+}  # what the code has no description for
 
 
 @cache
@@ -53,6 +108,11 @@ def default_text(schema: dict[str, Any]) -> str:
     return "" if value in (None, "") else code(value)
 
 
+def meaning(name: str, described: str) -> str:
+    """What a field means; a name without a meaning is an error of this page."""
+    return cell(described or MEANINGS[name])
+
+
 def parameter_rows(operation: dict[str, Any]) -> list[tuple[str, ...]]:
     """One row for each parameter of the path and the query."""
     rows = []
@@ -63,7 +123,7 @@ def parameter_rows(operation: dict[str, Any]) -> list[tuple[str, ...]]:
                 code(p["name"]),
                 f"{p['in']}, {type_text(p['schema'])}",
                 where,
-                cell(p.get("description", "")),
+                meaning(p["name"], p.get("description", "")),
             )
         )
     return rows
@@ -78,8 +138,8 @@ def body_rows(operation: dict[str, Any]) -> list[tuple[str, ...]]:
         needed = schema.get("required", [])
         for name, field in schema.get("properties", {}).items():
             where = "needed" if name in needed else default_text(field)
-            meaning = field.get("description", "")
-            rows.append((code(name), f"body, {type_text(field)}", where, cell(meaning)))
+            said = meaning(name, field.get("description", ""))
+            rows.append((code(name), f"body, {type_text(field)}", where, said))
     return rows
 
 
@@ -94,29 +154,46 @@ def answer_rows(operation: dict[str, Any]) -> str:
     return "; ".join(parts)
 
 
-def curl(path: str, method: str, operation: dict[str, Any]) -> str:
-    """A command that calls an endpoint."""
-    examples = {"model": "anomaly_detector", "version": "v1", "coin_id": "bitcoin", "ref": "v1"}
+def example_of(path: str, name: str) -> Any:
+    """A value for a field."""
+    if name == "name" and path.startswith("/data/"):
+        return "training_dataset"
+    return EXAMPLES.get(name, name.upper())
+
+
+def address_of(path: str, operation: dict[str, Any]) -> str:
+    """An address that can be asked: path and needed query filled in, and who acts and why."""
+    query = []
     address = path
     for p in operation.get("parameters", []):
+        value = str(example_of(path, p["name"]))
         if p["in"] == "path":
-            address = address.replace(
-                "{" + p["name"] + "}", examples.get(p["name"], p["name"].upper())
-            )
-    token = ' -X POST -H "Authorization: Bearer $TOKEN"' if method == "post" else ""
-    fields = body_rows(operation)
-    json_body = "application/json" in operation.get("requestBody", {}).get("content", {})
-    body = ""
-    if json_body and fields:
-        needed = [name.strip("`") for name, _, where, _ in fields if where == "needed"] or [
-            "by",
-            "reason",
-        ]
-        pairs = ", ".join(
-            f'"{name}": "…"' for name in needed if code(name) in {f[0] for f in fields}
-        )
-        body = f" -H 'Content-Type: application/json' -d '{{{pairs}}}'"
-    return f"curl -s{token}{body} {SERVER}{address}"
+            address = address.replace("{" + p["name"] + "}", value)
+        elif p["in"] == "query" and (p.get("required") or p["name"] in ("by", "reason")):
+            query.append(f"{p['name']}={value}")
+    return address + ("?" + "&".join(query) if query else "")
+
+
+def example_body(path: str, operation: dict[str, Any]) -> dict[str, Any]:
+    """The needed fields of a JSON body, and who acts and why; {} where there is no body."""
+    wanted = ("version", "by", "reason", "says")
+    rows = body_rows(operation)
+    return {
+        name.strip("`"): example_of(path, name.strip("`"))
+        for name, _, where, _ in rows
+        if where == "needed" or name.strip("`") in wanted
+    }
+
+
+def curl(path: str, method: str, operation: dict[str, Any]) -> str:
+    """A command that calls an endpoint."""
+    words = ["curl -s"]
+    if method == "post":
+        words.append('-X POST -H "Authorization: Bearer $TOKEN"')
+    body = example_body(path, operation)
+    if body:
+        words.append(f"-H 'Content-Type: application/json' -d '{json.dumps(body)}'")
+    return " ".join([*words, f"'{SERVER}{address_of(path, operation)}'"])
 
 
 def endpoint_section(path: str, method: str, operation: dict[str, Any]) -> str:
