@@ -24,7 +24,7 @@ run: setup  ## watch the market: backfill, train, evaluate, then serve on http:/
 	crypto-anomaly up $(ARGS)
 
 shell: setup  ## a shell in which crypto-anomaly and jupyter are commands
-	@$${SHELL:-bash} -c 'exec "$${SHELL:-bash}" -i'
+	@exec $${SHELL:-bash}
 
 test: setup check  ## all tests; what needs a missing system package is skipped with a reason
 	$(LIMIT) nbdev_test --path nbs/guides

@@ -16,7 +16,9 @@ import pytest
 import typer
 import yaml
 
+from crypto_anomaly.core.settings import Settings
 from crypto_anomaly.lifecycle.stages import stage_parameters
+from crypto_anomaly.serving.app import create_app
 from crypto_anomaly.serving.cli import app
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -142,6 +144,20 @@ def test_stages_that_are_written_down_have_the_parameters():
         if words[1:2] == ["run"] and len(words) > 2 and words[2].islower():
             names = {words[i + 1] for i, w in enumerate(words[:-1]) if w == "-p"} - {"NAME"}
             assert names <= stage_parameters(words[2]).keys(), line
+
+
+def test_variables_and_endpoints_that_are_written_down_exist():
+    settings = {f"CRYPTO_ANOMALY_{name.upper()}" for name in Settings.model_fields}
+    paths = create_app().openapi()["paths"].keys()
+    pages = {"/demo", "/live"}  # HTML
+    for path, text in WRITTEN.items():
+        for name in re.findall(r"\bCRYPTO_ANOMALY_[A-Z_]+\b(?!_)", text):
+            assert name in settings or name.endswith("_"), (path.name, name)
+        if path.parent.name == "guides":
+            for endpoint in re.findall(r"`(?:GET|POST) (/[^`?]*)`", text):
+                known = {re.sub(r"{\w+}", "[^/]+", p) for p in paths} | pages
+                filled = re.sub(r"{\w+}|[A-Z_]{2,}", "x", endpoint)
+                assert any(re.fullmatch(k, filled) for k in known), (path.name, endpoint)
 
 
 def metadata(folder: Path, git_url: str) -> str:
