@@ -138,12 +138,12 @@ def _sources_query(asset_id: int) -> Query:
 
 # %% ../../nbs/10_registry/44_assets.ipynb #21c48f04
 def _data_made_from(ref: str) -> Query:
-    "The query for the data that was made from `ref`."
+    "The query for the data that was made from `ref`, newest first."
     return (
         sa.select(asset_t.c.name, asset_t.c.version)
         .join(link_t, link_t.c.asset_id == asset_t.c.id)
         .where(link_t.c.made_from == ref)
-        .order_by(asset_t.c.id)
+        .order_by(asset_t.c.id.desc())
     )
 
 
@@ -188,10 +188,10 @@ class RegistryAssets(AssetWriter):
     def used_by(
         self,
         ref: str,  # e.g. 'market_snapshot:v1'
+        most: int | None = None,  # the newest data only; None = all
     ) -> list[str]:  # references, data first
         "Data and versions of this model that were made from `ref`."
-        found = [
-            *self.rows(_data_made_from(ref)),
-            *self.rows(_models_trained_on(ref, self.model)),
-        ]
+        found = [*self.rows(_data_made_from(ref).limit(most))][::-1]
+        if not ref.startswith(f"{self.model}:"):  # a version is not trained on a version
+            found += self.rows(_models_trained_on(ref, self.model))
         return [f"{row.name}:v{row.version}" for row in found]

@@ -5,6 +5,7 @@
 # %% ../../nbs/10_registry/48_evaluations.ipynb #dd14a3db
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -124,6 +125,15 @@ def _evaluations_query(model: str) -> Query:
     )
 
 
+# %% ../../nbs/10_registry/48_evaluations.ipynb #9a40f5b9
+def _newest_evaluations(model: str, limit: int) -> Query:
+    "The ids of the newest evaluations of a model: the database sorts ids, not whole rows."
+    query = sa.select(evaluation_t.c.id).join(
+        version_t, version_t.c.id == evaluation_t.c.version_id
+    )
+    return query.where(version_t.c.model == model).order_by(evaluation_t.c.id.desc()).limit(limit)
+
+
 # %% ../../nbs/10_registry/48_evaluations.ipynb #ac2f3fca
 class RegistryEvaluations(RegistryVersions, RegistryAssets):
     "The evaluations of the versions."
@@ -156,10 +166,23 @@ class RegistryEvaluations(RegistryVersions, RegistryAssets):
             self.add_asset(c, "evaluation_results", **_evaluation_asset(e, id_), run_id=run_id)
         return id_
 
+    def newest_metrics(
+        self,
+        version_ids: Collection[int],  # `id` of versions
+    ) -> dict[int, dict[str, Any]]:  # id of a version -> metrics; without those never evaluated
+        "The metrics of the newest evaluation of some versions."
+        of_versions = evaluation_t.c.version_id.in_(version_ids)
+        newest = sa.select(sa.func.max(evaluation_t.c.id)).where(of_versions)
+        newest = newest.group_by(evaluation_t.c.version_id)
+        query = sa.select(evaluation_t.c.version_id, evaluation_t.c.metrics)
+        rows = self.rows(query.where(evaluation_t.c.id.in_(newest)))
+        return {row.version_id: row.metrics for row in rows}
+
     def list_evaluations(
         self, limit: int = 20
     ) -> list[dict[str, Any]]:  # with version and compared_to_version; oldest first
         "The last evaluations of any version."
-        query = _evaluations_query(self.model).limit(limit)
+        newest = _newest_evaluations(self.model, limit)
+        query = _evaluations_query(self.model).where(evaluation_t.c.id.in_(newest))
         newest_first = [row_dict(row) for row in self.rows(query)]
         return newest_first[::-1]

@@ -26,7 +26,7 @@ from crypto_anomaly.registry.tables import (
 from .versions import version_dict
 
 # %% auto #0
-__all__ = ["Record", "VersionLineage", "Evidence", "RegistryLineage"]
+__all__ = ["Record", "MOST_USED_BY", "VersionLineage", "Evidence", "RegistryLineage"]
 
 # %% ../../nbs/10_registry/64_lineage.ipynb #4bcedd10
 Record = dict[str, Any]  # a row as a dict
@@ -104,6 +104,10 @@ def _records(c: sa.Connection, query: Query) -> list[Record]:
     return [row_dict(row) for row in c.execute(query)]
 
 
+# %% ../../nbs/10_registry/64_lineage.ipynb #1987e8f7
+MOST_USED_BY = 200  # evaluations and trials that a lineage lists
+
+
 # %% ../../nbs/10_registry/64_lineage.ipynb #2bdc5159
 class VersionLineage(RegistryHistory, RegistryAssets):
     "What is known of a version."
@@ -130,7 +134,7 @@ class VersionLineage(RegistryHistory, RegistryAssets):
             aliases=aliases,
             alias_labels=[labels[name] for name in aliases],
             run=None if run is None else row_dict(run),
-            used_by=self.used_by(f"{self.model}:v{version.version}"),
+            used_by=self.used_by(f"{self.model}:v{version.version}", MOST_USED_BY),
         )
         return facts | _promotion_facts(events, approvals) | details
 

@@ -34,6 +34,7 @@ __all__ = [
     "chain_events",
     "upgrade_to_0004",
     "upgrade_to_0005",
+    "upgrade_to_0006",
     "read_revision",
     "upgrade",
 ]
@@ -200,12 +201,33 @@ def upgrade_to_0005(op: Operations) -> None:
     op.create_index("product_coin", "product", ["coin_id"])
 
 
+# %% ../../nbs/10_registry/18_migrations.ipynb #cf40f29b
+_INDICES = {
+    "event_model_kind": ("event", ("model", "kind", "id")),
+    "version_status": ("model_version", ("model", "status", "version")),
+    "evaluation_version": ("evaluation", ("version_id", "id")),
+    "approval_version": ("approval", ("version_id", "id")),
+    "run_started": ("run", ("started_at", "id")),
+    "run_stage": ("run", ("stage", "started_at", "id")),
+    "run_status": ("run", ("status", "started_at", "id")),
+    "run_chain": ("run", ("chain", "started_at", "id")),
+    "asset_name": ("asset", ("name", "id")),
+}  # name -> table and columns
+
+
+def upgrade_to_0006(op: Operations) -> None:
+    "Indices for registries of many versions, runs and assets."
+    for name, (table, columns) in _INDICES.items():
+        op.create_index(name, table, list(columns))
+
+
 # %% ../../nbs/10_registry/18_migrations.ipynb #5ecdec36
 MIGRATIONS: dict[str, Callable[[Operations], None]] = {
     "0002": upgrade_to_0002,
     "0003": upgrade_to_0003,
     "0004": upgrade_to_0004,
     "0005": upgrade_to_0005,
+    "0006": upgrade_to_0006,
 }
 REVISION = max(MIGRATIONS)  # of the tables of today
 

@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from .base import Query, Row
-from .decisions import OpenRequests
+from .decisions import CHAMPION_EVENTS, OpenRequests
 from .tables import approval_t, event_t, version_t
 
 # %% auto #0
@@ -29,7 +29,10 @@ MOVING_EVENTS = (  # after which a request may be stale
 )
 
 
-def _waiting_query(model: str) -> Query:
+def _waiting_query(
+    model: str,
+    version: int | None,  # None = of all versions
+) -> Query:
     "The open requests and the unused approvals of a model, the newest of each version."
     newest = sa.select(sa.func.max(approval_t.c.id)).group_by(approval_t.c.version_id)
     unused = sa.and_(
@@ -42,6 +45,7 @@ def _waiting_query(model: str) -> Query:
         sa.select(approval_t, version_t.c.version)
         .join(version_t, version_t.c.id == approval_t.c.version_id)
         .where(version_t.c.model == model, waits)
+        .where(sa.true() if version is None else version_t.c.version == version)
         .order_by(approval_t.c.id)
     )
 
@@ -77,7 +81,7 @@ class StaleRequests(OpenRequests):
         "Write an event; requests that it makes stale are closed in the same transaction."
         id_ = super().record_event(c, kind, version, actor, **payload)
         if kind in MOVING_EVENTS and "replaced_by" not in payload:
-            self._close_stale(c)
+            self._close_stale(c, None if kind in CHAMPION_EVENTS else version)
         return id_
 
     def close_stale(self) -> list[int]:  # ids of the requests
@@ -85,9 +89,13 @@ class StaleRequests(OpenRequests):
         with self.transaction() as c:
             return self._close_stale(c)
 
-    def _close_stale(self, c: sa.Connection) -> list[int]:
+    def _close_stale(
+        self,
+        c: sa.Connection,
+        version: int | None = None,  # requests of this version only; None = of all
+    ) -> list[int]:  # ids of the requests
         "Close every request that no longer stands, and say why in an event."
-        waiting = c.execute(_waiting_query(self.model)).all()
+        waiting = c.execute(_waiting_query(self.model, version)).all()
         known = _announced(c, self.model) if waiting else set()
         closed = []
         for request in waiting:

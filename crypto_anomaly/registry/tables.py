@@ -108,6 +108,7 @@ version_t = sa.Table(
     sa.CheckConstraint(f"status IN ({_STATUSES})", name="legal_status"),
     sa.Index("one_challenger", "model", **unique_where("status = 'challenger'")),
     sa.Index("one_champion", "model", **unique_where("status = 'champion'")),
+    sa.Index("version_status", "model", "status", "version"),
     sqlite_autoincrement=True,
 )
 
@@ -126,6 +127,7 @@ evaluation_t = sa.Table(
     sa.Column("metrics", sa.JSON, nullable=False),
     text_column("run_id", nullable=False),
     text_column("created_at", nullable=False),
+    sa.Index("evaluation_version", "version_id", "id"),
 )
 
 # %% ../../nbs/10_registry/14_tables.ipynb #e1aeeace
@@ -147,6 +149,7 @@ approval_t = sa.Table(
     sa.CheckConstraint("decision IN ('approved', 'rejected', 'stale')", name="legal_decision"),
     sa.CheckConstraint("used_at IS NULL OR decision = 'approved'", name="only_approved_is_used"),
     sa.Index("one_open_request", "version_id", **unique_where("decision IS NULL")),
+    sa.Index("approval_version", "version_id", "id"),
 )
 
 # %% ../../nbs/10_registry/14_tables.ipynb #d4bfbb89
@@ -164,6 +167,7 @@ event_t = sa.Table(
     text_column("hash"),
     sa.Index("event_kind", "kind", "id"),
     sa.Index("event_version", "model", "version", "id"),
+    sa.Index("event_model_kind", "model", "kind", "id"),
     sqlite_autoincrement=True,
 )
 
@@ -193,6 +197,10 @@ run_t = sa.Table(
     text_column("chain"),
     text_column("inputs"),
     sa.CheckConstraint("status IN ('running', 'succeeded', 'failed')", name="legal_run_status"),
+    sa.Index("run_started", "started_at", "id"),
+    sa.Index("run_stage", "stage", "started_at", "id"),
+    sa.Index("run_status", "status", "started_at", "id"),
+    sa.Index("run_chain", "chain", "started_at", "id"),
 )
 
 # %% ../../nbs/10_registry/14_tables.ipynb #5bd3da75
@@ -254,6 +262,7 @@ asset_t = sa.Table(
     sa.Column("facts", sa.JSON, nullable=False),
     sa.Column("tags", sa.JSON, nullable=False),
     sa.UniqueConstraint("name", "version", name="asset_version"),
+    sa.Index("asset_name", "name", "id"),
     sqlite_autoincrement=True,
 )
 

@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ..core.addresses import host_of, is_loopback
 from ..core.settings import Settings
 from .error_handlers import problem
+from .middleware import EVERYBODY
 from .rendering import login_page
 from crypto_anomaly.serving.security import (
     NO_TOKEN,
@@ -133,6 +134,13 @@ def _refused_reading(request: Request, settings: Settings) -> Refusal | None:
     return None if _reader(request) else Refusal(401, NO_TOKEN)
 
 
+def _is_for_everybody(scope: Scope, settings: Settings) -> bool:
+    "Whether whoever may ask for this host may read the answer, with or without a token."
+    if scope["method"] not in READING:
+        return False
+    return _is_open(scope["path"]) or not is_beyond_loopback(scope, settings)
+
+
 def _refused_change(request: Request, settings: Settings) -> Refusal | None:
     "Why a request may not change something."
     path = request.scope["path"]
@@ -213,6 +221,8 @@ class AccessControl:
             else:
                 receive = _replay(body, receive)
         if refusal is None:
+            if _is_for_everybody(scope, self.get_state().ws.settings):
+                scope[EVERYBODY] = True
             await self.app(scope, receive, send)
         else:
             await _answer(Request(scope), refusal)(scope, receive, send)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -18,6 +19,7 @@ from fastapi.responses import Response
 from fastapi.staticfiles import StaticFiles
 from fastapi_offline import FastAPIOffline  # serves /docs without a CDN
 
+from ..core.figure_script import FigureScript, figure_script
 from ..core.logs import setup_logging
 from ..core.settings import Settings, load_settings
 from ..core.workspace import open_workspace
@@ -28,14 +30,15 @@ from .alert_routes import alerts_router
 from .catalog_routes import CATALOG_ROUTERS
 from .connections import DeadlineProtocol
 from .error_handlers import add_error_handlers
-from .figure_script import FigureScript, figure_script
 from .headers import SecurityHeaders
 from .health_routes import health_router
 from .inference_routes import inference_router, model_info_router
+from .kept_answers import KeptAnswers
 from .lifecycle_routes import lifecycle_router, verbs_router
 from .metrics import AppMetrics
 from .middleware import RequestMetrics, ResponseCache
 from .page_routes import page_router, report_router
+from .product_routes import product_router
 from .query_rules import refuse_unknown_query
 from .security import check_bind
 from .state import AppState
@@ -48,6 +51,7 @@ from .workers import WORKER_SECONDS, children_end_with_us
 __all__ = [
     "ROUTERS",
     "DESCRIPTION",
+    "SWITCH_SECONDS",
     "APP_FACTORY",
     "RunFiles",
     "create_app",
@@ -67,6 +71,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     alerts_router,
     page_router,
     report_router,
+    product_router,
     trade_router,
     login_router,
 )
@@ -186,12 +191,24 @@ def create_app(
     app.add_middleware(AccessControl, get_state=get_app_state)
     app.add_middleware(SecurityHeaders)
     app.add_middleware(RequestMetrics, metrics=metrics)
+    layers = app.build_middleware_stack()  # what is kept goes out before any layer runs
+    app.middleware_stack = KeptAnswers(layers, get_app_state, metrics)
     return app
+
+
+# %% ../../nbs/90_serving/58_app.ipynb #995db48a
+SWITCH_SECONDS = 0.0005  # the longest turn of a thread that others wait for; Python's own is 0.005
+
+
+def _answer_soon() -> None:
+    "Let the thread that answers take turns sooner."
+    sys.setswitchinterval(SWITCH_SECONDS)
 
 
 # %% ../../nbs/90_serving/58_app.ipynb #52d019bd
 def create_worker_app() -> FastAPI:
     "The app of one of several processes, which reads its settings at the start."
+    _answer_soon()
     return create_app(warm=True)
 
 
@@ -201,6 +218,7 @@ _UVICORN: dict[str, Any] = dict(
     http=DeadlineProtocol,  # closes connections that say nothing
     ws="none",
     server_header=False,
+    access_log=False,  # requests are logged by `RequestMetrics`, with their ids
     log_config=None,  # its loggers use the handlers of this process
     log_level="warning",
     timeout_graceful_shutdown=3,  # seconds for requests that are being answered
@@ -218,6 +236,7 @@ def run_server(
     import uvicorn
 
     check_bind(settings, host)
+    _answer_soon()
     settings = settings.model_copy(update=dict(listen_on=host))
     if workers == 1:
         uvicorn.run(create_app(settings, warm=True), host=host, port=port, **_UVICORN)

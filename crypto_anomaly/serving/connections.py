@@ -6,8 +6,12 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
+from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from .middleware import WHOLE
 
 # %% auto #0
 __all__ = [
@@ -16,6 +20,7 @@ __all__ = [
     "LOOK_SECONDS",
     "MAX_HEAD",
     "MAX_UNREAD",
+    "write_whole",
     "DeadlineProtocol",
 ]
 
@@ -25,6 +30,24 @@ STUCK_SECONDS = 60.0  # for a client that does not read its answer
 LOOK_SECONDS = 2.0  # between two looks
 MAX_HEAD = 64 << 10  # bytes
 MAX_UNREAD = 1 << 20  # bytes of a body that come after its answer
+
+
+# %% ../../nbs/90_serving/57_connections.ipynb #96c60c96
+def write_whole(
+    cycle: RequestResponseCycle,  # of the request
+    head: bytes,  # first line and headers, each with its end
+    body: bytes,
+) -> bool:  # False = nothing was written: send it message by message
+    "Write an answer in one piece, where the connection takes it and goes on."
+    is_ready = not (cycle.response_started or cycle.disconnected or cycle.flow.write_paused)
+    if not is_ready or not cycle.keep_alive:
+        return False
+    cycle.response_started = cycle.response_complete = True
+    own = [b"%s: %s\r\n" % header for header in cycle.default_headers]
+    cycle.transport.write(b"".join([head, *own, b"\r\n", body]))
+    cycle.message_event.set()
+    cycle.on_response()
+    return True
 
 
 # %% ../../nbs/90_serving/57_connections.ipynb #b3d3e0f6
@@ -62,6 +85,8 @@ class DeadlineProtocol(HttpToolsProtocol):
         self._in_head, self._head, self._unread = False, 0, 0
         self._in_one_head = False  # what came with it may be a body of any size
         super().on_headers_complete()
+        scope: dict[str, Any] = self.cycle.scope  # type: ignore[assignment]
+        scope[WHOLE] = partial(write_whole, self.cycle)
 
     def on_body(self, body: bytes) -> None:
         "Count what comes after the answer."

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
+import random
 import time
 from collections.abc import Callable
 from typing import NamedTuple
@@ -22,8 +22,12 @@ from .state import AppState
 # %% auto #0
 __all__ = [
     "log",
+    "STORE",
+    "EVERYBODY",
+    "WHOLE",
     "SCORE_PATH",
     "CACHED_PATHS",
+    "OF_TRADES",
     "HEALTH_PATHS",
     "MAX_CACHED",
     "CACHED_PAGES",
@@ -35,13 +39,20 @@ __all__ = [
     "CachedResponse",
     "is_page",
     "OpenResponse",
+    "store_key",
     "ResponseCache",
     "request_id",
+    "metric_path",
+    "log_level",
+    "log_request",
     "RequestMetrics",
 ]
 
 # %% ../../nbs/90_serving/38_middleware.ipynb #a93d96f1
 log = logging.getLogger(__name__)
+STORE = "crypto_anomaly.store"  # in a scope: the state of the store that an answer belongs to
+EVERYBODY = "crypto_anomaly.everybody"  # in a scope: no token decides about the answer
+WHOLE = "crypto_anomaly.whole"  # in a scope: writes a whole answer at once, where it can
 SCORE_PATH = "/score"
 CACHED_PATHS = frozenset(
     [
@@ -60,6 +71,7 @@ CACHED_PATHS = frozenset(
         SCORE_PATH,
     ]
 )
+OF_TRADES = frozenset([SCORE_PATH, "/live", "/demo"])  # show stored trades
 HEALTH_PATHS = ("/health", "/inference/health")
 MAX_CACHED = 1000  # responses; a client that varies its query cannot fill the memory
 CACHED_PAGES = frozenset(
@@ -73,6 +85,8 @@ CACHED_PAGES = frozenset(
         "/data",
         "/data.quality",
         "/cards",
+        "/live",
+        "/demo",
     ]
 )
 PAGE_FOLDERS = ("/coins/", "/models/", "/alerts/")
@@ -143,6 +157,16 @@ def _permission(scope: Scope) -> tuple[object, ...]:
 
 
 # %% ../../nbs/90_serving/38_middleware.ipynb #3538269e
+def store_key(
+    state: AppState,
+    path: str,  # of a request
+) -> CacheKey:
+    "The key of the store for an address."
+    if path in HEALTH_PATHS:
+        return state.cache_key()._replace(quarter=int(4 * time.monotonic()))
+    return state.cache_key(trades=path in OF_TRADES)
+
+
 class ResponseCache:
     "Middleware: an equal request gets the same bytes as long as the store has not changed."
 
@@ -161,12 +185,21 @@ class ResponseCache:
         if scope["type"] != "http" or not self._may_keep(scope):
             await self.app(scope, receive, send)
             return
-        request, store = self._request_key(scope), self._store_key(scope["path"])
+        request, store = self._request_key(scope), store_key(self.get_state(), scope["path"])
         messages = await self._kept(request, store, scope)
         if not messages:
             messages = await self._compute(request, store, scope, receive, send)
+        if self._is_same_for_all(request, store):
+            scope[STORE] = store
         for message in messages:
             await send(dict(message))  # a copy: other middleware adds headers to it
+
+    def _is_same_for_all(self, request: RequestKey, store: CacheKey) -> bool:
+        "Whether an answer is kept, and depends on neither a token nor the client."
+        if request.method != "GET" or self.get_state().ws.settings.challenger_share > 0:
+            return False
+        kept = self.responses.get(request) or self.pages.get(request)
+        return kept is not None and kept.store == store
 
     def _may_keep(self, scope: Scope) -> bool:
         "Whether a response may be kept."
@@ -213,13 +246,6 @@ class ResponseCache:
         self._keep(request, CachedResponse(store, messages, scope.get("route")))
         return messages[sent:]
 
-    def _store_key(self, path: str) -> CacheKey:
-        "The key of the store for an address."
-        state = self.get_state()
-        if path in HEALTH_PATHS:
-            return state.cache_key()._replace(quarter=int(4 * time.monotonic()))
-        return state.cache_key(trades=path == SCORE_PATH)
-
     def _keep(self, request: RequestKey, response: CachedResponse) -> None:
         "Cache a successful response; an error is computed again each time."
         if not response.messages or response.messages[0].get("status") != 200:
@@ -261,16 +287,42 @@ def request_id(
             text = str(value.decode("ascii"))
             if text.isprintable():
                 return text[:64]
-    return secrets.token_hex(8)
+    return f"{random.getrandbits(64):016x}"
 
 
 # %% ../../nbs/90_serving/38_middleware.ipynb #7a7dd900
-def _metric_path(scope: Scope) -> str:
+def metric_path(
+    scope: Scope,  # the ASGI scope of a request, after it was answered
+) -> str:
     "The route of a request, 'other' where no route matched; few values, for a metric's label."
     route = getattr(scope.get("route"), "path", None)
     if route:
         return str(route)
     return str(scope["path"]) if scope["path"] in CACHED_PATHS else "other"
+
+
+# %% ../../nbs/90_serving/38_middleware.ipynb #b10a222b
+def log_level(
+    path: str,  # as `metric_path` names it
+    status: int,
+) -> int:
+    "The level of the log line of a request."
+    return logging.DEBUG if path in QUIET_PATHS and status < 500 else logging.INFO
+
+
+def log_request(
+    scope: Scope,  # the ASGI scope of the request
+    id_: str,  # see `request_id`
+    status: int,
+    seconds: float,
+    level: int,
+) -> None:
+    "Write the log line of a request."
+    milliseconds = 1e3 * seconds
+    method, asked = scope["method"], scope["path"]
+    fields = dict(request_id=id_, method=method, path=asked, status=status)
+    fields["milliseconds"] = round(milliseconds, 2)
+    log.log(level, "%s %s %d in %.1f ms", method, asked, status, milliseconds, extra=fields)
 
 
 # %% ../../nbs/90_serving/38_middleware.ipynb #ba3333e2
@@ -307,15 +359,9 @@ class RequestMetrics:
 
     def _record(self, scope: Scope, id_: str, status: int, seconds: float) -> None:
         "Count a request and write its log line."
-        path = _metric_path(scope)
+        path = metric_path(scope)
         self.metrics.counters.requests.labels(scope["method"], path, status).inc()
         self.metrics.counters.seconds.labels(path).observe(seconds)
-        is_quiet = path in QUIET_PATHS and status < 500
-        level = logging.DEBUG if is_quiet else logging.INFO
-        if not log.isEnabledFor(level):
-            return
-        milliseconds = 1e3 * seconds
-        method, asked = scope["method"], scope["path"]
-        fields = dict(request_id=id_, method=method, path=asked, status=status)
-        fields["milliseconds"] = round(milliseconds, 2)
-        log.log(level, "%s %s %d in %.1f ms", method, asked, status, milliseconds, extra=fields)
+        level = log_level(path, status)
+        if log.isEnabledFor(level):
+            log_request(scope, id_, status, seconds, level)

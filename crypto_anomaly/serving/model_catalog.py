@@ -38,6 +38,7 @@ __all__ = [
     "model_assets",
     "model_versions",
     "model_detail",
+    "described",
     "gates",
     "evaluations",
 ]
@@ -123,12 +124,11 @@ def model_versions(
     with_metrics: bool = True,  # False = without those of their evaluations, which cost time
 ) -> ModelVersions:  # newest first
     "The newest versions of a model, each with the metrics of its newest evaluation."
-    evaluations = r.list_evaluations(10 * limit) if with_metrics else []
-    metrics_of = {e["version"]: _flat(e["metrics"]) for e in evaluations}
     labels = r.alias_labels()
-    versions = []
-    for version in r.list_model_versions(limit):
-        metrics = metrics_of.get(version["version"], {})
+    versions, listed = [], r.list_model_versions(limit)
+    measured = r.newest_metrics([v["id"] for v in listed]) if with_metrics else {}
+    for version in listed:
+        metrics = _flat(measured.get(version["id"], {}))
         versions.append(ModelVersion(**_listed(version, labels, metrics)))
     return ModelVersions(name=r.model, versions=versions, count=len(versions))
 
@@ -173,7 +173,14 @@ def model_detail(
     ref: str = "latest",  # 'champion', 'latest', 'v3', an alias …; unknown raises `NotFoundError`
 ) -> ModelDetail:
     "One version: how it was trained, evaluated and promoted."
-    version = r.lineage(ref)
+    return described(r, r.lineage(ref))
+
+
+def described(
+    r: Registry,  # the registry of one model
+    version: dict[str, Any],  # its lineage
+) -> ModelDetail:
+    "One version from what is known of it."
     evaluations = version["evaluations"]
     metrics = evaluations[-1]["metrics"] if evaluations else {}
     return ModelDetail(

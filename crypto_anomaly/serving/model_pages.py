@@ -5,6 +5,7 @@
 # %% ../../nbs/90_serving/44_model_pages.ipynb #0b6cc6fd
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -19,7 +20,12 @@ from ..registry.timeline import LiveVersion, Timeline, read_timeline
 from .approval_queue import NEXT_CANDIDATE, NOTHING_WAITS, approval_queue
 from .catalog_schemas import ModelDetail, ModelVersion
 from .compared_page import chosen_pair
-from .model_catalog import model_detail, model_versions, named_registry
+from crypto_anomaly.serving.model_catalog import (
+    described,
+    model_detail,
+    model_versions,
+    named_registry,
+)
 from crypto_anomaly.serving.model_timeline import (
     HISTORY_METRICS,
     live_then,
@@ -69,8 +75,9 @@ def _trained_days_ago(r: Registry, champion: ModelDetail | None) -> int:
 # %% ../../nbs/90_serving/44_model_pages.ipynb #878e9595
 def _champion_facts(r: Registry) -> dict[str, Any]:
     "The champion, the outcomes of its predictions and its age."
-    champion = model_detail(r, "champion") if r.champion() else None
-    outcomes = r.lineage("champion")["outcomes"] if champion else []
+    known = r.lineage("champion") if r.champion() else None
+    champion = described(r, known) if known else None
+    outcomes = known["outcomes"] if known else []
     return dict(
         champion=champion,
         outcomes=outcomes[-1] if outcomes else None,
@@ -134,9 +141,27 @@ def _figures(
         return {k: drawn(f) for k, f in figures.items() if f is not None}
 
     ten_minutes = int(utcnow().timestamp() // 600)
-    events = _newest_events(model_registries(state))
-    key = (str(state.ws.root), str(state.registry.engine.url), events, ten_minutes, marked, metric)
+    key = (*_history_key(state, model_registries(state)), ten_minutes, marked, metric)
     return _DRAWN.get(key, draw)
+
+
+_READ: Recent[list[Timeline]] = Recent(most=4)
+
+
+def _history_key(state: AppState, registries: list[Registry]) -> tuple[Hashable, ...]:
+    "Equal for two moments between which nothing was decided or evaluated."
+    place = (str(state.ws.root), str(state.registry.engine.url))
+    return (*place, _newest_events(registries))
+
+
+def _read_timelines(state: AppState, registries: list[Registry]) -> list[Timeline]:
+    "The timelines of all models, from the last time where no event has come since."
+
+    def read() -> list[Timeline]:
+        "From the database."
+        return [read_timeline(each) for each in registries]
+
+    return _READ.get(_history_key(state, registries), read)
 
 
 # %% ../../nbs/90_serving/44_model_pages.ipynb #642e8076
@@ -182,7 +207,7 @@ def models_page(
     compared = model or r.model
     pair = chosen_pair(named_registry(compared, registries), a, b) if a and b else None
     tried = _trial_facts(state)
-    timelines = [read_timeline(each) for each in registries]
+    timelines = _read_timelines(state, registries)
     asked = _live_at(timelines, at)
     timeline_figures = _figures(state, timelines, asked.marked, metric)
     return render(

@@ -30,6 +30,7 @@ from .state import AppState
 # %% auto #0
 __all__ = [
     "MOST_DECISIONS",
+    "MOST_POINTS",
     "HISTORY_METRICS",
     "model_registries",
     "timeline_figure",
@@ -51,6 +52,7 @@ def model_registries(
 
 # %% ../../nbs/90_serving/41_model_timeline.ipynb #c155dc0f
 MOST_DECISIONS = 400  # the newest that are drawn; more cannot be told apart
+MOST_POINTS = 400  # the newest versions in a history
 _VERBS = {
     "model_promoted": "promoted",
     "model_rolled_back": "brought back",
@@ -155,7 +157,7 @@ class MetricHistory:
 
 # %% ../../nbs/90_serving/41_model_timeline.ipynb #e494bef7
 def _metric_rows(r: Registry, metric: str) -> list[dict[str, Any]]:
-    "A metric of the newest evaluation of each version; the database reads it out of the JSON."
+    "A metric of the newest evaluation of the newest versions; the database reads it out of JSON."
     newest = (
         sa.select(sa.func.max(evaluation_t.c.id))
         .join(version_t, version_t.c.id == evaluation_t.c.version_id)
@@ -168,9 +170,10 @@ def _metric_rows(r: Registry, metric: str) -> list[dict[str, Any]]:
         sa.select(version_t.c.version, version_t.c.status, evaluation_t.c.dataset, *numbers)
         .join(version_t, version_t.c.id == evaluation_t.c.version_id)
         .where(evaluation_t.c.id.in_(newest))
-        .order_by(version_t.c.version)
+        .order_by(version_t.c.version.desc())
+        .limit(MOST_POINTS)
     )
-    return [dict(row._mapping) for row in r.rows(query)]
+    return [dict(row._mapping) for row in r.rows(query)][::-1]
 
 
 # %% ../../nbs/90_serving/41_model_timeline.ipynb #fb363f50
@@ -178,7 +181,7 @@ def metric_history(
     r: Registry,  # the registry of one model
     metric: str = "recall",  # one of `HISTORY_METRICS`; another raises `RegistryError`
 ) -> MetricHistory:
-    "A metric of the newest evaluation of each version."
+    "A metric of the newest evaluation of each of the newest versions."
     if metric not in HISTORY_METRICS:
         known = ", ".join(HISTORY_METRICS)
         raise RegistryError(f"there is no history of {metric!r}; use one of {known}.")
@@ -195,4 +198,9 @@ def metric_figure(history: MetricHistory) -> Any | None:  # None while no versio
         return None
     name = HISTORY_METRICS[history.metric]
     numbers = history.rows.astype(dict(value=float, low=float, high=float))
-    return metric_by_version(numbers, name, title=f"{name[:1].upper()}{name[1:]}, by version")
+    which = (
+        f"of the newest {MOST_POINTS} versions"
+        if len(history.rows) == MOST_POINTS
+        else "by version"
+    )
+    return metric_by_version(numbers, name, title=f"{name[:1].upper()}{name[1:]}, {which}")

@@ -12,6 +12,7 @@ from urllib.parse import quote
 from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 
+from ..core.figure_script import figure_script
 from crypto_anomaly.core.numbers import (
     MISSING,
     frequency,
@@ -22,13 +23,13 @@ from crypto_anomaly.core.numbers import (
     short_price,
 )
 from ..lifecycle.alert_signals import tier_name
-from .figure_script import figure_script
 
 if TYPE_CHECKING:
     from crypto_anomaly.serving.state import AppState
 
 # %% auto #0
 __all__ = [
+    "MOST_LISTED",
     "fact_text",
     "path_segment",
     "version_address",
@@ -87,6 +88,10 @@ def _per_scan(p: float | None, coins: int) -> str:
     return per_scan(_number(p), coins)
 
 
+# %% ../../nbs/90_serving/40_rendering.ipynb #7349dc0c
+MOST_LISTED = 20  # values of a list that a table shows
+
+
 # %% ../../nbs/90_serving/40_rendering.ipynb #a2e34067
 def fact_text(
     x: object,  # a stored fact: text, number, time, list, dictionary, None
@@ -97,7 +102,8 @@ def fact_text(
     if isinstance(x, dict):
         return ", ".join(f"{k} {fact_text(v)}" for k, v in x.items() if v is not None)
     if isinstance(x, (list, tuple)):
-        return ", ".join(fact_text(v) for v in x)
+        more = f", and {len(x) - MOST_LISTED:,} more" if len(x) > MOST_LISTED else ""
+        return ", ".join(fact_text(v) for v in x[:MOST_LISTED]) + more
     if isinstance(x, (int, float)) and not isinstance(x, bool):
         return f"{x:,}" if isinstance(x, int) else f"{x:.4g}"
     text = str(x)

@@ -53,6 +53,7 @@ __all__ = [
     "CACHE_SECONDS",
     "PAST_SCANS",
     "LOOK_SECONDS",
+    "KEY_SECONDS",
     "CurrentState",
     "StoreState",
     "ModelState",
@@ -67,6 +68,14 @@ log = logging.getLogger(__name__)
 CACHE_SECONDS = 60  # CoinGecko caches for this long; a request within it returns the same rows
 PAST_SCANS = 8  # scans of past moments that are kept
 LOOK_SECONDS = 1  # the lake is listed at most this often
+KEY_SECONDS = 0.0003  # a key is good for so long: a write to a database takes longer
+
+
+class _KnownKey(NamedTuple):
+    "A key of the store, and when it was read."
+
+    read_at: float  # seconds of the monotonic clock
+    key: CacheKey
 
 
 # %% ../../nbs/90_serving/32_state.ipynb #51412f5e
@@ -81,6 +90,7 @@ class StoreState:
         self.registry: Registry = open_registry(ws)
         self.trades = Trades(ws)
         self._newest = NEVER_READ
+        self._keys: dict[bool, _KnownKey] = {}  # with or without trades
         self._registry_files = database_files(self.registry.engine)
         self._trade_files: list[Path] = []
         if not ws.settings.redis_url:  # with Redis the newest trade is not in the file
@@ -101,6 +111,15 @@ class StoreState:
     def cache_key(self, *, trades: bool = False) -> CacheKey:
         "Changes with the store and costs microseconds; `trades` = the key of a trade score."
         now = time.monotonic()
+        known = self._keys.get(trades)
+        if known is not None and now - known.read_at < KEY_SECONDS:
+            return known.key
+        key = self._read_key(now, trades)
+        self._keys[trades] = _KnownKey(now, key)
+        return key
+
+    def _read_key(self, now: float, trades: bool) -> CacheKey:
+        "The key at a moment, from the files of the databases."
         registry = file_stamps(self._registry_files)
         trade_files = file_stamps(self._trade_files) if trades else ()
         all_have_files = bool(registry) and (bool(trade_files) or not trades)
