@@ -51,7 +51,7 @@ MEANINGS = {
     "alias": "alias that is pointed at the version",
     "to": "version that a rollback brings back; none = the previous champion",
     "confirm_worse": "yes, although the evaluation says that it is worse than the champion",
-    "status": "which alerts",
+    "status": "which of them",
     "audience": "whose alerts",
     "tier": "1 = alert, 2 = severe alert",
     "rated": "how people rated it; no = not yet",
@@ -64,6 +64,7 @@ MEANINGS = {
     "close": "end the episode",
     "stage": "name of the stage",
     "run_id": "id of the run",
+    "exchange": "name of the exchange; none = all",
     "product": "such as BTC-USD; none = the first of the setting",
     "minutes": "how far back",
 }  # what the code has no description for
