@@ -98,9 +98,12 @@ def test_nothing_that_people_read_points_to_an_example_address():
     assert not any(re.search(r"example\.(org|com|net)", text) for text in read)
 
 
+PROGRAM = typer.main.get_command(app)
+
+
 def command_of(words: list[str]):
     """The command that words name, and the words after it."""
-    command = typer.main.get_command(app)
+    command = PROGRAM
     while words and words[0] in getattr(command, "commands", {}):
         command, words = command.commands[words[0]], words[1:]
     return command, words
@@ -119,7 +122,7 @@ def typed_commands() -> list[str]:
 
 
 def test_commands_that_are_written_down_exist():
-    known = typer.main.get_command(app).commands
+    known = PROGRAM.commands
     checked = 0
     for line in typed_commands():
         for part in re.split(r"\s(?:&&|\|)\s", line):
