@@ -17,7 +17,9 @@ def _allow_tables_twice() -> None:
     make = Table._new
 
     def again(*args: Any, **options: Any) -> Any:
-        return make(*args, **(options | {"extend_existing": True}))
+        if len(args) > 2 and args[0] in args[1].tables:  # name, metadata, columns
+            args[1].remove(args[1].tables[args[0]])
+        return make(*args, **options)
 
     Table._new = again
 
