@@ -43,13 +43,11 @@ COINS, DAYS, PUMPED, SCANNED_HOURS = 60, 21, 25, 24
 MOST_BYTES = 250_000
 PICTURES = {
     "overview": ("/", 1000),
-    "coin": ("/coins/{coin}", 1300),
-    "version": ("/models/anomaly_detector/v1", 1300),
 }  # name of the file -> address, height in pixels
 
 
-def fill(ws: Workspace) -> str:
-    """Hourly rows up to now, a champion, and the scans of a day; returns the coin of the pump."""
+def fill(ws: Workspace) -> None:
+    """Hourly rows up to now, a champion, and the scans of a day."""
     end = pd.Timestamp.now("UTC").floor("h")
     start = end - pd.Timedelta(days=DAYS)
     first_day = start.normalize()
@@ -72,7 +70,6 @@ def fill(ws: Workspace) -> str:
         scan_all(ws, at=end - pd.Timedelta(hours=hours_ago))
     alert_on_scan(ws)
     score_past(ws)
-    return str(market.coins.coin_id[PUMPED])
 
 
 def free_port() -> int:
@@ -140,11 +137,11 @@ def main() -> int:
     FOLDER.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as home, sync_playwright() as p:
         ws = claim(open_workspace(Settings(home=Path(home), source="simulated")), "simulated")
-        coin = fill(ws)
+        fill(ws)
         browser = p.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         with serving(Path(home)) as base:
             for name, (path, height) in PICTURES.items():
-                picture = small_png(shoot(browser, base + path.format(coin=coin), height))
+                picture = small_png(shoot(browser, base + path, height))
                 (FOLDER / f"{name}.png").write_bytes(picture)
                 print(f"nbs/images/{name}.png: {len(picture) // 1000} kB")
         browser.close()
