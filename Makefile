@@ -6,7 +6,7 @@ SOURCES := crypto_anomaly nbs scheduled tests tools benchmarks
 UV := $(or $(shell command -v uv),$(BIN)/uv)
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 unexport PYTHONDONTWRITEBYTECODE  # without cached bytecode every kernel compiles pandas anew
-.PHONY: help setup run test lessons check audit docs bench attack hooks coverage wheel test-lowest imports outputs prepare lock
+.PHONY: help setup run test lessons check audit docs bench attack hooks coverage wheel test-lowest imports outputs prepare lock shell screenshots release
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 13
@@ -23,6 +23,9 @@ setup: .venv/.done  ## create .venv and install everything (safe to repeat)
 run: setup  ## watch the market: backfill, train, evaluate, then serve on http://127.0.0.1:8000
 	crypto-anomaly up $(ARGS)
 
+shell: setup  ## a shell in which crypto-anomaly and jupyter are commands
+	@exec $${SHELL:-bash}
+
 test: setup check  ## all tests; what needs a missing system package is skipped with a reason
 	$(LIMIT) nbdev_test --path nbs/guides
 	$(LIMIT) nbdev_test --path nbs/index.ipynb
@@ -36,6 +39,7 @@ lessons: setup  ## every notebook by itself, with the definitions of its own cel
 check: setup  ## notebooks clean, package and README in sync, format, lint, types
 	tools/check_sync.sh
 	python tools/import_picture.py --check
+	python tools/build_reference.py --check
 	ruff check $(SOURCES)
 	mypy
 
@@ -45,6 +49,9 @@ audit: setup  ## known vulnerabilities of the locked packages, where the package
 docs: setup  ## the documentation site, into _docs/, with every link followed
 	BUILD_SITE=1 pytest -q tests/test_docs.py
 	if command -v quarto >/dev/null; then python tools/build_docs.py; fi
+
+screenshots: setup  ## take the pictures of the README again, from a simulated market; needs Chromium
+	python tools/screenshots.py
 
 bench: setup  ## speed beside rivals: make bench [SIZE=quick|default|full] [ONLY="P3 P9"] [COMPARE=old.json [TOLERANCE=0.5]]; quick takes two minutes, full half an hour
 	python benchmarks/bench.py $(ONLY) $(if $(SIZE),--size $(SIZE)) $(if $(COMPARE),--compare $(COMPARE)) $(if $(TOLERANCE),--tolerance $(TOLERANCE))
@@ -65,6 +72,9 @@ coverage: setup  ## share of the package's lines that the tests run; fails below
 wheel: setup  ## build the wheel and start it from an empty folder
 	tools/try_wheel.sh
 
+release: setup check  ## build, check and try the wheel of the version in settings.ini, and print the tag to push
+	python tools/release.py
+
 test-lowest: setup  ## the lessons with the lowest versions that settings.ini allows, in .venv-lowest
 	tools/test_lowest.sh
 
@@ -82,6 +92,7 @@ prepare: setup  ## after editing notebooks: format, export, clean, README, impor
 	ruff format -q crypto_anomaly
 	nbdev_clean
 	nbdev_clean --fname scheduled
+	python tools/build_reference.py
 	python tools/build_readme.py
 	python tools/import_picture.py >/dev/null
 

@@ -1,5 +1,6 @@
 """Packaging, read from settings.ini (the file nbdev keeps the project's metadata in)."""
 
+import re
 import shlex
 from configparser import ConfigParser
 from pathlib import Path
@@ -17,6 +18,25 @@ cfg = config["DEFAULT"]
 def words(key: str) -> list[str]:
     """The space- or newline-separated requirements under `key`; '' when the key is absent."""
     return shlex.split(cfg.get(key, ""))
+
+
+LINK = re.compile(r"(!?)\[([^\]]*)\]\((?!https?:|#)([^)\s]+)\)")
+
+
+def described(text: str) -> str:
+    """README.md for a package index, where relative links lead nowhere.
+
+    They lead into the repository when settings.ini has its address; else their text stays.
+    """
+    at = cfg.get("git_url", "").strip().rstrip("/")
+
+    def change(link: re.Match[str]) -> str:
+        if at:
+            kind = "raw" if link[1] else "blob"
+            return f"{link[1]}[{link[2]}]({at}/{kind}/v{cfg['version']}/{link[3]})"
+        return "" if link[1] else link[2]
+
+    return LINK.sub(change, re.sub(r"<!--.*?-->\n*", "", text, flags=re.S))
 
 
 class BuildWithStages(build_py):
@@ -44,13 +64,13 @@ setup(
     name=cfg["lib_name"],
     version=cfg["version"],
     description=cfg["description"],
-    long_description=(ROOT / "README.md").read_text(encoding="utf-8")
+    long_description=described((ROOT / "README.md").read_text(encoding="utf-8"))
     if (ROOT / "README.md").exists()
     else "",
     long_description_content_type="text/markdown",
     author=cfg["author"],
-    author_email=cfg["author_email"],
-    url=cfg["git_url"],
+    author_email=cfg.get("author_email") or None,
+    url=cfg.get("git_url") or None,
     keywords=cfg["keywords"].split(),
     license="Apache-2.0",
     packages=find_packages(include=[cfg["lib_path"], cfg["lib_path"] + ".*"]),

@@ -1,0 +1,169 @@
+"""Dashboard, alert rules, proxy, units and manifests in deploy/ fit the code and their schemas."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+import yaml
+from conftest import ROOT
+from kubernetes_validate import validate
+
+from crypto_anomaly.core.settings import Settings
+
+sys.path.insert(0, str(ROOT / "tools"))
+from reference import metrics
+
+DEPLOY = ROOT / "deploy"
+SERIES = {name for family in metrics.families() for name in metrics.series(family)}
+WORDS = re.compile(r"\b(?:crypto_anomaly|blink)_\w+")
+
+
+def queries() -> list[str]:
+    """Every PromQL expression of the rules and of the dashboard."""
+    rules = yaml.safe_load((DEPLOY / "prometheus-alerts.yml").read_text())
+    found = [rule["expr"] for group in rules["groups"] for rule in group["rules"]]
+    board = json.loads((DEPLOY / "grafana-dashboard.json").read_text())
+    return found + [t["expr"] for panel in board["panels"] for t in panel["targets"]]
+
+
+def test_every_metric_that_is_queried_exists():
+    assert len(queries()) > 20
+    for query in queries():
+        assert set(WORDS.findall(query)) <= SERIES, query
+
+
+def test_every_metric_is_on_the_dashboard():
+    shown = " ".join(queries())
+    for family in metrics.families():
+        assert any(name in shown for name in metrics.series(family)), family.name
+
+
+def test_labels_that_are_queried_exist():
+    known = {label for labels in metrics.labels().values() for label in labels} | {"le", "job"}
+    for query in queries():
+        by = re.findall(r"by \(([^)]*)\)", query)
+        filters = re.findall(r"(\w+)(?:=~|!=|=)\"", query)
+        used = {name.strip() for names in by for name in names.split(",")} | set(filters)
+        assert used <= known, query
+
+
+def test_rules_say_what_to_do():
+    rules = yaml.safe_load((DEPLOY / "prometheus-alerts.yml").read_text())
+    for rule in rules["groups"][0]["rules"]:
+        assert rule["for"] and rule["labels"]["severity"] in ("page", "ticket"), rule["alert"]
+        assert {"summary", "action"} <= rule["annotations"].keys(), rule["alert"]
+
+
+def test_panels_do_not_lie_on_each_other():
+    panels = json.loads((DEPLOY / "grafana-dashboard.json").read_text())["panels"]
+    taken = set()
+    for panel in panels:
+        at = panel["gridPos"]
+        assert at["x"] + at["w"] <= 24
+        cells = {
+            (x, y)
+            for x in range(at["x"], at["x"] + at["w"])
+            for y in range(at["y"], at["y"] + at["h"])
+        }
+        assert not taken & cells, panel["title"]
+        taken |= cells
+
+
+@pytest.mark.skipif(not shutil.which("promtool"), reason="promtool is not installed")
+def test_promtool_accepts_the_rules():
+    subprocess.run(["promtool", "check", "rules", DEPLOY / "prometheus-alerts.yml"], check=True)
+
+
+def tried_nginx(conf: str, folder) -> subprocess.CompletedProcess[str]:
+    """What nginx says of a configuration whose files and names exist in `folder`."""
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=x"]
+        + ["-keyout", folder / "privkey.pem", "-out", folder / "fullchain.pem"],
+        check=True,
+        capture_output=True,
+    )
+    (folder / "crypto-anomaly.token").write_text('set $api_token "token";\n')
+    (folder / "crypto-anomaly.htpasswd").write_text("ada:{PLAIN}secret\n")
+    text = (DEPLOY / conf).read_text()
+    text = text.replace("/etc/nginx/tls/", f"{folder}/").replace("/etc/nginx/", f"{folder}/")
+    text = re.sub(r"server (?:app|challenger):", "server 127.0.0.1:", text)
+    (folder / "nginx.conf").write_text(f"pid {folder}/pid;\nerror_log stderr;\n{text}")
+    command = [shutil.which("nginx"), "-t", "-p", str(folder), "-c", str(folder / "nginx.conf")]
+    return subprocess.run([*command, "-e", "stderr"], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.skipif(not shutil.which("nginx"), reason="nginx is not installed")
+@pytest.mark.parametrize("conf", ["nginx.conf", "nginx-tls.conf"])
+def test_nginx_accepts_the_configuration(conf, tmp_path):
+    said = tried_nginx(conf, tmp_path)
+    assert "syntax is ok" in said.stderr, said.stderr
+
+
+def test_nothing_but_tls_is_served_by_the_proxy():
+    text = (DEPLOY / "nginx-tls.conf").read_text()
+    assert "return 301 https://" in text and "TLSv1.2 TLSv1.3" in text
+    assert "SSLv" not in text and "TLSv1;" not in text
+
+
+@pytest.mark.parametrize("unit", ["crypto-anomaly.service", "crypto-anomaly-stream.service"])
+def test_systemd_accepts_the_unit(unit, tmp_path):
+    text = (DEPLOY / "systemd" / unit).read_text()
+    assert "User=crypto-anomaly" in text and "NoNewPrivileges=yes" in text
+    assert text.startswith("#") and f"enable --now {unit.removesuffix('.service')}\n" in text
+    if not shutil.which("systemd-analyze"):
+        pytest.skip("systemd-analyze is not installed")
+    program = sys.executable  # any program that can be executed
+    path = tmp_path / unit
+    path.write_text(re.sub(r"ExecStart=\S+", f"ExecStart={program}", text))
+    said = subprocess.run(
+        ["systemd-analyze", "verify", path], capture_output=True, text=True, check=False
+    )
+    ours = [line for line in said.stderr.splitlines() if unit in line]
+    assert said.returncode == 0 and ours == [], said.stderr
+
+
+def manifests() -> list[dict]:
+    """The objects of deploy/kubernetes.yaml."""
+    return list(yaml.safe_load_all((DEPLOY / "kubernetes.yaml").read_text()))
+
+
+@pytest.mark.parametrize("m", manifests(), ids=lambda m: f"{m['kind']}-{m['metadata']['name']}")
+def test_kubernetes_accepts_it(m):
+    validate(m, "1.30", strict=True)
+
+
+def test_pods_are_confined_and_references_lead_somewhere():
+    made = manifests()
+    names = {(m["kind"], m["metadata"]["name"]) for m in made}
+    known = {f"CRYPTO_ANOMALY_{name.upper()}" for name in Settings.model_fields}
+    settings = next(m for m in made if m["kind"] == "ConfigMap")
+    assert settings["data"].keys() <= known
+    for m in (m for m in made if m["kind"] == "Deployment"):
+        pod = m["spec"]["template"]["spec"]
+        assert pod["securityContext"]["runAsNonRoot"]
+        assert (
+            m["spec"]["selector"]["matchLabels"].items()
+            <= m["spec"]["template"]["metadata"]["labels"].items()
+        )
+        for box in pod["containers"]:
+            assert box["resources"]["limits"] and box["livenessProbe"]
+            assert box["securityContext"]["readOnlyRootFilesystem"]
+            assert ("ConfigMap", box["envFrom"][0]["configMapRef"]["name"]) in names
+            assert {v["name"] for v in box["volumeMounts"]} <= {v["name"] for v in pod["volumes"]}
+
+
+def test_containers_of_compose_have_limits_and_no_root():
+    services = yaml.safe_load((DEPLOY / "compose.yml").read_text())["services"]
+    for name, service in services.items():
+        assert service["mem_limit"] and service["healthcheck"], name
+    assert services["app"]["cap_drop"] == ["ALL"] and services["app"]["read_only"]
+    assert re.search(r"^USER app$", (DEPLOY / "Dockerfile").read_text(), re.M)
+
+
+def test_workflows_can_be_read():
+    for path in (ROOT / ".github/workflows").glob("*.yml"):
+        jobs = yaml.safe_load(path.read_text())["jobs"]
+        assert all(job["timeout-minutes"] for job in jobs.values() if "steps" in job), path
