@@ -19,9 +19,9 @@ from ..core.lineage import code_version
 from ..core.workspace import Workspace
 from .claims import run_once, run_with_retries
 from .runner import LaterReports
-from .subprocesses import child_env
 from .schedule import EVENT_TRIGGERS, TRADES, stage_range
 from .stages import PipelineError, stage_name, stages
+from .subprocesses import child_env
 from ..registry.registry import Registry, open_registry
 
 if TYPE_CHECKING:

@@ -19,8 +19,8 @@ from ..core.slow_imports import IRI_GRAMMARS, without_module
 
 with without_module(IRI_GRAMMARS):
     import papermill
-    from papermill.clientwrap import PapermillNotebookClient
     from jupyter_client.manager import AsyncKernelManager
+    from papermill.clientwrap import PapermillNotebookClient
     from papermill.engines import Engine, papermill_engines
 
 # %% auto #0

@@ -43,6 +43,7 @@ from .security import check_bind
 from .state import AppState
 from .timeline_routes import timeline_router
 from .trade_routes import trade_router
+from .small_memory import few_arenas
 from .warm_up import keep_warm
 from .workers import WORKER_SECONDS, children_end_with_us
 
@@ -207,6 +208,7 @@ def _answer_soon() -> None:
 def create_worker_app() -> FastAPI:
     "The app of one of several processes, which reads its settings at the start."
     _answer_soon()
+    few_arenas()
     return create_app(warm=True)
 
 
@@ -235,6 +237,7 @@ def run_server(
 
     check_bind(settings, host)
     _answer_soon()
+    few_arenas()
     settings = settings.model_copy(update=dict(listen_on=host))
     if workers == 1:
         uvicorn.run(create_app(settings, warm=True), host=host, port=port, **_UVICORN)

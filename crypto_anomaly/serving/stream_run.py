@@ -13,8 +13,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import sqlalchemy as sa
-
 from ..core.errors import CryptoAnomalyError, first_line
 from ..core.platforms import on_stop
 from ..core.processes import process_name
@@ -116,10 +114,12 @@ def _end_in_time() -> None:
 # %% ../../nbs/90_serving/73_stream_run.ipynb #7df8e601
 async def _leave(keeper: ProductKeeper, keeping: asyncio.Task[None]) -> None:
     "Give the products back; where the store does not take that, the lease runs out by itself."
+    from sqlalchemy.exc import SQLAlchemyError
+
     await asyncio.wait({keeping})
     try:
         await asyncio.to_thread(keeper.leave)
-    except (CryptoAnomalyError, OSError, sa.exc.SQLAlchemyError) as e:
+    except (CryptoAnomalyError, OSError, SQLAlchemyError) as e:
         log.warning("the products are free when the lease has run out: %s", first_line(e))
 
 
