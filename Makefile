@@ -27,7 +27,7 @@ test: setup check  ## all tests; what needs a missing system package is skipped 
 	$(LIMIT) nbdev_test --path nbs/guides
 	$(LIMIT) nbdev_test --path nbs/index.ipynb
 	$(LIMIT) nbdev_test --path nbs/front_door.ipynb
-	pytest -q -n 3 -rs --durations=6  # runs the cells of all other notebooks against the exported modules
+	pytest -q -n 4 -rs --durations=6  # runs the cells of all other notebooks against the exported modules
 
 lessons: setup  ## every notebook by itself, with the definitions of its own cells
 	rm -rf $(HOME)/.cache/ipython/numba_cache  # numba keeps kernels of notebook cells by the text of their own cell, and misses that one they call has changed
@@ -46,8 +46,8 @@ docs: setup  ## the documentation site, into _docs/, with every link followed
 	BUILD_SITE=1 pytest -q tests/test_docs.py
 	if command -v quarto >/dev/null; then python tools/build_docs.py; fi
 
-bench: setup  ## the bars that exist so far, measured here: make bench [ONLY="P3 P9"]; P1 takes ten minutes, BENCH_COINS=200 for a look
-	python benchmarks/bench.py $(ONLY)
+bench: setup  ## speed beside rivals: make bench [SIZE=quick|default|full] [ONLY="P3 P9"] [COMPARE=old.json [TOLERANCE=0.5]]; quick takes two minutes, full half an hour
+	python benchmarks/bench.py $(ONLY) $(if $(SIZE),--size $(SIZE)) $(if $(COMPARE),--compare $(COMPARE)) $(if $(TOLERANCE),--tolerance $(TOLERANCE))
 
 attack: setup  ## all long attacks, with a table of what survived: 100 duels of each pair of decisions, 100 stops, 500 inputs for each fuzz test, load, memory: make attack [COUNT=20] [URL=postgresql://…]
 	FUZZ_EXAMPLES=500 python benchmarks/attack.py $(or $(COUNT),100) $(URL)

@@ -1,9 +1,9 @@
-"""Kept answers beside plain Starlette that sends the same bytes: `python benchmarks/bench_cached.py`.
+"""Kept answers beside plain Starlette with the same bytes: `python benchmarks/bench_cached.py`.
 
-Both servers run under uvicorn in processes of their own, without a log line for a request. A client
-keeps eight requests in flight over eight connections, first to one server, then to the other, ROUNDS
-times; counted are the answers a second of the CPU of the server, the best round of each. The bytes
-of the bodies must be equal. At least 0.8 of Starlette is asked for.
+Both servers run under uvicorn in processes of their own, without a line of log. A client
+keeps eight requests in flight over eight connections, first to one server, then to the other,
+ROUNDS times; counted are the answers a second of the CPU of the server, the best round of each. The
+bytes of the bodies must be equal. At least 0.8 of Starlette is asked for.
 """
 
 import http.client

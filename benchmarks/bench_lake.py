@@ -25,12 +25,12 @@ COLUMNS = [
 ]
 
 
-def hourly_lake(home: str):
-    """2,160 hourly files of 250 coins."""
+def hourly_lake(home: str, hours: int = 2160):
+    """Hourly files of 250 coins."""
     sent = markets(Market(), START, per_page=250, windows=("1h", "24h", "7d", "30d"))
     base = parse_markets(sent, START)
     ws = claim(open_workspace(Settings(home=home, source="simulated")), "simulated")
-    for h in range(2160):
+    for h in range(hours):
         part = base.assign(ts=base.ts + pd.Timedelta(hours=h))
         write_part(ws, "snapshots", part, tag="b", schema=SCHEMA)
     return ws

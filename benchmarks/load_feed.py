@@ -2,7 +2,8 @@
 
 `python benchmarks/load_feed.py PORT PRODUCTS RATE`. Each product gets its trades in turn, with ids
 from 1 on. One port serves the feed, the pages of trades (`/products/{id}/trades?after=&limit=`),
-the list (`/products`), and `/sent`: how many trades of each product were sent. `/go` begins and
+the list (`/products`), `/sent`: how many trades of each product were sent, and `/subscribed`: how
+many products somebody listens to. `/go` begins and
 `/pause` ends the trades; heartbeats go on. The process ends with its standard input, so that it
 outlives nobody.
 """
@@ -129,6 +130,8 @@ class Exchange:
         if path in ("/pause", "/go"):
             self.paused = path == "/pause"
             return self.paused
+        if path == "/subscribed":
+            return sum(len(wanted) for wanted in self.clients.values())
         if path == "/products":
             coin = dict(quote_currency="USD", status="online", trading_disabled=False)
             return [coin | dict(id=p, base_currency=p.split("-")[0]) for p in self.names]

@@ -111,6 +111,15 @@ def owned(ws: Workspace) -> dict[str, int]:  # name of a living shard -> its pro
     return {s.name: len(s.report.get("products", ())) for s in open_claims(ws).shards() if s.alive}
 
 
+def is_heard(run: Run, o: argparse.Namespace) -> bool:
+    """Whether all products are subscribed to, and no shard tries subscriptions any more."""
+    counts = []
+    for _ in range(20):
+        counts.append(ask(f"{run.at}/subscribed"))
+        time.sleep(0.2)
+    return all(n == o.products for n in counts)
+
+
 def kill_one(run: Run) -> float:  # seconds until others had its products
     """Kill a shard, and wait until its products are streamed again."""
     claims = open_claims(run.ws)
@@ -164,6 +173,7 @@ def load(run: Run, o: argparse.Namespace) -> None:
     """The run itself, and its figures."""
     wait = lambda: sum(owned(run.ws).values()) >= o.products and len(owned(run.ws)) == o.shards  # noqa: E731
     ready = wait_until("all products have a shard", wait, 120)
+    ready += wait_until("all products are heard", lambda: is_heard(run, o), 120)
     print(f"ready after {ready:.1f} s: {sorted(owned(run.ws).values())} products", flush=True)
     began, used = time.monotonic(), cpu_seconds(run, {})
     before = sum(used.values())

@@ -1,5 +1,7 @@
 """What every benchmark uses: a table of figures, CPU seconds, and processes of their own."""
 
+import atexit
+import json
 import os
 import socket
 import subprocess
@@ -15,20 +17,67 @@ import numpy as np
 
 HERE = Path(__file__).resolve().parent
 ROWS: list[dict[str, Any]] = []
-COINS = int(os.environ.get("BENCH_COINS", 1000))  # of P1 and P2
+BEGAN = time.monotonic()
+SIZES = ("quick", "default", "full")
+SIZE = os.environ.get("BENCH_SIZE") or "default"
+if SIZE not in SIZES:
+    raise SystemExit(f"SIZE is {SIZE!r}; use one of {', '.join(SIZES)}.")
+
+
+def size(quick: Any, default: Any, full: Any) -> Any:
+    """What belongs to the size of this run."""
+    return dict(quick=quick, default=default, full=full)[SIZE]
+
+
+COINS = int(os.environ.get("BENCH_COINS") or size(50, 250, 1000))  # of P1 and P2
 CLI = "from crypto_anomaly.serving.program import main; main()"
 
 
 def row(
-    id_: str, what: str, value: float, unit: str, bar: float, equal: bool | None = None
+    id_: str,
+    what: str,
+    value: float | None,
+    unit: str,
+    bar: float,
+    equal: bool | None = None,
+    **more: Any,
 ) -> None:
-    """Keep and print one figure; with unit `x` the bar is a minimum, else a maximum."""
-    ok = value >= bar if unit == "x" else value <= bar
-    figure = dict(id=id_, what=what, value=round(float(value), 4), unit=unit, bar=bar)
-    ROWS.append(figure | dict(ok=bool(ok), equal=equal))
-    outputs = {None: "", True: ", outputs equal", False: ", OUTPUTS DIFFER"}[equal]
-    result = "ok" if ok else "MISSED"
-    print(f"{id_:4} {what:74} {value:10.3f} {unit:3} (bar {bar:g}) {result}{outputs}", flush=True)
+    """Keep and print one figure; with unit `x` the bar is a minimum, else a maximum.
+
+    `value` None is a figure that was not measured. More fields for the page of results: `ours`,
+    `plain`, `limit` (in `figure`, else seconds), `rival` and `rivals`, `detail`, `why`.
+    `what` is the same text in every run of a size: runs are compared by it.
+    """
+    kept = None if value is None else round(float(value), 4)
+    is_ok = None if value is None else reaches(value, unit, bar)
+    figure = dict(id=id_, what=what, value=kept, unit=unit, bar=bar, ok=is_ok, equal=equal)
+    ROWS.append(figure | more)
+    print(line(ROWS[-1]), flush=True)
+
+
+def reaches(value: float, unit: str, bar: float) -> bool:
+    """Whether a figure reaches its bar."""
+    return bool(value >= bar if unit == "x" else value <= bar)
+
+
+def line(r: dict[str, Any]) -> str:
+    """A row as text, with the seconds since the start."""
+    began = f"{time.monotonic() - BEGAN:5.0f} s  {r['id']:4} {r['what']:74}"
+    if r["value"] is None:
+        return f"{began} not measured: {r.get('missing') or r.get('why', '')}"
+    outputs = {None: "", True: ", outputs equal", False: ", OUTPUTS DIFFER"}[r["equal"]]
+    result = "ok" if r["ok"] else "MISSED"
+    detail = f"  [{r['detail']}]" if r.get("detail") else ""
+    return f"{began} {r['value']:10.3f} {r['unit']:3} (bar {r['bar']:g}) {result}{outputs}{detail}"
+
+
+def write_rows() -> None:
+    """Leave the rows in the file that `BENCH_ROWS` names, for the process that asked for it."""
+    Path(os.environ["BENCH_ROWS"]).write_text(json.dumps(ROWS))
+
+
+if os.environ.get("BENCH_ROWS"):
+    atexit.register(write_rows)
 
 
 class Timed(NamedTuple):
@@ -107,9 +156,24 @@ def peak_of(pid: int | str) -> float:
 
 
 def cpu_of(pid: int) -> float:
-    """CPU seconds of a process so far."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
+    """CPU seconds of a process so far; to the nanosecond where the kernel counts them."""
+    try:
+        of_threads = [f.read_text() for f in Path(f"/proc/{pid}/task").glob("*/schedstat")]
+        return sum(int(x.split()[0]) for x in of_threads) / 1e9
+    except OSError:  # a thread ended meanwhile, or the kernel does not count
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
+
+
+def settle(pid: int, most: float = 30.0) -> float:  # share of a core that it uses in the end
+    """Wait until a process has done the work of its start: it uses less than a tenth of a core."""
+    end = time.monotonic() + most
+    while True:
+        before = cpu_of(pid)
+        time.sleep(1)
+        used = cpu_of(pid) - before
+        if used < 0.1 or time.monotonic() > end:
+            return used
 
 
 @contextmanager

@@ -8,6 +8,7 @@ whose first part takes more than 300 ms, or beyond 150 kB, is marked, and the co
 kept and used again when it is given.
 """
 
+import argparse
 import re
 import sys
 import tempfile
@@ -132,10 +133,19 @@ def printed(pages: list[Page]) -> None:
         print(f"{p.path:38} {numbers}{mark}")
 
 
+def asked() -> argparse.Namespace:
+    """Days and home, from the command line."""
+    kept = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=kept)
+    parser.add_argument("days", nargs="?", type=int, default=365, help="hourly rows, default 365")
+    parser.add_argument("home", nargs="?", help="folder of the workspace; default a new one")
+    return parser.parse_args()
+
+
 def main() -> None:
     """Fill a workspace, serve it, ask for every page."""
-    days = int(sys.argv[1]) if len(sys.argv) > 1 else 365
-    home = sys.argv[2] if len(sys.argv) > 2 else tempfile.mkdtemp()
+    options = asked()
+    days, home = options.days, options.home or tempfile.mkdtemp()
     ws = claim(open_workspace(Settings(home=Path(home), source="simulated")), "simulated")
     if newest_moment(ws) is None:
         fill(ws, days)

@@ -41,12 +41,13 @@ _PANELS = dict(price=(0.47, 1.0), volume=(0.31, 0.43), rarity=(0.0, 0.26))  # sh
 _WITHOUT_VOLUME = dict(price=(0.35, 1.0), rarity=(0.0, 0.29))
 
 
-def _minutes(ts: pd.Series) -> list[str]:
-    "Moments as short as an axis needs them."
-    return list(ts.dt.strftime("%Y-%m-%d %H:%M"))
+def _moments(ts: pd.Series) -> np.ndarray:
+    "Moments as a date axis takes them: milliseconds since 1970, half the bytes of a text."
+    moments: np.ndarray = ts.dt.as_unit("ms").astype("int64").to_numpy(float)
+    return moments
 
 
-def _line(x: list[str], y: pd.Series, color: str, name: str, **more: Any) -> go.Scatter:
+def _line(x: np.ndarray, y: pd.Series, color: str, name: str, **more: Any) -> go.Scatter:
     "A line of a panel."
     return go.Scatter(x=x, y=y, mode="lines", line=dict(color=color, width=1.5), name=name, **more)
 
@@ -67,7 +68,7 @@ def _marks(history: pd.DataFrame) -> go.Scatter:
         for name, price, rarity in zip(marked.tier_name, _price_text(marked), marked.rarity)
     ]
     return go.Scatter(
-        x=_minutes(marked.ts),
+        x=_moments(marked.ts),
         y=marked.current_price,
         mode="markers",
         name="flagged",
@@ -97,7 +98,7 @@ def _overlays(history: pd.DataFrame, others: dict[str, pd.Series]) -> list[go.Sc
         scale = history.current_price.iloc[first] / beside.iloc[first]
         change = 100 * (beside / beside.iloc[first] - 1)
         scaled = (beside * scale).to_numpy(np.float32)  # half the bytes of a page
-        line = _line(_minutes(history.ts), scaled, color, name)
+        line = _line(_moments(history.ts), scaled, color, name)
         line.update(
             customdata=change.to_numpy(np.float32),
             hovertemplate="%{customdata:+.1f} % since the begin",
@@ -110,17 +111,18 @@ def _overlays(history: pd.DataFrame, others: dict[str, pd.Series]) -> list[go.Sc
 # %% ../../nbs/00_core/61_plot_coin.ipynb #d58da995
 def _rarity_lines(history: pd.DataFrame) -> go.Scatter:
     "How rare each moment was."
-    line = _line(_minutes(history.ts), history.rarity, COLORS["normal"], "rarity", yaxis="y3")
+    rarity = history.rarity.astype(np.float32)
+    line = _line(_moments(history.ts), rarity, COLORS["normal"], "rarity", yaxis="y3")
     return line.update(hovertemplate="1 in %{y:,.0f} coin-hours", showlegend=False)
 
 
-def _volume_bars(history: pd.DataFrame, unit: float) -> go.Scatter:
+def _volume_bars(history: pd.DataFrame, size: float, unit: str) -> go.Scatter:
     "What was traded within 24 h, as an area."
-    line = _line(
-        _minutes(history.ts), history.total_volume / unit, COLORS["normal"], "volume", yaxis="y2"
-    )
-    hover = [money(x) for x in history.total_volume]
-    return line.update(fill="tozeroy", showlegend=False, text=hover, hovertemplate="%{text}")
+    amounts = (history.total_volume / size).astype(np.float32)
+    line = _line(_moments(history.ts), amounts, COLORS["normal"], "volume", yaxis="y2")
+    short = unit.removeprefix("$").strip()
+    line.update(fill="tozeroy", showlegend=False)
+    return line.update(hovertemplate=f"$%{{y:,.3~r}} {short}".rstrip())
 
 
 def _rarity_axis(rarest: float) -> dict[str, Any]:
@@ -136,7 +138,7 @@ def _axes(unit: str, rarest: float, panels: dict[str, tuple[float, float]]) -> d
     axes = dict(
         yaxis=dict(title="price, USD", domain=panels["price"]) | PRICE_AXIS,
         yaxis3=dict(domain=panels["rarity"]) | _rarity_axis(rarest),
-        xaxis=dict(anchor="y3", title="UTC"),
+        xaxis=dict(anchor="y3", title="UTC", type="date"),
     )
     if "volume" in panels:
         axes["yaxis2"] = dict(title=f"volume,<br>{unit}", domain=panels["volume"], nticks=3)
@@ -170,10 +172,10 @@ def coin_panels(
     rows = thin_out(history, history.index.isin(marked.index))
     size, unit = amount_unit(rows.total_volume.to_numpy(float))
     panels = _PANELS if rows.total_volume.notna().any() else _WITHOUT_VOLUME
-    price = _line(_minutes(rows.ts), rows.current_price, COLORS["up"], "price")
+    price = _line(_moments(rows.ts), rows.current_price, COLORS["up"], "price")
     price.update(text=_price_text(rows), hovertemplate="%{text}", line_width=2)
     beside = _overlays(rows, others)
-    volume = [_volume_bars(rows, size)] if "volume" in panels else []
+    volume = [_volume_bars(rows, size, unit)] if "volume" in panels else []
     f = new_figure(price, *beside, *volume, _rarity_lines(rows), _marks(rows))
     _add_levels(f, levels)
     if at is not None:

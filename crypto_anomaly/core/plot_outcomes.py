@@ -37,7 +37,7 @@ def outcome_map(
 def _add_outcomes(f: go.Figure, rows: pd.DataFrame, name: str, marker: dict[str, Any]) -> None:
     "Add a dot per row whose outcome is known."
     known = rows.dropna(subset="change_pct")
-    f.add_scattergl(
+    f.add_scatter(
         x=known.severity,
         y=known.change_pct,
         mode="markers",

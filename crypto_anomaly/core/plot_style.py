@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from .figure_script import figure_script
 from .numbers import LARGE
 
 # %% auto #0
@@ -189,7 +190,5 @@ def figure_html(
 
 # %% ../../nbs/00_core/52_plot_style.ipynb #dffe385a
 def plotly_script() -> str:  # JavaScript
-    "Plotly's script as installed, for one local copy per site."
-    from plotly.offline import get_plotlyjs
-
-    return str(get_plotlyjs())
+    "Plotly's script with what the figures need, for one local copy per site."
+    return figure_script().plain.decode()

@@ -92,6 +92,8 @@ class TradeSettings(BaseModel):
     coinbase_rest_url: str = "https://api.exchange.coinbase.com"
     # exchange -> base URL in place of its public address, as JSON
     exchange_urls: ExchangeUrls = {}
+    # id of the exchange that is asked for the trades of flagged coins; '' = only stored trades
+    confirm_exchange: str = ""
     # products to stream, separated by commas
     products: str = "BTC-USD"
     # name of the trade model in the registry

@@ -82,7 +82,7 @@ _PART = re.compile(_DAY + _MOMENTS + r"_(?P<tag>[^/]+)\.parquet$")
 # %% ../../nbs/30_data/45_lake.ipynb #a7de0378
 def _is_finished(path: str) -> bool:
     "Is the file whole? A file that is being written has a hidden name."
-    return not path.rsplit("/", 1)[1].startswith(".")
+    return "/." not in path or not path.rsplit("/", 1)[1].startswith(".")
 
 
 def _kind_files(ws: Workspace, kind: str) -> tuple[str, ...]:
@@ -91,20 +91,61 @@ def _kind_files(ws: Workspace, kind: str) -> tuple[str, ...]:
     return tuple(list_files(fs, f"{root}/{kind}"))
 
 
+# %% ../../nbs/30_data/45_lake.ipynb #0b0a9f8a
+class _Part(NamedTuple):
+    "What the name of a file of the lake says."
+
+    first: int  # nanoseconds since 1970
+    last: int
+    tag: str
+
+
+_PARTS: dict[str, _Part] = {}  # by path
+_MOST_PARTS = 200_000  # names that are remembered: about 60 MB
+
+
+def _nanoseconds(stamps: list[str]) -> list[int]:
+    "Times as the names of files have them, since 1970."
+    times = pd.DatetimeIndex(pd.to_datetime(stamps, format=_STAMP, utc=True))
+    return [int(ns) for ns in times.as_unit("ns").asi8]
+
+
+def _learn_names(files: Iterable[str]) -> None:
+    "Remember what the names of files say that are not known."
+    found = {file: _PART.search(file) for file in files if file not in _PARTS}
+    named = {file: name for file, name in found.items() if name}
+    if len(_PARTS) + len(named) > _MOST_PARTS:
+        _PARTS.clear()
+    first = _nanoseconds([name["first"] for name in named.values()])
+    last = _nanoseconds([name["last"] for name in named.values()])
+    tags = [name["tag"] for name in named.values()]
+    _PARTS.update(zip(named, map(_Part, first, last, tags), strict=True))
+
+
 # %% ../../nbs/30_data/45_lake.ipynb #b27139ee
+def _times(nanoseconds: Iterable[int]) -> pd.Series:
+    "UTC times."
+    return pd.Series(pd.DatetimeIndex(np.array(list(nanoseconds), "datetime64[ns]"), tz="UTC"))
+
+
 @lru_cache(maxsize=16)  # most listings of a page find the same files
 def _parts_of(files: tuple[str, ...]) -> pd.DataFrame:
     "path, first, last, tag of the files of the lake, oldest first; the others are logged."
-    names = {file: _PART.search(file) for file in files if _is_finished(file)}
-    rows = [(file, *name.groups()) for file, name in names.items() if name]
-    foreign = [file for file, name in names.items() if not name]
-    if foreign:
+    finished = [file for file in files if _is_finished(file)]
+    _learn_names(finished)
+    rows = [(file, *_PARTS[file]) for file in finished if file in _PARTS]
+    if len(rows) < len(finished):
+        foreign = [file for file in finished if file not in _PARTS]
         text = "%d files below the lake are not of the lake and were left alone, e.g. %s"
         log.warning(text, len(foreign), foreign[0])
-    parts = pd.DataFrame(rows, columns=["path", "first", "last", "tag"])
-    for column in ("first", "last"):
-        parts[column] = pd.to_datetime(parts[column], format=_STAMP, utc=True)
-    return parts.sort_values("first", ignore_index=True)
+    path, first, last, tag = zip(*sorted(rows, key=_begin), strict=True) if rows else [()] * 4
+    parts = pd.DataFrame(dict(path=path, first=_times(first), last=_times(last), tag=tag))
+    return parts.astype(dict(path="str", tag="str"))
+
+
+def _begin(row: tuple[str, int, int, str]) -> int:
+    "The order of files."
+    return row[1]
 
 
 # %% ../../nbs/30_data/45_lake.ipynb #5a23388b

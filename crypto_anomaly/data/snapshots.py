@@ -173,6 +173,7 @@ def compact(
     ws: Workspace,
     *,
     before: pd.Timestamp,  # UTC; only days that ended by then
+    most_days: int | None = None,  # at most so many, the newest ones; None = all
 ) -> int:  # files that were replaced
     "Make one file of each finished day of snapshots."
     if ws.settings.read_from:
@@ -180,11 +181,10 @@ def compact(
     fs, _ = filesystem(ws.lake_url)
     parts = list_parts(ws, end=before)
     finished = parts[parts["last"] < before.floor("D")]
-    replaced = 0
-    for _, day in finished.groupby(parts["first"].dt.date):
-        if len(day) > 1:
-            replaced += _compact_day(ws, fs, day)
-    return replaced
+    dates = finished["first"].dt.floor("D")
+    days = [day for _, day in finished.groupby(dates, sort=True) if len(day) > 1]
+    wanted = days if most_days is None else days[-most_days:]
+    return sum(_compact_day(ws, fs, day) for day in wanted)
 
 
 # %% ../../nbs/30_data/50_snapshots.ipynb #6b5b65ff

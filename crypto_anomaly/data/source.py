@@ -29,6 +29,7 @@ __all__ = [
     "SourceDecision",
     "decide_source",
     "open_source",
+    "own_market",
     "hold_source",
     "fetch_checked_rows",
     "fetch_market_data",
@@ -98,6 +99,19 @@ def open_source(
 
 
 # %% ../../nbs/30_data/30_source.ipynb #a0a5c307
+_HELD: dict[str, Market] = {}  # address -> the market that this process serves there
+
+
+def own_market(
+    ws: Workspace,
+) -> Market | None:  # None = CoinGecko, or a market that another process serves
+    "The simulated market of a workspace, where this process knows it."
+    if not ws.simulated:
+        return None
+    url = ws.settings.coingecko_url
+    return _HELD.get(url) if url else Market(seed=ws.settings.seed)
+
+
 @contextmanager
 def hold_source(
     ws: Workspace,
@@ -106,9 +120,14 @@ def hold_source(
     if ws.source != "simulated" or ws.settings.coingecko_url:
         yield ws
         return
-    with serve_market(Market(seed=ws.settings.seed)) as (url, _):
+    market = Market(seed=ws.settings.seed)
+    with serve_market(market) as (url, _):
+        _HELD[url] = market
         settings = ws.settings.model_copy(update={"coingecko_url": url})
-        yield Workspace(settings, ws.name)
+        try:
+            yield Workspace(settings, ws.name)
+        finally:
+            del _HELD[url]
 
 
 # %% ../../nbs/30_data/30_source.ipynb #a676fde1

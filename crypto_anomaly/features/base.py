@@ -9,7 +9,7 @@ import numpy as np
 
 from .config import FeatureConfig
 from .rows import Rows
-from .windows import HOUR, rolling_mean_std
+from .windows import HOUR
 
 # %% auto #0
 __all__ = ["SENT_COLUMNS", "base_features"]
@@ -30,7 +30,7 @@ def _change(r: Rows, price: np.ndarray, feature: str) -> np.ndarray:  # (n,) per
     unsent = np.isnan(sent)
     if not unsent.any():
         return sent
-    computed = 100 * (price / r.lag(price, _CHANGE_HOURS[feature]) - 1)
+    computed = 100 * (price / r.lag(price, _CHANGE_HOURS[feature], name="price") - 1)
     return np.where(unsent, computed, sent)
 
 
@@ -40,7 +40,7 @@ def _volatility(r: Rows, price: np.ndarray, config: FeatureConfig) -> np.ndarray
     v = r.column("sparkline_volatility")
     needed = r.t > r.since - int(config.span * HOUR)
     unsent = np.flatnonzero(np.isnan(v) & needed)
-    mean, std = rolling_mean_std(price, r.window(168), unsent)
+    mean, std = r.mean_std(price, 168, unsent, "price")
     v[unsent] = std / mean
     return v
 
@@ -53,6 +53,7 @@ def base_features(
     "The base features, their logarithm, and the 30 d change."
     price = r.column("current_price")
     price[price <= 0] = np.nan
+    r.keep("price", price, 168.5)
     out = {f: _change(r, price, f) for f in SENT_COLUMNS}
     volume, cap = r.column("total_volume"), r.column("market_cap")
     unknown = np.full(len(cap), np.nan)

@@ -19,7 +19,7 @@ from .surprisal import surprisals
 from .temporal import NamedValues, temporal_features
 
 # %% auto #0
-__all__ = ["META", "INPUT", "featurize"]
+__all__ = ["META", "INPUT", "frame_of", "featurize"]
 
 # %% ../../nbs/40_features/80_features.ipynb #665a8783
 META = [
@@ -53,6 +53,22 @@ def _all_features(r: History, config: FeatureConfig) -> Iterator[NamedValues]:
     yield from surprisals(r, least_coins=config.least_coins).items()
 
 
+def frame_of(
+    r: History,  # a market
+    config: FeatureConfig,  # what is computed
+) -> pd.DataFrame:  # META, float32 features, `history_hours`; in the order of `r.rows`
+    "The feature frame of the rows of `r.rows`."
+    names = get_feature_columns(config)
+    out = np.empty((len(names), len(r.rows)), np.float32)
+    for name, values in _all_features(r, config):
+        out[names.index(name)] = values
+    rows = r.order[r.rows]
+    meta = r.table.reindex(columns=META).take(rows).reset_index(drop=True)
+    features = pd.DataFrame(out.T, columns=names, copy=False)
+    known = pd.Series(history_hours(r), name="history_hours", dtype=np.float32)
+    return pd.concat([meta, features, known], axis=1)
+
+
 # %% ../../nbs/40_features/80_features.ipynb #c7ed6e4a
 def featurize(
     table: pd.DataFrame,  # market table, any order
@@ -61,13 +77,4 @@ def featurize(
     since: pd.Timestamp | None = None,  # rows before this are history only; None = features of all
 ) -> pd.DataFrame:  # META, float32 features, `history_hours`; sorted by coin and time
     "The feature frame of a market table; every value from rows at or before its own moment."
-    r = History(table, since, config.signals_version)
-    names = get_feature_columns(config)
-    out = np.empty((len(names), len(r.rows)), np.float32)
-    for name, values in _all_features(r, config):
-        out[names.index(name)] = values
-    rows = r.order[r.rows]
-    meta = table.reindex(columns=META).take(rows).reset_index(drop=True)
-    features = pd.DataFrame(out.T, columns=names, copy=False)
-    known = pd.Series(history_hours(r), name="history_hours", dtype=np.float32)
-    return pd.concat([meta, features, known], axis=1)
+    return frame_of(History(table, since, config.signals_version), config)

@@ -6,13 +6,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from .medians import baseline
 from .rows import Rows
-from .windows import HOUR, rolling_count_sum, values_at
+from crypto_anomaly.features.windows import (
+    HOUR,
+    greatest_before,
+    rolling_count_sum,
+    rolling_max,
+    rolling_tail,
+    run_length,
+    values_at,
+)
 
 # %% auto #0
 __all__ = [
@@ -25,6 +34,8 @@ __all__ = [
     "SIGNAL_VERSIONS",
     "NEWEST_SIGNALS",
     "SignalSettings",
+    "Peers",
+    "RecentRows",
     "History",
     "history_hours",
 ]
@@ -94,9 +105,28 @@ SIGNAL_VERSIONS = {
 NEWEST_SIGNALS = 2
 
 
+# %% ../../nbs/40_features/40_history.ipynb #e15bc19c
+class Peers(NamedTuple):
+    "Who moves alike."
+
+    since: int  # number of the first day, from 1970 on
+    of_day: np.ndarray  # (days, k, 7) peers of each coin, -1 = none
+
+
+class RecentRows(NamedTuple):
+    "Rows of all coins, of which the first n are those of the history; arrays are (m,)."
+
+    x: np.ndarray  # values
+    moment: np.ndarray  # microseconds
+    coin: np.ndarray  # number of the coin
+    by_time: np.ndarray  # the rows that exist, by time
+
+
 # %% ../../nbs/40_features/40_history.ipynb #ea3b7427
 class History(Rows):
     "Rows with what is usual before each of them; results are (n,), NaN at rows not computed."
+
+    known_peers: Peers | None = None  # None = not known yet
 
     def __init__(
         self,
@@ -109,10 +139,9 @@ class History(Rows):
         self.tail_rows = self.rows_since(self.settings.tail_reach)
         self.scale_rows = self.rows_since(self.settings.scale_reach)
         self.market_rows = self.rows_since(self.settings.market_reach)
-        i = np.arange(len(self.t))
-        pause = self.t - self.t[i - 1]
-        recent = (i > self.first) & (pause <= PAUSE_HOURS * HOUR)
-        self.previous_row = np.where(recent, i - 1, -1)
+        self.is_tail = self.t >= self.since - int(self.settings.tail_reach * HOUR)
+        recent = self.since_previous() <= PAUSE_HOURS
+        self.previous_row = np.where(recent, np.arange(len(self.t)) - 1, -1)
 
     def at_rows(
         self,
@@ -127,8 +156,10 @@ class History(Rows):
     def previous(
         self,
         x: np.ndarray,  # (n,) values
+        name: str = "",  # of the series, see `keep`
     ) -> np.ndarray:  # (n,) NaN without a row in the `PAUSE_HOURS` before
         "The value of the coin's previous row."
+        self.keep(name, x, PAUSE_HOURS + 1)
         return values_at(x, self.previous_row)
 
     def market_median(
@@ -136,9 +167,10 @@ class History(Rows):
         x: np.ndarray,  # (n,) values
         least: int,  # coins that a median needs
         hours: float,  # compute for the rows of `rows_since(hours)`
+        name: str = "",  # of the series, see `keep`
     ) -> np.ndarray:  # (n,) NaN with fewer coins
         "Median of all coins at the moment of each row."
-        return self.market(x, least, hours, False)[0]
+        return self.market(x, least, hours, False, name)[0]
 
     def rolling_median(
         self,
@@ -146,8 +178,10 @@ class History(Rows):
         rows: np.ndarray,  # (m,) rows to compute
         hours: float = SCALE_HOURS,  # width of the window
         least: int = MIN_ROWS,  # values that a median needs
+        name: str = "",  # of the series, see `keep`
     ) -> np.ndarray:  # (n,) NaN at other rows and with fewer values
         "Median of the coin's values in the `hours` before each row."
+        self.keep(name, x, hours)
         median, _ = baseline(x, self.window(hours), rows, least, False)
         return self.at_rows(rows, median)
 
@@ -157,22 +191,86 @@ class History(Rows):
         rows: np.ndarray,  # (m,) rows to compute
         hours: float = SCALE_HOURS,  # width of the window
         least: int = MIN_ROWS,  # values that a scale needs
+        name: str = "",  # of the series, see `keep`
     ) -> np.ndarray:  # (n,) 0 or more; NaN at other rows and with fewer values
         "1.4826 times the median of |x|: the standard deviation about zero where x is normal."
-        return 1.4826 * self.rolling_median(np.abs(x), rows, hours, least)
+        return 1.4826 * self.rolling_median(np.abs(x), rows, hours, least, name)
 
     def rolling_share(
         self,
         x: np.ndarray,  # (n,) 0 or 1, NaN = missing
         low: float,  # smallest share that is returned
         high: float,  # greatest share that is returned
+        name: str = "",  # of the series, see `keep`
     ) -> np.ndarray:  # (n,) in [low, high]; NaN with less than a day of rows
         "Share of the `SCALE_HOURS` before each row in which `x` was 1."
         rows = self.tail_rows
-        count, ones = rolling_count_sum(x, self.window(SCALE_HOURS), rows)
+        count, ones, _ = self.tail(x, SCALE_HOURS, rows, name)
         share = np.clip(ones / np.maximum(count, 1), low, high)
         share[count < MIN_ROWS] = np.nan
         return self.at_rows(rows, share)
+
+    def count_sum(
+        self,
+        x: np.ndarray,  # (n,) whole numbers, NaN = missing
+        hours: float,  # width of the window
+        rows: np.ndarray,  # (m,) rows to compute
+        name: str = "",  # of the series, see `keep`
+    ) -> tuple[np.ndarray, np.ndarray]:  # (m,) each
+        "Count and sum of the coin's values in the `hours` before each row."
+        self.keep(name, x, hours)
+        return rolling_count_sum(x, self.window(hours), rows)
+
+    def tail(
+        self,
+        code: np.ndarray,  # (n,) of `rolling_tail`
+        hours: float,  # width of the window
+        rows: np.ndarray,  # (m,) rows to compute
+        name: str = "",  # of the series, see `keep`
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # (m,) each, of `rolling_tail`
+        "What lay in the coin's tail in the `hours` before each row."
+        self.keep(name, code, hours, whole=True)
+        return rolling_tail(code, self.window(hours), rows)
+
+    def highest(
+        self,
+        x: np.ndarray,  # (n,) values
+        hours: float,  # width of the window
+        name: str = "",  # of the series, see `keep`
+    ) -> np.ndarray:  # (n,) of the rows of `tail_rows`; NaN without a value
+        "The coin's greatest value in the `hours` before each row."
+        self.keep(name, x, hours)
+        found = rolling_max(x, self.window(hours), self.tail_rows)
+        return self.at_rows(self.tail_rows, found)
+
+    def run_length(
+        self,
+        same: np.ndarray,  # (n,) 1 = unchanged
+        hours: float,  # how far to count back
+        name: str = "",  # of the series, see `keep`
+    ) -> np.ndarray:  # (n,) number of rows
+        "Rows of the coin without a change up to each row."
+        self.keep(name, same, hours, whole=True)
+        return run_length(same == 1, self.window(hours))
+
+    def faded(
+        self,
+        x: np.ndarray,  # (n,) 0 or more
+        hours: float,  # width of the window, after which a third of a value is left
+        name: str = "",  # of the series, see `keep`
+    ) -> np.ndarray:  # (m,) of the rows of `rows`; 0 without any
+        "The coin's greatest value in the `hours` before each row, faded by its age."
+        self.keep(name, x, hours)
+        return greatest_before(x, self.t, self.window(hours), self.rows, int(hours * HOUR))
+
+    def recent_rows(
+        self,
+        x: np.ndarray,  # (n,) values
+        name: str = "",  # of the series, see `keep`
+    ) -> RecentRows:
+        "What the rows of all coins hold, for those who look across coins."
+        self.keep(name, x, 1)
+        return RecentRows(x, self.moment, self.coin, self.by_time)
 
 
 # %% ../../nbs/40_features/40_history.ipynb #70d3714e
@@ -181,6 +279,6 @@ def history_hours(
 ) -> np.ndarray:  # (m,) whole numbers, of the rows of `h.rows`
     "The steps of the price, from row to row, in the `SCALE_HOURS` before each row."
     price = h.column("current_price")
-    step = price - h.previous(price)
-    count, _ = rolling_count_sum(step, h.window(SCALE_HOURS), h.rows)
-    return count
+    moved = price - h.previous(price, "price_sent")
+    known = np.where(np.isnan(moved), np.nan, 1.0)
+    return h.tail(known, SCALE_HOURS, h.rows, "price_known")[0]

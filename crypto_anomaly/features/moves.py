@@ -9,9 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .history import PAUSE_HOURS, SCALE_HOURS, History
-from .peers import Peers, find_peers, market_beta, peer_median
-from .windows import HOUR, rolling_max, values_at
+from .history import PAUSE_HOURS, SCALE_HOURS, History, Peers
+from .peers import find_peers, market_beta, peer_median
 
 # %% auto #0
 __all__ = ["PEGGED", "UNSEEN_TICK", "HORIZONS", "SHARED_MOVE", "Prices", "Moves", "price_moves"]
@@ -27,10 +26,10 @@ _SAME = 1e-9  # a smaller step is a rounding error
 # %% ../../nbs/40_features/50_moves.ipynb #acdada2c
 def _tick(h: History, step: np.ndarray) -> np.ndarray:  # (n,) as a fraction of the price
     "The smallest step that the coin's price has made in the four days before."
-    size, rows = np.abs(step), h.tail_rows
+    size = np.abs(step)
     moved = np.where(size > _SAME, size, np.nan)
-    smallest = -rolling_max(-moved, h.window(SCALE_HOURS), rows)
-    return h.at_rows(rows, np.nan_to_num(smallest, nan=UNSEEN_TICK))
+    smallest = -h.highest(-moved, SCALE_HOURS, "moved")
+    return np.where(h.is_tail, np.nan_to_num(smallest, nan=UNSEEN_TICK), np.nan)
 
 
 # %% ../../nbs/40_features/50_moves.ipynb #c6559785
@@ -53,37 +52,39 @@ def _prices(h: History, least_coins: int) -> Prices:
     price = h.column("current_price")
     price[price <= 0] = np.nan
     x = np.log(price)
-    step = x - h.previous(x)
-    scale = h.rolling_scale(step, h.market_rows)
+    step = x - h.previous(x, "log_price")
+    scale = h.rolling_scale(step, h.market_rows, name="step_size")
     risky, tick = scale > PEGGED, _tick(h, step)
     if not h.settings.peers:
         return Prices(x, step, scale, risky, tick, np.ones(len(x)), None)
     free = np.where(risky, step, np.nan)
-    market = h.market_median(free, least_coins, h.settings.market_reach)
+    market = h.market_median(free, least_coins, h.settings.market_reach, "free_step")
     beta = market_beta(h, step, market)
     return Prices(x, step, scale, risky, tick, beta, find_peers(h, step))
 
 
 # %% ../../nbs/40_features/50_moves.ipynb #c64a18a1
-def _less_market(h: History, p: Prices, change: np.ndarray, least_coins: int) -> np.ndarray:  # (n,)
+def _less_market(
+    h: History, p: Prices, change: np.ndarray, least_coins: int, name: str
+) -> np.ndarray:  # (n,)
     "Log return less β times the median return of all coins that are not pegged."
     free = np.where(p.risky, change, np.nan)
-    market = np.nan_to_num(h.market_median(free, least_coins, h.settings.scale_reach))
+    market = np.nan_to_num(h.market_median(free, least_coins, h.settings.scale_reach, name))
     own: np.ndarray = change - np.where(p.risky, p.beta * market, 0)
     return own
 
 
 def _less_peers(
-    h: History, p: Prices, peers: Peers, change: np.ndarray
+    h: History, p: Prices, peers: Peers, change: np.ndarray, name: str
 ) -> np.ndarray:  # (n,) NaN without peers
     "Log return less the median return of the peers, for coins that are not pegged."
-    return np.where(p.risky, change - peer_median(h, peers, change), np.nan)
+    return np.where(p.risky, change - peer_median(h, peers, change, name), np.nan)
 
 
 # %% ../../nbs/40_features/50_moves.ipynb #3f0b73b5
 def _liveliness(h: History, own: np.ndarray, unit: np.ndarray) -> np.ndarray:  # (n,) 0.3..4
     "Scale of the last day relative to that of four days."
-    day = h.rolling_scale(own, h.tail_rows, 24, 12)
+    day = h.rolling_scale(own, h.tail_rows, 24, 12, "own_0")
     ratio = np.nan_to_num(day / unit, nan=1.0)
     lively: np.ndarray = np.clip(ratio, 0.3, 4)
     return lively
@@ -91,13 +92,12 @@ def _liveliness(h: History, own: np.ndarray, unit: np.ndarray) -> np.ndarray:  #
 
 # %% ../../nbs/40_features/50_moves.ipynb #87737583
 def _less_dispersion(
-    h: History, z: np.ndarray, risky: np.ndarray, least_coins: int
+    h: History, z: np.ndarray, risky: np.ndarray, least_coins: int, name: str
 ) -> np.ndarray:  # (n,)
     "Deviations divided by how widely all coins scatter at the moment, between 0.8 and 8 times."
     size = np.where(risky, np.abs(z), np.nan)
-    dispersion = (
-        h.market_median(size, least_coins, h.settings.tail_reach) / 0.6745
-    )  # median of |N(0, 1)|
+    median = h.market_median(size, least_coins, h.settings.tail_reach, name)
+    dispersion = median / 0.6745  # median of |N(0, 1)|
     divisor = np.nan_to_num(dispersion, nan=1.0)
     calm: np.ndarray = z / np.clip(divisor, 0.8, 8)
     return calm
@@ -123,10 +123,11 @@ def _deviation(
     unit: np.ndarray,  # its usual size
     lively: np.ndarray,  # times the usual variance
     least_coins: int,  # coins that a market median needs
+    name: str,  # of the series of their sizes
 ) -> np.ndarray:  # (n,)
     "Moves in units of what is usual for the coin and for the moment."
     variance = unit**2 * lively + (0.4 * p.tick) ** 2 + 1e-8
-    return _less_dispersion(h, own / np.sqrt(variance), p.risky, least_coins)
+    return _less_dispersion(h, own / np.sqrt(variance), p.risky, least_coins, name)
 
 
 # %% ../../nbs/40_features/50_moves.ipynb #062b1955
@@ -134,13 +135,20 @@ SHARED_MOVE = 1 / 8  # of its deviation from the market, which a move of all pee
 
 
 def _nearer_to_peers(
-    h: History, p: Prices, z: np.ndarray, change: np.ndarray, lively: np.ndarray, least: int
+    h: History,
+    p: Prices,
+    z: np.ndarray,  # deviation from the market
+    change: np.ndarray,  # log return
+    lively: np.ndarray,  # times the usual variance
+    least: int,  # coins that a market median needs
+    horizon: int,  # hours
 ) -> np.ndarray:  # (n,)
     "The smaller of the deviations from market and peers, at least `SHARED_MOVE` of the first."
     if p.peers is None:
         return z
-    own = _less_peers(h, p, p.peers, change)
-    apart = _deviation(h, p, own, h.rolling_scale(own, h.tail_rows), lively, least)
+    own = _less_peers(h, p, p.peers, change, f"change_{horizon}")
+    unit = h.rolling_scale(own, h.tail_rows, name=f"apart_{horizon}")
+    apart = _deviation(h, p, own, unit, lively, least, f"apart_z_{horizon}")
     shared = SHARED_MOVE * z
     nearer = np.where(np.abs(apart) < np.abs(shared), shared, apart)
     return np.where(np.abs(apart) < np.abs(z), nearer, z)
@@ -153,18 +161,19 @@ def _deviations(
     least: int,  # coins that a market median needs
 ) -> dict[int, np.ndarray]:  # horizon -> (n,)
     "Deviations of the log returns at all horizons."
-    elapsed = (h.t - values_at(h.t, h.previous_row)) / HOUR
+    elapsed = h.since_previous()
+    elapsed[~(elapsed <= PAUSE_HOURS)] = np.nan
     since_previous = np.clip(elapsed, 0.4, PAUSE_HOURS)
     lively, out = np.ones(len(p.x)), {}
     for horizon in HORIZONS:
-        change = p.x - h.lag(p.x, horizon) if horizon else p.step
-        own = _less_market(h, p, change, least)
-        unit = h.rolling_scale(own, h.tail_rows)
+        change = p.x - h.lag(p.x, horizon, name="log_price") if horizon else p.step
+        own = _less_market(h, p, change, least, f"free_{horizon}")
+        unit = h.rolling_scale(own, h.tail_rows, name=f"own_{horizon}")
         if horizon == 0:
             lively = _liveliness(h, own, unit)
         variance = lively if horizon else lively * since_previous
-        z = _deviation(h, p, own, unit, variance, least)
-        out[horizon] = _nearer_to_peers(h, p, z, change, variance, least)
+        z = _deviation(h, p, own, unit, variance, least, f"z_{horizon}")
+        out[horizon] = _nearer_to_peers(h, p, z, change, variance, least, horizon)
     return out
 
 

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 import numpy as np
 
 from .config import FeatureConfig
-from .medians import baseline
 from .rows import Rows
 from .schema import CROSS_FLOORS, OWN_FLOORS
 from .temporal import BaseFeatures, NamedValues
@@ -38,10 +37,9 @@ def _log_volume(r: Rows) -> np.ndarray:  # (n,) NaN where there is none
 # %% ../../nbs/40_features/78_normalised.ipynb #8b1f6a20
 def _own(r: Rows, x: BaseFeatures, config: FeatureConfig) -> Iterator[NamedValues]:
     "Robust z against the coin's own week, and the surge of the volume."
-    window = r.window(config.baseline_hours)
     for f, floor in OWN_FLOORS.items():
         values = _log_volume(r) if f == "volume_surge" else x[f]
-        center, mad = baseline(values, window, r.rows, config.least_baseline)
+        center, mad = r.baseline(values, config.baseline_hours, config.least_baseline, f)
         if f == "volume_surge":
             yield f, values[r.rows] - center
         yield f"{f}_own_z", _robust_z(values[r.rows], center, mad, floor)
@@ -51,7 +49,7 @@ def _own(r: Rows, x: BaseFeatures, config: FeatureConfig) -> Iterator[NamedValue
 def _cross(r: Rows, x: BaseFeatures, config: FeatureConfig) -> Iterator[NamedValues]:
     "Robust z against all coins at the same moment."
     for f, floor in CROSS_FLOORS.items():
-        center, mad = r.market(x[f], config.least_coins)
+        center, mad = r.market(x[f], config.least_coins, name=f)
         yield f"{f}_cross_z", _robust_z(x[f], center, mad, floor)[r.rows]
 
 

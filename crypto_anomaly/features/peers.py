@@ -5,22 +5,21 @@
 # %% ../../nbs/40_features/45_peers.ipynb #7cd1009f
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 from numba import njit
 
-from .history import SCALE_HOURS, History
+from .history import SCALE_HOURS, History, Peers
 from .medians import median
-from .windows import HOUR, rolling_count_sum
+from .windows import HOUR
 
 # %% auto #0
 __all__ = [
     "MILLIONTHS",
     "LONGEST_STEP",
+    "PEER_HOURS",
     "whole_steps",
     "market_beta",
-    "Peers",
+    "nearest_coins",
     "find_peers",
     "peer_median",
 ]
@@ -52,9 +51,8 @@ def market_beta(
     common = whole_steps(market, _LONGEST_MARKET_STEP)
     product = whole_steps(step) * common
     square = np.where(np.isnan(product), np.nan, common**2)
-    window = h.window(SCALE_HOURS)
-    shared = rolling_count_sum(product, window, h.scale_rows)[1]
-    size = rolling_count_sum(square, window, h.scale_rows)[1]
+    shared = h.count_sum(product, SCALE_HOURS, h.scale_rows, "step_times_market")[1]
+    size = h.count_sum(square, SCALE_HOURS, h.scale_rows, "market_squared")[1]
     beta = np.clip((shared + _PRIOR) / (size + _PRIOR), 0, _GREATEST_BETA)
     return h.at_rows(h.scale_rows, beta)
 
@@ -65,50 +63,68 @@ _MOST = 7  # peers
 _WINDOW_DAYS = SCALE_HOURS // 24
 
 
-@njit(cache=True)
-def _add_day(total: np.ndarray, steps: np.ndarray) -> None:
-    "Add the differences of 24 hours to the upper half of a (k, k) table."
-    hours, k = steps.shape
-    for i in range(k):
-        row = total[i]
-        for hour in range(hours):
-            own, others = steps[hour, i], steps[hour]
-            for j in range(i + 1, k):
+@njit(cache=True, nogil=True)
+def _add_differences(total: np.ndarray, steps: np.ndarray, i: int) -> None:
+    "Add the differences of coin `i` and all coins over the hours in which both have a step."
+    for hour in range(len(steps)):
+        own, others = steps[hour, i], steps[hour]
+        if own == own:
+            for j in range(len(total)):
                 apart = abs(own - others[j])
-                row[j] += apart if apart == apart else 0.0  # not where one has no step
+                total[j] += apart if apart == apart else np.float32(0)
 
 
-@njit(cache=True)
-def _distances(total: np.ndarray, count: np.ndarray) -> np.ndarray:  # (k, k) inf = unknown
-    "Mean difference of each two coins."
-    out = np.full(total.shape, np.inf)
-    for i in range(len(total)):
-        for j in range(i + 1, len(total)):
-            if count[i, j] >= _COMMON:
-                out[i, j] = total[i, j] / count[i, j]
-                out[j, i] = out[i, j]
-    return out
+@njit(cache=True, nogil=True)
+def _insert(distance: np.ndarray, coin: np.ndarray, d: float, j: int) -> None:
+    "Put a coin in its place among the nearest; of equals the first one stays before."
+    place = len(distance) - 1
+    while place > 0 and distance[place - 1] > d:
+        distance[place], coin[place] = distance[place - 1], coin[place - 1]
+        place -= 1
+    distance[place], coin[place] = d, j
 
 
 # %% ../../nbs/40_features/45_peers.ipynb #4879b4bc
-@njit(cache=True)
-def _nearest(distance: np.ndarray, out: np.ndarray) -> None:
-    "Fill `out` with the nearest coins that are near enough; -1 = no more of them."
-    farthest = 1.3 * distance.min() + 3e-4 * MILLIONTHS
+@njit(cache=True, nogil=True)
+def _nearest(total: np.ndarray, count: np.ndarray, i: int, out: np.ndarray) -> None:
+    "Fill `out` with the nearest coins of coin `i` that are near enough; -1 = no more of them."
+    distance, coin = np.full(len(out), np.inf), np.full(len(out), -1)
+    for j in range(len(total)):
+        if count[j] >= _COMMON and j != i:
+            d = np.float64(total[j]) / count[j]
+            if d < distance[-1]:
+                _insert(distance, coin, d, j)
+    farthest = 1.3 * distance[0] + 3e-4 * MILLIONTHS
     for place in range(len(out)):
-        j = np.argmin(distance)
-        if not distance[j] <= farthest or distance[j] == np.inf:
-            return
-        out[place] = j
-        distance[j] = np.inf
+        if coin[place] >= 0 and distance[place] <= farthest:
+            out[place] = coin[place]
+
+
+@njit(cache=True, nogil=True)
+def _fill_nearest(steps: np.ndarray, count: np.ndarray, begin: int, out: np.ndarray) -> None:
+    "Fill the peers of the coins from `begin` on, of which `count` has a row each."
+    total = np.empty(steps.shape[1], np.float32)
+    for row in range(len(count)):
+        total[:] = 0
+        _add_differences(total, steps, begin + row)
+        _nearest(total, count[row], begin + row, out[begin + row])
 
 
 # %% ../../nbs/40_features/45_peers.ipynb #7be3da16
-@njit(cache=True)
-def _fill_nearest(distance: np.ndarray, out: np.ndarray) -> None:
-    "Fill (k, most) `out` with the nearest coins of each coin."
-    for i in range(len(out)):
-        _nearest(distance[i], out[i])
+_BLOCK = 256  # coins that are compared with all others at a time
+
+
+def nearest_coins(
+    steps: np.ndarray,  # (hours, k) whole millionths, NaN = no step
+) -> np.ndarray:  # (k, most) coins, the nearest first; -1 = none
+    "The coins that moved most like each coin."
+    steps = np.ascontiguousarray(steps, np.float32)
+    known = (~np.isnan(steps)).astype(np.float32)
+    out = np.full((steps.shape[1], _MOST), -1, np.int32)
+    for begin in range(0, len(out), _BLOCK):
+        count = known[:, begin : begin + _BLOCK].T @ known
+        _fill_nearest(steps, count, begin, out)
+    return out
 
 
 def _daily_peers(
@@ -118,25 +134,13 @@ def _daily_peers(
     "The peers of every coin on every day, from the `_WINDOW_DAYS` before it."
     days, k = len(steps) // 24, steps.shape[1]
     out = np.full((days, k, _MOST), -1, np.int32)
-    total = np.zeros((_WINDOW_DAYS, k, k))
-    count = np.zeros((_WINDOW_DAYS, k, k), np.float32)  # small whole numbers
-    for d in range(max(0, first - _WINDOW_DAYS), days):
-        if d >= first:
-            _fill_nearest(_distances(total.sum(0), count.sum(0)), out[d])
-        place, day = d % _WINDOW_DAYS, steps[24 * d : 24 * d + 24]
-        total[place] = 0.0
-        _add_day(total[place], day)
-        known = (~np.isnan(day)).astype(np.float32)
-        count[place] = known.T @ known
+    for d in range(max(first, 1), days):
+        out[d] = nearest_coins(steps[24 * max(d - _WINDOW_DAYS, 0) : 24 * d])
     return out
 
 
 # %% ../../nbs/40_features/45_peers.ipynb #8f75b918
-class Peers(NamedTuple):
-    "Who moves alike."
-
-    since: int  # number of the first day, from 1970 on
-    of_day: np.ndarray  # (days, k, 7) peers of each coin, -1 = none
+PEER_HOURS = SCALE_HOURS + 25  # that the peers of a day may go back from its last hour
 
 
 def find_peers(
@@ -144,13 +148,17 @@ def find_peers(
     step: np.ndarray,  # (n,) log return since the previous row
 ) -> Peers:
     "The peers of every coin on every day that `h.scale_rows` needs."
+    whole = whole_steps(step)
+    h.keep("whole_step", whole, PEER_HOURS)
+    if h.known_peers is not None:
+        return h.known_peers
     if not len(h.t):
         return Peers(0, np.empty((0, 0, _MOST), np.int32))
     hour, coins = h.moment // HOUR, int(h.coin.max()) + 1
     since = hour.min() // 24
     days = hour.max() // 24 - since + 1
-    steps = np.full((24 * days, coins), np.nan)
-    steps[hour[h.by_time] - 24 * since, h.coin[h.by_time]] = whole_steps(step)[h.by_time]
+    steps = np.full((24 * days, coins), np.nan, np.float32)
+    steps[hour[h.by_time] - 24 * since, h.coin[h.by_time]] = whole[h.by_time]
     needed = hour[h.scale_rows].min() // 24 - since if len(h.scale_rows) else days
     return Peers(since, _daily_peers(steps, needed))
 
@@ -222,7 +230,9 @@ def peer_median(
     h: History,  # a market
     peers: Peers,  # of `find_peers`
     x: np.ndarray,  # (n,) values
+    name: str = "",  # of the series, see `Rows.keep`
 ) -> np.ndarray:  # (n,) NaN without a current peer, and before the hours of `h.scale_rows`
     "Median of the peers of each row at its moment."
     since = h.since - h.settings.scale_reach * HOUR
-    return _medians_of_peers(x, h.moment, h.coin, h.by_time, since, *peers)
+    medians = _medians_of_peers(*h.recent_rows(x, name), since, *peers)
+    return medians[: len(x)]

@@ -12,9 +12,16 @@ import pandas as pd
 
 from ..data.polls import poll_ends
 from ..data.table import of_exchange
-from .medians import cross_sectional
+from .medians import baseline, cross_sectional
 from .volume_levels import market_level, scale_caps
-from .windows import HOUR, MINUTE, rows_before, values_at, window_starts
+from crypto_anomaly.features.windows import (
+    HOUR,
+    MINUTE,
+    rolling_mean_std,
+    rows_before,
+    values_at,
+    window_starts,
+)
 
 # %% auto #0
 __all__ = ["Rows"]
@@ -58,6 +65,15 @@ class Rows:
         self.moment[self.by_time] = poll_ends(self.t[self.by_time], self.coin[self.by_time])
         self._windows: dict[float, np.ndarray] = {}
 
+    def keep(
+        self,
+        name: str,  # of the series
+        x: np.ndarray,  # (n,) values
+        hours: float,  # how far later rows look back at it
+        whole: bool = False,  # whole numbers from 0 to 32,000, which need less room
+    ) -> None:
+        "Told of every series that later rows look back at; a whole table has it at hand."
+
     def column(
         self,
         name: str,  # column of the table
@@ -98,8 +114,10 @@ class Rows:
         x: np.ndarray,  # (n,) values
         hours: float,  # how far to look back
         impute: float = 0.0,  # without a row within 30 min: hours that an older one may be older
+        name: str = "",  # of the series, see `keep`
     ) -> np.ndarray:  # (n,) NaN where no row is near enough
         "`x` that many hours earlier."
+        self.keep(name, x, hours + 0.5 + impute)
         older = int(impute * HOUR)
         rows = rows_before(self.t, self.first, int(hours * HOUR), 30 * MINUTE, older)
         return values_at(x, rows)
@@ -119,9 +137,39 @@ class Rows:
         least: int,  # coins that a cross-section needs
         hours: float = 0,  # compute for the rows of `rows_since(hours)`
         spread: bool = True,  # compute the deviation, too
+        name: str = "",  # of the series, see `keep`
     ) -> tuple[np.ndarray, np.ndarray]:  # median and MAD, (n,) each; NaN where there is none
         "Median and MAD of all coins in the poll of each row, see `data.polls`."
+        self.keep(name, x, 1)
         since = self.since - int(hours * HOUR)
         begin = np.searchsorted(self.moment[self.by_time], since - 60 * MINUTE)
         recent = self.by_time[begin:]
         return cross_sectional(x, self.moment, self.coin, recent, since, least, spread)
+
+    def since_previous(self) -> np.ndarray:  # (n,) hours; NaN at the first row of a coin
+        "Time since the coin's row before."
+        hours: np.ndarray = np.diff(self.t, prepend=self.t[:1]) / HOUR
+        hours[np.arange(len(self.t)) == self.first] = np.nan
+        return hours
+
+    def mean_std(
+        self,
+        x: np.ndarray,  # (n,) values
+        hours: float,  # width of the window
+        rows: np.ndarray,  # (m,) rows to compute
+        name: str = "",  # of the series, see `keep`
+    ) -> tuple[np.ndarray, np.ndarray]:  # (m,) each
+        "Mean and standard deviation of the last `hours`, the row included."
+        self.keep(name, x, hours)
+        return rolling_mean_std(x, self.window(hours), rows)
+
+    def baseline(
+        self,
+        x: np.ndarray,  # (n,) values
+        hours: float,  # width of the window
+        least: int,  # values that a baseline needs
+        name: str = "",  # of the series, see `keep`
+    ) -> tuple[np.ndarray, np.ndarray]:  # median and MAD of the rows of `rows`, (m,) each
+        "Median and MAD of the coin's values in the `hours` before each row."
+        self.keep(name, x, hours)
+        return baseline(x, self.window(hours), self.rows, least)

@@ -9,9 +9,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .history import LEVEL_HOURS, NEWEST_SIGNALS, History
+from crypto_anomaly.features.history import (
+    LEVEL_HOURS,
+    NEWEST_SIGNALS,
+    SCALE_HOURS,
+    History,
+)
 from .moves import Moves, price_moves
-from .windows import HOUR, rolling_max, run_length
 
 # %% auto #0
 __all__ = ["SIGNALS", "EXPECTED_FIELDS", "Signal", "signals_of", "signal_statistics"]
@@ -77,8 +81,8 @@ def _jump_away(m: Moves, off: np.ndarray) -> np.ndarray:  # (n,) 0 or more
 def _peg(h: History, m: Moves) -> np.ndarray:  # (n,) NaN for coins without peg
     "Distance of pegged coins from their level, or their jump away from it where that is larger."
     x = np.where(m.risky, np.nan, m.x)
-    off = x - h.rolling_median(x, h.scale_rows, LEVEL_HOURS)
-    own = h.rolling_scale(off, h.tail_rows)
+    off = x - h.rolling_median(x, h.scale_rows, LEVEL_HOURS, name="log_price_pegged")
+    own = h.rolling_scale(off, h.tail_rows, name="off_peg")
     unit = np.sqrt(own**2 + (0.5 * m.tick) ** 2 + 1e-8)
     away = np.fmax(np.abs(off) / unit, _jump_away(m, off))
     pegged = ~m.risky & ~np.isnan(m.scale)
@@ -89,7 +93,7 @@ def _peg(h: History, m: Moves) -> np.ndarray:  # (n,) NaN for coins without peg
 def _log_volume(h: History) -> np.ndarray:  # (n,) NaN where there is none
     "Logarithm of the volume and a thousandth of the usual market cap."
     cap = h.scale_caps()
-    usual = h.rolling_median(cap, h.scale_rows, LEVEL_HOURS)
+    usual = h.rolling_median(cap, h.scale_rows, LEVEL_HOURS, name="scale_cap")
     small = 1e-3 * np.nan_to_num(np.where(np.isnan(usual), cap, usual))
     v = np.log(h.column("total_volume") + small)
     return np.where(np.isfinite(v), v, np.nan)
@@ -101,7 +105,7 @@ def _volume_dispersion(
 ) -> np.ndarray:  # (n,) 1 or more
     "How widely all volumes change, where it is more than is usual for them."
     size = np.abs(change) / unit
-    median = h.market_median(size, least_coins, h.settings.tail_reach)
+    median = h.market_median(size, least_coins, h.settings.tail_reach, "volume_size")
     dispersion = median / 0.6745  # median of |N(0, 1)|
     ratio = np.nan_to_num(dispersion, nan=1.0) / h.settings.volume_dispersion
     wide: np.ndarray = np.maximum(ratio, 1)
@@ -112,10 +116,12 @@ def _volume_dispersion(
 def _rise(h: History, least_coins: int) -> np.ndarray:  # (n,)
     "Rise of the volume above its own highest and above the market."
     v, rows = _log_volume(h), h.tail_rows
-    highest = h.at_rows(rows, rolling_max(v, h.window(6.5), rows))
-    change = v - h.previous(v)
-    market = np.nan_to_num(h.market_median(change, least_coins, h.settings.tail_reach))
-    own = h.rolling_scale(v - h.lag(v, h.settings.volume_hours), rows)
+    highest = h.highest(v, 6.5, "log_volume_used")
+    change = v - h.previous(v, "log_volume_used")
+    reach, hours = h.settings.tail_reach, h.settings.volume_hours
+    market = np.nan_to_num(h.market_median(change, least_coins, reach, "volume_change"))
+    hourly = v - h.lag(v, hours, name="log_volume_used")
+    own = h.rolling_scale(hourly, rows, name="volume_moved")
     unit = np.sqrt(own**2 + 1e-4)
     rise = np.maximum(0, v - highest - market) / unit
     calm: np.ndarray = rise / _volume_dispersion(h, change - market, unit, least_coins)
@@ -133,7 +139,7 @@ def _volume(h: History, m: Moves, least_coins: int) -> np.ndarray:  # (n,)
 # %% ../../nbs/40_features/60_signals.ipynb #3d8c0b8e
 def _confirmed(h: History, z: np.ndarray) -> np.ndarray:  # (n,) 0 or more
     "What two rows show on the same side, or a share of what one row shows."
-    size, before = np.abs(z), h.previous(z)
+    size, before = np.abs(z), h.previous(z, "relation_z")
     both = np.fmin(size, np.abs(before))
     same_side = np.sign(z) == np.sign(before)
     single = h.settings.single_poll * size
@@ -147,21 +153,22 @@ def _relation(h: History, m: Moves) -> np.ndarray:  # (n,)
     supply = np.log(h.column("circulating_supply"))
     ratio = np.log(h.column("market_cap")) - m.x - supply
     ratio[~np.isfinite(ratio)] = np.nan
-    off = ratio - h.rolling_median(ratio, h.scale_rows, LEVEL_HOURS)
-    own = h.rolling_scale(off, h.tail_rows) ** 2
+    off = ratio - h.rolling_median(ratio, h.scale_rows, LEVEL_HOURS, name="relation")
+    own = h.rolling_scale(off, h.tail_rows, name="off_relation") ** 2
     late = (0.3 * np.nan_to_num(m.step)) ** 2  # the market cap of the previous price
     z = off / np.sqrt(own + (0.35 * m.tick) ** 2 + 4e-8 + late)
     return _confirmed(h, z)
 
 
 # %% ../../nbs/40_features/60_signals.ipynb #d60fa386
-def _unchanged(h: History, x: np.ndarray) -> np.ndarray:  # (n,) 0 or 1, NaN = missing
+def _unchanged(h: History, x: np.ndarray, name: str) -> np.ndarray:  # (n,) 0 or 1, NaN = missing
     "Whether a field is as it was an hour ago, and most of the market is not."
-    soon = h.t - h.previous(h.t.astype(float)) < 0.75 * HOUR
-    earlier = np.where(soon, h.lag(x, 1), h.previous(x))
+    soon = h.since_previous() < 0.75
+    sent = f"{name}_sent"
+    earlier = np.where(soon, h.lag(x, 1, name=sent), h.previous(x, sent))
     same = np.where(np.isnan(x), np.nan, x == earlier)
-    same[h.market_median(same, 1, h.settings.scale_reach) > 0.5] = 0
-    return same
+    still = h.market_median(same, 1, h.settings.scale_reach, f"{name}_same") > 0.5
+    return np.where(still, 0.0, same)
 
 
 # %% ../../nbs/40_features/60_signals.ipynb #d5d9139e
@@ -169,9 +176,9 @@ def _stale(h: History, m: Moves) -> np.ndarray:  # (n,) the worst of three field
     "Length of a freeze times how unusual an unchanged row is for the coin."
     worst = np.full(len(h.t), np.nan)
     for name in ("current_price", "market_cap", "total_volume"):
-        same = _unchanged(h, h.column(name))
-        usual = np.log(h.rolling_share(same, 0.01, 0.995))
-        frozen = -run_length(same == 1, h.window(24)) * usual
+        same = _unchanged(h, h.column(name), name)
+        usual = np.log(h.rolling_share(same, 0.01, 0.995, f"{name}_still"))
+        frozen = -h.run_length(same, 24, f"{name}_still") * usual
         counts = m.risky if name == "current_price" else True  # the price of a peg stands still
         worst = np.fmax(worst, np.where(counts, frozen, np.nan))
     return worst
@@ -184,8 +191,9 @@ def _missing(h: History) -> np.ndarray:  # (n,)
     for name in EXPECTED_FIELDS:
         lacks = np.isnan(h.column(name)).astype(float)
         lacks[h.foreign] = np.nan  # an exchange sends no such field, so it cannot be missing
+        h.keep(f"{name}_lacks", lacks, SCALE_HOURS, whole=True)
         if (lacks > 0).any():
-            usual = np.log(h.rolling_share(lacks, 0.002, 1))
+            usual = np.log(h.rolling_share(lacks, 0.002, 1, f"{name}_lacks"))
             total = total + np.nan_to_num(-lacks * np.nan_to_num(usual))
     return total
 

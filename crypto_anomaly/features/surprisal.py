@@ -6,11 +6,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from .history import PEG_TAIL_HOURS, REPEAT_HOURS, History
 from .signals import SIGNALS, Signal, signal_statistics, signals_of
-from .windows import HOUR, rolling_count_sum
 
 # %% auto #0
 __all__ = ["MAX_SURPRISAL", "SURPRISALS", "damp_repeats", "surprisals"]
@@ -33,14 +31,13 @@ def _excess(s: np.ndarray, signal: Signal) -> np.ndarray:  # (n,) mean 1 over al
 
 # %% ../../nbs/40_features/65_surprisal.ipynb #82680487
 def _coin_tail(
-    h: History, over: np.ndarray, excess: np.ndarray, signal: Signal, hours: int
+    h: History, over: np.ndarray, excess: np.ndarray, signal: Signal, hours: int, name: str = ""
 ) -> tuple[np.ndarray, np.ndarray]:  # rate and mean excess, (m,) each
     "The tail of each coin over its last `hours`, for the rows of the last `REPEAT_HOURS`."
-    rows, window = h.rows_since(REPEAT_HOURS), h.window(hours)
-    n, k = rolling_count_sum(over, window, rows)
-    bounded = np.where(over == 1, np.minimum(excess, _MAX_EXCESS), over)
-    thousandths = np.round(1000 * bounded)  # whole numbers, which `rolling_count_sum` needs
-    beyond = rolling_count_sum(thousandths, window, rows)[1] / 1000
+    thousandths = np.round(1000 * np.minimum(excess, _MAX_EXCESS))  # their sums are exact
+    code = np.where(over == 1, 1 + thousandths, over)
+    n, k, total = h.tail(code, hours, h.rows_since(REPEAT_HOURS), name)
+    beyond = total / 1000
     expected = n + _PRIOR / signal.rate
     rate = np.maximum((k + _PRIOR) / expected, signal.rate)
     mean = np.maximum((beyond + _PRIOR) / (k + _PRIOR), 1)
@@ -48,48 +45,28 @@ def _coin_tail(
 
 
 # %% ../../nbs/40_features/65_surprisal.ipynb #b10b2927
-def _surprisal(h: History, s: np.ndarray, signal: Signal, hours: int) -> np.ndarray:  # (n,) 0..12
+def _surprisal(
+    h: History, s: np.ndarray, signal: Signal, hours: int, name: str
+) -> np.ndarray:  # (n,) 0..12
     "Surprisal of each value of a statistic for its coin, in nats; 0 = ordinary."
     rows = h.rows_since(REPEAT_HOURS)
     over = np.where(np.isnan(s), np.nan, s >= signal.start)
     excess = _excess(s, signal)
-    rate, mean = _coin_tail(h, over, excess, signal, hours)
+    rate, mean = _coin_tail(h, over, excess, signal, hours, f"{name}_tail")
     below = -np.log(rate) * s[rows] / signal.start
     beyond = -np.log(rate) + excess[rows] / mean
     nats = np.where(over[rows] == 0, below, beyond)
     return h.at_rows(rows, np.minimum(np.round(nats, 3), MAX_SURPRISAL))
 
 
-# %% ../../nbs/40_features/65_surprisal.ipynb #b68d00a8
-@njit(cache=True)
-def _greatest_before(
-    surprisal: np.ndarray, t: np.ndarray, start: int, i: int
-) -> float:  # 0 without any
-    "Greatest surprisal of rows start..i-1, faded by its age."
-    greatest = 0.0
-    for k in range(start, i):
-        if surprisal[k] > greatest:
-            age = (t[k] - t[i]) / (REPEAT_HOURS * HOUR)  # negative, in days
-            greatest = max(greatest, surprisal[k] * np.exp(age))
-    return greatest
-
-
 # %% ../../nbs/40_features/65_surprisal.ipynb #b14acb72
-@njit(cache=True)
 def damp_repeats(
-    surprisal: np.ndarray,  # (n,) nats, NaN = not known
-    t: np.ndarray,  # (n,) microseconds
-    start: np.ndarray,  # (n,) first row of each window
-    rows: np.ndarray,  # (m,) rows to compute
+    surprisal: np.ndarray,  # (m,) nats, NaN = not known
+    greatest: np.ndarray,  # (m,) nats: the greatest before, faded by its age
 ) -> np.ndarray:  # (m,) nats
-    "Surprisals of `rows`, halved where they repeat an earlier one in their window."
-    out = np.empty(len(rows))
-    for j in range(len(rows)):
-        i = rows[j]
-        greatest = _greatest_before(surprisal, t, start[i], i)
-        repeated = surprisal[i] <= 1.1 * greatest
-        out[j] = surprisal[i] / 2 if repeated else surprisal[i]
-    return out
+    "Surprisals, halved where they repeat an earlier one."
+    repeated = surprisal <= 1.1 * greatest
+    return np.where(repeated, surprisal / 2, surprisal)
 
 
 # %% ../../nbs/40_features/65_surprisal.ipynb #3b58ddec
@@ -108,7 +85,7 @@ def surprisals(
         found = signal_statistics(h, least_coins)
     for name, s in found.items():
         hours = PEG_TAIL_HOURS if name == "peg" else h.settings.tail_hours
-        nats = _surprisal(h, s, signals[name], hours)
-        window = h.window(REPEAT_HOURS)
-        out[f"{name}_surprise"] = damp_repeats(nats, h.t, window, h.rows)
+        nats = _surprisal(h, s, signals[name], hours, name)
+        greatest = h.faded(nats, REPEAT_HOURS, f"{name}_nats")
+        out[f"{name}_surprise"] = damp_repeats(nats[h.rows], greatest)
     return out

@@ -13,7 +13,7 @@ from .config import FeatureConfig
 from .rows import Rows
 from .schema import LAGGED, ROLLED
 from .signals import EXPECTED_FIELDS
-from .windows import HOUR, rolling_mean_std
+from .windows import HOUR
 
 # %% auto #0
 __all__ = ["NamedValues", "BaseFeatures", "temporal_features"]
@@ -28,7 +28,7 @@ def _lags(r: Rows, x: BaseFeatures, config: FeatureConfig) -> Iterator[NamedValu
     "Base features some hours earlier."
     for f in LAGGED:
         for hours in config.lag_hours:
-            earlier = r.lag(x[f], hours, config.impute_lag_hours)
+            earlier = r.lag(x[f], hours, config.impute_lag_hours, f)
             yield f"{f}_lag_{hours}h", earlier[r.rows]
 
 
@@ -36,9 +36,8 @@ def _lags(r: Rows, x: BaseFeatures, config: FeatureConfig) -> Iterator[NamedValu
 def _rolling(r: Rows, x: BaseFeatures, config: FeatureConfig) -> Iterator[NamedValues]:
     "Mean and standard deviation of base features over some hours."
     for hours in config.rolling_hours:
-        window = r.window(hours)
         for f in ROLLED:
-            mean, std = rolling_mean_std(x[f], window, r.rows)
+            mean, std = r.mean_std(x[f], hours, r.rows, f)
             yield f"{f}_rolling_mean_{hours}h", mean
             yield f"{f}_rolling_std_{hours}h", std
 
@@ -54,14 +53,11 @@ def _calendar(r: Rows) -> Iterator[NamedValues]:
 # %% ../../nbs/40_features/76_temporal.ipynb #8993962c
 def _gaps(r: Rows, config: FeatureConfig) -> Iterator[NamedValues]:
     "Time since the previous row, and whether the longest lag reaches across a gap."
-    hours = np.diff(r.t, prepend=r.t[:1]) / HOUR
-    is_first = np.arange(len(r.t)) == r.first
-    since = np.where(is_first, np.nan, hours)
+    since = r.since_previous()
     since[since > 168] = np.nan
     yield "hours_since_last", since[r.rows]
     gap = (since > config.max_gap_hours).astype(float)
-    window = r.window(max(config.lag_hours))
-    share, _ = rolling_mean_std(gap, window, r.rows)
+    share, _ = r.mean_std(gap, max(config.lag_hours), r.rows, "gap")
     yield "has_gap_in_history", share > 0
 
 

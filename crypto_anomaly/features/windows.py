@@ -17,8 +17,11 @@ __all__ = [
     "values_at",
     "rolling_mean_std",
     "rolling_count_sum",
+    "rolling_tail",
     "rolling_max",
     "run_length",
+    "faded",
+    "greatest_before",
 ]
 
 # %% ../../nbs/40_features/10_windows.ipynb #51b0f86b
@@ -151,6 +154,33 @@ def rolling_count_sum(
     return count, total
 
 
+# %% ../../nbs/40_features/10_windows.ipynb #2eacf704
+@njit(cache=True)
+def rolling_tail(
+    code: np.ndarray,  # (n,) 0 = not in the tail, 1 + whole excess = in the tail, NaN = missing
+    start: np.ndarray,  # (n,) first row of each window
+    rows: np.ndarray,  # (m,) rows to compute, ascending
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # count, count in the tail, sum of excess, (m,)
+    "What lies in a tail over rows start[i]..i-1 for every row i of `rows`, in one pass."
+    out = np.zeros((3, len(rows)))
+    n, k, s, low, high = 0, 0, 0.0, 0, 0  # the window so far is code[low:high]
+    for j in range(len(rows)):
+        i = rows[j]
+        if start[i] >= high:
+            n, k, s, low, high = 0, 0, 0.0, start[i], start[i]
+        for r in range(high, i):
+            n += code[r] >= 0
+            if code[r] > 0:
+                k, s = k + 1, s + code[r] - 1
+        for r in range(low, start[i]):
+            n -= code[r] >= 0
+            if code[r] > 0:
+                k, s = k - 1, s - code[r] + 1
+        low, high = max(low, start[i]), max(high, i)
+        out[0, j], out[1, j], out[2, j] = n, k, s
+    return out[0], out[1], out[2]
+
+
 # %% ../../nbs/40_features/10_windows.ipynb #7f995a43
 @njit(cache=True)
 def rolling_max(
@@ -180,4 +210,34 @@ def run_length(
         while k >= start[i] and same[k]:
             k -= 1
         out[i] = i - k
+    return out
+
+
+# %% ../../nbs/40_features/10_windows.ipynb #b37098ff
+@njit(cache=True)
+def faded(
+    x: float,  # 0 or more
+    age: int,  # microseconds, negative
+    width: int,  # microseconds after which a third is left
+) -> float:
+    "A value as much smaller as it is older."
+    left: float = x * np.exp(age / width)
+    return left
+
+
+@njit(cache=True)
+def greatest_before(
+    x: np.ndarray,  # (n,) 0 or more, NaN = missing
+    t: np.ndarray,  # (n,) microseconds
+    start: np.ndarray,  # (n,) first row of each window
+    rows: np.ndarray,  # (m,) rows to compute
+    width: int,  # microseconds after which a third of a value is left
+) -> np.ndarray:  # (m,) 0 without any
+    "Greatest value over rows start[i]..i-1, faded by its age, for every row i of `rows`."
+    out = np.zeros(len(rows))
+    for j in range(len(rows)):
+        i = rows[j]
+        for k in range(start[i], i):
+            if x[k] > out[j]:
+                out[j] = max(out[j], faded(x[k], t[k] - t[i], width))
     return out

@@ -40,7 +40,11 @@ def alert_on_scan(
 ) -> list[dict[str, Any]]:  # changes, of `observe`
     "Open and close alerts for the newest scan of the champion, once."
     from crypto_anomaly.data.snapshots import newest_moment
-    from crypto_anomaly.lifecycle.confirmation import confirm_scan, record_comparison
+    from crypto_anomaly.lifecycle.confirmation import (
+        asked_exchange,
+        confirm_scan,
+        record_comparison,
+    )
     from crypto_anomaly.lifecycle.scan_signals import scan_signals
     from crypto_anomaly.model.scan import scan
 
@@ -52,7 +56,7 @@ def alert_on_scan(
     if not registry.claim("alerts", _scan_key(s.as_of), "alerts"):
         return []
     moment = now or s.as_of.to_pydatetime()
-    said = confirm_scan(ws, s)
+    said = confirm_scan(ws, s, asked_exchange(ws))
     record_comparison(registry, s.as_of, said)
     signals, budget = scan_signals(s, said), ws.settings.alerts_per_day
     changes: list[dict[str, Any]] = []

@@ -14,9 +14,10 @@ import sqlalchemy as sa
 from ..core.clock import iso
 from ..core.errors import first_line
 from ..core.product_ids import COINBASE
-from ..core.settings import Settings
 from ..core.workspace import Workspace
 from ..data.exchange_errors import ExchangeError
+from ..data.exchanges import exchange_name
+from .own_exchange import brings_exchange, hold_trades
 from .product_coins import products_of_coin
 from ..model.scan import Scan
 from ..registry.registry import Registry
@@ -26,12 +27,18 @@ from ..trades.messages import TradeError
 from ..trades.window_trades import MarketPrices, fetched_windows, stored_window
 
 # %% auto #0
-__all__ = ["COMPARED", "confirm_coin", "confirm_scan", "record_comparison", "compared_coins"]
+__all__ = [
+    "MOST_ASKED",
+    "COMPARED",
+    "confirm_coin",
+    "asked_exchange",
+    "confirm_scan",
+    "record_comparison",
+    "compared_coins",
+]
+
 
 # %% ../../nbs/80_lifecycle/63_confirmation.ipynb #ac21439b
-_REAL = Settings.model_fields["coinbase_rest_url"].default
-
-
 def _prices(coin: pd.Series, moment: pd.Timestamp) -> MarketPrices:
     "The prices of a coin now and an hour before, as the market has them."
     price, move = float(coin.current_price), float(coin.price_change_pct_1h)
@@ -46,15 +53,8 @@ def _fetched(
     ws: Workspace, coin: pd.Series, moment: pd.Timestamp, exchange: str
 ) -> list[WindowTrades]:
     "The trades of a coin from an exchange."
-    is_real = ws.settings.coinbase_rest_url == _REAL
-    if exchange != COINBASE:
-        is_real = exchange not in ws.settings.exchange_urls
-    if ws.reads.simulated and is_real:
-        raise TradeError(
-            "a simulated market has no real exchange; set CRYPTO_ANOMALY_COINBASE_REST_URL or "
-            "CRYPTO_ANOMALY_EXCHANGE_URLS to that of 'crypto-anomaly simulate'"
-        )
-    return fetched_windows(ws, coin.symbol, _prices(coin, moment), moment, exchange)
+    with hold_trades(ws, exchange) as held:
+        return fetched_windows(held, coin.symbol, _prices(coin, moment), moment, exchange)
 
 
 # %% ../../nbs/80_lifecycle/63_confirmation.ipynb #16a6a574
@@ -90,12 +90,29 @@ def confirm_coin(
 
 
 # %% ../../nbs/80_lifecycle/63_confirmation.ipynb #35234dfc
+MOST_ASKED = 10  # coins of a scan whose trades are fetched
+
+
+def asked_exchange(ws: Workspace) -> str | None:  # id of ccxt; None = nobody
+    "The exchange that is asked for trades which are not stored."
+    if ws.settings.confirm_exchange:
+        return exchange_name(ws.settings.confirm_exchange)
+    return COINBASE if brings_exchange(ws) else None
+
+
 def confirm_scan(
     ws: Workspace,
     s: Scan,
+    exchange: str | None = None,  # is asked for trades that are not stored; None = nobody
 ) -> dict[str, Confirmation]:  # by coin_id; coins without a product are left out
-    "What stored trades say about the flagged coins of a scan."
-    found = {row.coin_id: confirm_coin(ws, row, s.as_of) for _, row in s.anomalies.iterrows()}
+    "What trades say about the flagged coins of a scan."
+    if s.anomalies.empty:
+        return {}
+    found = {}
+    with hold_trades(ws, exchange) as held:
+        for place, (_, row) in enumerate(s.anomalies.iterrows()):
+            asked = exchange if place < MOST_ASKED else None
+            found[row.coin_id] = confirm_coin(held, row, s.as_of, exchange=asked)
     return {c: x for c, x in found.items() if x.verdict is not Verdict.NO_PRODUCT}
 
 

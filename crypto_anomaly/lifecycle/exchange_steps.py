@@ -35,8 +35,8 @@ from crypto_anomaly.data.exchanges import (
 from ..data.hourly_candles import require_candles
 from ..data.product_mapping import CoinPrices, coin_prices, compare_products
 from ..data.snapshots import read_snapshots
-from .ingest_steps import record_snapshots
-from ..registry.errors import NotFoundError
+from .ingest_steps import backfill_lake, record_snapshots
+from ..registry.errors import InvalidInputError, NotFoundError
 from ..registry.products import AMBIGUOUS, MAPPED, NO_COIN, ProductCoin
 from ..registry.registry import Registry, open_registry
 from ..simulate.market import Market
@@ -49,6 +49,7 @@ __all__ = [
     "map_products",
     "decide_product",
     "backfill_from_exchange",
+    "backfill_from",
 ]
 
 
@@ -237,3 +238,21 @@ def backfill_from_exchange(
         payload = jsonable(facts)
         record_snapshots(ws, "history_ready", history.rows, payload, run_id=run_id, **flow)
     return history.rows, facts
+
+
+# %% ../../nbs/80_lifecycle/21_exchange_steps.ipynb #56377ee2
+def backfill_from(
+    ws: Workspace,
+    exchange: str,  # its name, e.g. kraken; '' = the source of the market
+    *,
+    deep: bool = False,  # of the source of the market: also volumes and market caps
+    **options: Any,  # num_coins, days, run_id, as_of, progress
+) -> tuple[pd.DataFrame, dict[str, Any]]:  # rows that were added; what was done
+    "Fetch past hours from the source of the market, or from an exchange."
+    if not exchange:
+        return backfill_lake(ws, deep=deep, **options)
+    if deep:
+        raise InvalidInputError(
+            f"deep is a way to ask CoinGecko; {exchange} always sends volumes: leave deep out."
+        )
+    return backfill_from_exchange(ws, exchange, **options)

@@ -5,6 +5,7 @@
 # %% ../../nbs/80_lifecycle/20_ingest_steps.ipynb #60f43b99
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 import pandas as pd
 
 from ..core.clock import iso
+from ..core.errors import first_line
 from ..core.json_values import jsonable
 from ..core.workspace import Workspace
 from ..data.corrections import restored_on_error
@@ -20,8 +22,9 @@ from ..data.history import backfill_checked
 from ..data.imports import ImportedFile, import_file
 from ..data.market_columns import FileOptions
 from ..data.row_checks import good_rows
-from ..data.snapshots import store_snapshot, undone_on_error
+from ..data.snapshots import compact, store_snapshot, undone_on_error
 from ..data.source import fetch_checked_rows
+from ..data.table import DataError
 from ..registry.registry import open_registry
 
 # %% auto #0
@@ -54,6 +57,7 @@ def record_snapshots(
 
 
 # %% ../../nbs/80_lifecycle/20_ingest_steps.ipynb #f8f948d6
+_log = logging.getLogger(__name__)
 _MOST_NAMED = 20  # rows that an event names
 
 
@@ -68,6 +72,21 @@ def _undone_import(ws: Workspace, imported: ImportedFile) -> Iterator[None]:
     "Undo an import when the block fails."
     with undone_on_error(ws, list(imported.paths)), restored_on_error(ws, imported.correction):
         yield
+
+
+# %% ../../nbs/80_lifecycle/20_ingest_steps.ipynb #ebd82d58
+_DAYS_A_POLL = 3  # days that a poll merges; the first one after a long time takes several polls
+
+
+def _merge_finished_days(ws: Workspace, now: pd.Timestamp) -> None:
+    "Merge the files of days that are over; the poll is stored whether or not this succeeds."
+    try:
+        merged = compact(ws, before=now, most_days=_DAYS_A_POLL)
+    except (DataError, OSError) as e:
+        _log.warning("the files of finished days stay as they are: %s", first_line(e))
+        return
+    if merged:
+        _log.info("%d files of finished days became daily ones", merged)
 
 
 # %% ../../nbs/80_lifecycle/20_ingest_steps.ipynb #7323bede
@@ -98,6 +117,7 @@ def ingest(
     if stored.path:
         with undone_on_error(ws, [stored.path]):
             _record_ingest(ws, table, facts, run_id)
+        _merge_finished_days(ws, table.ts[0])
     return table, facts
 
 

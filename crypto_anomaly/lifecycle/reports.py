@@ -13,6 +13,7 @@ from typing import Any
 from jinja2 import DictLoader, Environment, FileSystemLoader
 
 import crypto_anomaly
+from ..core.figure_script import figure_script
 from ..core.files import write_atomic
 from ..core.plot_style import figure_html, plotly_script
 from ..core.slow_imports import IRI_GRAMMARS, without_module
@@ -99,11 +100,16 @@ def style_sheet() -> str:
 
 
 # %% ../../nbs/80_lifecycle/44_reports.ipynb #f74258ef
+def _is_script(path: Path) -> bool:
+    "Whether a file is the script that figures need, by its size."
+    return path.exists() and path.stat().st_size == figure_script().size
+
+
 def site_assets(folder: Path) -> None:
-    "Write the style sheet into `folder`, and Plotly's script where it is missing."
+    "Write the style sheet into `folder`, and Plotly's script where it is missing or another."
     write_atomic(folder / "style.css", style_sheet())
     script = folder / "plotly.min.js"
-    if not script.exists():
+    if not _is_script(script):
         write_atomic(script, plotly_script())
 
 
@@ -205,7 +211,8 @@ def _title_and_purpose(nb: Any, stage: str) -> tuple[str, str]:
 def _update_assets(folder: Path) -> None:
     "Write the shared files of a workspace where they are missing or of another release."
     sheet = folder / "style.css"
-    if not sheet.exists() or sheet.read_text(encoding="utf-8") != style_sheet():
+    is_same = sheet.exists() and sheet.read_text(encoding="utf-8") == style_sheet()
+    if not is_same or not _is_script(folder / "plotly.min.js"):
         site_assets(folder)
 
 

@@ -18,6 +18,7 @@ from ..data.table import DataError
 from ..features.config import FeatureConfig
 from ..features.features import INPUT, featurize
 from ..features.market_signals import MARKET_REACH, MarketSignal, market_signal
+from ..features.newest_features import newest_features
 
 # %% auto #0
 __all__ = [
@@ -166,9 +167,12 @@ def market_moment(
     ts = _newest(ws, at)
     since = ts - POLL_WINDOW + pd.Timedelta("1us")
     stored = StoredHistory(ws, ts, config)
-    history = stored.read()
+    features = newest_features(ws, ts, config)
+    history = stored.read(None if features is None else MARKET_REACH)
     left_out = find_left_out(history)
-    judged = _judged(featurize(history, config, since=since), left_out)
+    if features is None:
+        features = featurize(history, config, since=since)
+    judged = _judged(features, left_out)
     signal = market_signal(history, config.least_coins)
     return MarketMoment(judged, left_out, ts, signal, history=stored)
 

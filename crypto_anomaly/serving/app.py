@@ -19,6 +19,7 @@ from fastapi.responses import Response
 from fastapi.staticfiles import StaticFiles
 from fastapi_offline import FastAPIOffline  # serves /docs without a CDN
 
+from ..core.figure_script import FigureScript, figure_script
 from ..core.logs import setup_logging
 from ..core.settings import Settings, load_settings
 from ..core.workspace import open_workspace
@@ -29,7 +30,6 @@ from .alert_routes import alerts_router
 from .catalog_routes import CATALOG_ROUTERS
 from .connections import DeadlineProtocol
 from .error_handlers import add_error_handlers
-from .figure_script import FigureScript, figure_script
 from .headers import SecurityHeaders
 from .health_routes import health_router
 from .inference_routes import inference_router, model_info_router
@@ -38,12 +38,13 @@ from .lifecycle_routes import lifecycle_router, verbs_router
 from .metrics import AppMetrics
 from .middleware import RequestMetrics, ResponseCache
 from .page_routes import page_router, report_router
+from .product_routes import product_router
 from .query_rules import refuse_unknown_query
 from .security import check_bind
+from .small_memory import few_arenas
 from .state import AppState
 from .timeline_routes import timeline_router
 from .trade_routes import trade_router
-from .small_memory import few_arenas
 from .warm_up import keep_warm
 from .workers import WORKER_SECONDS, children_end_with_us
 
@@ -71,6 +72,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     alerts_router,
     page_router,
     report_router,
+    product_router,
     trade_router,
     login_router,
 )

@@ -36,15 +36,44 @@ def _artifact_problem(ws: Workspace, sha: str) -> str | None:
     return None
 
 
+# %% ../../nbs/90_serving/81_cli_safety.ipynb #d2ffb2ef
+def _verify_trades(mend: bool, as_json: bool) -> None:
+    "Compare what is written down about stored trades with the trades."
+    from crypto_anomaly.lifecycle.database_copy import has_trades
+    from crypto_anomaly.trades.store import open_store
+
+    ws = open_for_read()
+    wrong = open_store(ws).wrong_ranges(mend=mend) if has_trades(ws) else []
+    problems = [str(w) for w in wrong]
+    if as_json:
+        show_json(dict(ok=not problems, problems=problems, mended=mend and bool(problems)))
+    for text in problems:
+        say(f"{'mended' if mend else 'wrong'}: {text}")
+    if problems and not mend:
+        say("write down what was counted with: crypto-anomaly verify --trades --mend")
+        raise typer.Exit(1)
+    if not problems and not as_json:
+        say("the stored trades are as many as are written down")
+
+
 # %% ../../nbs/90_serving/81_cli_safety.ipynb #a2f7fb3a
 @safety_commands.command()
 def verify(
     known: Annotated[
         str | None, typer.Option(help="Hash that an earlier verify has printed.")
     ] = None,
+    trades: Annotated[
+        bool, typer.Option("--trades", help="Check the stored trades instead: count them anew.")
+    ] = False,
+    mend: Annotated[
+        bool, typer.Option("--mend", help="With --trades: write down what was counted.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     "Check the history, the rules, the states and the stored models; exit 1 when one is wrong."
+    if trades or mend:
+        _verify_trades(mend, as_json)
+        return
     from functools import partial
 
     from crypto_anomaly.registry.registry import open_registry

@@ -196,19 +196,20 @@ def simulate(
         int, typer.Option(min=1, max=65_535, help="Port of the trade feed.")
     ] = 8124,
     products: Annotated[
-        str, typer.Option(help="Products of the feed, with commas.")
+        str, typer.Option(help="Of the feed besides the 60 biggest coins, with commas.")
     ] = "BTC-USD,ETH-USD",
 ) -> None:
-    "Serve simulated markets and trades in the formats of CoinGecko, Coinbase and Kraken."
+    "Serve a simulated market and its trades in the formats of CoinGecko, Coinbase and Kraken."
     from crypto_anomaly.simulate.market import Market
     from crypto_anomaly.simulate.market_server import serve_market
+    from crypto_anomaly.simulate.market_trades import LISTED_COINS, MarketTrades
     from crypto_anomaly.simulate.trade_server import serve_trades
-    from crypto_anomaly.simulate.trades import TradeSimulator
 
     require_free_port(host, port)
     require_free_port(host, trades_port)
-    trades = TradeSimulator(tuple(products.split(",")), seed=seed)
-    market_server = serve_market(Market(seed=seed), host=host, port=port)
+    market, others = Market(seed=seed), tuple(products.split(","))
+    trades = MarketTrades(market, seed=seed, coins=LISTED_COINS, others=others)
+    market_server = serve_market(market, host=host, port=port)
     trade_server = serve_trades(trades, host=host, port=trades_port)
     with market_server as (url, _), trade_server as (ws_url, rest_url, _):
         _say_simulator(url, ws_url, rest_url)

@@ -5,7 +5,6 @@
 # %% ../../nbs/90_serving/74_cli_trades.ipynb #04f79f7e
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
@@ -29,6 +28,7 @@ from crypto_anomaly.serving.stream_run import (
     start_products,
 )
 from .stream_shards import run_shards
+from .stream_simulated import open_feed
 from .terminal import AsJson, Limit, say, show_json, show_table
 
 if TYPE_CHECKING:
@@ -127,35 +127,6 @@ def _workspace_of_feed(settings: Settings) -> Workspace:
     return claim(open_workspace(settings.model_copy(update=dict(source=found))), found)
 
 
-# %% ../../nbs/90_serving/74_cli_trades.ipynb #b39d29ab
-_ALSO_LISTED = ("BTC", "ETH", "SOL", "DOGE", "ADA", "AVAX", "DOT", "LINK", "LTC", "XLM")
-
-
-def _simulated_products(ws: Workspace) -> tuple[str, ...]:
-    "What the simulated exchange of a stream lists: what is wanted, and some more to be added."
-    from crypto_anomaly.trades.product_list import is_preset
-    from crypto_anomaly.trades.wanted import open_wanted
-
-    named = [p for p in ws.products if not is_preset(p)]
-    more = [f"{base}-USD" for base in _ALSO_LISTED]
-    return tuple(dict.fromkeys([*named, *open_wanted(ws).wanted(), *more]))
-
-
-# %% ../../nbs/90_serving/74_cli_trades.ipynb #cc373fbf
-def _open_feed(ws: Workspace) -> AbstractContextManager[tuple[str, str, Any]]:
-    "The addresses of the feed; a simulated workspace without another feed serves its own."
-    from crypto_anomaly.simulate.trade_server import serve_trades
-    from crypto_anomaly.simulate.trades import TradeSimulator
-
-    settings = ws.settings
-    if ws.simulated and has_default_feed(settings):
-        feed: AbstractContextManager[tuple[str, str, Any]] = serve_trades(
-            TradeSimulator(_simulated_products(ws), seed=settings.seed)
-        )
-        return feed
-    return nullcontext((settings.coinbase_ws_url, settings.coinbase_rest_url, None))
-
-
 # %% ../../nbs/90_serving/74_cli_trades.ipynb #dc502679
 class Start(NamedTuple):
     "How a stream is started."
@@ -172,7 +143,7 @@ def _follow(ws: Workspace, start: Start) -> StreamResult:
     from crypto_anomaly.trades.stream_base import names_in_words
 
     claim_store(ws, Origin.SIMULATED if ws.simulated else Origin.LIVE)
-    with _open_feed(ws) as address:
+    with open_feed(ws) as address:
         url, rest_url, _ = address
         ws = _with_exchanges(ws, address)
         feed = Feed(url, rest_url)

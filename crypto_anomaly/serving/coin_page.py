@@ -5,6 +5,7 @@
 # %% ../../nbs/90_serving/42_coin_page.ipynb #3fb3e506
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
@@ -171,20 +172,29 @@ def _figure(history: History, seen: Scan, at: pd.Timestamp | None) -> Drawn | No
     return drawn(coin_panels(history.rows, history.others, levels, at=at))
 
 
-_HISTORIES: Recent[tuple[History, Drawn | None]] = Recent(32)
+_HISTORIES: Recent[dict[str, Any]] = Recent(32)
 
 
 def _known_history(
     state: AppState, seen: Scan, coin_id: str, start: pd.Timestamp, at: pd.Timestamp | None
-) -> tuple[History, Drawn | None]:
-    "The history of a coin and its figure, from memory where nothing of it was written since."
+) -> dict[str, Any]:
+    "What a page says of a history, from memory where nothing of it was written since."
 
-    def make() -> tuple[History, Drawn | None]:
+    def make() -> dict[str, Any]:
         history = coin_history(state, seen, coin_id, start)
-        return history, _figure(history, seen, at)
+        said = _history_facts(history) | _neighbours(history, seen.as_of)
+        return said | dict(figures=dict(history=_figure(history, seen, at)))
 
     key = (Same(seen), coin_id, start, at, window_stamp(state, start, seen.as_of))
     return _HISTORIES.get(key, make)
+
+
+_EXPLANATIONS: Recent[dict[str, Any]] = Recent(64)
+
+
+def _explanation(seen: Scan, coin_id: str) -> dict[str, Any]:
+    "Why a coin is flagged, or is not, from memory where it was asked before."
+    return _EXPLANATIONS.get((Same(seen), coin_id), partial(_explained, seen, coin_id))
 
 
 def _explained(seen: Scan, coin_id: str) -> dict[str, Any]:
@@ -233,7 +243,7 @@ def coin_page(
         return render(state, "coin.html", "/coins", problem=str(e), coin=dict(name=coin))
     coin_id = find_coin(seen.features, coin)
     row = seen.table[seen.table.coin_id == coin_id].iloc[0]
-    history, figure = _known_history(state, seen, coin_id, read_span(state, since, at).start, at)
+    start = read_span(state, since, at).start
     facts = scan_facts(seen)
     shown = at if at is not None or seen.as_of == state.newest() else seen.as_of
     return render(
@@ -241,8 +251,8 @@ def coin_page(
         "coin.html",
         "/coins",
         **facts,
-        **_explained(seen, coin_id),
-        **_neighbours(history, seen.as_of),
+        **_explanation(seen, coin_id),
+        **_known_history(state, seen, coin_id, start, at),
         **(NOW if shown is None else moment_facts(state, seen, shown)),
         since=since or "7d",
         ranges=RANGES,
@@ -250,9 +260,7 @@ def coin_page(
         coin=row.to_dict(),
         flagged_from=1 / seen.served.model.contamination,
         market_move=seen.market_move,
-        **_history_facts(history),
         coin_alerts=alerts_of(state.registry, coin_id)[:20],
         live=coin_trades(state.trades, row.symbol),
         trades=coin_verdict(state, seen, coin_id),
-        figures=dict(history=figure),
     )

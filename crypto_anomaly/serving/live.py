@@ -22,6 +22,7 @@ from ..trades.coverage import coverage, trained_products
 from ..trades.latest import Latest
 from ..trades.messages import ProductNotFoundError
 from ..trades.model_scorer import why_anomalous
+from ..trades.product_list import not_streamed
 from ..trades.promises import SENTENCES
 from ..trades.pump_versions import LATEST
 from ..trades.store import open_store
@@ -61,10 +62,7 @@ class Trades:
         if product and product not in streamed:
             product = spelled_product(product)
         if product and product not in streamed:
-            there = f"there are {', '.join(streamed)}" if streamed else "there is nothing"
-            raise ProductNotFoundError(
-                f"{product!r} is not streamed; {there} – see: crypto-anomaly stream"
-            )
+            raise ProductNotFoundError(not_streamed(product, streamed))
         preferred = [p for p in self.ws.products if p in streamed] or streamed
         return product or next(iter(preferred), None)
 
@@ -99,7 +97,7 @@ class Trades:
         "The processes of the stream that live, by their last reports."
         health = stream_health(self.latest)
         shards = health.facts.get("shards", [])
-        return shards if health.state == "running" and len(shards) > 1 else []
+        return shards if health.state == "running" else []
 
 
 # %% ../../nbs/90_serving/20_live.ipynb #d15d1068

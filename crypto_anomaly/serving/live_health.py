@@ -13,11 +13,12 @@ import sqlalchemy as sa
 from ..core.clock import utcnow
 from ..core.errors import CryptoAnomalyError, first_line
 from ..core.json_values import jsonable
+from ..core.product_ids import exchange_of
 from .live import Trades
 from .live_answers import Healthz, TradeModel
 from ..trades.coverage import coverage_facts
 from ..trades.messages import TradeError
-from ..trades.promises import SENTENCES, Promise
+from ..trades.promises import SENTENCES, Promise, facts_of
 from ..trades.stream_status import stream_health
 
 # %% auto #0
@@ -68,7 +69,14 @@ def _product_problems(c: dict[str, Any], streaming: bool) -> list[str]:
 def _promise_notes(products: list[dict[str, Any]]) -> list[str]:
     "What has to be said about products whose trades nobody counts."
     weak = [c for c in products if c["promise"] != Promise.BY_ID]
-    return [f"{c['product_id']} is {c['promise']}: {SENTENCES[c['promise']]}" for c in weak]
+    return [_promise_note(c["product_id"], c["promise"]) for c in weak]
+
+
+def _promise_note(product: str, promise: str) -> str:
+    "What is promised of a product, and why no more."
+    reason = facts_of(exchange_of(product)).reason
+    why = f" ({exchange_of(product)}: {reason})" if reason else ""
+    return f"{product} is {promise}: {SENTENCES[Promise(promise)]}{why}"
 
 
 # %% ../../nbs/90_serving/21_live_health.ipynb #1a513685

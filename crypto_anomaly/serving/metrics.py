@@ -99,6 +99,20 @@ class StoreGauges:
         self.missing = _gauge(registry, "trades_missing", "ids that are missing", product)
         self.refused = _gauge(registry, "trades_refused", "trades that cannot be", product)
         self.epoch = _gauge(registry, "trade_epoch", "times that the ids began again", product)
+        process = ("process",)
+        self.stream_waiting = _gauge(
+            registry, "stream_waiting_messages", "messages of the feed that wait", process
+        )
+        self.stream_held = _gauge(
+            registry, "stream_held_seconds", "seconds in which the feed was held back", process
+        )
+        self.stream_lag = _gauge(
+            registry, "stream_lag_p99_seconds", "99 % of the trades are scored within", process
+        )
+        self.stream_turn = _gauge(
+            registry, "stream_turn_seconds", "seconds that the last turn took", process
+        )
+        self.stream_trades = _gauge(registry, "stream_trades", "trades stored and scored", process)
         levels = ", ".join(f"{level} = {name}" for name, level in HEALTH_LEVELS.items())
         self.health = _gauge(registry, "component_health", levels, ("component",))
 
@@ -114,6 +128,16 @@ class StoreGauges:
             self.open_requests.set(len(undecided(state.registry)))
         if h.model_loaded and h.last_scan:
             self.anomalies.set(len(state.scan().anomalies))
+
+    def read_stream(self, trades: Trades) -> None:
+        "Set the gauges of each process that streams."
+        for shard in trades.shards():
+            process, stats = shard["process"], shard.get("stats") or {}
+            self.stream_waiting.labels(process).set(shard["waiting"])
+            self.stream_held.labels(process).set(shard.get("held") or 0)
+            self.stream_lag.labels(process).set(shard.get("lag_p99") or 0)
+            self.stream_turn.labels(process).set(shard.get("turn") or 0)
+            self.stream_trades.labels(process).set(stats.get("trades", 0))
 
     def read_trades(self, trades: Trades) -> None:
         "Set the gauges of every streamed product."
@@ -165,6 +189,7 @@ class AppMetrics:
         asked = {
             "metrics of the market": partial(_try, partial(self.gauges.read_market, state)),
             "metrics of trades": partial(_try, partial(self.gauges.read_trades, state.trades)),
+            "metrics of the stream": partial(_try, partial(self.gauges.read_stream, state.trades)),
         }
         for name, answer in state.questions.ask(asked, METRICS_SECONDS).items():
             if isinstance(answer, Silent):

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends, HTTPException, Query, Request
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
+from ..core.figure_script import figure_script
 from ..core.json_values import jsonable
 from ..data.client import ATTRIBUTION
 from ..data.files import listed_once
@@ -324,7 +325,7 @@ def report_html(
         if path.exists():
             text: str = path.read_text(encoding="utf-8")
             text = text.replace('href="../style.css"', 'href="/runs/style.css"')
-            return text.replace('src="../plotly.min.js"', 'src="/runs/plotly.min.js"')
+            return text.replace("../plotly.min.js", figure_script().address)
     return None
 
 

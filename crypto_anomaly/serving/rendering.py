@@ -14,6 +14,7 @@ from jinja2 import Environment, PackageLoader
 from jinja2.runtime import Macro
 from markupsafe import Markup
 
+from ..core.figure_script import figure_script
 from crypto_anomaly.core.numbers import (
     MISSING,
     frequency,
@@ -24,7 +25,6 @@ from crypto_anomaly.core.numbers import (
     short_price,
 )
 from ..lifecycle.alert_signals import tier_name
-from .figure_script import figure_script
 from .recent import Recent, Same
 
 if TYPE_CHECKING:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..core.clock import utcnow
+from ..core.figure_script import figure_script
 from ..core.files import write_atomic
 from ..core.plot_comparison import comparison_figures
 from ..core.workspace import Workspace
@@ -27,7 +28,6 @@ from ..registry.expectations import NO_VERSION
 from ..registry.registry import Registry, open_registry
 from .approval_queue import gates_sentence
 from .comparison import measured_table
-from .figure_script import figure_script
 from .rendering import figure_json, render_part, version_address
 from crypto_anomaly.serving.report_parts import (
     data_facts,

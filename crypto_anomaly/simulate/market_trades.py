@@ -8,6 +8,7 @@ from __future__ import annotations
 import zlib
 
 import numpy as np
+import pandas as pd
 
 from ..core.product_ids import base_of, pair_of
 from .events import MarketEvent, apply_event
@@ -16,7 +17,7 @@ from .paths import draw_shocks, hourly_volumes, log_prices
 from .trades import Burst, Minutes, TradeSimulator
 
 # %% auto #0
-__all__ = ["FAULTS_OF_SOURCE", "CROWDS", "LARGEST_RATE", "MarketTrades"]
+__all__ = ["FAULTS_OF_SOURCE", "CROWDS", "LARGEST_RATE", "LISTED_COINS", "MarketTrades"]
 
 # %% ../../nbs/20_simulate/76_market_trades.ipynb #a872861f
 FAULTS_OF_SOURCE = ("glitch", "stale", "missing")  # events that no trade knows of
@@ -67,22 +68,28 @@ def _crowd_minute(rng: np.random.Generator, e: MarketEvent, y: np.ndarray, x: np
 
 
 # %% ../../nbs/20_simulate/76_market_trades.ipynb #74efaad0
+LISTED_COINS = 60  # on a simulated exchange that serves trades of the market
+
+
 class MarketTrades(TradeSimulator):
-    "The trades of the coins of a simulated market."
+    "The trades of the coins of a simulated market, and of further products."
 
     def __init__(
         self,
         market: Market,
         *,
         seed: int = 42,
+        coins: int | None = None,  # biggest coins that are traded; None = all
+        others: tuple[str, ...] = (),  # products of no coin of the market, as in `TradeSimulator`
     ) -> None:
         "A product in dollars for each symbol; of coins that share one, the largest has it."
         self.market = market
-        symbols = market.coins.symbol.str.upper()
+        symbols = market.coins.symbol.head(coins or len(market.coins)).str.upper()
         named = symbols.drop_duplicates()
         self._coin = {name: int(i) for i, name in named.items()}
-        products = tuple(f"{name}-USD" for name in named)
-        super().__init__(products, seed=seed, start=f"{market.start:%Y-%m-%d %H:%M}")
+        products = [f"{name}-USD" for name in named]
+        listed = tuple(dict.fromkeys([*products, *others]))
+        super().__init__(listed, seed=seed, start=f"{market.start:%Y-%m-%d %H:%M}")
         self._hours: _TrueHours | None = None
 
     def _true_hours(self, minute: int) -> _TrueHours:
@@ -90,6 +97,13 @@ class MarketTrades(TradeSimulator):
         if self._hours is None or len(self._hours.x) < minute // 60 + 3:
             self._hours = _TrueHours(self.market, minute / 60 + 24)
         return self._hours
+
+    def draw_until(
+        self,
+        at: pd.Timestamp,  # UTC
+    ) -> None:
+        "Draw the hours of the market up to a moment, so that the first page comes at once."
+        self._true_hours(self.minute(at))
 
     def minutes(
         self,
@@ -99,11 +113,14 @@ class MarketTrades(TradeSimulator):
         "Minutes of a product up to `minute`; raises `KeyError` for an unknown product."
         if not self.knows(product):
             raise KeyError(product)
+        pair = pair_of(product)
+        if base_of(pair) not in self._coin:
+            return super().minutes(product, minute)
         with self._lock:
-            have = self._drawn.get(product)
+            have = self._drawn.get(pair)
             if have is None or len(have.first_id) < minute + 2:
-                have = self._draw(pair_of(product), self._true_hours(minute))
-                self._drawn[product] = have
+                have = self._draw(pair, self._true_hours(minute))
+                self._drawn[pair] = have
             return have
 
     def _draw(self, pair: str, hours: _TrueHours) -> Minutes:

@@ -5,12 +5,16 @@
 # %% ../../nbs/70_trades/32_alarms.ipynb #69b27039
 from __future__ import annotations
 
+import json
 import time
 from typing import Any
 
+import orjson
 import pandas as pd
 import sqlalchemy as sa
 
+from ..core.db import is_sqlite
+from ..core.json_values import jsonable
 from .schema import TradeDatabase, alarms_table, insert_into, latest_table
 from .table import micros, utc_times
 
@@ -27,6 +31,20 @@ def is_product(name: str) -> bool:
 
 
 # %% ../../nbs/70_trades/32_alarms.ipynb #5518579d
+_PUT = (
+    "INSERT INTO latest (product_id, at, payload) VALUES ({}) ON CONFLICT (product_id) "
+    "DO UPDATE SET at = excluded.at, payload = excluded.payload"
+)
+
+
+def _text(payload: dict[str, Any]) -> str:
+    "JSON of a payload, in which NaN is null; the usual one is written by the quick writer."
+    try:
+        return orjson.dumps(payload, default=str, option=orjson.OPT_SERIALIZE_NUMPY).decode()
+    except TypeError:  # what only the slow writer takes: half of a surrogate pair, keys of any type
+        return json.dumps(jsonable(payload))
+
+
 class LatestRows(TradeDatabase):
     "The table `latest`."
 
@@ -40,12 +58,10 @@ class LatestRows(TradeDatabase):
     ) -> None:
         "Replace what products look like now, in one transaction."
         at = time.time()
-        rows = [dict(product_id=p, at=at, payload=payload) for p, payload in payloads.items()]
-        insert = insert_into(self.engine, latest_table)
-        newer = dict(at=insert.excluded.at, payload=insert.excluded.payload)
-        upsert = insert.on_conflict_do_update(index_elements=["product_id"], set_=newer)
+        rows = [(p, at, _text(payload)) for p, payload in payloads.items()]
+        marks = "?, ?, ?" if is_sqlite(self.engine) else "%s, %s, %s::json"
         with self.transaction() as c:
-            c.execute(upsert, rows)
+            c.exec_driver_sql(_PUT.format(marks), rows)
 
     def get_latest(self, product: str) -> dict[str, Any] | None:
         "The payload with `age_seconds`; None when the product was never streamed."
@@ -82,6 +98,17 @@ class AlarmLog(TradeDatabase):
         insert = insert_into(self.engine, alarms_table)
         with self.transaction() as c:
             c.execute(insert.on_conflict_do_nothing(), alarms)
+
+    def last_alarms(
+        self,
+        product: str,
+        start: pd.Timestamp,  # no earlier alarms
+    ) -> dict[str, int]:  # kind -> microseconds since 1970
+        "When a product alarmed last, by kind."
+        t = alarms_table.c
+        last = sa.select(t.kind, sa.func.max(t.ts)).group_by(t.kind)
+        found = self.rows(last.where(t.product_id == product, t.ts >= micros(start)))
+        return {str(kind): int(ts) for kind, ts in found}
 
     def alarms(
         self,

@@ -60,6 +60,8 @@ def page_begin(
     options: dict[str, Any] = dict(since=since // 1000)
     if exchange == "kraken":
         options["params"] = dict(since=str((since - 1) * 1000))  # its cursor is exclusive
+    if exchange == "gemini":
+        options["since"] -= 1  # so is this one
     return options
 
 

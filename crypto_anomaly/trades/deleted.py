@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from functools import cached_property
 from typing import Any, NamedTuple
 
 import pandas as pd
 import sqlalchemy as sa
 
 from ..core.clock import iso, utcnow
+from .id_ranges import IdRange, Series, lock_series, range_table
+from .recount import recount
 from .refusals import RefusalCounts
 from crypto_anomaly.trades.schema import (
     alarms_table,
@@ -31,15 +32,8 @@ __all__ = ["CHUNK", "DeletedUpTo", "TradeRange", "ids_between", "OldTrades", "Tr
 class DeletedUpTo(RefusalCounts):
     "The table `trade_deleted`."
 
-    @cached_property
-    def _is_kept(self) -> bool:
-        "Whether the table exists; a store of an older version that cannot be written has none."
-        return sa.inspect(self.engine).has_table(deleted_table.name)
-
     def deleted_up_to(self, product: str, epoch: int) -> int:  # 0 = nothing was deleted
         "The id up to which the trades of an epoch were deleted."
-        if not self._is_kept:
-            return 0
         d = deleted_table.c
         found = self.rows(sa.select(d.up_to).where(d.product_id == product, d.epoch == epoch))
         return int(found[0].up_to) if found else 0
@@ -99,9 +93,9 @@ class OldTrades(DeletedUpTo):
 
     def _epochs(self) -> list[_Epoch]:  # in the order of products and epochs
         "What is stored."
-        t = trades_table.c
-        groups = sa.select(t.product_id, t.epoch, sa.func.max(t.trade_id))
-        found = self.rows(groups.group_by(t.product_id, t.epoch))
+        r = range_table.c
+        groups = sa.select(r.product_id, r.epoch, sa.func.max(r.last_id))
+        found = self.rows(groups.group_by(r.product_id, r.epoch))
         return sorted(_Epoch(*row) for row in found)
 
     def _end_of_old(self, e: _Epoch, is_newest: bool, before: pd.Timestamp) -> int:
@@ -153,8 +147,11 @@ class TradeDeleter(OldTrades):
         if not ids:
             return 0, last + 1
         gone = (*e.trades, t.trade_id.between(ids[0], ids[-1]), _has_no_alarm())
+        series = Series(e.product_id, e.number)
         with self.transaction() as c:
+            lock_series(c, [series])
             c.execute(sa.delete(trades_table).where(*gone))
+            recount(c, series, IdRange(ids[0], ids[-1]))
         return len(ids), ids[-1] + 1
 
     def _delete_stretch(self, e: _Epoch, first: int, last: int) -> int:  # trades

@@ -28,6 +28,7 @@ from crypto_anomaly.trades.exchange_socket import (
     last_heard,
     open_socket,
 )
+from .inbox import Inbox
 from .messages import CheckedTrades, FeedMessage
 from .own_count import Numbered, OwnCount, stored_count
 from .promises import Promise
@@ -69,7 +70,7 @@ class ExchangeRoad:
         self,
         source: CcxtSource,
         stream: Stream,
-        queue: asyncio.Queue[FeedMessage],
+        queue: Inbox,
     ) -> None:
         self.source, self.stream, self.queue = source, stream, queue
         self.connection = Connection()
@@ -251,9 +252,7 @@ class ListeningRoad(SocketRoad):
 class CountingRoad(ListeningRoad):
     "Trades over a socket, of an exchange that does not count them."
 
-    def __init__(
-        self, source: CcxtSource, stream: Stream, queue: asyncio.Queue[FeedMessage]
-    ) -> None:
+    def __init__(self, source: CcxtSource, stream: Stream, queue: Inbox) -> None:
         super().__init__(source, stream, queue)
         self.last_ids: dict[str, int] = {}  # product -> of the last page, where they count
         self.counts: dict[str, OwnCount] = {}

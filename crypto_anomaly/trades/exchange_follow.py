@@ -18,7 +18,8 @@ from crypto_anomaly.data.exchange_errors import (
 )
 from .ccxt_source import PAGE, CcxtSource
 from .exchange_feed import LOOK, CountingRoad, ExchangeRoad, ListeningRoad
-from .messages import CheckedTrades, FeedMessage, TradeError
+from .inbox import Inbox
+from .messages import CheckedTrades, TradeError
 from .own_count import OwnCount
 from .promises import Promise
 from .stream import Stream
@@ -130,7 +131,7 @@ class ExchangeListener:
         self,
         source: CcxtSource,
         stream: Stream,
-        queue: asyncio.Queue[FeedMessage],
+        queue: Inbox,
     ) -> None:
         self.road: ExchangeRoad = road_of(source)(source, stream, queue)
         self._wait = FIRST_WAIT

@@ -15,7 +15,8 @@ from ..data.exchange_errors import ExchangeError
 from .ccxt_source import CcxtSource
 from .exchange_feed import LOOK, end_tasks
 from .exchange_follow import ExchangeListener
-from .messages import FeedMessage, TradeError
+from .inbox import Inbox
+from .messages import TradeError
 from .promises import SENTENCES, product_promise
 from .stream import Stream
 from .stream_status import Connection
@@ -51,7 +52,7 @@ class ExchangeListeners:
     def __init__(
         self,
         stream: Stream,
-        queue: asyncio.Queue[FeedMessage],
+        queue: Inbox,
         coinbase: Connection,
     ) -> None:
         self.stream, self.queue, self.coinbase = stream, queue, coinbase

@@ -20,7 +20,10 @@ from ..core.errors import CryptoAnomalyError, first_line
 from ..core.product_ids import COINBASE, exchange_of
 from .exchange_feed import LEFT_OUT, forget_unknown
 from .exchange_listeners import RunningListeners
-from .messages import BadTradeError, FeedMessage, TradeError, parse_message
+from .feed_texts import read_message, read_messages
+from .inbox import LENGTH, Inbox, Waiting
+from .messages import FeedMessage, TradeError
+from .product_list import with_near_names
 from .resubscribing import LOOK, follow_changes
 from .stream import Stream
 from .stream_status import REPORT_SECONDS, Connection, report_status
@@ -32,34 +35,19 @@ from crypto_anomaly.trades.subscribing import (
 )
 
 # %% auto #0
-__all__ = ["SILENCE", "FIRST_WAIT", "LONGEST_PAUSE", "LAST_SECONDS", "read_message", "follow"]
+__all__ = ["SILENCE", "FIRST_WAIT", "LONGEST_PAUSE", "LAST_SECONDS", "TURN", "follow"]
 
 # %% ../../nbs/70_trades/80_feed.ipynb #870c4aea
 _log = logging.getLogger(__name__)
 SILENCE = 10  # seconds
-
-
-# %% ../../nbs/70_trades/80_feed.ipynb #c709f71b
-def read_message(
-    text: str | bytes,
-    stats: dict[str, int],  # counts what is no message
-) -> FeedMessage:  # empty when there is nothing in it
-    "The content of a message; one that cannot be read is logged, one bad trade is `refused`."
-    try:
-        return parse_message(text)
-    except BadTradeError as e:
-        return FeedMessage(refused=[e.refused])
-    except TradeError as e:
-        stats["bad"] += 1
-        _log.warning("an unreadable message is skipped: %s", e)
-        return FeedMessage()
+_PUT_OFF = 1.0  # seconds after which a message puts the end of the patience off
 
 
 # %% ../../nbs/70_trades/80_feed.ipynb #5a699f2c
 class _Listener:
     "Puts what a feed sends into a queue, for the products that the feed knows."
 
-    def __init__(self, url: str, stream: Stream, queue: asyncio.Queue[FeedMessage]) -> None:
+    def __init__(self, url: str, stream: Stream, queue: Inbox) -> None:
         self.url, self.stream, self.queue = url, stream, queue
         self.connection = Connection()
         self.heard = False  # a trade or a heartbeat, on any connection
@@ -72,19 +60,37 @@ class _Listener:
         mine = [p for p in self.stream.products if exchange_of(p) == COINBASE]
         return [p for p in mine if p not in self.stream.unknown]
 
-    async def _receive(self, socket: Any) -> None:
-        "Queue the messages of an open socket until it ends."
-        begun = False  # anything but an error came
+    async def _hear_first(self, socket: Any) -> None:
+        "Read messages until the subscription is answered by anything but an error."
         while True:
             async with asyncio.timeout(SILENCE):
-                text = await socket.recv()
+                text = await socket.recv(decode=False)
             self.connection.heard = time.time()
             message = read_message(text, self.stream.stats)
-            if message.error and not begun:
+            if message.error:
                 raise SubscriptionRefusedError(message.error)
             if message != FeedMessage():
-                self.heard = begun = True
+                self.heard = True
                 await self.queue.put(message)
+                return
+
+    async def _receive(self, socket: Any) -> None:
+        "Put the messages of an open socket into the inbox, unread, until it ends."
+        await self._hear_first(socket)
+        clock = asyncio.get_running_loop().time
+        async with asyncio.timeout(SILENCE) as limit:
+            put_off = clock()
+            while True:
+                text = await socket.recv(decode=False)
+                now = clock()
+                if now - put_off > _PUT_OFF:
+                    put_off = now
+                    limit.reschedule(now + SILENCE)
+                self.connection.heard = time.time()
+                if not self.queue.add(text):
+                    limit.reschedule(None)  # it is we who do not listen
+                    await self.queue.room()
+                    limit.reschedule(clock() + SILENCE)
 
     async def listen(self) -> None:
         "Subscribe, and queue messages until the feed ends."
@@ -125,9 +131,10 @@ class _PatientListener(_Listener):
     async def find_unknown(self, error: str) -> str:  # what happened, for the log
         "Ask which products a refused subscription was about."
         unknown = await unknown_products(self.url, self.products, error)
+        said = await asyncio.to_thread(with_near_names, unknown, self.stream.rest.url)
         if len(unknown) == len(self.products):
-            return self._all_refused(error)
-        self.leave_out(unknown)
+            return self._all_refused("; ".join(sorted(set(said.values()))))
+        self.leave_out(said)
         return f"it refused the subscription: {error}"
 
     def _all_refused(self, error: str) -> str:
@@ -189,42 +196,46 @@ LAST_SECONDS = 3.0  # in which messages are processed after the stop
 _LISTENER_SECONDS = 3.0  # in which the connection is closed; after that it is left
 _WORKER_SECONDS = 8.0  # in which the last batch is stored
 
-
-# %% ../../nbs/70_trades/80_feed.ipynb #0f1fded7
-async def _next_batch(queue: asyncio.Queue[FeedMessage]) -> list[FeedMessage]:
-    "The messages that wait, after a tenth of a second at most; may be empty."
-    batch = []
-    try:
-        async with asyncio.timeout(0.1):
-            batch.append(await queue.get())
-    except TimeoutError:
-        return batch
-    while not queue.empty() and len(batch) < _BATCH:
-        batch.append(queue.get_nowait())
-    return batch
+# %% ../../nbs/70_trades/80_feed.ipynb #40894f78
+TURN = 0.05  # seconds from the begin of a turn to that of the next, at least
+_MANY = 1000  # messages that are dealt with at once
 
 
-# %% ../../nbs/70_trades/80_feed.ipynb #536077e7
-async def _work(
-    stream: Stream,
-    queue: asyncio.Queue[FeedMessage],
-    connection: Connection,
-    stop: asyncio.Event,
-) -> None:
-    "Process messages until `stop` is set and none is left, or for `LAST_SECONDS` after it."
-    stopped = None
-    while not (stop.is_set() and queue.empty()):
-        if stop.is_set():
-            stopped = stopped or time.monotonic()
-            if time.monotonic() - stopped > LAST_SECONDS:
-                return  # what is left is a gap of the next start
-        batch = await _next_batch(queue)
+class _Worker:
+    "Deals with what the listeners have put into the inbox, turn by turn."
+
+    def __init__(self, stream: Stream, queue: Inbox, connection: Connection) -> None:
+        self.stream, self.queue, self.connection = stream, queue, connection
+
+    def _turn(self, waiting: list[Waiting]) -> None:
+        "Read messages and process them."
+        began = time.monotonic()
+        self.stream.process(read_messages(waiting, self.stream.stats))
+        self.connection.processed = time.time()
+        self.connection.turn = time.monotonic() - began
+
+    async def turn(self) -> None:
+        "One turn; after an error the next begins a second later."
+        began = time.monotonic()
+        waiting = await self.queue.take(_BATCH, 0.1)
         try:
-            await asyncio.to_thread(stream.process, batch)
-            connection.processed = time.time()
+            await asyncio.to_thread(self._turn, waiting)
         except (CryptoAnomalyError, OSError, sa.exc.SQLAlchemyError) as e:
             _log.error("%s; again in a second", first_line(e))
             await asyncio.sleep(1)  # the trades wait in their sequences
+        early = TURN - (time.monotonic() - began)
+        if early > 0 and self.queue.qsize() < _MANY:
+            await asyncio.sleep(early)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        "Take turns until `stop` is set and none is left, or for `LAST_SECONDS` after it."
+        stopped = None
+        while not (stop.is_set() and self.queue.empty()):
+            if stop.is_set():
+                stopped = stopped or time.monotonic()
+                if time.monotonic() - stopped > LAST_SECONDS:
+                    return  # what is left is a gap of the next start
+            await self.turn()
 
 
 # %% ../../nbs/70_trades/80_feed.ipynb #c6a16bf3
@@ -248,11 +259,13 @@ async def _end_listening(listener: asyncio.Task[None]) -> None:
 # %% ../../nbs/70_trades/80_feed.ipynb #431ce0ff
 async def _report(listeners: RunningListeners, state: str, problem: str = "") -> None:
     "Share the status of a stream once."
-    waiting, connection, facts = listeners.queue.qsize(), listeners.whole(), listeners.facts()
+    queue, connection, facts = listeners.queue, listeners.whole(), listeners.facts()
     connection.problem = problem or connection.problem
-    share = partial(report_status, state=state, exchanges=facts)
+    connection.turn = listeners.coinbase.turn
+    load: dict[str, Any] = dict(held=queue.held, room=queue.length)
+    share = partial(report_status, state=state, exchanges=facts, **load)
     try:
-        await asyncio.to_thread(share, listeners.stream, connection, waiting)
+        await asyncio.to_thread(share, listeners.stream, connection, queue.qsize())
     except (CryptoAnomalyError, OSError, sa.exc.SQLAlchemyError) as e:
         _log.warning("the status of the stream is not shared: %s", first_line(e))
 
@@ -278,15 +291,15 @@ async def follow(
     url: str,  # of the feed
     stop: asyncio.Event,  # set: what was received is kept, then it returns
     *,
-    length: int = 10_000,  # messages that may wait
+    length: int = LENGTH,  # messages that may wait
 ) -> None:
     "Stream until told to stop."
-    queue: asyncio.Queue[FeedMessage] = asyncio.Queue(length)
+    queue = Inbox(length)
     patient = _PatientListener(url, stream, queue)
     others = RunningListeners(stream, queue, patient.connection)
     listener = asyncio.create_task(_listen_for_ever(patient))
     exchanges = asyncio.create_task(others.run())
-    worker = asyncio.create_task(_work(stream, queue, patient.connection, stop))
+    worker = asyncio.create_task(_Worker(stream, queue, patient.connection).run(stop))
     reporter = asyncio.create_task(_report_until(others, stop))
     ended = asyncio.create_task(stop.wait())
     stream.start_filler()

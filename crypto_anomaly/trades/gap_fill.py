@@ -11,9 +11,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..core.product_ids import COINBASE, exchange_of
-from .gaps import IdRange
+from .id_ranges import IdRange
 from .messages import CheckedTrades, Refused
+from .pace import Pace
 from .pages import PagesById, PagesByTime, TradePages, page_session
+from .pages_ahead import PagesAhead
 from .refusals import log_refused
 from .sources import Roads
 from .store import TradeStore
@@ -77,26 +79,29 @@ class GapFill:
 class _DownFill(GapFill):
     "Pages by id, newest first."
 
-    def _next_after(self, holes: list[IdRange], below: int) -> int:
-        "Below which id the next page begins: what is stored is not fetched again."
-        while holes and holes[-1].first >= below:
-            holes.pop()
-        return min(below, holes[-1].last + 1) if holes else self.first
-
     def run(self, pages: PagesById, pause: float, progress: Callable[[int], object]) -> None:
         "Read page after page, downwards, and keep each one."
-        holes = self.holes()
-        after = self._next_after(holes, self.last + 1)
-        while after > self.first:
-            ids = self.keep(pages.older(after))
+        holes, pace = self.holes(), Pace()
+
+        def next_below(below: int) -> int | None:
+            "Below which id a page begins: what is stored is not fetched again."
+            hole = next((h for h in reversed(holes) if h.first < below), None)
+            return None if hole is None else min(below, hole.last + 1)
+
+        ahead = PagesAhead(pages, next_below)
+        below = next_below(self.last + 1)
+        while below is not None:
+            if pages.page_size is None:
+                pace.wait(pause)
+            ids = self.keep(ahead.older(below))
             if not ids:
                 break  # older than what the exchange keeps
             if self.newest is None:
                 self.newest = max(ids)
-            after = self._next_after(holes, min(ids))
+            below = next_below(min([below, *ids]))
+            while holes and (below is None or holes[-1].first >= below):
+                holes.pop()
             progress(self.fetched)
-            if after > self.first:
-                time.sleep(pause)
         self.ended = True
 
 
@@ -140,8 +145,9 @@ class _UpFill(GapFill):
     def run(self, pages: PagesByTime, pause: float, progress: Callable[[int], object]) -> None:
         "Read page after page, upwards, and keep each one."
         holes = self.holes()
-        at = self._before(pages, holes[0].first) if holes else None
+        at, pace = self._before(pages, holes[0].first) if holes else None, Pace()
         while at is not None:
+            pace.wait(pause)
             page = pages.newer(at)
             ids = self.keep(page)
             progress(self.fetched)
@@ -150,7 +156,6 @@ class _UpFill(GapFill):
             if self.newest >= holes[-1].last or last <= at:
                 break  # the gap is passed, or nothing newer is there
             at = last
-            time.sleep(pause)
         self.ended = True
 
 
@@ -178,14 +183,14 @@ def _end_of(fill: GapFill, claimed: bool) -> int | None:
 
 # %% ../../nbs/70_trades/40_gap_fill.ipynb #0ad7521b
 def _pages_of(
-    url: str | Roads, product: str, session: Any, tries: int, timeout: float
+    url: str | Roads, product: str, session: Any, tries: int, timeout: float, pause: float
 ) -> PagesById | PagesByTime | None:
     "Where the trades of a product are asked for; None = what is missing cannot be counted."
     if isinstance(url, Roads) and exchange_of(product) != COINBASE:
         return url.pages(product, tries)
     session = session or page_session(timeout)
     session.headers.setdefault("User-Agent", "crypto_anomaly (trade gap fill)")
-    return TradePages(session, str(url), product, tries, timeout)
+    return TradePages(session, str(url), product, tries, timeout, pause)
 
 
 def _fill_by(pages: Any) -> Any:  # _DownFill or _UpFill
@@ -204,14 +209,14 @@ def fill_gap(
     cause: str,  # why trades are missing, for the gap row
     tries: int = 5,  # attempts per page
     timeout: float = 10,  # seconds for an answer
-    pause: float = 0.1,  # seconds between pages: ten requests a second are allowed
+    pause: float = 0.1,  # seconds between the starts of requests: ten a second are allowed
     session: Any = None,  # requests.Session; None = one whose answers are bounded
     progress: Callable[[int], object] = _no_progress,  # called with the trades fetched so far
     epoch: int = 0,
     refuse: Refuse | None = None,  # called with trades that cannot be; None = they are kept, logged
 ) -> int:  # trades that were missing and are stored now
     "Fetch missing trades; a gap that is not whole afterwards stays open, a failure is an error."
-    pages = _pages_of(url, product, session, tries, timeout)
+    pages = _pages_of(url, product, session, tries, timeout, pause)
     if pages is None:
         store.close_as_lost(store.open_gap(product, first, last, UNCOUNTED, epoch))
         return 0

@@ -7,55 +7,62 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import numpy as np
 import pandas as pd
 import sqlalchemy as sa
 
 from ..core.clock import iso, utcnow
 from .deleted import DeletedUpTo
+from crypto_anomaly.trades.id_ranges import (
+    IdRange,
+    holes_of,
+    joined,
+    range_table,
+    total_size,
+    within,
+)
+from .limits import ID_LIMIT
 from .promises import product_promise
-from .schema import gaps_table, trades_table
+from .schema import gaps_table, refused_table, trades_table
 
 # %% auto #0
 __all__ = [
-    "IdRange",
     "HoleFinder",
     "GapRows",
     "GapCounts",
     "GapLog",
     "SettledGaps",
-    "CompletenessLog",
     "EpochFacts",
+    "EpochSummary",
     "EpochSummaries",
     "Completeness",
 ]
-
-
-# %% ../../nbs/70_trades/30_gaps.ipynb #b95f321c
-class IdRange(NamedTuple):
-    "Trade ids from `first` to `last`, both inclusive."
-
-    first: int
-    last: int
 
 
 # %% ../../nbs/70_trades/30_gaps.ipynb #14fe3ec5
 class HoleFinder(DeletedUpTo):
     "What is stored and what is missing, by the ids alone."
 
+    def ranges_between(
+        self,
+        product: str,
+        first: int,  # ids, inclusive
+        last: int,
+        epoch: int = 0,
+    ) -> list[IdRange]:  # in the order of ids
+        "What is stored of a range of ids."
+        r = range_table.c
+        mine = (r.product_id == product, r.epoch == epoch)
+        earlier = sa.select(sa.func.max(r.first_id)).where(*mine, r.first_id < first)
+        begin = sa.func.coalesce(earlier.scalar_subquery(), first)
+        touched = sa.select(r.first_id, r.last_id).where(*mine, r.first_id.between(begin, last))
+        found = self.rows(touched.order_by(r.first_id))
+        return within((IdRange(*row) for row in found), first, last)
+
     def holes(self, product: str) -> list[IdRange]:  # in the order of ids
         "Ids of the current epoch that are missing between the first and the last stored one."
-        t, epoch = trades_table.c, self.current_epoch(product)
-        deleted = self.deleted_up_to(product, epoch)
-        following = sa.func.lead(t.trade_id).over(order_by=t.trade_id)
-        pairs = (
-            sa.select(t.trade_id.label("id"), following.label("next"))
-            .where(t.product_id == product, t.epoch == epoch, t.trade_id > deleted)
-            .subquery()
-        )
-        apart = pairs.c.next > pairs.c.id + 1
-        holes = sa.select(pairs).where(apart).order_by(pairs.c.id)
-        return [IdRange(r.id + 1, r.next - 1) for r in self.rows(holes)]
+        epoch = self.current_epoch(product)
+        first = self.deleted_up_to(product, epoch) + 1
+        return holes_of(self.ranges_between(product, first, ID_LIMIT, epoch))
 
     def holes_between(
         self,
@@ -65,16 +72,12 @@ class HoleFinder(DeletedUpTo):
         epoch: int = 0,
     ) -> list[IdRange]:  # in the order of ids
         "Ids of a range that are neither stored nor deleted, at its ends too."
-        t = trades_table.c
         first = max(first, self.deleted_up_to(product, epoch) + 1)
         if first > last:
             return []
-        chosen = (t.product_id == product, t.epoch == epoch, t.trade_id.between(first, last))
-        ids = sa.select(t.trade_id).where(*chosen).order_by(t.trade_id)
-        stored = np.fromiter((r[0] for r in self.rows(ids)), dtype=np.int64)
-        edges = np.concatenate([[first - 1], stored, [last + 1]])
-        apart = np.flatnonzero(np.diff(edges) > 1)
-        return [IdRange(int(edges[i]) + 1, int(edges[i + 1]) - 1) for i in apart]
+        stored = self.ranges_between(product, first, last, epoch)
+        edges = [IdRange(first - 1, first - 1), *stored, IdRange(last + 1, last + 1)]
+        return holes_of(joined(edges))
 
 
 # %% ../../nbs/70_trades/30_gaps.ipynb #d8e3f1c8
@@ -141,10 +144,7 @@ class GapCounts(GapRows):
         epoch: int = 0,
     ) -> int:
         "How many trades of a range of ids are stored."
-        t = trades_table.c
-        chosen = (t.product_id == product, t.epoch == epoch, t.trade_id.between(first, last))
-        count = sa.select(sa.func.count()).where(*chosen)
-        return int(self.value(count))
+        return total_size(self.ranges_between(product, first, last, epoch))
 
     def gaps(
         self,
@@ -233,51 +233,31 @@ class SettledGaps(GapLog):
         return stored + refused > ids.last - ids.first
 
 
-# %% ../../nbs/70_trades/30_gaps.ipynb #fa73e3d0
-class _Counted(NamedTuple):
-    "A count of the trades of a product up to an id."
-
-    valid_for: tuple[Any, ...]  # first id, number of gaps, trades filled
-    trades: int
-    last_id: int
-
-
-# %% ../../nbs/70_trades/30_gaps.ipynb #962d88d2
-class CompletenessLog(SettledGaps):
-    "How complete the trades of a product are."
-
-    def __init__(self, url: str) -> None:  # SQLAlchemy URL
-        super().__init__(url)
-        self._counted: dict[tuple[str, int], _Counted] = {}
-
-    def _id_range(self, product: str, epoch: int) -> tuple[int | None, int | None]:
-        "First and last stored id above the deleted ones; None when there is no trade."
-        t, deleted = trades_table.c, self.deleted_up_to(product, epoch)
-        query = sa.select(sa.func.min(t.trade_id), sa.func.max(t.trade_id))
-        mine = (t.product_id == product, t.epoch == epoch, t.trade_id > deleted)
-        first, last = self.rows(query.where(*mine))[0]
-        return first, last
-
-    def _valid_for(self, product: str, epoch: int, first: int | None) -> tuple[Any, ...]:
-        "What a remembered count depends on."
-        g = gaps_table.c
-        fills = sa.select(sa.func.count(), sa.func.sum(g.filled))
-        gaps = self.rows(fills.where(g.product_id == product, g.epoch == epoch))[0]
-        return (first, *gaps)
-
-    def _count(self, product: str, epoch: int, first: int | None, last: int | None) -> int:
-        "The number of stored trades of an epoch."
-        if last is None:
-            return 0
-        t, valid_for = trades_table.c, self._valid_for(product, epoch, first)
-        known = self._counted.get((product, epoch))
-        if known is None or known.valid_for != valid_for:
-            known = _Counted(valid_for, 0, (first or 0) - 1)
-        newer = t.trade_id.between(known.last_id + 1, last)  # not what was stored meanwhile
-        chosen = (t.product_id == product, t.epoch == epoch, newer)
-        n = known.trades + int(self.value(sa.select(sa.func.count()).where(*chosen)))
-        self._counted[product, epoch] = _Counted(valid_for, n, last)
-        return n
+# %% ../../nbs/70_trades/30_gaps.ipynb #f847d121
+_EPOCHS = """SELECT c.product_id, c.epoch, c.trades AS all_trades, coalesce(d.up_to, 0) AS deleted,
+(SELECT min(t.trade_id) FROM trades t WHERE t.product_id = c.product_id AND t.epoch = c.epoch
+ AND t.trade_id > coalesce(d.up_to, 0)) AS first_id,
+(SELECT r.last_id FROM trade_range r WHERE r.product_id = c.product_id AND r.epoch = c.epoch
+ AND r.last_id > coalesce(d.up_to, 0) ORDER BY r.first_id DESC LIMIT 1) AS last_id,
+(SELECT coalesce(sum(CASE WHEN r.last_id > d.up_to THEN d.up_to ELSE r.last_id END
+ - r.first_id + 1), 0) FROM trade_range r WHERE r.product_id = c.product_id
+ AND r.epoch = c.epoch AND r.first_id <= d.up_to) AS below
+FROM trade_count c LEFT JOIN trade_deleted d
+ON d.product_id = c.product_id AND d.epoch = c.epoch WHERE c.product_id IN :products"""
+_GAPS = "FROM ingest_gaps g WHERE g.product_id = e.product_id AND g.epoch = e.epoch"
+_FACTS = sa.text(f"""SELECT e.*,
+(SELECT t.ts FROM trades t WHERE t.product_id = e.product_id AND t.epoch = e.epoch
+ AND t.trade_id = e.last_id) AS last_ts,
+(SELECT count(DISTINCT f.trade_id) FROM refused_trade f WHERE f.product_id = e.product_id
+ AND f.epoch = e.epoch AND f.trade_id BETWEEN e.first_id AND e.last_id AND NOT EXISTS (
+ SELECT 1 FROM trades t WHERE t.product_id = f.product_id AND t.epoch = f.epoch
+ AND t.trade_id = f.trade_id)) AS refused,
+(SELECT coalesce(sum(g.missing - g.filled - g.refused), 0) {_GAPS}
+ AND g.closed_at IS NOT NULL AND g.to_id > e.deleted) AS lost,
+(SELECT count(*) {_GAPS} AND g.closed_at IS NULL) AS open_gaps
+FROM ({_EPOCHS}) AS e ORDER BY e.product_id, e.epoch""").bindparams(
+    sa.bindparam("products", expanding=True)
+)
 
 
 # %% ../../nbs/70_trades/30_gaps.ipynb #9e498157
@@ -290,69 +270,103 @@ class EpochFacts(NamedTuple):
     missing: int  # between the first and the last
 
 
-class EpochSummaries(CompletenessLog):
+class EpochSummary(NamedTuple):
+    "What is stored of one epoch, and what is known of its gaps."
+
+    facts: EpochFacts
+    epoch: int
+    lost: int  # trades that the exchange does not have any more
+    open_gaps: int
+    last_ts: str | None  # ISO time of the newest trade
+
+
+_NOTHING = EpochSummary(EpochFacts(0, None, None, 0), 0, 0, 0, None)
+
+
+def _summary(row: Any) -> EpochSummary:
+    "A row of `_FACTS`."
+    if row.first_id is None:
+        return EpochSummary(_NOTHING.facts, row.epoch, 0, row.open_gaps, None)
+    n = row.all_trades - int(row.below)
+    missing = row.last_id - row.first_id + 1 - n - row.refused
+    facts = EpochFacts(n, row.first_id, row.last_id, missing)
+    lost = max(0, min(int(row.lost), missing))
+    at = str(pd.Timestamp(row.last_ts, unit="us", tz="UTC").isoformat())
+    return EpochSummary(facts, row.epoch, lost, row.open_gaps, at)
+
+
+# %% ../../nbs/70_trades/30_gaps.ipynb #3b5e89d2
+class EpochSummaries(SettledGaps):
     "What is stored, epoch by epoch."
+
+    def summaries(
+        self,
+        products: list[str],
+    ) -> dict[str, list[EpochSummary]]:  # of each product that has trades; oldest epoch first
+        "What is stored of products, epoch by epoch."
+        found: dict[str, list[EpochSummary]] = {}
+        for row in self.rows(_FACTS.bindparams(products=products)):
+            found.setdefault(row.product_id, []).append(_summary(row))
+        return found
 
     def epoch_facts(self, product: str, epoch: int) -> EpochFacts:
         "What is stored of an epoch, and what is missing between its first and last trade."
-        first, last = self._id_range(product, epoch)
-        n = self._count(product, epoch, first, last)
-        if first is None or last is None:
-            return EpochFacts(n, None, None, 0)
-        refused = self.refused_between(product, first, last, epoch=epoch)
-        return EpochFacts(n, first, last, last - first + 1 - n - refused)
+        known = {s.epoch: s for s in self.summaries([product]).get(product, [])}
+        return known.get(epoch, _NOTHING).facts
 
     def trades_before(self, product: str, epoch: int) -> int:
         "The number of stored trades of the epochs before this one."
-        return sum(self.epoch_facts(product, e).trades for e in range(epoch))
+        known = self.summaries([product]).get(product, [])
+        return sum(s.facts.trades for s in known if s.epoch < epoch)
 
 
 # %% ../../nbs/70_trades/30_gaps.ipynb #9f2e6c2c
+def _current(known: list[EpochSummary]) -> EpochSummary:  # oldest epoch first
+    "The newest epoch that has trades."
+    with_trades = [s for s in known if s.facts.trades]
+    return with_trades[-1] if with_trades else _NOTHING
+
+
 class Completeness(EpochSummaries):
     "The gap log with a summary per product."
 
-    def _time_of(self, product: str, epoch: int, trade_id: int | None) -> str | None:
-        "The ISO time of a stored trade."
-        if trade_id is None:
-            return None
-        t = trades_table.c
-        chosen = (t.product_id == product, t.epoch == epoch, t.trade_id == trade_id)
-        us = self.value(sa.select(t.ts).where(*chosen))
-        return str(pd.Timestamp(us, unit="us", tz="UTC").isoformat())
+    def _refused_rows(self, products: list[str]) -> dict[str, int]:
+        "How many trades of products were refused, of all epochs."
+        r = refused_table.c
+        counts = sa.select(r.product_id, sa.func.count()).where(r.product_id.in_(products))
+        return {product: int(n) for product, n in self.rows(counts.group_by(r.product_id))}
 
-    def _lost(self, product: str, epoch: int) -> int:
-        "The number of trades that the exchange does not have any more."
-        g = gaps_table.c
-        never_came = sa.func.sum(g.missing - g.filled - g.refused)
-        chosen = (g.product_id == product, g.epoch == epoch, g.closed_at.is_not(None))
-        recent = g.to_id > self.deleted_up_to(product, epoch)
-        total = sa.select(sa.func.coalesce(never_came, 0))
-        return int(self.value(total.where(*chosen, recent)))
-
-    def _open_gaps(self, product: str, epoch: int) -> int:
-        "The number of open gaps of an epoch."
-        g = gaps_table.c
-        chosen = (g.product_id == product, g.epoch == epoch, g.closed_at.is_(None))
-        return int(self.value(sa.select(sa.func.count()).where(*chosen)))
+    def completeness_of(
+        self,
+        products: list[str],
+    ) -> list[dict[str, Any]]:  # of `completeness`, in the order of `products`
+        "What is stored of products, in one query however many there are."
+        known, refused = self.summaries(products), self._refused_rows(products)
+        found = []
+        for product in products:
+            epochs = known.get(product, [])
+            now = _current(epochs)
+            facts = now.facts
+            found.append(
+                dict(
+                    product_id=product,
+                    trades=sum(s.facts.trades for s in epochs),
+                    first_id=facts.first_id,
+                    last_id=facts.last_id,
+                    missing=facts.missing - now.lost,
+                    lost=now.lost,
+                    open_gaps=now.open_gaps,
+                    last_ts=now.last_ts,
+                    refused=refused.get(product, 0),
+                    epoch=now.epoch,
+                    promise=product_promise(product).value,
+                )
+            )
+        return found
 
     def completeness(
         self,
         product: str,
     ) -> dict[str, Any]:  # trades, first_id, last_id, missing, lost, open_gaps, last_ts, …
         "What is stored of a product; ids, gaps and what is missing are those of its epoch."
-        epoch = self.current_epoch(product)
-        facts = self.epoch_facts(product, epoch)
-        lost = max(0, min(self._lost(product, epoch), facts.missing))
-        return dict(
-            product_id=product,
-            trades=facts.trades + self.trades_before(product, epoch),
-            first_id=facts.first_id,
-            last_id=facts.last_id,
-            missing=facts.missing - lost,
-            lost=lost,
-            open_gaps=self._open_gaps(product, epoch),
-            last_ts=self._time_of(product, epoch, facts.last_id),
-            refused=self.count_refused(product),
-            epoch=epoch,
-            promise=product_promise(product).value,
-        )
+        return self.completeness_of([product])[0]

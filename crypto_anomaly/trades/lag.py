@@ -5,10 +5,11 @@
 # %% ../../nbs/70_trades/71_lag.ipynb #8e50999e
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable
 from itertools import accumulate
+
+import numpy as np
 
 from .messages import Trade
 
@@ -49,9 +50,9 @@ class Lag:
         now: int,  # microseconds since 1970: when they were scored
     ) -> None:
         "Count trades; those of another source than the feed are left out."
-        for t in rows:
-            if t.source == "ws":
-                self.counts[bisect_left(EDGES, (now - t.ts) / 1e6)] += 1
+        ages = [(now - t.ts) / 1e6 for t in rows if t.source == "ws"]
+        for place, n in Counter(np.searchsorted(EDGES, ages).tolist()).items():
+            self.counts[place] += n
 
     def recent(self) -> list[int]:  # (147,)
         "What was counted since the call thirty calls ago: a minute, when it is called every 2 s."

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from .gaps import IdRange
+from .id_ranges import IdRange
 from .product_state import ProductState
 from .store import TradeStore
 from .table import to_trades

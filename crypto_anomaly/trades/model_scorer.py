@@ -9,10 +9,9 @@ import math
 from bisect import bisect_left
 
 import numpy as np
-import pandas as pd
 
 from ..model.calibration import NO_TAIL
-from ..model.explanation import explain
+from ..model.explanation import group_contributions
 from ..model.fitted import Model
 from .coverage import coverage
 from .pump_versions import PumpConstants, pump_constants
@@ -53,8 +52,10 @@ def why_anomalous(
     top: int = 2,  # features to name
 ) -> str:
     "What makes a moment anomalous to the model, in words."
-    row = pd.Series(features | dict(coin_id="", current_price=np.nan))
-    causes = explain(model, row, row.to_frame().T, top=top).group
+    x = np.array([features[name] for name in model.features], np.float32)
+    groups, amounts = group_contributions(model, x)
+    strongest = np.argsort(-amounts, kind="stable")[:top]
+    causes = [groups[i] for i in strongest if amounts[i] > 0]
     named = "; ".join(_feature_text(name, features[name]) for name in causes)
     return named or "many small deviations together"
 
@@ -93,12 +94,28 @@ class ModelScorer:
         seen: int,  # trades of the product before these
     ) -> np.ndarray:  # (n,) higher is more anomalous; NaN for the first trades of a product
         "The score of every row."
+        scores = self.raw_scores(X)
+        self.hide_first(scores, seen)
+        return scores
+
+    def raw_scores(
+        self,
+        X: np.ndarray,  # (n, 10) float32, rows of any products
+    ) -> np.ndarray:  # (n,)
+        "The score of every row, however few trades its product has had."
         if self._score is None:
             return np.full(len(X), np.nan)
         scores: np.ndarray = self._score(X)
+        return scores
+
+    def hide_first(
+        self,
+        scores: np.ndarray,  # (n,) of one product; changed
+        seen: int,  # trades of the product before these
+    ) -> None:
+        "Make the scores of the first trades of a product NaN: their features mean nothing yet."
         if seen < READY - 1:
             scores[: READY - 1 - seen] = np.nan
-        return scores
 
     def p_value(self, score: float) -> float:  # in (0, 1]; NaN for a score of NaN
         "How rare a score is, as `Model.predict` says it."

@@ -12,9 +12,10 @@ from typing import Any, Protocol
 from ..core.bounded_answers import bounded_session
 from ..core.http import Retry, call_with_retries, retry_after
 from .messages import CheckedTrades, TradeError, trades_of
+from .pace import pace_of
 
 # %% auto #0
-__all__ = ["PagesById", "PagesByTime", "TradePages", "read_page", "page_session"]
+__all__ = ["LONGEST_HOLD", "PagesById", "PagesByTime", "TradePages", "read_page", "page_session"]
 
 
 # %% ../../nbs/70_trades/37_pages.ipynb #967cc94d
@@ -24,6 +25,10 @@ class PagesById(Protocol):
     @property
     def product(self) -> str:
         "Whose trades."
+
+    @property
+    def page_size(self) -> int | None:  # None = unknown
+        "How many trades a page has where ids have no hole."
 
     def older(self, below: int) -> CheckedTrades:  # newest first; empty = there are none
         "The trades below an id."
@@ -44,6 +49,11 @@ class PagesByTime(Protocol):
 
 
 # %% ../../nbs/70_trades/37_pages.ipynb #818c5302
+_TOO_MANY = (418, 429)  # 418: a ban for going on after 429
+_HOLD = 1.0  # seconds, where the server names none
+LONGEST_HOLD = 60.0  # seconds
+
+
 @dataclass(frozen=True)
 class TradePages:
     "The REST pages of one product."
@@ -53,6 +63,8 @@ class TradePages:
     product: str
     tries: int = 5  # attempts per page
     timeout: float = 10  # seconds for an answer
+    pause: float = 0.0  # seconds from the start of a request to that of the next one
+    page_size: int = 1000  # trades
 
     def error(self, after: int, problem: str) -> TradeError:
         "The error that a page cannot be had."
@@ -67,8 +79,10 @@ class TradePages:
         import requests
 
         where = f"{self.url}/products/{self.product}/trades"
+        pace = pace_of(self.url)
+        pace.wait(self.pause)
         try:
-            query = dict(after=after, limit=1000)
+            query = dict(after=after, limit=self.page_size)
             r = self.session.get(where, params=query, timeout=self.timeout)
             page = r.json() if r.status_code == 200 else None
         except (requests.RequestException, ValueError) as e:
@@ -78,7 +92,10 @@ class TradePages:
         problem = f"HTTP {r.status_code}: {r.text[:80]}"
         if r.status_code == 404:
             raise self.error(after, problem)
-        return Retry(problem, retry_after(r.headers.get("Retry-After")), first_wait=0.2)
+        wait = retry_after(r.headers.get("Retry-After"))
+        if r.status_code in _TOO_MANY:
+            pace.hold(min(_HOLD if wait is None else wait, LONGEST_HOLD))
+        return Retry(problem, wait, first_wait=0.2)
 
     def older(self, below: int) -> CheckedTrades:  # see `read_page`
         "The trades below an id."

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from ..core.bounded_answers import bounded_session
+from ..core.errors import first_line
 from ..core.http import Retry, call_with_retries, retry_after
 from ..core.product_ids import COINBASE, exchange_of
 from .messages import TradeError
@@ -28,6 +29,8 @@ __all__ = [
     "is_preset",
     "near_names",
     "require_listed",
+    "with_near_names",
+    "not_streamed",
 ]
 
 
@@ -164,7 +167,7 @@ def near_names(
     listed: list[ListedProduct],
 ) -> list[str]:  # at most three
     "Listed products whose names are near."
-    return difflib.get_close_matches(product, [p.product_id for p in listed if p.online], 3, 0.6)
+    return difflib.get_close_matches(product, [p.product_id for p in listed if p.online], 3, 0.75)
 
 
 def require_listed(products: list[str], listed: list[ListedProduct]) -> None:
@@ -179,3 +182,36 @@ def require_listed(products: list[str], listed: list[ListedProduct]) -> None:
         if product in status:
             raise TradeError(f"{product} is listed as {status[product]} and not traded; {hint}.")
         raise TradeError(f"the exchange does not list {product}; {hint}.")
+
+
+# %% ../../nbs/70_trades/76_product_list.ipynb #995d0375
+def with_near_names(
+    refused: dict[str, str],  # product -> what the feed says
+    rest_url: str,  # '' = nobody is asked
+) -> dict[str, str]:
+    "What a feed says of the products that it refuses, and the names that are near."
+    if not rest_url:
+        return refused
+    try:
+        listed = coinbase_products(rest_url, tries=1)
+    except TradeError as e:
+        return {product: f"{said} ({first_line(e)})" for product, said in refused.items()}
+    found = {}
+    for product, said in refused.items():
+        near = near_names(product, listed)
+        found[product] = f"{said}; near names: {', '.join(near)}" if near else said
+    return found
+
+
+def not_streamed(
+    product: str,
+    streamed: list[str],  # products
+) -> str:
+    "What to say of a product that is asked for and not streamed."
+    near = difflib.get_close_matches(product, streamed, 3, 0.75)
+    if near:
+        return f"{product!r} is not streamed; did you mean {' or '.join(near)}?"
+    some = ", ".join(streamed[:8])
+    more = f" and {len(streamed) - 8} more" if len(streamed) > 8 else ""
+    there = f"there are {some}{more}" if streamed else "nothing is"
+    return f"{product!r} is not streamed; {there}. To stream it: crypto-anomaly stream"

@@ -28,7 +28,14 @@ from crypto_anomaly.trades.ticks import (
 )
 
 # %% auto #0
-__all__ = ["StepScores", "ProductFeatures", "ProductScores", "ProductNow", "ProductState"]
+__all__ = [
+    "StepScores",
+    "ProductFeatures",
+    "batch_input",
+    "ProductScores",
+    "ProductNow",
+    "ProductState",
+]
 
 
 # %% ../../nbs/70_trades/65_product_state.ipynb #0c4c797b
@@ -64,7 +71,9 @@ class ProductFeatures:
 
 
 # %% ../../nbs/70_trades/65_product_state.ipynb #a305754b
-def _batch_input(batch: list[Trade]) -> KernelInput:
+def batch_input(
+    batch: list[Trade],  # at least one
+) -> KernelInput:
     "A batch of trades as arrays."
     return KernelInput(
         np.array([b.ts for b in batch]) / 1e6,
@@ -98,15 +107,26 @@ class ProductScores(ProductFeatures):
         batch: list[Trade],  # in the order of ids, at least one
     ) -> list[dict[str, Any]]:  # alarms, see `alarm_record`
         "Score a batch; what is known after it is in `now`."
-        a = _batch_input(batch)
+        a = batch_input(batch)
         X, evidence, buyers = ticks(self.state, *a)
         scores = self.scorer.scores(X, self.seen)
-        self.seen += len(batch)
-        self.last = X[-1]
-        self._batch = ScoredTrades(batch, a.t, X, evidence, buyers, scores)
-        return self._alarms(self._batch)
+        self.go_on(ScoredTrades(batch, a.t, X, evidence, buyers, scores), len(batch))
+        return self.alarms(self._batch)
 
-    def _alarms(self, b: ScoredTrades) -> list[dict[str, Any]]:
+    def go_on(
+        self,
+        b: ScoredTrades,  # at least the last trade of a batch
+        n: int,  # trades of the batch
+    ) -> None:
+        "Remember what is known after a batch that the state has seen."
+        self.seen += n
+        self.last = b.X[-1]
+        self._batch = b
+
+    def alarms(
+        self,
+        b: ScoredTrades,
+    ) -> list[dict[str, Any]]:  # see `alarm_record`
         "The alarms of a batch, each kind at most once in `ALARM_PAUSE`."
         raised = []
         for hit in alarm_hits(b, self.scorer.highest, self.scorer.constants):

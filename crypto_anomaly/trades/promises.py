@@ -49,6 +49,7 @@ class SourceFacts(NamedTuple):
     side: str  # whose side it sends: taker or maker
     order_ids: bool  # the orders of a trade are named
     websocket: bool  # trades are sent as they happen
+    reason: str = ""  # why no more is promised; '' = nobody has looked
 
 
 # %% ../../nbs/70_trades/12_promises.ipynb #51b23d56
@@ -67,8 +68,29 @@ _FACTS = (
     SourceFacts(COINBASE, True, "id", _ALL, "maker", True, True),
     SourceFacts("kraken", True, "time", _ALL, "taker", False, True),
     SourceFacts("bitfinex", False, "time", _ALL, "taker", False, True),
+    SourceFacts("gemini", False, "time", "7 days", "taker", False, True),
 )
-KNOWN = {facts.exchange: facts for facts in _FACTS}
+_LAST = {
+    "binance": ("1,000 trades", "its pages count groups of fills, its socket single fills"),
+    "binanceus": ("1,000 trades", "its pages count groups of fills, its socket single fills"),
+    "okx": ("500 trades", "its socket joins the fills of an order, its pages do not"),
+    "bybit": ("1,000 trades", "its ids are no count, and its pages show the last trades only"),
+    "kucoin": ("100 trades", "its pages show the last trades only"),
+    "gate": ("1,000 trades", "of spot trades ccxt asks for the last page only"),
+    "bitstamp": ("1 hour", "its ids have holes, and its pages show the last hour only"),
+    "cryptocom": ("1 day", "its pages go backwards within a day, and its ids have holes"),
+}  # exchange -> what its pages hold, why no more is promised
+
+
+def _best_effort(exchange: str) -> SourceFacts:
+    "The facts of an exchange whose pages hold the last trades only."
+    held, reason = _LAST[exchange]
+    page_back = f"the last {held}"
+    return SourceFacts(exchange, False, "", page_back, "taker", False, True, reason)
+
+
+_DECLARED = (*_FACTS, *map(_best_effort, _LAST))
+KNOWN = {facts.exchange: facts for facts in _DECLARED}
 
 
 def facts_of(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from .gaps import IdRange
+from .id_ranges import IdRange
 from .messages import Refused, Trade
 
 # %% auto #0
@@ -192,6 +192,28 @@ class Sequence(EpochQueue):
             self.check.mistakes.append(t)
         else:
             self.take(t)
+
+    def offer_all(self, rows: list[Trade]) -> None:  # in the order in which they came, at least one
+        "Take trades of the product; those that go on where it has ended are taken together."
+        if not self._go_on(rows):
+            for t in rows:
+                self.offer(t)
+            return
+        assert self.newest is not None
+        self.waiting = {t.trade_id: t for t in rows}
+        latest = max(t.ts for t in rows)
+        self.newest = Newest(rows[-1].trade_id, max(self.newest.ts, latest))
+
+    def _go_on(self, rows: list[Trade]) -> bool:
+        "Whether nothing is open, and trades follow the last one without any hole or doubt."
+        first = rows[0].trade_id
+        if self.newest is None or self.following or self.waiting or self.check.held:
+            return False
+        if first != self.next_id or not 0 < first - self.newest.trade_id <= LARGEST_GAP:
+            return False
+        ids = range(first, first + len(rows))
+        in_order = all(t.trade_id == i and t.ts >= self.began for t, i in zip(rows, ids))
+        return in_order and len(rows) <= MOST_WAITING
 
     def _begin_next(self) -> None:
         "The held trades are the first of the next epoch."

@@ -152,6 +152,8 @@ class _SourcePages:
 class DownPages(_SourcePages):
     "Pages that go downwards, see `PagesById`."
 
+    page_size = None  # it differs from exchange to exchange
+
     def older(self, below: int) -> CheckedTrades:
         "The trades below an id, newest first."
         found = self._page(before=below)

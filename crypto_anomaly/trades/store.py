@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 import sqlalchemy as sa
@@ -18,11 +18,12 @@ from .deleted import TradeDeleter
 from .gaps import Completeness
 from .limits import AHEAD, FIRST_TIME, ID_LIMIT, LIMIT
 from .messages import Trade, TradeError, fault_of, now_micros
+from .range_checks import RangeChecks
 from .schema import TradeDatabase, insert_trades, trades_table
 from .table import TRADE_COLUMNS, micros, utc_times
 
 # %% auto #0
-__all__ = ["TradeWriter", "TradeReader", "TradeStore", "open_store"]
+__all__ = ["TradeWriter", "TradeReader", "TimedReader", "TradeStore", "open_store"]
 
 
 # %% ../../nbs/70_trades/35_store.ipynb #2dd99527
@@ -80,7 +81,7 @@ class TradeWriter(TradeDatabase):
             _check(batch)
         try:
             with self.transaction() as c:
-                for epoch, batch in wanted.items():
+                for epoch, batch in sorted(wanted.items()):  # series are locked in one order
                     insert_trades(c, batch, epoch)
         except self._database_errors() as e:
             problem = f"{type(e).__name__}: {first_line(e)[:200]}"
@@ -92,6 +93,8 @@ class TradeWriter(TradeDatabase):
 
 # %% ../../nbs/70_trades/35_store.ipynb #ee2dad17
 _NEWEST = (trades_table.c.epoch.desc(), trades_table.c.trade_id.desc())  # order
+_READ = [*TRADE_COLUMNS, "epoch"]
+_RECENT = 10_000  # trades among which the latest time is looked for
 
 
 class TradeReader(TradeDatabase):
@@ -116,6 +119,72 @@ class TradeReader(TradeDatabase):
             names.append(found)
             after = found
 
+    def newest_known(
+        self,
+        product: str,
+        epoch: int,
+        end: pd.Timestamp,  # later trades are left out
+    ) -> tuple[int, int] | None:  # id, and microseconds since 1970; None = there is no trade
+        "The newest id of an epoch, and the latest time among the last ten thousand trades."
+        t = trades_table.c
+        mine = (t.product_id == product, t.epoch == epoch, t.ts <= micros(end))
+        recent = sa.select(t.trade_id, t.ts).where(*mine).order_by(t.trade_id.desc())
+        last = recent.limit(_RECENT).subquery().c
+        newest, at = self.rows(sa.select(sa.func.max(last.trade_id), sa.func.max(last.ts)))[0]
+        return None if newest is None else (int(newest), int(at))
+
+
+# %% ../../nbs/70_trades/35_store.ipynb #97d1425d
+class _Span(NamedTuple):
+    "Ids of an epoch."
+
+    epoch: int | None  # None = all
+    first_id: int | None
+    last_id: int | None
+
+
+class TimedReader(TradeReader):
+    "Reads trades by id or by time."
+
+    def _spans(
+        self, product: str, wanted: _Span, start: pd.Timestamp, end: pd.Timestamp | None
+    ) -> list[_Span]:  # newest epoch first
+        "Where in each epoch the trades of a stretch of time lie."
+        t = trades_table.c
+        chosen = [t.product_id == product, t.ts >= micros(start)]
+        if end is not None:
+            chosen.append(t.ts <= micros(end))
+        by_time: Any = sa.literal_column(
+            "+epoch"
+        )  # the plus leaves the index by time as the only way
+        query = sa.select(by_time, sa.func.min(t.trade_id), sa.func.max(t.trade_id))
+        found = self.rows(query.where(*chosen).group_by(by_time))
+        spans = [
+            _Span(
+                epoch,
+                max(first, wanted.first_id or first),
+                last if wanted.last_id is None else min(last, wanted.last_id),
+            )
+            for epoch, first, last in found
+            if wanted.epoch in (None, epoch)
+        ]
+        return sorted(spans, reverse=True)
+
+    def _read_span(
+        self, product: str, ids: _Span, times: list[Any], newest: int | None
+    ) -> list[Any]:  # newest first
+        "The rows of a span."
+        t = trades_table.c
+        chosen = [t.product_id == product, *times]
+        if ids.epoch is not None:
+            chosen.append(t.epoch == ids.epoch)
+        if ids.first_id is not None:
+            chosen.append(t.trade_id >= ids.first_id)
+        if ids.last_id is not None:
+            chosen.append(t.trade_id <= ids.last_id)
+        query = sa.select(*(t[name] for name in _READ)).where(*chosen)
+        return self.tuples(query.order_by(*_NEWEST).limit(newest))
+
     def read(
         self,
         product: str,
@@ -128,27 +197,25 @@ class TradeReader(TradeDatabase):
         epoch: int | None = None,  # None = all
     ) -> pd.DataFrame:  # trade table with `epoch`, in the order of epochs and ids
         "Stored trades by id or by time."
-        t = trades_table.c
-        chosen = [t.product_id == product]
-        if epoch is not None:
-            chosen.append(t.epoch == epoch)
-        if first_id is not None:
-            chosen.append(t.trade_id >= first_id)
-        if last_id is not None:
-            chosen.append(t.trade_id <= last_id)
+        t, wanted = trades_table.c, _Span(epoch, first_id, last_id)
+        times = []
         if start is not None:
-            chosen.append(t.ts >= micros(start))
+            times.append(t.ts >= micros(start))
         if end is not None:
-            chosen.append(t.ts <= micros(end))
-        columns = [*TRADE_COLUMNS, "epoch"]
-        newest_first = sa.select(*(t[name] for name in columns)).where(*chosen).order_by(*_NEWEST)
-        rows = self.rows(newest_first.limit(newest))
-        f = pd.DataFrame.from_records(rows[::-1], columns=columns)
+            times.append(t.ts <= micros(end))
+        spans = [wanted] if start is None else self._spans(product, wanted, start, end)
+        rows: list[Any] = []
+        for span in spans:
+            left = None if newest is None else newest - len(rows)
+            rows += self._read_span(product, span, times, left)
+        f = pd.DataFrame.from_records(rows[::-1], columns=_READ)
         return f.assign(ts=utc_times(f.ts))
 
 
 # %% ../../nbs/70_trades/35_store.ipynb #b5718513
-class TradeStore(TradeWriter, TradeReader, TradeDeleter, Completeness, LatestRows, AlarmLog):
+class TradeStore(
+    TradeWriter, TimedReader, TradeDeleter, Completeness, RangeChecks, LatestRows, AlarmLog
+):
     "Trades, gaps, latest state and alarms of some products."
 
 

@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 import logging
+from collections import defaultdict
 from typing import Any
 
 from .epochs import Epoch
 from .gap_fill import HEARTBEAT
-from .messages import FeedMessage, Refused, Trade, fault_of
+from .messages import FeedMessage, Refused, Trade, are_possible, fault_of
 from .sequence import LARGEST_GAP, Sequence, misplaced
 from .stream_base import Heartbeat, Kept, names_in_words
 from .stream_gaps import BackgroundStream
@@ -127,7 +128,7 @@ class FlushingStream(EpochStream):
         while hole := s.hole:
             if not self._is_overdue(s):
                 return
-            if self.must_wait:
+            if self.must_wait or not self._is_at_hand(product, *hole):
                 return
             self._fill(product, hole.first, hole.last, self._cause(product))
             self._keep(product, s.ready())
@@ -142,8 +143,9 @@ class FlushingStream(EpochStream):
         if last_id < (s.next_id or 0):
             del self.heartbeats[product]
         elif s.next_id and self._clock() - received > GRACE and not self.must_wait:
-            del self.heartbeats[product]
-            self._fill_claimed(product, s.next_id, last_id)
+            if self._is_at_hand(product, s.next_id, last_id):
+                del self.heartbeats[product]
+                self._fill_claimed(product, s.next_id, last_id)
 
     def _fill_claimed(self, product: str, first: int, last: int) -> None:
         "Fetch what only a heartbeat has named; go on behind the last trade that is there."
@@ -172,18 +174,36 @@ class OfferingStream(FlushingStream):
         "Whether a refused trade is of a product of this stream, or of one that cannot be read."
         return r.product_id in self.sequences or r.trade_id == 0
 
-    def _offer_trade(self, m: FeedMessage, t: Trade) -> None:
-        "Refuse a trade that cannot be, or give it to its sequence."
-        fault = fault_of(t, self._now())
-        if fault:
-            self.refusals.append(fault)
-            return
-        s = self.sequences[t.product_id]
+    def _offer_first(self, t: Trade) -> None:  # the newest one when a subscription began
+        "Give a trade to its sequence: what is missing before it will not come by itself."
+        possible = self._possible([t])
+        if possible:
+            s = self.sequences[t.product_id]
+            self._begin_at(s, t)
+            s.interrupted = True
+            s.offer(t, first=True)
+
+    def _offer_trades(self, product: str, rows: list[Trade]) -> None:
+        "Give trades to the sequence of their product."
+        possible = self._possible(rows)
+        if possible:
+            s = self.sequences[product]
+            self._begin_at(s, possible[0])
+            s.offer_all(possible)
+
+    def _possible(self, rows: list[Trade]) -> list[Trade]:
+        "Trades without those that cannot be: they are refused."
+        now = self._now()
+        if are_possible(rows, now):
+            return rows
+        faults = [fault_of(t, now) for t in rows]
+        self.refusals += [fault for fault in faults if fault]
+        return [t for t, fault in zip(rows, faults) if fault is None]
+
+    def _begin_at(self, s: Sequence, t: Trade) -> None:
+        "Let a sequence that knows no trade yet begin with the history of this one."
         if s.next_id is None:
             s.next_id = max(1, t.trade_id - HISTORY) if self.rest else t.trade_id
-        if m.first:
-            s.interrupted = True
-        s.offer(t, m.first)
 
     def _offer_heartbeat(self, product: str, last_id: int) -> None:
         "Remember a heartbeat that is ahead; one that is far ahead is of another epoch, or wrong."
@@ -248,22 +268,37 @@ class ChangingStream(OfferingStream):
             known.pop(product, None)
         self.active.discard(product)
         self.claimed.discard(product)
+        if self.pages:
+            self.pages.forget(product)
 
 
 # %% ../../nbs/70_trades/75_stream.ipynb #a1d94e96
+def _by_product(trades: list[Trade]) -> dict[str, list[Trade]]:
+    "Trades by their product, in their order."
+    found: defaultdict[str, list[Trade]] = defaultdict(list)
+    for t in trades:
+        found[t.product_id].append(t)
+    return found
+
+
 class Stream(ChangingStream):
     "Products as their messages come in: stored, scored and complete."
 
     def _offer(self, m: FeedMessage) -> None:
         "Put the content of a message where it waits."
-        self.stats["messages"] += 1
+        self.stats["messages"] += m.messages
         if m.error:
             _log.warning("the feed reports an error: %s", m.error)
         self.refusals += [r for r in m.refused if self._is_ours(r)]
-        for t in m.trades:
-            if t.product_id in self.sequences:
-                self._offer_trade(m, t)
-                self.active.add(t.product_id)
+        for product, rows in _by_product(m.trades).items():
+            if product not in self.sequences:
+                continue
+            self.active.add(product)
+            if m.first:
+                for t in rows:
+                    self._offer_first(t)
+            else:
+                self._offer_trades(product, rows)
         for product, last_id in m.heartbeats.items():
             if product in self.sequences:
                 self._offer_heartbeat(product, last_id)
@@ -286,7 +321,7 @@ class Stream(ChangingStream):
     def _keep_ready(self) -> None:
         "Keep what is in order of all products that had messages, in one transaction."
         batches = []
-        for product in self.active:
+        for product in sorted(self.active):  # side by side, as the store keeps them
             s = self.sequences[product]
             rows = s.ready()
             if rows:

@@ -9,7 +9,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 from functools import cached_property
-from itertools import groupby
+from itertools import chain, groupby
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -20,17 +20,17 @@ from ..core.workspace import Workspace
 from .champion import LONG_AGO, ChampionWatch
 from .fields import product_name
 from .gap_filler import GapFiller
+from .joint_scores import score_together
 from .lag import Lag
-from .late_scores import WARM_UP
 from .latest import Latest
-from .limits import AHEAD
 from .messages import Refused, Trade, TradeError, now_micros
 from .product_state import ProductState
 from .refusals import log_refused
-from .sequence import Newest, Sequence
+from .sequence import Sequence
 from .sources import Roads
-from .store import TradeStore, open_store
-from .table import micros, to_trades
+from .store import open_store
+from .stored_end import keep_quiet, last_scored, stored_end, warm_up
+from .table import to_trades
 
 # %% auto #0
 __all__ = [
@@ -42,9 +42,6 @@ __all__ = [
     "Retry",
     "Changed",
     "Kept",
-    "last_sequence",
-    "utc_now",
-    "warm_up",
     "names_in_words",
     "StreamBase",
     "RefusingStream",
@@ -74,7 +71,7 @@ _log = logging.getLogger(__name__)
 STATS = ("messages", "trades", "bad", "gaps", "filled", "reconnects", "refused")  # counters
 SHARE_SECONDS = 1.0  # between two writes of the latest state of a product
 _SHARE_AGAIN = 10.0  # seconds until the latest state is shared again after a failure
-_RECENT = 10_000  # trades among which the latest time is looked for
+_RECENT = 10_000  # refused trades that wait to be kept
 
 
 # %% ../../nbs/70_trades/74_stream_base.ipynb #171d4d5e
@@ -106,36 +103,6 @@ class Kept(NamedTuple):
     product: str
     rows: list[Trade]  # at least one
     epoch: int
-
-
-# %% ../../nbs/70_trades/74_stream_base.ipynb #501f0f42
-def last_sequence(store: TradeStore, product: str) -> Sequence:
-    "The sequence that continues where the store ends."
-    epoch = store.current_epoch(product)
-    recent = store.read(product, epoch=epoch, newest=_RECENT, end=utc_now())
-    if recent.empty:
-        return Sequence(epoch=epoch)
-    began = [e["ts"] for e in store.epochs(product) if e["epoch"] == epoch]
-    newest = Newest(int(recent.trade_id.iloc[-1]), micros(recent.ts.max()))
-    return Sequence(newest.trade_id + 1, epoch=epoch, newest=newest, began=max(began, default=0))
-
-
-def utc_now() -> pd.Timestamp:
-    "The latest time that a trade can have."
-    return pd.Timestamp(now_micros() + AHEAD, unit="us", tz="UTC")
-
-
-# %% ../../nbs/70_trades/74_stream_base.ipynb #c4dc0ac5
-def warm_up(state: ProductState, store: TradeStore, newest: Newest | None) -> None:
-    "Move a state over the last stored hours; a new epoch begins the last minute anew."
-    if newest is None:
-        return
-    start = pd.Timestamp(newest.ts, unit="us", tz="UTC") - WARM_UP
-    rows = store.read(state.product, start=start, end=utc_now())
-    for _, part in rows.groupby("epoch"):
-        if state.seen:
-            state.skip(to_trades(part.head(1))[0])
-        state.warm(part)
 
 
 # %% ../../nbs/70_trades/74_stream_base.ipynb #7a9e32a1
@@ -191,6 +158,7 @@ class StreamBase:
         self.changed: dict[str, Changed] = {}  # product -> what is not yet shared of it
         self.shared: dict[str, float] = {}  # product -> when it was shared, by the stream's clock
         self.report: dict[str, Any] = {}  # how the stream is, as it was last reported
+        self.held = 0.0  # seconds in which listeners had to wait, until the last report
         self.others: list[dict[str, Any]] = []  # the reports of the other shards that live
         self.lag = Lag()  # seconds from a trade of the feed until it is stored and scored
         self.champion = ChampionWatch(ws, clock)
@@ -202,9 +170,21 @@ class StreamBase:
     def _open(self, product: str) -> None:
         "Continue where the store ends."
         state = ProductState(product, self.champion.model, self.champion.version)
-        sequence = last_sequence(self.store, product)
-        warm_up(state, self.store, sequence.newest)
-        self.states[product], self.sequences[product] = state, sequence
+        end = stored_end(self.store, product)
+        scored = last_scored(self.latest, product, end)
+        warm_up(state, self.store, end, scored)
+        keep_quiet(state, self.store, end)
+        self.states[product], self.sequences[product] = state, end.sequence
+        if scored is not None:
+            self.score_rest(product, end.recent[end.recent.trade_id > scored])
+
+    def score_rest(
+        self,
+        product: str,
+        rows: pd.DataFrame,  # stored trades, at least one
+    ) -> None:
+        "Score trades that the stream before has stored and not scored; here, they only warm up."
+        self.states[product].warm(rows)
 
     def log_opened(self, products: list[str]) -> None:
         "Say which products are streamed from now on, and what the model knows of them."
@@ -353,6 +333,14 @@ class ScoredStream(SharingStream):
         self.stats["trades"] += sum(len(b.rows) for b in batches)
         self._score_all(batches)
 
+    def score_rest(
+        self,
+        product: str,
+        rows: pd.DataFrame,  # stored trades, at least one
+    ) -> None:
+        "Score trades that the stream before has stored and not scored; they count as late."
+        self._score(product, to_trades(rows))
+
     def _raise(self, alarms: list[dict[str, Any]]) -> None:
         "Keep alarms; they are told at the end of the turn."
         self.store.add_alarms(alarms)
@@ -370,13 +358,10 @@ class ScoredStream(SharingStream):
             self._score_all([Kept(product, rows, self.sequences[product].epoch)])
 
     def _score_all(self, batches: list[Kept]) -> None:
-        "Score trades in order; alarms are stored together."
-        alarms = []
-        for product, rows, epoch in batches:
-            state = self.states[product]
-            alarms += [alarm | dict(epoch=epoch) for alarm in state.score(rows)]
-            self.changed[product] = Changed(state, epoch)
-        self._raise(alarms)
-        now = self._now()
-        for b in batches:
-            self.lag.add(b.rows, now)
+        "Score trades of products, each once, in order; alarms are stored together."
+        states = [self.states[b.product] for b in batches]
+        found = score_together(states, [b.rows for b in batches])
+        for b, state in zip(batches, states):
+            self.changed[b.product] = Changed(state, b.epoch)
+        self._raise([a | dict(epoch=b.epoch) for b, mine in zip(batches, found) for a in mine])
+        self.lag.add(chain.from_iterable(b.rows for b in batches), self._now())

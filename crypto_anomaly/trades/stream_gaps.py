@@ -8,12 +8,14 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+from ..core.product_ids import COINBASE, exchange_of
 from .champion import LONG_AGO
 from .gap_fill import fill_gap, fill_row
 from .gap_filler import FillAttempt, GapFiller
-from .gaps import IdRange
+from .id_ranges import IdRange
 from .late_scores import ROWS_AT_ONCE, PreparedState, catch_up, prepare_state
 from .messages import TradeError
+from .page_fetcher import PageFetcher
 from .product_state import ProductState
 from .sequence import LARGEST_GAP
 from .stream_base import Retry, ScoredStream
@@ -44,7 +46,8 @@ class GapFillingStream(ScoredStream):
     "Fills holes."
 
     _rest_failed = LONG_AGO  # seconds of the stream's clock
-    rest_spent = 0.0  # seconds of this turn in which pages were waited for
+    rest_spent = 0.0  # seconds of this turn that small holes have taken
+    pages: PageFetcher | None = None  # None = the stream waits for the page of a small hole
 
     def _fetch(self, product: str, first: int, last: int, cause: str) -> int:  # trades
         "Fetch a hole over REST."
@@ -54,6 +57,8 @@ class GapFillingStream(ScoredStream):
         if last - first >= LARGEST_GAP:
             raise TradeError(f"{missing} too many to fetch at once")
         patience: dict[str, Any] = dict(tries=1, timeout=_PATIENCE) if self.filler else {}
+        if self.pages:
+            patience["session"] = self.pages.session(product, last)
         return fill_gap(
             self.store,
             self.rest,
@@ -103,6 +108,15 @@ class GapFillingStream(ScoredStream):
         is_large = last - first >= ONE_PAGE
         waits_for_rest = self._clock() - self._rest_failed < REST_PAUSE
         return is_large or waits_for_rest or self.stopping
+
+    def _is_at_hand(self, product: str, first: int, last: int) -> bool:
+        "Whether a hole can be dealt with at once; if not, its page is on the way."
+        if self.pages is None or exchange_of(product) != COINBASE:
+            return True
+        if last < first or self._is_for_filler(first, last):
+            return True
+        self.pages.parts = 1 + len(self.others)
+        return self.pages.is_there(product, first, last)
 
     def _hand_over(self, product: str, first: int, last: int, cause: str) -> None:
         "Write a hole down, and let the filler fetch it."
@@ -203,14 +217,17 @@ class BackgroundStream(RepairingStream):
     "Lets a `GapFiller` work beside the stream."
 
     def start_filler(self) -> None:
-        "From now on large holes are filled beside the stream."
+        "From now on large holes are filled beside the stream, and pages of small ones fetched so."
         if self.rest and self.filler is None:
             self.filler = GapFiller(self.store, self.rest, prepare=self._prepare)
             self.filler.start()
+            self.pages = PageFetcher(str(self.rest), _PATIENCE)
 
     def stop_filler(self) -> None:
         "End the filler; holes are only written down from now on, the next start fetches them."
         self.stopping = True
+        if self.pages:
+            self.pages.stop()
         if self.filler:
             self.filler.stop()
 

@@ -42,6 +42,7 @@ class Connection:
         self.heard: float | None = None  # the last message; None = nothing yet
         self.processed: float | None = None  # the last batch that was stored; None = none yet
         self.problem = ""  # why the last connection ended
+        self.turn: float | None = None  # seconds that the last turn took; None = none yet
 
 
 # %% ../../nbs/70_trades/77_stream_status.ipynb #498537ae
@@ -58,6 +59,8 @@ def report_status(
     *,
     state: str = "running",  # or ended: it was told to; or failed
     exchanges: dict[str, Any] | None = None,  # exchange -> how it is, and what it promises
+    held: float = 0.0,  # seconds in which listeners had to wait for the stream, since its start
+    room: int | None = None,  # messages that may wait
 ) -> None:
     "Report the status of a stream, together with what the other shards have reported."
     lag = stream.lag.recent()
@@ -75,7 +78,12 @@ def report_status(
         exchanges=exchanges or {},
         lag_p50=lag_quantile(lag, 0.5),
         lag_p99=lag_quantile(lag, 0.99),
+        turn=connection.turn,
+        held=held,
+        held_recent=held - stream.held,
+        room=room,
     )
+    stream.held = held
     stream.report = now | dict(lag_counts=stream.lag.counts)
     stream.latest.put(STREAM_STATUS, together([now, *stream.others]))
 
@@ -92,6 +100,8 @@ _OF_SHARD = (
     "processed",
     "problem",
     "stats",
+    "turn",
+    "held",
 )
 
 
@@ -127,6 +137,9 @@ def together(
         processed=min(r["processed"] for r in counted),
         problem="; ".join(problems),
         waiting=sum(r["waiting"] for r in counted),
+        held=sum(r.get("held") or 0 for r in counted),
+        held_recent=max(r.get("held_recent") or 0 for r in counted),
+        turn=max((r["turn"] for r in counted if r.get("turn")), default=None),
         exchanges=_exchanges([r.get("exchanges") or {} for r in counted]),
         filling=next((r["filling"] for r in counted if r["filling"]), None),
         lag_p99=max((r["lag_p99"] for r in counted if r.get("lag_p99")), default=None),
@@ -145,6 +158,17 @@ class StreamHealth(NamedTuple):
     facts: dict[str, Any]
 
 
+def _cannot_keep_up(status: dict[str, Any]) -> str:
+    "That the feed is faster than the stream, with what helps."
+    lag = status.get("lag_p99")
+    late = f", 99 % of the trades are scored within {lag:.1f} s" if lag else ""
+    return (
+        f"the feed is faster than the stream: {status['waiting']:,} messages wait{late}, and the "
+        f"feed was held back for {status['held_recent']:.1f} s of the last {REPORT_SECONDS:.0f}; "
+        "start more processes: stream --shards 2"
+    )
+
+
 def _connection_problems(status: dict[str, Any]) -> list[str]:
     "What is wrong with the connection of a running stream."
     if not status["connected"]:
@@ -155,6 +179,8 @@ def _connection_problems(status: dict[str, Any]) -> list[str]:
     idle = now - status.get("processed", heard)  # an older stream does not report it
     if idle > SILENT_SECONDS:
         return [f"{status['waiting']} messages of the feed wait; none was stored for {idle:.0f} s"]
+    if status.get("held_recent", 0) > 0:
+        return [_cannot_keep_up(status)]
     if silent > SILENT_SECONDS:
         return [f"nothing was heard from the feed of trades for {silent:.0f} s"]
     return []

@@ -141,6 +141,22 @@ addEventListener("submit", async e => {
   form.querySelector("[role=status]").textContent = (await r.json()).detail;
 });
 
+// Which coin a product is.
+addEventListener("submit", async e => {
+  const form = e.target;
+  if (!form.dataset.product) return;
+  e.preventDefault();
+  const f = new FormData(form), token = f.get("token").trim(), out = form.querySelector(".said");
+  const body = {coin: f.get("coin"), by: f.get("by"), reason: f.get("reason")};
+  let r;
+  try {
+    r = await fetch(`/products/${encodeURIComponent(form.dataset.product)}`, {method: "POST", headers: {Authorization: `Bearer ${token}`, "Content-Type": "application/json"}, body: JSON.stringify(body)});
+  } catch { out.textContent = "The server does not answer now; nothing was decided."; return; }
+  if (r.ok) { sessionStorage.setItem("token", token); sessionStorage.setItem("by", body.by); location.reload(); return; }
+  if (r.status === 401 || r.status === 403) { sessionStorage.removeItem("token"); form.querySelector("[name=token]").closest("label").hidden = false; }
+  out.textContent = (await r.json()).detail; out.className = "said failed";
+});
+
 // Live trades: the numbers, the figure and the alarms follow every two seconds.
 addEventListener("DOMContentLoaded", () => {
   const live = document.getElementById("live");
