@@ -10,7 +10,9 @@ import logging
 import os
 import secrets
 import time
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import NamedTuple
 
 import fsspec
@@ -25,6 +27,7 @@ from .table import DataError
 __all__ = [
     "log",
     "SETTLED_NS",
+    "ONCE_SECONDS",
     "filesystem",
     "on_local_disk",
     "write_file",
@@ -33,6 +36,7 @@ __all__ = [
     "Folder",
     "read_folder",
     "Tree",
+    "listed_once",
     "list_files",
     "change_stamp",
     "read_parquet_files",
@@ -189,6 +193,20 @@ class Tree(NamedTuple):
 _TREES: dict[str, Tree] = {}  # by path
 _MOST_TREES = 64  # five kinds of files in a lake
 
+# %% ../../nbs/30_data/40_files.ipynb #7967f4e3
+ONCE_SECONDS = 0.05
+_ONCE: ContextVar[dict[str, tuple[float, Tree]] | None] = ContextVar("once", default=None)
+
+
+@contextmanager
+def listed_once() -> Iterator[None]:
+    "Within the block, which must not write, a local folder is looked at once in a while."
+    token = _ONCE.set({})
+    try:
+        yield
+    finally:
+        _ONCE.reset(token)
+
 
 # %% ../../nbs/30_data/40_files.ipynb #5d1c32eb
 def _folders_below(path: str, known: dict[str, Folder]) -> list[Folder]:
@@ -205,6 +223,17 @@ def _folders_below(path: str, known: dict[str, Folder]) -> list[Folder]:
 
 def _local_tree(path: str) -> Tree:
     "All that is below a local folder, from memory where nothing has changed."
+    once = _ONCE.get()
+    if once is None:
+        return _look_below(path)
+    looked = once.get(path)
+    if looked is None or time.monotonic() - looked[0] > ONCE_SECONDS:
+        looked = once[path] = (time.monotonic(), _look_below(path))
+    return looked[1]
+
+
+def _look_below(path: str) -> Tree:
+    "All that is below a local folder; folders that have not changed are not listed again."
     known = _TREES.get(path)
     before = {folder.path: folder for folder in known.folders} if known else {}
     folders = tuple(_folders_below(path, before))

@@ -11,16 +11,21 @@ import logging
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..core.clock import utcnow
 from ..core.json_values import jsonable
 from ..core.lineage import code_version
 from ..core.workspace import Workspace
 from .claims import run_once, run_with_retries
+from .runner import LaterReports
 from .schedule import EVENT_TRIGGERS, TRADES, stage_range
-from .stages import PipelineError, stage_name
+from .stages import PipelineError, stage_name, stages
+from .subprocesses import child_env
 from ..registry.registry import Registry, open_registry
+
+if TYPE_CHECKING:
+    from crypto_anomaly.lifecycle.kernel import WarmKernels
 
 # %% auto #0
 __all__ = ["log", "INDEPENDENT", "inputs_of", "triggered_by", "ChainId", "chain"]
@@ -225,6 +230,8 @@ class _Chain:
     key: str | None  # why the first stage runs; None = because somebody asks
     todo: list[str]
     succeeded: dict[str, dict[str, Any]]  # stage -> its newest run in this chain that succeeded
+    reports: LaterReports
+    kernels: WarmKernels | None = None
     runs: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -252,7 +259,12 @@ def _stages_to_run(
 
 # %% ../../nbs/80_lifecycle/64_chain.ipynb #0e7dd0aa
 def _begin_chain(
-    ws: Workspace, first: str, last: str, key: str | None, resume: str | None
+    ws: Workspace,
+    first: str,
+    last: str,
+    key: str | None,
+    resume: str | None,
+    reports: LaterReports,
 ) -> _Chain:
     "A new chain, or one that is resumed."
     registry = open_registry(ws)
@@ -261,7 +273,7 @@ def _begin_chain(
     oldest_first = reversed(runs)
     succeeded = {run["stage"]: run for run in oldest_first if run["status"] == "succeeded"}
     todo = _stages_to_run(ws, registry, chain_id, runs)
-    return _Chain(ws, registry, chain_id.id, key, todo, succeeded)
+    return _Chain(ws, registry, chain_id.id, key, todo, succeeded, reports)
 
 
 # %% ../../nbs/80_lifecycle/64_chain.ipynb #c5553591
@@ -296,7 +308,10 @@ def _run_next(
 
     def run(say: Callable[[str], None]) -> dict[str, Any]:
         "Run the stage as a part of the chain."
-        return run_with_retries(chain.ws, stage, parameters, chain=chain.id, inputs=inputs, say=say)
+        of_chain: dict[str, Any] = dict(
+            chain=chain.id, inputs=inputs, reports=chain.reports, kernels=chain.kernels
+        )
+        return run_with_retries(chain.ws, stage, parameters, say=say, **of_chain)
 
     result = run_once(chain.ws, stage, key, run)
     if result is None:
@@ -319,6 +334,15 @@ def _ignore(what: Any) -> None:
     "Nobody follows the progress of the chain."
 
 
+# %% ../../nbs/80_lifecycle/64_chain.ipynb #6930dea8
+def _warm_up(running: _Chain, stage: str) -> None:
+    "Start the kernels of a stage that is due and of the one after it."
+    if running.kernels is None:
+        return
+    for due in (stage, *running.todo[:1]):
+        running.kernels.prepare(stages()[due])
+
+
 # %% ../../nbs/80_lifecycle/64_chain.ipynb #52652740
 def chain(
     ws: Workspace,
@@ -331,13 +355,27 @@ def chain(
     begin: Callable[[str], None] = _ignore,  # is called before each stage
 ) -> list[dict[str, Any]]:  # the runs, of `run_stage`
     "Run the stages of a chain, after filling an empty lake."
-    running = _begin_chain(ws, stage_name(start), stage_name(stop), key, resume)
+    first, last = stage_name(start), stage_name(stop)
+    from crypto_anomaly.lifecycle.kernel import WarmKernels
+
+    with LaterReports() as reports, WarmKernels(child_env(ws)) as kernels:
+        running = _begin_chain(ws, first, last, key, resume, reports)
+        running.kernels = kernels
+        _go_through(running, begin, done)
+    return running.runs
+
+
+def _go_through(
+    running: _Chain, begin: Callable[[str], None], done: Callable[[dict[str, Any]], None]
+) -> None:
+    "Run what is left of a chain."
     while running.todo:
         stage = running.todo.pop(0)
-        inputs = inputs_of(ws, stage)
+        inputs = inputs_of(running.ws, stage)
         if _is_done(running, stage, inputs):
             continue
         begin(stage)
+        _warm_up(running, stage)
         run = _run_next(running, stage, inputs)
         if run is None:
             running.todo = [s for s in running.todo if s in INDEPENDENT]
@@ -346,4 +384,3 @@ def chain(
         done(run)
         if stage in ("evaluate", "evaluate_trades") and run["result"]["auto_approved"]:
             running.todo.insert(0, "promote")
-    return running.runs

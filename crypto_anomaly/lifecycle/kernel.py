@@ -5,9 +5,13 @@
 # %% ../../nbs/80_lifecycle/48_kernel.ipynb #0311cb91
 from __future__ import annotations
 
+import ast
+import json
 import sys
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from jupyter_core.utils import run_sync
 
 from ..core.errors import first_line
 from ..core.redaction import hide_credentials
@@ -15,11 +19,19 @@ from ..core.slow_imports import IRI_GRAMMARS, without_module
 
 with without_module(IRI_GRAMMARS):
     import papermill
+    from jupyter_client.manager import AsyncKernelManager
     from papermill.clientwrap import PapermillNotebookClient
     from papermill.engines import Engine, papermill_engines
 
 # %% auto #0
-__all__ = ["ENGINE", "VariablesEngine", "NotebookFailure", "execute_notebook"]
+__all__ = [
+    "ENGINE",
+    "VariablesEngine",
+    "imported_modules",
+    "WarmKernels",
+    "NotebookFailure",
+    "execute_notebook",
+]
 
 # %% ../../nbs/80_lifecycle/48_kernel.ipynb #b4148925
 ENGINE = "crypto_anomaly"  # its name in papermill
@@ -38,6 +50,7 @@ class VariablesEngine(Engine):
         env: dict[str, str],  # all variables of the kernel
         start_timeout: int,  # seconds
         execution_timeout: int,  # seconds a cell
+        warm: AsyncKernelManager | None = None,  # a kernel that has been started for this notebook
         log_output: bool = False,
         stderr_file: Any = None,
         **_: Any,  # what papermill passes to every engine
@@ -45,17 +58,93 @@ class VariablesEngine(Engine):
         "Start a kernel with `env` and execute the notebook in it."
         client = PapermillNotebookClient(
             nb_man,
+            km=warm,
             kernel_name=kernel_name,
             startup_timeout=start_timeout,
             timeout=execution_timeout,
             log_output=log_output,
             stderr_file=stderr_file,
         )
-        return client.execute(env=env)
+        return client.execute(env=env, cleanup_kc=True)
 
 
 # %% ../../nbs/80_lifecycle/48_kernel.ipynb #ddaf6fd9
 papermill_engines.register(ENGINE, VariablesEngine)
+
+
+# %% ../../nbs/80_lifecycle/48_kernel.ipynb #8c73137a
+def imported_modules(
+    source: Path,  # a notebook
+) -> list[str]:  # e.g. ['pandas', 'crypto_anomaly.core.moments']
+    "The modules that the cells of a notebook import."
+    names: dict[str, None] = {}
+    for cell in json.loads(source.read_text(encoding="utf-8"))["cells"]:
+        if cell["cell_type"] == "code":
+            names |= dict.fromkeys(_imports("".join(cell["source"])))
+    return list(names)
+
+
+def _imports(code: str) -> list[str]:
+    "The modules that a cell imports; none of a cell that is not Python alone."
+    try:
+        statements = ast.parse(code).body
+    except SyntaxError:
+        return []
+    found = []
+    for statement in statements:
+        if isinstance(statement, ast.Import):
+            found += [name.name for name in statement.names]
+        elif isinstance(statement, ast.ImportFrom) and statement.module:
+            found.append(statement.module)
+    return found
+
+
+# %% ../../nbs/80_lifecycle/48_kernel.ipynb #31c8956e
+_QUIET = {"PYDEVD_DISABLE_FILE_VALIDATION": "1"}
+
+
+class WarmKernels:
+    "Kernels that start before their notebooks are due; those that are left end with the block."
+
+    def __init__(
+        self,
+        env: dict[str, str],  # all variables of the kernels
+    ) -> None:
+        self._env = env | _QUIET
+        self._waiting: dict[Path, AsyncKernelManager] = {}
+
+    def prepare(
+        self,
+        source: Path,  # a notebook that is due soon
+    ) -> None:
+        "Start the kernel of a notebook and let it import what the notebook imports."
+        if source in self._waiting:
+            return
+        load = f"[__import__(name) for name in {imported_modules(source)!r}] and None"
+        kernel = AsyncKernelManager(kernel_name="python3")
+        options = ["--HistoryManager.hist_file=:memory:", f"--IPKernelApp.exec_lines={load}"]
+        run_sync(kernel.start_kernel)(env=self._env, extra_arguments=options)
+        self._waiting[source] = kernel
+
+    def take(
+        self,
+        source: Path,  # a notebook that is due
+    ) -> AsyncKernelManager | None:  # None where none was started for it, or it has died
+        "The kernel of a notebook; it belongs to whoever takes it."
+        kernel = self._waiting.pop(source, None)
+        if kernel is None or run_sync(kernel.is_alive)():
+            return kernel
+        return None
+
+    def __enter__(self) -> WarmKernels:
+        "Begin."
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        "End the kernels that nobody has taken."
+        for kernel in self._waiting.values():
+            run_sync(kernel.shutdown_kernel)(now=True)
+        self._waiting.clear()
 
 
 # %% ../../nbs/80_lifecycle/48_kernel.ipynb #28f6357c
@@ -80,6 +169,7 @@ def execute_notebook(
     *,
     env: dict[str, str],  # all variables of the kernel
     timeout: int,  # seconds a cell
+    warm: AsyncKernelManager | None = None,  # a kernel that `WarmKernels` has started for it
 ) -> NotebookFailure | None:  # None = it succeeded
     "Execute a copy of a notebook in a kernel with the variables `env`."
     on_terminal = sys.stderr.isatty()
@@ -96,7 +186,8 @@ def execute_notebook(
             start_timeout=120,
             execution_timeout=timeout,
             stderr_file=sys.stderr if on_terminal else None,  # progress bars
-            env=env | {"PYDEVD_DISABLE_FILE_VALIDATION": "1"},
+            env=env | _QUIET,
+            warm=warm,
         )
     except papermill.PapermillExecutionError as e:
         return NotebookFailure(e.ename, hide_credentials(e.evalue), in_kernel=True)

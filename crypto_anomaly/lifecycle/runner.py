@@ -9,7 +9,9 @@ import json
 import secrets
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -27,7 +29,7 @@ from .subprocesses import child_env
 from ..registry.registry import Registry, open_registry
 
 if TYPE_CHECKING:
-    from crypto_anomaly.lifecycle.kernel import NotebookFailure
+    from crypto_anomaly.lifecycle.kernel import NotebookFailure, WarmKernels
 
 # %% auto #0
 __all__ = [
@@ -40,6 +42,7 @@ __all__ = [
     "stage_error",
     "StageResult",
     "stage_result",
+    "LaterReports",
     "run_stage",
 ]
 
@@ -153,20 +156,28 @@ def _ignore(run_id: str) -> None:
 
 # %% ../../nbs/80_lifecycle/50_runner.ipynb #082d2cf3
 def _execute(
-    ws: Workspace, registry: Registry, run: _Run, parameters: dict[str, Any], timeout: int | None
+    ws: Workspace,
+    registry: Registry,
+    run: _Run,
+    parameters: dict[str, Any],
+    timeout: int | None,
+    kernels: WarmKernels | None,
 ) -> NotebookFailure | None:  # None = it succeeded
     "Execute the notebook of a run; whatever ends this process, the run's row says so."
     from crypto_anomaly.lifecycle.kernel import execute_notebook
 
+    source = stages()[run.stage]
+    warm = kernels.take(source) if kernels else None
     seconds = timeout or (DAY if run.stage in LONG_STAGES else HALF_HOUR)
     ended = False
     try:
         failure = execute_notebook(
-            stages()[run.stage],
+            source,
             run.notebook,
             parameters | dict(run_id=run.id),
             env=child_env(ws),
             timeout=seconds,
+            warm=warm,
         )
         ended = True
     finally:
@@ -175,13 +186,53 @@ def _execute(
     return failure
 
 
+# %% ../../nbs/80_lifecycle/50_runner.ipynb #11fa5be4
+class LaterReports:
+    "Writes reports in a thread of its own, one after the other."
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="report")
+        self._open: list[Future[Path]] = []
+
+    def write(
+        self,
+        make: Callable[[], Path],  # writes one report
+        *,
+        wait: bool,  # until it is there
+    ) -> None:
+        "Write a report as soon as those before it are written."
+        self._open.append(self._pool.submit(make))
+        if wait:
+            self._open[-1].result()
+
+    def __enter__(self) -> LaterReports:
+        "Begin."
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        "Wait for all reports; one that could not be written is an error unless there is another."
+        self._pool.shutdown(wait=True)
+        if kind is None:
+            for report in self._open:
+                report.result()
+
+
 # %% ../../nbs/80_lifecycle/50_runner.ipynb #feeedb69
-def _record_run(
-    ws: Workspace, registry: Registry, run: _Run, failure: NotebookFailure | None
-) -> dict[str, Any]:  # status, result, notebook, report, error
-    "Write the report of an executed notebook and finish the row of its run."
+def _write_report(ws: Workspace, notebook: Path, facts: dict[str, Any]) -> Path:
+    "Write the report of an executed notebook."
     from crypto_anomaly.lifecycle.reports import write_report
 
+    return write_report(ws, notebook, facts)
+
+
+def _record_run(
+    ws: Workspace,
+    registry: Registry,
+    run: _Run,
+    failure: NotebookFailure | None,
+    reports: LaterReports | None,
+) -> dict[str, Any]:  # status, result, notebook, report, error
+    "Finish the row of a run, and write the report of its notebook, or have it written."
     facts = dict(
         status="failed" if failure else "succeeded",
         result=_left_result(run.notebook),
@@ -191,7 +242,13 @@ def _record_run(
     report = None
     if run.notebook.exists():
         row = registry.run(run.id) or {}
-        report = write_report(ws, run.notebook, row | facts | dict(finished_at=iso(utcnow())))
+        told = row | facts | dict(finished_at=iso(utcnow()))
+        report = run.notebook.with_suffix(".html")
+        write = partial(_write_report, ws, run.notebook, told)
+        if reports is None:
+            write()
+        else:
+            reports.write(write, wait=failure is not None)
     facts["report"] = str(report)
     registry.finish_run(run.id, **facts)
     if failure:
@@ -223,6 +280,8 @@ def run_stage(
     chain: str | None = None,  # the chain it belongs to
     inputs: str | None = None,  # hash of what it works on
     say: Callable[[str], None] = _ignore,  # is told the run's id before anything is done
+    reports: LaterReports | None = None,  # writes the report meanwhile; None = before this returns
+    kernels: WarmKernels | None = None,  # of stages that are due
 ) -> dict[str, Any]:  # run_id, stage, status, result, notebook, report, seconds
     "Execute one scheduled notebook and record the run."
     stage = stage_name(stage)
@@ -233,8 +292,8 @@ def run_stage(
     say(run.id)  # first, so that a claim knows the run of a process that dies here
     with _claimed(registry, run.id):
         registry.start_run(run.id, stage, given, code_version(), chain=chain, inputs=inputs)
-        failure = _execute(ws, registry, run, given, timeout)
-        facts = _record_run(ws, registry, run, failure)
+        failure = _execute(ws, registry, run, given, timeout, kernels)
+        facts = _record_run(ws, registry, run, failure, reports)
     return dict(
         run_id=run.id,
         stage=stage,

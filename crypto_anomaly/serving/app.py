@@ -41,6 +41,7 @@ from .page_routes import page_router, report_router
 from .product_routes import product_router
 from .query_rules import refuse_unknown_query
 from .security import check_bind
+from .small_memory import few_arenas
 from .state import AppState
 from .timeline_routes import timeline_router
 from .trade_routes import trade_router
@@ -209,6 +210,7 @@ def _answer_soon() -> None:
 def create_worker_app() -> FastAPI:
     "The app of one of several processes, which reads its settings at the start."
     _answer_soon()
+    few_arenas()
     return create_app(warm=True)
 
 
@@ -237,6 +239,7 @@ def run_server(
 
     check_bind(settings, host)
     _answer_soon()
+    few_arenas()
     settings = settings.model_copy(update=dict(listen_on=host))
     if workers == 1:
         uvicorn.run(create_app(settings, warm=True), host=host, port=port, **_UVICORN)

@@ -13,6 +13,7 @@ import pandas as pd
 from fastapi.responses import HTMLResponse, Response, StreamingResponse
 
 from ..core.errors import CryptoAnomalyError
+from ..data.files import listed_once
 from .rendering import error_page, page_head
 from .state import AppState
 
@@ -45,7 +46,8 @@ def _chunks(state: AppState, head: str, note: str, page: Callable[[], str]) -> I
     before, main, _ = head.partition(_MAIN)
     yield f'{before}{main}<p class="opening muted" role="status">{note}</p>'
     try:
-        whole = page()
+        with listed_once():
+            whole = page()
     except CryptoAnomalyError as e:
         log.warning("a page that was opened failed: %s", e)
         whole = error_page(state, "not there", str(e))

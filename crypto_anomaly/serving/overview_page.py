@@ -143,6 +143,20 @@ def _read_past(state: AppState, scan: Scan) -> dict[str, Any]:
     )
 
 
+# %% ../../nbs/90_serving/42_overview_page.ipynb #5cf27603
+_OF_SCAN: Recent[dict[str, Any]] = Recent(8)
+
+
+def _of_scan(state: AppState, scan: Scan) -> dict[str, Any]:
+    "What the overview says about a scan besides its anomalies."
+    evaluated = state.registry.lineage(scan.served.version["version"])["evaluations"]
+    return dict(
+        watched=scan.watched.to_dict("records"),
+        left_out=scan.left_out.to_dict("records"),
+        evaluation=evaluated[-1] if evaluated else None,
+    )
+
+
 # %% ../../nbs/90_serving/42_overview_page.ipynb #bd653f39
 def overview(
     state: AppState,  # of the serving app
@@ -155,7 +169,7 @@ def overview(
     except CryptoAnomalyError as e:
         return render(state, "overview.html", "/", problem=str(e), n_anomalies="No", **system)
     progress = read_progress(state.ws)
-    evaluated = state.registry.lineage(seen.served.version["version"])["evaluations"]
+    shown = _OF_SCAN.get((Same(seen), state.etag()), partial(_of_scan, state, seen))
     past = _past_facts(state, seen)
     facts = scan_facts(seen)
     return render(
@@ -169,9 +183,7 @@ def overview(
         past_note=progress.sentence() if progress else "",
         calm=is_calm(past["found"], len(system["alerts"])),
         market=_OVERVIEWS.get(Same(seen), partial(market_overview, seen)),
-        watched=seen.watched.to_dict("records"),
-        left_out=seen.left_out.to_dict("records"),
+        **shown,
         contamination=seen.served.model.contamination,
-        evaluation=evaluated[-1] if evaluated else None,
         figures=dict(map=_MAPS.get(Same(seen), partial(_drawn_map, seen))),
     )

@@ -14,6 +14,7 @@ from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Resp
 from ..core.figure_script import figure_script
 from ..core.json_values import jsonable
 from ..data.client import ATTRIBUTION
+from ..data.files import listed_once
 from ..lifecycle.reports import SIMULATED
 from ..lifecycle.stages import PipelineError, stage_name
 from ..registry.timeline import read_timeline
@@ -92,6 +93,7 @@ def _api_description(request: Request, state: AppState) -> dict[str, Any]:
 
 # %% ../../nbs/90_serving/53_page_routes.ipynb #14eb39c6
 @page_router.get("/", response_model=None, response_class=JSONResponse)
+@listed_once()
 def root(request: Request, state: CurrentState, at: AskedAt = None) -> Response | dict[str, Any]:
     "The overview for a browser, a description of the API for everybody else."
     if "text/html" in request.headers.get("accept", ""):
@@ -122,6 +124,7 @@ AskedCoins = Annotated[MarketQuestion, Depends(_market_question)]
 
 # %% ../../nbs/90_serving/53_page_routes.ipynb #dde2367d
 @page_router.get("/coins")
+@listed_once()
 def get_coins_page(
     state: CurrentState,
     asked: AskedCoins,
@@ -146,12 +149,14 @@ def get_coins_file(state: CurrentState, asked: AskedCoins, at: AskedAt) -> Respo
 
 
 @page_router.get("/coins.market")
+@listed_once()
 def get_market_part(state: CurrentState, at: AskedAt) -> str:
     "The market as a whole, a part of the page."
     return market_part(state, at)
 
 
 @page_router.get("/coins.earlier")
+@listed_once()
 def get_earlier_part(state: CurrentState, at: AskedAt) -> str:
     "Coins that were last seen more than a week before, a part of the page."
     return earlier_part(state, at)
@@ -171,6 +176,7 @@ def _coin_note(state: AppState, coin: str, at: AskedAt, since: str) -> str:  # '
 
 
 @page_router.get("/coins/{coin:path}")  # an id may hold a slash
+@listed_once()
 def get_coin_page(
     state: CurrentState, coin: str, at: AskedAt = None, since: Since = ""
 ) -> Response:
@@ -267,12 +273,14 @@ def get_comparison(
 
 # %% ../../nbs/90_serving/53_page_routes.ipynb #6362ed0c
 @page_router.get("/data")
+@listed_once()
 def get_data_page(state: CurrentState) -> str:
     "Data."
     return data_page(state)
 
 
 @page_router.get("/data.quality")
+@listed_once()
 def get_quality_part(state: CurrentState) -> str:
     "The quality of the rows of the last week, a part of the page."
     return quality_part(state)

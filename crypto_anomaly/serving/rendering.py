@@ -6,10 +6,12 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader
+from jinja2.runtime import Macro
 from markupsafe import Markup
 
 from ..core.figure_script import figure_script
@@ -23,6 +25,7 @@ from crypto_anomaly.core.numbers import (
     short_price,
 )
 from ..lifecycle.alert_signals import tier_name
+from .recent import Recent, Same
 
 if TYPE_CHECKING:
     from crypto_anomaly.serving.state import AppState
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = [
     "MOST_LISTED",
     "fact_text",
+    "kept_part",
     "path_segment",
     "version_address",
     "figure_json",
@@ -111,6 +115,20 @@ def fact_text(
     return text[:19].replace("T", " ") if is_time else text
 
 
+# %% ../../nbs/90_serving/40_rendering.ipynb #519b1d2c
+_PARTS: Recent[str] = Recent(most=32)
+
+
+def kept_part(
+    of: object,  # what the part shows; kept by its identity
+    macro: Macro,  # of a template; its text says no age
+    *args: Any,  # of the macro
+) -> str:  # HTML
+    "What a macro draws, from memory where it has drawn the same object."
+    named = tuple(str(arg) for arg in args if arg is not of)
+    return _PARTS.get((Same(of), macro.name, named), partial(macro, *args))
+
+
 # %% ../../nbs/90_serving/40_rendering.ipynb #5fe30cd6
 def path_segment(
     name: str,  # e.g. the id of a coin; any characters
@@ -147,6 +165,7 @@ def _page_templates() -> Environment:
     templates.globals.update(
         how_often=_how_often, per_scan=_per_scan, size=_size, version_address=version_address
     )
+    templates.globals["kept"] = kept_part
     templates.filters["segment"] = path_segment
     templates.filters["fact"] = fact_text
     templates.filters["tier_name"] = tier_name

@@ -242,6 +242,17 @@ class ScanState(ModelState):
         return self._scan(load_model(self.ws, ref, registry=self.registry))
 
     def _scan(self, model: LoadedModel) -> Scan:
+        "The newest snapshot, scored by `model`; the last one while another thread scores it."
+        last = self._scans.get(model.version["version"])
+        may_wait = last is None or self._cached_identity(last) != _scan_identity(model, last.as_of)
+        if not self._scan_lock.acquire(blocking=may_wait) and last is not None:
+            return last
+        try:
+            return self._score(model)
+        finally:
+            self._scan_lock.release()
+
+    def _score(self, model: LoadedModel) -> Scan:
         "The newest snapshot, scored by `model`, from the cache where it is still the newest."
         newest = self.newest()
         with self._scan_lock:
@@ -327,7 +338,9 @@ class AppState(ScanState):
                 f" this is the stored snapshot of {newest:%Y-%m-%d %H:%M} UTC"
             )
         self._newest = NEVER_READ
-        scan_all(self.ws, run_id="serve")  # logs the predictions, of a challenger too
+        with self._scan_lock:  # readers get the last scan meanwhile
+            scan_all(self.ws, run_id="serve")  # logs the predictions, of a challenger too
+            self.scan()
         return ""
 
     def close(self) -> None:

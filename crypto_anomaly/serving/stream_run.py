@@ -14,15 +14,14 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import sqlalchemy as sa
-
-from ..core.db import is_sqlite
 from ..core.errors import CryptoAnomalyError, first_line
 from ..core.platforms import on_stop
 from ..core.processes import process_name
 from .terminal import say
 
 if TYPE_CHECKING:
+    import sqlalchemy as sa
+
     from crypto_anomaly.core.settings import Settings
     from crypto_anomaly.core.workspace import Workspace
     from crypto_anomaly.trades.product_keeper import ProductKeeper
@@ -118,10 +117,12 @@ def _end_in_time() -> None:
 # %% ../../nbs/90_serving/73_stream_run.ipynb #7df8e601
 async def _leave(keeper: ProductKeeper, keeping: asyncio.Task[None]) -> None:
     "Give the products back; where the store does not take that, the lease runs out by itself."
+    from sqlalchemy.exc import SQLAlchemyError
+
     await asyncio.wait({keeping})
     try:
         await asyncio.to_thread(keeper.leave)
-    except (CryptoAnomalyError, OSError, sa.exc.SQLAlchemyError) as e:
+    except (CryptoAnomalyError, OSError, SQLAlchemyError) as e:
         log.warning("the products are free when the lease has run out: %s", first_line(e))
 
 
@@ -157,6 +158,10 @@ def _leave_to_themselves() -> None:
 
 def _widen_cache(engine: sa.Engine) -> None:
     "Keep the pages of SQLite to which hundreds of products write: 64 MB, and 40 MB of log."
+    import sqlalchemy as sa
+
+    from crypto_anomaly.core.db import is_sqlite
+
     if not is_sqlite(engine):
         return
 

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 from ..core.platforms import on_stop
 from ..core.processes import process_name
-from ..lifecycle.subprocesses import COMMAND, child_env
 from .stream_run import END_SECONDS, Feed, StreamResult
 
 if TYPE_CHECKING:
@@ -55,6 +54,8 @@ class ShardProcess:
     "One shard, started again when it dies."
 
     def __init__(self, number: int, ws: Workspace, parent: str) -> None:
+        from crypto_anomaly.lifecycle.subprocesses import COMMAND
+
         self.number, self.ws = number, ws
         self.command = [*COMMAND, "stream", "--as-shard", parent]
         self.pause, self.due, self.short = 0.0, 0.0, 0  # short: starts in a row that failed
@@ -63,6 +64,8 @@ class ShardProcess:
 
     def start(self) -> None:
         "Start the process."
+        from crypto_anomaly.lifecycle.subprocesses import child_env
+
         env = child_env(self.ws)
         self.child = subprocess.Popen(self.command, env=env, stdin=subprocess.DEVNULL)
         self.began = time.monotonic()

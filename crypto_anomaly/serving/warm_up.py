@@ -22,6 +22,7 @@ from .model_pages import models_page
 from .overview_page import TIMELINE_DAYS, overview
 from .past_window import window_stamp
 from .rendering import load_templates
+from .small_memory import return_memory
 from .state import AppState
 
 # %% auto #0
@@ -100,6 +101,7 @@ def keep_warm(
     shown: Hashable = None
     pause = 0.0
     warm_up(state)
+    return_memory()
     while not stopped.wait(pause):
         pause = look_seconds
         begin = time.monotonic()
@@ -111,4 +113,5 @@ def keep_warm(
         if now != shown:
             shown = now
             draw(state, pages)
+            return_memory()
             pause = max(look_seconds, _SHARE * (time.monotonic() - begin))
