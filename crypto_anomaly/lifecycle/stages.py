@@ -205,6 +205,8 @@ def _checked_value(
 ) -> Any:
     "The value of one parameter; a `PipelineError` where it is not what its annotation says."
     value, kind, optional = parse_parameter(given), *parameter_kind(parameter)
+    if kind == "str" and given == "":
+        return given
     if kind not in _KINDS or (optional and value is None):
         return value
     checked = _of_kind(value, kind)
