@@ -228,7 +228,7 @@ def test_every_page_and_a_decision(home, page, tmp_path):
         check_alerts(page, at, registry)
         check_runs(page, at)
         for path, says in (
-            ("/data", "files of snapshots in"),
+            ("/data", "Snapshots from"),
             ("/cards", "The last run of"),
             ("/live", "No trades"),
             ("/models?a=v1&b=latest", "v1 is"),

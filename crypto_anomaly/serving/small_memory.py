@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 import ctypes
-import sys
 from collections.abc import Callable
 from functools import cache
 
 import pyarrow as pa
+
+from ..core.platforms import ON_WINDOWS
 
 # %% auto #0
 __all__ = ["ARENAS", "few_arenas", "return_memory"]
@@ -23,7 +24,7 @@ _ARENA_MAX = -8  # the number of M_ARENA_MAX in malloc.h
 @cache
 def _c_function(name: str) -> Callable[..., int] | None:  # None where there is none
     "A function of the C library."
-    if sys.platform != "linux":
+    if ON_WINDOWS:
         return None
     found: Callable[..., int] | None = getattr(ctypes.CDLL(None), name, None)
     return found
