@@ -30,7 +30,7 @@ test: setup check  ## all tests; what needs a missing system package is skipped 
 	$(LIMIT) nbdev_test --path nbs/guides
 	$(LIMIT) nbdev_test --path nbs/index.ipynb
 	$(LIMIT) nbdev_test --path nbs/front_door.ipynb
-	pytest -q -n 4 -rs --durations=6  # runs the cells of all other notebooks against the exported modules
+	pytest -q -n 4 --dist worksteal -rs --durations=6  # runs the cells of all other notebooks against the exported modules
 
 lessons: setup  ## every notebook by itself, with the definitions of its own cells
 	rm -rf $(HOME)/.cache/ipython/numba_cache  # numba keeps kernels of notebook cells by the text of their own cell, and misses that one they call has changed
