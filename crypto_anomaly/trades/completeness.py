@@ -98,11 +98,6 @@ class EpochSummaries(SettledGaps):
         known = {s.epoch: s for s in self.summaries([product]).get(product, [])}
         return known.get(epoch, _NOTHING).facts
 
-    def trades_before(self, product: str, epoch: int) -> int:
-        "The number of stored trades of the epochs before this one."
-        known = self.summaries([product]).get(product, [])
-        return sum(s.facts.trades for s in known if s.epoch < epoch)
-
 
 # %% ../../nbs/70_trades/31_completeness.ipynb #9f2e6c2c
 def _current(known: list[EpochSummary]) -> EpochSummary:  # oldest epoch first

@@ -16,8 +16,7 @@ from ..core.workspace import Workspace
 from .alarms import AlarmLog, LatestRows
 from .completeness import Completeness
 from .deleted import TradeDeleter
-from .limits import AHEAD, FIRST_TIME, ID_LIMIT, LIMIT
-from .messages import Trade, TradeError, fault_of, now_micros
+from .messages import Trade, TradeError, are_possible, fault_of, now_micros
 from .range_checks import RangeChecks
 from .schema import TradeDatabase, insert_trades, trades_table
 from .table import TRADE_COLUMNS, micros, utc_times
@@ -27,24 +26,10 @@ __all__ = ["TradeWriter", "TradeReader", "TimedReader", "TradeStore", "open_stor
 
 
 # %% ../../nbs/70_trades/35_store.ipynb #2dd99527
-def _are_possible(trades: list[Trade], latest: int) -> bool:
-    "Whether every trade can be: the quick way, for the usual case."
-    try:
-        return all(
-            0 < t.price < LIMIT
-            and 0 < t.size < LIMIT
-            and 0 < t.trade_id < ID_LIMIT
-            and FIRST_TIME <= t.ts <= latest
-            for t in trades
-        )
-    except TypeError:  # a field is missing or is no number
-        return False
-
-
 def _check(trades: list[Trade]) -> None:
     "Raise for the first trade that cannot be."
     now = now_micros()
-    if _are_possible(trades, now + AHEAD):
+    if are_possible(trades, now):
         return
     for t in trades:
         fault = fault_of(t, now)
