@@ -28,7 +28,7 @@ from crypto_anomaly.core.settings import Settings
 from crypto_anomaly.core.workspace import Workspace, claim, open_workspace
 from crypto_anomaly.lifecycle.trade_steps import train_trade_candidate
 from crypto_anomaly.simulate.trades import TradeSimulator, trades
-from crypto_anomaly.trades.lag import lag_quantile
+from crypto_anomaly.trades.lag import EDGES, lag_quantile
 from crypto_anomaly.trades.origin import Origin, claim_store
 from crypto_anomaly.trades.product_claims import open_claims
 from crypto_anomaly.trades.store import open_store
@@ -136,9 +136,10 @@ def kill_one(run: Run) -> float:  # seconds until others had its products
 
 
 def is_stored(run: Run, sent: dict[str, int]) -> bool:
-    """Whether the last trade of every product is stored."""
+    """Whether the last trade of every product is stored, and no gap is open."""
     store = open_store(run.ws)
-    return all(store.last_id(name) == n for name, n in sent.items() if n)
+    newest = all(store.last_id(name) == n for name, n in sent.items() if n)
+    return newest and not store.gaps(opened=True)
 
 
 def count(run: Run, sent: dict[str, int]) -> tuple[int, int]:  # lost, twice
@@ -213,6 +214,8 @@ def report(
     row("L1", "trades that are stored twice", twice, "", 0)
     row("L2", "from the exchange to the score, p50", lag_quantile(counts, 0.5) or 0, "s", 1)
     row("L2", "from the exchange to the score, p99", lag_quantile(counts, 0.99) or 0, "s", 1)
+    late = sum(n for n, edge in zip(counts, [*EDGES, EDGES[-1]]) if edge > 1) / max(sum(counts), 1)
+    row("L2", "trades that were scored more than a second late", 100 * late, "%", 1)
     row("L2", "seconds from the last trade until everything is stored", settled, "s", 10)
     row("L3", "cores that the shards used", cores, "", 2)
     if taken_over is not None:

@@ -15,7 +15,7 @@ from .store import TradeStore
 from .table import to_trades
 
 # %% auto #0
-__all__ = ["WARM_UP", "ROWS_AT_ONCE", "PreparedState", "prepare_state", "catch_up"]
+__all__ = ["WARM_UP", "ROWS_AT_ONCE", "PreparedState", "prepare_state", "score_from", "catch_up"]
 
 # %% ../../nbs/70_trades/71_late_scores.ipynb #67a3e301
 WARM_UP = pd.Timedelta("7h")  # enough: a stream that began so long ago finds the same pumps
@@ -58,6 +58,22 @@ def prepare_state(
     alarms = _score_all(empty, f[f.trade_id.between(*late)])
     empty.warm(f[f.trade_id > late.last])
     return PreparedState(empty, epoch, int(f.trade_id.iloc[-1]), alarms)
+
+
+# %% ../../nbs/70_trades/71_late_scores.ipynb #463381b8
+def score_from(
+    store: TradeStore,
+    late: IdRange,  # ids of the trades that came late
+    epoch: int,
+    before: ProductState,  # that has seen everything up to the late trades; it moves on
+) -> PreparedState | None:  # None = nothing is stored from there on
+    "Score late trades, and move the state over the trades behind them."
+    f = store.read(before.product, first_id=late.first, epoch=epoch)
+    if f.empty:
+        return None
+    alarms = _score_all(before, f[f.trade_id <= late.last])
+    before.warm(f[f.trade_id > late.last])
+    return PreparedState(before, epoch, int(f.trade_id.iloc[-1]), alarms)
 
 
 # %% ../../nbs/70_trades/71_late_scores.ipynb #3cb0829a

@@ -12,10 +12,10 @@ from .pace import pace_of
 from .pages import page_session
 
 # %% auto #0
-__all__ = ["Key", "PageSession", "PageFetcher"]
+__all__ = ["STEP", "Key", "PageSession", "PageFetcher"]
 
 # %% ../../nbs/70_trades/41_page_fetcher.ipynb #94cdaea3
-_STEP = 0.1  # seconds from one request to the next: ten a second are allowed
+STEP = 0.1  # seconds from one request to the next: ten a second are allowed
 _WORKERS = 4  # pages that are on the way at the same time
 _LEAST, _MOST = 100, 1000  # trades of a page
 Key = tuple[str, int]  # product, id below which the page begins
@@ -32,7 +32,7 @@ class PageSession:
         "The answer, or the error that came in its place; another page is asked for."
         if params.get("after") == self._below:
             return self._answer.result()
-        pace_of(self._url).wait(_STEP)
+        pace_of(self._url).wait(STEP)
         return self._session.get(where, params=params, timeout=timeout)
 
 
@@ -50,7 +50,7 @@ class PageFetcher:
 
     def _get(self, product: str, below: int, limit: int) -> Any:  # requests.Response
         "Ask for a page."
-        pace_of(self.url).wait(self.parts * _STEP)
+        pace_of(self.url).wait(self.parts * STEP)
         where = f"{self.url}/products/{product}/trades"
         query = dict(after=below, limit=limit)
         return self._session.get(where, params=query, timeout=self.timeout)

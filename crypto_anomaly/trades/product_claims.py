@@ -18,11 +18,12 @@ from .product_tables import claim_table, shard_table
 from .schema import TradeDatabase, insert_into
 
 # %% auto #0
-__all__ = ["LEASE", "Shard", "Turn", "ShardRows", "ProductClaims", "open_claims"]
+__all__ = ["LEASE", "GIVE_BACK", "Shard", "Turn", "ShardRows", "ProductClaims", "open_claims"]
 
 # %% ../../nbs/70_trades/37_product_claims.ipynb #8fe9d4d2
 LEASE = 5.0  # seconds; it is renewed every second
 _GRACE = 25.0  # seconds that a process which exists on this machine may be late: it is busy
+GIVE_BACK = 8  # products that a shard gives back at a time; unwanted ones, at once
 _FORGET = 3600.0  # seconds after which a shard that has ended is not named any more
 
 
@@ -110,7 +111,7 @@ class _Claims(NamedTuple):
         "What this shard has and keeps."
         wanted = set(self.wanted)
         kept = sorted(p for p, s in self.held.items() if s == self.shard and p in wanted)
-        return kept[: self.fair]
+        return kept[: max(self.fair, len(kept) - GIVE_BACK)]
 
     @property
     def free(self) -> list[str]:
@@ -141,7 +142,7 @@ class ProductClaims(ShardRows):
             parts = max(expected, len(living))
             claims = _Claims(shard, sorted(wanted), _claims(c), living, parts)
             mine = claims.mine
-            taken = claims.free[: claims.fair - len(mine)]
+            taken = claims.free[: max(claims.fair - len(mine), 0)]
             still_open = {*open_products, *mine}
             over = [p for p, s in claims.held.items() if s == shard and p not in still_open]
             self._delete(c, over)

@@ -5,6 +5,7 @@
 # %% ../../nbs/70_trades/65_product_state.ipynb #9c445da3
 from __future__ import annotations
 
+from copy import copy
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -207,3 +208,10 @@ class ProductState(ProductNow):
         self.last = X[0]
         p_value = self.scorer.p_value(score)
         return StepScores(score, p_value, float(X[0, 8]), float(X[0, 9]))
+
+    def copy(self) -> ProductState:
+        "The same state with the same model; each of the two moves on by itself."
+        twin = copy(self)
+        twin.state, twin.quiet = self.state.copy(), dict(self.quiet)
+        twin._one = KernelInput(*(v.copy() for v in self._one))
+        return twin

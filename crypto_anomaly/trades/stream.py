@@ -14,7 +14,7 @@ from .gap_fill import HEARTBEAT
 from .messages import FeedMessage, Refused, Trade, are_possible, fault_of
 from .sequence import LARGEST_GAP, Sequence, misplaced
 from .stream_base import Heartbeat, Kept, names_in_words
-from .stream_gaps import BackgroundStream
+from .stream_gaps import PAGE_SECONDS, BackgroundStream
 
 # %% auto #0
 __all__ = [
@@ -103,11 +103,16 @@ class FlushingStream(EpochStream):
 
     def _is_overdue(self, s: Sequence) -> bool:
         "Whether the missing trades must be fetched: they will not come by themselves."
-        if s.interrupted:
-            return True
         if s.waiting_since is None:
             s.waiting_since = self._clock()
-        return self._clock() - s.waiting_since >= GRACE
+        return s.interrupted or self._clock() - s.waiting_since >= GRACE
+
+    def _has_waited(self, s: Sequence) -> bool:
+        "Whether live trades have waited long enough for the page of a hole."
+        if self.pages is None or s.waiting_since is None:
+            return False
+        grace = 0.0 if s.interrupted else GRACE
+        return self._clock() - s.waiting_since >= grace + PAGE_SECONDS
 
     def _cause(self, product: str) -> str:
         "Why there is a hole, for the gap row."
@@ -128,9 +133,12 @@ class FlushingStream(EpochStream):
         while hole := s.hole:
             if not self._is_overdue(s):
                 return
-            if self.must_wait or not self._is_at_hand(product, *hole):
+            if not self.must_wait and self._is_at_hand(product, *hole):
+                self._fill(product, *hole, self._cause(product))
+            elif self._has_waited(s):
+                self._go_on_without(product, *hole, self._cause(product))
+            else:
                 return
-            self._fill(product, hole.first, hole.last, self._cause(product))
             self._keep(product, s.ready())
         s.waiting_since, s.interrupted = None, False
         self._check_heartbeat(product, s)

@@ -13,9 +13,15 @@ from .champion import LONG_AGO
 from .gap_fill import fill_gap, fill_row
 from .gap_filler import FillAttempt, GapFiller
 from .id_ranges import IdRange
-from .late_scores import ROWS_AT_ONCE, PreparedState, catch_up, prepare_state
+from crypto_anomaly.trades.late_scores import (
+    ROWS_AT_ONCE,
+    PreparedState,
+    catch_up,
+    prepare_state,
+    score_from,
+)
 from .messages import TradeError
-from .page_fetcher import PageFetcher
+from .page_fetcher import STEP, PageFetcher
 from .product_state import ProductState
 from .sequence import LARGEST_GAP
 from .stream_base import Retry, ScoredStream
@@ -26,6 +32,7 @@ __all__ = [
     "ONE_PAGE",
     "REST_BUDGET",
     "REST_PAUSE",
+    "PAGE_SECONDS",
     "TRY_GAPS",
     "LOST_AFTER",
     "GapFillingStream",
@@ -39,6 +46,7 @@ ONE_PAGE = 1000  # trades; a larger hole is filled beside the stream
 _PATIENCE = 3.0  # seconds for the page of a small hole, while live trades wait
 REST_BUDGET = 0.3  # seconds of a turn in which pages of small holes may be waited for
 REST_PAUSE = 60.0  # seconds after a failure in which small holes, too, are handed over
+PAGE_SECONDS = 1.0  # in which live trades wait for the page of a small hole
 
 
 # %% ../../nbs/70_trades/74_stream_gaps.ipynb #014aa3cb
@@ -48,6 +56,10 @@ class GapFillingStream(ScoredStream):
     _rest_failed = LONG_AGO  # seconds of the stream's clock
     rest_spent = 0.0  # seconds of this turn that small holes have taken
     pages: PageFetcher | None = None  # None = the stream waits for the page of a small hole
+
+    def __init__(self, *args: Any, **options: Any) -> None:  # of `StreamBase`
+        super().__init__(*args, **options)
+        self.before: dict[int, ProductState] = {}  # id of a small gap -> the state before it
 
     def _fetch(self, product: str, first: int, last: int, cause: str) -> int:  # trades
         "Fetch a hole over REST."
@@ -116,27 +128,47 @@ class GapFillingStream(ScoredStream):
             return True
         if last < first or self._is_for_filler(first, last):
             return True
-        self.pages.parts = 1 + len(self.others)
         return self.pages.is_there(product, first, last)
 
-    def _hand_over(self, product: str, first: int, last: int, cause: str) -> None:
+    def _go_on_without(self, product: str, first: int, last: int, cause: str) -> None:
+        "Leave a small hole to the filler, which scores its trades from the state before it."
+        assert self.pages is not None
+        self._hand_over(product, first, last, cause, before=self.states[product].copy())
+        self.pages.forget(product)
+        self._go_on_after(product, first, last)
+
+    def _hand_over(
+        self,
+        product: str,
+        first: int,
+        last: int,
+        cause: str,
+        before: ProductState | None = None,  # the state from which its trades will be scored
+    ) -> None:
         "Write a hole down, and let the filler fetch it."
         assert self.filler is not None
         self.stats["gaps"] += 1
         gap_id = self._leave_open(product, first, last, cause)
+        if before is not None:
+            self.before[gap_id] = before
         epoch, n = self.sequences[product].epoch, last - first + 1
         gap = dict(product_id=product, from_id=first, to_id=last, epoch=epoch, missing=n)
         self.filler.want(gap | dict(id=gap_id, cause=cause))
-        _log.info("%d trades of %s are fetched beside the stream (%s)", n, product, cause)
+        level = logging.INFO if n > ONE_PAGE else logging.DEBUG
+        _log.log(level, "%d trades of %s are fetched beside the stream (%s)", n, product, cause)
 
     def _fill(self, product: str, first: int, last: int, cause: str) -> None:
         "Fetch a hole, score what came, and go on behind it."
-        s = self.sequences[product]
         if self._is_for_filler(first, last):
             self._hand_over(product, first, last, cause)
         else:
             self._try_to_fetch(product, first, last, cause)
             self._score_stored(product, first, last)
+        self._go_on_after(product, first, last)
+
+    def _go_on_after(self, product: str, first: int, last: int) -> None:
+        "Go on behind a hole; where it is not whole, the last minute begins anew."
+        s = self.sequences[product]
         s.next_id = last + 1
         if s.waiting and not self.store.is_whole(product, IdRange(first, last), s.epoch):
             self.states[product].skip(s.waiting[min(s.waiting)])
@@ -236,11 +268,22 @@ class BackgroundStream(RepairingStream):
         "Score what came late, and build the state of its product anew; in the filler's thread."
         empty = ProductState(gap["product_id"], self.champion.model, self.champion.version)
         late = IdRange(gap["from_id"], gap["to_id"])
+        before = self.before.pop(gap["id"], None)
+        if before is not None:
+            return score_from(self.store, late, gap["epoch"], before)
         return prepare_state(self.store, late, gap["epoch"], empty)
+
+    def _share_limit(self) -> None:
+        "Ask the exchange less often where other shards ask it, too."
+        parts = 1 + len(self.others)
+        if self.filler and self.pages:
+            self.filler.pause, self.pages.parts = parts * STEP, parts
 
     def collect(self) -> None:
         "Take over what the filler has done since the last call."
+        self._share_limit()
         for attempt in self.filler.finished() if self.filler else ():
+            self.before.pop(attempt.gap["id"], None)
             self.stats["filled"] += attempt.fetched
             self.stats["refused"] += attempt.refused
             self.claimed.discard(attempt.gap["product_id"])
