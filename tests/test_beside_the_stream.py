@@ -20,7 +20,7 @@ from crypto_anomaly.trades.gap_fill import fill_gap
 from crypto_anomaly.trades.messages import FeedMessage, TradeError
 from crypto_anomaly.trades.store import open_store
 from crypto_anomaly.trades.stream import Stream
-from crypto_anomaly.trades.stream_gaps import LOST_AFTER, ONE_PAGE
+from crypto_anomaly.trades.stream_gaps import LOST_AFTER, ONE_PAGE, PAGE_SECONDS
 from crypto_anomaly.trades.stream_status import stream_health
 
 
@@ -83,6 +83,25 @@ def test_what_came_late_is_scored_like_what_was_heard(tmp_path):
     stream.process([FeedMessage([a_trade(i) for i in range(3001, 4001)], first=True)])
     process_until(stream, lambda: stream.states["BTC-USD"].seen == 4000)
     stream.stop_filler()
+    assert stream.states["BTC-USD"].last.tolist() == heard.states["BTC-USD"].last.tolist()
+
+
+def test_live_trades_wait_a_second_for_a_small_page_and_no_longer(tmp_path):
+    """They are scored without it; when it comes, all is as if every trade had been heard."""
+    exchange, ws = SlowExchange(), workspace(tmp_path / "gap")
+    exchange.pause, exchange.rows = 2.5, rows_of(1, 400, {})
+    heard = Stream(workspace(tmp_path / "heard"), ["BTC-USD"], rest_url="")
+    heard.process([FeedMessage([a_trade(i) for i in range(1, 401)])])
+    stream = filling(ws, exchange)
+    stream.process([FeedMessage([a_trade(i) for i in range(1, 201)], first=True)])
+    stream.process([FeedMessage([a_trade(i) for i in range(221, 401)], first=True)])
+    began = time.monotonic()
+    process_until(stream, lambda: stream.states["BTC-USD"].seen == 380)
+    assert PAGE_SECONDS <= time.monotonic() - began < exchange.pause
+    assert stream.store.completeness("BTC-USD")["missing"] == 20
+    process_until(stream, lambda: stream.states["BTC-USD"].seen == 400)
+    stream.stop_filler()
+    assert stream.store.gaps(opened=True) == [] and stream.before == {}
     assert stream.states["BTC-USD"].last.tolist() == heard.states["BTC-USD"].last.tolist()
 
 

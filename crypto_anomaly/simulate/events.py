@@ -57,7 +57,8 @@ def draw_events(
 ) -> list[MarketEvent]:
     "The events that begin on `day`."
     rng = np.random.default_rng([seed, 13, day])
-    events = [_coin_event(coins, rng, day) for _ in range(rng.poisson(rate))]
+    pools = _pools(coins, day)
+    events = [_coin_event(pools, rng, day) for _ in range(rng.poisson(rate))]
     if rng.random() < 1 / 45:
         hour = day * 24 + int(rng.integers(24))
         size = float(rng.uniform(0.05, 0.1))
@@ -66,14 +67,24 @@ def draw_events(
 
 
 # %% ../../nbs/20_simulate/30_events.ipynb #07fdbebf
-def _coin_event(coins: pd.DataFrame, rng: np.random.Generator, day: int) -> MarketEvent:
+class _Pools(NamedTuple):
+    "Coins to which something can happen."
+
+    pegged: np.ndarray  # places of the stablecoins
+    others: np.ndarray  # places of the coins that move freely and are listed
+
+
+def _pools(coins: pd.DataFrame, day: int) -> _Pools:
+    "The coins to which something can happen on `day`."
+    kind, listed = coins.kind.to_numpy(object), coins.listed.to_numpy()
+    moves = (kind == "alt") | (kind == "major")
+    return _Pools(np.flatnonzero(kind == "stable"), np.flatnonzero(moves & (listed < day * 24)))
+
+
+def _coin_event(pools: _Pools, rng: np.random.Generator, day: int) -> MarketEvent:
     "One event of one coin on `day`."
     kind = str(rng.choice(COIN_EVENTS))
-    if kind == "depeg":
-        pool = coins.kind == "stable"
-    else:
-        pool = coins.kind.isin(["alt", "major"]) & (coins.listed < day * 24)
-    coin = int(rng.choice(np.flatnonzero(pool)))
+    coin = int(rng.choice(pools.pegged if kind == "depeg" else pools.others))
     hour = day * 24 + int(rng.integers(24))
     return MarketEvent(kind, coin, hour, float(rng.uniform(0.08, 0.4)))
 
