@@ -336,11 +336,9 @@ def _ignore(what: Any) -> None:
 
 # %% ../../nbs/80_lifecycle/64_chain.ipynb #6930dea8
 def _warm_up(running: _Chain, stage: str) -> None:
-    "Start the kernels of a stage that is due and of the one after it."
-    if running.kernels is None:
-        return
-    for due in (stage, *running.todo[:1]):
-        running.kernels.prepare(stages()[due])
+    "Start the kernel of a stage that is due, unless the one of the stage before is there."
+    if running.kernels is not None:
+        running.kernels.prepare(stages()[stage])
 
 
 # %% ../../nbs/80_lifecycle/64_chain.ipynb #52652740

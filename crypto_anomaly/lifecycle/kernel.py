@@ -50,7 +50,7 @@ class VariablesEngine(Engine):
         env: dict[str, str],  # all variables of the kernel
         start_timeout: int,  # seconds
         execution_timeout: int,  # seconds a cell
-        warm: AsyncKernelManager | None = None,  # a kernel that has been started for this notebook
+        warm: AsyncKernelManager | None = None,  # a kernel that runs already; it stays
         log_output: bool = False,
         stderr_file: Any = None,
         **_: Any,  # what papermill passes to every engine
@@ -65,7 +65,11 @@ class VariablesEngine(Engine):
             log_output=log_output,
             stderr_file=stderr_file,
         )
-        return client.execute(env=env, cleanup_kc=True)
+        try:
+            return client.execute(env=env, cleanup_kc=warm is None)
+        finally:
+            if client.kc is not None:
+                client.kc.stop_channels()
 
 
 # %% ../../nbs/80_lifecycle/48_kernel.ipynb #ddaf6fd9
@@ -101,50 +105,81 @@ def _imports(code: str) -> list[str]:
 
 # %% ../../nbs/80_lifecycle/48_kernel.ipynb #31c8956e
 _QUIET = {"PYDEVD_DISABLE_FILE_VALIDATION": "1"}
+_CLEAR_SECONDS = 30.0  # until a kernel must have forgotten a notebook
+
+
+async def _clear(kernel: AsyncKernelManager) -> None:
+    "Let a kernel forget the names and the count of the notebook before."
+    client = kernel.client()
+    client.start_channels()
+    try:
+        await client.wait_for_ready(timeout=_CLEAR_SECONDS)
+        reset = "get_ipython().reset(new_session=True)"
+        await client.execute(reset, silent=True, reply=True, timeout=_CLEAR_SECONDS)
+    finally:
+        client.stop_channels()
 
 
 class WarmKernels:
-    "Kernels that start before their notebooks are due; those that are left end with the block."
+    "A kernel that starts before the first notebook is due, and runs one after the other."
 
     def __init__(
         self,
         env: dict[str, str],  # all variables of the kernels
     ) -> None:
         self._env = env | _QUIET
-        self._waiting: dict[Path, AsyncKernelManager] = {}
+        self._idle: AsyncKernelManager | None = None
+        self._started: list[AsyncKernelManager] = []
 
     def prepare(
         self,
         source: Path,  # a notebook that is due soon
     ) -> None:
-        "Start the kernel of a notebook and let it import what the notebook imports."
-        if source in self._waiting:
+        "Start a kernel that imports what the notebook imports, unless one is there."
+        if self._idle is not None:
             return
         load = f"[__import__(name) for name in {imported_modules(source)!r}] and None"
         kernel = AsyncKernelManager(kernel_name="python3")
         options = ["--HistoryManager.hist_file=:memory:", f"--IPKernelApp.exec_lines={load}"]
+        self._started.append(kernel)
         run_sync(kernel.start_kernel)(env=self._env, extra_arguments=options)
-        self._waiting[source] = kernel
+        self._idle = kernel
 
-    def take(
-        self,
-        source: Path,  # a notebook that is due
-    ) -> AsyncKernelManager | None:  # None where none was started for it, or it has died
-        "The kernel of a notebook; it belongs to whoever takes it."
-        kernel = self._waiting.pop(source, None)
+    def take(self) -> AsyncKernelManager | None:  # None where none is there, or it has died
+        "The kernel for a notebook that is due."
+        kernel, self._idle = self._idle, None
         if kernel is None or run_sync(kernel.is_alive)():
             return kernel
         return None
+
+    def give_back(
+        self,
+        kernel: AsyncKernelManager,  # that `take` gave
+        *,
+        is_fine: bool,  # False: its notebook failed, so that nobody knows how it is
+    ) -> None:
+        "Clear a kernel for the next notebook, or end it."
+        if is_fine and run_sync(kernel.is_alive)():
+            run_sync(_clear)(kernel)
+            self._idle = kernel
+        else:
+            self._end(kernel)
+
+    def _end(self, kernel: AsyncKernelManager) -> None:
+        "End a kernel at once."
+        self._started.remove(kernel)
+        if kernel.has_kernel:
+            run_sync(kernel.shutdown_kernel)(now=True)
 
     def __enter__(self) -> WarmKernels:
         "Begin."
         return self
 
     def __exit__(self, *_: object) -> None:
-        "End the kernels that nobody has taken."
-        for kernel in self._waiting.values():
-            run_sync(kernel.shutdown_kernel)(now=True)
-        self._waiting.clear()
+        "End all kernels."
+        self._idle = None
+        for kernel in list(self._started):
+            self._end(kernel)
 
 
 # %% ../../nbs/80_lifecycle/48_kernel.ipynb #28f6357c
@@ -169,7 +204,7 @@ def execute_notebook(
     *,
     env: dict[str, str],  # all variables of the kernel
     timeout: int,  # seconds a cell
-    warm: AsyncKernelManager | None = None,  # a kernel that `WarmKernels` has started for it
+    warm: AsyncKernelManager | None = None,  # a kernel of `WarmKernels`; it stays
 ) -> NotebookFailure | None:  # None = it succeeded
     "Execute a copy of a notebook in a kernel with the variables `env`."
     on_terminal = sys.stderr.isatty()

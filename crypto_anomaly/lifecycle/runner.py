@@ -167,7 +167,7 @@ def _execute(
     from crypto_anomaly.lifecycle.kernel import execute_notebook
 
     source = stages()[run.stage]
-    warm = kernels.take(source) if kernels else None
+    warm = kernels.take() if kernels else None
     seconds = timeout or (DAY if run.stage in LONG_STAGES else HALF_HOUR)
     ended = False
     try:
@@ -180,6 +180,8 @@ def _execute(
             warm=warm,
         )
         ended = True
+        if kernels and warm:
+            kernels.give_back(warm, is_fine=failure is None)
     finally:
         if not ended:
             registry.finish_run(run.id, status="failed", error="interrupted")
