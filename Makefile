@@ -6,7 +6,7 @@ SOURCES := crypto_anomaly nbs scheduled tests tools benchmarks
 UV := $(or $(shell command -v uv),$(BIN)/uv)
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 unexport PYTHONDONTWRITEBYTECODE  # without cached bytecode every kernel compiles pandas anew
-.PHONY: help setup run test lessons check audit docs bench attack hooks coverage wheel test-lowest imports outputs prepare lock shell screenshots release
+.PHONY: help setup run test guides lessons check audit docs bench attack hooks coverage wheel test-lowest imports outputs prepare lock shell screenshots release
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 13
@@ -26,11 +26,14 @@ run: setup  ## watch the market: backfill, train, evaluate, then serve on http:/
 shell: setup  ## a shell in which crypto-anomaly and jupyter are commands
 	@exec $${SHELL:-bash}
 
-test: setup check  ## all tests; what needs a missing system package is skipped with a reason
+test: setup  ## all tests; what needs a missing system package is skipped with a reason
+	$(MAKE) -j2 check guides
+	pytest -q -n 4 --dist worksteal -rs --durations=6  # runs the cells of all other notebooks against the exported modules
+
+guides: setup  ## run the guides and the README's notebook
 	$(LIMIT) nbdev_test --path nbs/guides
 	$(LIMIT) nbdev_test --path nbs/index.ipynb
 	$(LIMIT) nbdev_test --path nbs/front_door.ipynb
-	pytest -q -n 4 --dist worksteal -rs --durations=6  # runs the cells of all other notebooks against the exported modules
 
 lessons: setup  ## every notebook by itself, with the definitions of its own cells
 	rm -rf $(HOME)/.cache/ipython/numba_cache  # numba keeps kernels of notebook cells by the text of their own cell, and misses that one they call has changed
