@@ -1,5 +1,6 @@
 """Dashboard, alert rules, proxy, units and manifests in deploy/ fit the code and their schemas."""
 
+import copy
 import json
 import re
 import shutil
@@ -7,11 +8,14 @@ import subprocess
 import sys
 
 import pytest
+import typer
 import yaml
 from conftest import ROOT
 from kubernetes_validate import validate
 
 from crypto_anomaly.core.settings import Settings
+from crypto_anomaly.serving.app import create_app
+from crypto_anomaly.serving.cli import app
 
 sys.path.insert(0, str(ROOT / "tools"))
 from reference import metrics
@@ -153,6 +157,51 @@ def test_pods_are_confined_and_references_lead_somewhere():
             assert box["securityContext"]["readOnlyRootFilesystem"]
             assert ("ConfigMap", box["envFrom"][0]["configMapRef"]["name"]) in names
             assert {v["name"] for v in box["volumeMounts"]} <= {v["name"] for v in pod["volumes"]}
+
+
+CLOUD = yaml.safe_load((DEPLOY / "cloud-run.yaml").read_text())
+REVISION = CLOUD["spec"]["template"]
+
+
+def test_the_cloud_service_is_a_knative_service():
+    """Its revision is a pod with two more fields, so the schema of Kubernetes can judge it."""
+    assert (CLOUD["apiVersion"], CLOUD["kind"]) == ("serving.knative.dev/v1", "Service")
+    assert CLOUD.keys() == {"apiVersion", "kind", "metadata", "spec"}
+    assert CLOUD["spec"].keys() <= {"template", "traffic"}
+    pod = copy.deepcopy(REVISION["spec"])
+    assert 1 <= pod.pop("containerConcurrency") <= 1000 and 1 <= pod.pop("timeoutSeconds") <= 3600
+    box = pod["containers"][0]
+    for probe in ("startupProbe", "livenessProbe"):
+        box[probe]["httpGet"]["port"] = 8000  # Knative takes the port of the container
+    one = dict(apiVersion="v1", kind="Pod", metadata=dict(name="x"), spec=pod)
+    validate(one, "1.30", strict=True)
+    assert len(pod["containers"]) == 1 and len(box["ports"]) == 1
+    assert box["ports"][0]["name"] in ("http1", "h2c")
+    scale = {k.split("/")[1]: v for k, v in REVISION["metadata"]["annotations"].items()}
+    assert 1 <= int(scale["minScale"]) <= int(scale["maxScale"])
+
+
+def test_the_cloud_service_fits_the_app():
+    box = REVISION["spec"]["containers"][0]
+    known = {f"CRYPTO_ANOMALY_{name.upper()}" for name in Settings.model_fields}
+    bucket = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
+    given = {e["name"]: e for e in box["env"]}
+    assert len(given) == len(box["env"]) and given.keys() <= known | bucket | {"AWS_DEFAULT_REGION"}
+    secret = {"API_TOKEN", "DB_URL", "TRADES_URL"}
+    for name in {f"CRYPTO_ANOMALY_{s}" for s in secret} | bucket:
+        assert "value" not in given[name] and given[name]["valueFrom"]["secretKeyRef"]["key"], name
+    plain = {name: e["value"] for name, e in given.items() if "value" in e}
+    ours = {n.removeprefix("CRYPTO_ANOMALY_").lower(): v for n, v in plain.items() if n in known}
+    assert Settings(**ours).source == "coingecko"
+    paths = create_app().openapi()["paths"]
+    for probe in ("startupProbe", "livenessProbe"):
+        assert "get" in paths[box[probe]["httpGet"]["path"]], probe
+    words = box["args"]
+    command = typer.main.get_command(app).commands[words[0]]
+    options = {o for p in command.params for o in p.opts}
+    assert {w for w in words if w.startswith("--")} <= options
+    assert words[words.index("--port") + 1] == str(box["ports"][0]["containerPort"])
+    assert words[words.index("--host") + 1] == "0.0.0.0"
 
 
 def test_containers_of_compose_have_limits_and_no_root():
