@@ -3,6 +3,7 @@
 Every page of _quarto.yml is there, every local link resolves, no directive leaks.
 """
 
+import importlib
 import json
 import os
 import re
@@ -83,12 +84,32 @@ WRITTEN = {
 } | {ROOT / "README.md": README}
 
 
-def test_guides_link_to_notebooks_that_exist():
+NOTEBOOKS = sorted(
+    p for p in (ROOT / "nbs").rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts
+)
+
+
+def test_notebooks_link_to_notebooks_that_exist():
     """A repository page and Jupyter open a notebook, not the page of the site."""
-    for path, text in WRITTEN.items():
+    followed = 0
+    for path in [*NOTEBOOKS, ROOT / "README.md"]:
+        text = WRITTEN.get(path) or markdown(path)
         for target in LINK.findall(re.sub(r"^```.*?^```", "", text, flags=re.M | re.S)):
-            assert not target.endswith(".html"), (path.name, target)
-            assert (path.parent / target).resolve().exists(), (path.name, target)
+            where = (path.relative_to(ROOT).as_posix(), target)
+            assert not target.endswith(".html"), where
+            assert (path.parent / target).resolve().exists(), where
+            followed += 1
+    assert followed > 200
+
+
+def test_the_site_has_pages_in_place_of_notebooks(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "tools"))
+    links = importlib.import_module("links")
+    page_of = {"10_registry/16_rules.ipynb": "10_registry/rules.html", "index.ipynb": "index.html"}
+    text = "[a](../10_registry/16_rules.ipynb#x) [b](../index.ipynb) [c](https://x.io/y.ipynb)"
+    assert links.for_site(text, "60_eval/35_gates.ipynb", page_of) == (
+        "[a](../10_registry/rules.html#x) [b](../index.html) [c](https://x.io/y.ipynb)"
+    )
 
 
 def test_nothing_that_people_read_points_to_an_example_address():
