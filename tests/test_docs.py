@@ -11,12 +11,14 @@ import shlex
 import shutil
 import subprocess
 import sys
+from configparser import ConfigParser
 from pathlib import Path
 
 import pytest
 import typer
 import yaml
 
+import crypto_anomaly
 from crypto_anomaly.core.settings import Settings
 from crypto_anomaly.lifecycle.stages import stage_parameters
 from crypto_anomaly.serving.app import create_app
@@ -234,3 +236,14 @@ def test_site():
     assert len(entries) > 1000 and all((site / e["at"].split("#")[0]).exists() for e in entries)
     assert "http" not in (site / "search.js").read_text()  # nothing is fetched
     assert "Plotly.newPlot" in (site / "guides/first_day.html").read_text()
+
+
+def test_one_version_everywhere():
+    config = ConfigParser(delimiters=["="])
+    config.read(ROOT / "settings.ini")
+    number = config["DEFAULT"]["version"]
+    assert re.fullmatch(r"\d+\.\d+\.\d+(?:rc\d+)?", number)
+    assert crypto_anomaly.__version__ == number == create_app().version
+    text = (ROOT / "CHANGELOG.md").read_text()
+    assert re.search(rf"^## {re.escape(number)}$", text, re.M)
+    assert text.index("## Unreleased") < text.index(f"## {number}") < text.index("## 0.1.0")
