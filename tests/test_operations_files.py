@@ -2,6 +2,7 @@
 
 import copy
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -216,3 +217,55 @@ def test_workflows_can_be_read():
     for path in (ROOT / ".github/workflows").glob("*.yml"):
         jobs = yaml.safe_load(path.read_text())["jobs"]
         assert all(job["timeout-minutes"] for job in jobs.values() if "steps" in job), path
+
+
+CONTAINER = """
+mount --make-rprivate /
+for folder in {read_only}; do
+  mount --bind $folder $folder && mount -o remount,ro,bind $folder
+done
+exec "$@"
+"""
+
+
+def image_settings(folder) -> dict[str, str]:
+    """What the image sets, with its /data and /tmp in `folder`."""
+    text = (DEPLOY / "Dockerfile").read_text()
+    found = dict(re.findall(r"(\w+)=(\S+)", " ".join(re.findall(r"^ENV (.*)$", text, re.M))))
+    assert re.search(r"^VOLUME /data$", text, re.M) and "/data" in found.values()
+    return {name: re.sub(r"^/(data|tmp)\b", rf"{folder}/\1", v) for name, v in found.items()}
+
+
+def can_mount() -> bool:
+    """Whether a process may make its own view of the file system."""
+    if not shutil.which("unshare"):
+        return False
+    tried = subprocess.run(["unshare", "-m", "true"], capture_output=True, check=False)
+    return tried.returncode == 0
+
+
+@pytest.mark.skipif(not can_mount(), reason="needs root and unshare")
+def test_it_runs_where_only_data_and_tmp_can_be_written(tmp_path):
+    """As in a container with a read-only file system: no compiled code is there, nor a home."""
+    for name in ("data", "tmp", "site", "home"):
+        (tmp_path / name).mkdir()
+    for name in ("crypto_anomaly", "scheduled"):
+        without = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / name, tmp_path / "site" / name, ignore=without)
+    closed = [tmp_path / "site", tmp_path / "home", sys.prefix, ROOT]
+    script = CONTAINER.format(read_only=" ".join(str(folder) for folder in closed))
+    start = "from crypto_anomaly.serving.program import main; main()"
+    clean = {"PATH": os.environ["PATH"], "PYTHONPATH": str(tmp_path / "site")}
+    clean |= {"HOME": str(tmp_path / "home"), "CRYPTO_ANOMALY_SOURCE": "simulated"}
+
+    def said(code: str, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
+        command = ["unshare", "-m", "sh", "-c", script, "sh", sys.executable, "-c", code, *words]
+        return subprocess.run(
+            command, cwd=tmp_path, env=clean | env, capture_output=True, text=True, timeout=300
+        )
+
+    bare = said("import crypto_anomaly.features.windows")
+    assert "no locator available" in bare.stderr  # what the image has to provide for
+    made = said(start, "run", "ingest", "-p", "num_coins", "20", **image_settings(tmp_path))
+    assert made.returncode == 0, made.stderr[-2000:]
+    assert list((tmp_path / "data").rglob("*.parquet"))
