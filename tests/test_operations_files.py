@@ -213,6 +213,59 @@ def test_containers_of_compose_have_limits_and_no_root():
     assert re.search(r"^USER app$", (DEPLOY / "Dockerfile").read_text(), re.M)
 
 
+COMPOSE = yaml.safe_load((DEPLOY / "compose.yml").read_text())
+OF_A_SERVICE = set(
+    "build cap_drop command cpus depends_on env_file environment healthcheck image init logging "
+    "mem_limit pids_limit ports profiles read_only restart security_opt tmpfs volumes".split()
+)  # those of the Compose specification that are in use; a misspelt one is not in it
+DURATION = re.compile(r"(\d+(us|ms|s|m|h))+")
+
+
+@pytest.mark.parametrize("name", COMPOSE["services"])
+def test_a_service_of_compose_follows_the_specification(name):
+    """No container engine is at hand: keys, types and references as the specification has them."""
+    s = COMPOSE["services"][name]
+    assert s.keys() <= OF_A_SERVICE and ("image" in s or "build" in s)
+    assert s["restart"] in ("no", "always", "on-failure", "unless-stopped")
+    assert re.fullmatch(r"\d+[bkmg]", s["mem_limit"])
+    health = s["healthcheck"]
+    assert health["test"][0] in ("CMD", "CMD-SHELL") and type(health["retries"]) is int
+    assert health.keys() <= {"test", "interval", "timeout", "retries", "start_period"}
+    for key in health.keys() - {"test", "retries"}:
+        assert DURATION.fullmatch(health[key]), key
+    for other, needs in s.get("depends_on", {}).items():
+        assert needs.keys() <= {"condition", "required"}
+        assert (
+            needs["condition"] == "service_healthy" and "healthcheck" in COMPOSE["services"][other]
+        )
+        optional = set(COMPOSE["services"][other].get("profiles", [])) - set(s.get("profiles", []))
+        assert not optional or needs["required"] is False, other
+    for volume in s.get("volumes", []):
+        source, target = volume.split(":")[:2]
+        assert target.startswith("/")
+        there = (
+            (DEPLOY / source).exists() if source.startswith(".") else source in COMPOSE["volumes"]
+        )
+        assert there, volume
+    for port in s.get("ports", []):
+        assert re.fullmatch(r"127\.0\.0\.1:\d+:\d+", port)
+    assert all(type(v) in (str, int, float) for v in s.get("environment", {}).values())
+    assert set(s["logging"]) == {"driver", "options"}
+    assert all(isinstance(v, str) for v in s["logging"]["options"].values())
+
+
+def test_compose_as_a_whole_follows_the_specification():
+    assert {key for key in COMPOSE if not key.startswith("x-")} == {"name", "services", "volumes"}
+    text = (DEPLOY / "compose.yml").read_text()
+    for name in set(re.findall(r"\$\{(\w+)", text)):
+        for env in ("env.dev", "env.prod"):
+            assert re.search(rf"^{name}=", (DEPLOY / env).read_text(), re.M), (name, env)
+    build = COMPOSE["services"]["app"]["build"]
+    assert ((DEPLOY / build["context"]) / build["dockerfile"]).exists()
+    for source in re.findall(r"^COPY (.*) \S+$", (DEPLOY / "Dockerfile").read_text(), re.M):
+        assert all((ROOT / name).exists() for name in source.split()), source
+
+
 def test_workflows_can_be_read():
     for path in (ROOT / ".github/workflows").glob("*.yml"):
         jobs = yaml.safe_load(path.read_text())["jobs"]
