@@ -159,11 +159,10 @@ def test_variables_and_endpoints_that_are_written_down_exist():
     for path, text in WRITTEN.items():
         for name in re.findall(r"\bCRYPTO_ANOMALY_[A-Z_]+\b(?!_)", text):
             assert name in settings or name.endswith("_"), (path.name, name)
-        if path.parent.name == "guides":
-            for endpoint in re.findall(r"`(?:GET|POST) (/[^`?]*)`", text):
-                known = {re.sub(r"{\w+}", "[^/]+", p) for p in paths} | pages
-                filled = re.sub(r"{\w+}|[A-Z_]{2,}", "x", endpoint)
-                assert any(re.fullmatch(k, filled) for k in known), (path.name, endpoint)
+        for endpoint in re.findall(r"`(?:GET|POST) (/[^`?]*)`", text):
+            known = {re.sub(r"{\w+}", "[^/]+", p) for p in paths} | pages
+            filled = re.sub(r"{\w+}|[A-Z_]{2,}", "x", endpoint)
+            assert any(re.fullmatch(k, filled) for k in known), (path.name, endpoint)
 
 
 def metadata(folder: Path, git_url: str) -> str:

@@ -101,6 +101,16 @@ ANSWERS = {  # address -> where the fields stand ('' = at the top, [] = the firs
 }
 
 
+PAYLOADS = {  # kind of event -> fields
+    "snapshot_ingested": "coins parquet_path ingest_run_id",
+    "dataset_ready": "training_samples holdout_samples n_features builder_run_id",
+    "evaluation_passed": "model_name model_version anomaly_rate evaluation_run_id eval_data_ref",
+    "approval_requested": "model_name model_version anomaly_rate evaluation_id",
+    "model_approved": "model_name model_version reason",
+    "model_promoted": "model_name model_version alias algorithm anomaly_rate approved_by",
+}
+
+
 @pytest.fixture(scope="module")
 def client(cycle, tmp_path_factory):
     """The app of a workspace that has gone through a whole life: v1 is champion."""
@@ -130,6 +140,12 @@ def test_an_answer_has_the_promised_fields(client, address):
     for path, fields in ANSWERS[address].items():
         missing = set(fields.split()) - part(response.json(), path).keys()
         assert not missing, (path, missing)
+
+
+@pytest.mark.parametrize("kind", PAYLOADS)
+def test_an_event_has_the_promised_payload(client, kind):
+    event = client.app.state.app_state.registry.events(kind=kind)[0]
+    assert set(PAYLOADS[kind].split()) <= event["payload"].keys()
 
 
 def test_documented_gates_and_metrics_are_those_of_the_evaluation(client):
