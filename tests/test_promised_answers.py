@@ -1,12 +1,15 @@
 """The endpoints of the CoinGecko reference answer with the fields that its clients read."""
 
+import re
 import shutil
+from html import unescape
 
 import pytest
 from starlette.testclient import TestClient
 
 from crypto_anomaly.core.settings import Settings
 from crypto_anomaly.core.workspace import open_workspace
+from crypto_anomaly.lifecycle.stages import stages
 from crypto_anomaly.serving.app import create_app
 
 HERE = dict(base_url="http://127.0.0.1", client=("127.0.0.1", 50000))
@@ -210,3 +213,28 @@ def test_a_card_is_the_executed_notebook_of_a_run(client, flow):
     by_id = client.get(f"/cards/{flow}/{run}")
     assert (latest.status_code, by_id.status_code) == (200, 200)
     assert run in by_id.text and latest.text == by_id.text
+
+
+PAGES = {  # address -> phrases on the page
+    "/": "Market; Health; Model; Stages: last and next run; v1 was evaluated on eval_holdout:v1; "
+    "max_anomaly_rate; Latest runs; Simulated market.; Not financial advice.",
+    "/data": "market_snapshot; training_dataset; eval_holdout; evaluation_results; "
+    "sparkline_volatility; current_price; files of snapshots in; Newest; Made by",
+    "/models": "v1 is champion; approved by ada; Trained on; Flagged in training; silhouette; "
+    "not yet validated; Waiting for a decision; Side by side; Versions of anomaly_detector; "
+    "training_dataset:v1; How a version becomes champion",
+    "/cards": "Newest run of each stage; All runs; Side by side; build_dataset; No run has failed.",
+}
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_a_page_shows_what_was_promised(client, path):
+    page = client.get(path, headers={"accept": "text/html"})
+    text = " ".join(unescape(re.sub(r"<[^>]+>", " ", page.text)).split())
+    assert [phrase for phrase in PAGES[path].split("; ") if phrase not in text] == []
+
+
+def test_the_command_of_each_stage_can_be_copied(client):
+    page = client.get("/", headers={"accept": "text/html"}).text
+    commands = ["pipeline", *(f"run {stage}" for stage in stages())]
+    assert [c for c in commands if f'data-copy="crypto-anomaly {c}' not in page] == []
