@@ -6,7 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from crypto_anomaly.core.settings import Settings
+from crypto_anomaly.core.workspace import open_workspace
 from crypto_anomaly.data.client import CoinGecko
+from crypto_anomaly.data.datasets import read_dataset
 from crypto_anomaly.data.responses import parse_markets
 from crypto_anomaly.features.features import featurize
 from crypto_anomaly.simulate.coingecko import markets
@@ -98,3 +101,38 @@ def test_what_is_not_sent_is_missing_and_not_zero(field, value, feature):
     assert np.isnan(row[feature])
     others = {name: x for name, x in FEATURES.items() if name != feature}
     assert [row[name] for name in others] == pytest.approx(list(others.values()), rel=1e-5)
+
+
+@pytest.fixture(scope="module")
+def datasets(cycle):
+    """Training data and holdout of the first dataset, each with its metadata."""
+    ws = open_workspace(Settings(home=cycle.home, source="simulated"))
+    return {name: read_dataset(ws, name) for name in ("training_dataset", "eval_holdout")}
+
+
+def test_a_dataset_is_split_by_time_and_built_with_the_promised_defaults(datasets):
+    (training, meta), (holdout, _) = datasets.values()
+    cut, day = holdout.ts.max() - pd.Timedelta("24h"), pd.Timedelta("24h")
+    assert training.ts.max() <= cut < holdout.ts.min() and training.ts.min() > cut - 6 * day
+    config = meta["config"]
+    asked = ("max_history_hours", "holdout_hours", "min_snapshots_per_coin", "add_targets")
+    assert [config[name] for name in asked] == [168, 24, 6, False]
+    features = config["features"]
+    assert (list(features["lag_hours"]), list(features["rolling_hours"])) == ([1, 6, 24], [6, 24])
+    assert (features["max_gap_hours"], features["impute_lag_hours"]) == (1.5, 0)
+
+
+def test_statistics_are_those_of_the_training_rows_and_no_value_is_clipped(datasets):
+    training, meta = datasets["training_dataset"]
+    assert len(training) == meta["total_samples"] and not meta["deduplicated"]
+    assert training.groupby("coin_id").ts.nunique().max() == meta["snapshot_count"]
+    beyond = 0
+    for name, s in meta["feature_stats"].items():
+        x = training[name].astype(float)
+        if name not in FEATURES or x.isna().all():
+            continue
+        assert [s["mean"], s["std"]] == pytest.approx([x.mean(), x.std()], rel=1e-4), name
+        limits = [x.mean() - 5 * x.std(), x.mean() + 5 * x.std()]
+        assert [s["clip_low"], s["clip_high"]] == pytest.approx(limits, rel=1e-3), name
+        beyond += int((x.gt(s["clip_high"]) | x.lt(s["clip_low"])).sum())
+    assert beyond > 0

@@ -79,7 +79,8 @@ def link(place: str, known: list[str]) -> str:
     path = PurePosixPath(file)
     if path.suffix == ".ipynb":
         return notebook_link(path)
-    return f"[{name or path.name}](../../{file})"
+    words = name.replace("_", " ")  # a long name would not wrap, and make the column wide
+    return f"[{words or path.name}](../../{file})"
 
 
 def section_table(rows: list[Requirement], known: list[str]) -> str:
@@ -107,8 +108,18 @@ def intro(rows: list[Requirement]) -> str:
         f"says, and {n['missing']} are missing in whole or in part.\n\n"
         "*adapt* means the same without the platform that the reference ran on. *fix* means that "
         "the reference is broken or contradicts itself: here the promise holds. A lesson is named "
-        "by the module that it teaches."
+        "by the module that it teaches, a test by its name with blanks."
     )
+
+
+def gaps(rows: list[Requirement]) -> str:
+    """What is missing, in one table."""
+    shown = [
+        (str(r.item), cell(r.promise), cell(r.note.removeprefix(MISSING)))
+        for r in rows
+        if r.state == "missing"
+    ]
+    return f"## What is missing\n\n{table(['item', 'promise', 'what is missing'], shown)}"
 
 
 def cells() -> list[str]:
@@ -116,4 +127,4 @@ def cells() -> list[str]:
     rows, known = requirements(), [path for path, _ in commands()]
     sections = groupby(rows, key=lambda r: r.section)
     tables = [f"## {title}\n\n{section_table(list(found), known)}" for title, found in sections]
-    return [intro(rows), *tables]
+    return [intro(rows), gaps(rows), *tables]
