@@ -107,8 +107,8 @@ def intro(rows: list[Requirement]) -> str:
         f"{n['shown']} are shown as promised, {n['differs']} are shown and differ as the note "
         f"says, and {n['missing']} are missing in whole or in part.\n\n"
         "*adapt* means the same without the platform that the reference ran on. *fix* means that "
-        "the reference is broken or contradicts itself: what counts is its promise. A lesson is named "
-        "by the module that it teaches, a test by its name with blanks."
+        "the reference is broken or contradicts itself: what counts is its promise. A lesson is "
+        "named by the module that it teaches, a test by its name with blanks."
     )
 
 
