@@ -11,11 +11,17 @@ import pytest
 from crypto_anomaly.core.clock import utcnow
 from crypto_anomaly.core.settings import Settings
 from crypto_anomaly.core.workspace import claim, open_workspace
-from crypto_anomaly.data.snapshots import write_snapshot
+from crypto_anomaly.data.snapshots import write_days, write_snapshot
 from crypto_anomaly.data.source import fetch_market_data
+from crypto_anomaly.data.table import simulated_table
+from crypto_anomaly.features.features import featurize
 from crypto_anomaly.lifecycle.runner import run_stage
+from crypto_anomaly.model.artifact import save_artifact
+from crypto_anomaly.model.past_predictions import read_scores
 from crypto_anomaly.model.prediction_log import log_predictions, read_predictions
+from crypto_anomaly.model.training import train
 from crypto_anomaly.registry.registry import open_registry
+from crypto_anomaly.simulate.market import Market
 
 PLOTLY = "application/vnd.plotly.v1+json"
 SHOWN = {  # stage -> kinds of figures, and phrases
@@ -113,9 +119,16 @@ def test_without_predictions_of_a_day_ago_the_stage_says_so(home):
     assert result["predictions"] == 0 and len(result["message"]) > 20
 
 
-def test_the_past_is_scored_by_its_stage(home):
-    home("approve", "v1", "--by", "ada", "--reason", "gates pass")
-    home("promote", "v1")
-    done = home.json("run", "score_past")
-    assert "Traceback" not in Path(done["report"]).read_text()
-    assert done["result"]
+def test_the_past_is_scored_by_its_stage(tmp_path):
+    """Five days of ten coins, and a model of the first four: every row of the past gets a score."""
+    ws = claim(open_workspace(Settings(home=tmp_path, source="simulated")), "simulated")
+    hours = pd.date_range("2026-03-01", periods=24 * 5, freq="h", tz="UTC")
+    table = simulated_table(Market(10), hours, coins=10)
+    write_days(ws, table, "x")
+    model = train(featurize(table[table.ts < hours[96]]))
+    facts = dict(algorithm="families", data_source="training_dataset:v1")
+    open_registry(ws).register(save_artifact(ws.artifacts_url, model), facts, run_id="r1")
+    done = run_stage(ws, "score_past")
+    past = int((table.ts < hours[-1]).sum())  # the newest moment belongs to the scan
+    assert done["result"]["rows"] == past == len(read_scores(ws))
+    assert "Score the past" in words(Path(done["report"]).read_text())
