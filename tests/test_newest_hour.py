@@ -124,7 +124,7 @@ def test_what_is_kept_may_be_lost_or_broken(tmp_path, caplog):
     write_days(lake.ws, f[f.ts.dt.floor("h") == HOURS[151]], "hour")
     (folder / "index.json").write_text("[]")
     assert lake.computed_anew() == 1
-    newest = max(folder.glob("97h/*.bin"))
+    newest = max(folder.glob("polls/*.bin"))
     newest.write_bytes(newest.read_bytes()[:-8])
     write_days(lake.ws, f[f.ts.dt.floor("h") == HOURS[152]], "hour")
     assert lake.computed_anew() == 1

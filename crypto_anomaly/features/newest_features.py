@@ -11,7 +11,7 @@ import logging
 import os
 import secrets
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -40,20 +40,22 @@ from crypto_anomaly.features.kept_hours import (
 )
 from .newest import next_poll
 from crypto_anomaly.features.past import (
+    PACK,
     Layout,
     Past,
     Poll,
     delete_unused,
+    loose_blocks,
+    pack_polls,
     read_past,
-    write_polls,
+    write_poll,
 )
 from crypto_anomaly.features.recorder import (
     Recorder,
     kept_layout,
-    no_past,
     one_source,
     polls_of,
-    recorded_past,
+    recorded_polls,
 )
 from .windows import HOUR, MINUTE
 
@@ -64,6 +66,7 @@ __all__ = ["log", "KEPT_COINS", "newest_features"]
 log = logging.getLogger(__name__)
 _MOST_HOURS = 48  # that are computed poll by poll; more are computed as a batch
 _MOST_ROWS = 4_000_000  # of a batch: about 4 GB
+_FRAME_HOURS = 48  # that the features of a poll are kept
 _MOST_MINUTES = 20  # of an hour that hold rows: with more, every coin has minutes of its own
 KEPT_COINS = 50  # from so many on; fewer are computed from history as fast
 
@@ -79,6 +82,7 @@ class _Task:
     layout: Layout
     index: KeptIndex  # what was kept before
     stored: Minutes  # what the lake holds
+    frames: dict[str, pd.DataFrame] = field(default_factory=dict)  # features by key of the poll
 
     @property
     def now(self) -> int:
@@ -140,17 +144,33 @@ def _new_polls(task: _Task, after: pd.Timestamp) -> Iterator[_Batch]:
 
 
 def _past_for(task: _Task, coins: list[str], polls: list[Poll], batch: _Batch) -> Past:
-    "The kept polls that a batch looks back at, with room for it."
+    "The kept polls that a batch looks back at."
     if not polls:
-        return no_past(task.layout, coins, len(batch))
+        return Past(task.layout, coins, [], [])
     first = batch[0][0]
     recent = [p for p in polls if p.moment > first - _farthest(task.layout)]
-    past = read_past(task.folder, task.layout, coins, recent, first, len(batch))
+    past = read_past(task.folder, task.layout, coins, recent, first)
+    past.guesses = _read_guesses(task.folder)
     day = first // (24 * HOUR)
     known = _peers_file(task.folder, polls, day)
     if known.exists():
         past.peers[day] = np.load(known)
     return past
+
+
+def _read_guesses(folder: Path) -> list[np.ndarray]:  # (2, k) each; empty where there are none
+    "The medians of the poll before: they make the next ones fast, and nothing depends on them."
+    try:
+        return list(np.load(folder / "guesses.npy"))
+    except (FileNotFoundError, EOFError, ValueError):
+        return []
+
+
+def _array_bytes(array: np.ndarray) -> bytes:
+    "An array as a file of numpy."
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    return buffer.getvalue()
 
 
 def _farthest(layout: Layout) -> int:  # microseconds
@@ -164,14 +184,16 @@ def _append(task: _Task, past: Past, moment: int, rows: pd.DataFrame, before: st
     foreign = task.index.foreign
     key = _key(before, moment, task.stored)
     frame = next_poll(past, rows, moment, task.config, key, foreign)
-    write_polls(past, task.folder, 1)
-    write_atomic(_poll_frame(task.folder, past.polls[-1]), to_parquet(frame))
+    poll = past.polls[-1]
+    write_poll(past, task.folder, past.blocks[-1])
+    pack_polls(past, task.folder, moment)
+    if moment > task.now - _FRAME_HOURS * HOUR:
+        task.frames[poll.key] = frame
+        write_atomic(_poll_frame(task.folder, poll), to_parquet(frame))
     for day, peers in past.peers.items():
         file = _peers_file(task.folder, past.polls, day)
         if not file.exists():
-            buffer = io.BytesIO()
-            np.save(buffer, peers)
-            write_atomic(file, buffer.getvalue())
+            write_atomic(file, _array_bytes(peers))
 
 
 def _advance(task: _Task, polls: list[Poll], seed: str) -> list[Poll]:
@@ -186,8 +208,11 @@ def _advance(task: _Task, polls: list[Poll], seed: str) -> list[Poll]:
         for moment, rows in batch:
             before = past.polls[-1].key if past.polls else seed
             _append(task, past, moment, rows, before)
+        write_atomic(task.folder / "guesses.npy", _array_bytes(np.array(past.guesses)))
         polls = [poll for poll in past.polls if poll.moment > task.now - _farthest(task.layout)]
         task.index.coins = coins
+        if len(batch) >= PACK:
+            delete_unused(task.folder, task.layout, past.polls, moment)
     return polls
 
 
@@ -217,13 +242,14 @@ def _record(task: _Task, seed: str) -> list[Poll]:
     ends, keys = np.unique(r.moment), {}
     for end in ends[ends > task.now - _farthest(task.layout)].tolist():
         seed = keys[end] = _key(seed, end, task.stored)
-    past = recorded_past(r, task.layout, keys)
-    write_polls(past, task.folder, len(past.polls))
-    at = r.moment[r.rows]
-    for poll in past.polls:
+    past, at = Past(task.layout, [], [], []), r.moment[r.rows]
+    for poll in recorded_polls(r, past, keys):
+        pack_polls(past, task.folder, task.now)
         if (at == poll.moment).any():
             rows = frame[at == poll.moment].reset_index(drop=True)
             write_atomic(_poll_frame(task.folder, poll), to_parquet(rows))
+    for block in loose_blocks(past):
+        write_poll(past, task.folder, block)
     task.index.coins = past.coins
     return past.polls
 
@@ -258,10 +284,18 @@ def _kept_polls(task: _Task) -> list[Poll]:
 
 
 # %% ../../nbs/40_features/98_newest_features.ipynb #3727ad22
+def _frame_of(task: _Task, poll: Poll) -> pd.DataFrame:
+    "The features of a poll, which were computed now or before."
+    known = task.frames.get(poll.key)
+    return pd.read_parquet(_poll_frame(task.folder, poll)) if known is None else known
+
+
 def _recent_frame(task: _Task, polls: list[Poll]) -> pd.DataFrame:
     "The features of the rows of the last hour."
     recent = [poll for poll in polls if poll.moment >= task.since.value // 1000]
-    frames = [pd.read_parquet(_poll_frame(task.folder, poll)) for poll in recent]
+    frames = [_frame_of(task, poll) for poll in recent]
+    if len(frames) == 1 and (frames[0].ts >= task.since).all():
+        return with_labels(frames[0])  # in order
     frame = with_labels(pd.concat(frames, ignore_index=True))
     frame = frame[frame.ts >= task.since]
     return frame.sort_values(["coin_id", "ts"], kind="stable", ignore_index=True)
@@ -282,7 +316,7 @@ def _delete_old(task: _Task) -> None:
     for file in [*task.folder.glob("features/*"), *task.folder.glob("peers/*")]:
         number = file.name.split("-")[0]
         unit = 1 if file.parent.name == "features" else 24 * HOUR
-        if number.isdigit() and int(number) * unit < task.now - 48 * HOUR:
+        if number.isdigit() and int(number) * unit < task.now - _FRAME_HOURS * HOUR:
             file.unlink(missing_ok=True)
 
 

@@ -5,6 +5,7 @@
 # %% ../../nbs/40_features/87_recorder.ipynb #ab5faf9d
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import lru_cache
 
 import numpy as np
@@ -27,7 +28,7 @@ from crypto_anomaly.features.past import (
 )
 
 # %% auto #0
-__all__ = ["Recorder", "kept_layout", "one_source", "polls_of", "no_past", "recorded_past"]
+__all__ = ["Recorder", "kept_layout", "one_source", "polls_of", "recorded_polls"]
 
 
 # %% ../../nbs/40_features/87_recorder.ipynb #177ecac5
@@ -86,29 +87,20 @@ def polls_of(
     table = table.sort_values(["ts", "coin_id"], kind="stable")
     t = table.ts.to_numpy("datetime64[us]").astype(np.int64)
     moment = poll_ends(t, pd.factorize(table.coin_id)[0])
+    ends = np.unique(moment)
+    if len(ends) == 1:
+        return [(int(ends[0]), table)]
     return [(int(end), rows) for end, rows in table.groupby(moment)]
 
 
-def no_past(
-    layout: Layout,  # what is kept
-    coins: list[str],  # ids
-    room: int,  # polls that will be appended
-) -> Past:
-    "A past without polls."
-    k = len(coins)
-    arrays = {r: np.empty((room, len(names), k), r.dtype) for r, names in layout.items()}
-    times = np.zeros((room, k), np.int64)
-    return Past(layout, coins, [], times, arrays, dict.fromkeys(layout, 0))
-
-
-def recorded_past(
+def recorded_polls(
     r: Recorder,  # whose features have been computed
-    layout: Layout,  # what is kept
+    past: Past,  # to which the polls are appended; its coins are set
     keys: dict[int, str],  # end of a poll -> key
-) -> Past:
-    "The polls of a whole table, as far back as `keys` go."
+) -> Iterator[Poll]:  # each poll that was appended
+    "Append the polls of a whole table, as far back as `keys` go."
     coins = r.table.coin_id.to_numpy()[r.order][np.unique(r.first)].tolist()
-    past = no_past(layout, coins, len(keys))
+    past.coins = coins
     by_moment = r.by_time[np.isin(r.moment[r.by_time], list(keys))]
     ends, begins = np.unique(r.moment[by_moment], return_index=True)
     for end, rows in zip(ends, np.split(by_moment, begins[1:])):
@@ -117,5 +109,6 @@ def recorded_past(
         kept = {name: np.full(len(coins), np.nan) for name in r.kept}
         for name, values in kept.items():
             values[r.coin[rows]] = r.kept[name][rows]
-        add_poll(past, Poll(int(end), keys[int(end)], len(coins)), t, kept)
-    return past
+        poll = Poll(int(end), keys[int(end)], len(coins))
+        add_poll(past, poll, t, kept)
+        yield poll
