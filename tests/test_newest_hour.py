@@ -15,7 +15,9 @@ from crypto_anomaly.data.table import market_table
 from crypto_anomaly.features.config import FeatureConfig
 from crypto_anomaly.features.features import INPUT, featurize
 from crypto_anomaly.features.kept_hours import kept_folder, read_index
-from crypto_anomaly.features.newest_features import newest_features
+from crypto_anomaly.features.market_signals import kept_signal, market_signal
+from crypto_anomaly.features.newest_features import newest_features, newest_hour
+from crypto_anomaly.model.moment import find_left_out, kept_left_out
 
 HOURS = pd.date_range("2026-01-03", periods=160, freq="h", tz="UTC")
 COINS = [f"coin-{i:02}" for i in range(14)]
@@ -59,11 +61,18 @@ class Lake:
         self.caplog.clear()
         stored = read_snapshots(self.ws, columns=INPUT)
         ts = stored.ts.max()
-        live = newest_features(self.ws, ts, CONFIG, least=0)
+        hour = newest_hour(self.ws, ts, CONFIG, least=0)
         since = ts - pd.Timedelta("1h") + pd.Timedelta("1us")
         batch = featurize(stored, CONFIG)
         batch = batch[batch.ts >= since].reset_index(drop=True)
-        pd.testing.assert_frame_equal(live, batch, check_exact=True)
+        pd.testing.assert_frame_equal(hour.features, batch, check_exact=True)
+        left_out = kept_left_out(self.ws, hour, ts)
+        pd.testing.assert_frame_equal(left_out, find_left_out(stored), check_exact=True)
+        kept, market = kept_signal(hour.past, ts), market_signal(stored)
+        pd.testing.assert_frame_equal(kept.series, market.series, check_exact=True)
+        pd.testing.assert_frame_equal(kept.moves, market.moves, check_exact=True)
+        assert repr(kept.rarities) == repr(market.rarities)
+        assert (kept.ts, kept.coins, kept.hours) == (market.ts, market.coins, market.hours)
         return sum("computed anew" in r.message for r in self.caplog.records)
 
     def kept(self) -> int:

@@ -125,6 +125,7 @@ class KeptIndex:
     foreign: bool = False  # all rows are of an exchange
     minutes: Minutes = field(default_factory=dict)  # of the lake, up to the newest poll
     files: Files = field(default_factory=dict)
+    labels: dict[str, list[str]] = field(default_factory=dict)  # ticker and name by id
 
 
 _KERNEL = (
@@ -180,7 +181,8 @@ def _parse(stored: dict[str, Any]) -> KeptIndex:
         files[path] = FileSums(stamp, _minutes_of(minutes))
     polls = [Poll(*poll) for poll in stored["polls"]]
     minutes = _minutes_of(stored["minutes"])
-    return KeptIndex(stored["coins"], polls, stored["foreign"], minutes, files)
+    known = (stored["coins"], polls, stored["foreign"], minutes, files)
+    return KeptIndex(*known, stored["labels"])
 
 
 def read_index(
@@ -198,7 +200,7 @@ def write_index(
     index: KeptIndex,
 ) -> None:
     "From now on readers see these polls."
-    write_atomic(folder / "index.json", json.dumps(asdict(index) | dict(files=index.files)))
+    write_atomic(folder / "index.json", json.dumps(vars(index)))
 
 
 # %% ../../nbs/40_features/97_kept_hours.ipynb #8821fd39

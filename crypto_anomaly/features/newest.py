@@ -28,6 +28,7 @@ from crypto_anomaly.features.past_windows import (
     window_begins,
 )
 from .peers import nearest_coins
+from .recorder import keep_market_moves
 from .windows import HOUR, MINUTE
 
 # %% auto #0
@@ -418,6 +419,7 @@ def next_poll(
     "Features of the next poll."
     hour = Hour(past, rows, moment, config.signals_version, foreign)
     frame = frame_of(hour, config)
+    keep_market_moves(hour)
     poll = Poll(moment, key, len(past.coins))
     add_poll(past, poll, np.where(hour.exists, hour.t, 0), hour.kept)
     past.guesses = hour.medians

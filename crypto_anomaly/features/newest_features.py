@@ -13,6 +13,7 @@ import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -25,7 +26,7 @@ from ..data.polls import POLL_WINDOW
 from ..data.snapshots import newest_moment, read_snapshots
 from ..data.table import DataError, with_labels
 from .config import FeatureConfig
-from .features import INPUT, frame_of
+from .features import INPUT
 from crypto_anomaly.features.kept_hours import (
     Files,
     KeptIndex,
@@ -55,12 +56,13 @@ from crypto_anomaly.features.recorder import (
     kept_layout,
     one_source,
     polls_of,
+    recorded_frame,
     recorded_polls,
 )
 from .windows import HOUR, MINUTE
 
 # %% auto #0
-__all__ = ["log", "KEPT_COINS", "newest_features"]
+__all__ = ["log", "KEPT_COINS", "NewestHour", "newest_hour", "newest_features"]
 
 # %% ../../nbs/40_features/98_newest_features.ipynb #7cecb0dc
 log = logging.getLogger(__name__)
@@ -71,7 +73,7 @@ _MOST_MINUTES = 20  # of an hour that hold rows: with more, every coin has minut
 KEPT_COINS = 50  # from so many on; fewer are computed from history as fast
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Task:
     "One computation of the newest hour."
 
@@ -83,6 +85,7 @@ class _Task:
     index: KeptIndex  # what was kept before
     stored: Minutes  # what the lake holds
     frames: dict[str, pd.DataFrame] = field(default_factory=dict)  # features by key of the poll
+    past: Past | None = None  # the kept polls, once they are read
 
     @property
     def now(self) -> int:
@@ -112,6 +115,12 @@ def _with_coins(known: list[str], rows: pd.DataFrame) -> list[str]:
     "The coins that have a number, and those that are new."
     new = sorted(set(rows.coin_id) - set(known))
     return [*known, *map(str, new)]
+
+
+def _learn_labels(task: _Task, rows: pd.DataFrame) -> None:
+    "Remember ticker and name of each coin."
+    labels = zip(rows.symbol.tolist(), rows.name.tolist())
+    task.index.labels.update(zip(rows.coin_id.tolist(), map(list, labels)))
 
 
 def _poll_frame(folder: Path, poll: Poll) -> Path:
@@ -203,6 +212,7 @@ def _advance(task: _Task, polls: list[Poll], seed: str) -> list[Poll]:
     for batch in _new_polls(task, after):
         for _, rows in batch:
             coins = _with_coins(coins, rows)
+            _learn_labels(task, rows)
             _check_source(rows, task.index.foreign)
         past = _past_for(task, coins, polls, batch)
         for moment, rows in batch:
@@ -210,7 +220,7 @@ def _advance(task: _Task, polls: list[Poll], seed: str) -> list[Poll]:
             _append(task, past, moment, rows, before)
         write_atomic(task.folder / "guesses.npy", _array_bytes(np.array(past.guesses)))
         polls = [poll for poll in past.polls if poll.moment > task.now - _farthest(task.layout)]
-        task.index.coins = coins
+        task.index.coins, task.past = coins, past
         if len(batch) >= PACK:
             delete_unused(task.folder, task.layout, past.polls, moment)
     return polls
@@ -238,11 +248,12 @@ def _record(task: _Task, seed: str) -> list[Poll]:
     "Compute the whole history as a batch, and keep its polls."
     history = read_snapshots(task.ws, start=task.start, end=task.ts, columns=INPUT)
     r = Recorder(history, task.since, task.config.signals_version)
-    frame = frame_of(r, task.config)
+    frame = recorded_frame(r, task.config)
     ends, keys = np.unique(r.moment), {}
     for end in ends[ends > task.now - _farthest(task.layout)].tolist():
         seed = keys[end] = _key(seed, end, task.stored)
     past, at = Past(task.layout, [], [], []), r.moment[r.rows]
+    _learn_labels(task, history.drop_duplicates("coin_id", keep="last"))
     for poll in recorded_polls(r, past, keys):
         pack_polls(past, task.folder, task.now)
         if (at == poll.moment).any():
@@ -250,7 +261,7 @@ def _record(task: _Task, seed: str) -> list[Poll]:
             write_atomic(_poll_frame(task.folder, poll), to_parquet(rows))
     for block in loose_blocks(past):
         write_poll(past, task.folder, block)
-    task.index.coins = past.coins
+    task.index.coins, task.past = past.coins, past
     return past.polls
 
 
@@ -304,8 +315,8 @@ def _recent_frame(task: _Task, polls: list[Poll]) -> pd.DataFrame:
 def _finish(task: _Task, polls: list[Poll], files: Files) -> None:
     "Write the index of what is kept now; once a day, delete what nobody needs."
     before = task.index.polls[-1].moment if task.index.polls else 0
-    index = KeptIndex(task.index.coins, polls, task.index.foreign, task.stored, files)
-    write_index(task.folder, index)
+    known = (task.index.coins, polls, task.index.foreign, task.stored, files)
+    write_index(task.folder, KeptIndex(*known, task.index.labels))
     if before // (24 * HOUR) != task.now // (24 * HOUR):
         delete_unused(task.folder, task.layout, polls, task.now)
         _delete_old(task)
@@ -320,30 +331,40 @@ def _delete_old(task: _Task) -> None:
             file.unlink(missing_ok=True)
 
 
-def _compute(task: _Task, files: Files) -> pd.DataFrame:
+class NewestHour(NamedTuple):
+    "The newest hour of a lake, and what is kept of the weeks before it."
+
+    features: pd.DataFrame  # of the rows of the last hour
+    past: Past  # kept polls, the newest last
+    labels: dict[str, list[str]]  # ticker and name by id
+
+
+def _compute(task: _Task, files: Files) -> NewestHour:
     "Bring what is kept up to date, and read the features of the last hour from it."
     polls = _kept_polls(task)
     frame = _recent_frame(task, polls)
     if polls != task.index.polls or files != task.index.files:
         _finish(task, polls, files)
-    return frame
+    if task.past is None:
+        task.past = read_past(task.folder, task.layout, task.index.coins, polls, task.now)
+    return NewestHour(frame, task.past, task.index.labels)
 
 
 # %% ../../nbs/40_features/98_newest_features.ipynb #05d28aa7
-def newest_features(
+def newest_hour(
     ws: Workspace,
     ts: pd.Timestamp,  # time of the newest stored row
     config: FeatureConfig = FeatureConfig(),  # what is computed
     *,
     least: int = KEPT_COINS,  # coins of the last hour; with fewer nothing is kept
-) -> pd.DataFrame | None:  # of the rows of the last hour; None = compute them from history
-    "Features of the newest hour, to the bit those of `featurize`."
+) -> NewestHour | None:  # None = compute it from history
+    "The newest hour of a lake, its features to the bit those of `featurize`."
     folder = kept_folder(ws, config)
     if folder is None or ts != newest_moment(ws) or not os.access(ws.root, os.W_OK):
         return None
-    if len(read_snapshots(ws, start=ts - POLL_WINDOW, end=ts, columns=[])) < least:
-        return None
     index = read_index(folder)
+    if not index.polls and _few_coins(ws, ts, least):
+        return None
     reach = POLL_WINDOW + pd.Timedelta(hours=config.lookback)
     try:
         files = file_sums(ws, ts - reach, index.files)
@@ -355,3 +376,20 @@ def newest_features(
     except OSError as e:
         log.warning("the hours kept in %s are not used: %s", folder, e)
     return None
+
+
+def _few_coins(ws: Workspace, ts: pd.Timestamp, least: int) -> bool:
+    "Whether so few coins were stored in the last hour that keeping is not worth it."
+    return len(read_snapshots(ws, start=ts - POLL_WINDOW, end=ts, columns=[])) < least
+
+
+def newest_features(
+    ws: Workspace,
+    ts: pd.Timestamp,  # time of the newest stored row
+    config: FeatureConfig = FeatureConfig(),  # what is computed
+    *,
+    least: int = KEPT_COINS,  # coins of the last hour; with fewer nothing is kept
+) -> pd.DataFrame | None:  # of the rows of the last hour; None = compute them from history
+    "Features of the newest hour, to the bit those of `featurize`."
+    found = newest_hour(ws, ts, config, least=least)
+    return None if found is None else found.features

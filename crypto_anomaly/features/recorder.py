@@ -26,9 +26,21 @@ from crypto_anomaly.features.past import (
     layout_of,
     reach_of,
 )
+from .rows import Rows
 
 # %% auto #0
-__all__ = ["Recorder", "kept_layout", "one_source", "polls_of", "recorded_polls"]
+__all__ = [
+    "MARKET_HOURS",
+    "MARKET_SERIES",
+    "Recorder",
+    "log_of",
+    "keep_market_moves",
+    "recorded_frame",
+    "kept_layout",
+    "one_source",
+    "polls_of",
+    "recorded_polls",
+]
 
 
 # %% ../../nbs/40_features/87_recorder.ipynb #177ecac5
@@ -58,7 +70,48 @@ class Recorder(History):
         self.reaches[name] = max(reach, self.reaches.get(name, reach))
 
 
+# %% ../../nbs/40_features/87_recorder.ipynb #2eef97a7
+MARKET_HOURS = 336  # hours that the market is compared with: 14 days
+_MARKET_NAMES = ("market_hour", "market_day", "market_volume")
+MARKET_SERIES = {name: reach_of(MARKET_HOURS + 2, False) for name in _MARKET_NAMES}
+
+
+def log_of(
+    r: Rows,
+    name: str,  # of a column
+) -> np.ndarray:  # (n,) NaN where there is none
+    "The logarithm of a column."
+    x = r.column(name)
+    x[~(x > 0)] = np.nan
+    logs: np.ndarray = np.log(x)
+    return logs
+
+
+def keep_market_moves(
+    h: History,  # that remembers its series
+) -> None:
+    "Remember the moves of each coin in an hour and a day, and the change of its volume."
+    x, v = log_of(h, "current_price"), log_of(h, "total_volume")
+    moves = (
+        x - h.lag(x, 1, name="log_price"),
+        x - h.lag(x, 24, name="log_price"),
+        v - h.lag(v, 1, name="volume_surge"),
+    )
+    for name, move in zip(_MARKET_NAMES, moves):
+        h.keep(name, move, MARKET_SERIES[name].hours)
+
+
 # %% ../../nbs/40_features/87_recorder.ipynb #d8a8a73b
+def recorded_frame(
+    recorder: Recorder,
+    config: FeatureConfig,  # what is computed
+) -> pd.DataFrame:  # of `frame_of`
+    "The features of a table; after it the recorder holds all that is kept."
+    frame = frame_of(recorder, config)
+    keep_market_moves(recorder)
+    return frame
+
+
 @lru_cache(maxsize=8)
 def kept_layout(
     config: FeatureConfig,  # what is computed
@@ -66,7 +119,7 @@ def kept_layout(
     "What is kept of every poll: it follows from code and settings, and from no data."
     row = pd.DataFrame(columns=INPUT).assign(ts=pd.to_datetime([0], utc=True), coin_id="a")
     recorder = Recorder(row, None, config.signals_version)
-    frame_of(recorder, config)
+    recorded_frame(recorder, config)
     return layout_of(recorder.reaches)
 
 
