@@ -13,9 +13,10 @@ from .config import FeatureConfig
 from .features import frame_of
 from .history import PAUSE_HOURS, SIGNAL_VERSIONS, History, Peers, RecentRows
 from .medians import cross_sectional
-from .past import Kept, Past, Poll, add_poll, reach_of
+from .past import Block, Kept, Past, Poll, Reach, add_poll, reach_of
 from crypto_anomaly.features.past_windows import (
     Piece,
+    join_pieces,
     kept_baseline,
     kept_count_sum,
     kept_greatest,
@@ -91,6 +92,9 @@ class PollRows(History):
         _all_rows(self, table, moment, number)
         self.foreign = np.full(len(past.coins), foreign)
         self._reaches = {n: reach for reach, names in past.layout.items() for n in names}
+        self._blocks: dict[Reach, list[Block]] = {}
+        self._columns: dict[str, np.ndarray] = {}
+        self._joined_times: dict[tuple[int, int], np.ndarray] = {}
         self._begins: dict[float, np.ndarray] = {}
         self._lags: dict[tuple[float, float], _Places] = {}
         self.newest = self._newest_rows()
@@ -139,13 +143,24 @@ class PollRows(History):
 
     def _series(self, name: str, start: int = 0) -> list[Piece]:
         "The kept values of a series, from a poll on."
-        return self.past.series(name, self._reaches[name], start)
+        reach = self._reaches[name]
+        place, polls = self.past.layout[reach].index(name), len(self.moments)
+        if reach not in self._blocks:
+            self._blocks[reach] = [b for b in self.past.blocks if reach in b.arrays]
+        wanted = [b for b in self._blocks[reach] if b.end > start] if start < polls else []
+        return [Piece(b.first, b.arrays[reach][place]) for b in wanted]
 
     def column(
         self,
         name: str,  # column of the table
     ) -> np.ndarray:  # (k,)
         "Values of a column."
+        if name not in self._columns:
+            self._columns[name] = self._read_column(name)
+        return self._columns[name].copy()
+
+    def _read_column(self, name: str) -> np.ndarray:  # (k,)
+        "Values of a column of the table."
         out = np.full(len(self.order), np.nan)
         if name in self.table:
             out[self.rows] = self.table[name].to_numpy(float)[self.order[self.rows]]
@@ -242,7 +257,8 @@ class Hour(PollRows):
     def _window_of(self, name: str, hours: float) -> tuple[list[Piece], np.ndarray]:
         "The kept values of a series, and where the window of each coin begins in them."
         begin = self.window(hours)
-        return self._series(name, int(begin.min(initial=len(self.moments)))), begin
+        pieces = self._series(name, int(begin.min(initial=len(self.moments))))
+        return join_pieces(pieces, self._reaches[name].missing), begin
 
     def window(
         self,
@@ -259,8 +275,15 @@ class Hour(PollRows):
 
     def _times_of(self, pieces: list[Piece]) -> list[Piece]:
         "The times of the rows of some pieces."
-        blocks = {block.first: block.t for block in self.past.blocks}
-        return [Piece(piece.first, blocks[piece.first]) for piece in pieces]
+        out, blocks = [], {block.first: block.t for block in self.past.blocks}
+        for first, values in pieces:
+            t, key = blocks[first], (first, len(values))
+            if len(t) < len(values):  # they were joined
+                if key not in self._joined_times:
+                    self._joined_times[key] = self.past.times(first, first + len(values))
+                t = self._joined_times[key]
+            out.append(Piece(first, t))
+        return out
 
     def _medians_of(
         self, name: str, hours: float, least: int, spread: bool

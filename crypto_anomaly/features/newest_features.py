@@ -130,8 +130,8 @@ def _poll_frame(folder: Path, poll: Poll) -> Path:
 
 def _peers_file(folder: Path, polls: list[Poll], day: int) -> Path:
     "The file with the peers of a day, named after the last poll before it."
-    before = [poll.key for poll in polls if poll.moment < 24 * HOUR * day]
-    return folder / "peers" / f"{day}-{before[-1] if before else 'none'}.npy"
+    earlier = (poll.key for poll in reversed(polls) if poll.moment < 24 * HOUR * day)
+    return folder / "peers" / f"{day}-{next(earlier, 'none')}.npy"
 
 
 # %% ../../nbs/40_features/98_newest_features.ipynb #6a73ab4c
@@ -157,7 +157,8 @@ def _past_for(task: _Task, coins: list[str], polls: list[Poll], batch: _Batch) -
     if not polls:
         return Past(task.layout, coins, [], [])
     first = batch[0][0]
-    recent = [p for p in polls if p.moment > first - _farthest(task.layout)]
+    oldest = first - _farthest(task.layout)
+    recent = [poll for poll in polls if poll.moment > oldest]
     past = read_past(task.folder, task.layout, coins, recent, first)
     past.guesses = _read_guesses(task.folder)
     day = first // (24 * HOUR)
@@ -219,7 +220,8 @@ def _advance(task: _Task, polls: list[Poll], seed: str) -> list[Poll]:
             before = past.polls[-1].key if past.polls else seed
             _append(task, past, moment, rows, before)
         write_atomic(task.folder / "guesses.npy", _array_bytes(np.array(past.guesses)))
-        polls = [poll for poll in past.polls if poll.moment > task.now - _farthest(task.layout)]
+        oldest = task.now - _farthest(task.layout)
+        polls = [poll for poll in past.polls if poll.moment > oldest]
         task.index.coins, task.past = coins, past
         if len(batch) >= PACK:
             delete_unused(task.folder, task.layout, past.polls, moment)
@@ -266,13 +268,24 @@ def _record(task: _Task, seed: str) -> list[Poll]:
 
 
 # %% ../../nbs/40_features/98_newest_features.ipynb #d8324b01
+def _check_sources(task: _Task) -> None:
+    "Look at the sources of all rows, day by day."
+    start, day, found = task.start, pd.Timedelta("1D"), []
+    while start <= task.ts:
+        end = min(start + day - pd.Timedelta("1us"), task.ts)
+        rows = read_snapshots(task.ws, start=start, end=end, columns=["source"])
+        found.append(rows.source.drop_duplicates())
+        start += day
+    sources = pd.concat(found).drop_duplicates().to_frame()
+    task.index.foreign = bool(one_source(sources))
+    _check_source(sources, task.index.foreign)
+
+
 def _start_anew(task: _Task) -> list[Poll]:
     "Keep the polls of a lake of which nothing valid is kept."
     _check_minutes(task)
     stored = count_rows(task.ws, start=task.start, end=task.ts)
-    sources = read_snapshots(task.ws, start=task.start, end=task.ts, columns=["source"])
-    task.index.foreign = bool(one_source(sources))
-    _check_source(sources, task.index.foreign)
+    _check_sources(task)
     seed, rows = secrets.token_hex(8), int(stored.rows.sum())
     log.info("the statistics of %d rows are computed anew, and kept in %s", rows, task.folder)
     delete_other_code(task.folder)
@@ -303,12 +316,13 @@ def _frame_of(task: _Task, poll: Poll) -> pd.DataFrame:
 
 def _recent_frame(task: _Task, polls: list[Poll]) -> pd.DataFrame:
     "The features of the rows of the last hour."
-    recent = [poll for poll in polls if poll.moment >= task.since.value // 1000]
+    since = task.since
+    recent = [poll for poll in polls if poll.moment >= since.value // 1000]
     frames = [_frame_of(task, poll) for poll in recent]
-    if len(frames) == 1 and (frames[0].ts >= task.since).all():
+    if len(frames) == 1 and frames[0].ts.min() >= since:
         return with_labels(frames[0])  # in order
     frame = with_labels(pd.concat(frames, ignore_index=True))
-    frame = frame[frame.ts >= task.since]
+    frame = frame[frame.ts >= since]
     return frame.sort_values(["coin_id", "ts"], kind="stable", ignore_index=True)
 
 

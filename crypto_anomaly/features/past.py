@@ -114,6 +114,11 @@ class Block:
     t: np.ndarray  # (polls, coins) int64 microseconds of the rows, 0 = no row
     arrays: dict[Reach, np.ndarray]  # (series, polls, coins); only reaches that go so far back
 
+    @property
+    def end(self) -> int:
+        "Number of the poll after its last one."
+        return self.first + len(self.t)
+
 
 @dataclass
 class Past:
@@ -142,7 +147,7 @@ class Past:
         return [
             Piece(b.first, b.arrays[reach][place])
             for b in self.blocks
-            if reach in b.arrays and b.first + len(b.t) > start
+            if reach in b.arrays and b.end > start
         ]
 
     def times(
@@ -153,7 +158,7 @@ class Past:
         "Times of the rows of some polls, 0 = no row."
         out = np.zeros((end - start, len(self.coins)), np.int64)
         for b in self.blocks:
-            low, high = max(start, b.first), min(end, b.first + len(b.t))
+            low, high = max(start, b.first), min(end, b.end)
             if low < high:
                 out[low - start : high - start, : b.t.shape[1]] = b.t[
                     low - b.first : high - b.first
@@ -304,7 +309,7 @@ def loose_blocks(
     past: Past,
 ) -> list[Block]:  # the oldest first
     "The polls that are not packed."
-    return [b for b in past.blocks if not past.polls[b.first + len(b.t) - 1].packed]
+    return [b for b in past.blocks if not past.polls[b.end - 1].packed]
 
 
 def pack_polls(

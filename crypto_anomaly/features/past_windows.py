@@ -15,6 +15,7 @@ from .windows import faded
 # %% auto #0
 __all__ = [
     "Piece",
+    "join_pieces",
     "window_begins",
     "newest_rows",
     "lagged_rows",
@@ -34,6 +35,24 @@ class Piece(NamedTuple):
 
     first: int  # number of its first poll
     values: np.ndarray  # (polls, coins)
+
+
+def join_pieces(
+    pieces: list[Piece],  # the oldest first
+    missing: float,  # what a coin has in polls that do not know it
+) -> list[Piece]:
+    "The pieces of one poll at the end as one piece: it is walked through at once."
+    begin = len(pieces)
+    while begin and len(pieces[begin - 1].values) == 1:
+        begin -= 1
+    single = pieces[begin:]
+    if len(single) < 2:
+        return pieces
+    last = single[-1].values
+    out = np.empty((len(single), last.shape[1]), last.dtype)
+    for row, (_, values) in zip(out, single):
+        row[: values.shape[1]], row[values.shape[1] :] = values[0], missing
+    return [*pieces[:begin], Piece(single[0].first, out)]
 
 
 @njit(cache=True)
@@ -112,7 +131,9 @@ def lagged_rows(
 
 # %% ../../nbs/40_features/25_past_windows.ipynb #5e6a9f2b
 _TILE = 256  # coins whose counts fit into the nearest cache
-_UPTO, _BEYOND, _LOW, _LOWER, _HIGH, _HIGHER = range(6)  # what is remembered of each coin
+_NEAREST = 3  # values that are remembered on either side
+_LOW, _HIGH = 2, 2 + _NEAREST  # where they are; before them the counts up to the guess, beyond it
+_STATE = 2 + 2 * _NEAREST  # numbers that are remembered of each coin
 
 
 @njit(cache=True, nogil=True)
@@ -123,19 +144,17 @@ def _look_at_row(
     for j in range(m):
         v = row[low + j]
         if spread:
-            v = abs(v - s[7 * _TILE + j])
-        inside = poll >= s[8 * _TILE + j]
-        upto, beyond = inside and v <= s[6 * _TILE + j], inside and v > s[6 * _TILE + j]
+            v = abs(v - s[(_STATE + 1) * _TILE + j])
+        guess, inside = s[_STATE * _TILE + j], poll >= s[(_STATE + 2) * _TILE + j]
+        upto, beyond = inside and v <= guess, inside and v > guess
         x, y = v if upto else -np.inf, v if beyond else np.inf
-        below, above = s[_LOW * _TILE + j], s[_HIGH * _TILE + j]
-        second, third = s[_LOWER * _TILE + j], s[_HIGHER * _TILE + j]
-        smaller, greater = x if x < below else below, y if y > above else above
-        s[_LOW * _TILE + j] = x if x > below else below
-        s[_LOWER * _TILE + j] = smaller if smaller > second else second
-        s[_HIGH * _TILE + j] = y if y < above else above
-        s[_HIGHER * _TILE + j] = greater if greater < third else third
-        s[_UPTO * _TILE + j] += 1.0 if upto else 0.0
-        s[_BEYOND * _TILE + j] += 1.0 if beyond else 0.0
+        for i in range(_NEAREST):
+            below, above = s[(_LOW + i) * _TILE + j], s[(_HIGH + i) * _TILE + j]
+            s[(_LOW + i) * _TILE + j] = x if x > below else below
+            s[(_HIGH + i) * _TILE + j] = y if y < above else above
+            x, y = x if x < below else below, y if y > above else above
+        s[j] += 1.0 if upto else 0.0
+        s[_TILE + j] += 1.0 if beyond else 0.0
 
 
 @njit(cache=True, nogil=True)
@@ -144,18 +163,19 @@ def _look_at_piece(
     first: int,  # number of its first poll
     about: np.ndarray,  # (3, k) guess, centre of deviations, first poll of each window
     spread: bool,  # deviations from the centre, not values
-    state: np.ndarray,  # (6, k) to be brought up to date
+    state: np.ndarray,  # (_STATE, k) to be brought up to date
 ) -> None:
     "Count the values of a piece up to and beyond the guess, and remember the nearest."
-    s = np.empty(9 * _TILE)
+    s = np.empty((_STATE + 3) * _TILE)
     for low in range(0, values.shape[1], _TILE):
         m = min(_TILE, values.shape[1] - low)
-        for i in range(9):
+        for i in range(_STATE + 3):
             for j in range(m):
-                s[i * _TILE + j] = state[i, low + j] if i < 6 else about[i - 6, low + j]
+                old = state[i, low + j] if i < _STATE else about[i - _STATE, low + j]
+                s[i * _TILE + j] = old
         for p in range(len(values)):
             _look_at_row(values[p], low, m, float(first + p), s, spread)
-        for i in range(6):
+        for i in range(_STATE):
             for j in range(m):
                 state[i, low + j] = s[i * _TILE + j]
 
@@ -199,11 +219,11 @@ def _medians(state: np.ndarray, least: int, found: np.ndarray) -> np.ndarray:
         if n < max(least, 1):
             continue
         a, b = (n - 1) // 2 - upto, n // 2 - upto  # places from the first one beyond the guess
-        if a < -2 or b > 1:
+        if a < -_NEAREST or b >= _NEAREST:
             unknown[j] = True
             continue
-        lower = state[1 - a, j] if a < 0 else state[4 + a, j]
-        upper = state[1 - b, j] if b < 0 else state[4 + b, j]
+        lower = state[_LOW - 1 - a, j] if a < 0 else state[_HIGH + a, j]
+        upper = state[_LOW - 1 - b, j] if b < 0 else state[_HIGH + b, j]
         found[j] = upper if n % 2 else 0.5 * (lower + upper)
     return unknown
 
@@ -212,8 +232,8 @@ def _near_guess(
     pieces: list[Piece], about: np.ndarray, least: int, spread: bool
 ) -> tuple[np.ndarray, np.ndarray]:  # medians, and bool: not known; (k,) each
     "Medians from one pass along the windows."
-    state = np.zeros((6, about.shape[1]))
-    state[_LOW : _LOWER + 1], state[_HIGH:] = -np.inf, np.inf
+    state = np.zeros((_STATE, about.shape[1]))
+    state[_LOW:_HIGH], state[_HIGH:] = -np.inf, np.inf
     for first, values in pieces:
         _look_at_piece(values, first, about, spread, state)
     found = np.empty(about.shape[1])

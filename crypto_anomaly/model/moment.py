@@ -80,6 +80,9 @@ def _name_left_out(
     coarse: pd.Series,  # hours between the rows, by coin_id; of the coarse coins
 ) -> pd.DataFrame:  # of `find_left_out`
     "The coins that are left out, and why."
+    if current.all() and coarse.empty:
+        nobody = newest.iloc[:0].reset_index(drop=True)
+        return nobody.assign(last=nobody.ts, why=None).reindex(columns=_LEFT_OUT)
     age = (now - newest.ts) / pd.Timedelta("1h")
     why = pd.Series(None, newest.index, object)
     why[~current] = age[~current].map(_behind)
@@ -115,9 +118,8 @@ def _coarse_of_week(hour: NewestHour, t: np.ndarray) -> pd.Series:
 
 def _absent_of_week(hour: NewestHour, t: np.ndarray) -> pd.DataFrame:
     "The newest rows of the coins that have none in the last hour."
-    last = t.max(0, initial=0)
-    known = pd.Index(hour.past.coins).isin(hour.features.coin_id.astype(object))
-    absent = np.flatnonzero((last > 0) & ~known)
+    last, hour_ago = t.max(0, initial=0), hour.past.moments[-1] - 3_600_000_000
+    absent = np.flatnonzero((last > 0) & (last <= hour_ago))
     ids = [hour.past.coins[coin] for coin in absent]
     labels = pd.DataFrame([hour.labels[id_] for id_ in ids], columns=["symbol", "name"])
     return labels.assign(coin_id=ids, ts=pd.to_datetime(last[absent], unit="us", utc=True))
@@ -216,7 +218,9 @@ def _newest(ws: Workspace, at: pd.Timestamp | None) -> pd.Timestamp:
 def _judged(features: pd.DataFrame, left_out: pd.DataFrame) -> pd.DataFrame:  # one row per coin
     "The newest row of each coin that is not left out; `DataError` when no coin is left."
     newest, current = newest_poll(features)
-    kept = newest[current & ~newest.coin_id.isin(left_out.coin_id).to_numpy()]
+    if len(left_out):
+        current &= ~newest.coin_id.isin(left_out.coin_id).to_numpy()
+    kept = newest[current]
     if kept.empty:
         example = left_out.iloc[0]
         raise DataError(
