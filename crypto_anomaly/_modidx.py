@@ -3133,6 +3133,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/crypto_anomaly', 'doc_host
                                                                                                               'crypto_anomaly/features/past_windows.py')},
             'crypto_anomaly.features.peers': { 'crypto_anomaly.features.peers._add_differences': ( '40_features/peers.html#_add_differences',
                                                                                                    'crypto_anomaly/features/peers.py'),
+                                               'crypto_anomaly.features.peers._common_hours': ( '40_features/peers.html#_common_hours',
+                                                                                                'crypto_anomaly/features/peers.py'),
                                                'crypto_anomaly.features.peers._daily_peers': ( '40_features/peers.html#_daily_peers',
                                                                                                'crypto_anomaly/features/peers.py'),
                                                'crypto_anomaly.features.peers._fill_nearest': ( '40_features/peers.html#_fill_nearest',

@@ -113,7 +113,7 @@ def _key(before: str, moment: int, stored: Minutes) -> str:
 
 def _with_coins(known: list[str], rows: pd.DataFrame) -> list[str]:
     "The coins that have a number, and those that are new."
-    new = sorted(set(rows.coin_id) - set(known))
+    new = sorted(set(rows.coin_id.tolist()) - set(known))
     return [*known, *map(str, new)]
 
 

@@ -148,11 +148,14 @@ def _look_at_row(
         guess, inside = s[_STATE * _TILE + j], poll >= s[(_STATE + 2) * _TILE + j]
         upto, beyond = inside and v <= guess, inside and v > guess
         x, y = v if upto else -np.inf, v if beyond else np.inf
-        for i in range(_NEAREST):
-            below, above = s[(_LOW + i) * _TILE + j], s[(_HIGH + i) * _TILE + j]
-            s[(_LOW + i) * _TILE + j] = x if x > below else below
-            s[(_HIGH + i) * _TILE + j] = y if y < above else above
-            x, y = x if x < below else below, y if y > above else above
+        a, b, c = s[2 * _TILE + j], s[3 * _TILE + j], s[4 * _TILE + j]  # the greatest up to it
+        s[2 * _TILE + j], x = (x if x > a else a), (x if x < a else a)
+        s[3 * _TILE + j], x = (x if x > b else b), (x if x < b else b)
+        s[4 * _TILE + j] = x if x > c else c
+        a, b, c = s[5 * _TILE + j], s[6 * _TILE + j], s[7 * _TILE + j]  # the smallest beyond it
+        s[5 * _TILE + j], y = (y if y < a else a), (y if y > a else a)
+        s[6 * _TILE + j], y = (y if y < b else b), (y if y > b else b)
+        s[7 * _TILE + j] = y if y < c else c
         s[j] += 1.0 if upto else 0.0
         s[_TILE + j] += 1.0 if beyond else 0.0
 
