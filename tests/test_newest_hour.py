@@ -137,6 +137,12 @@ def test_what_is_kept_may_be_lost_or_broken(tmp_path, caplog):
     newest.write_bytes(newest.read_bytes()[:-8])
     write_days(lake.ws, f[f.ts.dt.floor("h") == HOURS[152]], "hour")
     assert lake.computed_anew() == 1
+    (folder / "guesses.npy").write_bytes(b"no medians")  # they make it fast, and nothing else
+    write_days(lake.ws, f[f.ts.dt.floor("h") == HOURS[153]], "hour")
+    assert lake.computed_anew() == 0
+    max(folder.glob("97h/*.bin")).unlink()  # a pack of older polls
+    write_days(lake.ws, f[f.ts.dt.floor("h") == HOURS[154]], "hour")
+    assert lake.computed_anew() == 1
 
 
 def test_a_large_market_is_kept_poll_by_poll(tmp_path, caplog, monkeypatch):
