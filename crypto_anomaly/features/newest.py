@@ -183,7 +183,8 @@ class PollRows(History):
 
     def since_previous(self) -> np.ndarray:  # (k,) hours; NaN without a row before
         "Time since the coin's row before."
-        return self._elapsed.copy()
+        hours: np.ndarray = self._elapsed.copy()
+        return hours
 
     def _times_at(self, places: _Places) -> np.ndarray:  # (k,) NaN without a row
         "Times of kept rows."
@@ -389,7 +390,8 @@ class Hour(PollRows):
         self.keep(name, x, hours)
         pieces, begin = self._window_of(name, hours)
         times, width = self._times_of(pieces), int(hours * HOUR)
-        return kept_greatest(pieces, times, self.t, begin, width)[self.rows]
+        greatest: np.ndarray = kept_greatest(pieces, times, self.t, begin, width)[self.rows]
+        return greatest
 
 
 # %% ../../nbs/40_features/96_newest.ipynb #18d6057c
