@@ -330,7 +330,7 @@ def _finish(task: _Task, polls: list[Poll], files: Files) -> None:
     "Write the index of what is kept now; once a day, delete what nobody needs."
     before = task.index.polls[-1].moment if task.index.polls else 0
     known = (task.index.coins, polls, task.index.foreign, task.stored, files)
-    write_index(task.folder, KeptIndex(*known, task.index.labels))
+    write_index(task.folder, KeptIndex(*known, task.index.labels, task.layout))
     if before // (24 * HOUR) != task.now // (24 * HOUR):
         delete_unused(task.folder, task.layout, polls, task.now)
         _delete_old(task)
@@ -383,7 +383,8 @@ def newest_hour(
     try:
         files = file_sums(ws, ts - reach, index.files)
         stored = sum_minutes(files, (ts - reach).value // 1000)
-        task = _Task(ws, ts, config, folder, kept_layout(config), index, stored)
+        layout = index.layout or kept_layout(config)
+        task = _Task(ws, ts, config, folder, layout, index, stored)
         return _compute(task, files)
     except _NotKeptError as e:
         log.info("nothing is kept of the hours of this lake: %s", e)
