@@ -319,14 +319,15 @@ def _kept_moves(
     coins: np.ndarray,  # that have a row, in the order of their ids
 ) -> CoinMoves:
     "Moves of the coins from kept series."
-    found = []
-    at = [_polls_at(past, int(place))[coins] for place in places]
+    found, at = [], [_polls_at(past, int(place))[coins] for place in places]
+    numbers = [np.unique(of_row[of_row >= 0]) for of_row in at]
     for name, reach in MARKET_SERIES.items():
+        pieces = past.series(name, reach, int(places[0]) - 1)
+        rows = {first + p: row for first, values in pieces for p, row in enumerate(values)}
         out = np.full((len(places), len(coins)), np.nan)
-        for first, values in past.series(name, reach, int(places[0]) - 1):
-            for row, numbers in enumerate(at):
-                here = (numbers >= first) & (numbers < first + len(values))
-                out[row, here] = values[numbers[here] - first, coins[here]]
+        for number, place in ((n, i) for i, of_row in enumerate(numbers) for n in of_row):
+            here = np.flatnonzero(at[place] == number)
+            out[place, here] = rows[number][coins[here]]
         found.append(out)
     return CoinMoves(np.array(past.coins)[coins], *found)
 
