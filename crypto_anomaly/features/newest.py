@@ -51,6 +51,7 @@ def _all_rows(h: PollRows, table: pd.DataFrame, moment: int, number: np.ndarray)
     h.is_tail = h.exists
 
 
+_MANY_COINS = 5000  # from so many on, memory counts for more than a millisecond
 _Places = list[tuple[int, np.ndarray]]  # number of a poll, and the coins that look at it
 _LONGEST = (LONGEST_MINUTES + 1) * MINUTE  # from the first row of a poll to its end
 
@@ -296,6 +297,8 @@ class Hour(PollRows):
             known[:, : old.shape[1]] = old
         found = kept_baseline(*self._window_of(name, hours), least, spread, known)
         self.medians.append(np.array(found))
+        if len(self.t) > _MANY_COINS:
+            self.past.let_go()
         return found
 
     def mean_std(

@@ -113,6 +113,7 @@ class Block:
     first: int  # number of its first poll
     t: np.ndarray  # (polls, coins) int64 microseconds of the rows, 0 = no row
     arrays: dict[Reach, np.ndarray]  # (series, polls, coins); only reaches that go so far back
+    maps: tuple[mmap.mmap, ...] = ()  # the files that they lie in
 
     @property
     def end(self) -> int:
@@ -150,6 +151,13 @@ class Past:
             if reach in b.arrays and b.end > start
         ]
 
+    def let_go(self) -> None:
+        "Give the memory of mapped files back; what is looked at again is read again."
+        if hasattr(mmap, "MADV_DONTNEED"):  # Windows gives it back when it is short
+            for b in self.blocks:
+                for content in b.maps:
+                    content.madvise(mmap.MADV_DONTNEED)
+
     def times(
         self,
         start: int,  # number of a poll
@@ -180,10 +188,9 @@ def _mapped(path: Path, size: int) -> mmap.mmap:
         return mmap.mmap(file.fileno(), size, access=mmap.ACCESS_COPY)
 
 
-def _read_array(path: Path, shape: tuple[int, ...], dtype: type[np.generic]) -> np.ndarray:
+def _as_array(content: mmap.mmap, shape: tuple[int, ...], dtype: type[np.generic]) -> np.ndarray:
     "A file that is one array."
-    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-    array: np.ndarray = np.frombuffer(_mapped(path, size), dtype).reshape(shape)
+    array: np.ndarray = np.frombuffer(content, dtype).reshape(shape)
     return array
 
 
@@ -210,7 +217,7 @@ def _views(content: mmap.mmap | bytearray, layout: Layout, coins: int, first: in
         values = np.frombuffer(content, reach.dtype, len(names) * coins, place)
         arrays[reach] = values.reshape(len(names), 1, coins)
         place += values.nbytes
-    return Block(first, t, arrays)
+    return Block(first, t, arrays, (content,) if isinstance(content, mmap.mmap) else ())
 
 
 def _bytes_of_poll(layout: Layout, coins: int) -> int:
@@ -223,13 +230,14 @@ def _bytes_of_poll(layout: Layout, coins: int) -> int:
 
 def _read_pack(folder: Path, layout: Layout, poll: Poll, first: int, cut: int, now: int) -> Block:
     "The pack that ends with a poll, without its first `cut` polls."
-    n, k, arrays = poll.packed, poll.coins, {}
+    n, k, arrays, maps = poll.packed, poll.coins, {}, []
     for reach, names in layout.items():
         if _is_needed(reach, poll, now):
-            path, shape = _pack_path(folder, reach, poll), (len(names), n, k)
-            arrays[reach] = _read_array(path, shape, reach.dtype)[:, cut:]
-    t = _read_array(_pack_path(folder, None, poll), (n, k), np.int64)[cut:]
-    return Block(first, t, arrays)
+            shape = (len(names), n, k)
+            maps.append(_mapped(_pack_path(folder, reach, poll), _size(shape, reach.dtype)))
+            arrays[reach] = _as_array(maps[-1], shape, reach.dtype)[:, cut:]
+    maps.append(_mapped(_pack_path(folder, None, poll), _size((n, k), np.int64)))
+    return Block(first, _as_array(maps[-1], (n, k), np.int64)[cut:], arrays, tuple(maps))
 
 
 # %% ../../nbs/40_features/81_past.ipynb #a1d4b62a
