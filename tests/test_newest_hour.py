@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import crypto_anomaly.features.newest
 import crypto_anomaly.features.newest_features
 from crypto_anomaly.core.settings import Settings
 from crypto_anomaly.core.workspace import claim, open_workspace
@@ -15,7 +16,9 @@ from crypto_anomaly.data.table import market_table
 from crypto_anomaly.features.config import FeatureConfig
 from crypto_anomaly.features.features import INPUT, featurize
 from crypto_anomaly.features.kept_hours import kept_folder, read_index
-from crypto_anomaly.features.newest_features import newest_features
+from crypto_anomaly.features.market_signals import kept_signal, market_signal
+from crypto_anomaly.features.newest_features import newest_features, newest_hour
+from crypto_anomaly.model.moment import find_left_out, kept_left_out
 
 HOURS = pd.date_range("2026-01-03", periods=160, freq="h", tz="UTC")
 COINS = [f"coin-{i:02}" for i in range(14)]
@@ -59,11 +62,18 @@ class Lake:
         self.caplog.clear()
         stored = read_snapshots(self.ws, columns=INPUT)
         ts = stored.ts.max()
-        live = newest_features(self.ws, ts, CONFIG, least=0)
+        hour = newest_hour(self.ws, ts, CONFIG, least=0)
         since = ts - pd.Timedelta("1h") + pd.Timedelta("1us")
         batch = featurize(stored, CONFIG)
         batch = batch[batch.ts >= since].reset_index(drop=True)
-        pd.testing.assert_frame_equal(live, batch, check_exact=True)
+        pd.testing.assert_frame_equal(hour.features, batch, check_exact=True)
+        left_out = kept_left_out(self.ws, hour, ts)
+        pd.testing.assert_frame_equal(left_out, find_left_out(stored), check_exact=True)
+        kept, market = kept_signal(hour.past, ts), market_signal(stored)
+        pd.testing.assert_frame_equal(kept.series, market.series, check_exact=True)
+        pd.testing.assert_frame_equal(kept.moves, market.moves, check_exact=True)
+        assert repr(kept.rarities) == repr(market.rarities)
+        assert (kept.ts, kept.coins, kept.hours) == (market.ts, market.coins, market.hours)
         return sum("computed anew" in r.message for r in self.caplog.records)
 
     def kept(self) -> int:
@@ -124,15 +134,23 @@ def test_what_is_kept_may_be_lost_or_broken(tmp_path, caplog):
     write_days(lake.ws, f[f.ts.dt.floor("h") == HOURS[151]], "hour")
     (folder / "index.json").write_text("[]")
     assert lake.computed_anew() == 1
-    newest = max(folder.glob("97h/*.bin"))
+    newest = max(folder.glob("polls/*.bin"))
     newest.write_bytes(newest.read_bytes()[:-8])
     write_days(lake.ws, f[f.ts.dt.floor("h") == HOURS[152]], "hour")
+    assert lake.computed_anew() == 1
+    (folder / "guesses.npy").write_bytes(b"no medians")  # they make it fast, and nothing else
+    write_days(lake.ws, f[f.ts.dt.floor("h") == HOURS[153]], "hour")
+    assert lake.computed_anew() == 0
+    pack = [poll for poll in read_index(folder).polls if poll.packed][-1]
+    (folder / "97h" / f"{pack.moment}-{pack.key}.bin").unlink()
+    write_days(lake.ws, f[f.ts.dt.floor("h") == HOURS[154]], "hour")
     assert lake.computed_anew() == 1
 
 
 def test_a_large_market_is_kept_poll_by_poll(tmp_path, caplog, monkeypatch):
     """What does not fit in memory at once is computed one poll after another."""
     monkeypatch.setattr(crypto_anomaly.features.newest_features, "_MOST_ROWS", 0)
+    monkeypatch.setattr(crypto_anomaly.features.newest, "_MANY_COINS", 0)
     f, lake = market(1), Lake(tmp_path, caplog)
     f = f[f.ts.dt.floor("h") <= HOURS[100]]
     write_days(lake.ws, f, "past")

@@ -23,7 +23,7 @@ from ..data.files import filesystem, on_local_disk, read_parquet_files
 from ..data.lake import list_parts
 from .config import FeatureConfig
 from .features import INPUT
-from .past import Poll
+from .past import Layout, Poll, Reach
 from .windows import MINUTE
 
 # %% auto #0
@@ -125,6 +125,8 @@ class KeptIndex:
     foreign: bool = False  # all rows are of an exchange
     minutes: Minutes = field(default_factory=dict)  # of the lake, up to the newest poll
     files: Files = field(default_factory=dict)
+    labels: dict[str, list[str]] = field(default_factory=dict)  # ticker and name by id
+    layout: Layout = field(default_factory=dict)  # what is kept of each poll
 
 
 _KERNEL = (
@@ -180,7 +182,9 @@ def _parse(stored: dict[str, Any]) -> KeptIndex:
         files[path] = FileSums(stamp, _minutes_of(minutes))
     polls = [Poll(*poll) for poll in stored["polls"]]
     minutes = _minutes_of(stored["minutes"])
-    return KeptIndex(stored["coins"], polls, stored["foreign"], minutes, files)
+    known = (stored["coins"], polls, stored["foreign"], minutes, files)
+    layout = {Reach(hours, whole): names for hours, whole, names in stored["layout"]}
+    return KeptIndex(*known, stored["labels"], layout)
 
 
 def read_index(
@@ -198,7 +202,8 @@ def write_index(
     index: KeptIndex,
 ) -> None:
     "From now on readers see these polls."
-    write_atomic(folder / "index.json", json.dumps(asdict(index) | dict(files=index.files)))
+    layout = [[*reach, names] for reach, names in index.layout.items()]
+    write_atomic(folder / "index.json", json.dumps(vars(index) | dict(layout=layout)))
 
 
 # %% ../../nbs/40_features/97_kept_hours.ipynb #8821fd39

@@ -6,31 +6,36 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from .moves import PEGGED
+from .past import Past
+from .recorder import MARKET_HOURS, MARKET_SERIES, log_of
 from .rows import Rows
 from .windows import HOUR, MINUTE, values_at
 
 # %% auto #0
 __all__ = [
-    "MARKET_HOURS",
     "MARKET_REACH",
     "BEYOND",
     "LEAST_HOURS",
     "TAIL_SHARE",
     "MARKET_MEASURES",
     "ORDINARY",
+    "CoinMoves",
+    "coin_moves",
     "hour_rarity",
     "MarketMeasure",
     "MarketSignal",
+    "signal_of_moves",
     "market_signal",
+    "kept_signal",
 ]
 
 # %% ../../nbs/40_features/94_market_signals.ipynb #965edf7d
-MARKET_HOURS = 336  # hours that a moment is compared with: 14 days
 MARKET_REACH = MARKET_HOURS + 26  # hours of rows that are needed: a day more for the daily move
 
 
@@ -72,6 +77,15 @@ _SCALE_STEPS = 24  # hourly moves that a usual move needs
 
 
 # %% ../../nbs/40_features/94_market_signals.ipynb #cc4412b2
+class CoinMoves(NamedTuple):
+    "What each coin does at the compared moments; arrays are (k, coins)."
+
+    coin_ids: np.ndarray  # (coins,) ascending
+    hour: np.ndarray  # log return of an hour
+    day: np.ndarray  # log return of 24 hours
+    volume: np.ndarray  # log change of the volume within an hour
+
+
 @dataclass(frozen=True)
 class _Moves:
     "What the coins that are not pegged do at each moment; arrays are (k, coins)."
@@ -94,23 +108,22 @@ def _usual_move(
 
 
 # %% ../../nbs/40_features/94_market_signals.ipynb #b1bf5236
-def _positive_log(r: Rows, name: str) -> np.ndarray:  # (n,) NaN where there is none
-    "The logarithm of a column."
-    x = r.column(name)
-    x[~(x > 0)] = np.nan
-    logs: np.ndarray = np.log(x)
-    return logs
-
-
-def _coin_moves(r: Rows, at: np.ndarray) -> _Moves:
+def coin_moves(
+    r: Rows,
+    at: np.ndarray,  # (k, coins) row numbers, -1 = none
+) -> CoinMoves:
     "Hourly and daily moves and changes of the volume at the rows `at`."
-    x, v = _positive_log(r, "current_price"), _positive_log(r, "total_volume")
-    hour = values_at(x - r.lag(x, 1), at)
-    usual = _usual_move(hour)
+    x, v = log_of(r, "current_price"), log_of(r, "total_volume")
+    coin_ids = r.table.coin_id.to_numpy()[r.order][np.unique(r.first)]
+    hour, day, volume = x - r.lag(x, 1), x - r.lag(x, 24), v - r.lag(v, 1)
+    return CoinMoves(coin_ids, *(values_at(moves, at) for moves in (hour, day, volume)))
+
+
+def _free_moves(m: CoinMoves) -> _Moves:
+    "The moves of the coins that are not pegged."
+    usual = _usual_move(m.hour)
     free = ~(usual <= PEGGED)
-    day = values_at(x - r.lag(x, 24), at)
-    volume = values_at(v - r.lag(v, 1), at)
-    return _Moves(hour[:, free], day[:, free], volume[:, free], usual[free])
+    return _Moves(m.hour[:, free], m.day[:, free], m.volume[:, free], usual[free])
 
 
 # %% ../../nbs/40_features/94_market_signals.ipynb #70710761
@@ -253,25 +266,15 @@ class MarketSignal:
         return self.rarities[self.strongest] if self.strongest else 1.0
 
 
-# %% ../../nbs/40_features/94_market_signals.ipynb #87848ec7
-def _all_moves(r: Rows, at: np.ndarray) -> pd.DataFrame:  # a column a coin
-    "Hourly log returns at the rows `at`, pegged coins included."
-    x = _positive_log(r, "current_price")
-    coin_ids = r.table.coin_id.to_numpy()[r.order][np.unique(r.first)]
-    return pd.DataFrame(values_at(x - r.lag(x, 1), at), columns=coin_ids)
-
-
 # %% ../../nbs/40_features/94_market_signals.ipynb #b51bef15
-def market_signal(
-    history: pd.DataFrame,  # market table up to the moment, at least one row
-    least_coins: int = 10,  # coins that a measure needs
+def signal_of_moves(
+    newest: pd.Timestamp,  # time of the newest row
+    moments: np.ndarray,  # (k,) that are compared, microseconds; the last is the present
+    of_coins: CoinMoves,
+    least_coins: int,  # coins that a measure needs
 ) -> MarketSignal:
-    "The market at the newest moment of a table; rows older than `MARKET_REACH` are not used."
-    newest = history.ts.max()
-    r = Rows(history[history.ts > newest - pd.Timedelta(hours=MARKET_REACH)], None)
-    moments = _compared_moments(np.unique(r.moment))
-    at = _rows_at(r, moments)
-    moves = _coin_moves(r, at)
+    "The market at the last of some moments."
+    moves = _free_moves(of_coins)
     series = _measures(moves, least_coins)
     series.index = pd.to_datetime(moments, unit="us", utc=True).rename("ts")
     coins = int((~np.isnan(moves.hour[-1])).sum())
@@ -280,5 +283,67 @@ def market_signal(
         s = _statistic(name, series[name].to_numpy(), coins)
         rarities[name] = hour_rarity(s[-1], s[:-1], measure.excess)
     past = int(series.move_1h.iloc[:-1].notna().sum())
-    hourly = _all_moves(r, at).set_index(series.index)
+    hourly = pd.DataFrame(of_coins.hour, series.index, of_coins.coin_ids)
     return MarketSignal(newest, coins, past, series, rarities, hourly)
+
+
+def market_signal(
+    history: pd.DataFrame,  # market table up to the moment, at least one row
+    least_coins: int = 10,  # coins that a measure needs
+) -> MarketSignal:
+    "The market at the newest moment of a table; rows older than `MARKET_REACH` are not used."
+    newest = history.ts.max()
+    r = Rows(history[history.ts > newest - pd.Timedelta(hours=MARKET_REACH)], None)
+    moments = _compared_moments(np.unique(r.moment))
+    return signal_of_moves(newest, moments, coin_moves(r, _rows_at(r, moments)), least_coins)
+
+
+# %% ../../nbs/40_features/94_market_signals.ipynb #26713d14
+def _polls_at(
+    past: Past,
+    place: int,  # number of a compared poll
+) -> np.ndarray:  # (coins,) number of the poll with the current row; -1 = none
+    "The current row of every coin at the end of one poll."
+    end = past.moments[place]
+    first = int(np.searchsorted(past.moments, end - 30 * MINUTE))
+    t = past.times(first, place + 1)
+    out = np.full(t.shape[1], -1)
+    for number, times in enumerate(t, first):
+        out[times > 0] = np.where(end - times[times > 0] < 30 * MINUTE, number, -1)
+    return out
+
+
+def _kept_moves(
+    past: Past,  # with all polls that are compared
+    places: np.ndarray,  # (k,) numbers of the compared polls
+    coins: np.ndarray,  # that have a row, in the order of their ids
+) -> CoinMoves:
+    "Moves of the coins from kept series."
+    found, at = [], [_polls_at(past, int(place))[coins] for place in places]
+    numbers = [np.unique(of_row[of_row >= 0]) for of_row in at]
+    for name, reach in MARKET_SERIES.items():
+        pieces = past.series(name, reach, int(places[0]) - 1)
+        rows = {first + p: row for first, values in pieces for p, row in enumerate(values)}
+        out = np.full((len(places), len(coins)), np.nan)
+        for number, place in ((n, i) for i, of_row in enumerate(numbers) for n in of_row):
+            here = np.flatnonzero(at[place] == number)
+            out[place, here] = rows[number][coins[here]]
+        found.append(out)
+    return CoinMoves(np.array(past.coins)[coins], *found)
+
+
+def kept_signal(
+    past: Past,  # kept polls, the newest last
+    newest: pd.Timestamp,  # time of the newest row
+    least_coins: int = 10,  # coins that a measure needs
+) -> MarketSignal:
+    "The market at the newest kept poll, equal to `market_signal`."
+    moments = _compared_moments(past.moments)
+    oldest = newest.value // 1000 - MARKET_REACH * HOUR
+    seen = np.zeros(len(past.coins), bool)
+    for block in past.blocks:
+        seen[: block.t.shape[1]] |= (block.t > oldest).any(0)
+    coins = np.flatnonzero(seen)
+    coins = coins[np.argsort(np.array(past.coins, object)[coins])]
+    places = np.searchsorted(past.moments, moments)
+    return signal_of_moves(newest, moments, _kept_moves(past, places, coins), least_coins)

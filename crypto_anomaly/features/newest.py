@@ -8,12 +8,15 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from ..data.polls import LONGEST_MINUTES
 from .config import FeatureConfig
 from .features import frame_of
 from .history import PAUSE_HOURS, SIGNAL_VERSIONS, History, Peers, RecentRows
 from .medians import cross_sectional
-from .past import Kept, Past, Poll, add_poll, reach_of
+from .past import Block, Kept, Past, Poll, Reach, add_poll, reach_of
 from crypto_anomaly.features.past_windows import (
+    Piece,
+    join_pieces,
     kept_baseline,
     kept_count_sum,
     kept_greatest,
@@ -26,6 +29,7 @@ from crypto_anomaly.features.past_windows import (
     window_begins,
 )
 from .peers import nearest_coins
+from .recorder import keep_market_moves
 from .windows import HOUR, MINUTE
 
 # %% auto #0
@@ -45,6 +49,28 @@ def _all_rows(h: PollRows, table: pd.DataFrame, moment: int, number: np.ndarray)
     h.moment, h.since = np.full(k, moment), moment
     h.rows = h.tail_rows = h.scale_rows = h.market_rows = np.flatnonzero(h.exists)
     h.is_tail = h.exists
+
+
+_MANY_COINS = 5000  # from so many on, memory counts for more than a millisecond
+_Places = list[tuple[int, np.ndarray]]  # number of a poll, and the coins that look at it
+_LONGEST = (LONGEST_MINUTES + 1) * MINUTE  # from the first row of a poll to its end
+
+
+def _places(polls: np.ndarray) -> _Places:
+    "The coins that look at each poll; a coin with -1 looks at none."
+    numbers = np.unique(polls)
+    return [(int(n), np.flatnonzero(polls == n)) for n in numbers if n >= 0]
+
+
+def _values_at(pieces: list[Piece], places: _Places, coins: int) -> np.ndarray:  # (k,)
+    "Kept values; NaN where there is none."
+    out = np.full(coins, np.nan)
+    for number, of_poll in places:
+        for first, values in pieces:
+            if first <= number < first + len(values):
+                known = of_poll[of_poll < values.shape[1]]
+                out[known] = values[number - first, known]
+    return out
 
 
 class PollRows(History):
@@ -67,12 +93,44 @@ class PollRows(History):
         _all_rows(self, table, moment, number)
         self.foreign = np.full(len(past.coins), foreign)
         self._reaches = {n: reach for reach, names in past.layout.items() for n in names}
+        self._blocks: dict[Reach, list[Block]] = {}
+        self._columns: dict[str, np.ndarray] = {}
+        self._joined_times: dict[tuple[int, int], np.ndarray] = {}
         self._begins: dict[float, np.ndarray] = {}
-        self._lags: dict[tuple[float, float], np.ndarray] = {}
-        self.newest = newest_rows(past.times)
+        self._lags: dict[tuple[float, float], _Places] = {}
+        self.newest = self._newest_rows()
+        self._elapsed = (self.t - self._times_at(_places(self.newest))) / HOUR
+        self._soon = _places(np.where(self.since_previous() <= PAUSE_HOURS, self.newest, -1))
+        self._around = self._recent_places()
+        self.medians: list[np.ndarray] = []  # (2, k) of each baseline: the next guesses
         if self.settings.peers:
             day = moment // (24 * HOUR)
             self.known_peers = Peers(day, peers_of_day(past, day)[None])
+
+    def _newest_rows(self) -> np.ndarray:  # (k,) number of a poll, -1 = none
+        "The newest row before the poll: of its coins; of all others where it is recent."
+        end = len(self.moments)
+        first = int(np.searchsorted(self.moments, self.since - (PAUSE_HOURS + 2) * HOUR))
+        out = newest_rows(self.past.times(first, end))
+        out[out >= 0] += first
+        for block in self.past.blocks[::-1]:
+            coins = self.rows[(out[self.rows] < 0) & (self.rows < block.t.shape[1])]
+            if block.first < first and len(coins):
+                found = newest_rows(block.t[:, coins])
+                out[coins] = np.where(found >= 0, found + block.first, -1)
+        return out
+
+    def _recent_places(self) -> RecentRows:
+        "Where the rows of the poll and of the hour before it are; without values."
+        k, newest = len(self.coin), self.newest
+        before = np.where(newest >= 0, self.moments[newest], 0) if len(self.moments) else 0 * newest
+        recent = before > self.since - HOUR
+        self._recent = _places(np.where(recent, newest, -1))
+        old = k + np.flatnonzero(recent)
+        t = np.concatenate([self.t, self._times_at(self._recent)])
+        by_time = np.concatenate([old[np.argsort(t[old], kind="stable")], self.rows])
+        moment = np.concatenate([self.moment, before])
+        return RecentRows(np.empty(0), moment, np.tile(self.coin, 2), by_time)
 
     def keep(
         self,
@@ -84,16 +142,26 @@ class PollRows(History):
         "Remember a series for the polls to come."
         self.kept[name] = x
 
-    def _past_of(self, name: str) -> tuple[np.ndarray, int]:  # (polls, k) and its first poll
-        "The kept values of a series."
+    def _series(self, name: str, start: int = 0) -> list[Piece]:
+        "The kept values of a series, from a poll on."
         reach = self._reaches[name]
-        return self.past.series(name, reach), self.past.first[reach]
+        place, polls = self.past.layout[reach].index(name), len(self.moments)
+        if reach not in self._blocks:
+            self._blocks[reach] = [b for b in self.past.blocks if reach in b.arrays]
+        wanted = [b for b in self._blocks[reach] if b.end > start] if start < polls else []
+        return [Piece(b.first, b.arrays[reach][place]) for b in wanted]
 
     def column(
         self,
         name: str,  # column of the table
     ) -> np.ndarray:  # (k,)
         "Values of a column."
+        if name not in self._columns:
+            self._columns[name] = self._read_column(name)
+        return self._columns[name].copy()
+
+    def _read_column(self, name: str) -> np.ndarray:  # (k,)
+        "Values of a column of the table."
         out = np.full(len(self.order), np.nan)
         if name in self.table:
             out[self.rows] = self.table[name].to_numpy(float)[self.order[self.rows]]
@@ -116,16 +184,12 @@ class PollRows(History):
 
     def since_previous(self) -> np.ndarray:  # (k,) hours; NaN without a row before
         "Time since the coin's row before."
-        times = self._at(self.past.times, 0, self.newest)
-        hours: np.ndarray = (self.t - times) / HOUR
+        hours: np.ndarray = self._elapsed.copy()
         return hours
 
-    def _at(self, kept: np.ndarray, first: int, polls: np.ndarray) -> np.ndarray:  # (k,)
-        "Kept values at a poll of each coin; NaN for -1, and before `first`."
-        known = np.flatnonzero(polls >= first)
-        out = np.full(len(polls), np.nan)
-        out[known] = kept[polls[known] - first, known]
-        return out
+    def _times_at(self, places: _Places) -> np.ndarray:  # (k,) NaN without a row
+        "Times of kept rows."
+        return _values_at([Piece(b.first, b.t) for b in self.past.blocks], places, len(self.t))
 
     def previous(
         self,
@@ -134,8 +198,7 @@ class PollRows(History):
     ) -> np.ndarray:  # (k,) NaN without a row in the `PAUSE_HOURS` before
         "The value of the coin's previous row."
         self.keep(name, x, PAUSE_HOURS)
-        recent = self.since_previous() <= PAUSE_HOURS
-        return self._at(*self._past_of(name), np.where(recent, self.newest, -1))
+        return _values_at(self._series(name), self._soon, len(x))
 
     def lag(
         self,
@@ -147,10 +210,23 @@ class PollRows(History):
         "The value that many hours earlier."
         self.keep(name, x, hours)
         if (hours, impute) not in self._lags:
-            distances = (int(hours * HOUR), 30 * MINUTE, int(impute * HOUR))
-            now = (self.moments, self.t, self.rows, *distances)
-            self._lags[hours, impute] = lagged_rows(self.past.times, *now)
-        return self._at(*self._past_of(name), self._lags[hours, impute])
+            self._lags[hours, impute] = _places(self._lagged(hours, impute))
+        return _values_at(self._series(name), self._lags[hours, impute], len(x))
+
+    def _lagged(self, hours: float, impute: float) -> np.ndarray:  # (k,) -1 = none is near enough
+        "The polls with the rows that are so much older."
+        lag, older = int(hours * HOUR), max(30 * MINUTE, int(impute * HOUR))
+        first, t, moments = self._polls_near(lag + older, lag - 30 * MINUTE)
+        distances = (lag, 30 * MINUTE, int(impute * HOUR))
+        found = lagged_rows(t, moments, self.t, self.rows, *distances)
+        return np.where(found >= 0, found + first, -1)
+
+    def _polls_near(self, oldest: int, newest: int) -> tuple[int, np.ndarray, np.ndarray]:
+        "Polls with the rows that are between so much older: the first, their times and ends."
+        t = self.t[self.rows] if len(self.rows) else self.moment[:1]
+        first = int(np.searchsorted(self.moments, t.min() - oldest))
+        end = int(np.searchsorted(self.moments, t.max() - newest + _LONGEST))
+        return first, self.past.times(first, end), self.moments[first:end]
 
     def recent_rows(
         self,
@@ -159,15 +235,8 @@ class PollRows(History):
     ) -> RecentRows:  # those of the poll, then those of the hour before it
         "The rows of the poll and the newest ones before it."
         self.keep(name, x, 1)
-        k, newest = len(self.coin), self.newest
-        before = np.where(newest >= 0, self.moments[newest], 0) if len(self.moments) else 0 * newest
-        recent = before > self.since - HOUR
-        earlier = self._at(*self._past_of(name), np.where(recent, newest, -1))
-        old = k + np.flatnonzero(recent)
-        t = np.concatenate([self.t, self._at(self.past.times, 0, newest)])
-        by_time = np.concatenate([old[np.argsort(t[old], kind="stable")], self.rows])
-        moment = np.concatenate([self.moment, before])
-        return RecentRows(np.concatenate([x, earlier]), moment, np.tile(self.coin, 2), by_time)
+        earlier = _values_at(self._series(name), self._recent, len(x))
+        return self._around._replace(x=np.concatenate([x, earlier]))
 
     def market(
         self,
@@ -187,10 +256,11 @@ class PollRows(History):
 class Hour(PollRows):
     "The history of one poll, from kept polls."
 
-    def _window_of(self, name: str, hours: float) -> tuple[np.ndarray, np.ndarray]:
+    def _window_of(self, name: str, hours: float) -> tuple[list[Piece], np.ndarray]:
         "The kept values of a series, and where the window of each coin begins in them."
-        kept, first = self._past_of(name)
-        return kept, np.maximum(self.window(hours) - first, 0)
+        begin = self.window(hours)
+        pieces = self._series(name, int(begin.min(initial=len(self.moments))))
+        return join_pieces(pieces, self._reaches[name].missing), begin
 
     def window(
         self,
@@ -199,9 +269,37 @@ class Hour(PollRows):
         "The first poll of each coin's window."
         if hours not in self._begins:
             width = int(hours * HOUR)
-            now = (self.t, self.rows, width)
-            self._begins[hours] = window_begins(self.past.times, self.moments, *now)
+            first, t, moments = self._polls_near(width, width)
+            begin = first + window_begins(t, moments, self.t, self.rows, width)
+            begin[~self.exists] = len(self.moments)
+            self._begins[hours] = begin
         return self._begins[hours]
+
+    def _times_of(self, pieces: list[Piece]) -> list[Piece]:
+        "The times of the rows of some pieces."
+        out, blocks = [], {block.first: block.t for block in self.past.blocks}
+        for first, values in pieces:
+            t, key = blocks[first], (first, len(values))
+            if len(t) < len(values):  # they were joined
+                if key not in self._joined_times:
+                    self._joined_times[key] = self.past.times(first, first + len(values))
+                t = self._joined_times[key]
+            out.append(Piece(first, t))
+        return out
+
+    def _medians_of(
+        self, name: str, hours: float, least: int, spread: bool
+    ) -> tuple[np.ndarray, np.ndarray]:  # median and MAD, (k,) each
+        "Medians from the guesses of the poll before, which become those of the next one."
+        number, known = len(self.medians), np.full((2, len(self.t)), np.nan)
+        if number < len(self.past.guesses):
+            old = self.past.guesses[number]
+            known[:, : old.shape[1]] = old
+        found = kept_baseline(*self._window_of(name, hours), least, spread, known)
+        self.medians.append(np.array(found))
+        if len(self.t) > _MANY_COINS:
+            self.past.let_go()
+        return found
 
     def mean_std(
         self,
@@ -212,6 +310,8 @@ class Hour(PollRows):
     ) -> tuple[np.ndarray, np.ndarray]:  # (m,) each
         "Mean and standard deviation of the last `hours`, the row included."
         self.keep(name, x, hours)
+        if not len(rows):
+            return np.empty(0), np.empty(0)
         return kept_mean_std(*self._window_of(name, hours), rows, x)
 
     def baseline(
@@ -223,7 +323,8 @@ class Hour(PollRows):
     ) -> tuple[np.ndarray, np.ndarray]:  # median and MAD of the coins of `rows`, (m,) each
         "Median and MAD of the coin's values in the `hours` before."
         self.keep(name, x, hours)
-        return kept_baseline(*self._window_of(name, hours), self.rows, least, True)
+        median, mad = self._medians_of(name, hours, least, True)
+        return median[self.rows], mad[self.rows]
 
     def rolling_median(
         self,
@@ -235,8 +336,7 @@ class Hour(PollRows):
     ) -> np.ndarray:  # (k,) NaN with fewer values
         "Median of the coin's values in the `hours` before."
         self.keep(name, x, hours)
-        found, _ = kept_baseline(*self._window_of(name, hours), rows, least, False)
-        return self.at_rows(rows, found)
+        return self._medians_of(name, hours, least, False)[0]
 
     def count_sum(
         self,
@@ -280,9 +380,8 @@ class Hour(PollRows):
     ) -> np.ndarray:  # (k,) number of rows
         "Rows of the coin without a change up to the new one."
         self.keep(name, same, hours)
-        kept, begin = self._window_of(name, hours)
-        times = self.past.times[len(self.moments) - len(kept) :]
-        return kept_run(kept, times, begin, same == 1)
+        pieces, begin = self._window_of(name, hours)
+        return kept_run(pieces, self._times_of(pieces), begin, same == 1)
 
     def faded(
         self,
@@ -292,9 +391,10 @@ class Hour(PollRows):
     ) -> np.ndarray:  # (m,) of the coins of `rows`; 0 without any
         "The coin's greatest value in the `hours` before, faded by its age."
         self.keep(name, x, hours)
-        kept, begin = self._window_of(name, hours)
-        age = self.past.times[len(self.moments) - len(kept) :] - self.t
-        return kept_greatest(kept, age, begin, self.rows, int(hours * HOUR))
+        pieces, begin = self._window_of(name, hours)
+        times, width = self._times_of(pieces), int(hours * HOUR)
+        greatest: np.ndarray = kept_greatest(pieces, times, self.t, begin, width)[self.rows]
+        return greatest
 
 
 # %% ../../nbs/40_features/96_newest.ipynb #18d6057c
@@ -307,12 +407,14 @@ def _hourly_steps(past: Past, day: int) -> np.ndarray:  # (96, k) NaN = no step
     grid = np.full((24 * _PEER_DAYS, len(past.coins)), np.nan, np.float32)
     if not past.polls:
         return grid
-    steps = past.series("whole_step", _STEP)
     hours = past.moments // HOUR - 24 * (day - _PEER_DAYS)
-    for number in np.flatnonzero((hours >= 0) & (hours < len(grid))):
-        place = number - past.first[_STEP]
-        exists = past.t[number] > 0
-        grid[hours[number], exists] = steps[place, exists]
+    wanted = np.flatnonzero((hours >= 0) & (hours < len(grid)))
+    if not len(wanted):
+        return grid
+    for first, steps in past.series("whole_step", _STEP, int(wanted[0])):
+        for number in range(max(first, wanted[0]), min(first + len(steps), wanted[-1] + 1)):
+            exists = np.flatnonzero(past.times(number, number + 1)[0])
+            grid[hours[number], exists] = steps[number - first, exists]
     return grid
 
 
@@ -345,6 +447,8 @@ def next_poll(
     "Features of the next poll."
     hour = Hour(past, rows, moment, config.signals_version, foreign)
     frame = frame_of(hour, config)
+    keep_market_moves(hour)
     poll = Poll(moment, key, len(past.coins))
     add_poll(past, poll, np.where(hour.exists, hour.t, 0), hour.kept)
+    past.guesses = hour.medians
     return frame.sort_values("coin_id", kind="stable", ignore_index=True)

@@ -11,8 +11,9 @@ import logging
 import os
 import secrets
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -25,7 +26,7 @@ from ..data.polls import POLL_WINDOW
 from ..data.snapshots import newest_moment, read_snapshots
 from ..data.table import DataError, with_labels
 from .config import FeatureConfig
-from .features import INPUT, frame_of
+from .features import INPUT
 from crypto_anomaly.features.kept_hours import (
     Files,
     KeptIndex,
@@ -40,35 +41,39 @@ from crypto_anomaly.features.kept_hours import (
 )
 from .newest import next_poll
 from crypto_anomaly.features.past import (
+    PACK,
     Layout,
     Past,
     Poll,
     delete_unused,
+    loose_blocks,
+    pack_polls,
     read_past,
-    write_polls,
+    write_poll,
 )
 from crypto_anomaly.features.recorder import (
     Recorder,
     kept_layout,
-    no_past,
     one_source,
     polls_of,
-    recorded_past,
+    recorded_frame,
+    recorded_polls,
 )
 from .windows import HOUR, MINUTE
 
 # %% auto #0
-__all__ = ["log", "KEPT_COINS", "newest_features"]
+__all__ = ["log", "KEPT_COINS", "NewestHour", "newest_hour", "newest_features"]
 
 # %% ../../nbs/40_features/98_newest_features.ipynb #7cecb0dc
 log = logging.getLogger(__name__)
 _MOST_HOURS = 48  # that are computed poll by poll; more are computed as a batch
 _MOST_ROWS = 4_000_000  # of a batch: about 4 GB
+_FRAME_HOURS = 48  # that the features of a poll are kept
 _MOST_MINUTES = 20  # of an hour that hold rows: with more, every coin has minutes of its own
 KEPT_COINS = 50  # from so many on; fewer are computed from history as fast
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Task:
     "One computation of the newest hour."
 
@@ -79,6 +84,8 @@ class _Task:
     layout: Layout
     index: KeptIndex  # what was kept before
     stored: Minutes  # what the lake holds
+    frames: dict[str, pd.DataFrame] = field(default_factory=dict)  # features by key of the poll
+    past: Past | None = None  # the kept polls, once they are read
 
     @property
     def now(self) -> int:
@@ -106,8 +113,14 @@ def _key(before: str, moment: int, stored: Minutes) -> str:
 
 def _with_coins(known: list[str], rows: pd.DataFrame) -> list[str]:
     "The coins that have a number, and those that are new."
-    new = sorted(set(rows.coin_id) - set(known))
+    new = sorted(set(rows.coin_id.tolist()) - set(known))
     return [*known, *map(str, new)]
+
+
+def _learn_labels(task: _Task, rows: pd.DataFrame) -> None:
+    "Remember ticker and name of each coin."
+    labels = zip(rows.symbol.tolist(), rows.name.tolist())
+    task.index.labels.update(zip(rows.coin_id.tolist(), map(list, labels)))
 
 
 def _poll_frame(folder: Path, poll: Poll) -> Path:
@@ -117,8 +130,8 @@ def _poll_frame(folder: Path, poll: Poll) -> Path:
 
 def _peers_file(folder: Path, polls: list[Poll], day: int) -> Path:
     "The file with the peers of a day, named after the last poll before it."
-    before = [poll.key for poll in polls if poll.moment < 24 * HOUR * day]
-    return folder / "peers" / f"{day}-{before[-1] if before else 'none'}.npy"
+    earlier = (poll.key for poll in reversed(polls) if poll.moment < 24 * HOUR * day)
+    return folder / "peers" / f"{day}-{next(earlier, 'none')}.npy"
 
 
 # %% ../../nbs/40_features/98_newest_features.ipynb #6a73ab4c
@@ -140,17 +153,34 @@ def _new_polls(task: _Task, after: pd.Timestamp) -> Iterator[_Batch]:
 
 
 def _past_for(task: _Task, coins: list[str], polls: list[Poll], batch: _Batch) -> Past:
-    "The kept polls that a batch looks back at, with room for it."
+    "The kept polls that a batch looks back at."
     if not polls:
-        return no_past(task.layout, coins, len(batch))
+        return Past(task.layout, coins, [], [])
     first = batch[0][0]
-    recent = [p for p in polls if p.moment > first - _farthest(task.layout)]
-    past = read_past(task.folder, task.layout, coins, recent, first, len(batch))
+    oldest = first - _farthest(task.layout)
+    recent = [poll for poll in polls if poll.moment > oldest]
+    past = read_past(task.folder, task.layout, coins, recent, first)
+    past.guesses = _read_guesses(task.folder)
     day = first // (24 * HOUR)
     known = _peers_file(task.folder, polls, day)
     if known.exists():
         past.peers[day] = np.load(known)
     return past
+
+
+def _read_guesses(folder: Path) -> list[np.ndarray]:  # (2, k) each; empty where there are none
+    "The medians of the poll before: they make the next ones fast, and nothing depends on them."
+    try:
+        return list(np.load(folder / "guesses.npy"))
+    except (FileNotFoundError, EOFError, ValueError):
+        return []
+
+
+def _array_bytes(array: np.ndarray) -> bytes:
+    "An array as a file of numpy."
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    return buffer.getvalue()
 
 
 def _farthest(layout: Layout) -> int:  # microseconds
@@ -164,14 +194,16 @@ def _append(task: _Task, past: Past, moment: int, rows: pd.DataFrame, before: st
     foreign = task.index.foreign
     key = _key(before, moment, task.stored)
     frame = next_poll(past, rows, moment, task.config, key, foreign)
-    write_polls(past, task.folder, 1)
-    write_atomic(_poll_frame(task.folder, past.polls[-1]), to_parquet(frame))
+    poll = past.polls[-1]
+    write_poll(past, task.folder, past.blocks[-1])
+    pack_polls(past, task.folder, moment)
+    if moment > task.now - _FRAME_HOURS * HOUR:
+        task.frames[poll.key] = frame
+        write_atomic(_poll_frame(task.folder, poll), to_parquet(frame))
     for day, peers in past.peers.items():
         file = _peers_file(task.folder, past.polls, day)
         if not file.exists():
-            buffer = io.BytesIO()
-            np.save(buffer, peers)
-            write_atomic(file, buffer.getvalue())
+            write_atomic(file, _array_bytes(peers))
 
 
 def _advance(task: _Task, polls: list[Poll], seed: str) -> list[Poll]:
@@ -181,13 +213,18 @@ def _advance(task: _Task, polls: list[Poll], seed: str) -> list[Poll]:
     for batch in _new_polls(task, after):
         for _, rows in batch:
             coins = _with_coins(coins, rows)
+            _learn_labels(task, rows)
             _check_source(rows, task.index.foreign)
         past = _past_for(task, coins, polls, batch)
         for moment, rows in batch:
             before = past.polls[-1].key if past.polls else seed
             _append(task, past, moment, rows, before)
-        polls = [poll for poll in past.polls if poll.moment > task.now - _farthest(task.layout)]
-        task.index.coins = coins
+        write_atomic(task.folder / "guesses.npy", _array_bytes(np.array(past.guesses)))
+        oldest = task.now - _farthest(task.layout)
+        polls = [poll for poll in past.polls if poll.moment > oldest]
+        task.index.coins, task.past = coins, past
+        if len(batch) >= PACK:
+            delete_unused(task.folder, task.layout, past.polls, moment)
     return polls
 
 
@@ -213,29 +250,42 @@ def _record(task: _Task, seed: str) -> list[Poll]:
     "Compute the whole history as a batch, and keep its polls."
     history = read_snapshots(task.ws, start=task.start, end=task.ts, columns=INPUT)
     r = Recorder(history, task.since, task.config.signals_version)
-    frame = frame_of(r, task.config)
+    frame = recorded_frame(r, task.config)
     ends, keys = np.unique(r.moment), {}
     for end in ends[ends > task.now - _farthest(task.layout)].tolist():
         seed = keys[end] = _key(seed, end, task.stored)
-    past = recorded_past(r, task.layout, keys)
-    write_polls(past, task.folder, len(past.polls))
-    at = r.moment[r.rows]
-    for poll in past.polls:
+    past, at = Past(task.layout, [], [], []), r.moment[r.rows]
+    _learn_labels(task, history.drop_duplicates("coin_id", keep="last"))
+    for poll in recorded_polls(r, past, keys):
+        pack_polls(past, task.folder, task.now)
         if (at == poll.moment).any():
             rows = frame[at == poll.moment].reset_index(drop=True)
             write_atomic(_poll_frame(task.folder, poll), to_parquet(rows))
-    task.index.coins = past.coins
+    for block in loose_blocks(past):
+        write_poll(past, task.folder, block)
+    task.index.coins, task.past = past.coins, past
     return past.polls
 
 
 # %% ../../nbs/40_features/98_newest_features.ipynb #d8324b01
+def _check_sources(task: _Task) -> None:
+    "Look at the sources of all rows, day by day."
+    start, day, found = task.start, pd.Timedelta("1D"), []
+    while start <= task.ts:
+        end = min(start + day - pd.Timedelta("1us"), task.ts)
+        rows = read_snapshots(task.ws, start=start, end=end, columns=["source"])
+        found.append(rows.source.drop_duplicates())
+        start += day
+    sources = pd.concat(found).drop_duplicates().to_frame()
+    task.index.foreign = bool(one_source(sources))
+    _check_source(sources, task.index.foreign)
+
+
 def _start_anew(task: _Task) -> list[Poll]:
     "Keep the polls of a lake of which nothing valid is kept."
     _check_minutes(task)
     stored = count_rows(task.ws, start=task.start, end=task.ts)
-    sources = read_snapshots(task.ws, start=task.start, end=task.ts, columns=["source"])
-    task.index.foreign = bool(one_source(sources))
-    _check_source(sources, task.index.foreign)
+    _check_sources(task)
     seed, rows = secrets.token_hex(8), int(stored.rows.sum())
     log.info("the statistics of %d rows are computed anew, and kept in %s", rows, task.folder)
     delete_other_code(task.folder)
@@ -258,20 +308,29 @@ def _kept_polls(task: _Task) -> list[Poll]:
 
 
 # %% ../../nbs/40_features/98_newest_features.ipynb #3727ad22
+def _frame_of(task: _Task, poll: Poll) -> pd.DataFrame:
+    "The features of a poll, which were computed now or before."
+    known = task.frames.get(poll.key)
+    return pd.read_parquet(_poll_frame(task.folder, poll)) if known is None else known
+
+
 def _recent_frame(task: _Task, polls: list[Poll]) -> pd.DataFrame:
     "The features of the rows of the last hour."
-    recent = [poll for poll in polls if poll.moment >= task.since.value // 1000]
-    frames = [pd.read_parquet(_poll_frame(task.folder, poll)) for poll in recent]
+    since = task.since
+    recent = [poll for poll in polls if poll.moment >= since.value // 1000]
+    frames = [_frame_of(task, poll) for poll in recent]
+    if len(frames) == 1 and frames[0].ts.min() >= since:
+        return with_labels(frames[0])  # in order
     frame = with_labels(pd.concat(frames, ignore_index=True))
-    frame = frame[frame.ts >= task.since]
+    frame = frame[frame.ts >= since]
     return frame.sort_values(["coin_id", "ts"], kind="stable", ignore_index=True)
 
 
 def _finish(task: _Task, polls: list[Poll], files: Files) -> None:
     "Write the index of what is kept now; once a day, delete what nobody needs."
     before = task.index.polls[-1].moment if task.index.polls else 0
-    index = KeptIndex(task.index.coins, polls, task.index.foreign, task.stored, files)
-    write_index(task.folder, index)
+    known = (task.index.coins, polls, task.index.foreign, task.stored, files)
+    write_index(task.folder, KeptIndex(*known, task.index.labels, task.layout))
     if before // (24 * HOUR) != task.now // (24 * HOUR):
         delete_unused(task.folder, task.layout, polls, task.now)
         _delete_old(task)
@@ -282,20 +341,63 @@ def _delete_old(task: _Task) -> None:
     for file in [*task.folder.glob("features/*"), *task.folder.glob("peers/*")]:
         number = file.name.split("-")[0]
         unit = 1 if file.parent.name == "features" else 24 * HOUR
-        if number.isdigit() and int(number) * unit < task.now - 48 * HOUR:
+        if number.isdigit() and int(number) * unit < task.now - _FRAME_HOURS * HOUR:
             file.unlink(missing_ok=True)
 
 
-def _compute(task: _Task, files: Files) -> pd.DataFrame:
+class NewestHour(NamedTuple):
+    "The newest hour of a lake, and what is kept of the weeks before it."
+
+    features: pd.DataFrame  # of the rows of the last hour
+    past: Past  # kept polls, the newest last
+    labels: dict[str, list[str]]  # ticker and name by id
+
+
+def _compute(task: _Task, files: Files) -> NewestHour:
     "Bring what is kept up to date, and read the features of the last hour from it."
     polls = _kept_polls(task)
     frame = _recent_frame(task, polls)
     if polls != task.index.polls or files != task.index.files:
         _finish(task, polls, files)
-    return frame
+    if task.past is None:
+        task.past = read_past(task.folder, task.layout, task.index.coins, polls, task.now)
+    return NewestHour(frame, task.past, task.index.labels)
 
 
 # %% ../../nbs/40_features/98_newest_features.ipynb #05d28aa7
+def newest_hour(
+    ws: Workspace,
+    ts: pd.Timestamp,  # time of the newest stored row
+    config: FeatureConfig = FeatureConfig(),  # what is computed
+    *,
+    least: int = KEPT_COINS,  # coins of the last hour; with fewer nothing is kept
+) -> NewestHour | None:  # None = compute it from history
+    "The newest hour of a lake, its features to the bit those of `featurize`."
+    folder = kept_folder(ws, config)
+    if folder is None or ts != newest_moment(ws) or not os.access(ws.root, os.W_OK):
+        return None
+    index = read_index(folder)
+    if not index.polls and _few_coins(ws, ts, least):
+        return None
+    reach = POLL_WINDOW + pd.Timedelta(hours=config.lookback)
+    try:
+        files = file_sums(ws, ts - reach, index.files)
+        stored = sum_minutes(files, (ts - reach).value // 1000)
+        layout = index.layout or kept_layout(config)
+        task = _Task(ws, ts, config, folder, layout, index, stored)
+        return _compute(task, files)
+    except _NotKeptError as e:
+        log.info("nothing is kept of the hours of this lake: %s", e)
+    except OSError as e:
+        log.warning("the hours kept in %s are not used: %s", folder, e)
+    return None
+
+
+def _few_coins(ws: Workspace, ts: pd.Timestamp, least: int) -> bool:
+    "Whether so few coins were stored in the last hour that keeping is not worth it."
+    return len(read_snapshots(ws, start=ts - POLL_WINDOW, end=ts, columns=[])) < least
+
+
 def newest_features(
     ws: Workspace,
     ts: pd.Timestamp,  # time of the newest stored row
@@ -304,20 +406,5 @@ def newest_features(
     least: int = KEPT_COINS,  # coins of the last hour; with fewer nothing is kept
 ) -> pd.DataFrame | None:  # of the rows of the last hour; None = compute them from history
     "Features of the newest hour, to the bit those of `featurize`."
-    folder = kept_folder(ws, config)
-    if folder is None or ts != newest_moment(ws) or not os.access(ws.root, os.W_OK):
-        return None
-    if len(read_snapshots(ws, start=ts - POLL_WINDOW, end=ts, columns=[])) < least:
-        return None
-    index = read_index(folder)
-    reach = POLL_WINDOW + pd.Timedelta(hours=config.lookback)
-    try:
-        files = file_sums(ws, ts - reach, index.files)
-        stored = sum_minutes(files, (ts - reach).value // 1000)
-        task = _Task(ws, ts, config, folder, kept_layout(config), index, stored)
-        return _compute(task, files)
-    except _NotKeptError as e:
-        log.info("nothing is kept of the hours of this lake: %s", e)
-    except OSError as e:
-        log.warning("the hours kept in %s are not used: %s", folder, e)
-    return None
+    found = newest_hour(ws, ts, config, least=least)
+    return None if found is None else found.features

@@ -5,6 +5,8 @@
 # %% ../../nbs/40_features/25_past_windows.ipynb #85856bfb
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numba import njit
 
@@ -12,6 +14,8 @@ from .windows import faded
 
 # %% auto #0
 __all__ = [
+    "Piece",
+    "join_pieces",
     "window_begins",
     "newest_rows",
     "lagged_rows",
@@ -26,6 +30,31 @@ __all__ = [
 
 
 # %% ../../nbs/40_features/25_past_windows.ipynb #22066476
+class Piece(NamedTuple):
+    "Polls that lie together."
+
+    first: int  # number of its first poll
+    values: np.ndarray  # (polls, coins)
+
+
+def join_pieces(
+    pieces: list[Piece],  # the oldest first
+    missing: float,  # what a coin has in polls that do not know it
+) -> list[Piece]:
+    "The pieces of one poll at the end as one piece: it is walked through at once."
+    begin = len(pieces)
+    while begin and len(pieces[begin - 1].values) == 1:
+        begin -= 1
+    single = pieces[begin:]
+    if len(single) < 2:
+        return pieces
+    last = single[-1].values
+    out = np.empty((len(single), last.shape[1]), last.dtype)
+    for row, (_, values) in zip(out, single):
+        row[: values.shape[1]], row[values.shape[1] :] = values[0], missing
+    return [*pieces[:begin], Piece(single[0].first, out)]
+
+
 @njit(cache=True)
 def window_begins(
     t: np.ndarray,  # (polls, k) int64 microseconds, 0 = no row
@@ -101,16 +130,73 @@ def lagged_rows(
 
 
 # %% ../../nbs/40_features/25_past_windows.ipynb #5e6a9f2b
-_BLOCK = 1024  # coins whose windows fit into the cache together
+_TILE = 256  # coins whose counts fit into the nearest cache
+_NEAREST = 3  # values that are remembered on either side
+_LOW, _HIGH = 2, 2 + _NEAREST  # where they are; before them the counts up to the guess, beyond it
+_STATE = 2 + 2 * _NEAREST  # numbers that are remembered of each coin
 
 
-def _windows(kept: np.ndarray, begin: np.ndarray) -> np.ndarray:
+@njit(cache=True, nogil=True)
+def _look_at_row(
+    row: np.ndarray, low: int, m: int, poll: float, s: np.ndarray, spread: bool
+) -> None:
+    "Take one poll of the coins from `low` on into account; one array, so that it is vectorised."
+    for j in range(m):
+        v = row[low + j]
+        if spread:
+            v = abs(v - s[(_STATE + 1) * _TILE + j])
+        guess, inside = s[_STATE * _TILE + j], poll >= s[(_STATE + 2) * _TILE + j]
+        upto, beyond = inside and v <= guess, inside and v > guess
+        x, y = v if upto else -np.inf, v if beyond else np.inf
+        a, b, c = s[2 * _TILE + j], s[3 * _TILE + j], s[4 * _TILE + j]  # the greatest up to it
+        s[2 * _TILE + j], x = (x if x > a else a), (x if x < a else a)
+        s[3 * _TILE + j], x = (x if x > b else b), (x if x < b else b)
+        s[4 * _TILE + j] = x if x > c else c
+        a, b, c = s[5 * _TILE + j], s[6 * _TILE + j], s[7 * _TILE + j]  # the smallest beyond it
+        s[5 * _TILE + j], y = (y if y < a else a), (y if y > a else a)
+        s[6 * _TILE + j], y = (y if y < b else b), (y if y > b else b)
+        s[7 * _TILE + j] = y if y < c else c
+        s[j] += 1.0 if upto else 0.0
+        s[_TILE + j] += 1.0 if beyond else 0.0
+
+
+@njit(cache=True, nogil=True)
+def _look_at_piece(
+    values: np.ndarray,  # (polls, coins)
+    first: int,  # number of its first poll
+    about: np.ndarray,  # (3, k) guess, centre of deviations, first poll of each window
+    spread: bool,  # deviations from the centre, not values
+    state: np.ndarray,  # (_STATE, k) to be brought up to date
+) -> None:
+    "Count the values of a piece up to and beyond the guess, and remember the nearest."
+    s = np.empty((_STATE + 3) * _TILE)
+    for low in range(0, values.shape[1], _TILE):
+        m = min(_TILE, values.shape[1] - low)
+        for i in range(_STATE + 3):
+            for j in range(m):
+                old = state[i, low + j] if i < _STATE else about[i - _STATE, low + j]
+                s[i * _TILE + j] = old
+        for p in range(len(values)):
+            _look_at_row(values[p], low, m, float(first + p), s, spread)
+        for i in range(_STATE):
+            for j in range(m):
+                state[i, low + j] = s[i * _TILE + j]
+
+
+# %% ../../nbs/40_features/25_past_windows.ipynb #569cfa25
+def _windows(pieces: list[Piece], coins: np.ndarray, begin: np.ndarray) -> np.ndarray:
     "The windows of some coins, (m, polls); NaN before they begin."
-    first = min(int(begin.min()), len(kept))
-    values: np.ndarray = kept[first:].T.copy()
-    for row in np.flatnonzero(begin > first):
-        values[row, : begin[row] - first] = np.nan
-    return values
+    polls = sum(len(values) for _, values in pieces)
+    out, place = np.full((len(coins), polls), np.nan), 0
+    for first, values in pieces:
+        known = np.flatnonzero(coins < values.shape[1])
+        part = values[:, coins[known]].T
+        numbers = first + np.arange(len(values))
+        out[known, place : place + len(values)] = np.where(
+            numbers >= begin[known, None], part, np.nan
+        )
+        place += len(values)
+    return out
 
 
 def _middle(values: np.ndarray, least: int) -> np.ndarray:  # (m,) NaN with fewer values
@@ -126,146 +212,238 @@ def _middle(values: np.ndarray, least: int) -> np.ndarray:  # (m,) NaN with fewe
 
 
 # %% ../../nbs/40_features/25_past_windows.ipynb #cf38f164
+@njit(cache=True, nogil=True)
+def _medians(state: np.ndarray, least: int, found: np.ndarray) -> np.ndarray:
+    "Fill in the medians that the counts tell; returns which coins they do not tell it of."
+    unknown = np.zeros(len(found), np.bool_)
+    for j in range(len(found)):
+        upto, n = int(state[0, j]), int(state[0, j] + state[1, j])
+        found[j] = np.nan
+        if n < max(least, 1):
+            continue
+        a, b = (n - 1) // 2 - upto, n // 2 - upto  # places from the first one beyond the guess
+        if a < -_NEAREST or b >= _NEAREST:
+            unknown[j] = True
+            continue
+        lower = state[_LOW - 1 - a, j] if a < 0 else state[_HIGH + a, j]
+        upper = state[_LOW - 1 - b, j] if b < 0 else state[_HIGH + b, j]
+        found[j] = upper if n % 2 else 0.5 * (lower + upper)
+    return unknown
+
+
+def _near_guess(
+    pieces: list[Piece], about: np.ndarray, least: int, spread: bool
+) -> tuple[np.ndarray, np.ndarray]:  # medians, and bool: not known; (k,) each
+    "Medians from one pass along the windows."
+    state = np.zeros((_STATE, about.shape[1]))
+    state[_LOW:_HIGH], state[_HIGH:] = -np.inf, np.inf
+    for first, values in pieces:
+        _look_at_piece(values, first, about, spread, state)
+    found = np.empty(about.shape[1])
+    return found, _medians(state, least, found)
+
+
+# %% ../../nbs/40_features/25_past_windows.ipynb #e4d0fb52
+_SORTED = 1024  # coins whose windows are sorted at a time
+
+
+def _by_sorting(
+    pieces: list[Piece],
+    about: np.ndarray,
+    coins: np.ndarray,  # whose medians are wanted
+    least: int,
+    spread: bool,
+    out: np.ndarray,  # (k,) to be filled in
+) -> None:
+    "Medians of some coins from their sorted windows."
+    for low in range(0, len(coins), _SORTED):
+        part = coins[low : low + _SORTED]
+        values = _windows(pieces, part, about[2, part])
+        if spread:
+            values = np.abs(values - about[1, part, None])
+        out[part] = _middle(values, least)
+
+
 def kept_baseline(
-    kept: np.ndarray,  # (polls, k) values, NaN = missing
+    pieces: list[Piece],  # values, NaN = missing
     begin: np.ndarray,  # (k,) first poll of each window
-    rows: np.ndarray,  # (m,) coins to compute
     least: int,  # values that a baseline needs
     spread: bool,  # compute the deviation, too
-) -> tuple[np.ndarray, np.ndarray]:  # median and MAD, (m,) each; NaN without a baseline
+    guesses: np.ndarray,  # (2, k) median and MAD of the poll before, NaN = none
+) -> tuple[np.ndarray, np.ndarray]:  # median and MAD, (k,) each; NaN without a baseline
     "Median and MAD of each window."
-    med, mad = np.full(len(rows), np.nan), np.full(len(rows), np.nan)
-    for low in range(0, len(rows), _BLOCK):
-        part = slice(low, low + _BLOCK)
-        values = _windows(kept[:, rows[part]], begin[rows[part]])
-        med[part] = _middle(values, least)
-        if spread:
-            mad[part] = _middle(np.abs(values - med[part, None]), least)
+    about = np.array([np.nan_to_num(guesses[0]), np.zeros(len(begin)), begin])
+    med, unknown = _near_guess(pieces, about, least, False)
+    _by_sorting(pieces, about, np.flatnonzero(unknown), least, False, med)
+    if not spread:
+        return med, np.full(len(med), np.nan)
+    about[:2] = np.nan_to_num(guesses[1]), med
+    mad, unknown = _near_guess(pieces, about, least, True)
+    _by_sorting(pieces, about, np.flatnonzero(unknown), least, True, mad)
     return med, mad
 
 
 # %% ../../nbs/40_features/25_past_windows.ipynb #e8d5b9e1
 @njit(cache=True, nogil=True)
-def _collect(kept: np.ndarray, j: int, begin: int, values: np.ndarray) -> int:
-    "Put the values of coin `j` from poll `begin` on into `values`, in their order; how many."
-    n = 0
-    for p in range(begin, len(kept)):
-        v = kept[p, j]
-        if v == v:
-            values[n] = v
-            n += 1
-    return n
+def _add_values(values: np.ndarray, first: int, begin: np.ndarray, sums: np.ndarray) -> None:
+    "Add the values of each window to `sums`: count, sum; in their order."
+    for p in range(len(values)):
+        for j in range(values.shape[1]):
+            v = values[p, j]
+            if first + p >= begin[j] and v == v:
+                sums[0, j] += 1
+                sums[1, j] += v
+
+
+@njit(cache=True, nogil=True)
+def _add_squares(
+    values: np.ndarray, first: int, begin: np.ndarray, mean: np.ndarray, total: np.ndarray
+) -> None:
+    "Add the squares of the distances from the mean, in their order."
+    for p in range(len(values)):
+        for j in range(values.shape[1]):
+            v = values[p, j]
+            if first + p >= begin[j] and v == v:
+                total[j] += (v - mean[j]) ** 2
 
 
 # %% ../../nbs/40_features/25_past_windows.ipynb #d6953baf
-@njit(cache=True, nogil=True)
 def kept_mean_std(
-    kept: np.ndarray,  # (polls, k) values, NaN = missing
+    pieces: list[Piece],  # values, NaN = missing
     begin: np.ndarray,  # (k,) first poll of each window
     rows: np.ndarray,  # (m,) coins to compute
     new: np.ndarray,  # (k,) values of the new rows
 ) -> tuple[np.ndarray, np.ndarray]:  # see `windows.rolling_mean_std`, (m,) each
     "Mean and sample standard deviation of each window and the new row, added up in this order."
-    mean, std = np.full(len(rows), np.nan), np.full(len(rows), np.nan)
-    values = np.empty(len(kept) + 1)
-    for i in range(len(rows)):
-        n = _collect(kept, rows[i], begin[rows[i]], values)
-        if not np.isnan(new[rows[i]]):
-            values[n] = new[rows[i]]
-            n += 1
-        total, squares = 0.0, 0.0
-        for v in range(n):
-            total += values[v]
-        if n > 0:
-            mean[i] = total / n
-        for v in range(n):
-            squares += (values[v] - mean[i]) ** 2
-        if n > 1:
-            std[i] = np.sqrt(squares / (n - 1))
-    return mean, std
+    sums, squares = np.zeros((2, len(begin))), np.zeros(len(begin))
+    last = Piece(int(begin.max(initial=0)), new[None])  # the new row is within every window
+    for first, values in [*pieces, last]:
+        _add_values(values, first, begin, sums)
+    n, total = sums
+    with np.errstate(all="ignore"):
+        mean = np.where(n > 0, total / n, np.nan)
+        for first, values in [*pieces, last]:
+            _add_squares(values, first, begin, mean, squares)
+        std = np.where(n > 1, np.sqrt(squares / (n - 1)), np.nan)
+    return mean[rows], std[rows]
 
 
 # %% ../../nbs/40_features/25_past_windows.ipynb #fe3ca00e
-@njit(cache=True, nogil=True)
 def kept_count_sum(
-    kept: np.ndarray,  # (polls, k) whole numbers, NaN = missing
+    pieces: list[Piece],  # whole numbers, NaN = missing
     begin: np.ndarray,  # (k,) first poll of each window
 ) -> tuple[np.ndarray, np.ndarray]:  # (k,) each
     "Count and sum of each window."
-    count, total = np.zeros(len(begin)), np.zeros(len(begin))
-    for p in range(len(kept)):
-        for j in range(len(begin)):
-            v = kept[p, j]
-            if p >= begin[j] and v == v:
-                count[j] += 1
-                total[j] += v
-    return count, total
+    sums = np.zeros((2, len(begin)))
+    for first, values in pieces:
+        _add_values(values, first, begin, sums)
+    return sums[0], sums[1]
 
 
 @njit(cache=True, nogil=True)
+def _add_tail(values: np.ndarray, first: int, begin: np.ndarray, out: np.ndarray) -> None:
+    "Add the polls of a piece to the counts of each window."
+    for p in range(len(values)):
+        for j in range(values.shape[1]):
+            v = np.int32(values[p, j]) if first + p >= begin[j] else np.int32(-1)
+            out[0, j] += np.int32(v >= 0)
+            out[1, j] += np.int32(v > 0)
+            out[2, j] += v - np.int32(1) if v > 1 else np.int32(0)
+
+
 def kept_tail(
-    kept: np.ndarray,  # (polls, k) int16, see `windows.rolling_tail`; -1 = missing
+    pieces: list[Piece],  # int16, see `windows.rolling_tail`; -1 = missing
     begin: np.ndarray,  # (k,) first poll of each window
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # count, count in the tail, sum of excess, (k,)
     "What lies in the tail of each window."
-    out = np.zeros((3, len(begin)), np.int32)
-    for p in range(len(kept)):
-        for j in range(len(begin)):
-            v = kept[p, j] if p >= begin[j] else -1
-            out[0, j] += v >= 0
-            out[1, j] += v > 0
-            out[2, j] += max(v - 1, 0)
+    out, begin = np.zeros((3, len(begin)), np.int32), begin.astype(np.int32)
+    for first, values in pieces:
+        _add_tail(values, first, begin, out)
     found = out.astype(np.float64)
     return found[0], found[1], found[2]
 
 
 # %% ../../nbs/40_features/25_past_windows.ipynb #ffc912eb
 @njit(cache=True, nogil=True)
+def _raise_to(values: np.ndarray, first: int, begin: np.ndarray, out: np.ndarray) -> None:
+    "Raise the greatest values to those of a piece."
+    for p in range(len(values)):
+        for j in range(values.shape[1]):
+            v = values[p, j]
+            if first + p >= begin[j] and v == v and not v <= out[j]:
+                out[j] = v
+
+
 def kept_highest(
-    kept: np.ndarray,  # (polls, k) values, NaN = missing
+    pieces: list[Piece],  # values, NaN = missing
     begin: np.ndarray,  # (k,) first poll of each window
 ) -> np.ndarray:  # (k,) NaN where the window holds no value
     "Greatest value of each window."
     out = np.full(len(begin), np.nan)
-    for p in range(len(kept)):
-        for j in range(len(begin)):
-            v = kept[p, j]
-            if p >= begin[j] and v == v and not v <= out[j]:
-                out[j] = v
+    for first, values in pieces:
+        _raise_to(values, first, begin, out)
     return out
 
 
+# %% ../../nbs/40_features/25_past_windows.ipynb #d607993e
 @njit(cache=True, nogil=True)
+def _raise_faded(
+    values: np.ndarray,
+    t: np.ndarray,
+    now: np.ndarray,
+    first: int,
+    begin: np.ndarray,
+    width: int,
+    out: np.ndarray,
+) -> None:
+    "Raise the greatest values to those of a piece, faded by their ages."
+    for p in range(len(values)):
+        for j in range(values.shape[1]):
+            v = values[p, j]
+            if first + p >= begin[j] and v > out[j]:
+                out[j] = max(out[j], faded(v, t[p, j] - now[j], width))
+
+
 def kept_greatest(
-    kept: np.ndarray,  # (polls, k) 0 or more, NaN = missing
-    age: np.ndarray,  # (polls, k) microseconds, negative
+    pieces: list[Piece],  # values, 0 or more, NaN = missing
+    times: list[Piece],  # microseconds, of the same polls
+    now: np.ndarray,  # (k,) microseconds of the new rows
     begin: np.ndarray,  # (k,) first poll of each window
-    rows: np.ndarray,  # (m,) coins to compute
     width: int,  # microseconds after which a third of a value is left
-) -> np.ndarray:  # (m,) 0 without any
+) -> np.ndarray:  # (k,) 0 without any
     "Greatest value of each window, faded by its age."
-    out = np.zeros(len(rows))
-    for i in range(len(rows)):
-        for p in range(begin[rows[i]], len(kept)):
-            v = kept[p, rows[i]]
-            if v > out[i]:
-                out[i] = max(out[i], faded(v, age[p, rows[i]], width))
+    out = np.zeros(len(begin))
+    for (first, values), (_, t) in zip(pieces, times, strict=True):
+        _raise_faded(values, t, now, first, begin, width, out)
     return out
 
 
 @njit(cache=True, nogil=True)
+def _count_back(
+    values: np.ndarray,
+    t: np.ndarray,
+    first: int,
+    begin: np.ndarray,
+    going_on: np.ndarray,
+    out: np.ndarray,
+) -> None:
+    "Count the polls of a piece, from its last one back, for the coins whose run goes on."
+    for p in range(len(values) - 1, -1, -1):
+        for j in range(values.shape[1]):
+            going_on[j] &= first + p >= begin[j] and (t[p, j] == 0 or values[p, j] == 1)
+            out[j] += going_on[j] and t[p, j] > 0
+
+
 def kept_run(
-    kept: np.ndarray,  # (polls, k) int16, 1 = unchanged
-    t: np.ndarray,  # (polls, k) microseconds, 0 = no row
+    pieces: list[Piece],  # int16, 1 = unchanged
+    times: list[Piece],  # microseconds, of the same polls; 0 = no row
     begin: np.ndarray,  # (k,) first poll of each window
     same: np.ndarray,  # (k,) bool: the new row is unchanged
 ) -> np.ndarray:  # (k,) number of rows
     "Length of the unbroken run of 1 that ends at the new row."
-    out = np.zeros(len(begin))
-    for j in range(len(begin)):
-        p = len(kept) - 1
-        out[j] = same[j]
-        while same[j] and p >= begin[j] and (t[p, j] == 0 or kept[p, j] == 1):
-            out[j] += t[p, j] > 0
-            p -= 1
+    out, going_on = same.astype(float), same.copy()
+    for (first, values), (_, t) in zip(pieces[::-1], times[::-1], strict=True):
+        if not going_on.any():
+            break
+        _count_back(values, t, first, begin, going_on, out)
     return out

@@ -122,9 +122,16 @@ def nearest_coins(
     known = (~np.isnan(steps)).astype(np.float32)
     out = np.full((steps.shape[1], _MOST), -1, np.int32)
     for begin in range(0, len(out), _BLOCK):
-        count = known[:, begin : begin + _BLOCK].T @ known
-        _fill_nearest(steps, count, begin, out)
+        _fill_nearest(steps, _common_hours(known[:, begin : begin + _BLOCK], known), begin, out)
     return out
+
+
+def _common_hours(own: np.ndarray, known: np.ndarray) -> np.ndarray:  # (coins of `own`, k)
+    "Hours in which both coins of a pair have a step; few coins miss any, so few are multiplied."
+    count = np.tile(known.sum(0), (own.shape[1], 1))
+    gaps = np.flatnonzero(own.sum(0) < len(own))
+    count[gaps] = own[:, gaps].T @ known
+    return count
 
 
 def _daily_peers(

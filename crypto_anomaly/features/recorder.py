@@ -5,6 +5,7 @@
 # %% ../../nbs/40_features/87_recorder.ipynb #ab5faf9d
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import lru_cache
 
 import numpy as np
@@ -25,9 +26,21 @@ from crypto_anomaly.features.past import (
     layout_of,
     reach_of,
 )
+from .rows import Rows
 
 # %% auto #0
-__all__ = ["Recorder", "kept_layout", "one_source", "polls_of", "no_past", "recorded_past"]
+__all__ = [
+    "MARKET_HOURS",
+    "MARKET_SERIES",
+    "Recorder",
+    "log_of",
+    "keep_market_moves",
+    "recorded_frame",
+    "kept_layout",
+    "one_source",
+    "polls_of",
+    "recorded_polls",
+]
 
 
 # %% ../../nbs/40_features/87_recorder.ipynb #177ecac5
@@ -57,7 +70,48 @@ class Recorder(History):
         self.reaches[name] = max(reach, self.reaches.get(name, reach))
 
 
+# %% ../../nbs/40_features/87_recorder.ipynb #2eef97a7
+MARKET_HOURS = 336  # hours that the market is compared with: 14 days
+_MARKET_NAMES = ("market_hour", "market_day", "market_volume")
+MARKET_SERIES = {name: reach_of(MARKET_HOURS + 2, False) for name in _MARKET_NAMES}
+
+
+def log_of(
+    r: Rows,
+    name: str,  # of a column
+) -> np.ndarray:  # (n,) NaN where there is none
+    "The logarithm of a column."
+    x = r.column(name)
+    x[~(x > 0)] = np.nan
+    logs: np.ndarray = np.log(x)
+    return logs
+
+
+def keep_market_moves(
+    h: History,  # that remembers its series
+) -> None:
+    "Remember the moves of each coin in an hour and a day, and the change of its volume."
+    x, v = log_of(h, "current_price"), log_of(h, "total_volume")
+    moves = (
+        x - h.lag(x, 1, name="log_price"),
+        x - h.lag(x, 24, name="log_price"),
+        v - h.lag(v, 1, name="volume_surge"),
+    )
+    for name, move in zip(_MARKET_NAMES, moves):
+        h.keep(name, move, MARKET_SERIES[name].hours)
+
+
 # %% ../../nbs/40_features/87_recorder.ipynb #d8a8a73b
+def recorded_frame(
+    recorder: Recorder,
+    config: FeatureConfig,  # what is computed
+) -> pd.DataFrame:  # of `frame_of`
+    "The features of a table; after it the recorder holds all that is kept."
+    frame = frame_of(recorder, config)
+    keep_market_moves(recorder)
+    return frame
+
+
 @lru_cache(maxsize=8)
 def kept_layout(
     config: FeatureConfig,  # what is computed
@@ -65,7 +119,7 @@ def kept_layout(
     "What is kept of every poll: it follows from code and settings, and from no data."
     row = pd.DataFrame(columns=INPUT).assign(ts=pd.to_datetime([0], utc=True), coin_id="a")
     recorder = Recorder(row, None, config.signals_version)
-    frame_of(recorder, config)
+    recorded_frame(recorder, config)
     return layout_of(recorder.reaches)
 
 
@@ -86,29 +140,20 @@ def polls_of(
     table = table.sort_values(["ts", "coin_id"], kind="stable")
     t = table.ts.to_numpy("datetime64[us]").astype(np.int64)
     moment = poll_ends(t, pd.factorize(table.coin_id)[0])
+    ends = np.unique(moment)
+    if len(ends) == 1:
+        return [(int(ends[0]), table)]
     return [(int(end), rows) for end, rows in table.groupby(moment)]
 
 
-def no_past(
-    layout: Layout,  # what is kept
-    coins: list[str],  # ids
-    room: int,  # polls that will be appended
-) -> Past:
-    "A past without polls."
-    k = len(coins)
-    arrays = {r: np.empty((room, len(names), k), r.dtype) for r, names in layout.items()}
-    times = np.zeros((room, k), np.int64)
-    return Past(layout, coins, [], times, arrays, dict.fromkeys(layout, 0))
-
-
-def recorded_past(
+def recorded_polls(
     r: Recorder,  # whose features have been computed
-    layout: Layout,  # what is kept
+    past: Past,  # to which the polls are appended; its coins are set
     keys: dict[int, str],  # end of a poll -> key
-) -> Past:
-    "The polls of a whole table, as far back as `keys` go."
+) -> Iterator[Poll]:  # each poll that was appended
+    "Append the polls of a whole table, as far back as `keys` go."
     coins = r.table.coin_id.to_numpy()[r.order][np.unique(r.first)].tolist()
-    past = no_past(layout, coins, len(keys))
+    past.coins = coins
     by_moment = r.by_time[np.isin(r.moment[r.by_time], list(keys))]
     ends, begins = np.unique(r.moment[by_moment], return_index=True)
     for end, rows in zip(ends, np.split(by_moment, begins[1:])):
@@ -117,5 +162,6 @@ def recorded_past(
         kept = {name: np.full(len(coins), np.nan) for name in r.kept}
         for name, values in kept.items():
             values[r.coin[rows]] = r.kept[name][rows]
-        add_poll(past, Poll(int(end), keys[int(end)], len(coins)), t, kept)
-    return past
+        poll = Poll(int(end), keys[int(end)], len(coins))
+        add_poll(past, poll, t, kept)
+        yield poll

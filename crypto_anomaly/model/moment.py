@@ -7,23 +7,30 @@ from __future__ import annotations
 
 from typing import ClassVar, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from ..core.workspace import Workspace
 from ..data.lake import list_parts
-from ..data.polls import POLL_WINDOW, newest_poll
-from ..data.resolution import REMEDY, coarse_coins, name_spacing, spacing
+from ..data.polls import CURRENT, POLL_WINDOW, newest_poll
+from ..data.resolution import COARSE_HOURS, REMEDY, coarse_coins, name_spacing, spacing
 from ..data.snapshots import newest_moment, read_snapshots
 from ..data.table import DataError
 from ..features.config import FeatureConfig
 from ..features.features import INPUT, featurize
-from ..features.market_signals import MARKET_REACH, MarketSignal, market_signal
-from ..features.newest_features import newest_features
+from crypto_anomaly.features.market_signals import (
+    MARKET_REACH,
+    MarketSignal,
+    kept_signal,
+    market_signal,
+)
+from ..features.newest_features import NewestHour, newest_hour
 
 # %% auto #0
 __all__ = [
     "MISSED_HOURS",
     "find_left_out",
+    "kept_left_out",
     "StoredHistory",
     "MarketMoment",
     "first_moment",
@@ -63,15 +70,79 @@ def find_left_out(
     "The coins of the last week that a scan of the newest moment leaves out."
     now = history.ts.max()
     week = history[history.ts >= now - pd.Timedelta(hours=MISSED_HOURS)]
-    newest, current = newest_poll(week)
+    return _name_left_out(*newest_poll(week), now, coarse_coins(spacing(week)).hours)
+
+
+def _name_left_out(
+    newest: pd.DataFrame,  # the newest row of every coin
+    current: np.ndarray,  # (n,) bool
+    now: pd.Timestamp,
+    coarse: pd.Series,  # hours between the rows, by coin_id; of the coarse coins
+) -> pd.DataFrame:  # of `find_left_out`
+    "The coins that are left out, and why."
+    if current.all() and coarse.empty:
+        nobody = newest.iloc[:0].reset_index(drop=True)
+        return nobody.assign(last=nobody.ts, why=None).reindex(columns=_LEFT_OUT)
     age = (now - newest.ts) / pd.Timedelta("1h")
-    why = age.map(_behind).astype(object).where(~current, None)
-    coarse = coarse_coins(spacing(week)).hours
+    why = pd.Series(None, newest.index, object)
+    why[~current] = age[~current].map(_behind)
     for coin_id, hours in coarse.items():
         why[newest.coin_id == coin_id] = _apart(hours)
     rows = newest.assign(last=newest.ts, why=why)[why.notna()]
     ordered = rows.sort_values(["last", "coin_id"], ascending=[False, True], ignore_index=True)
     return ordered.reindex(columns=_LEFT_OUT)
+
+
+# %% ../../nbs/50_model/83_moment.ipynb #e2aac536
+_NEVER_COARSE = 2 + int(2 * MISSED_HOURS / COARSE_HOURS)  # rows
+
+
+def _times_of_week(hour: NewestHour, ts: pd.Timestamp) -> np.ndarray:  # (polls, coins) 0 = no row
+    "The times of the rows of the last week, in microseconds."
+    oldest = ts.value // 1000 - MISSED_HOURS * 3_600_000_000
+    first = int(np.searchsorted(hour.past.moments, oldest))
+    t = hour.past.times(first, len(hour.past.polls))
+    t[t < oldest] = 0
+    return t
+
+
+def _coarse_of_week(hour: NewestHour, t: np.ndarray) -> pd.Series:
+    "Hours between the rows of the coarse coins."
+    rows = (t > 0).sum(0)
+    few = np.flatnonzero((rows > 0) & (rows < _NEVER_COARSE))
+    poll, place = np.nonzero(t[:, few])
+    ids = np.array(hour.past.coins, object)[few[place]]
+    ts = pd.to_datetime(t[poll, few[place]], unit="us", utc=True)
+    return coarse_coins(spacing(pd.DataFrame({"coin_id": ids, "ts": ts}))).hours
+
+
+def _absent_of_week(hour: NewestHour, t: np.ndarray) -> pd.DataFrame:
+    "The newest rows of the coins that have none in the last hour."
+    last, hour_ago = t.max(0, initial=0), hour.past.moments[-1] - 3_600_000_000
+    absent = np.flatnonzero((last > 0) & (last <= hour_ago))
+    ids = [hour.past.coins[coin] for coin in absent]
+    labels = pd.DataFrame([hour.labels[id_] for id_ in ids], columns=["symbol", "name"])
+    return labels.assign(coin_id=ids, ts=pd.to_datetime(last[absent], unit="us", utc=True))
+
+
+def kept_left_out(
+    ws: Workspace,
+    hour: NewestHour,
+    ts: pd.Timestamp,  # time of the newest stored row
+) -> pd.DataFrame:  # of `find_left_out`
+    "The coins of the last week that are left out, from what is kept."
+    recent = hour.features[["coin_id", "symbol", "name", "ts"]]
+    if (ts - recent.ts.min()) > CURRENT:  # which rows are approximate matters
+        start = ts - POLL_WINDOW
+        recent = read_snapshots(ws, start=start, end=ts, columns=["symbol", "name"])
+    newest, current = newest_poll(recent)
+    t = _times_of_week(hour, ts)
+    absent = _absent_of_week(hour, t)
+    if len(absent):
+        newest = pd.concat([newest, absent.astype(newest.dtypes[absent.columns])])
+        current = np.concatenate([current, np.zeros(len(absent), bool)])
+    newest = newest.reset_index(drop=True)
+    return _name_left_out(newest, current, ts, _coarse_of_week(hour, t))
 
 
 # %% ../../nbs/50_model/83_moment.ipynb #ba772608
@@ -147,7 +218,9 @@ def _newest(ws: Workspace, at: pd.Timestamp | None) -> pd.Timestamp:
 def _judged(features: pd.DataFrame, left_out: pd.DataFrame) -> pd.DataFrame:  # one row per coin
     "The newest row of each coin that is not left out; `DataError` when no coin is left."
     newest, current = newest_poll(features)
-    kept = newest[current & ~newest.coin_id.isin(left_out.coin_id).to_numpy()]
+    if len(left_out):
+        current &= ~newest.coin_id.isin(left_out.coin_id).to_numpy()
+    kept = newest[current]
     if kept.empty:
         example = left_out.iloc[0]
         raise DataError(
@@ -158,23 +231,42 @@ def _judged(features: pd.DataFrame, left_out: pd.DataFrame) -> pd.DataFrame:  # 
 
 
 # %% ../../nbs/50_model/83_moment.ipynb #8c304797
+class _Features(NamedTuple):
+    "Features of one stored moment, and what they were made of."
+
+    features: pd.DataFrame  # one row per coin
+    left_out: pd.DataFrame  # of `find_left_out`
+    stored: StoredHistory
+    hour: NewestHour | None  # from what is kept; None = from history
+    history: pd.DataFrame  # empty where nothing was read
+
+
+def _features_at(ws: Workspace, ts: pd.Timestamp, config: FeatureConfig) -> _Features:
+    "Features of the coins at a stored moment, from what is kept or from history."
+    stored, hour = StoredHistory(ws, ts, config), newest_hour(ws, ts, config)
+    if hour is not None:
+        left_out = kept_left_out(ws, hour, ts)
+        return _Features(_judged(hour.features, left_out), left_out, stored, hour, pd.DataFrame())
+    history = stored.read()
+    left_out = find_left_out(history)
+    features = featurize(history, config, since=ts - POLL_WINDOW + pd.Timedelta("1us"))
+    return _Features(_judged(features, left_out), left_out, stored, None, history)
+
+
 def market_moment(
     ws: Workspace,
     at: pd.Timestamp | None = None,  # newest stored moment at or before this; None = the newest
     config: FeatureConfig = FeatureConfig(),  # what to compute, as the model needs it
 ) -> MarketMoment:
     "Features of all coins at one stored moment, from stored history, and who is left out."
-    ts = _newest(ws, at)
-    since = ts - POLL_WINDOW + pd.Timedelta("1us")
-    stored = StoredHistory(ws, ts, config)
-    features = newest_features(ws, ts, config)
-    history = stored.read(None if features is None else MARKET_REACH)
-    left_out = find_left_out(history)
-    if features is None:
-        features = featurize(history, config, since=since)
-    judged = _judged(features, left_out)
-    signal = market_signal(history, config.least_coins)
-    return MarketMoment(judged, left_out, ts, signal, history=stored)
+    found = _features_at(ws, _newest(ws, at), config)
+    kept, least = found.hour, config.least_coins
+    if kept is None:
+        signal = market_signal(found.history, least)
+    else:
+        signal = kept_signal(kept.past, found.stored.ts, least)
+    ts = found.stored.ts
+    return MarketMoment(found.features, found.left_out, ts, signal, history=found.stored)
 
 
 def moment_features(
@@ -183,4 +275,4 @@ def moment_features(
     config: FeatureConfig = FeatureConfig(),  # what to compute, as the model needs it
 ) -> pd.DataFrame:  # feature frame, one row per coin
     "Features of all coins at one stored moment, from stored history."
-    return market_moment(ws, at, config).features
+    return _features_at(ws, _newest(ws, at), config).features
