@@ -14,10 +14,10 @@ REASONS = (
         "P2",
         "the newest hour of",
         "Some 80 ms do not depend on the number of coins: a hundred kept files are opened, pandas "
-        "reads and writes small tables, and every statistic is some calls of numpy. At 17,000 "
-        "coins it is 35 to 41 microseconds a coin: a third of them are medians, which look at "
-        "3,300 kept values of each coin. The first poll of a day takes seconds more, because every "
-        "coin is compared with every other one.",
+        "reads and writes small tables, and every statistic is some calls of numpy. The first hour "
+        "of a process loads compiled code as well, and the first one after a batch sorts every "
+        "window, because no median is known yet. In later hours 17,000 coins take 35 to 41 "
+        "microseconds each: a third is medians, which look at 3,300 kept values of each coin.",
     ),
     (
         "P3",
