@@ -176,6 +176,8 @@ class OperationSettings(BaseModel):
 
     # trades older than this are deleted; None = never
     keep_trades_days: KeptDays = Field(30, ge=1)
+    # days of trades older than this become files; 0 = never, None = 2 in SQLite, else never
+    trades_parts_after: int | None = Field(None, ge=0)
     # executed notebooks older than this are deleted; None = never
     keep_runs_days: KeptDays = Field(30, ge=1)
     # stages that run at the same time, of all schedulers
