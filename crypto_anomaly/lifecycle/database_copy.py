@@ -27,7 +27,7 @@ from ..registry.rules import install_rules
 from ..registry.tables import METADATA, revision_t
 from ..trades.batches import insert_postgresql, insert_sqlite
 from ..trades.messages import Trade
-from ..trades.part_files import READ_COLUMNS, read_part
+from ..trades.part_files import READ_COLUMNS, Row, part_chunks
 from ..trades.part_table import TradePart, part_table
 from ..trades.parts import PartKeeper
 from ..trades.schema import TradeDatabase, trades_table
@@ -166,29 +166,33 @@ def _check_empty(c: sa.Connection, tables: Iterable[sa.Table]) -> None:
             )
 
 
-def _copy_part(target: sa.Connection, keeper: PartKeeper, part: TradePart) -> int:
-    "Copy the trades of a file into the table and compare them; how many were not there yet."
-    try:
-        rows, t = read_part(keeper.parts_folder, part), trades_table.c
-    except FileNotFoundError as e:
-        raise CopyError(
-            f"{e.filename} was deleted while it was copied; copy again into an empty database."
-        ) from None
+def _copy_chunk(target: sa.Connection, part: TradePart, rows: list[Row]) -> int:
+    "Copy some trades of a file into the table and compare them; how many were not there yet."
+    t, ids = trades_table.c, [row[1] for row in rows]
     mine = (t.product_id == part.product_id, t.epoch == part.epoch)
-    stretch = sa.select(*(t[name] for name in READ_COLUMNS)).where(
-        *mine, t.trade_id.between(part.first_id, part.last_id)
-    )
-    before = len(target.execute(stretch).all())
+    between = (*mine, t.trade_id.between(ids[0], ids[-1]))
+    before = target.execute(sa.select(sa.func.count()).where(*between)).scalar_one()
     insert = insert_sqlite if target.dialect.name == "sqlite" else insert_postgresql
-    batch = [Trade(*row[:-1]) for row in rows]
-    insert(target.connection.driver_connection, batch, part.epoch)
-    copied = {row.trade_id: tuple(row) for row in target.execute(stretch)}
+    insert(target.connection.driver_connection, [Trade(*row[:-1]) for row in rows], part.epoch)
+    query = sa.select(*(t[name] for name in READ_COLUMNS)).where(*between)
+    copied = {row.trade_id: tuple(row) for row in target.execute(query)}
     for row in rows:
         if copied.get(row[1]) != row:
             raise CopyError(
                 f"trade {row[1]} of {part.product_id} differs after the copy; nothing was kept."
             )
-    return len(copied) - before
+    return len(copied) - int(before)
+
+
+def _copy_part(target: sa.Connection, keeper: PartKeeper, part: TradePart) -> int:
+    "Copy the trades of a file into the table and compare them; how many were not there yet."
+    try:
+        chunks = part_chunks(keeper.parts_folder, part)
+        return sum(_copy_chunk(target, part, rows) for rows in chunks)
+    except FileNotFoundError as e:
+        raise CopyError(
+            f"{e.filename} was deleted while it was copied; copy again into an empty database."
+        ) from None
 
 
 def copy_trades(

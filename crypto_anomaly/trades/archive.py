@@ -14,7 +14,7 @@ import pandas as pd
 import sqlalchemy as sa
 
 from .id_ranges import IdRange, Series, range_table
-from .part_files import READ_COLUMNS, Row, write_part
+from .part_files import CHUNK, READ_COLUMNS, Row, write_part
 from .part_table import TradePart, day_of, part_table
 from .parts import PartKeeper
 from .schema import gaps_table, trades_table
@@ -116,20 +116,22 @@ class DayFinder(PartKeeper):
 class TradeArchiver(DayFinder):
     "Moves days from the table into parts."
 
-    def _rows_of(self, piece: _Piece) -> list[Row]:  # in the order of ids
-        "The trades that are moved."
-        t, series = trades_table.c, piece.series
-        ids = t.trade_id.between(piece.ids.first, min(piece.ids.last, piece.newest - 1))
-        query = sa.select(*(t[name] for name in READ_COLUMNS)).where(t.epoch == series.epoch, ids)
-        return self.tuples(query.where(*piece.day.times).order_by(t.trade_id))
+    def _rows_of(self, piece: _Piece) -> Iterator[list[Row]]:  # in the order of ids
+        "The trades that are moved, a chunk at a time."
+        t, first = trades_table.c, piece.ids.first
+        last = min(piece.ids.last, piece.newest - 1)
+        mine = (*piece.day.times, t.epoch == piece.series.epoch)
+        query = sa.select(*(t[name] for name in READ_COLUMNS)).where(*mine)
+        query = query.order_by(t.trade_id).limit(CHUNK)
+        while rows := self.tuples(query.where(t.trade_id.between(first, last))):
+            yield rows
+            first = rows[-1][1] + 1
 
     def _move(self, piece: _Piece) -> TradePart | None:  # None = nothing was moved
         "Move the trades of a day."
-        rows = self._rows_of(piece)
-        if not rows:
-            return None
-        part = write_part(self.parts_folder, piece.series, day_of(piece.day.start), rows)
-        if not self.begin_part(part):
+        day, rows = day_of(piece.day.start), self._rows_of(piece)
+        part = write_part(self.parts_folder, piece.series, day, rows)
+        if part is None or not self.begin_part(part):
             return None
         self.finish_part(part)
         return part

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-from io import BytesIO
+import secrets
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,8 +18,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ..core.errors import first_line
-from ..core.files import write_atomic
-from .id_ranges import Series, joined, ranges_of
+from ..core.platforms import replace_file
+from .id_ranges import IdRange, Series, joined, ranges_of, total_size
 from .messages import TradeError
 from .part_table import TradePart, ids_text
 from .table import TRADE_COLUMNS
@@ -26,11 +28,12 @@ from .table import TRADE_COLUMNS
 __all__ = [
     "READ_COLUMNS",
     "Row",
+    "CHUNK",
     "EVERYTHING",
     "PartError",
-    "part_of",
     "write_part",
     "Wanted",
+    "part_chunks",
     "read_part",
     "file_problem",
     "part_problem",
@@ -51,17 +54,24 @@ _TYPES = dict(
     source=pa.string(),
 )  # column of the file -> type
 _SCHEMA = pa.schema(list(_TYPES.items()))
+CHUNK = 65_536  # trades of a row group, and of what is in memory at a time
 _FORMAT: dict[str, Any] = dict(
     compression="zstd",
     use_dictionary=["price", "size", "taker_side", "source"],
     column_encoding=dict(trade_id="DELTA_BINARY_PACKED", ts="DELTA_BINARY_PACKED"),
-    row_group_size=65_536,
     write_page_checksum=True,
 )
 
 
 class PartError(TradeError):
     "A part that cannot be read, or was not written as it should be."
+
+
+class _Written(NamedTuple):
+    "What was written to a draft."
+
+    ranges: list[IdRange]  # ids, in order
+    digests: list[bytes]  # of the rows of each chunk
 
 
 # %% ../../nbs/70_trades/26_part_files.ipynb #2189d89b
@@ -91,19 +101,37 @@ def _sync(path: Path) -> None:
             os.close(handle)
 
 
-def part_of(rows: list[Row], series: Series, day: str, data: bytes) -> TradePart:
+def _digest(rows: list[Row]) -> bytes:
+    "A hash of rows, by their exact values."
+    return hashlib.sha256(repr(rows).encode()).digest()
+
+
+def _write_chunks(draft: Path, chunks: Iterable[list[Row]]) -> _Written:
+    "Write trades to a draft, a row group for each chunk."
+    ranges: list[IdRange] = []
+    digests = []
+    with pq.ParquetWriter(draft, _SCHEMA, **_FORMAT) as writer:
+        for rows in chunks:
+            writer.write_table(_table(rows), row_group_size=len(rows))
+            ranges = joined([*ranges, *ranges_of([row[1] for row in rows])])
+            digests.append(_digest(rows))
+    return _Written(ranges, digests)
+
+
+def _part_of(series: Series, day: str, draft: Path, ranges: list[IdRange]) -> TradePart:
     "The row of the table for a file."
-    ids = [row[1] for row in rows]
+    with draft.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     return TradePart(
         product_id=series.product_id,
         epoch=series.epoch,
         day=day,
-        first_id=ids[0],
-        last_id=ids[-1],
-        trades=len(ids),
-        bytes=len(data),
-        sha256=hashlib.sha256(data).hexdigest(),
-        ids=ids_text(ranges_of(ids)),
+        first_id=ranges[0].first,
+        last_id=ranges[-1].last,
+        trades=total_size(ranges),
+        bytes=draft.stat().st_size,
+        sha256=sha256,
+        ids=ids_text(ranges),
         moving=1,
     )
 
@@ -112,15 +140,23 @@ def write_part(
     folder: Path,  # of the parts
     series: Series,
     day: str,  # such as 2026-11-20
-    rows: list[Row],  # of that day, in the order of ids; at least one
-) -> TradePart:  # that no table has yet
+    chunks: Iterable[list[Row]],  # trades of that day, in the order of ids; no list is empty
+) -> TradePart | None:  # that no table has yet; None = there were no trades
     "Write trades to a file, read it back and compare."
-    sink = BytesIO()
-    pq.write_table(_table(rows), sink, **_FORMAT)
-    part = part_of(rows, series, day, sink.getvalue())
-    path = write_atomic(folder / part.path, sink.getvalue())
+    place = folder / f"dt={day}"
+    place.mkdir(parents=True, exist_ok=True)
+    draft = place / f".{secrets.token_hex(8)}.parquet"
+    try:
+        written = _write_chunks(draft, chunks)
+        if not written.ranges:
+            return None
+        part = _part_of(series, day, draft, written.ranges)
+        path = replace_file(draft, folder / part.path)
+    finally:
+        draft.unlink(missing_ok=True)
     _sync(path)
-    if file_problem(folder, part) or read_part(folder, part) != rows:
+    read = [_digest(rows) for rows in part_chunks(folder, part)]
+    if file_problem(folder, part) or read != written.digests:
         path.unlink()
         raise PartError(f"{path} does not hold what was written; the trades stay in the table.")
     return part
@@ -154,25 +190,58 @@ def _filter(wanted: Wanted) -> pc.Expression | None:  # None = all rows
     return pq.filters_to_expression(limits) if limits else None
 
 
+@contextmanager
+def _reading(path: Path) -> Iterator[pq.ParquetFile]:
+    "A part to read from; `FileNotFoundError` where it is gone, `PartError` where it is damaged."
+    try:
+        with path.open("rb") as file:
+            yield pq.ParquetFile(file, page_checksum_verification=True)
+    except FileNotFoundError:
+        raise
+    except (pa.ArrowException, OSError, KeyError) as e:
+        raise PartError(f"{path} is damaged ({first_line(e)[:200]}); {_REMEDY}") from e
+
+
+def part_chunks(
+    folder: Path,  # of the parts
+    part: TradePart,
+) -> Iterator[list[Row]]:  # in the order of ids
+    "All trades of a part, a row group at a time."
+    with _reading(folder / part.path) as file:
+        for i in range(file.num_row_groups):
+            yield _rows(file.read_row_group(i).select(list(_TYPES)), part.series)
+
+
+def _can_have(file: pq.ParquetFile, i: int, wanted: Wanted) -> bool:
+    "Whether a row group holds ids that are wanted."
+    ids = file.metadata.row_group(i).column(0).statistics
+    if ids is None:
+        return True
+    too_low = wanted.first_id is not None and ids.max < wanted.first_id
+    return not too_low and (wanted.last_id is None or ids.min <= wanted.last_id)
+
+
 def read_part(
     folder: Path,  # of the parts
     part: TradePart,
     wanted: Wanted = EVERYTHING,
 ) -> list[Row]:  # in the order of ids
     "Trades of a part; `FileNotFoundError` where the file is gone."
-    options: dict[str, Any] = dict(partitioning=None, page_checksum_verification=True)
-    try:
-        with (folder / part.path).open("rb") as file:
-            table = pq.read_table(file, filters=_filter(wanted), **options)
-        table = table.select(list(_TYPES))
-    except FileNotFoundError:
-        raise
-    except (pa.ArrowException, OSError, KeyError) as e:
-        problem = first_line(e)[:200]
-        raise PartError(f"{folder / part.path} is damaged ({problem}); {_REMEDY}") from e
-    if wanted.newest is not None:
-        table = table.slice(max(0, len(table) - wanted.newest))
-    return _rows(table, part.series)
+    chosen, newest = _filter(wanted), wanted.newest
+    found: list[pa.Table] = []
+    with _reading(folder / part.path) as file:
+        for i in reversed(range(file.num_row_groups)):
+            if not _can_have(file, i, wanted):
+                continue
+            group = file.read_row_group(i).select(list(_TYPES))
+            found.append(group if chosen is None else group.filter(chosen))
+            if newest is not None and sum(map(len, found)) >= newest:
+                break
+    if not found:
+        return []
+    table = pa.concat_tables(found[::-1])
+    first = 0 if newest is None else max(0, len(table) - newest)
+    return _rows(table.slice(first), part.series)
 
 
 # %% ../../nbs/70_trades/26_part_files.ipynb #da6079b8
@@ -199,7 +268,8 @@ def part_problem(
     problem = file_problem(folder, part)
     if problem:
         return problem
-    ids = [row[1] for row in read_part(folder, part)]
+    with _reading(folder / part.path) as file:
+        ids = file.read(columns=["trade_id"]).column(0).to_pylist()
     if ids_text(joined(ranges_of(ids))) != part.ids or len(ids) != part.trades:
         return "its ids are not those that are written down"
     return None

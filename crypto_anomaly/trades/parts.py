@@ -11,7 +11,13 @@ from collections.abc import Iterable, Iterator
 import sqlalchemy as sa
 
 from .id_ranges import IdRange, Series, joined, lock_series, within
-from .part_files import PartError, file_problem, read_part, write_part
+from crypto_anomaly.trades.part_files import (
+    PartError,
+    Row,
+    file_problem,
+    part_chunks,
+    write_part,
+)
 from .part_table import TradePart, has_id, part_table, without
 from .recount import recount
 from .schema import TradeDatabase
@@ -21,7 +27,7 @@ __all__ = ["SLICE", "slices_of", "PartKeeper"]
 
 # %% ../../nbs/70_trades/27_parts.ipynb #852929c3
 _log = logging.getLogger(__name__)
-SLICE = 50_000  # trades that are deleted in one transaction: about 0.1 s
+SLICE = 10_000  # trades that are deleted in one transaction: about 0.1 s
 
 
 def slices_of(
@@ -149,10 +155,16 @@ class PartKeeper(TradeDatabase):
             (self.parts_folder / part.path).unlink(missing_ok=True)
         return gone
 
-    def _written_anew(self, part: TradePart, kept: list[IdRange]) -> TradePart:
+    def _written_anew(self, part: TradePart, kept: list[IdRange]) -> TradePart | None:
         "A new file with some trades of a part."
+        new = write_part(self.parts_folder, part.series, part.day, self._kept(part, kept))
+        return None if new is None else new._replace(moving=part.moving)
+
+    def _kept(self, part: TradePart, kept: list[IdRange]) -> Iterator[list[Row]]:
+        "Some trades of a part, a chunk at a time."
         ids = joined(within(kept, *part.stretch))
         starts = [r.first for r in ids]
-        rows = [row for row in read_part(self.parts_folder, part) if has_id(ids, starts, row[1])]
-        new = write_part(self.parts_folder, part.series, part.day, rows)
-        return new._replace(moving=part.moving)
+        for rows in part_chunks(self.parts_folder, part):
+            chunk = [row for row in rows if has_id(ids, starts, row[1])]
+            if chunk:
+                yield chunk
