@@ -10224,6 +10224,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/crypto_anomaly', 'doc_host
                                                                                                 'crypto_anomaly/trades/part_files.py'),
                                                   'crypto_anomaly.trades.part_files._filter': ( '70_trades/part_files.html#_filter',
                                                                                                 'crypto_anomaly/trades/part_files.py'),
+                                                  'crypto_anomaly.trades.part_files._overlaps': ( '70_trades/part_files.html#_overlaps',
+                                                                                                  'crypto_anomaly/trades/part_files.py'),
                                                   'crypto_anomaly.trades.part_files._part_of': ( '70_trades/part_files.html#_part_of',
                                                                                                  'crypto_anomaly/trades/part_files.py'),
                                                   'crypto_anomaly.trades.part_files._reading': ( '70_trades/part_files.html#_reading',

@@ -146,15 +146,15 @@ class TradeArchiver(DayFinder):
         self.finish_parts()
         end = micros(before) // _DAY * _DAY
         new: list[TradePart] = []
+        seen: set[int] = set()
         for piece in self.ready_pieces(end):
-            if day_of(piece.day.start) not in {p.day for p in new[-1:]}:
-                days -= 1
-            if days < 0:
+            if piece.day.start not in seen and len(seen) == days:
                 break
+            seen.add(piece.day.start)
             part = self._move(piece)
             if part is not None:
                 new.append(part)
         if new:
-            text = "%d trades of %d days and products were moved from the table into files"
-            _log.info(text, sum(p.trades for p in new), len(new))
+            moved = sum(part.trades for part in new)
+            _log.info("%d trades were moved from the table into %d files", moved, len(new))
         return new

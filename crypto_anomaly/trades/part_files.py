@@ -212,13 +212,20 @@ def part_chunks(
             yield _rows(file.read_row_group(i).select(list(_TYPES)), part.series)
 
 
-def _can_have(file: pq.ParquetFile, i: int, wanted: Wanted) -> bool:
-    "Whether a row group holds ids that are wanted."
-    ids = file.metadata.row_group(i).column(0).statistics
-    if ids is None:
+def _overlaps(column: pq.ColumnChunkMetaData, low: int | None, high: int | None) -> bool:
+    "Whether the values of a column reach into what is wanted."
+    known = column.statistics
+    if known is None or not known.has_min_max:
         return True
-    too_low = wanted.first_id is not None and ids.max < wanted.first_id
-    return not too_low and (wanted.last_id is None or ids.min <= wanted.last_id)
+    return (low is None or known.max >= low) and (high is None or known.min <= high)
+
+
+def _can_have(file: pq.ParquetFile, i: int, wanted: Wanted) -> bool:
+    "Whether a row group holds trades that are wanted, by their ids and times."
+    group = file.metadata.row_group(i)
+    ids, times = group.column(0), group.column(1)  # the first columns of `_TYPES`
+    by_id = _overlaps(ids, wanted.first_id, wanted.last_id)
+    return by_id and _overlaps(times, wanted.start, wanted.end)
 
 
 def read_part(
