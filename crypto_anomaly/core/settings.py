@@ -176,7 +176,7 @@ class OperationSettings(BaseModel):
 
     # trades older than this are deleted; None = never
     keep_trades_days: KeptDays = Field(30, ge=1)
-    # days of trades older than this become files; 0 = never, None = 2 in SQLite, else never
+    # closed days of trades become local files after so many; 0 = never, None = 2 (server: never)
     trades_parts_after: int | None = Field(None, ge=0)
     # executed notebooks older than this are deleted; None = never
     keep_runs_days: KeptDays = Field(30, ge=1)
