@@ -31,12 +31,12 @@ __all__ = [
     "CHUNK",
     "EVERYTHING",
     "PartError",
-    "write_part",
     "Wanted",
     "part_chunks",
     "read_part",
     "file_problem",
     "part_problem",
+    "write_part",
 ]
 
 # %% ../../nbs/70_trades/26_part_files.ipynb #50d93460
@@ -72,94 +72,6 @@ class _Written(NamedTuple):
 
     ranges: list[IdRange]  # ids, in order
     digests: list[bytes]  # of the rows of each chunk
-
-
-# %% ../../nbs/70_trades/26_part_files.ipynb #2189d89b
-def _table(rows: list[Row]) -> pa.Table:
-    "Rows as columns."
-    columns = dict(zip(READ_COLUMNS, zip(*rows, strict=True), strict=True))
-    return pa.table({name: pa.array(columns[name], kind) for name, kind in _TYPES.items()}, _SCHEMA)
-
-
-def _rows(table: pa.Table, series: Series) -> list[Row]:  # in the order of the table
-    "Columns as rows."
-    product, epoch = [series.product_id] * len(table), [series.epoch] * len(table)
-    columns = {name: table.column(name).to_pylist() for name in table.column_names}
-    every = columns | dict(product_id=product, epoch=epoch)
-    return list(zip(*(every[name] for name in READ_COLUMNS), strict=True))
-
-
-def _sync(path: Path) -> None:
-    "Wait until a file and its name are on the disk."
-    for place in (path, path.parent):
-        if os.name == "nt" and place.is_dir():
-            continue
-        handle = os.open(place, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-
-
-def _digest(rows: list[Row]) -> bytes:
-    "A hash of rows, by their exact values."
-    return hashlib.sha256(repr(rows).encode()).digest()
-
-
-def _write_chunks(draft: Path, chunks: Iterable[list[Row]]) -> _Written:
-    "Write trades to a draft, a row group for each chunk."
-    ranges: list[IdRange] = []
-    digests = []
-    with pq.ParquetWriter(draft, _SCHEMA, **_FORMAT) as writer:
-        for rows in chunks:
-            writer.write_table(_table(rows), row_group_size=len(rows))
-            ranges = joined([*ranges, *ranges_of([row[1] for row in rows])])
-            digests.append(_digest(rows))
-    return _Written(ranges, digests)
-
-
-def _part_of(series: Series, day: str, draft: Path, ranges: list[IdRange]) -> TradePart:
-    "The row of the table for a file."
-    with draft.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    return TradePart(
-        product_id=series.product_id,
-        epoch=series.epoch,
-        day=day,
-        first_id=ranges[0].first,
-        last_id=ranges[-1].last,
-        trades=total_size(ranges),
-        bytes=draft.stat().st_size,
-        sha256=sha256,
-        ids=ids_text(ranges),
-        moving=1,
-    )
-
-
-def write_part(
-    folder: Path,  # of the parts
-    series: Series,
-    day: str,  # such as 2026-11-20
-    chunks: Iterable[list[Row]],  # trades of that day, in the order of ids; no list is empty
-) -> TradePart | None:  # that no table has yet; None = there were no trades
-    "Write trades to a file, read it back and compare."
-    place = folder / f"dt={day}"
-    place.mkdir(parents=True, exist_ok=True)
-    draft = place / f".{secrets.token_hex(8)}.parquet"
-    try:
-        written = _write_chunks(draft, chunks)
-        if not written.ranges:
-            return None
-        part = _part_of(series, day, draft, written.ranges)
-        path = replace_file(draft, folder / part.path)
-    finally:
-        draft.unlink(missing_ok=True)
-    _sync(path)
-    read = [_digest(rows) for rows in part_chunks(folder, part)]
-    if file_problem(folder, part) or read != written.digests:
-        path.unlink()
-        raise PartError(f"{path} does not hold what was written; the trades stay in the table.")
-    return part
 
 
 # %% ../../nbs/70_trades/26_part_files.ipynb #3f4d24d8
@@ -280,3 +192,91 @@ def part_problem(
     if ids_text(joined(ranges_of(ids))) != part.ids or len(ids) != part.trades:
         return "its ids are not those that are written down"
     return None
+
+
+# %% ../../nbs/70_trades/26_part_files.ipynb #2189d89b
+def _table(rows: list[Row]) -> pa.Table:
+    "Rows as columns."
+    columns = dict(zip(READ_COLUMNS, zip(*rows, strict=True), strict=True))
+    return pa.table({name: pa.array(columns[name], kind) for name, kind in _TYPES.items()}, _SCHEMA)
+
+
+def _rows(table: pa.Table, series: Series) -> list[Row]:  # in the order of the table
+    "Columns as rows."
+    product, epoch = [series.product_id] * len(table), [series.epoch] * len(table)
+    columns = {name: table.column(name).to_pylist() for name in table.column_names}
+    every = columns | dict(product_id=product, epoch=epoch)
+    return list(zip(*(every[name] for name in READ_COLUMNS), strict=True))
+
+
+def _sync(path: Path) -> None:
+    "Wait until a file and its name are on the disk."
+    for place in (path, path.parent):
+        if os.name == "nt" and place.is_dir():
+            continue
+        handle = os.open(place, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _digest(rows: list[Row]) -> bytes:
+    "A hash of rows, by their exact values."
+    return hashlib.sha256(repr(rows).encode()).digest()
+
+
+def _write_chunks(draft: Path, chunks: Iterable[list[Row]]) -> _Written:
+    "Write trades to a draft, a row group for each chunk."
+    ranges: list[IdRange] = []
+    digests = []
+    with pq.ParquetWriter(draft, _SCHEMA, **_FORMAT) as writer:
+        for rows in chunks:
+            writer.write_table(_table(rows), row_group_size=len(rows))
+            ranges = joined([*ranges, *ranges_of([row[1] for row in rows])])
+            digests.append(_digest(rows))
+    return _Written(ranges, digests)
+
+
+def _part_of(series: Series, day: str, draft: Path, ranges: list[IdRange]) -> TradePart:
+    "The row of the table for a file."
+    with draft.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    return TradePart(
+        product_id=series.product_id,
+        epoch=series.epoch,
+        day=day,
+        first_id=ranges[0].first,
+        last_id=ranges[-1].last,
+        trades=total_size(ranges),
+        bytes=draft.stat().st_size,
+        sha256=sha256,
+        ids=ids_text(ranges),
+        moving=1,
+    )
+
+
+def write_part(
+    folder: Path,  # of the parts
+    series: Series,
+    day: str,  # such as 2026-11-20
+    chunks: Iterable[list[Row]],  # trades of that day, in the order of ids; no list is empty
+) -> TradePart | None:  # that no table has yet; None = there were no trades
+    "Write trades to a file, read it back and compare."
+    place = folder / f"dt={day}"
+    place.mkdir(parents=True, exist_ok=True)
+    draft = place / f".{secrets.token_hex(8)}.parquet"
+    try:
+        written = _write_chunks(draft, chunks)
+        if not written.ranges:
+            return None
+        part = _part_of(series, day, draft, written.ranges)
+        path = replace_file(draft, folder / part.path)
+    finally:
+        draft.unlink(missing_ok=True)
+    _sync(path)
+    read = [_digest(rows) for rows in part_chunks(folder, part)]
+    if file_problem(folder, part) or read != written.digests:
+        path.unlink()
+        raise PartError(f"{path} does not hold what was written; the trades stay in the table.")
+    return part
