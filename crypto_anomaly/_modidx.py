@@ -713,6 +713,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/crypto_anomaly', 'doc_host
                                                                                                    'crypto_anomaly/core/workspace.py'),
                                                'crypto_anomaly.core.workspace._default_name': ( '00_core/workspace.html#_default_name',
                                                                                                 'crypto_anomaly/core/workspace.py'),
+                                               'crypto_anomaly.core.workspace._is_shared': ( '00_core/workspace.html#_is_shared',
+                                                                                             'crypto_anomaly/core/workspace.py'),
                                                'crypto_anomaly.core.workspace.claim': ( '00_core/workspace.html#claim',
                                                                                         'crypto_anomaly/core/workspace.py'),
                                                'crypto_anomaly.core.workspace.existing_workspace': ( '00_core/workspace.html#existing_workspace',

@@ -3,6 +3,7 @@
 Every page of _quarto.yml is there, every local link resolves, no directive leaks.
 """
 
+import importlib
 import json
 import os
 import re
@@ -10,12 +11,15 @@ import shlex
 import shutil
 import subprocess
 import sys
+from configparser import ConfigParser
+from functools import cache
 from pathlib import Path
 
 import pytest
 import typer
 import yaml
 
+import crypto_anomaly
 from crypto_anomaly.core.settings import Settings
 from crypto_anomaly.lifecycle.stages import stage_parameters
 from crypto_anomaly.serving.app import create_app
@@ -83,12 +87,32 @@ WRITTEN = {
 } | {ROOT / "README.md": README}
 
 
-def test_guides_link_to_notebooks_that_exist():
+NOTEBOOKS = sorted(
+    p for p in (ROOT / "nbs").rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts
+)
+
+
+def test_notebooks_link_to_notebooks_that_exist():
     """A repository page and Jupyter open a notebook, not the page of the site."""
-    for path, text in WRITTEN.items():
+    followed = 0
+    for path in [*NOTEBOOKS, ROOT / "README.md"]:
+        text = WRITTEN.get(path) or markdown(path)
         for target in LINK.findall(re.sub(r"^```.*?^```", "", text, flags=re.M | re.S)):
-            assert not target.endswith(".html"), (path.name, target)
-            assert (path.parent / target).resolve().exists(), (path.name, target)
+            where = (path.relative_to(ROOT).as_posix(), target)
+            assert not target.endswith(".html"), where
+            assert (path.parent / target).resolve().exists(), where
+            followed += 1
+    assert followed > 200
+
+
+def test_the_site_has_pages_in_place_of_notebooks(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "tools"))
+    links = importlib.import_module("links")
+    page_of = {"10_registry/16_rules.ipynb": "10_registry/rules.html", "index.ipynb": "index.html"}
+    text = "[a](../10_registry/16_rules.ipynb#x) [b](../index.ipynb) [c](https://x.io/y.ipynb)"
+    assert links.for_site(text, "60_eval/35_gates.ipynb", page_of) == (
+        "[a](../10_registry/rules.html#x) [b](../index.html) [c](https://x.io/y.ipynb)"
+    )
 
 
 def test_nothing_that_people_read_points_to_an_example_address():
@@ -121,24 +145,27 @@ def typed_commands() -> list[str]:
     return sorted(found)
 
 
-def test_commands_that_are_written_down_exist():
-    known = PROGRAM.commands
+def check_command(line: str) -> int:
+    """Assert that the commands of a line exist and have its options; returns how many they are."""
     checked = 0
-    for line in typed_commands():
-        for part in re.split(r"\s(?:&&|\|)\s", line):
-            program, *words = shlex.split(part, comments=True) or [""]
-            if program != "crypto-anomaly" or not words:
-                continue
-            if words[0] in ("COMMAND", "VERB", "…") or words[0].startswith("--"):
-                continue
-            assert words[0] in known, part
-            command, rest = command_of(words)
-            options = {o for p in command.params for o in [*p.opts, *p.secondary_opts]}
-            given = [w.split("=")[0] for w in rest if w.startswith("--")]
-            if words[0] not in ("run", "pipeline"):  # these also take parameters of stages
-                assert set(given) <= options, part
-            checked += 1
-    assert checked > 60
+    for part in re.split(r"\s(?:&&|\|)\s", line):
+        program, *words = shlex.split(part, comments=True) or [""]
+        if program != "crypto-anomaly" or not words:
+            continue
+        if words[0] in ("COMMAND", "VERB", "…") or words[0].startswith("--"):
+            continue
+        assert words[0] in PROGRAM.commands, part
+        command, rest = command_of(words)
+        options = {o for p in command.params for o in [*p.opts, *p.secondary_opts]}
+        given = [w.split("=")[0] for w in rest if w.startswith("--")]
+        if words[0] not in ("run", "pipeline"):  # these also take parameters of stages
+            assert set(given) <= options, part
+        checked += 1
+    return checked
+
+
+def test_commands_that_are_written_down_exist():
+    assert sum(map(check_command, typed_commands())) > 60
 
 
 def test_stages_that_are_written_down_have_the_parameters():
@@ -156,11 +183,10 @@ def test_variables_and_endpoints_that_are_written_down_exist():
     for path, text in WRITTEN.items():
         for name in re.findall(r"\bCRYPTO_ANOMALY_[A-Z_]+\b(?!_)", text):
             assert name in settings or name.endswith("_"), (path.name, name)
-        if path.parent.name == "guides":
-            for endpoint in re.findall(r"`(?:GET|POST) (/[^`?]*)`", text):
-                known = {re.sub(r"{\w+}", "[^/]+", p) for p in paths} | pages
-                filled = re.sub(r"{\w+}|[A-Z_]{2,}", "x", endpoint)
-                assert any(re.fullmatch(k, filled) for k in known), (path.name, endpoint)
+        for endpoint in re.findall(r"`(?:GET|POST) (/[^`?]*)`", text):
+            known = {re.sub(r"{\w+}", "[^/]+", p) for p in paths} | pages
+            filled = re.sub(r"{\w+}|[A-Z_]{2,}", "x", endpoint)
+            assert any(re.fullmatch(k, filled) for k in known), (path.name, endpoint)
 
 
 def metadata(folder: Path, git_url: str) -> str:
@@ -187,11 +213,33 @@ def test_the_metadata_of_the_wheel_has_no_dead_end(git_url, tmp_path):
     assert "example.org" not in text
 
 
+@cache
+def ids(page: Path) -> set[str]:
+    """What can be jumped to on a page."""
+    return set(re.findall(r' id="([^"]+)"', page.read_text()))
+
+
+def dead(page: Path, href: str):
+    """Why a link of the site leads nowhere; nothing where it leads somewhere."""
+    if re.match(r"data:|mailto:|javascript:", href):
+        return
+    if re.match(r"https?:", href):
+        if re.match(r"https?://([\w-]+\.)*example\.(org|com|net)", href):
+            yield "an example address"
+        return
+    target, _, anchor = href.partition("#")
+    there = (page.parent / target.partition("?")[0]) if target else page
+    if target.startswith("/") or not there.exists():
+        yield "no file"
+    elif anchor and there.suffix == ".html" and anchor not in ids(there):
+        yield "no anchor"
+
+
+@pytest.mark.timeout(1800)
 @pytest.mark.skipif(not os.environ.get("BUILD_SITE"), reason="make docs builds and checks the site")
 def test_site():
-    subprocess.run(
-        [sys.executable, "tools/build_docs.py", "--no-quarto"], cwd=ROOT, check=True, timeout=540
-    )
+    build = [sys.executable, "tools/build_docs.py", "--no-quarto"]
+    subprocess.run(build, cwd=ROOT, check=True, timeout=1700)
     site = ROOT / "_docs"
     broken = []
     for path in site.rglob("*.html"):
@@ -199,17 +247,25 @@ def test_site():
         assert not re.search(r"(^|>)#\| ", text, re.M), path
         assert "show_doc(" not in text, path
         assert 'src="http' not in text, path
-        for href in re.findall(r'(?:href|src)="([^"#\s]+)', text):
-            if not re.match(r"https?:|data:|mailto:", href) and not (path.parent / href).exists():
-                broken.append(f"{path.relative_to(site)}: {href}")
+        for href in re.findall(r'<[^>]*?\b(?:href|src)="([^"]+)"', text):
+            where = path.relative_to(site).as_posix()
+            broken += [f"{where}: {href}: {why}" for why in dead(path, href)]
         at = re.findall(r'rel="(?:prev|next)" href="', text)
         assert len(at) == (1 if 'rel="prev"' not in text or 'rel="next"' not in text else 2), path
-        assert "example.org" not in text or "30_data" in str(path) or "80_lifecycle" in str(path), (
-            path
-        )
     assert not broken, broken
     index = (site / "search_index.js").read_text()
     entries = json.loads(index.removeprefix("const SEARCH = ").rstrip().rstrip(";"))
     assert len(entries) > 1000 and all((site / e["at"].split("#")[0]).exists() for e in entries)
     assert "http" not in (site / "search.js").read_text()  # nothing is fetched
     assert "Plotly.newPlot" in (site / "guides/first_day.html").read_text()
+
+
+def test_one_version_everywhere():
+    config = ConfigParser(delimiters=["="])
+    config.read(ROOT / "settings.ini")
+    number = config["DEFAULT"]["version"]
+    assert re.fullmatch(r"\d+\.\d+\.\d+(?:rc\d+)?", number)
+    assert crypto_anomaly.__version__ == number == create_app().version
+    text = (ROOT / "CHANGELOG.md").read_text()
+    assert re.search(rf"^## {re.escape(number)}$", text, re.M)
+    assert text.index("## Unreleased") < text.index(f"## {number}") < text.index("## 0.1.0")

@@ -1,17 +1,22 @@
 """Dashboard, alert rules, proxy, units and manifests in deploy/ fit the code and their schemas."""
 
+import copy
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
 
 import pytest
+import typer
 import yaml
 from conftest import ROOT
 from kubernetes_validate import validate
 
 from crypto_anomaly.core.settings import Settings
+from crypto_anomaly.serving.app import create_app
+from crypto_anomaly.serving.cli import app
 
 sys.path.insert(0, str(ROOT / "tools"))
 from reference import metrics
@@ -155,6 +160,51 @@ def test_pods_are_confined_and_references_lead_somewhere():
             assert {v["name"] for v in box["volumeMounts"]} <= {v["name"] for v in pod["volumes"]}
 
 
+CLOUD = yaml.safe_load((DEPLOY / "cloud-run.yaml").read_text())
+REVISION = CLOUD["spec"]["template"]
+
+
+def test_the_cloud_service_is_a_knative_service():
+    """Its revision is a pod with two more fields, so the schema of Kubernetes can judge it."""
+    assert (CLOUD["apiVersion"], CLOUD["kind"]) == ("serving.knative.dev/v1", "Service")
+    assert CLOUD.keys() == {"apiVersion", "kind", "metadata", "spec"}
+    assert CLOUD["spec"].keys() <= {"template", "traffic"}
+    pod = copy.deepcopy(REVISION["spec"])
+    assert 1 <= pod.pop("containerConcurrency") <= 1000 and 1 <= pod.pop("timeoutSeconds") <= 3600
+    box = pod["containers"][0]
+    for probe in ("startupProbe", "livenessProbe"):
+        box[probe]["httpGet"]["port"] = 8000  # Knative takes the port of the container
+    one = dict(apiVersion="v1", kind="Pod", metadata=dict(name="x"), spec=pod)
+    validate(one, "1.30", strict=True)
+    assert len(pod["containers"]) == 1 and len(box["ports"]) == 1
+    assert box["ports"][0]["name"] in ("http1", "h2c")
+    scale = {k.split("/")[1]: v for k, v in REVISION["metadata"]["annotations"].items()}
+    assert 1 <= int(scale["minScale"]) <= int(scale["maxScale"])
+
+
+def test_the_cloud_service_fits_the_app():
+    box = REVISION["spec"]["containers"][0]
+    known = {f"CRYPTO_ANOMALY_{name.upper()}" for name in Settings.model_fields}
+    bucket = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
+    given = {e["name"]: e for e in box["env"]}
+    assert len(given) == len(box["env"]) and given.keys() <= known | bucket | {"AWS_DEFAULT_REGION"}
+    secret = {"API_TOKEN", "DB_URL", "TRADES_URL"}
+    for name in {f"CRYPTO_ANOMALY_{s}" for s in secret} | bucket:
+        assert "value" not in given[name] and given[name]["valueFrom"]["secretKeyRef"]["key"], name
+    plain = {name: e["value"] for name, e in given.items() if "value" in e}
+    ours = {n.removeprefix("CRYPTO_ANOMALY_").lower(): v for n, v in plain.items() if n in known}
+    assert Settings(**ours).source == "coingecko"
+    paths = create_app().openapi()["paths"]
+    for probe in ("startupProbe", "livenessProbe"):
+        assert "get" in paths[box[probe]["httpGet"]["path"]], probe
+    words = box["args"]
+    command = typer.main.get_command(app).commands[words[0]]
+    options = {o for p in command.params for o in p.opts}
+    assert {w for w in words if w.startswith("--")} <= options
+    assert words[words.index("--port") + 1] == str(box["ports"][0]["containerPort"])
+    assert words[words.index("--host") + 1] == "0.0.0.0"
+
+
 def test_containers_of_compose_have_limits_and_no_root():
     services = yaml.safe_load((DEPLOY / "compose.yml").read_text())["services"]
     for name, service in services.items():
@@ -163,7 +213,112 @@ def test_containers_of_compose_have_limits_and_no_root():
     assert re.search(r"^USER app$", (DEPLOY / "Dockerfile").read_text(), re.M)
 
 
+COMPOSE = yaml.safe_load((DEPLOY / "compose.yml").read_text())
+OF_A_SERVICE = set(
+    "build cap_drop command cpus depends_on env_file environment healthcheck image init logging "
+    "mem_limit pids_limit ports profiles read_only restart security_opt tmpfs volumes".split()
+)  # those of the Compose specification that are in use; a misspelt one is not in it
+DURATION = re.compile(r"(\d+(us|ms|s|m|h))+")
+
+
+@pytest.mark.parametrize("name", COMPOSE["services"])
+def test_a_service_of_compose_follows_the_specification(name):
+    """No container engine is at hand: keys, types and references as the specification has them."""
+    s = COMPOSE["services"][name]
+    assert s.keys() <= OF_A_SERVICE and ("image" in s or "build" in s)
+    assert s["restart"] in ("no", "always", "on-failure", "unless-stopped")
+    assert re.fullmatch(r"\d+[bkmg]", s["mem_limit"])
+    health = s["healthcheck"]
+    assert health["test"][0] in ("CMD", "CMD-SHELL") and type(health["retries"]) is int
+    assert health.keys() <= {"test", "interval", "timeout", "retries", "start_period"}
+    for key in health.keys() - {"test", "retries"}:
+        assert DURATION.fullmatch(health[key]), key
+    for other, needs in s.get("depends_on", {}).items():
+        assert needs.keys() <= {"condition", "required"}
+        assert (
+            needs["condition"] == "service_healthy" and "healthcheck" in COMPOSE["services"][other]
+        )
+        optional = set(COMPOSE["services"][other].get("profiles", [])) - set(s.get("profiles", []))
+        assert not optional or needs["required"] is False, other
+    for volume in s.get("volumes", []):
+        source, target = volume.split(":")[:2]
+        assert target.startswith("/")
+        there = (
+            (DEPLOY / source).exists() if source.startswith(".") else source in COMPOSE["volumes"]
+        )
+        assert there, volume
+    for port in s.get("ports", []):
+        assert re.fullmatch(r"127\.0\.0\.1:\d+:\d+", port)
+    assert all(type(v) in (str, int, float) for v in s.get("environment", {}).values())
+    assert set(s["logging"]) == {"driver", "options"}
+    assert all(isinstance(v, str) for v in s["logging"]["options"].values())
+
+
+def test_compose_as_a_whole_follows_the_specification():
+    assert {key for key in COMPOSE if not key.startswith("x-")} == {"name", "services", "volumes"}
+    text = (DEPLOY / "compose.yml").read_text()
+    for name in set(re.findall(r"\$\{(\w+)", text)):
+        for env in ("env.dev", "env.prod"):
+            assert re.search(rf"^{name}=", (DEPLOY / env).read_text(), re.M), (name, env)
+    build = COMPOSE["services"]["app"]["build"]
+    assert ((DEPLOY / build["context"]) / build["dockerfile"]).exists()
+    for source in re.findall(r"^COPY (.*) \S+$", (DEPLOY / "Dockerfile").read_text(), re.M):
+        assert all((ROOT / name).exists() for name in source.split()), source
+
+
 def test_workflows_can_be_read():
     for path in (ROOT / ".github/workflows").glob("*.yml"):
         jobs = yaml.safe_load(path.read_text())["jobs"]
         assert all(job["timeout-minutes"] for job in jobs.values() if "steps" in job), path
+
+
+CONTAINER = """
+mount --make-rprivate /
+for folder in {read_only}; do
+  mount --bind $folder $folder && mount -o remount,ro,bind $folder
+done
+exec "$@"
+"""
+
+
+def image_settings(folder) -> dict[str, str]:
+    """What the image sets, with its /data and /tmp in `folder`."""
+    text = (DEPLOY / "Dockerfile").read_text()
+    found = dict(re.findall(r"(\w+)=(\S+)", " ".join(re.findall(r"^ENV (.*)$", text, re.M))))
+    assert re.search(r"^VOLUME /data$", text, re.M) and "/data" in found.values()
+    return {name: re.sub(r"^/(data|tmp)\b", rf"{folder}/\1", v) for name, v in found.items()}
+
+
+def can_mount() -> bool:
+    """Whether a process may make its own view of the file system."""
+    if not shutil.which("unshare"):
+        return False
+    tried = subprocess.run(["unshare", "-m", "true"], capture_output=True, check=False)
+    return tried.returncode == 0
+
+
+@pytest.mark.skipif(not can_mount(), reason="needs root and unshare")
+def test_it_runs_where_only_data_and_tmp_can_be_written(tmp_path):
+    """As in a container with a read-only file system: no compiled code is there, nor a home."""
+    for name in ("data", "tmp", "site", "home"):
+        (tmp_path / name).mkdir()
+    for name in ("crypto_anomaly", "scheduled"):
+        without = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / name, tmp_path / "site" / name, ignore=without)
+    closed = [tmp_path / "site", tmp_path / "home", sys.prefix, ROOT]
+    script = CONTAINER.format(read_only=" ".join(str(folder) for folder in closed))
+    start = "from crypto_anomaly.serving.program import main; main()"
+    clean = {"PATH": os.environ["PATH"], "PYTHONPATH": str(tmp_path / "site")}
+    clean |= {"HOME": str(tmp_path / "home"), "CRYPTO_ANOMALY_SOURCE": "simulated"}
+
+    def said(code: str, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
+        command = ["unshare", "-m", "sh", "-c", script, "sh", sys.executable, "-c", code, *words]
+        return subprocess.run(
+            command, cwd=tmp_path, env=clean | env, capture_output=True, text=True, timeout=300
+        )
+
+    bare = said("import crypto_anomaly.features.windows")
+    assert "no locator available" in bare.stderr  # what the image has to provide for
+    made = said(start, "run", "ingest", "-p", "num_coins", "20", **image_settings(tmp_path))
+    assert made.returncode == 0, made.stderr[-2000:]
+    assert list((tmp_path / "data").rglob("*.parquet"))

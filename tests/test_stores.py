@@ -3,9 +3,12 @@
 The numbers are the same everywhere.
 """
 
+import json
+import shutil
+
 import pandas as pd
 import pytest
-from conftest import Cli
+from conftest import Cli, free_port, stop, wait_for
 
 from crypto_anomaly.core.settings import Settings
 from crypto_anomaly.core.workspace import claim, open_workspace
@@ -307,3 +310,35 @@ def test_the_big_profile_gives_the_same_numbers(tmp_path, table, bucket, postgre
     assert big[1]["anomaly_rate"] == small[1]["anomaly_rate"]
     pd.testing.assert_frame_equal(big[2], small[2])
     assert not list((tmp_path / "big").rglob("*.parquet"))
+
+
+def test_a_container_with_an_empty_home_answers(tmp_path, table, bucket, postgres_server):
+    """What one host has stored and trained, another one serves that knows only the addresses."""
+    from crypto_anomaly.lifecycle.dataset_steps import build_dataset
+    from crypto_anomaly.lifecycle.train_steps import train_candidate
+
+    name = f"container{tmp_path.stat().st_ino}"
+    postgres_server.run(f"CREATE DATABASE {name}")
+    addresses = dict(
+        db_url=f"{postgres_server.url}/{name}",
+        trades_url=f"{postgres_server.url}/{name}",
+        lake_url=bucket,
+        artifacts_url=f"{bucket}-models",
+    )
+    ws = stored(tmp_path / "scheduler", table, jobs=1, **addresses)
+    build_dataset(ws, as_of=HOURS[-1], max_history_hours=200)
+    train_candidate(ws, config="robust_z", contamination=0.1)
+    container = Cli(tmp_path / "container", source="simulated", **addresses)
+    assert [v["version"] for v in container.json("versions")] == [1]
+    shutil.rmtree(tmp_path / "container")
+    port = free_port()
+    server = container.start("serve", "--port", str(port))
+    try:
+        assert json.loads(wait_for(f"http://127.0.0.1:{port}/health/live")) == {"status": "alive"}
+        found = json.loads(wait_for(f"http://127.0.0.1:{port}/anomalies?limit=1"))
+    finally:
+        stop(server)
+    assert (found["model_version"], found["as_of"]) == (1, HOURS[-1].isoformat()), found
+    assert not list((tmp_path / "container").rglob("*.parquet"))
+    nobody = Cli(tmp_path / "nobody", db_url=addresses["db_url"])  # which market is not said
+    assert "there is no workspace" in nobody.error("versions")

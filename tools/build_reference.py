@@ -17,6 +17,7 @@ from reference import (
     formats,
     http,
     metrics,
+    requirements,
     settings,
     stages,
     tables,
@@ -65,6 +66,11 @@ PAGES = {
         "File formats", "Every format of files that can be imported.", formats.cells
     ),
     "api": Reference("Python", "The public names of the package.", api.cells),
+    "requirements": Reference(
+        "Requirements and where they are shown",
+        "What the reference systems promise, and the test, lesson or command that shows it.",
+        requirements.cells,
+    ),
 }
 
 

@@ -1,5 +1,6 @@
 """Stage notebooks for the site and the README with nbdev, without Quarto."""
 
+import atexit
 from pathlib import Path
 from typing import Any, Self
 
@@ -28,13 +29,15 @@ def stage(leave_out: str = EVERY_FOLDER) -> Path:
     """Process the notebooks into _proc/; returns that folder.
 
     nbdev runs the exported cells and evaluates the annotations of their functions, so the names
-    that are imported for type checkers only must exist.
+    that are imported for type checkers only must exist. It makes a shell for each notebook; each
+    would collect the garbage of all at the exit of the process: minutes for some hundred of them.
     """
     _allow_tables_twice()
     traitlets.traitlets.Self = Self  # imported there for type checkers only
     run_cell = CaptureShell.run_cell
 
     def run_with_types(shell: CaptureShell, source: str, *args: Any, **options: Any) -> Any:
+        atexit.unregister(shell.atexit_operations)
         return run_cell(shell, source.replace("if TYPE_CHECKING:", "if True:"), *args, **options)
 
     CaptureShell.run_cell = run_with_types

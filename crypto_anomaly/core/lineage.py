@@ -13,7 +13,7 @@ __all__ = ["code_version"]
 
 
 # %% ../../nbs/00_core/16_lineage.ipynb #3351356d
-def code_version() -> str:  # e.g. 0.1.0-a63a232+
+def code_version() -> str:  # e.g. 1.0.0-a63a232+
     "The version of the package, with the commit of the checkout where there is one."
     import crypto_anomaly
 

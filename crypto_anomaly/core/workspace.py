@@ -181,6 +181,11 @@ def claim(
 
 
 # %% ../../nbs/00_core/25_workspace.ipynb #8d09648e
+def _is_shared(settings: Settings) -> bool:
+    "Whether the settings alone say which workspace is meant: a registry and one market."
+    return bool(settings.db_url) and settings.source in _MARKETS
+
+
 def existing_workspace(
     settings: Settings,
 ) -> Workspace:  # raises `WorkspaceError` where there is none
@@ -188,6 +193,8 @@ def existing_workspace(
     ws = open_workspace(settings)
     reads_another = settings.read_from and ws.reads.source
     if ws.source is None and not reads_another:
+        if _is_shared(settings):
+            return claim(ws, settings.source)
         raise WorkspaceError(
             f"there is no workspace {ws.reads.name!r} in {settings.home.absolute()}; start with "
             "'crypto-anomaly up', or set CRYPTO_ANOMALY_HOME and CRYPTO_ANOMALY_WORKSPACE."

@@ -19,6 +19,7 @@ from fastapi.responses import Response
 from fastapi.staticfiles import StaticFiles
 from fastapi_offline import FastAPIOffline  # serves /docs without a CDN
 
+import crypto_anomaly
 from ..core.figure_script import FigureScript, figure_script
 from ..core.logs import setup_logging
 from ..core.settings import Settings, load_settings
@@ -170,7 +171,7 @@ def create_app(
     "The serving app of one workspace; nothing is opened before it starts."
     app = FastAPIOffline(
         title="crypto_anomaly",
-        version="0.1.0",
+        version=crypto_anomaly.__version__,
         description=DESCRIPTION,
         lifespan=_lifespan(settings, warm),
         dependencies=[Depends(refuse_unknown_query)],

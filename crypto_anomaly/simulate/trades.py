@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.signal import lfilter
 
 from ..core.product_ids import COINBASE, exchange_of, pair_of
 from .order_ids import order_ids
@@ -117,6 +116,8 @@ def _activity(rng: np.random.Generator) -> np.ndarray:
 # %% ../../nbs/20_simulate/70_trades.ipynb #301ecfa1
 def _draw_minutes(product: str, seed: int, days: int, bursts_per_day: float) -> Minutes:
     "The first `days` days of a product; its price returns to its level within three days."
+    from scipy.signal import lfilter  # slow to import, and only needed here
+
     drawn = [_draw_day(product, seed, day, bursts_per_day) for day in range(days)]
     returns = np.concatenate([day.returns for day in drawn])
     fills = np.concatenate([day.fills for day in drawn])

@@ -206,6 +206,6 @@ def cells() -> list[str]:
         "JSON; with `CRYPTO_ANOMALY_ALERT_WEBHOOK_SECRET` the body is signed. "
         "[Webhooks](../80_lifecycle/59_webhooks.ipynb) has the headers and a check of the "
         "signature. "
-        "`GET /events` answers the same list."
+        "`crypto-anomaly events --json` prints the list."
     )
     return [intro, table(["kind", "written when", "payload", "starts the stage"], rows), webhook]
