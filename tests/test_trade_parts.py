@@ -357,6 +357,26 @@ def test_a_killed_process_loses_and_doubles_nothing(tmp_path):
     assert in_table(store) == 12
 
 
+def test_trades_that_retention_deletes_meanwhile_do_not_come_back(tmp_path, monkeypatch):
+    store = TradeStore(f"sqlite:///{tmp_path}/trades.db")
+    store.write(trade("X-USD", i, i) for i in range(1, 60))
+    write = archive.write_part
+
+    def slow(*given):
+        part = write(*given)
+        store.delete_before(BEGIN + pd.Timedelta(hours=10))
+        return part
+
+    monkeypatch.setattr(archive, "write_part", slow)
+    new = store.archive(END, days=9)
+    assert [p.day for p in new] == ["2026-02-02"]
+    assert store.read("X-USD").trade_id.tolist() == list(range(10, 60))
+    monkeypatch.undo()
+    assert [p.ids for p in store.archive(END)] == ["10-23"]
+    assert store.read("X-USD").trade_id.tolist() == list(range(10, 60))
+    assert store.wrong_ranges() == []
+
+
 def test_a_late_trade_is_told_with_its_day_and_none_is_stored_twice(db_url, tmp_path):
     store = TradeStore(db_url, tmp_path / "parts")
     batch = [trade("X-USD", i, i / 10) for i in range(1, 400)]
