@@ -30,7 +30,6 @@ from crypto_anomaly.trades.epochs import Epoch
 from crypto_anomaly.trades.id_ranges import IdRange, range_table
 from crypto_anomaly.trades.messages import Refused, Trade, TradeError
 from crypto_anomaly.trades.origin import stored_sources
-from crypto_anomaly.trades.part_table import part_table
 from crypto_anomaly.trades.schema import trades_table
 from crypto_anomaly.trades.store import TradeStore, open_store
 from crypto_anomaly.trades.stored_end import stored_end
@@ -566,18 +565,19 @@ def test_verify_finds_a_damaged_file_and_mends(ws):
     assert store.completeness("X-USD")["missing"] == 0
 
 
-def test_prune_moves_days_and_deletes_files(ws):
-    own = ws.settings.model_copy(update=dict(keep_trades_days=30))
-    ws, store = ws.__class__(own, ws.name), open_store(ws)
-    start = pd.Timestamp.now("UTC").floor("D") - pd.Timedelta(days=32)
-    shift = int((start - BEGIN).value // 1000)
+def test_prune_deletes_files_and_moves_days(ws):
+    store, today = open_store(ws), pd.Timestamp.now("UTC").floor("D")
+    shift = int((today - pd.Timedelta(days=32) - BEGIN).value // 1000)
     with store.transaction() as c:
         c.execute(sa.text("UPDATE trades SET ts = ts + :by"), dict(by=shift))
-    assert prune(ws, dry_run=True) == ["479 trades"] or store.parts() == []
-    before = len(store.parts())
-    deleted = prune(ws)
-    assert before == 0
-    assert any(text.endswith(" trades") for text in deleted)
-    assert len(store.parts()) >= 1
-    assert store.wrong_ranges() == []
-    assert store.value(sa.select(sa.func.count()).select_from(part_table)) == len(files(store))
+    assert len(archive_trades(ws, today)) == 3
+    assert prune(ws, dry_run=True) == prune(ws) == ["479 trades"]  # the third day is not over yet
+    assert store.read("X-USD").trade_id.tolist() == list(range(480, 900))
+    assert [p.trades for p in store.parts()] == [240]
+    assert [p.path for p in store.parts()] == files(store)
+    later = int((today - pd.Timedelta(days=20) - BEGIN).value // 1000)
+    store.write(trade("X-USD", i, i / 10)._replace(ts=FIRST + later + i) for i in range(900, 950))
+    moved = [p.trades for p in store.parts()]
+    assert prune(ws) == []
+    assert [p.trades for p in store.parts()] == [*moved, 180]
+    assert store.wrong_ranges() == store.damaged_parts() == []

@@ -121,9 +121,7 @@ class OldTrades(DeletedUpTo):
         "The id up to which the trades of an epoch are older than `before`."
         t, known = trades_table.c, self.deleted_up_to(e.product_id, e.number)
         limit, p = micros(before), part_table.c
-        parts = self.parts(*e.parts, p.day >= day_of(limit), p.last_id > known)
-        if any(part.day == day_of(limit) for part in parts):
-            limit -= limit % 86_400_000_000  # a part goes when its day is over its time
+        parts = self.parts(*e.parts, p.day >= day_of(limit), p.last_id > known)  # whole days
         young = sa.literal_column("+ts") >= limit
         later = (*e.trades, t.trade_id > known, young)
         first = self.rows(sa.select(t.trade_id).where(*later).order_by(t.trade_id).limit(1))
