@@ -185,9 +185,11 @@ def _reached(c: sa.Connection, ids: dict[Series, list[int]]) -> list[Series]:
 def without_archived(
     c: sa.Connection,  # a transaction with the locks of the series
     batch: list[Trade],  # of any products
-    ids: dict[Series, list[int]],  # of the batch, at least one each
+    ids: dict[Series, list[int]],  # of the series that are looked at, at least one each
 ) -> list[Trade]:
     "The trades of a batch that lie in no part."
+    if not ids:
+        return batch
     for series in _reached(c, ids):
         mine = ids[series]
         known = archived_ids(c, series, IdRange(min(mine), max(mine)))

@@ -29,7 +29,13 @@ from crypto_anomaly.core.db import (
     write_transaction,
 )
 from .batches import insert_postgresql, insert_sqlite
-from .id_ranges import Series, add_ids, lock_series
+from crypto_anomaly.trades.id_ranges import (
+    IdRange,
+    Series,
+    add_ids,
+    known_ranges,
+    lock_series,
+)
 from .messages import Trade, TradesUnavailableError
 from .migrations import before_tables, bring_back
 from .part_table import without_archived
@@ -181,6 +187,15 @@ def _by_product(batch: list[Trade]) -> dict[str, list[int]]:  # product -> ids
     return ids
 
 
+def _again(
+    ids: dict[Series, list[int]],
+    known: list[list[IdRange]],  # of each series
+) -> dict[Series, list[int]]:
+    "The series of which some ids may be stored already; live trades are of none of them."
+    pairs = zip(ids.items(), known, strict=True)
+    return {s: mine for (s, mine), old in pairs if old and old[-1].last >= min(mine)}
+
+
 def insert_trades(
     c: sa.Connection,  # in a transaction
     batch: list[Trade],  # of any products
@@ -193,13 +208,14 @@ def insert_trades(
     if not ids:
         return
     lock_series(c, ids)
-    new = without_archived(c, batch, ids)
+    known = known_ranges(c, ids)
+    new = without_archived(c, batch, _again(ids, known))
     connection = c.connection.driver_connection
     if c.dialect.name == "sqlite":
         insert_sqlite(connection, new, epoch)
     else:
         insert_postgresql(connection, new, epoch)
-    add_ids(c, ids)
+    add_ids(c, ids, known)
 
 
 # %% ../../nbs/70_trades/25_schema.ipynb #0ee29a20
