@@ -7,6 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import pandas as pd
 from curves_features import lake_without_newest
 from curves_trades import PRODUCT, best_ms, write_more
 from markets import synthetic
@@ -63,6 +64,25 @@ def p7() -> None:
         row("P7", f"newest id {what}", best_ms(lambda: store.last_id(PRODUCT)), "ms", 2)
         files = sum(f.stat().st_size for f in Path(home).rglob("*") if f.is_file())
         row("P7", f"bytes a trade, {n:,} trades in SQLite", files / n, "B", 100)
+        store.engine.dispose()
+    closed_day()
+
+
+def closed_day() -> None:
+    """What a trade weighs in the file of a closed day; each has order ids of its own."""
+    from bench_trades import hours_of_trades, write_batches
+
+    stored = to_trades(hours_of_trades(size(1, 6, 20)))
+    last = stored[-1]
+    later = last._replace(trade_id=last.trade_id + 1, ts=last.ts + 86_400_000_000)
+    with tempfile.TemporaryDirectory() as home:
+        store = TradeStore(f"sqlite:///{home}/trades.db")
+        write_batches(store, [*stored, later])
+        (part,) = store.archive(pd.Timestamp(later.ts, unit="us", tz="UTC"))
+        is_whole = to_trades(store.read(PRODUCT)) == [*stored, later]
+        what = f"bytes a trade of a closed day, {part.trades:,} trades in a file"
+        used = (store.parts_folder / part.path).stat().st_size
+        row("P7", what, used / part.trades, "B", 100, is_whole)
         store.engine.dispose()
 
 

@@ -40,8 +40,9 @@ REASONS = (
     (
         "P7",
         "bytes a trade",
-        "A row holds two order ids, and is found by its id and by its time. The same trades take "
-        "56 bytes in Parquet.",
+        "A row holds two order ids, and is found by its id and by its time. Only the newest days "
+        "are rows: a closed day is a file, in which the same trades take the bytes that another "
+        "line says.",
     ),
     (
         "P8",

@@ -176,6 +176,8 @@ class OperationSettings(BaseModel):
 
     # trades older than this are deleted; None = never
     keep_trades_days: KeptDays = Field(30, ge=1)
+    # closed days of trades become local files after so many; 0 = never, None = 2 (server: never)
+    trades_parts_after: int | None = Field(None, ge=0)
     # executed notebooks older than this are deleted; None = never
     keep_runs_days: KeptDays = Field(30, ge=1)
     # stages that run at the same time, of all schedulers

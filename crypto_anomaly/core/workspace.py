@@ -76,6 +76,11 @@ class Addresses:
         "SQLAlchemy URL of the store of trades."
         return self.settings.trades_url or f"sqlite:///{self.root / 'trades.db'}"
 
+    @property
+    def trade_parts(self) -> Path:
+        "Days of trades that are files; a store in SQLite has them beside its own file instead."
+        return self.root / "trade_parts"
+
     def _below(self, url: str | None, folder: str) -> str:
         "The part of this workspace in a shared `url`; None = a folder of its own."
         if url:

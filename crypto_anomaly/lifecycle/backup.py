@@ -27,15 +27,19 @@ from ..core.workspace import Workspace, claim
 from .database_copy import copy_registry, copy_trades, has_trades
 from ..registry.registry import Registry, open_registry
 from ..registry.verify import verify
-from ..trades.schema import TradeDatabase
+from ..trades.part_table import TradePart, part_table
+from ..trades.parts import PartKeeper
 
 # %% auto #0
-__all__ = ["FOLDERS", "MANIFEST", "BackupError", "back_up", "read_manifest", "restore"]
+__all__ = ["PARTS", "FOLDERS", "MANIFEST", "BackupError", "back_up", "read_manifest", "restore"]
 
 
 # %% ../../nbs/80_lifecycle/92_backup.ipynb #33d2127a
 class BackupError(CryptoAnomalyError):
     "A backup or a restore that was not made; nothing is left half done."
+
+
+PARTS = "trades"  # folder of the days of trades that are files, beside trades.db
 
 
 def _copy_sqlite(source: Path, target: Path) -> None:
@@ -53,6 +57,43 @@ def _file_of(engine: sa.Engine) -> Path:
     return Path(str(engine.url.database))
 
 
+_HAS_TABLE = "SELECT 1 FROM sqlite_master WHERE name ="
+_TRIES = 5  # times that trades are copied again when a file of theirs went meanwhile
+
+
+def _parts_in(file: Path) -> list[str]:  # paths below the folder of the parts
+    "The files that a copied database of trades names."
+    with closing(sqlite3.connect(sqlite_uri(file), uri=True)) as db:
+        if not db.execute(f"{_HAS_TABLE} '{part_table.name}'").fetchone():
+            return []  # of an older version
+        rows = db.execute(f"SELECT {', '.join(TradePart._fields)} FROM trade_part").fetchall()
+    return [TradePart(*row).path for row in rows]
+
+
+def _back_up_trades(trades: PartKeeper, folder: Path) -> None:
+    "Write `trades.db`, and the days of trades that are files."
+    copy = folder / "trades.db"
+    for _ in range(_TRIES):
+        _copy_sqlite(_file_of(trades.engine), copy)
+        missing = _copy_parts(trades.parts_folder, folder / PARTS, _parts_in(copy))
+        if missing is None:
+            return
+        copy.unlink()
+        shutil.rmtree(folder / PARTS, ignore_errors=True)
+    raise BackupError(f"{missing} is missing; see: crypto-anomaly verify --trades")
+
+
+def _copy_parts(source: Path, target: Path, paths: list[str]) -> Path | None:  # None = all
+    "Copy days of trades; the first one that is missing."
+    for path in paths:
+        (target / path).parent.mkdir(parents=True, exist_ok=True)
+        try:
+            shutil.copy2(source / path, target / path)
+        except FileNotFoundError:  # retention has deleted or exchanged it since
+            return source / path
+    return None
+
+
 def _back_up_databases(ws: Workspace, registry: Registry, folder: Path) -> None:
     "Write `registry.db` and `trades.db`."
     if is_sqlite(registry.engine):
@@ -61,9 +102,9 @@ def _back_up_databases(ws: Workspace, registry: Registry, folder: Path) -> None:
         copy_registry(registry.engine, f"sqlite:///{folder / 'registry.db'}")
     if not has_trades(ws):
         return
-    trades = TradeDatabase(ws.trades_url).engine
-    if is_sqlite(trades):
-        _copy_sqlite(_file_of(trades), folder / "trades.db")
+    trades = PartKeeper(ws.trades_url, ws.trade_parts)
+    if is_sqlite(trades.engine):
+        _back_up_trades(trades, folder)
     else:
         copy_trades(trades, f"sqlite:///{folder / 'trades.db'}")
 
@@ -207,10 +248,11 @@ def _restore_servers(ws: Workspace, folder: Path) -> None:
         registry.unlink()
     trades = folder / "trades.db"
     if ws.settings.trades_url and trades.exists():
-        saved = TradeDatabase(f"sqlite:///{trades}").engine
-        copy_trades(saved, ws.trades_url)
-        saved.dispose()
+        keeper = PartKeeper(f"sqlite:///{trades}")
+        copy_trades(keeper, ws.trades_url)
+        keeper.engine.dispose()
         trades.unlink()
+        shutil.rmtree(folder / PARTS, ignore_errors=True)
 
 
 def _place_folders(ws: Workspace, draft: Path, now: datetime) -> list[Path]:  # moved aside

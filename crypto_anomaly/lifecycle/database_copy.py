@@ -25,6 +25,11 @@ from ..registry.migrations import REVISION, read_revision
 from ..registry.registry import open_registry
 from ..registry.rules import install_rules
 from ..registry.tables import METADATA, revision_t
+from ..trades.batches import insert_postgresql, insert_sqlite
+from ..trades.messages import Trade
+from ..trades.part_files import READ_COLUMNS, Row, part_chunks
+from ..trades.part_table import TradePart, part_table
+from ..trades.parts import PartKeeper
 from ..trades.schema import TradeDatabase, trades_table
 
 # %% auto #0
@@ -147,7 +152,8 @@ def copy_registry(
 def _trade_tables() -> list[sa.Table]:
     "The tables of a store of trades."
     tables = trades_table.metadata.sorted_tables
-    return [table for table in tables if table.name != revision_t.name]
+    left_out = (revision_t.name, part_table.name)
+    return [table for table in tables if table.name not in left_out]
 
 
 def _check_empty(c: sa.Connection, tables: Iterable[sa.Table]) -> None:
@@ -160,16 +166,49 @@ def _check_empty(c: sa.Connection, tables: Iterable[sa.Table]) -> None:
             )
 
 
+def _copy_chunk(target: sa.Connection, part: TradePart, rows: list[Row]) -> int:
+    "Copy some trades of a file into the table and compare them; how many were not there yet."
+    t, ids = trades_table.c, [row[1] for row in rows]
+    mine = (t.product_id == part.product_id, t.epoch == part.epoch)
+    between = (*mine, t.trade_id.between(ids[0], ids[-1]))
+    before = target.execute(sa.select(sa.func.count()).where(*between)).scalar_one()
+    insert = insert_sqlite if target.dialect.name == "sqlite" else insert_postgresql
+    insert(target.connection.driver_connection, [Trade(*row[:-1]) for row in rows], part.epoch)
+    query = sa.select(*(t[name] for name in READ_COLUMNS)).where(*between)
+    copied = {row.trade_id: tuple(row) for row in target.execute(query)}
+    for row in rows:
+        if copied.get(row[1]) != row:
+            raise CopyError(
+                f"trade {row[1]} of {part.product_id} differs after the copy; nothing was kept."
+            )
+    return len(copied) - int(before)
+
+
+def _copy_part(target: sa.Connection, keeper: PartKeeper, part: TradePart) -> int:
+    "Copy the trades of a file into the table and compare them; how many were not there yet."
+    try:
+        chunks = part_chunks(keeper.parts_folder, part)
+        return sum(_copy_chunk(target, part, rows) for rows in chunks)
+    except FileNotFoundError as e:
+        raise CopyError(
+            f"{e.filename} was deleted while it was copied; copy again into an empty database."
+        ) from None
+
+
 def copy_trades(
-    source: sa.Engine,  # an open store of trades
+    source: PartKeeper,  # an open store of trades
     url: str,  # SQLAlchemy URL of an empty database
 ) -> dict[str, int]:  # table -> rows
-    "Copy a store of trades into an empty database, and compare every row."
+    "Copy a store of trades into an empty database, and compare every row; files become rows."
     target, tables = TradeDatabase(url).engine, _trade_tables()
     try:
-        with _snapshot(source) as old, write_transaction(target) as new:
-            _check_empty(new, tables)
-            return _copy_tables(old, new, tables)
+        with _snapshot(source.engine) as old, write_transaction(target) as new:
+            _check_empty(new, [*tables, part_table])
+            counts = _copy_tables(old, new, tables)
+            for row in old.execute(sa.select(part_table)):
+                part = TradePart(**row._mapping)
+                counts[trades_table.name] += _copy_part(new, source, part)
+            return counts
     finally:
         target.dispose()
 
@@ -209,7 +248,7 @@ def copy_databases(
     rows = copy_registry(registry.engine, to)
     name = sa.make_url(to).render_as_string()
     if trades:
-        rows |= copy_trades(TradeDatabase(ws.trades_url).engine, trades)
+        rows |= copy_trades(PartKeeper(ws.trades_url, ws.trade_parts), trades)
     if registry.events(limit=1) != seen:
         raise CopyError(
             f"the registry was written while it was copied, so {name} lacks the newest events; "

@@ -148,6 +148,7 @@ def _trades(ws: Workspace) -> StoredPart:
     "Trades, of which each day takes about the same; a recording does not grow."
     store, days = open_store(ws), ws.settings.keep_trades_days
     size = _database_bytes(store.engine, trades_table.metadata.tables.values())
+    size += sum(part.bytes for part in store.parts())
     here, span = sqlite_file(store.engine) is not None, _days_of_trades(store)
     if origin_of(store, ws.simulated) == Origin.RECORDED:
         return StoredPart("trades", size, 0.0, None, here)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from ..core.clock import utcnow
+from ..core.database_file import sqlite_file
 from ..core.redaction import hide_in_address
 from ..core.workspace import Workspace
 from ..data.datasets import DATASETS, dataset_versions
@@ -22,10 +23,11 @@ from ..registry.lineage import Evidence
 from ..registry.registry import open_registry
 from ..trades.deleted import TradeRange
 from ..trades.origin import Origin, origin_of
+from ..trades.part_table import TradePart
 from ..trades.store import open_store
 
 # %% auto #0
-__all__ = ["trade_ranges", "prune"]
+__all__ = ["PARTS_AFTER", "trade_ranges", "archive_trades", "prune"]
 
 
 # %% ../../nbs/80_lifecycle/22_retention_steps.ipynb #3396978c
@@ -62,6 +64,9 @@ def trade_ranges(
 
 
 # %% ../../nbs/80_lifecycle/22_retention_steps.ipynb #dd7a6ae4
+PARTS_AFTER = 2  # days; on a server other hosts would not see the files
+
+
 def _prune_trades(ws: Workspace, now: pd.Timestamp, dry_run: bool) -> list[str]:
     "Delete trades older than KEEP_TRADES_DAYS; how many, in words, or nothing."
     days, store = ws.settings.keep_trades_days, open_store(ws)
@@ -71,6 +76,17 @@ def _prune_trades(ws: Workspace, now: pd.Timestamp, dry_run: bool) -> list[str]:
     oldest = now - pd.Timedelta(days=days)
     deleted = store.delete_before(oldest, keep=kept, dry_run=dry_run)
     return [f"{deleted} trades"] if deleted else []
+
+
+def archive_trades(
+    ws: Workspace,
+    now: pd.Timestamp,
+) -> list[TradePart]:  # that are new
+    "Move days of trades older than TRADES_PARTS_AFTER into files, a few days at a time."
+    store, days = open_store(ws), ws.settings.trades_parts_after
+    if days is None:
+        days = PARTS_AFTER if sqlite_file(store.engine) is not None else 0
+    return store.archive(now - pd.Timedelta(days=days)) if days else []
 
 
 # %% ../../nbs/80_lifecycle/22_retention_steps.ipynb #e0067b58
@@ -134,4 +150,6 @@ def prune(
     runs = _prune_runs(ws, now, dry_run)
     lake = _prune_lake(ws, now, days, datasets, dry_run)
     trades = _prune_trades(ws, now, dry_run)
+    if not dry_run:
+        archive_trades(ws, now)
     return lake + trades + runs + _prune_artifacts(ws, now, dry_run)

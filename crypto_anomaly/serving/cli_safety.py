@@ -43,14 +43,20 @@ def _verify_trades(mend: bool, as_json: bool) -> None:
     from crypto_anomaly.trades.store import open_store
 
     ws = open_for_read()
-    wrong = open_store(ws).wrong_ranges(mend=mend) if has_trades(ws) else []
-    problems = [str(w) for w in wrong]
+    problems: list[str] = []
+    if has_trades(ws):
+        store = open_store(ws)
+        problems += map(str, store.damaged_parts(mend=mend))
+        problems += map(str, store.wrong_ranges(mend=mend))
     if as_json:
         show_json(dict(ok=not problems, problems=problems, mended=mend and bool(problems)))
     for text in problems:
         say(f"{'mended' if mend else 'wrong'}: {text}")
     if problems and not mend:
-        say("write down what was counted with: crypto-anomaly verify --trades --mend")
+        say(
+            "set damaged files aside and write down what is stored with: "
+            "crypto-anomaly verify --trades --mend"
+        )
         raise typer.Exit(1)
     if not problems and not as_json:
         say("the stored trades are as many as are written down")

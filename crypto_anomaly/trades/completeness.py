@@ -19,8 +19,11 @@ __all__ = ["EpochFacts", "EpochSummary", "EpochSummaries", "Completeness"]
 
 # %% ../../nbs/70_trades/31_completeness.ipynb #f847d121
 _EPOCHS = """SELECT c.product_id, c.epoch, c.trades AS all_trades, coalesce(d.up_to, 0) AS deleted,
-(SELECT min(t.trade_id) FROM trades t WHERE t.product_id = c.product_id AND t.epoch = c.epoch
- AND t.trade_id > coalesce(d.up_to, 0)) AS first_id,
+coalesce((SELECT CASE WHEN r.last_id > coalesce(d.up_to, 0) THEN coalesce(d.up_to, 0) + 1 END
+ FROM trade_range r WHERE r.product_id = c.product_id AND r.epoch = c.epoch
+ AND r.first_id <= coalesce(d.up_to, 0) + 1 ORDER BY r.first_id DESC LIMIT 1),
+(SELECT min(r.first_id) FROM trade_range r WHERE r.product_id = c.product_id
+ AND r.epoch = c.epoch AND r.first_id > coalesce(d.up_to, 0))) AS first_id,
 (SELECT r.last_id FROM trade_range r WHERE r.product_id = c.product_id AND r.epoch = c.epoch
  AND r.last_id > coalesce(d.up_to, 0) ORDER BY r.first_id DESC LIMIT 1) AS last_id,
 (SELECT coalesce(sum(CASE WHEN r.last_id > d.up_to THEN d.up_to ELSE r.last_id END
@@ -33,9 +36,10 @@ _FACTS = sa.text(f"""SELECT e.*,
 (SELECT t.ts FROM trades t WHERE t.product_id = e.product_id AND t.epoch = e.epoch
  AND t.trade_id = e.last_id) AS last_ts,
 (SELECT count(DISTINCT f.trade_id) FROM refused_trade f WHERE f.product_id = e.product_id
- AND f.epoch = e.epoch AND f.trade_id BETWEEN e.first_id AND e.last_id AND NOT EXISTS (
- SELECT 1 FROM trades t WHERE t.product_id = f.product_id AND t.epoch = f.epoch
- AND t.trade_id = f.trade_id)) AS refused,
+ AND f.epoch = e.epoch AND f.trade_id BETWEEN e.first_id AND e.last_id AND f.trade_id >
+ coalesce((SELECT r.last_id FROM trade_range r WHERE r.product_id = f.product_id
+ AND r.epoch = f.epoch AND r.first_id <= f.trade_id ORDER BY r.first_id DESC LIMIT 1), -1)
+) AS refused,
 (SELECT coalesce(sum(g.missing - g.filled - g.refused), 0) {_GAPS}
  AND g.closed_at IS NOT NULL AND g.to_id > e.deleted) AS lost,
 (SELECT count(*) {_GAPS} AND g.closed_at IS NULL) AS open_gaps

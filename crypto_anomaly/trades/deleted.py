@@ -5,6 +5,7 @@
 # %% ../../nbs/70_trades/29_deleted.ipynb #b45197b2
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -12,7 +13,18 @@ import pandas as pd
 import sqlalchemy as sa
 
 from ..core.clock import iso, utcnow
-from .id_ranges import IdRange, Series, lock_series, range_table
+from crypto_anomaly.trades.id_ranges import (
+    IdRange,
+    Series,
+    joined,
+    lock_series,
+    range_table,
+    total_size,
+    within,
+)
+from .part_files import PartError
+from .part_table import TradePart, day_of, part_table, without
+from .parts import PartKeeper
 from .recount import recount
 from .refusals import RefusalCounts
 from crypto_anomaly.trades.schema import (
@@ -29,7 +41,7 @@ __all__ = ["CHUNK", "DeletedUpTo", "TradeRange", "ids_between", "OldTrades", "Tr
 
 
 # %% ../../nbs/70_trades/29_deleted.ipynb #17da0f4e
-class DeletedUpTo(RefusalCounts):
+class DeletedUpTo(RefusalCounts, PartKeeper):
     "The table `trade_deleted`."
 
     def deleted_up_to(self, product: str, epoch: int) -> int:  # 0 = nothing was deleted
@@ -63,6 +75,7 @@ def ids_between(
 
 
 # %% ../../nbs/70_trades/29_deleted.ipynb #d59e1ecf
+_log = logging.getLogger(__name__)
 CHUNK = 10_000  # trades that are deleted in one transaction: about 0.1 s
 
 
@@ -78,6 +91,12 @@ class _Epoch(NamedTuple):
         "What its trades have in common."
         t = trades_table.c
         return (t.product_id == self.product_id, t.epoch == self.number)
+
+    @property
+    def parts(self) -> tuple[Any, ...]:  # conditions of a query
+        "What the parts have in common that hold its trades."
+        p = part_table.c
+        return (p.product_id == self.product_id, p.epoch == self.number)
 
 
 def _has_no_alarm() -> Any:  # a condition of a query
@@ -101,11 +120,15 @@ class OldTrades(DeletedUpTo):
     def _end_of_old(self, e: _Epoch, is_newest: bool, before: pd.Timestamp) -> int:
         "The id up to which the trades of an epoch are older than `before`."
         t, known = trades_table.c, self.deleted_up_to(e.product_id, e.number)
-        young = sa.literal_column("+ts") >= micros(before)
+        limit, p = micros(before), part_table.c
+        parts = self.parts(*e.parts, p.day >= day_of(limit), p.last_id > known)  # whole days
+        young = sa.literal_column("+ts") >= limit
         later = (*e.trades, t.trade_id > known, young)
         first = self.rows(sa.select(t.trade_id).where(*later).order_by(t.trade_id).limit(1))
-        if first:
-            return max(known, int(first[0].trade_id) - 1)
+        ids = [row.trade_id for row in first]
+        ids += [within(part.ranges, known + 1, part.last_id)[0].first for part in parts]
+        if ids:
+            return max(known, int(min(ids)) - 1)
         return max(known, e.last - 1 if is_newest else e.last)
 
     def old_trades(self, before: pd.Timestamp) -> list[tuple[_Epoch, int]]:
@@ -151,8 +174,8 @@ class TradeDeleter(OldTrades):
         with self.transaction() as c:
             lock_series(c, [series])
             c.execute(sa.delete(trades_table).where(*gone))
-            recount(c, series, IdRange(ids[0], ids[-1]))
-        return len(ids), ids[-1] + 1
+            count = -recount(c, series, IdRange(ids[0], ids[-1]))
+        return count, ids[-1] + 1
 
     def _delete_stretch(self, e: _Epoch, first: int, last: int) -> int:  # trades
         "Delete the trades of a stretch of ids."
@@ -164,8 +187,42 @@ class TradeDeleter(OldTrades):
 
     def _count_stretch(self, e: _Epoch, first: int, last: int) -> int:  # trades
         "How many trades of a stretch of ids would be deleted."
-        gone = (*e.trades, trades_table.c.trade_id.between(first, last), _has_no_alarm())
-        return int(self.value(sa.select(sa.func.count()).select_from(trades_table).where(*gone)))
+        r = range_table.c
+        mine = (r.product_id == e.product_id, r.epoch == e.number)
+        touched = (r.first_id <= last, r.last_id >= first)
+        found = self.rows(sa.select(r.first_id, r.last_id).where(*mine, *touched))
+        stored = joined(within((IdRange(*row) for row in found), first, last))
+        return total_size(without(stored, self._alarms(e, first, last)))
+
+    def _alarms(self, e: _Epoch, first: int, last: int) -> list[IdRange]:
+        "The trades of a stretch of ids that an alarm names."
+        a = alarms_table.c
+        mine = (a.product_id == e.product_id, a.epoch == e.number)
+        query = sa.select(a.trade_id).where(*mine, a.trade_id.between(first, last)).distinct()
+        return [IdRange(row.trade_id, row.trade_id) for row in self.rows(query)]
+
+    def _shrink(self, e: _Epoch, part: TradePart, stretches: list[tuple[int, int]]) -> int:
+        "Delete the trades of a part that lie in some stretches of ids: how many."
+        old = [IdRange(*stretch) for stretch in stretches]
+        gone = without(old, self._alarms(e, *part.stretch))
+        kept = without(part.ranges, gone)
+        if kept == part.ranges:
+            return 0
+        try:
+            return self.shrink_part(part, kept)
+        except (PartError, FileNotFoundError) as e:
+            _log.warning("old trades of a file stay: %s", e)
+            return 0
+
+    def _delete_all(self, e: _Epoch, stretches: list[tuple[int, int]]) -> int:  # trades
+        "Delete the trades of some stretches of ids, in the table and in parts."
+        total = sum(self._delete_stretch(e, *stretch) for stretch in stretches)
+        if not stretches:
+            return total
+        first, last = stretches[0][0], stretches[-1][1]
+        p = part_table.c
+        touched = self.parts(*e.parts, p.first_id <= last, p.last_id >= first)
+        return total + sum(self._shrink(e, part, stretches) for part in touched)
 
     def delete_before(
         self,
@@ -176,12 +233,17 @@ class TradeDeleter(OldTrades):
     ) -> int:  # trades
         "Delete trades older than `before`; the newest of each product and those of alarms stay."
         total, kept = 0, list(keep)
+        if not dry_run:
+            self.finish_parts()
         for e, up_to in self.old_trades(before):
             if up_to > 0 and not dry_run:
                 with self.transaction() as c:
                     _note(c, self.engine, e, up_to)
                     _end_gaps(c, e, up_to)
-            step = self._count_stretch if dry_run else self._delete_stretch
             mine = [k for k in kept if k.product_id == e.product_id]
-            total += sum(step(e, *stretch) for stretch in ids_between(1, up_to, mine))
+            stretches = list(ids_between(1, up_to, mine))
+            if dry_run:
+                total += sum(self._count_stretch(e, *stretch) for stretch in stretches)
+            else:
+                total += self._delete_all(e, stretches)
         return total

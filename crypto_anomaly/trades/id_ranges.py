@@ -27,6 +27,7 @@ __all__ = [
     "adding",
     "setting",
     "lock_series",
+    "known_ranges",
     "add_ids",
     "set_ids",
 ]
@@ -302,14 +303,22 @@ def _write(c: sa.Connection, changes: list[RangeChange]) -> None:
 
 
 # %% ../../nbs/70_trades/24_id_ranges.ipynb #bbf8ecae
+def known_ranges(
+    c: sa.Connection,  # a transaction with the locks of the series
+    ids: dict[Series, list[int]],  # at least one each
+) -> list[list[IdRange]]:  # of each series, in its order
+    "The ranges that some ids lie in or beside."
+    return _read_touched(c, [_Wanted(series, min(i), max(i)) for series, i in ids.items()])
+
+
 def add_ids(
     c: sa.Connection,  # the transaction that stores the trades, with the locks of their series
     stored: dict[Series, list[int]],  # ids, at least one each
+    known: list[list[IdRange]] | None = None,  # as `known_ranges`; None = they are read
 ) -> None:
     "Write down that trades are stored; those that were stored before change nothing."
     new = {series: ranges_of(ids) for series, ids in stored.items()}
-    wanted = [_Wanted(series, r[0].first, r[-1].last) for series, r in new.items()]
-    known = _read_touched(c, wanted)
+    known = known_ranges(c, stored) if known is None else known
     pairs = zip(new.items(), known, strict=True)
     _write(c, [adding(series, before, ranges) for (series, ranges), before in pairs])
 

@@ -23,6 +23,7 @@ from crypto_anomaly.trades.id_ranges import (
     total_size,
 )
 from .limits import ID_LIMIT
+from .part_table import TradePart, archived_ids
 
 # %% auto #0
 __all__ = [
@@ -73,14 +74,15 @@ def count_chunk(
     query = dict(mine, first=wanted.first, last=wanted.last, chunk=CHUNK)
     n, first, last = c.execute(_COUNT, query).one()
     if n == 0:
-        return Counted(wanted, [], True)
+        return Counted(wanted, archived_ids(c, series, wanted), True)
     stored = [IdRange(first, last)]
     if last - first + 1 > n:
         ids = c.execute(_IDS, dict(mine, first=first, last=last)).scalars().all()
         stored = ranges_of(ids)
     is_last = n < CHUNK
     end = wanted.last if is_last else last
-    return Counted(IdRange(wanted.first, end), stored, is_last)
+    stretch = IdRange(wanted.first, end)
+    return Counted(stretch, joined([*stored, *archived_ids(c, series, stretch)]), is_last)
 
 
 def count_chunks(
@@ -208,6 +210,7 @@ PARTITION BY product_id, epoch ORDER BY trade_id) AS island FROM trades)
 GROUP BY product_id, epoch, island""",
     trade_count="SELECT product_id, epoch, count(*) AS trades FROM trades GROUP BY 1, 2",
     trade_deleted="SELECT '' AS product_id, 0 AS epoch, 0 AS up_to, '' AS deleted_at WHERE 0",
+    trade_part=f"SELECT {', '.join(f'0 AS {name}' for name in TradePart._fields)} WHERE 0",
 )
 _TABLES = "SELECT name FROM sqlite_master"
 

@@ -15,7 +15,7 @@ from ..core.clock import iso, utcnow
 from .epochs import EpochLog
 from .limits import ID_LIMIT
 from .messages import Refused
-from .schema import insert_into, refused_table, trades_table
+from .schema import insert_into, refused_table
 
 # %% auto #0
 __all__ = ["log_refused", "RefusalLog", "RefusalCounts"]
@@ -90,6 +90,14 @@ class RefusalLog(EpochLog):
 
 
 # %% ../../nbs/70_trades/28_refusals.ipynb #dcac7f79
+_IS_STORED = (
+    "coalesce((SELECT s.last_id FROM trade_range s "
+    "WHERE s.product_id = refused_trade.product_id AND s.epoch = refused_trade.epoch "
+    "AND s.first_id <= refused_trade.trade_id ORDER BY s.first_id DESC LIMIT 1), -1) "
+    ">= refused_trade.trade_id"
+)  # by the ranges, which know the trades of files as well
+
+
 class RefusalCounts(RefusalLog):
     "How many ids were refused."
 
@@ -108,10 +116,9 @@ class RefusalCounts(RefusalLog):
         source: str | None = None,  # only those of ws, rest or replay; None = all
     ) -> int:
         "How many ids of a range were refused and never stored."
-        r, t = refused_table.c, trades_table.c
-        same = (t.product_id == r.product_id, t.epoch == r.epoch, t.trade_id == r.trade_id)
+        r = refused_table.c
         chosen = [r.product_id == product, r.epoch == epoch, r.trade_id.between(first, last)]
         if source:
             chosen.append(r.source == source)
         ids = sa.select(sa.func.count(r.trade_id.distinct()))
-        return int(self.value(ids.where(*chosen, ~sa.exists().where(*same))))
+        return int(self.value(ids.where(*chosen, sa.text(f"NOT {_IS_STORED}"))))

@@ -15,7 +15,12 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from ..core.database_file import DatabaseOwner, guard_file, report_failures
+from crypto_anomaly.core.database_file import (
+    DatabaseOwner,
+    guard_file,
+    report_failures,
+    sqlite_file,
+)
 from crypto_anomaly.core.db import (
     connect_engine,
     is_sqlite,
@@ -24,9 +29,16 @@ from crypto_anomaly.core.db import (
     write_transaction,
 )
 from .batches import insert_postgresql, insert_sqlite
-from .id_ranges import Series, add_ids, lock_series
+from crypto_anomaly.trades.id_ranges import (
+    IdRange,
+    Series,
+    add_ids,
+    known_ranges,
+    lock_series,
+)
 from .messages import Trade, TradesUnavailableError
 from .migrations import before_tables, bring_back
+from .part_table import without_archived
 from .product_tables import trade_metadata
 from .recount import add_views, fill_ranges
 
@@ -175,6 +187,15 @@ def _by_product(batch: list[Trade]) -> dict[str, list[int]]:  # product -> ids
     return ids
 
 
+def _again(
+    ids: dict[Series, list[int]],
+    known: list[list[IdRange]],  # of each series
+) -> dict[Series, list[int]]:
+    "The series of which some ids may be stored already; live trades are of none of them."
+    pairs = zip(ids.items(), known, strict=True)
+    return {s: mine for (s, mine), old in pairs if old and old[-1].last >= min(mine)}
+
+
 def insert_trades(
     c: sa.Connection,  # in a transaction
     batch: list[Trade],  # of any products
@@ -187,12 +208,14 @@ def insert_trades(
     if not ids:
         return
     lock_series(c, ids)
+    known = known_ranges(c, ids)
+    new = without_archived(c, batch, _again(ids, known))
     connection = c.connection.driver_connection
     if c.dialect.name == "sqlite":
-        insert_sqlite(connection, batch, epoch)
+        insert_sqlite(connection, new, epoch)
     else:
-        insert_postgresql(connection, batch, epoch)
-    add_ids(c, ids)
+        insert_postgresql(connection, new, epoch)
+    add_ids(c, ids, known)
 
 
 # %% ../../nbs/70_trades/25_schema.ipynb #0ee29a20
@@ -273,11 +296,35 @@ def _open_engine(url: str) -> sa.Engine:
 
 
 # %% ../../nbs/70_trades/25_schema.ipynb #27d760a4
+def _beside(engine: sa.Engine) -> Path | None:  # None = it is a server, or in memory
+    "The folder beside an SQLite file that is called as it is."
+    file = sqlite_file(engine)
+    if file is None:
+        return None
+    return file.absolute().with_name(file.stem if file.suffix else f"{file.name}_parts")
+
+
 class TradeDatabase:
     "The database that holds the tables of trades."
 
-    def __init__(self, url: str) -> None:  # SQLAlchemy URL; SQLite and PostgreSQL are tested
+    def __init__(
+        self,
+        url: str,  # SQLAlchemy URL; SQLite and PostgreSQL are tested
+        parts: Path | None = None,  # folder of days that are files; SQLite has it beside itself
+    ) -> None:
+        "Open the database; its tables are made on first use."
         self.engine = _open_engine(url)
+        self._parts = _beside(self.engine) or parts
+
+    @property
+    def parts_folder(self) -> Path:
+        "Where the days lie that are files (`trades.part_table`)."
+        if self._parts is None:
+            raise TradesUnavailableError(
+                "days of trades lie in files, but their folder is not known: "
+                "open the store of a workspace."
+            )
+        return self._parts
 
     def transaction(self) -> AbstractContextManager[sa.Connection]:
         "A transaction that holds the write lock from its start; an error rolls it back."

@@ -14,12 +14,16 @@ import sqlalchemy as sa
 from ..core.errors import first_line
 from ..core.workspace import Workspace
 from .alarms import AlarmLog, LatestRows
+from .archive import TradeArchiver
 from .completeness import Completeness
 from .deleted import TradeDeleter
 from .messages import Trade, TradeError, are_possible, fault_of, now_micros
+from .part_checks import PartChecks
+from .part_files import READ_COLUMNS, Wanted
+from .part_reads import PartReader
 from .range_checks import RangeChecks
 from .schema import TradeDatabase, insert_trades, trades_table
-from .table import TRADE_COLUMNS, micros, utc_times
+from .table import micros, utc_times
 
 # %% auto #0
 __all__ = ["TradeWriter", "TradeReader", "TimedReader", "TradeStore", "open_store"]
@@ -78,7 +82,6 @@ class TradeWriter(TradeDatabase):
 
 # %% ../../nbs/70_trades/35_store.ipynb #ee2dad17
 _NEWEST = (trades_table.c.epoch.desc(), trades_table.c.trade_id.desc())  # order
-_READ = [*TRADE_COLUMNS, "epoch"]
 
 
 class TradeReader(TradeDatabase):
@@ -113,7 +116,7 @@ class _Span(NamedTuple):
     last_id: int | None
 
 
-class TimedReader(TradeReader):
+class TimedReader(TradeReader, PartReader):
     "Reads trades by id or by time."
 
     def _spans(
@@ -152,7 +155,7 @@ class TimedReader(TradeReader):
             chosen.append(t.trade_id >= ids.first_id)
         if ids.last_id is not None:
             chosen.append(t.trade_id <= ids.last_id)
-        query = sa.select(*(t[name] for name in _READ)).where(*chosen)
+        query = sa.select(*(t[name] for name in READ_COLUMNS)).where(*chosen)
         return self.tuples(query.order_by(*_NEWEST).limit(newest))
 
     def read(
@@ -178,17 +181,28 @@ class TimedReader(TradeReader):
         for span in spans:
             left = None if newest is None else newest - len(rows)
             rows += self._read_span(product, span, times, left)
-        f = pd.DataFrame.from_records(rows[::-1], columns=_READ)
+        begin, stop = (None if at is None else micros(at) for at in (start, end))
+        asked = Wanted(first_id, last_id, begin, stop, newest)
+        every = self.with_archived(product, epoch, asked, rows[::-1])
+        f = pd.DataFrame.from_records(every, columns=READ_COLUMNS)
         return f.assign(ts=utc_times(f.ts))
 
 
 # %% ../../nbs/70_trades/35_store.ipynb #b5718513
 class TradeStore(
-    TradeWriter, TimedReader, TradeDeleter, Completeness, RangeChecks, LatestRows, AlarmLog
+    TradeWriter,
+    TimedReader,
+    TradeArchiver,
+    TradeDeleter,
+    PartChecks,
+    Completeness,
+    RangeChecks,
+    LatestRows,
+    AlarmLog,
 ):
     "Trades, gaps, latest state and alarms of some products."
 
 
 def open_store(ws: Workspace) -> TradeStore:
     "The trades of a workspace."
-    return TradeStore(ws.trades_url)
+    return TradeStore(ws.trades_url, ws.trade_parts)
