@@ -321,7 +321,9 @@ def test_the_detectors_life_and_the_live_page(tmp_path):
         assert 'crypto_anomaly_trades_missing{product="SOL-USD"} 0.0' in metrics
         assert (s["trained_on"], s["calibration"]) == (["DOGE-USD", "SOL-USD"], "own")
         fresh = pd.Timestamp.now("UTC")
-        sent = trades(simulator, "NEW-USD", fresh - pd.Timedelta("15min"), fresh)
+        sent = trades(
+            simulator, "NEW-USD", fresh - pd.Timedelta("1h"), fresh
+        )  # at least 90 trades at any time of day
         replay(ws, taken(sent, "replay"), pace="max", once=True)
         new = json.loads(wait_for(f"http://127.0.0.1:{port}/score?product=NEW-USD"))
         assert (new["ready"], new["product_known"], new["calibration"]) == (True, False, "shared")
