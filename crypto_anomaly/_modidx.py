@@ -10013,6 +10013,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/crypto_anomaly', 'doc_host
                                                                                                   'crypto_anomaly/trades/joint_scores.py'),
                                                     'crypto_anomaly.trades.joint_scores._scored_rows': ( '70_trades/joint_scores.html#_scored_rows',
                                                                                                          'crypto_anomaly/trades/joint_scores.py'),
+                                                    'crypto_anomaly.trades.joint_scores.load_kernels': ( '70_trades/joint_scores.html#load_kernels',
+                                                                                                         'crypto_anomaly/trades/joint_scores.py'),
                                                     'crypto_anomaly.trades.joint_scores.score_together': ( '70_trades/joint_scores.html#score_together',
                                                                                                            'crypto_anomaly/trades/joint_scores.py')},
             'crypto_anomaly.trades.json_trades': { 'crypto_anomaly.trades.json_trades.TradeRows': ( '70_trades/json_trades.html#traderows',

@@ -9,6 +9,10 @@ import pandas as pd
 import crypto_anomaly
 from crypto_anomaly.features.features import featurize
 from crypto_anomaly.model.training import train
+from crypto_anomaly.simulate.trades import TradeSimulator, trades
+from crypto_anomaly.trades.detector import train_trades
+from crypto_anomaly.trades.joint_scores import load_kernels
+from crypto_anomaly.trades.table import taken
 
 
 def coin(i: int) -> pd.DataFrame:
@@ -23,6 +27,9 @@ def main() -> None:
     """Compile the package, and the kernels by using them once."""
     compileall.compile_dir(Path(crypto_anomaly.__file__).parent, quiet=1)
     train(featurize(pd.concat([coin(i) for i in range(12)], ignore_index=True)))
+    start = pd.Timestamp("2026-01-02", tz="UTC")
+    sent = trades(TradeSimulator(), "BTC-USD", start, start + pd.Timedelta("30min"))
+    load_kernels(train_trades(taken(sent))[0])
 
 
 if __name__ == "__main__":

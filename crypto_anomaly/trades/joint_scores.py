@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 
+from ..model.fitted import Model
 from .alarm_hits import ScoredTrades
 from .messages import Trade
 from .product_state import ProductState, batch_input
 from .ticks import ticks_of_products
 
 # %% auto #0
-__all__ = ["Batches", "score_together"]
+__all__ = ["Batches", "score_together", "load_kernels"]
 
 # %% ../../nbs/70_trades/66_joint_scores.ipynb #99a1fc1f
 Batches = list[list[Trade]]
@@ -106,3 +107,14 @@ def score_together(
         state.alarms(_rows(b, *part)) if loud else []
         for state, part, loud in zip(states, parts, alarming)
     ]
+
+
+# %% ../../nbs/70_trades/66_joint_scores.ipynb #b5999207
+def load_kernels(model: Model | None) -> None:  # that will score; None = features only
+    "Load or compile what scores trades, alone and together; nothing of it is kept."
+    rows = [Trade("NONE-USD", k, k * 1_000_000, 1.0, 1.0, "buy", source="replay") for k in (1, 2)]
+    states = [ProductState("NONE-USD", model) for _ in range(2)]
+    for state in states:
+        state.warm_with(rows)
+        state.score(rows)
+    score_together(states, [rows, rows])

@@ -20,7 +20,7 @@ from ..core.workspace import Workspace
 from .champion import LONG_AGO, ChampionWatch
 from .fields import product_name
 from .gap_filler import GapFiller
-from .joint_scores import score_together
+from .joint_scores import load_kernels, score_together
 from .lag import Lag
 from .latest import Latest
 from .messages import Refused, Trade, TradeError, now_micros
@@ -162,6 +162,7 @@ class StreamBase:
         self.lag = Lag()  # seconds from a trade of the feed until it is stored and scored
         self.champion = ChampionWatch(ws, clock)
         self.refresh_model()
+        load_kernels(self.champion.model)
         for product in self.products:
             self._open(product)
         _log_coverage(self.states.values())
