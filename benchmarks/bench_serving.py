@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from bench_cached import wait_until_idle
 from measure import HERE, cli, cpu_of, free_port, peak_of, row, server
 
 from crypto_anomaly.core.settings import Settings
@@ -40,12 +41,13 @@ def requests_per_cpu_second(
 ) -> dict[str, float]:
     """Answers of a server per second of its own CPU, by path.
 
-    Each path is asked over one kept connection for `seconds`, after a warm-up.
+    Each path is asked over one kept connection for `seconds`, once the server has warmed up.
     """
     port = free_port()
     command = [a.replace("PORT", str(port)) for a in command]
     rates = {}
     with server(command, env, f"http://127.0.0.1:{port}/health") as process:
+        wait_until_idle(process.pid)
         for method, path in asks:
             c = http.client.HTTPConnection("127.0.0.1", port)
             ask(c, method, path, 0.5)  # warm-up
