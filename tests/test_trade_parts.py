@@ -245,7 +245,7 @@ def dying(monkeypatch, step):
 
         monkeypatch.setattr(owner, name, call)
 
-    for name in ("replace_file", "_sync", "part_chunks", "_digest", "file_problem"):
+    for name in ("replace_file", "sync_file", "part_chunks", "_digest", "file_problem"):
         around(part_files, name)
     for name in ("_delete_rows", "lock_series", "recount"):
         around(parts, name)
@@ -331,7 +331,7 @@ def around(owner, name):
     setattr(owner, name, call)
 
 around(part_files, "replace_file")
-around(part_files, "_sync")
+around(part_files, "sync_file")
 around(parts, "_delete_rows")
 TradeStore(sys.argv[1]).archive(pd.Timestamp("2026-02-10", tz="UTC"))
 """

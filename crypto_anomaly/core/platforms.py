@@ -37,6 +37,7 @@ __all__ = [
     "rename_new",
     "replace_file",
     "FileStart",
+    "sync_file",
     "free_bytes",
     "bind_alone",
     "any_text",
@@ -215,6 +216,21 @@ class FileStart:
             return os.pread(self._held, size, 0)
         with open(self.path, "rb") as file:
             return file.read(size)
+
+
+# %% ../../nbs/00_core/13_platforms.ipynb #f065ddaf
+def sync_file(
+    path: Path,  # of a file that is written
+    *,
+    windows: bool = ON_WINDOWS,
+) -> None:
+    "Wait until a file and its name are on the disk."
+    for place in (path,) if windows else (path, path.parent):
+        handle = os.open(place, os.O_RDWR if windows else os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 # %% ../../nbs/00_core/13_platforms.ipynb #3b0e9a95

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -18,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ..core.errors import first_line
-from ..core.platforms import replace_file
+from ..core.platforms import replace_file, sync_file
 from .id_ranges import IdRange, Series, joined, ranges_of, total_size
 from .messages import TradeError
 from .part_table import TradePart, ids_text
@@ -209,18 +208,6 @@ def _rows(table: pa.Table, series: Series) -> list[Row]:  # in the order of the 
     return list(zip(*(every[name] for name in READ_COLUMNS), strict=True))
 
 
-def _sync(path: Path) -> None:
-    "Wait until a file and its name are on the disk."
-    for place in (path, path.parent):
-        if os.name == "nt" and place.is_dir():
-            continue
-        handle = os.open(place, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-
-
 def _digest(rows: list[Row]) -> bytes:
     "A hash of rows, by their exact values."
     return hashlib.sha256(repr(rows).encode()).digest()
@@ -274,7 +261,7 @@ def write_part(
         path = replace_file(draft, folder / part.path)
     finally:
         draft.unlink(missing_ok=True)
-    _sync(path)
+    sync_file(path)
     read = [_digest(rows) for rows in part_chunks(folder, part)]
     if file_problem(folder, part) or read != written.digests:
         path.unlink()
