@@ -71,8 +71,8 @@ REASONS = (
     (
         "P8",
         "memory of a worker after all pages",
-        "pandas, numba's compiler and FastAPI take 240 MB before a line of ours has run. The rest "
-        "is the market of the last weeks, and the moments that visitors asked for.",
+        "pandas, numba's compiler and FastAPI take 240 MB before a line of ours has run. Where the "
+        "rest goes has not been measured.",
     ),
     (
         "P8",
@@ -84,7 +84,7 @@ REASONS = (
         "P4",
         "forest score",
         "Ours takes about 3 µs for one row and scikit-learn 3 to 4 ms; treelite, the best rival, "
-        "takes 30 µs. What is missed is a ratio to scikit-learn that was measured earlier.",
+        "takes 30 µs. The bar is a ratio to scikit-learn.",
     ),
     (
         "P6",

@@ -4110,6 +4110,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/crypto_anomaly', 'doc_host
                                                                                                            'crypto_anomaly/lifecycle/kernel.py'),
                                                  'crypto_anomaly.lifecycle.kernel.WarmKernels._end': ( '80_lifecycle/kernel.html#warmkernels._end',
                                                                                                        'crypto_anomaly/lifecycle/kernel.py'),
+                                                 'crypto_anomaly.lifecycle.kernel.WarmKernels._is_cleared': ( '80_lifecycle/kernel.html#warmkernels._is_cleared',
+                                                                                                              'crypto_anomaly/lifecycle/kernel.py'),
                                                  'crypto_anomaly.lifecycle.kernel.WarmKernels.give_back': ( '80_lifecycle/kernel.html#warmkernels.give_back',
                                                                                                             'crypto_anomaly/lifecycle/kernel.py'),
                                                  'crypto_anomaly.lifecycle.kernel.WarmKernels.prepare': ( '80_lifecycle/kernel.html#warmkernels.prepare',

@@ -159,11 +159,18 @@ class WarmKernels:
         is_fine: bool,  # False: its notebook failed, so that nobody knows how it is
     ) -> None:
         "Clear a kernel for the next notebook, or end it."
-        if is_fine and run_sync(kernel.is_alive)():
-            run_sync(_clear)(kernel)
+        if is_fine and self._is_cleared(kernel):
             self._idle = kernel
         else:
             self._end(kernel)
+
+    def _is_cleared(self, kernel: AsyncKernelManager) -> bool:
+        "Clear a kernel; one that has died or does not answer is no failure of its notebook."
+        try:
+            run_sync(_clear)(kernel)
+        except (RuntimeError, TimeoutError):
+            return False
+        return True
 
     def _end(self, kernel: AsyncKernelManager) -> None:
         "End a kernel at once."
