@@ -3,14 +3,19 @@
 import re
 import shutil
 from html import unescape
+from itertools import product
 
+import pandas as pd
 import pytest
 from starlette.testclient import TestClient
 
 from crypto_anomaly.core.settings import Settings
 from crypto_anomaly.core.workspace import open_workspace
+from crypto_anomaly.lifecycle.ingest_steps import ingest
 from crypto_anomaly.lifecycle.stages import stages
 from crypto_anomaly.serving.app import create_app
+from crypto_anomaly.simulate.market import Market
+from crypto_anomaly.simulate.market_server import serve_market
 
 HERE = dict(base_url="http://127.0.0.1", client=("127.0.0.1", 50000))
 ASSET = "/models/assets/anomaly_detector"
@@ -115,12 +120,24 @@ PAYLOADS = {  # kind of event -> fields
 
 
 @pytest.fixture(scope="module")
-def client(cycle, tmp_path_factory):
+def pumping():
+    """The address of the simulated market, with coins that are pumped right now."""
+    hours = (pd.Timestamp.now("UTC") - Market().start) // pd.Timedelta("1h")
+    moments = product(range(3, 9), (hours - 1, hours, hours + 1))
+    pumps = [dict(kind="pump", coin=coin, hour=hour, size=0.5) for coin, hour in moments]
+    with serve_market(Market(injected=pumps)) as (url, _):
+        yield url
+
+
+@pytest.fixture(scope="module")
+def client(cycle, pumping, tmp_path_factory):
     """The app of a workspace that has gone through a whole life: v1 is champion."""
     home = tmp_path_factory.mktemp("answers") / "home"
     shutil.copytree(cycle.home, home)
-    settings = Settings(home=home, source="simulated")
-    token = {"Authorization": f"Bearer {open_workspace(settings).api_token}"}
+    settings = Settings(home=home, source="simulated", coingecko_url=pumping)
+    ws = open_workspace(settings)
+    ingest(ws)
+    token = {"Authorization": f"Bearer {ws.api_token}"}
     with TestClient(create_app(settings), **HERE, headers=token) as client:
         decision = dict(version="v1", by="ada", reason="gates pass")
         for verb in ("approve", "promote"):
