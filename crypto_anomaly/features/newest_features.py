@@ -62,7 +62,7 @@ from crypto_anomaly.features.recorder import (
 from .windows import HOUR, MINUTE
 
 # %% auto #0
-__all__ = ["log", "KEPT_COINS", "NewestHour", "newest_hour", "newest_features"]
+__all__ = ["log", "KEPT_COINS", "past_before", "NewestHour", "newest_hour", "newest_features"]
 
 # %% ../../nbs/40_features/98_newest_features.ipynb #7cecb0dc
 log = logging.getLogger(__name__)
@@ -152,17 +152,22 @@ def _new_polls(task: _Task, after: pd.Timestamp) -> Iterator[_Batch]:
             after = pd.Timestamp(batch[-1][0], unit="us", tz="UTC")
 
 
-def _past_for(task: _Task, coins: list[str], polls: list[Poll], batch: _Batch) -> Past:
-    "The kept polls that a batch looks back at."
+def past_before(
+    folder: Path,  # of the kept files
+    layout: Layout,  # of the files
+    coins: list[str],  # ids, those of all polls first
+    polls: list[Poll],  # that are kept, the oldest first
+    first: int,  # microseconds, the next poll
+) -> Past:  # `FileNotFoundError` where a file is gone or short
+    "The kept polls that the next ones look back at."
     if not polls:
-        return Past(task.layout, coins, [], [])
-    first = batch[0][0]
-    oldest = first - _farthest(task.layout)
+        return Past(layout, coins, [], [])
+    oldest = first - _farthest(layout)
     recent = [poll for poll in polls if poll.moment > oldest]
-    past = read_past(task.folder, task.layout, coins, recent, first)
-    past.guesses = _read_guesses(task.folder)
+    past = read_past(folder, layout, coins, recent, first)
+    past.guesses = _read_guesses(folder)
     day = first // (24 * HOUR)
-    known = _peers_file(task.folder, polls, day)
+    known = _peers_file(folder, polls, day)
     if known.exists():
         past.peers[day] = np.load(known)
     return past
@@ -215,7 +220,7 @@ def _advance(task: _Task, polls: list[Poll], seed: str) -> list[Poll]:
             coins = _with_coins(coins, rows)
             _learn_labels(task, rows)
             _check_source(rows, task.index.foreign)
-        past = _past_for(task, coins, polls, batch)
+        past = past_before(task.folder, task.layout, coins, polls, batch[0][0])
         for moment, rows in batch:
             before = past.polls[-1].key if past.polls else seed
             _append(task, past, moment, rows, before)

@@ -122,8 +122,11 @@ class CoinExplanations:
 
     def _market(self, coin_id: str, history: StoredHistory) -> MarketRows:
         "The snapshots that a scan reads, and the coin."
-        ts = self.row(coin_id).ts
-        return MarketRows(self.served.model, self.served.config, history.read(), coin_id, ts)
+        ts, poll = self.row(coin_id).ts, history.last_poll()
+        known = poll if poll is not None and poll.holds(coin_id, ts) else None
+        return MarketRows(
+            self.served.model, self.served.config, history.read(), coin_id, ts, last_poll=known
+        )
 
     def nearest_normal(
         self,

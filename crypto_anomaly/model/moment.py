@@ -18,6 +18,7 @@ from ..data.snapshots import newest_moment, read_snapshots
 from ..data.table import DataError
 from ..features.config import FeatureConfig
 from ..features.features import INPUT, featurize
+from ..features.last_poll import LastPoll, last_poll
 from crypto_anomaly.features.market_signals import (
     MARKET_REACH,
     MarketSignal,
@@ -161,6 +162,10 @@ class StoredHistory(NamedTuple):
         reach = max(self.config.lookback, MARKET_REACH) if hours is None else hours
         start = self.ts - POLL_WINDOW - pd.Timedelta(hours=reach)
         return read_snapshots(self.ws, start=start, end=self.ts, columns=INPUT)
+
+    def last_poll(self) -> LastPoll | None:  # None = nothing is kept of this moment
+        "The poll of the moment, to be computed again with other values."
+        return last_poll(self.ws, self.ts, self.config)
 
 
 # %% ../../nbs/50_model/83_moment.ipynb #63b1b894

@@ -110,6 +110,11 @@ class Scan(CoinExplanations):
         changes = {w: self.features[f"price_change_pct_{w}"] for w in ("1h", "24h", "7d")}
         return {window: float(change.median()) for window, change in changes.items()}
 
+    def compute_all(self) -> None:
+        "Compute what every reader asks for, before the first one asks."
+        for name in ("anomalies", "incident", "watched", "unjudged", "market_move"):
+            getattr(self, name)
+
 
 # %% ../../nbs/50_model/85_scan.ipynb #9d2a8e45
 def scan_features(

@@ -5,6 +5,7 @@
 # %% ../../nbs/50_model/77_what_if.ipynb #b18e1525
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -15,13 +16,14 @@ from ..core.numbers import money
 from ..features.base import SENT_COLUMNS
 from ..features.config import FeatureConfig
 from ..features.features import featurize
+from ..features.last_poll import LastPoll
 from .amounts import FIELD_NAMES, hours_text, list_names, price_text
 from .evidence import Evidence
 from .fitted import Model
 from .materiality import MOVE_HORIZONS
 
 # %% auto #0
-__all__ = ["Change", "MarketRows", "not_flagged_if"]
+__all__ = ["log", "Change", "MarketRows", "not_flagged_if"]
 
 
 # %% ../../nbs/50_model/77_what_if.ipynb #7592ac66
@@ -183,6 +185,7 @@ def _change_for(group: str, e: Evidence, rows: pd.DataFrame) -> Change | None:
 
 
 # %% ../../nbs/50_model/77_what_if.ipynb #cc16961b
+log = logging.getLogger(__name__)
 _FIRST_TRY = 0.25  # of the way
 _MARGIN = 1.1  # beyond where the flag should end
 _MOST = 0.98  # of the way, for a second try
@@ -196,6 +199,7 @@ class MarketRows(NamedTuple):
     table: pd.DataFrame  # market table: the look-back of the features up to the moment
     coin_id: str
     ts: pd.Timestamp  # of the coin's row
+    last_poll: LastPoll | None = None  # that ends at `ts`; None = nothing is kept
 
     @property
     def coin_rows(self) -> pd.DataFrame:  # in time order, with the index of `table`
@@ -203,13 +207,23 @@ class MarketRows(NamedTuple):
         mine = (self.table.coin_id == self.coin_id) & (self.table.ts <= self.ts)
         return self.table[mine].sort_values("ts")
 
+    def _features(self, rows: pd.DataFrame) -> pd.DataFrame:
+        "The features of the moment with other rows of the coin."
+        before = rows.iloc[:-1]
+        if self.last_poll is not None and before.equals(self.coin_rows.iloc[:-1]):
+            try:
+                return self.last_poll.features(rows.iloc[-1:])
+            except FileNotFoundError as e:  # a newer poll came meanwhile
+                log.info("%s is gone; the history is read", e.filename)
+        others = self.table.drop(index=rows.index)
+        return featurize(pd.concat([others, rows]), self.config, since=self.ts)
+
     def score(
         self,
         rows: pd.DataFrame,  # changed rows of the coin
     ) -> float:  # NaN where it cannot be judged
         "The score of the coin when its rows are these."
-        others = self.table.drop(index=rows.index)
-        f = featurize(pd.concat([others, rows]), self.config, since=self.ts)
+        f = self._features(rows)
         row = f[(f.coin_id == self.coin_id) & (f.ts == self.ts)]
         return float(self.model.verdicts(row).score.iloc[0])
 

@@ -99,6 +99,11 @@ class DeadlineProtocol(HttpToolsProtocol):
         self._in_head = True
         super().on_message_complete()
 
+    def on_response_complete(self) -> None:
+        "From now on the client may be silent for a while."
+        self._idle_since = self.loop.time()
+        super().on_response_complete()
+
     def _look_later(self) -> None:
         "Look again in a while."
         self._timer = self.loop.call_later(self.look_seconds, self._look)

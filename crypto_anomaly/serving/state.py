@@ -267,6 +267,7 @@ class ScanState(ModelState):
                     market=moment.market,
                     history=moment.history,
                 )
+                cached.compute_all()  # readers have the last scan until all of it is known
                 current = {k: s for k, s in self._scans.items() if s.as_of == as_of}
                 self._scans = current | {version: cached}
             return cached

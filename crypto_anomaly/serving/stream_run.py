@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import os
 import threading
@@ -149,13 +148,6 @@ async def _follow_until(keeper: ProductKeeper, url: str, seconds: float | None) 
 
 
 # %% ../../nbs/90_serving/73_stream_run.ipynb #f75b9cab
-def _leave_to_themselves() -> None:
-    "Let the collector of garbage look at new objects only: all modules and models stay anyway."
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 20)
-
-
 def _widen_cache(engine: sa.Engine) -> None:
     "Keep the pages of SQLite to which hundreds of products write: 64 MB, and 40 MB of log."
     import sqlalchemy as sa
@@ -179,6 +171,7 @@ def run_stream(
     parent: str | None = None,  # process without which this one ends, and its number of shards
 ) -> Stream:
     "Store and score what a feed sends, for the products that are wanted."
+    from crypto_anomaly.serving.small_memory import freeze_objects
     from crypto_anomaly.trades.product_keeper import ProductKeeper
     from crypto_anomaly.trades.stream import Stream
 
@@ -186,7 +179,7 @@ def run_stream(
     starter, _, n = (parent or "/1").partition("/")
     options: dict[str, Any] = dict(parent=starter or None, expected=int(n))
     keeper = ProductKeeper(stream, lister=lister(feed), **options)
-    _leave_to_themselves()
+    freeze_objects()
     _widen_cache(stream.store.engine)
     asyncio.run(_follow_until(keeper, feed.url, seconds))
     return stream

@@ -22,7 +22,7 @@ from .model_pages import models_page
 from .overview_page import TIMELINE_DAYS, overview
 from .past_window import window_stamp
 from .rendering import load_templates
-from .small_memory import return_memory
+from .small_memory import freeze_objects, return_memory
 from .state import AppState
 
 # %% auto #0
@@ -101,6 +101,7 @@ def keep_warm(
     shown: Hashable = None
     pause = 0.0
     warm_up(state)
+    freeze_objects()
     return_memory()
     while not stopped.wait(pause):
         pause = look_seconds

@@ -1,0 +1,80 @@
+"""What readers have while a new snapshot is scored, and the short way to a what-if."""
+
+import threading
+
+import pandas as pd
+import pytest
+
+from crypto_anomaly.core.settings import Settings
+from crypto_anomaly.core.workspace import open_workspace
+from crypto_anomaly.data.snapshots import read_snapshots, write_snapshot
+from crypto_anomaly.model.scan import Scan, scan
+from crypto_anomaly.model.what_if import MarketRows
+from crypto_anomaly.serving import state as state_module
+from crypto_anomaly.serving.state import AppState
+
+
+@pytest.fixture
+def ws(home):
+    """A private workspace with a model and a week of the simulated market."""
+    return open_workspace(Settings(home=home.home, source="simulated"))
+
+
+def store_a_new_poll(ws):
+    """The newest poll again, an hour later."""
+    newest = read_snapshots(ws)
+    newest = newest[newest.ts == newest.ts.max()]
+    write_snapshot(ws, newest.assign(ts=newest.ts + pd.Timedelta("1h")))
+
+
+def test_readers_have_the_last_scan_until_all_of_the_new_one_is_known(ws, monkeypatch):
+    monkeypatch.setattr(state_module, "LOOK_SECONDS", 0)
+    state = AppState(ws)
+    last = state.scan()
+    store_a_new_poll(ws)
+    begun, go_on = threading.Event(), threading.Event()
+    compute_all = Scan.compute_all
+
+    def compute_late(found):
+        begun.set()
+        assert go_on.wait(60)
+        compute_all(found)
+
+    monkeypatch.setattr(Scan, "compute_all", compute_late)
+    scorer = threading.Thread(target=state.scan)
+    scorer.start()
+    assert begun.wait(60)
+    assert state.scan() is last  # without waiting: nobody has let the scorer go on
+    go_on.set()
+    scorer.join(60)
+    found = state.scan()
+    assert found.as_of == last.as_of + pd.Timedelta("1h")
+    assert {"anomalies", "watched", "unjudged"} <= vars(found).keys()
+
+
+def test_a_what_if_from_what_is_kept_is_that_of_the_whole_history(ws):
+    seen = scan(ws)
+    coin_id = seen.predictions.coin_id[0]
+    ts, poll = seen.row(coin_id).ts, seen.history.last_poll()
+    assert poll.holds(coin_id, ts)
+    table = seen.history.read().reset_index(drop=True)
+    whole = MarketRows(seen.served.model, seen.served.config, table, coin_id, ts)
+    kept = whole._replace(last_poll=poll, table=table[table.coin_id == coin_id])
+    last = whole.coin_rows.index[-1]
+    for column in ("current_price", "total_volume", "market_cap"):
+        for factor in (1.0, 0.7, 3.0):
+            rows = whole.coin_rows
+            rows.loc[last, column] *= factor
+            assert kept.score(rows) == whole.score(rows), (column, factor)
+
+
+def test_a_what_if_of_earlier_rows_reads_the_history(ws):
+    seen = scan(ws)
+    coin_id = seen.predictions.coin_id[0]
+    ts, poll = seen.row(coin_id).ts, seen.history.last_poll()
+    table = seen.history.read().reset_index(drop=True)
+    market = MarketRows(seen.served.model, seen.served.config, table, coin_id, ts, poll)
+    rows = market.coin_rows
+    rows.loc[rows.index[:-1], "current_price"] *= 1.5
+    assert market.score(rows) == market._replace(last_poll=None).score(rows)
+    assert market.score(rows) != market.score(market.coin_rows)
