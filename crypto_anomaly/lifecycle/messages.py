@@ -170,7 +170,9 @@ def _rollback_requested(event: dict[str, Any], what: str, url: str) -> str:
 
 def _drift_detected(event: dict[str, Any], what: str, url: str) -> str:
     "What is wrong with the champion."
-    return f"Drift: {'; '.join(event['payload'].get('problems', []))}. {url}/models"
+    payload = event["payload"]
+    training = " A new training starts." if payload.get("retrain") else ""
+    return f"Drift: {'; '.join(payload.get('problems', []))}.{training} {url}/models"
 
 
 def _trial_decided(event: dict[str, Any], what: str, url: str) -> str:

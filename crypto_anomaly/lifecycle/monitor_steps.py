@@ -13,6 +13,7 @@ import pandas as pd
 from ..core.clock import iso, utcnow
 from ..core.errors import CryptoAnomalyError
 from ..core.workspace import Workspace
+from ..data.datasets import dataset_versions
 from ..data.snapshots import newest_moment, read_snapshots
 from ..eval.drift import drift
 from ..eval.evaluation import evaluate
@@ -31,6 +32,7 @@ __all__ = [
     "REPORT_HOURS",
     "ROLLBACK_HOURS",
     "NOTHING_TO_WATCH",
+    "RETRAIN_HOURS",
     "health_of",
     "healthy_champion",
     "monitor",
@@ -235,6 +237,7 @@ NOTHING_TO_WATCH: dict[str, Any] = dict(
     passed=None,
     metrics={},
     rollback_to=None,
+    retrain=False,
     trial=None,
     message="there is no champion, or no snapshot, to watch",
 )
@@ -256,6 +259,27 @@ def _trial_facts(ws: Workspace, run_id: str) -> dict[str, Any] | None:
     return {k: said[k] for k in ("version", "champion", "verdict", "message", "judged")}
 
 
+# %% ../../nbs/80_lifecycle/36_monitor_steps.ipynb #f17d9d03
+RETRAIN_HOURS = 12.0  # age of the newest dataset from which drift starts a training
+
+
+def _is_training_due(ws: Workspace, now: pd.Timestamp, retrain_hours: float) -> bool:
+    "Whether the newest dataset is so old that another one is worth building."
+    if retrain_hours <= 0:
+        return False
+    newest = dataset_versions(ws, "training_dataset")[-1:]
+    limit = pd.Timedelta(hours=retrain_hours)
+    return all(now - pd.Timestamp(meta["created_at"]) > limit for meta in newest)
+
+
+def _report(
+    registry: Registry, version: int, health: dict[str, Any], problems: list[str], **more: Any
+) -> None:
+    "Write down what is wrong with the champion."
+    metrics, run_id = health["metrics"], more.pop("run_id")
+    registry.publish("drift_detected", version, run_id, problems=problems, metrics=metrics, **more)
+
+
 # %% ../../nbs/80_lifecycle/36_monitor_steps.ipynb #4e4ea3b5
 def monitor(
     ws: Workspace,
@@ -264,9 +288,12 @@ def monitor(
     rate_limit: float = 0.2,  # share of the last day that may be flagged
     max_age_hours: float = 3,  # of the newest snapshot
     auto_rollback: bool = False,  # order the rollback instead of proposing it
+    retrain_hours: float = RETRAIN_HOURS,  # age of a dataset; 0 = drift starts no training
     now: pd.Timestamp | None = None,  # None = now
     run_id: str = "",
-) -> dict[str, Any]:  # champion, problems, passed, metrics, gates, rollback_to, trial, message
+) -> dict[
+    str, Any
+]:  # champion, problems, passed, metrics, gates, rollback_to, retrain, trial, message
     "Judge the champion, and a trial beside it, on newest data; propose or order a rollback."
     moment, registry = pd.Timestamp(now or utcnow()), open_registry(ws)
     champion, end = registry.champion(), newest_moment(ws)
@@ -276,9 +303,10 @@ def monitor(
     health = health_of(ws, served, end, psi_limit=psi_limit, rate_limit=rate_limit)
     problems = health["problems"] + _age_problem(end, moment, max_age_hours)
     version = champion["version"]
+    retrain = False
     if problems and not _published_within(registry, "drift_detected", REPORT_HOURS, moment):
-        facts = dict(problems=problems, metrics=health["metrics"])
-        registry.publish("drift_detected", version, run_id, **facts)
+        retrain = bool(health["problems"]) and _is_training_due(ws, moment, retrain_hours)
+        _report(registry, version, health, problems, retrain=retrain, run_id=run_id)
     failed = health["passed"] is False
     target = _rollback_target(ws, registry, end, moment) if failed else None
     if target:
@@ -290,6 +318,7 @@ def monitor(
         metrics=health["metrics"],
         gates=health.get("gates", []),
         rollback_to=target,
+        retrain=retrain,
         trial=_trial_facts(ws, run_id),
         message="; ".join(problems) or "the champion is as it was approved",
     )

@@ -118,6 +118,7 @@ class Validation(NamedTuple):
     crash_threshold_pct: float  # %
     min_precision: float | None  # 0..1; None = no floor
     run_id: str
+    revised: int = 0  # recorded outcomes that a corrected price has changed
 
 
 # %% ../../nbs/80_lifecycle/57_outcome_steps.ipynb #a0d847f1
@@ -178,13 +179,29 @@ def _note_gate(v: Validation, version: int, gate: OutcomeGate) -> None:
     )
 
 
+# %% ../../nbs/80_lifecycle/57_outcome_steps.ipynb #c56a0fa6
+_MORE = 1.5  # times as many predictions as the event before
+
+
+def _says_something_new(v: Validation, version: int, facts: dict[str, Any]) -> bool:
+    "Whether the newest event of a version does not say as much already."
+    before = newest_outcomes(v.registry, v.registry.model, version)
+    if before is None or v.revised:
+        return True
+    if before["crash_threshold_pct"] != facts["crash_threshold_pct"]:
+        return True
+    is_same_day = before["last"][:10] == facts["last"][:10]
+    return not is_same_day or facts["predictions"] >= _MORE * before["predictions"]
+
+
 # %% ../../nbs/80_lifecycle/57_outcome_steps.ipynb #cc283b4c
 def _publish_version(v: Validation, version: int, facts: dict[str, Any]) -> dict[str, Any]:
-    "Write the outcomes of a version as its event; the facts with the verdict of the floor."
+    "Write the outcomes of a version as its event, if new; the facts with the verdict of the floor."
     gate = gate_of(precision_of(facts), v.min_precision, f"{v.registry.model} v{version}")
     said = dict(status=str(gate.status), reason=gate.reason, floor=gate.floor)
     _note_gate(v, version, gate)
-    v.registry.publish(VALIDATED, version, v.run_id, **facts, gate=said)
+    if _says_something_new(v, version, facts):
+        v.registry.publish(VALIDATED, version, v.run_id, **facts, gate=said)
     return facts | dict(gate=said)
 
 
@@ -299,7 +316,7 @@ def validate_outcomes(
     if judged.empty:
         message = _nothing_due(lookback_hours, max_age_hours) + _in_words_revised(revised)
         return dict(message=message, metrics={}, rows=judged, revised=revised)
-    v = Validation(ws, registry, crash_threshold_pct, floor, run_id)
+    v = Validation(ws, registry, crash_threshold_pct, floor, run_id, revised)
     metrics = _publish_outcomes(v, judged)
     message = "; ".join(_in_words(version, facts) for version, facts in metrics.items())
     message += _in_words_revised(revised)

@@ -71,7 +71,7 @@ SCHEDULE = {
     "trades": ScheduleEntry(dict(minute=31), StageRange("train_trades", "evaluate_trades")),
     "daily": ScheduleEntry(dict(hour=0, minute=20), StageRange("build_dataset", "evaluate")),
     "outcomes": ScheduleEntry(
-        dict(hour=0, minute=50), StageRange("validate_outcomes", "validate_outcomes")
+        dict(minute=50), StageRange("validate_outcomes", "validate_outcomes")
     ),
 }
 
@@ -104,6 +104,7 @@ EVENT_TRIGGERS = dict(
     training_finished="evaluate",
     model_approved="promote",
     rollback_requested="rollback",
+    drift_detected="build_dataset",  # where inputs have moved and the newest dataset is old
 )
 
 # %% ../../nbs/80_lifecycle/15_schedule.ipynb #cd938220

@@ -109,6 +109,8 @@ def command_for(
             return _run_command("train", data_version=event["payload"]["dataset_version"])
         case "scan" if of_trades:
             return None
+        case "build_dataset" if not event["payload"].get("retrain"):
+            return None  # the inputs are as they were, or the newest dataset is young
         case _:
             return _run_command(stage)
 

@@ -157,11 +157,17 @@ def _stage_purpose(path: Path) -> str:
 
 
 # %% ../../nbs/90_serving/16_run_catalog.ipynb #560a32d9
+def _first_stages() -> set[str]:
+    "The stages that a clock starts; the others of a schedule follow them."
+    return {stages_due(kind)[0] for kind in SCHEDULE}
+
+
 def _stage_triggers() -> dict[str, str]:
     "When each stage runs; a stage that nothing starts is absent."
     by_clock = {s: row["at"] for row in schedules().schedules for s in row["stages"]}
     by_event = {stage: f"on {event}" for event, stage in EVENT_TRIGGERS.items()}
-    return by_clock | by_event
+    both = {s: f"{by_clock[s]}, and {by_event[s]}" for s in _first_stages() & by_event.keys()}
+    return by_clock | by_event | both
 
 
 # %% ../../nbs/90_serving/16_run_catalog.ipynb #0a3b17c3

@@ -107,7 +107,9 @@ EVENTS = {
     "rollback_requested": EventKind(
         "`monitor` proposes or orders a rollback", "reason from_version pending"
     ),
-    "drift_detected": EventKind("the champion fails a check of today's data", "problems metrics"),
+    "drift_detected": EventKind(
+        "the champion fails a check of today's data", "problems metrics retrain"
+    ),
     "outcomes_validated": EventKind("flags of a version were held against what happened", "gate"),
     "outcome_gate_failed": EventKind(
         "the precision of a version fell below its floor", "reason floor precision"
