@@ -1,9 +1,11 @@
 """The reference pages are what the code says, and nothing that the code has is missing on them."""
 
+import ast
 import json
 import re
 import sys
 
+import nbformat
 import pytest
 import typer
 from conftest import ROOT
@@ -111,3 +113,15 @@ def test_public_names_change_with_the_page_only():
         title = f"crypto_anomaly.{package}" if package else "import crypto_anomaly as ca"
         listed = re.findall(r"^\| `(\w+)", section(text, title), re.M)
         assert sorted(listed) == api.names(package), title
+
+
+@pytest.mark.parametrize("stage", stages())
+def test_every_parameter_of_a_stage_can_be_read(stage):
+    """Papermill leaves out a line that it cannot read, and nobody could set that parameter."""
+    cells = nbformat.read(stages()[stage], 4).cells
+    [source] = [c.source for c in cells if "parameters" in c.metadata.get("tags", [])]
+    stored = [n for n in ast.walk(ast.parse(source)) if isinstance(n, ast.Name)]
+    assigned = {n.id for n in stored if isinstance(n.ctx, ast.Store)}
+    known = stage_parameters(stage)
+    assert known.keys() == assigned - {"run_id"}
+    assert all(facts["help"] for facts in known.values())
