@@ -19,6 +19,7 @@ from crypto_anomaly.serving.app import create_app
 from crypto_anomaly.serving.cli import app
 
 sys.path.insert(0, str(ROOT / "tools"))
+import cloud_run
 from reference import metrics
 
 DEPLOY = ROOT / "deploy"
@@ -264,6 +265,56 @@ def test_compose_as_a_whole_follows_the_specification():
     assert ((DEPLOY / build["context"]) / build["dockerfile"]).exists()
     for source in re.findall(r"^COPY (.*) \S+$", (DEPLOY / "Dockerfile").read_text(), re.M):
         assert all((ROOT / name).exists() for name in source.split()), source
+
+
+VALUES = dict(
+    GCP_PROJECT="acme",
+    GCP_REGION="europe-west1",
+    GCP_REPOSITORY="images",
+    LAKE_BUCKET="acme-lake",
+    LAKE_REGION="eu-central-1",
+    PAGES_HOST="market.acme.dev",
+    IMAGE_TAG="4f2c",
+)
+
+
+def rendered(branch: str) -> dict:
+    """The service that a push to a branch deploys."""
+    return yaml.safe_load(cloud_run.rendered(branch, VALUES))
+
+
+def test_a_push_to_main_deploys_the_service():
+    service = rendered("main")
+    box = service["spec"]["template"]["spec"]["containers"][0]
+    assert service["metadata"]["name"] == "crypto-anomaly"
+    assert box["image"] == "europe-west1-docker.pkg.dev/acme/images/crypto-anomaly:4f2c"
+    values = [e["value"] for e in box["env"] if "value" in e]
+    assert {"s3://acme-lake/lake", "https://market.acme.dev", "eu-central-1"} <= set(values)
+    text = (DEPLOY / "cloud-run.yaml").read_text()
+    capitals = set(re.findall(r"(?<![\w$])[A-Z]{4,}(?:-[A-Z]+)*(?!\w)", re.sub("#.*", "", text)))
+    assert capitals == cloud_run.VALUES.keys()
+    dumped = yaml.safe_dump(service)
+    assert not [c for c in capitals if re.search(rf"\b{c}\b", dumped)]
+
+
+def test_a_branch_shares_nothing_that_can_be_written():
+    def writable(service):
+        box = service["spec"]["template"]["spec"]["containers"][0]
+        secrets = [e["valueFrom"]["secretKeyRef"]["name"] for e in box["env"] if "valueFrom" in e]
+        urls = [e["value"] for e in box["env"] if e.get("value", "").startswith("s3://")]
+        return {service["metadata"]["name"], *secrets, *urls}
+
+    main, branch = rendered("main"), rendered("feature/New_Gate")
+    assert branch["metadata"]["name"] == "crypto-anomaly-feature-new-gate"
+    assert not writable(main) & writable(branch)
+    assert len(cloud_run.service_name("feature/" + "x" * 99)) <= cloud_run.LONGEST
+    given = branch["spec"]["template"]["spec"]["containers"][0]["env"]
+    assert dict(name="OB_BRANCH", value="feature/New_Gate") in given
+
+
+def test_a_value_that_is_missing_is_named():
+    with pytest.raises(SystemExit, match="set LAKE_BUCKET, IMAGE_TAG"):
+        cloud_run.rendered("main", VALUES | dict(LAKE_BUCKET="", IMAGE_TAG=""))
 
 
 def test_workflows_can_be_read():
