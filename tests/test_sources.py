@@ -123,6 +123,16 @@ def taker(rows):
     return rows.side.map(dict(buy="sell", sell="buy"))
 
 
+def lacking(truth, rows, found):
+    """The simulated trades that are not stored.
+
+    The history may begin, and the stream may end, among the trades of one millisecond.
+    """
+    first, last = rows.ts.min().ceil("ms"), rows.ts.max().floor("ms")
+    inside = truth[(truth.ts > first + pd.Timedelta("1ms")) & (truth.ts < last)]
+    return contents(inside, taker(inside)) - found
+
+
 def test_every_road_through_drops_doubles_reorders_and_an_hour_without_the_exchange(exchange):
     server = exchange.server
     following = {road: Following(exchange, road) for road in SOURCES}
@@ -150,7 +160,8 @@ def test_every_road_through_drops_doubles_reorders_and_an_hour_without_the_excha
         true, found = contents(truth, taker(truth)), contents(rows, rows.taker_side)
         assert not found - true, (road, "a trade that never was, or one twice")
         if f.source.promise is Promise.BEST_EFFORT:
-            assert kept["missing"] + kept["lost"] >= 1, (road, "the hour without a trade must show")
+            if lacking(truth, rows, found):  # a polled page may hold all of the hour
+                assert kept["missing"] + kept["lost"] >= 1, (road, "what is not stored must show")
             bridged = not f.source.facts.websocket  # the last page reaches into the hour
             assert bridged or (rows.ts.diff() > HOUR / 6).any()
             continue
@@ -159,10 +170,7 @@ def test_every_road_through_drops_doubles_reorders_and_an_hour_without_the_excha
             assert rows.trade_id.tolist() == list(range(*rows.trade_id.iloc[[0, -1]] + [0, 1]))
             truth = truth[truth.trade_id <= rows.trade_id.max()]
         else:
-            # the history may begin, and the stream may end, among the trades of one millisecond
-            first, last = rows.ts.min().ceil("ms"), rows.ts.max().floor("ms")
-            inside = truth[(truth.ts > first + pd.Timedelta("1ms")) & (truth.ts < last)]
-            assert not contents(inside, taker(inside)) - found, road
+            assert not lacking(truth, rows, found), road
 
 
 def test_ids_that_begin_again_are_a_new_epoch_and_nothing_is_lost(exchange):
