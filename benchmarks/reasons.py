@@ -77,8 +77,10 @@ REASONS = (
     (
         "P8",
         "the longest answer while",
-        "The market is scored in a thread of the same process, which holds the interpreter for "
-        "moments; a process of its own would hold a second copy of the market.",
+        "Readers have the last scan until the new one is whole, so nobody waits for it. But the "
+        "market is scored, and pages are drawn anew, in threads of the same process: a page of 30 "
+        "ms of CPU takes several times as long while four others want the interpreter. A process "
+        "of its own would hold a second copy of everything that is loaded.",
     ),
     (
         "P4",
