@@ -3,6 +3,7 @@
 The numbers are the same everywhere.
 """
 
+import importlib.util
 import json
 import shutil
 
@@ -80,10 +81,25 @@ def bucket(monkeypatch):
     server.stop()
 
 
-def test_a_lake_in_a_bucket(tmp_path, table, here, bucket):
-    ws = stored(tmp_path, table, jobs=1, lake_url=bucket)
-    assert ws.store == "s3"
-    assert not list(tmp_path.rglob("*.parquet"))
+@pytest.fixture
+def google_bucket(monkeypatch):
+    """A bucket on an emulator of Google Cloud Storage on loopback, through gcsfs."""
+    how = "pip install gcsfs gcp-storage-emulator"
+    gcsfs = pytest.importorskip("gcsfs", reason=how)
+    emulator = pytest.importorskip("gcp_storage_emulator.server", reason=how)
+    port = free_port()
+    server = emulator.create_server("127.0.0.1", port, in_memory=True, default_bucket="lake")
+    server.start()
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{port}")
+    monkeypatch.setenv("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")  # else it speaks gRPC, too
+    gcsfs.GCSFileSystem.clear_instance_cache()
+    yield "gs://lake/team"
+    server.stop()
+
+
+def check_a_lake(ws, home, table, here):
+    """What is written is read, once, and compacted; a dataset of it is that of a folder."""
+    assert not list(home.rglob("*.parquet"))
     late = table[table.ts == HOURS[-1]]
     again = late.assign(ts=HOURS[-1] + pd.Timedelta("20s"))
     assert write_snapshot(ws, again) is None  # the same rows
@@ -98,6 +114,17 @@ def test_a_lake_in_a_bucket(tmp_path, table, here, bucket):
     )
     build_datasets(ws, now=HOURS[-1], max_history_hours=200, as_of=HOURS[-1])
     pd.testing.assert_frame_equal(read_dataset(ws, "training_dataset")[0], here)
+
+
+def test_a_lake_in_a_google_bucket(tmp_path, table, here, google_bucket):
+    ws = stored(tmp_path, table, jobs=1, lake_url=google_bucket)
+    check_a_lake(ws, tmp_path, table, here)
+
+
+def test_a_lake_in_a_bucket(tmp_path, table, here, bucket):
+    ws = stored(tmp_path, table, jobs=1, lake_url=bucket)
+    assert ws.store == "s3"
+    check_a_lake(ws, tmp_path, table, here)
     numbers = [new_dataset(ws, "training_dataset") for _ in range(2)]
     assert numbers == [2, 3]  # claimed one by one, by a conditional put
     newest = list_parts(ws).path.iloc[-1]
@@ -109,8 +136,11 @@ def test_a_lake_in_a_bucket(tmp_path, table, here, bucket):
 
 
 def test_a_store_without_its_package_says_what_to_install(tmp_path):
-    with pytest.raises(DataError, match="pip install"):
-        list_parts(open_workspace(Settings(home=tmp_path, workspace="w", lake_url="gs://bucket")))
+    for url, extra in (("gs://bucket", "gs"), ("abfs://box@account/lake", "azure")):
+        if importlib.util.find_spec(dict(gs="gcsfs", azure="adlfs")[extra]):
+            continue
+        with pytest.raises(DataError, match=rf"pip install 'crypto_anomaly\[{extra}\]'"):
+            list_parts(open_workspace(Settings(home=tmp_path, workspace="w", lake_url=url)))
     with pytest.raises(DataError, match="not an address of a store"):
         list_parts(
             open_workspace(Settings(home=tmp_path, workspace="w", lake_url="nonsense://bucket"))

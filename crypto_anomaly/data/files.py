@@ -46,8 +46,12 @@ __all__ = [
 # %% ../../nbs/30_data/40_files.ipynb #46d2db84
 log = logging.getLogger(__name__)
 
-
 # %% ../../nbs/30_data/40_files.ipynb #fabf5313
+_EXTRAS = dict(
+    s3="s3", s3a="s3", gs="gs", gcs="gs", abfs="azure", abfss="azure", az="azure", adl="azure"
+)  # protocol -> what to install of this package
+
+
 def filesystem(
     url: str,  # a folder or an fsspec URL
 ) -> tuple[fsspec.AbstractFileSystem, str]:  # file system, and the root path on it
@@ -55,10 +59,9 @@ def filesystem(
     try:
         fs, root = fsspec.core.url_to_fs(url, use_listings_cache=False)
     except ImportError as e:
-        extra = "s3" if url.startswith("s3") else "dev"
-        raise DataError(
-            f"{url} needs one more package ({e}): pip install 'crypto_anomaly[{extra}]'."
-        ) from None
+        extra = _EXTRAS.get(url.partition("://")[0])
+        remedy = f": pip install 'crypto_anomaly[{extra}]'" if extra else ""
+        raise DataError(f"{url} needs one more package ({e}){remedy}.") from None
     except ValueError as e:
         raise DataError(
             f"{url!r} is not an address of a store ({e}); use a folder, s3://bucket/folder, "
