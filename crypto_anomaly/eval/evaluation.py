@@ -27,7 +27,7 @@ from ..model.flagged_share import NO_DAYS, DaySpread, flagged_ratio
 from ..model.relations import kept_relations
 
 # %% auto #0
-__all__ = ["evaluate"]
+__all__ = ["NothingJudgedError", "evaluate"]
 
 
 # %% ../../nbs/60_eval/40_evaluation.ipynb #b60be527
@@ -94,6 +94,22 @@ def _metrics(model: Model, holdout: pd.DataFrame, pred: pd.DataFrame) -> dict[st
     )
 
 
+# %% ../../nbs/60_eval/40_evaluation.ipynb #fd0b164b
+class NothingJudgedError(EvalError):
+    "Rows of which none can be judged."
+
+    def __init__(
+        self,
+        rows: int,  # that were given
+        reason: str,  # of the first one
+    ) -> None:
+        self.rows, self.reason = rows, reason
+        super().__init__(
+            f"none of the {rows} rows of the holdout can be judged: {reason}; "
+            "collect hourly rows and build the dataset again."
+        )
+
+
 # %% ../../nbs/60_eval/40_evaluation.ipynb #a2c18eb3
 def evaluate(
     model: Model,  # the artifact as it is
@@ -109,11 +125,8 @@ def evaluate(
     _check_holdout(model, holdout)
     pred = model.predict(holdout)
     if pred.score.isna().all():
-        raise EvalError(
-            f"none of the {len(pred)} rows of the holdout can be judged: "
-            f"{model.verdicts(holdout.head(1)).unjudged_reason.iloc[0]}; "
-            "collect hourly rows and build the dataset again."
-        )
+        first = model.verdicts(holdout.head(1))
+        raise NothingJudgedError(len(pred), first.unjudged_reason.iloc[0])
     metrics = _metrics(model, holdout, pred)
     metrics |= injected_metrics(model, holdout, list(injected), baseline, twins)
     gates = [

@@ -16,7 +16,7 @@ from ..core.workspace import Workspace
 from ..data.datasets import dataset_versions
 from ..data.snapshots import newest_moment, read_snapshots
 from ..eval.drift import drift
-from ..eval.evaluation import evaluate
+from ..eval.evaluation import NothingJudgedError, evaluate
 from ..eval.gates import gate_config
 from ..features.features import INPUT, featurize
 from .evaluation_data import injected_holdouts
@@ -129,7 +129,11 @@ def health_of(
     if rows.empty:
         return dict(passed=None, problems=[], metrics={})
     injected = injected_holdouts(ws, rows, served.config)
-    evaluation = evaluate(served.model, rows, gate_config(), injected)
+    try:
+        evaluation = evaluate(served.model, rows, gate_config(), injected)
+    except NothingJudgedError as e:  # after an outage
+        said = f"none of {e.rows} rows of the last day can be judged: {e.reason}"
+        return dict(passed=None, problems=[said], metrics={})
     metrics = evaluation["metrics"]
     known = _evaluated_recall(ws, served.version["version"]) if injected else None
     problems = _problems(served, rows, metrics, known, psi_limit=psi_limit, rate_limit=rate_limit)
@@ -291,9 +295,7 @@ def monitor(
     retrain_hours: float = RETRAIN_HOURS,  # age of a dataset; 0 = drift starts no training
     now: pd.Timestamp | None = None,  # None = now
     run_id: str = "",
-) -> dict[
-    str, Any
-]:  # champion, problems, passed, metrics, gates, rollback_to, retrain, trial, message
+) -> dict[str, Any]:  # champion, problems, passed, metrics, gates, retrain, rollback_to, …
     "Judge the champion, and a trial beside it, on newest data; propose or order a rollback."
     moment, registry = pd.Timestamp(now or utcnow()), open_registry(ws)
     champion, end = registry.champion(), newest_moment(ws)
@@ -305,7 +307,8 @@ def monitor(
     version = champion["version"]
     retrain = False
     if problems and not _published_within(registry, "drift_detected", REPORT_HOURS, moment):
-        retrain = bool(health["problems"]) and _is_training_due(ws, moment, retrain_hours)
+        is_moved = bool(health["problems"] and health["metrics"])
+        retrain = is_moved and _is_training_due(ws, moment, retrain_hours)
         _report(registry, version, health, problems, retrain=retrain, run_id=run_id)
     failed = health["passed"] is False
     target = _rollback_target(ws, registry, end, moment) if failed else None

@@ -185,13 +185,13 @@ _MORE = 1.5  # times as many predictions as the event before
 
 def _says_something_new(v: Validation, version: int, facts: dict[str, Any]) -> bool:
     "Whether the newest event of a version does not say as much already."
-    before = newest_outcomes(v.registry, v.registry.model, version)
-    if before is None or v.revised:
+    before = newest_outcomes(v.registry, v.registry.model, version) or {}
+    if v.revised or before.get("gate", {}).get("status") != facts["gate"]["status"]:
         return True
-    if before["crash_threshold_pct"] != facts["crash_threshold_pct"]:
+    if before.get("crash_threshold_pct") != facts["crash_threshold_pct"]:
         return True
-    is_same_day = before["last"][:10] == facts["last"][:10]
-    return not is_same_day or facts["predictions"] >= _MORE * before["predictions"]
+    is_same_day = before.get("last", "")[:10] == facts["last"][:10]
+    return not is_same_day or facts["predictions"] >= _MORE * before.get("predictions", 0)
 
 
 # %% ../../nbs/80_lifecycle/57_outcome_steps.ipynb #cc283b4c
@@ -200,9 +200,10 @@ def _publish_version(v: Validation, version: int, facts: dict[str, Any]) -> dict
     gate = gate_of(precision_of(facts), v.min_precision, f"{v.registry.model} v{version}")
     said = dict(status=str(gate.status), reason=gate.reason, floor=gate.floor)
     _note_gate(v, version, gate)
+    facts |= dict(gate=said)
     if _says_something_new(v, version, facts):
-        v.registry.publish(VALIDATED, version, v.run_id, **facts, gate=said)
-    return facts | dict(gate=said)
+        v.registry.publish(VALIDATED, version, v.run_id, **facts)
+    return facts
 
 
 # %% ../../nbs/80_lifecycle/57_outcome_steps.ipynb #a7855e56
