@@ -21,7 +21,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
+# how long an example takes is a fact of the machine
+settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("any machine")
 ROOT = Path(__file__).resolve().parent.parent
 COMMAND = [sys.executable, "-c", "from crypto_anomaly.serving.program import main; main()"]
 SHARED = ROOT.parent / "shared/data"

@@ -57,7 +57,9 @@ def counted(store, product):
 
 
 @settings(
-    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=8,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(steps=st.lists(STORE | DELETE, min_size=1, max_size=6))
 def test_ranges_equal_the_trades_after_any_steps(db_url, steps):
