@@ -5,7 +5,7 @@ Each time one clear error, and nothing half written.
 
 import pytest
 import requests
-from conftest import Cli
+from conftest import Cli, free_port
 
 from crypto_anomaly.simulate.market import Market
 from crypto_anomaly.simulate.market_server import serve_market
@@ -118,6 +118,9 @@ def test_a_database_that_is_not_there_is_one_line(home):
         "versions", db_url="postgresql+psycopg://postgres@127.0.0.1:9/none"
     )
     assert "use an SQLAlchemy URL" in home.error("versions", db_url="nonsense")
+    for setting in ("db_url", "trades_url"):
+        gone = {setting: "postgresql+psycopg://postgres@127.0.0.1:9/none"}
+        assert setting.upper() in home.error("serve", "--port", str(free_port()), **gone)
 
 
 def test_settings_and_addresses_that_cannot_work(tmp_path):
@@ -260,3 +263,8 @@ def test_a_source_that_hangs_blocks_no_reader(home, monkeypatch):
         asked.close()
         scan.join(240)
         assert not scan.is_alive()
+
+
+def test_a_store_without_a_trade_says_so_on_either_database(db_url, home):
+    assert "no trades yet" in home("trades", trades_url=db_url).stdout
+    assert home.json("trades", trades_url=db_url)["products"] == []

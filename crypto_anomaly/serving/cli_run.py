@@ -151,10 +151,12 @@ def serve(
     "The server only."
     from crypto_anomaly.serving.app import run_server
     from crypto_anomaly.serving.security import check_bind
+    from crypto_anomaly.serving.state import AppState
 
     ws = open_for_read()
     check_bind(ws.settings, host)
     require_free_port(host, port)
+    AppState(ws).close()  # a database that is out of reach is one error, before an address is told
     say_address(ws, host, port)
     run_server(_settings_of(ws), host, port, workers)
 

@@ -63,7 +63,7 @@ def hint(
     if library.startswith("botocore"):
         return " – check CRYPTO_ANOMALY_LAKE_URL, AWS_ENDPOINT_URL and whether the store answers"
     if library.startswith("sqlalchemy"):
-        return " – check CRYPTO_ANOMALY_DB_URL and whether the database runs"
+        return " – check CRYPTO_ANOMALY_DB_URL, CRYPTO_ANOMALY_TRADES_URL and whether they answer"
     return ""
 
 

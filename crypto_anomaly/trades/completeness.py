@@ -44,7 +44,7 @@ _FACTS = sa.text(f"""SELECT e.*,
  AND g.closed_at IS NOT NULL AND g.to_id > e.deleted) AS lost,
 (SELECT count(*) {_GAPS} AND g.closed_at IS NULL) AS open_gaps
 FROM ({_EPOCHS}) AS e ORDER BY e.product_id, e.epoch""").bindparams(
-    sa.bindparam("products", expanding=True)
+    sa.bindparam("products", type_=sa.String, expanding=True)
 )
 
 
