@@ -78,8 +78,8 @@ REASONS = (
         "P8",
         "the longest answer while",
         "Readers have the last scan until the new one is whole, so nobody waits for it. But the "
-        "market is scored, and pages are drawn anew, in threads of the same process: a page of 30 "
-        "ms of CPU takes several times as long while four others want the interpreter. A process "
+        "market is scored, and pages are drawn anew, in threads of the same process: a page "
+        "takes longer while other threads want the interpreter. A process "
         "of its own would hold a second copy of everything that is loaded.",
     ),
     (

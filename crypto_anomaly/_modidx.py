@@ -4290,8 +4290,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/crypto_anomaly', 'doc_host
                                                                                                               'crypto_anomaly/lifecycle/monitor_steps.py'),
                                                         'crypto_anomaly.lifecycle.monitor_steps._published_within': ( '80_lifecycle/monitor_steps.html#_published_within',
                                                                                                                       'crypto_anomaly/lifecycle/monitor_steps.py'),
-                                                        'crypto_anomaly.lifecycle.monitor_steps._report': ( '80_lifecycle/monitor_steps.html#_report',
-                                                                                                            'crypto_anomaly/lifecycle/monitor_steps.py'),
                                                         'crypto_anomaly.lifecycle.monitor_steps._request_rollback': ( '80_lifecycle/monitor_steps.html#_request_rollback',
                                                                                                                       'crypto_anomaly/lifecycle/monitor_steps.py'),
                                                         'crypto_anomaly.lifecycle.monitor_steps._retired_by_hand': ( '80_lifecycle/monitor_steps.html#_retired_by_hand',

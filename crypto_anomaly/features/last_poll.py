@@ -16,7 +16,7 @@ from .config import FeatureConfig
 from .features import INPUT
 from .kept_hours import KeptIndex, kept_folder, read_index
 from .newest import next_poll
-from .newest_features import newest_hour, past_before
+from .newest_features import KEPT_COINS, newest_hour, past_before
 from .recorder import polls_of
 
 # %% auto #0
@@ -58,11 +58,12 @@ def last_poll(
     ws: Workspace,
     ts: pd.Timestamp,  # time of the newest stored row
     config: FeatureConfig = FeatureConfig(),  # what is computed
-    **options: int,  # of `newest_hour`
+    *,
+    least: int = KEPT_COINS,  # coins of the last hour; with fewer nothing is kept
 ) -> LastPoll | None:  # None = nothing is kept
     "The newest poll, to be computed again."
     folder = kept_folder(ws, config)
-    if folder is None or newest_hour(ws, ts, config, **options) is None:
+    if folder is None or newest_hour(ws, ts, config, least=least) is None:
         return None
     index = read_index(folder)
     if len(index.polls) < 2:

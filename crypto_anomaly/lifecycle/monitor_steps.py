@@ -267,21 +267,15 @@ def _trial_facts(ws: Workspace, run_id: str) -> dict[str, Any] | None:
 RETRAIN_HOURS = 12.0  # age of the newest dataset from which drift starts a training
 
 
-def _is_training_due(ws: Workspace, now: pd.Timestamp, retrain_hours: float) -> bool:
-    "Whether the newest dataset is so old that another one is worth building."
-    if retrain_hours <= 0:
+def _is_training_due(
+    ws: Workspace, health: dict[str, Any], now: pd.Timestamp, retrain_hours: float
+) -> bool:
+    "Whether rows that were judged show a problem, and the newest dataset is old."
+    if retrain_hours <= 0 or not (health["problems"] and health["metrics"]):
         return False
     newest = dataset_versions(ws, "training_dataset")[-1:]
     limit = pd.Timedelta(hours=retrain_hours)
     return all(now - pd.Timestamp(meta["created_at"]) > limit for meta in newest)
-
-
-def _report(
-    registry: Registry, version: int, health: dict[str, Any], problems: list[str], **more: Any
-) -> None:
-    "Write down what is wrong with the champion."
-    metrics, run_id = health["metrics"], more.pop("run_id")
-    registry.publish("drift_detected", version, run_id, problems=problems, metrics=metrics, **more)
 
 
 # %% ../../nbs/80_lifecycle/36_monitor_steps.ipynb #4e4ea3b5
@@ -307,9 +301,9 @@ def monitor(
     version = champion["version"]
     retrain = False
     if problems and not _published_within(registry, "drift_detected", REPORT_HOURS, moment):
-        is_moved = bool(health["problems"] and health["metrics"])
-        retrain = is_moved and _is_training_due(ws, moment, retrain_hours)
-        _report(registry, version, health, problems, retrain=retrain, run_id=run_id)
+        retrain = _is_training_due(ws, health, moment, retrain_hours)
+        facts = dict(problems=problems, metrics=health["metrics"], retrain=retrain)
+        registry.publish("drift_detected", version, run_id, **facts)
     failed = health["passed"] is False
     target = _rollback_target(ws, registry, end, moment) if failed else None
     if target:
