@@ -184,7 +184,7 @@ def memory() -> Iterator[Figure]:
     against = f"({theirs:,.0f} against {ours:,.0f} MB)"
     yield Figure(f"peak memory of plain over ours {against}, dataset written", theirs / ours, 3)
     with tempfile.TemporaryDirectory() as home:
-        fill = python(f"import markets; markets.ten_million({home!r})")
+        fill = python(f"import markets; markets.long_lake({home!r}, 5000, 2000)")
         subprocess.run(fill, check=True)
         start = time.perf_counter()
         used = peak(BUILD.format(home=home))

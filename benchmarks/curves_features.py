@@ -1,14 +1,14 @@
 """Curves of coins and of Dask workers."""
 
+import os
 import tempfile
 import time
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 from curves import Curve
-from markets import lake_of, synthetic
-from measure import cpu, size
+from markets import lake_of, long_lake, synthetic
+from measure import cpu, peak_of, size
 
 from crypto_anomaly.core.settings import Settings
 from crypto_anomaly.core.workspace import Workspace, open_workspace
@@ -50,32 +50,61 @@ def lake_without_newest(home: str, n: int) -> tuple[Workspace, pd.DataFrame]:
 
 def dask() -> Curve:
     """Features of a history in partitions, written as a dataset, by the number of workers."""
-    from dask.distributed import Client, LocalCluster
-
-    n, hours = size((40, 720), (300, 2160), (1000, 2160))
+    n, hours = size((40, 720), (300, 2160), (5000, 20_000))
     names = ("measured, wall", "ideal", "CPU in all")
     lines: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
-    contents = []
+    built = []
     with tempfile.TemporaryDirectory() as home:
-        lake_of(home, synthetic(n, hours), daily=True)
+        long_lake(home, n, hours)
         for workers in (1, 2):
-            with LocalCluster(
-                n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None
-            ) as cluster:
-                with Client(cluster) as client:
-                    client.run(warm_worker)
-                    before = cpu_in_all(client)
-                    start = time.perf_counter()
-                    built = build(home, cluster.scheduler_address, 9999)
-                    seconds = time.perf_counter() - start
-                    used = cpu_in_all(client) - before
-            contents.append(rows_of(home, built))
-            lines["measured, wall"].append((workers, seconds))
+            run = built_by(home, workers)
+            print(f"{workers} workers: {run.seconds:.0f} s, {run.peak_mb:,.0f} MB", flush=True)
+            lines["measured, wall"].append((workers, run.seconds))
             lines["ideal"].append((workers, lines["measured, wall"][0][1] / workers))
-            lines["CPU in all"].append((workers, used))
-    assert contents[0].equals(contents[1]), "the datasets of one and two workers differ"
-    note = f"{n * hours:,} rows to a written dataset; the datasets of 1 and 2 workers are equal"
+            lines["CPU in all"].append((workers, run.cpu))
+            built.append(run)
+    assert built[0].hashes == built[1].hashes, "the datasets of one and two workers differ"
+    note = f"{n * hours:,} rows to a written dataset of {built[0].gigabytes:.2g} GB, at most "
+    note += f"{max(run.peak_mb for run in built):,.0f} MB a worker; 1 and 2 workers write the same"
     return Curve("Dask workers", "workers", "seconds", lines, note)
+
+
+class Run(NamedTuple):
+    """A dataset that a cluster wrote."""
+
+    seconds: float  # wall
+    cpu: float  # seconds of the workers and of this process, which takes some tasks
+    peak_mb: float  # of the largest worker
+    gigabytes: float  # of the training dataset
+    hashes: list[str]  # SHA-256 of each of its files
+
+
+def built_by(home: str, workers: int) -> Run:
+    """Build on a cluster of `workers`; the dataset is removed, for it may fill the disk."""
+    from dask.distributed import Client, LocalCluster
+
+    with (
+        LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            processes=True,
+            dashboard_address=None,
+            memory_limit=0,
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        client.run(warm_worker)
+        before = cpu_in_all(client)
+        start = time.perf_counter()
+        built = build(home, cluster.scheduler_address)
+        seconds = time.perf_counter() - start
+        used = cpu_in_all(client) - before
+        peak_mb = max(client.run(peak_of, "self").values())
+    parts = built["training"]["parts"]
+    for part in parts:
+        os.remove(part["path"])
+    gigabytes = sum(part["bytes"] for part in parts) / 1e9
+    return Run(seconds, used, peak_mb, gigabytes, [part["sha256"] for part in parts])
 
 
 def cpu_in_all(client: Any) -> float:
@@ -88,18 +117,7 @@ def warm_worker() -> None:
     featurize(synthetic(12, 300))
 
 
-def build(home: str, scheduler: str, hours: int) -> dict:
-    """A dataset of a lake on a cluster."""
+def build(home: str, scheduler: str) -> dict[str, Any]:
+    """A dataset of all rows of a lake, on a cluster."""
     ws = open_workspace(Settings(home=home, source="simulated", dask_url=scheduler))
-    return build_datasets(ws, max_history_hours=hours, now=NOW)
-
-
-def rows_of(home: str, built: dict) -> pd.DataFrame:
-    """The rows of the training dataset, sorted."""
-    version = built["training"]["version"]
-    name = "training_dataset"
-    files = sorted(Path(home).glob(f"**/{name}/**/*{version}*/**/*.parquet"))
-    files = files or sorted(Path(home).glob(f"**/{name}/*{version}*.parquet"))
-    assert files, f"no files of {name} {version} under {home}"
-    table = pd.concat([pd.read_parquet(f) for f in files])
-    return table.sort_values(["coin_id", "ts"], ignore_index=True)
+    return build_datasets(ws, max_history_hours=10**6, now=NOW)

@@ -9,6 +9,7 @@ CHANGES = {
     "price_change_percentage_7d_in_currency": 168,
     "price_change_percentage_30d_in_currency": 720,
 }  # column -> hours
+PIECE = 240  # hours of a long lake that are made at once
 
 
 def synthetic(coins: int, hours: int, seed: int = 0) -> pd.DataFrame:
@@ -54,11 +55,11 @@ def lake_of(home: str, table: pd.DataFrame, *, daily: bool = False, **settings):
     return ws
 
 
-def ten_million(home: str) -> None:
-    """A lake of 5,000 coins x 2,000 h, ten days at a time."""
-    for k in range(9):
-        f = synthetic(5000, min(240, 2000 - 240 * k), seed=k)
-        lake_of(home, f.assign(ts=f.ts + pd.Timedelta(days=10 * k)), daily=True)
+def long_lake(home: str, coins: int, hours: int) -> None:
+    """A lake of a history that does not fit into memory, ten days at a time."""
+    for k, first in enumerate(range(0, hours, PIECE)):
+        f = synthetic(coins, min(PIECE, hours - first), seed=k)
+        lake_of(home, f.assign(ts=f.ts + pd.Timedelta(hours=first)), daily=True)
 
 
 def forest_rows(n: int, d: int, seed: int = 0) -> np.ndarray:
