@@ -217,11 +217,12 @@ SHOWN_RESULTS = (
 
 # %% ../../nbs/90_serving/72_cli_run.ipynb #9187fa74
 def _say_run(run: dict[str, Any]) -> None:
-    "One line about a finished stage, one with its report."
+    "One line about a finished stage, one with its report; an unknown result is left out."
     result = run["result"] or {}
-    shown = [f"{k.replace('_', ' ')} {v}" for k, v in result.items() if k in SHOWN_RESULTS]
+    known = {k: v for k, v in result.items() if k in SHOWN_RESULTS and v is not None}
+    shown = [f"{k.replace('_', ' ')} {v}" for k, v in known.items()]
     say(f"✓ {run['stage']:14} {run['seconds']:5.1f} s  {', '.join(shown)}")
-    note = result.get("training_note")
+    note = result.get("training_note") or result.get("message")
     if note:
         say(f"  {'':14} note: {note}")
     say(f"  {'':14} report {run['report']}")
