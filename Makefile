@@ -67,6 +67,7 @@ hooks: setup  ## install the git hooks of nbdev (clean notebooks, merges) and of
 	pre-commit install
 
 coverage: setup  ## share of the package's lines that the tests run; fails below 90 %
+	VIRTUAL_ENV=$(CURDIR)/.venv $(UV) pip install -q coverage  # not among the tools of every day: numba imports it wherever it is installed
 	rm -f .coverage .coverage.*
 	coverage run -m pytest -q -n 2 -rs
 	coverage combine -q
