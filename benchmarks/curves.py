@@ -1,6 +1,6 @@
-"""How cost grows: coins, history on Dask workers, trades, versions, products, clients.
+"""How cost grows: coins, Dask workers, rows of history, trades, versions, products, clients.
 
-    python benchmarks/curves.py [coins dask trades versions products clients] [--size quick]
+    python benchmarks/curves.py [coins dask history trades versions products clients] [--size quick]
 
 Each curve is measured here and drawn as nbs/guides/scale_NAME.svg; the numbers, with machine, date
 and commit, go to nbs/guides/scale_curves.json, which keeps the curves that were not asked for.
@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 GUIDES = Path(__file__).resolve().parent.parent / "nbs" / "guides"
 FILE = GUIDES / "scale_curves.json"
-NAMES = ("coins", "dask", "trades", "versions", "products", "clients")
+NAMES = ("coins", "dask", "history", "trades", "versions", "products", "clients")
 
 
 class Curve(NamedTuple):
@@ -47,6 +47,7 @@ def functions() -> dict[str, Callable[[], Curve]]:
     return dict(
         coins=f.coins,
         dask=f.dask,
+        history=f.history,
         trades=t.trades,
         versions=s.versions,
         products=t.products,

@@ -20,6 +20,7 @@ from crypto_anomaly.features.features import INPUT, featurize
 from crypto_anomaly.model.moment import moment_features
 
 NOW = pd.Timestamp("2027-01-01", tz="UTC")
+LONGEST = (5000, 20_000)  # coins x hours: a hundred million rows, 7 GB in the lake
 AT_ONCE = 6400  # coins whose 480 hours are computed in one piece; more would take 10 GB
 
 
@@ -50,23 +51,36 @@ def lake_without_newest(home: str, n: int) -> tuple[Workspace, pd.DataFrame]:
 
 def dask() -> Curve:
     """Features of a history in partitions, written as a dataset, by the number of workers."""
-    n, hours = size((40, 720), (300, 2160), (5000, 20_000))
+    n, hours = size((40, 720), (300, 2160), (5000, 2000))
     names = ("measured, wall", "ideal", "CPU in all")
     lines: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
-    built = []
+    runs = []
     with tempfile.TemporaryDirectory() as home:
         long_lake(home, n, hours)
         for workers in (1, 2):
             run = built_by(home, workers)
-            print(f"{workers} workers: {run.seconds:.0f} s, {run.peak_mb:,.0f} MB", flush=True)
             lines["measured, wall"].append((workers, run.seconds))
             lines["ideal"].append((workers, lines["measured, wall"][0][1] / workers))
             lines["CPU in all"].append((workers, run.cpu))
-            built.append(run)
-    assert built[0].hashes == built[1].hashes, "the datasets of one and two workers differ"
-    note = f"{n * hours:,} rows to a written dataset of {built[0].gigabytes:.2g} GB, at most "
-    note += f"{max(run.peak_mb for run in built):,.0f} MB a worker; 1 and 2 workers write the same"
+            runs.append(run)
+    assert runs[0].hashes == runs[1].hashes, "the datasets of one and two workers differ"
+    note = f"{n * hours:,} rows to a written dataset; the files of 1 and 2 workers are equal"
     return Curve("Dask workers", "workers", "seconds", lines, note)
+
+
+def history() -> Curve:
+    """A longer and longer history on two Dask workers: time, and memory of the larger worker."""
+    markets = size(((40, 720),), ((300, 2160), (1000, 2160)), ((500, 2000), (5000, 2000), LONGEST))
+    lines: dict[str, list[tuple[float, float]]] = {"seconds, wall": [], "MB of a worker": []}
+    for n, hours in markets:
+        with tempfile.TemporaryDirectory() as home:
+            long_lake(home, n, hours)
+            run = built_by(home, 2)
+        print(f"{n * hours:,} rows: {run.seconds:.0f} s, {run.peak_mb:,.0f} MB", flush=True)
+        lines["seconds, wall"].append((n * hours, run.seconds))
+        lines["MB of a worker"].append((n * hours, run.peak_mb))
+    note = f"a dataset of {run.gigabytes:.2g} GB in the end, on two Dask workers"
+    return Curve("Rows of history", "rows", "seconds, MB", lines, note)
 
 
 class Run(NamedTuple):
