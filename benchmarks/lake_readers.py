@@ -21,12 +21,20 @@ from bench_lake import COLUMNS, START, hourly_lake, same
 from crypto_anomaly.data.lake import list_parts
 from crypto_anomaly.data.snapshots import compact, read_snapshots
 
-IMPORTED = """import resource, time
+IMPORTED = """import io, time
 import pandas, pyarrow.parquet
-before, cpu = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
+resident = lambda: int(open("/proc/self/statm").read().split()[1]) * 4096 / 1e6
+before, cpu = resident(), time.process_time()
 import {}
-after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print(f"{{1000 * (time.process_time() - cpu):.0f}} ms, {{(after - before) / 1024:.0f}} MB")"""
+took, file = time.process_time() - cpu, io.BytesIO()
+pandas.DataFrame({{"coin_id": ["a", "b"] * 5000, "price": 1.0}}).to_parquet(file)
+file.seek(0)
+{}
+print(f"{{1000 * took:.0f}} ms, {{resident() - before:.0f}} MB with the first file")"""
+READ = {
+    "pyarrow.parquet": "pyarrow.parquet.read_table(file).to_pandas()",
+    "polars": "polars.read_parquet(file).to_pandas()",
+}
 
 
 def by_dataset(files: list[str]) -> pd.DataFrame:
@@ -71,8 +79,8 @@ def measure(readers: dict[str, Callable[[], pd.DataFrame]]) -> None:
 def main() -> None:
     """Measure hourly and daily files."""
     has_polars = find_spec("polars") is not None
-    for module in ("pyarrow.dataset", *(["polars"] if has_polars else [])):
-        script = [sys.executable, "-c", IMPORTED.format(module)]
+    for module in ("pyarrow.parquet", *(["polars"] if has_polars else [])):
+        script = [sys.executable, "-c", IMPORTED.format(module, READ[module])]
         told = subprocess.run(script, capture_output=True, text=True, check=True).stdout.strip()
         print(f"import {module}: {told}")
     with tempfile.TemporaryDirectory() as home:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Hashable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import fsspec
 import pandas as pd
@@ -98,14 +98,21 @@ def write_file(
 # %% ../../nbs/30_data/40_files.ipynb #3f6d8ca6
 def to_parquet(
     frame: pd.DataFrame,
-    schema: pa.Schema | None = None,  # None = from the frame
+    schema: pa.Schema | None = None,  # of types that Parquet itself has; None = from the frame
 ) -> bytes:
     "`frame` as the bytes of a Parquet file."
     table = pa.Table.from_pandas(frame, schema=schema, preserve_index=False)
     # Features are float32. Their values hardly repeat: a dictionary takes four times as long.
     repeated = [field.name for field in table.schema if field.type != pa.float32()]
+    kept: dict[str, Any] = dict(compression="lz4", use_dictionary=repeated)
     buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="lz4", use_dictionary=repeated)
+    if schema is None:
+        pq.write_table(table, buffer, **kept)
+        return buffer.getvalue()
+    # Arrow's copy of a known schema is half of the footer, which every reader decodes.
+    with pq.ParquetWriter(buffer, table.schema, store_schema=False, **kept) as writer:
+        writer.write_table(table)
+        writer.add_key_value_metadata({"pandas": table.schema.metadata[b"pandas"]})
     return buffer.getvalue()
 
 
