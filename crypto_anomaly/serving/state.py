@@ -23,7 +23,7 @@ from fastapi import Depends, Request
 from ..core.clock import utcnow
 from ..core.errors import CryptoAnomalyError
 from ..core.workspace import Workspace
-from ..data.lake import parts_stamp
+from ..data.lake import kind_files, parts_stamp
 from ..data.polls import POLL_WINDOW
 from ..data.snapshots import newest_moment
 from ..data.source import hold_source
@@ -38,7 +38,7 @@ from ..registry.errors import NotFoundError
 from ..registry.registry import Registry, open_registry
 from .live import Trades
 from .questions import Questions
-from .recent import Recent
+from .recent import Recent, Same
 from crypto_anomaly.serving.stamps import (
     NEVER_READ,
     CacheKey,
@@ -52,6 +52,7 @@ __all__ = [
     "log",
     "CACHE_SECONDS",
     "PAST_SCANS",
+    "PAST_MOMENTS",
     "LOOK_SECONDS",
     "KEY_SECONDS",
     "CurrentState",
@@ -67,6 +68,7 @@ __all__ = [
 log = logging.getLogger(__name__)
 CACHE_SECONDS = 60  # CoinGecko caches for this long; a request within it returns the same rows
 PAST_SCANS = 8  # scans of past moments that are kept
+PAST_MOMENTS = 64  # moments that are kept for the question which one is stored before another
 LOOK_SECONDS = 1  # the lake is listed at most this often
 KEY_SECONDS = 0.0003  # a key is good for so long: a write to a database takes longer
 
@@ -90,6 +92,7 @@ class StoreState:
         self.registry: Registry = open_registry(ws)
         self.trades = Trades(ws)
         self._newest = NEVER_READ
+        self._before: Recent[pd.Timestamp | None] = Recent(PAST_MOMENTS)
         self._keys: dict[bool, _KnownKey] = {}  # with or without trades
         self._registry_files = database_files(self.registry.engine)
         self._trade_files: list[Path] = []
@@ -101,6 +104,14 @@ class StoreState:
         if time.monotonic() - self._newest.read_at > LOOK_SECONDS:
             self._newest = NewestSnapshot(time.monotonic(), newest_moment(self.ws))
         return self._newest.ts
+
+    def newest_before(
+        self,
+        end: pd.Timestamp,  # UTC
+    ) -> pd.Timestamp | None:  # None = nothing is stored until then
+        "Time of the newest stored snapshot at or before a moment; read once for a state of the lake."
+        key = end, Same(kind_files(self.ws, "snapshots"))
+        return self._before.get(key, partial(newest_moment, self.ws, end=end))
 
     def etag(self) -> str:
         "Changes whenever a page would change: with a new snapshot or a new event."
@@ -204,7 +215,7 @@ class ScanState(ModelState):
         model, newest = self.load(client), self.newest()
         if at is None or newest is None or at >= newest:
             return self._scan(model)
-        ts = newest_moment(self.ws, end=at)
+        ts = self.newest_before(at)
         if ts is None:
             return scan_by_model(self.ws, model, at)  # raises
         key = self._past_key(model, ts)
@@ -231,7 +242,7 @@ class ScanState(ModelState):
         if at is None or at >= newest:
             moment = self._moments.get(model.config)
             return moment is not None and moment.ts == newest
-        ts = newest_moment(self.ws, end=at)
+        ts = self.newest_before(at)
         return ts is None or self._past.has(self._past_key(model, ts))
 
     def scan_by(
