@@ -109,7 +109,7 @@ class StoreState:
         self,
         end: pd.Timestamp,  # UTC
     ) -> pd.Timestamp | None:  # None = nothing is stored until then
-        "Time of the newest stored snapshot at or before a moment; read once for a state of the lake."
+        "Time of the newest stored snapshot at or before a moment; read once for each lake."
         key = end, Same(kind_files(self.ws, "snapshots"))
         return self._before.get(key, partial(newest_moment, self.ws, end=end))
 
