@@ -78,3 +78,28 @@ def test_a_what_if_of_earlier_rows_reads_the_history(ws):
     rows.loc[rows.index[:-1], "current_price"] *= 1.5
     assert market.score(rows) == market._replace(last_poll=None).score(rows)
     assert market.score(rows) != market.score(market.coin_rows)
+
+
+def test_a_key_stands_still_during_a_fetch_and_an_event_ends_it(ws, monkeypatch):
+    state, clock = AppState(ws), [100.0]
+    monkeypatch.setattr(state_module.time, "monotonic", lambda: clock[0])
+
+    def key_at(now):
+        clock[0] = now
+        return state.cache_key()
+
+    assert key_at(100.1).second == 100
+    with state.fetching():
+        first = key_at(101.5)
+        assert first.second == 101  # what was kept before is computed once more
+        store_a_new_poll(ws)
+        state._newest = state_module.NEVER_READ
+        state.newest()
+        assert key_at(110.5) == first
+        assert key_at(111.0).second == 111
+        still = key_at(111.5)
+        state.registry.point_alias(1, "watched", by="anna")
+        assert key_at(112.0) == still._replace(registry=key_at(112.0).registry) != still
+        assert state.cache_key(trades=True).second == 112
+    after = key_at(113.0)
+    assert (after.second, after.newest) == (113, state.newest())

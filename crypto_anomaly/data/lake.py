@@ -33,6 +33,7 @@ from .table import SCHEMA
 __all__ = [
     "log",
     "write_part",
+    "kind_files",
     "list_parts",
     "parts_stamp",
     "with_parts",
@@ -85,7 +86,10 @@ def _is_finished(path: str) -> bool:
     return "/." not in path or not path.rsplit("/", 1)[1].startswith(".")
 
 
-def _kind_files(ws: Workspace, kind: str) -> tuple[str, ...]:
+def kind_files(
+    ws: Workspace,
+    kind: str,  # `snapshots`, `predictions` or `outcomes`
+) -> tuple[str, ...]:  # on a local disk the same object until one is written, replaced or deleted
     "All files of one kind, those that are being written too."
     fs, root = filesystem(ws.reads.lake_url)
     return tuple(list_files(fs, f"{root}/{kind}"))
@@ -157,7 +161,7 @@ def list_parts(
     end: pd.Timestamp | None = None,  # UTC, inclusive; None = to the newest
 ) -> pd.DataFrame:  # path, first, last, tag; oldest first
     "The files of the lake that may hold rows within [start, end]."
-    parts = _parts_of(_kind_files(ws, kind))
+    parts = _parts_of(kind_files(ws, kind))
     if start is not None:
         parts = parts[parts["last"] >= start]
     if end is not None:

@@ -55,7 +55,7 @@ class Scan(CoinExplanations):
     left_out: pd.DataFrame = field(default_factory=pd.DataFrame)  # see `moment.find_left_out`
     market: MarketSignal | None = None  # the market as a whole; None = not known
 
-    @property
+    @cached_property
     def as_of(self) -> pd.Timestamp:
         "The time of the newest row."
         return self.features.ts.max()

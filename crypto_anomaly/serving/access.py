@@ -135,10 +135,11 @@ def _refused_reading(request: Request, settings: Settings) -> Refusal | None:
 
 
 def _is_for_everybody(scope: Scope, settings: Settings) -> bool:
-    "Whether whoever may ask for this host may read the answer, with or without a token."
-    if scope["method"] not in READING:
+    "Whether the same request gets the answer with or without a token."
+    path = scope["path"]
+    if scope["method"] not in READING and not (path in LOCAL_POSTS and is_local(Request(scope))):
         return False
-    return _is_open(scope["path"]) or not is_beyond_loopback(scope, settings)
+    return _is_open(path) or not is_beyond_loopback(scope, settings)
 
 
 def _refused_change(request: Request, settings: Settings) -> Refusal | None:

@@ -37,7 +37,7 @@ from .inference_routes import inference_router, model_info_router
 from .kept_answers import KeptAnswers
 from .lifecycle_routes import lifecycle_router, verbs_router
 from .metrics import AppMetrics
-from .middleware import RequestMetrics, ResponseCache
+from .middleware import AT_ONCE, RequestMetrics, ResponseCache
 from .page_routes import page_router, report_router
 from .product_routes import product_router
 from .query_rules import refuse_unknown_query
@@ -138,11 +138,11 @@ class RunFiles(StaticFiles):
 # %% ../../nbs/90_serving/58_app.ipynb #30bf4c51
 def _lifespan(
     settings: Settings | None, warm: bool
-) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+) -> Callable[[FastAPI], AbstractAsyncContextManager[dict[str, Any]]]:
     "What happens when a server starts and stops: open the workspace, close it."
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
         "Open the workspace; serve its reports; close what was started."
         opened = settings or load_settings()
         if not logging.getLogger().handlers:  # a worker process starts without them
@@ -155,7 +155,7 @@ def _lifespan(
         if warm:
             asked = [state, stopped]
             threading.Thread(target=keep_warm, args=asked, name="warm-up", daemon=True).start()
-        yield
+        yield {AT_ONCE: app.state.kept.at_once}
         stopped.set()
         state.close()
 
@@ -194,7 +194,8 @@ def create_app(
     app.add_middleware(SecurityHeaders)
     app.add_middleware(RequestMetrics, metrics=metrics)
     layers = app.build_middleware_stack()  # what is kept goes out before any layer runs
-    app.middleware_stack = KeptAnswers(layers, get_app_state, metrics)
+    app.state.kept = KeptAnswers(layers, get_app_state, metrics)
+    app.middleware_stack = app.state.kept
     return app
 
 

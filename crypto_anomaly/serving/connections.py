@@ -11,7 +11,7 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from .middleware import WHOLE
+from .middleware import AT_ONCE, RAW, WHOLE, RawRequest
 
 # %% auto #0
 __all__ = [
@@ -20,6 +20,8 @@ __all__ = [
     "LOOK_SECONDS",
     "MAX_HEAD",
     "MAX_UNREAD",
+    "MAX_KNOWN",
+    "Headers",
     "write_whole",
     "DeadlineProtocol",
 ]
@@ -30,9 +32,18 @@ STUCK_SECONDS = 60.0  # for a client that does not read its answer
 LOOK_SECONDS = 2.0  # between two looks
 MAX_HEAD = 64 << 10  # bytes
 MAX_UNREAD = 1 << 20  # bytes of a body that come after its answer
-
+MAX_KNOWN = 4096  # bytes of a request that may be known the next time
 
 # %% ../../nbs/90_serving/57_connections.ipynb #96c60c96
+Headers = list[tuple[bytes, bytes]]
+
+
+def _write(transport: asyncio.Transport, head: bytes, own: Headers, body: bytes) -> None:
+    "Write an answer, with the server's own headers."
+    lines = [b"%s: %s\r\n" % header for header in own]
+    transport.write(b"".join([head, *lines, b"\r\n", body]))
+
+
 def write_whole(
     cycle: RequestResponseCycle,  # of the request
     head: bytes,  # first line and headers, each with its end
@@ -43,8 +54,7 @@ def write_whole(
     if not is_ready or not cycle.keep_alive:
         return False
     cycle.response_started = cycle.response_complete = True
-    own = [b"%s: %s\r\n" % header for header in cycle.default_headers]
-    cycle.transport.write(b"".join([head, *own, b"\r\n", body]))
+    _write(cycle.transport, head, cycle.default_headers, body)
     cycle.message_event.set()
     cycle.on_response()
     return True
@@ -62,6 +72,7 @@ class DeadlineProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         self._in_head, self._head, self._unread = True, 0, 0
         self._in_one_head = True
+        self._between, self._begun = True, 0  # requests; how many have begun
         self._idle_since = self._moved_at = self.loop.time()
         self._waiting_bytes = 0
         self._look_later()
@@ -72,13 +83,48 @@ class DeadlineProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        "Bound what is sent without being read."
+        "Answer what is known; bound what is sent without being read."
+        is_next, begun = self._between and not self._is_busy(), self._begun
+        if is_next and self._answer_at_once(data):
+            return
         self._in_one_head = self._in_head
         super().data_received(data)
+        if is_next and self._between and self._begun == begun + 1:
+            self._name(data)
         if self._in_one_head:
             self._head += len(data)
         if self._head > MAX_HEAD or self._unread > MAX_UNREAD:
             self.transport.close()
+
+    def _answer_at_once(self, data: bytes) -> bool:
+        "Answer a request that is known by its bytes; the parser does not see it."
+        at_once = self.app_state.get(AT_ONCE)
+        if at_once is None or self.flow.write_paused or self.transport.is_closing():
+            return False
+        answer = at_once(self._raw(data))
+        if answer is None:
+            return False
+        head, body = answer
+        _write(self.transport, head, self.server_state.default_headers, body)
+        self.on_response_complete()
+        return True
+
+    def _raw(self, data: bytes) -> RawRequest:
+        "A request of this connection."
+        return RawRequest(self.server, self.client and self.client[0], data)
+
+    def _name(self, data: bytes) -> None:
+        "Tell the app the bytes of a request, where equal bytes are an equal request."
+        goes_on = self.cycle.keep_alive and not self.transport.is_closing()
+        is_plain = not self.parser.should_upgrade() and b"x-request-id" not in data.lower()
+        if goes_on and is_plain and len(data) <= MAX_KNOWN:
+            scope: dict[str, Any] = self.cycle.scope  # type: ignore[assignment]
+            scope[RAW] = self._raw(data)
+
+    def on_message_begin(self) -> None:
+        "A request begins."
+        self._between, self._begun = False, self._begun + 1
+        super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         "The head is whole."
@@ -96,7 +142,7 @@ class DeadlineProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         "The next head may begin."
-        self._in_head = True
+        self._in_head = self._between = True
         super().on_message_complete()
 
     def on_response_complete(self) -> None:

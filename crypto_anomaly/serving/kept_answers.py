@@ -17,12 +17,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from .metrics import AppMetrics
 from crypto_anomaly.serving.middleware import (
     EVERYBODY,
+    RAW,
     STORE,
     WHOLE,
+    RawRequest,
     log,
     log_level,
     log_request,
     metric_path,
+    random_id,
     request_id,
     store_key,
 )
@@ -113,12 +116,12 @@ class Kept(NamedTuple):
     store: CacheKey
     head: bytes  # as HTTP/1.1 sends it, without the id of the request and the empty line
     answer: WholeAnswer
-    route: object  # for the log
+    asked: Scope  # path, method and route of the request, for the log
     count: Any  # counter of the metrics with its labels
     seconds: Any  # histogram of the metrics with its label
 
 
-MAX_KEPT = 512  # answers
+MAX_KEPT = 512  # answers, and requests that are known by their bytes
 MAX_BYTES = 20_000_000  # of all bodies; most of them are shared with the response cache
 
 
@@ -130,19 +133,23 @@ def _head(status: int, headers: Headers) -> bytes:
     return b"\r\n".join(lines)
 
 
+def _head_with_id(kept: Kept, id_: str) -> bytes:
+    "The first lines of a kept answer, each with its end."
+    return b"%s\r\nx-request-id: %s\r\n" % (kept.head, id_.encode())
+
+
 def _start_message(answer: WholeAnswer, headers: Headers) -> dict[str, Any]:
     "The first message of an answer."
     return dict(type="http.response.start", status=answer.status, headers=headers)
 
 
-async def _send_kept(kept: Kept, id_: bytes, scope: Scope, send: Send) -> None:
+async def _send_kept(kept: Kept, id_: str, scope: Scope, send: Send) -> None:
     "Send a kept answer, at once where the server can."
     whole = scope.get(WHOLE)
-    head = b"%s\r\nx-request-id: %s\r\n" % (kept.head, id_)
-    if whole is not None and whole(head, kept.answer.body):
+    if whole is not None and whole(_head_with_id(kept, id_), kept.answer.body):
         return
     answer = kept.answer
-    await send(_start_message(answer, [*answer.headers, (b"x-request-id", id_)]))
+    await send(_start_message(answer, [*answer.headers, (b"x-request-id", id_.encode())]))
     await send(dict(type="http.response.body", body=answer.body))
 
 
@@ -183,27 +190,66 @@ class KeptAnswers:
         self.app, self.get_state, self.metrics = app, get_state, metrics
         self.kept: dict[tuple[Any, ...], Kept] = {}
         self.bytes = 0
+        self._keys: dict[RawRequest, tuple[Any, ...]] = {}
+
+    def at_once(
+        self,
+        raw: RawRequest,  # a request of any kind
+    ) -> tuple[bytes, bytes] | None:  # head without the empty line, and body; None = not known
+        "The kept answer to a request that came in equal bytes before."
+        begin = time.perf_counter()
+        key = self._keys.get(raw)
+        kept = self._valid(key) if key is not None else None
+        if kept is None:
+            return None
+        id_ = random_id()
+        self._record(kept, id_, time.perf_counter() - begin)
+        return _head_with_id(kept, id_), kept.answer.body
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         "Answer a request."
-        if scope["type"] != "http" or scope["method"] != "GET":
+        key = self._key(scope)
+        if key is None:
             await self.app(scope, receive, send)
             return
         begin = time.perf_counter()
-        key = self._key(scope)
-        kept = self.kept.get(key)
-        if kept is None or kept.store != store_key(self.get_state(), scope["path"]):
+        kept = self._valid(key)
+        if kept is None:
             await self._answer(key, scope, receive, send)
             return
+        self._know(key, scope)
         id_ = request_id(scope)
-        await _send_kept(kept, id_.encode(), scope, send)
-        self._record(kept, scope, id_, time.perf_counter() - begin)
+        await _send_kept(kept, id_, scope, send)
+        self._record(kept, id_, time.perf_counter() - begin)
 
-    def _key(self, scope: Scope) -> tuple[Any, ...]:
+    def _key(self, scope: Scope) -> tuple[Any, ...] | None:  # None = never kept
         "What a kept answer depends on besides the store."
+        if scope["type"] != "http":
+            return None
+        if scope["method"] == "POST":  # its body and its client count too
+            raw: RawRequest | None = scope.get(RAW)
+            return raw
+        if scope["method"] != "GET":
+            return None
         asked = [header for header in scope["headers"] if header[0] != b"x-request-id"]
         at = tuple(scope.get("server") or ())
         return (scope["path"], scope["query_string"], at, *asked)
+
+    def _valid(self, key: tuple[Any, ...]) -> Kept | None:
+        "What is kept, where the store has not changed."
+        kept = self.kept.get(key)
+        if kept is None or kept.store != store_key(self.get_state(), kept.asked["path"]):
+            return None
+        return kept
+
+    def _know(self, key: tuple[Any, ...], scope: Scope) -> None:
+        "Know a request by its bytes the next time."
+        raw = scope.get(RAW)
+        if raw is None:
+            return
+        if len(self._keys) >= MAX_KEPT:
+            self._keys.clear()
+        self._keys[raw] = key
 
     async def _answer(
         self, key: tuple[Any, ...], scope: Scope, receive: Receive, send: Send
@@ -220,8 +266,9 @@ class KeptAnswers:
         self, key: tuple[Any, ...], scope: Scope, answer: WholeAnswer, send: Send
     ) -> None:
         "Send what the app answered, to somebody who may have it already."
-        asked = _header(scope["headers"], b"if-none-match")
-        answer = conditional(tagged(answer), asked)
+        if scope["method"] == "GET":
+            asked = _header(scope["headers"], b"if-none-match")
+            answer = conditional(tagged(answer), asked)
         await send(_start_message(answer, answer.headers))
         await send(dict(type="http.response.body", body=answer.body))
         if STORE in scope and EVERYBODY in scope:
@@ -240,16 +287,16 @@ class KeptAnswers:
             scope[STORE],
             _head(answer.status, headers),
             answer._replace(headers=headers),
-            scope.get("route"),
-            counters.requests.labels("GET", path, answer.status),
+            {name: scope.get(name) for name in ("path", "method", "route")},
+            counters.requests.labels(scope["method"], path, answer.status),
             counters.seconds.labels(path),
         )
+        self._know(key, scope)
 
-    def _record(self, kept: Kept, scope: Scope, id_: str, seconds: float) -> None:
+    def _record(self, kept: Kept, id_: str, seconds: float) -> None:
         "Count an answer that was kept; write its log line."
         kept.count.inc()
         kept.seconds.observe(seconds)
         if log.isEnabledFor(logging.INFO):
-            scope["route"] = kept.route
-            status = kept.answer.status
-            log_request(scope, id_, status, seconds, log_level(metric_path(scope), status))
+            status, asked = kept.answer.status, kept.asked
+            log_request(asked, id_, status, seconds, log_level(metric_path(asked), status))

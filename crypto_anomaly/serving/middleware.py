@@ -25,6 +25,8 @@ __all__ = [
     "STORE",
     "EVERYBODY",
     "WHOLE",
+    "RAW",
+    "AT_ONCE",
     "SCORE_PATH",
     "CACHED_PATHS",
     "OF_TRADES",
@@ -35,12 +37,14 @@ __all__ = [
     "MAX_PAGES",
     "MAX_PAGE",
     "QUIET_PATHS",
+    "RawRequest",
     "RequestKey",
     "CachedResponse",
     "is_page",
     "OpenResponse",
     "store_key",
     "ResponseCache",
+    "random_id",
     "request_id",
     "metric_path",
     "log_level",
@@ -53,6 +57,10 @@ log = logging.getLogger(__name__)
 STORE = "crypto_anomaly.store"  # in a scope: the state of the store that an answer belongs to
 EVERYBODY = "crypto_anomaly.everybody"  # in a scope: no token decides about the answer
 WHOLE = "crypto_anomaly.whole"  # in a scope: writes a whole answer at once, where it can
+RAW = "crypto_anomaly.raw"  # in a scope: the `RawRequest`, where equal bytes are an equal request
+AT_ONCE = (
+    "crypto_anomaly.at_once"  # in the state of a server: answers a `RawRequest` if it is known
+)
 SCORE_PATH = "/score"
 CACHED_PATHS = frozenset(
     [
@@ -95,6 +103,14 @@ MAX_PAGE = 300_000  # bytes; a page has about 50 kB, the report of a version may
 
 
 # %% ../../nbs/90_serving/38_middleware.ipynb #e59e6429
+class RawRequest(NamedTuple):
+    "A whole request as it came over a connection."
+
+    server: object  # address and port it came to
+    client: object  # address it came from
+    data: bytes
+
+
 class RequestKey(NamedTuple):
     "Everything in a request that its response depends on."
 
@@ -195,8 +211,8 @@ class ResponseCache:
             await send(dict(message))  # a copy: other middleware adds headers to it
 
     def _is_same_for_all(self, request: RequestKey, store: CacheKey) -> bool:
-        "Whether an answer is kept, and depends on neither a token nor the client."
-        if request.method != "GET" or self.get_state().ws.settings.challenger_share > 0:
+        "Whether an answer is kept, and the same from each model."
+        if self.get_state().ws.settings.challenger_share > 0:
             return False
         kept = self.responses.get(request) or self.pages.get(request)
         return kept is not None and kept.store == store
@@ -278,6 +294,11 @@ QUIET_PATHS = ("/health", "/metrics", "other")  # probes; their log lines are fo
 
 
 # %% ../../nbs/90_serving/38_middleware.ipynb #59efc906
+def random_id() -> str:
+    "An id for a request that has none."
+    return f"{random.getrandbits(64):016x}"
+
+
 def request_id(
     scope: Scope,  # the ASGI scope of a request
 ) -> str:  # at most 64 printable ASCII characters
@@ -287,7 +308,7 @@ def request_id(
             text = str(value.decode("ascii"))
             if text.isprintable():
                 return text[:64]
-    return f"{random.getrandbits(64):016x}"
+    return random_id()
 
 
 # %% ../../nbs/90_serving/38_middleware.ipynb #7a7dd900

@@ -5,6 +5,8 @@
 # %% ../../nbs/90_serving/37_moments_asked.ipynb #b581b98f
 from __future__ import annotations
 
+from collections.abc import Hashable
+from functools import partial
 from typing import Annotated, Any, NamedTuple
 
 import pandas as pd
@@ -13,12 +15,15 @@ from fastapi import Depends, Query
 from ..analyst.past import since_time
 from ..core.moments import read_time
 from ..core.workspace import Workspace
+from ..data.lake import kind_files
 from ..data.polls import POLL_WINDOW
-from ..data.snapshots import newest_moment, read_snapshots
+from ..data.retention import own_data
+from ..data.snapshots import read_snapshots
 from ..data.table import DataError
 from ..model.moment import check_not_before, first_moment
 from ..model.past_predictions import said_then
 from ..model.scan import Scan
+from .recent import Recent, Same
 from .state import AppState, CurrentState
 
 # %% auto #0
@@ -105,7 +110,7 @@ def _iso_text(moment: pd.Timestamp | None) -> str:
 
 def _neighbours(state: AppState, as_of: pd.Timestamp) -> tuple[str, str]:
     "The stored moments before and after one; '' where there is none within a day."
-    older = newest_moment(state.ws, end=as_of - POLL_WINDOW + pd.Timedelta("1us"))
+    older = state.newest_before(as_of - POLL_WINDOW + pd.Timedelta("1us"))
     rows = read_snapshots(state.ws, start=as_of + pd.Timedelta("1us"), end=as_of + _DAY, columns=[])
     first = rows.ts.min() if len(rows) else None
     newer = None
@@ -157,6 +162,19 @@ NOW: dict[str, Any] = dict(
 )  # what `moment_facts` says where nobody asked for a moment
 
 
+_MOMENTS: Recent[dict[str, Any]] = Recent(64)
+
+
+def _moment_key(
+    state: AppState, scan: Scan, at: pd.Timestamp | None, is_past: bool
+) -> Hashable:  # of a workspace
+    "What the facts of a moment depend on; pages of it differ in nothing else."
+    stored = Same(kind_files(state.ws, "snapshots"))
+    said = Same(kind_files(own_data(state.ws), "predictions"))
+    version = scan.served.version["version"]
+    return str(state.ws.root), scan.as_of, version, at, is_past, stored, said
+
+
 def moment_facts(
     state: AppState,
     scan: Scan,  # of `state.scan_at`
@@ -165,6 +183,14 @@ def moment_facts(
     "What a page of one moment says about the moment."
     newest = state.newest()
     is_past = at is not None and newest is not None and scan.as_of < newest - POLL_WINDOW / 2
+    key = _moment_key(state, scan, at, is_past)
+    return dict(_MOMENTS.get(key, partial(_read_facts, state, scan, at, is_past)))
+
+
+def _read_facts(
+    state: AppState, scan: Scan, at: pd.Timestamp | None, is_past: bool
+) -> dict[str, Any]:
+    "The facts of a moment from the lake."
     said = when_said(state.ws, scan) if is_past else THEN
     older, newer = _neighbours(state, scan.as_of)
     return dict(

@@ -10,8 +10,8 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Hashable
-from contextlib import ExitStack
+from collections.abc import Hashable, Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -23,7 +23,7 @@ from fastapi import Depends, Request
 from ..core.clock import utcnow
 from ..core.errors import CryptoAnomalyError
 from ..core.workspace import Workspace
-from ..data.lake import parts_stamp
+from ..data.lake import kind_files, parts_stamp
 from ..data.polls import POLL_WINDOW
 from ..data.snapshots import newest_moment
 from ..data.source import hold_source
@@ -38,7 +38,7 @@ from ..registry.errors import NotFoundError
 from ..registry.registry import Registry, open_registry
 from .live import Trades
 from .questions import Questions
-from .recent import Recent
+from .recent import Recent, Same
 from crypto_anomaly.serving.stamps import (
     NEVER_READ,
     CacheKey,
@@ -52,7 +52,9 @@ __all__ = [
     "log",
     "CACHE_SECONDS",
     "PAST_SCANS",
+    "PAST_MOMENTS",
     "LOOK_SECONDS",
+    "STILL_SECONDS",
     "KEY_SECONDS",
     "CurrentState",
     "StoreState",
@@ -67,8 +69,20 @@ __all__ = [
 log = logging.getLogger(__name__)
 CACHE_SECONDS = 60  # CoinGecko caches for this long; a request within it returns the same rows
 PAST_SCANS = 8  # scans of past moments that are kept
+PAST_MOMENTS = 64  # moments that are kept for the question which one is stored before another
 LOOK_SECONDS = 1  # the lake is listed at most this often
+STILL_SECONDS = 10  # an answer is good for so long while a snapshot is fetched and scored
 KEY_SECONDS = 0.0003  # a key is good for so long: a write to a database takes longer
+
+
+class _StillMarket(NamedTuple):
+    "What a key says of the market."
+
+    second: int
+    newest: pd.Timestamp | None
+
+
+_NO_MARKET = _StillMarket(-STILL_SECONDS, None)
 
 
 class _KnownKey(NamedTuple):
@@ -90,6 +104,9 @@ class StoreState:
         self.registry: Registry = open_registry(ws)
         self.trades = Trades(ws)
         self._newest = NEVER_READ
+        self._before: Recent[pd.Timestamp | None] = Recent(PAST_MOMENTS)
+        self._is_fetching = False
+        self._still = _NO_MARKET
         self._keys: dict[bool, _KnownKey] = {}  # with or without trades
         self._registry_files = database_files(self.registry.engine)
         self._trade_files: list[Path] = []
@@ -101,6 +118,14 @@ class StoreState:
         if time.monotonic() - self._newest.read_at > LOOK_SECONDS:
             self._newest = NewestSnapshot(time.monotonic(), newest_moment(self.ws))
         return self._newest.ts
+
+    def newest_before(
+        self,
+        end: pd.Timestamp,  # UTC
+    ) -> pd.Timestamp | None:  # None = nothing is stored until then
+        "Time of the newest stored snapshot at or before a moment; read once for each lake."
+        key = end, Same(kind_files(self.ws, "snapshots"))
+        return self._before.get(key, partial(newest_moment, self.ws, end=end))
 
     def etag(self) -> str:
         "Changes whenever a page would change: with a new snapshot or a new event."
@@ -118,14 +143,31 @@ class StoreState:
         self._keys[trades] = _KnownKey(now, key)
         return key
 
+    def _market(self, now: float) -> _StillMarket:
+        "The second and the snapshot of a key; they stand still for a while during a fetch."
+        still = self._still
+        if not self._is_fetching or now - still.second >= STILL_SECONDS:
+            still = self._still = _StillMarket(int(now), self._newest.ts)
+        return still
+
+    @contextmanager
+    def fetching(self) -> Iterator[None]:
+        "Answers are good for longer in this block: its work would make each of them wait."
+        self._still, self._is_fetching = _NO_MARKET, True
+        try:
+            yield
+        finally:
+            self._is_fetching = False
+
     def _read_key(self, now: float, trades: bool) -> CacheKey:
         "The key at a moment, from the files of the databases."
         registry = file_stamps(self._registry_files)
         trade_files = file_stamps(self._trade_files) if trades else ()
         all_have_files = bool(registry) and (bool(trade_files) or not trades)
+        market = _StillMarket(int(now), None) if trades else self._market(now)
         return CacheKey(
-            second=int(now),
-            newest=None if trades else self._newest.ts,
+            second=market.second,
+            newest=market.newest,
             registry=registry,
             trades=trade_files,
             quarter=0 if all_have_files else int(4 * now),
@@ -204,7 +246,7 @@ class ScanState(ModelState):
         model, newest = self.load(client), self.newest()
         if at is None or newest is None or at >= newest:
             return self._scan(model)
-        ts = newest_moment(self.ws, end=at)
+        ts = self.newest_before(at)
         if ts is None:
             return scan_by_model(self.ws, model, at)  # raises
         key = self._past_key(model, ts)
@@ -231,7 +273,7 @@ class ScanState(ModelState):
         if at is None or at >= newest:
             moment = self._moments.get(model.config)
             return moment is not None and moment.ts == newest
-        ts = newest_moment(self.ws, end=at)
+        ts = self.newest_before(at)
         return ts is None or self._past.has(self._past_key(model, ts))
 
     def scan_by(
@@ -312,8 +354,9 @@ class AppState(ScanState):
                 return (
                     "another worker is fetching the market now; this is the newest stored snapshot"
                 )
-            self._run_simulated_market()
-            return self._fetch(num_coins, newest)
+            with self.fetching():
+                self._run_simulated_market()
+                return self._fetch(num_coins, newest)
 
     def _claim_fetch(self) -> bool:
         "Whether this process may fetch within the current period of `CACHE_SECONDS`."
