@@ -20,7 +20,6 @@ import pandas as pd
 
 from ..core.files import write_atomic
 from ..core.workspace import Workspace
-from ..data.files import to_parquet
 from ..data.lake import count_rows
 from ..data.polls import POLL_WINDOW
 from ..data.snapshots import newest_moment, read_snapshots
@@ -34,9 +33,11 @@ from crypto_anomaly.features.kept_hours import (
     delete_other_code,
     file_sums,
     kept_folder,
+    read_frame,
     read_index,
     sum_minutes,
     valid_polls,
+    write_frame,
     write_index,
 )
 from .newest import next_poll
@@ -119,13 +120,17 @@ def _with_coins(known: list[str], rows: pd.DataFrame) -> list[str]:
 
 def _learn_labels(task: _Task, rows: pd.DataFrame) -> None:
     "Remember ticker and name of each coin."
-    labels = zip(rows.symbol.tolist(), rows.name.tolist())
-    task.index.labels.update(zip(rows.coin_id.tolist(), map(list, labels)))
+    known = task.index.labels
+    found = zip(rows.coin_id.tolist(), rows.symbol.tolist(), rows.name.tolist())
+    new = {coin_id: label for coin_id, *label in found if known.get(coin_id) != label}
+    if new:
+        known.update(new)
+        task.index.names = ""
 
 
 def _poll_frame(folder: Path, poll: Poll) -> Path:
     "The file with the features of a poll."
-    return folder / "features" / f"{poll.moment}-{poll.key}.parquet"
+    return folder / "features" / f"{poll.moment}-{poll.key}.arrow"
 
 
 def _peers_file(folder: Path, polls: list[Poll], day: int) -> Path:
@@ -204,7 +209,7 @@ def _append(task: _Task, past: Past, moment: int, rows: pd.DataFrame, before: st
     pack_polls(past, task.folder, moment)
     if moment > task.now - _FRAME_HOURS * HOUR:
         task.frames[poll.key] = frame
-        write_atomic(_poll_frame(task.folder, poll), to_parquet(frame))
+        write_frame(_poll_frame(task.folder, poll), frame)
     for day, peers in past.peers.items():
         file = _peers_file(task.folder, past.polls, day)
         if not file.exists():
@@ -265,7 +270,7 @@ def _record(task: _Task, seed: str) -> list[Poll]:
         pack_polls(past, task.folder, task.now)
         if (at == poll.moment).any():
             rows = frame[at == poll.moment].reset_index(drop=True)
-            write_atomic(_poll_frame(task.folder, poll), to_parquet(rows))
+            write_frame(_poll_frame(task.folder, poll), rows)
     for block in loose_blocks(past):
         write_poll(past, task.folder, block)
     task.index.coins, task.past = past.coins, past
@@ -294,6 +299,7 @@ def _start_anew(task: _Task) -> list[Poll]:
     seed, rows = secrets.token_hex(8), int(stored.rows.sum())
     log.info("the statistics of %d rows are computed anew, and kept in %s", rows, task.folder)
     delete_other_code(task.folder)
+    task.index.names = ""
     if rows <= _MOST_ROWS:
         return _record(task, seed)
     return _advance(task, [], seed)
@@ -316,7 +322,7 @@ def _kept_polls(task: _Task) -> list[Poll]:
 def _frame_of(task: _Task, poll: Poll) -> pd.DataFrame:
     "The features of a poll, which were computed now or before."
     known = task.frames.get(poll.key)
-    return pd.read_parquet(_poll_frame(task.folder, poll)) if known is None else known
+    return read_frame(_poll_frame(task.folder, poll)) if known is None else known
 
 
 def _recent_frame(task: _Task, polls: list[Poll]) -> pd.DataFrame:
@@ -335,10 +341,14 @@ def _finish(task: _Task, polls: list[Poll], files: Files) -> None:
     "Write the index of what is kept now; once a day, delete what nobody needs."
     before = task.index.polls[-1].moment if task.index.polls else 0
     known = (task.index.coins, polls, task.index.foreign, task.stored, files)
-    write_index(task.folder, KeptIndex(*known, task.index.labels, task.layout))
+    index = KeptIndex(*known, task.index.labels, task.layout, task.index.names)
+    write_index(task.folder, index)
     if before // (24 * HOUR) != task.now // (24 * HOUR):
         delete_unused(task.folder, task.layout, polls, task.now)
         _delete_old(task)
+        for file in task.folder.glob("coins-*.json"):
+            if file.name != index.names:
+                file.unlink(missing_ok=True)
 
 
 def _delete_old(task: _Task) -> None:

@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -115,7 +116,7 @@ class Block:
     arrays: dict[Reach, np.ndarray]  # (series, polls, coins); only reaches that go so far back
     maps: tuple[mmap.mmap, ...] = ()  # the files that they lie in
 
-    @property
+    @cached_property
     def end(self) -> int:
         "Number of the poll after its last one."
         return self.first + len(self.t)
