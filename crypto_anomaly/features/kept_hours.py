@@ -136,7 +136,7 @@ class KeptIndex:
 _KERNEL = (
     "base config features history medians moves newest normalised past past_windows peers recorder "
     "rows schema signals surprisal temporal volume_levels windows kept_hours market_signals "
-    "newest_features"
+    "newest_features near_medians"
 ).split()
 
 

@@ -40,6 +40,7 @@ from crypto_anomaly.features.kept_hours import (
     write_frame,
     write_index,
 )
+from .near_medians import Slid, parse_slid, slid_bytes
 from .newest import next_poll
 from crypto_anomaly.features.past import (
     PACK,
@@ -170,7 +171,7 @@ def past_before(
     oldest = first - _farthest(layout)
     recent = [poll for poll in polls if poll.moment > oldest]
     past = read_past(folder, layout, coins, recent, first)
-    past.guesses = _read_guesses(folder)
+    past.slid, past.guesses = _read_medians(folder)
     day = first // (24 * HOUR)
     known = _peers_file(folder, polls, day)
     if known.exists():
@@ -178,12 +179,12 @@ def past_before(
     return past
 
 
-def _read_guesses(folder: Path) -> list[np.ndarray]:  # (2, k) each; empty where there are none
-    "The medians of the poll before: they make the next ones fast, and nothing depends on them."
+def _read_medians(folder: Path) -> tuple[Slid | None, list[np.ndarray]]:
+    "What is kept of the medians of the poll before; without it the next ones take longer."
     try:
-        return list(np.load(folder / "guesses.npy"))
-    except (FileNotFoundError, EOFError, ValueError):
-        return []
+        return parse_slid((folder / "medians.bin").read_bytes())
+    except (FileNotFoundError, ValueError):
+        return None, []
 
 
 def _array_bytes(array: np.ndarray) -> bytes:
@@ -229,7 +230,8 @@ def _advance(task: _Task, polls: list[Poll], seed: str) -> list[Poll]:
         for moment, rows in batch:
             before = past.polls[-1].key if past.polls else seed
             _append(task, past, moment, rows, before)
-        write_atomic(task.folder / "guesses.npy", _array_bytes(np.array(past.guesses)))
+        if past.slid is not None:
+            write_atomic(task.folder / "medians.bin", slid_bytes(past.slid, past.guesses))
         oldest = task.now - _farthest(task.layout)
         polls = [poll for poll in past.polls if poll.moment > oldest]
         task.index.coins, task.past = coins, past

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..core.files import write_atomic
+from .near_medians import Slid
 from .past_windows import Piece
 from .windows import HOUR
 
@@ -132,6 +133,7 @@ class Past:
     blocks: list[Block]
     peers: dict[int, np.ndarray] = field(default_factory=dict)  # day -> (k, most)
     guesses: list[np.ndarray] = field(default_factory=list)  # (2, k), see `past_windows`
+    slid: Slid | None = None  # of the newest poll; None = its windows are walked through
 
     @property
     def moments(self) -> np.ndarray:

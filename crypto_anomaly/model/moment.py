@@ -101,7 +101,7 @@ _NEVER_COARSE = 2 + int(2 * MISSED_HOURS / COARSE_HOURS)  # rows
 class _Week(NamedTuple):
     "The rows of each coin within a week; arrays are (coins,)."
 
-    count: np.ndarray
+    rows: np.ndarray
     last: np.ndarray  # time of the newest one, microseconds; 0 = none
     pieces: list[np.ndarray]  # times of all of them, (polls, coins known by then); 0 = no row
 
@@ -110,13 +110,14 @@ def _week_before(hour: NewestHour, ts: pd.Timestamp) -> _Week:
     "The rows of the last week, block by block: no array of all of them is made."
     oldest = ts.value // 1000 - MISSED_HOURS * 3_600_000_000
     first = int(np.searchsorted(hour.past.moments, oldest))
-    week = _Week(*np.zeros((2, len(hour.past.coins)), np.int64), [])
+    nothing = np.zeros(len(hour.past.coins), np.int64)
+    week = _Week(nothing, nothing.copy(), [])
     for block in hour.past.blocks:
         if block.end > first:
             t = block.t[max(first - block.first, 0) :]
             if t.min() < oldest:
                 t = np.where(t < oldest, 0, t)
-            week.count[: t.shape[1]] += np.count_nonzero(t, axis=0)
+            week.rows[: t.shape[1]] += np.count_nonzero(t, axis=0)
             np.maximum(week.last[: t.shape[1]], t.max(0), out=week.last[: t.shape[1]])
             week.pieces.append(t)
     return week
@@ -124,7 +125,7 @@ def _week_before(hour: NewestHour, ts: pd.Timestamp) -> _Week:
 
 def _coarse_of_week(hour: NewestHour, week: _Week) -> pd.Series:
     "Hours between the rows of the coarse coins."
-    few = np.flatnonzero((week.count > 0) & (week.count < _NEVER_COARSE))
+    few = np.flatnonzero((week.rows > 0) & (week.rows < _NEVER_COARSE))
     if not len(few):
         return pd.Series(dtype=float)
     t = np.zeros((len(few), sum(map(len, week.pieces))), np.int64)
