@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -22,8 +23,8 @@ __all__ = [
     "near_of_state",
     "near_of_windows",
     "Slid",
-    "slid_bytes",
-    "parse_slid",
+    "slid_parts",
+    "read_slid",
     "values_between",
 ]
 
@@ -193,24 +194,28 @@ class Slid(NamedTuple):
     back: dict[float, np.ndarray]  # width in hours -> (k,) how many polls a window held
 
 
-def slid_bytes(
+_LONGEST_HEAD = 4096  # bytes
+
+
+def slid_parts(
     slid: Slid,  # of at least one series
     guesses: list[np.ndarray],  # (2, k) median and MAD of each series
-) -> bytes:
-    "What is kept, as a file."
+) -> list[bytes | memoryview]:
+    "What is kept, as the parts of a file."
     counts = [len(slid.near), len(slid.near[0])]
     head = json.dumps([slid.key, list(slid.back), *counts]).encode()
     head += b" " * (63 - len(head) % 64) + b"\n"
     arrays = [*slid.back.values(), *guesses, *slid.near]
-    return b"".join([head, *(np.ascontiguousarray(array).data for array in arrays)])
+    return [head, *(np.ascontiguousarray(array).data for array in arrays)]
 
 
-def parse_slid(
-    content: bytes,  # of `slid_bytes`
+def read_slid(
+    path: Path,  # of a file of `slid_parts`
 ) -> tuple[Slid, list[np.ndarray]]:  # and the guesses; `ValueError` for a broken file
     "What was kept."
-    place = content.index(b"\n") + 1
-    key, hours, n, k = json.loads(content[:place])
+    content = np.fromfile(path, np.uint8)
+    place = bytes(content[:_LONGEST_HEAD]).index(b"\n") + 1
+    key, hours, n, k = json.loads(bytes(content[:place]))
     back = np.frombuffer(content, np.int64, len(hours) * k, place).reshape(len(hours), k)
     place += back.nbytes
     guesses = np.frombuffer(content, float, 2 * n * k, place).reshape(n, 2, k)

@@ -304,8 +304,10 @@ class Hour(PollRows):
         if slid is None or not end or slid.key != self.past.polls[-1].key:
             return None  # another poll was the newest one
         old, begin = slid.near[number], np.full((2, len(self.t)), end)
-        near = np.zeros((len(self.t), WIDTH))
-        near[: len(old)], begin[0, : len(old)] = old, end - 1 - slid.back[hours]
+        near = old  # is used up
+        if len(old) < len(self.t):
+            near = np.concatenate([old, np.zeros((len(self.t) - len(old), WIDTH))])
+        begin[0, : len(old)] = end - 1 - slid.back[hours]
         begin[1] = self.window(hours)
         low, high = begin[0, self.exists].min(initial=end - 1), begin[1, self.exists].max(initial=0)
         pieces = self._series(name, int(low))

@@ -40,7 +40,7 @@ from crypto_anomaly.features.kept_hours import (
     write_frame,
     write_index,
 )
-from .near_medians import Slid, parse_slid, slid_bytes
+from .near_medians import Slid, read_slid, slid_parts
 from .newest import next_poll
 from crypto_anomaly.features.past import (
     PACK,
@@ -182,7 +182,7 @@ def past_before(
 def _read_medians(folder: Path) -> tuple[Slid | None, list[np.ndarray]]:
     "What is kept of the medians of the poll before; without it the next ones take longer."
     try:
-        return parse_slid((folder / "medians.bin").read_bytes())
+        return read_slid(folder / "medians.bin")
     except (FileNotFoundError, ValueError):
         return None, []
 
@@ -231,7 +231,7 @@ def _advance(task: _Task, polls: list[Poll], seed: str) -> list[Poll]:
             before = past.polls[-1].key if past.polls else seed
             _append(task, past, moment, rows, before)
         if past.slid is not None:
-            write_atomic(task.folder / "medians.bin", slid_bytes(past.slid, past.guesses))
+            write_atomic(task.folder / "medians.bin", slid_parts(past.slid, past.guesses))
         oldest = task.now - _farthest(task.layout)
         polls = [poll for poll in past.polls if poll.moment > oldest]
         task.index.coins, task.past = coins, past

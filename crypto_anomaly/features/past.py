@@ -299,7 +299,7 @@ def write_poll(
     for array in block.arrays.values():
         parts += [bytes(_place_after(place) - place), array.tobytes()]
         place = _place_after(place) + array.nbytes
-    write_atomic(_poll_path(folder, past.polls[block.first]), b"".join(parts))
+    write_atomic(_poll_path(folder, past.polls[block.first]), parts)
 
 
 # %% ../../nbs/40_features/81_past.ipynb #43c3f801
