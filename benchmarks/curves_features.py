@@ -5,6 +5,7 @@ import tempfile
 import time
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 from curves import Curve
 from markets import lake_of, long_lake, synthetic
@@ -30,7 +31,7 @@ def coins() -> Curve:
     newest, read, whole = [], [], []
     for n in counts:
         with tempfile.TemporaryDirectory() as home:
-            ws, part = lake_without_newest(home, n)
+            ws, (part,) = lake_without_newest(home, n)
             moment_features(ws)  # what is kept between hours is there
             write_part(ws, "snapshots", part, tag="new", schema=SCHEMA)
             newest.append((n, cpu(lambda ws=ws: moment_features(ws)).seconds))
@@ -42,11 +43,11 @@ def coins() -> Curve:
     return Curve("Coins", "coins", "CPU seconds", lines, "480 hours of history, simulated")
 
 
-def lake_without_newest(home: str, n: int) -> tuple[Workspace, pd.DataFrame]:
-    """A lake of 480 hours of `n` coins, and the hour after them."""
-    table = market_table(synthetic(n, 481))
-    is_newest = table.ts == table.ts.max()
-    return lake_of(home, table[~is_newest], daily=True), table[is_newest]
+def lake_without_newest(home: str, n: int, hours: int = 1) -> tuple[Workspace, list[pd.DataFrame]]:
+    """A lake of 480 hours of `n` coins, and the hours after them, one table each."""
+    table = market_table(synthetic(n, 480 + hours))
+    newest = [table[table.ts == ts] for ts in np.sort(table.ts.unique())[480:]]
+    return lake_of(home, table[table.ts < newest[0].ts.min()], daily=True), newest
 
 
 def dask() -> Curve:

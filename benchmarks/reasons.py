@@ -12,12 +12,13 @@ REASONS = (
     ),
     (
         "P2",
-        "the newest hour of",
-        "Some 80 ms do not depend on the number of coins: a hundred kept files are opened, pandas "
-        "reads and writes small tables, and every statistic is some calls of numpy. The first hour "
-        "of a process loads compiled code as well, and the first one after a batch sorts every "
-        "window, because no median is known yet. In later hours 17,000 coins take 35 to 41 "
-        "microseconds each: a third is medians, which look at 3,300 kept values of each coin.",
+        "a newest hour of",
+        "A hundred kept files are opened, pandas reads and writes small tables, and every "
+        "statistic is some calls of numpy: that does not depend on the number of coins. A new "
+        "process loads compiled code as well. The hour that begins a day compares every pair of "
+        "coins to find peers, and the first one after a batch sorts every window, because nothing "
+        "is kept of its medians. Of the usual hours, deviations from a median are what is still "
+        "computed from whole windows, beside the counts of tails.",
     ),
     (
         "P3",

@@ -138,7 +138,7 @@ def test_what_is_kept_may_be_lost_or_broken(tmp_path, caplog):
     newest.write_bytes(newest.read_bytes()[:-8])
     write_days(lake.ws, f[f.ts.dt.floor("h") == HOURS[152]], "hour")
     assert lake.computed_anew() == 1
-    (folder / "guesses.npy").write_bytes(b"no medians")  # they make it fast, and nothing else
+    (folder / "medians.bin").write_bytes(b"no medians")  # they make it fast, and nothing else
     write_days(lake.ws, f[f.ts.dt.floor("h") == HOURS[153]], "hour")
     assert lake.computed_anew() == 0
     pack = [poll for poll in read_index(folder).polls if poll.packed][-1]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -22,13 +23,15 @@ __all__ = ["LITTLE_ROOM", "write_atomic", "read_or_create_secret", "has_room", "
 # %% ../../nbs/00_core/14_files.ipynb #3a7f97e0
 def write_atomic(
     path: Path,  # folders above it are created
-    data: str | bytes,  # text is written as UTF-8
+    data: str | bytes | Sequence[bytes | memoryview],  # text as UTF-8, parts one after another
 ) -> Path:  # `path`
     "Write `path` whole or not at all."
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        draft.write_bytes(data if isinstance(data, bytes) else data.encode())
+        parts = [data.encode()] if isinstance(data, str) else data
+        with open(draft, "wb") as file:
+            file.writelines([parts] if isinstance(parts, bytes) else parts)
         return replace_file(draft, path)
     finally:
         draft.unlink(missing_ok=True)  # still there when the disk is full

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from ..core.files import write_atomic
 from ..core.workspace import Workspace
@@ -40,6 +41,8 @@ __all__ = [
     "delete_other_code",
     "read_index",
     "write_index",
+    "write_frame",
+    "read_frame",
     "first_difference",
     "valid_polls",
 ]
@@ -84,7 +87,7 @@ def _stamp(path: str) -> list[int]:
 def _sum_file(ws: Workspace, path: str, stamp: list[int]) -> FileSums:
     "Read a file and sum its rows."
     fs, _ = filesystem(ws.reads.lake_url)
-    rows = read_parquet_files(fs, [path]).to_pandas()
+    rows = read_parquet_files(fs, [path], _HASHED).to_pandas()
     return FileSums(stamp, hash_minutes(rows))
 
 
@@ -127,11 +130,13 @@ class KeptIndex:
     files: Files = field(default_factory=dict)
     labels: dict[str, list[str]] = field(default_factory=dict)  # ticker and name by id
     layout: Layout = field(default_factory=dict)  # what is kept of each poll
+    names: str = ""  # file of `coins` and `labels`; empty = not written yet
 
 
 _KERNEL = (
     "base config features history medians moves newest normalised past past_windows peers recorder "
-    "rows schema signals surprisal temporal volume_levels windows kept_hours market_signals"
+    "rows schema signals surprisal temporal volume_levels windows kept_hours market_signals "
+    "newest_features near_medians"
 ).split()
 
 
@@ -175,16 +180,17 @@ def _minutes_of(stored: dict[str, int]) -> Minutes:
     return {int(minute): total for minute, total in stored.items()}
 
 
-def _parse(stored: dict[str, Any]) -> KeptIndex:
+def _parse(folder: Path, stored: dict[str, Any]) -> KeptIndex:
     "The index of a file."
+    coins, labels = json.loads((folder / stored["names"]).read_bytes())
     files = {}
     for path, (stamp, minutes) in stored["files"].items():
         files[path] = FileSums(stamp, _minutes_of(minutes))
     polls = [Poll(*poll) for poll in stored["polls"]]
     minutes = _minutes_of(stored["minutes"])
-    known = (stored["coins"], polls, stored["foreign"], minutes, files)
+    known = (coins, polls, stored["foreign"], minutes, files)
     layout = {Reach(hours, whole): names for hours, whole, names in stored["layout"]}
-    return KeptIndex(*known, stored["labels"], layout)
+    return KeptIndex(*known, labels, layout, stored["names"])
 
 
 def read_index(
@@ -192,18 +198,53 @@ def read_index(
 ) -> KeptIndex:  # an empty one where there is none, or where it is broken
     "What is kept."
     try:
-        return _parse(json.loads((folder / "index.json").read_bytes()))
+        return _parse(folder, json.loads((folder / "index.json").read_bytes()))
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return KeptIndex()
 
 
+def _write_names(folder: Path, index: KeptIndex) -> None:
+    "Write ids and labels of all coins; they hardly change, so they have a file of their own."
+    content = json.dumps([index.coins, index.labels])
+    index.names = f"coins-{hashlib.sha256(content.encode()).hexdigest()[:16]}.json"
+    write_atomic(folder / index.names, content)
+
+
 def write_index(
     folder: Path,  # of `kept_folder`
-    index: KeptIndex,
+    index: KeptIndex,  # with its `names` afterwards
 ) -> None:
     "From now on readers see these polls."
-    layout = [[*reach, names] for reach, names in index.layout.items()]
-    write_atomic(folder / "index.json", json.dumps(vars(index) | dict(layout=layout)))
+    if not index.names:
+        _write_names(folder, index)
+    own = {key: value for key, value in vars(index).items() if key not in ("coins", "labels")}
+    own["layout"] = [[*reach, names] for reach, names in index.layout.items()]
+    write_atomic(folder / "index.json", json.dumps(own))
+
+
+# %% ../../nbs/40_features/97_kept_hours.ipynb #3ab18fff
+def write_frame(
+    path: Path,
+    frame: pd.DataFrame,  # feature frame: its float32 columns are the last ones
+) -> None:
+    "Write the features of a poll."
+    floats = frame.columns[frame.dtypes == np.float32]
+    meta = pa.Table.from_pandas(frame.drop(columns=floats), preserve_index=False)
+    values = np.ascontiguousarray(frame[floats].to_numpy().T)
+    columns = [*meta.columns, *map(pa.array, values)]
+    table = pa.table(columns, names=[*meta.column_names, *floats], metadata=meta.schema.metadata)
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, table.schema) as file:
+        file.write_table(table)
+    write_atomic(path, sink.getvalue().to_pybytes())
+
+
+def read_frame(
+    path: Path,  # of `write_frame`
+) -> pd.DataFrame:  # `FileNotFoundError` where it is gone
+    "Read the features of a poll."
+    frame: pd.DataFrame = pa.ipc.open_file(path.read_bytes()).read_all().to_pandas()
+    return frame
 
 
 # %% ../../nbs/40_features/97_kept_hours.ipynb #8821fd39

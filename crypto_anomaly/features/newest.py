@@ -13,18 +13,28 @@ from .config import FeatureConfig
 from .features import frame_of
 from .history import PAUSE_HOURS, SIGNAL_VERSIONS, History, Peers, RecentRows
 from .medians import cross_sectional
+from crypto_anomaly.features.near_medians import (
+    WIDTH,
+    Slid,
+    near_medians,
+    near_of_state,
+    near_of_windows,
+    slide_near,
+    values_between,
+)
 from .past import Block, Kept, Past, Poll, Reach, add_poll, reach_of
 from crypto_anomaly.features.past_windows import (
     Piece,
     join_pieces,
-    kept_baseline,
     kept_count_sum,
     kept_greatest,
     kept_highest,
+    kept_mad,
     kept_mean_std,
     kept_run,
     kept_tail,
     lagged_rows,
+    near_guess,
     newest_rows,
     window_begins,
 )
@@ -103,6 +113,7 @@ class PollRows(History):
         self._soon = _places(np.where(self.since_previous() <= PAUSE_HOURS, self.newest, -1))
         self._around = self._recent_places()
         self.medians: list[np.ndarray] = []  # (2, k) of each baseline: the next guesses
+        self.near: list[np.ndarray] = []  # of each baseline, see `near_medians`
         if self.settings.peers:
             day = moment // (24 * HOUR)
             self.known_peers = Peers(day, peers_of_day(past, day)[None])
@@ -287,19 +298,63 @@ class Hour(PollRows):
             out.append(Piece(first, t))
         return out
 
+    def _slid(self, name: str, hours: float) -> np.ndarray | None:  # (k, WIDTH)
+        "The lists of the poll before, one poll on; None where they are not those of its windows."
+        slid, number, end = self.past.slid, len(self.near), len(self.moments)
+        if slid is None or not end or slid.key != self.past.polls[-1].key:
+            return None  # another poll was the newest one
+        old, begin = slid.near[number], np.full((2, len(self.t)), end)
+        near = old  # is used up
+        if len(old) < len(self.t):
+            near = np.concatenate([old, np.zeros((len(self.t) - len(old), WIDTH))])
+        begin[0, : len(old)] = end - 1 - slid.back[hours]
+        begin[1] = self.window(hours)
+        low, high = begin[0, self.exists].min(initial=end - 1), begin[1, self.exists].max(initial=0)
+        pieces = self._series(name, int(low))
+        if not pieces or pieces[0].first > low:
+            return None
+        leave = values_between(pieces, int(low), max(int(high), int(low)), len(self.t))
+        come = values_between(pieces, end - 1, end, len(self.t))[0]
+        slide_near(near, come, leave, int(low), begin, self.exists)
+        return near
+
+    def _near_of(self, name: str, hours: float, least: int, guess: np.ndarray) -> np.ndarray:
+        "Medians of the windows, (k,); their lists are remembered."
+        begin, near = self.window(hours), self._slid(name, hours)
+        pieces = self._series(name, int(begin.min(initial=len(self.moments))))
+        if near is None:
+            state = near_guess(self._window_of(name, hours)[0], begin, guess)
+            near = near_of_state(state, self.exists)
+        median, unknown = near_medians(near, self.exists, least)
+        if unknown.any():
+            near_of_windows(pieces, begin, np.flatnonzero(unknown), near)
+            median = np.where(unknown, near_medians(near, unknown, least)[0], median)
+        self.near.append(near)
+        return median
+
     def _medians_of(
         self, name: str, hours: float, least: int, spread: bool
     ) -> tuple[np.ndarray, np.ndarray]:  # median and MAD, (k,) each
-        "Medians from the guesses of the poll before, which become those of the next one."
+        "Medians from what the poll before knew, which becomes what the next one knows."
         number, known = len(self.medians), np.full((2, len(self.t)), np.nan)
         if number < len(self.past.guesses):
             old = self.past.guesses[number]
             known[:, : old.shape[1]] = old
-        found = kept_baseline(*self._window_of(name, hours), least, spread, known)
-        self.medians.append(np.array(found))
+        median, mad = self._near_of(name, hours, least, known[0]), np.full(len(self.t), np.nan)
+        if spread:
+            mad = kept_mad(*self._window_of(name, hours), least, median, known[1])
+        self.medians.append(np.array([median, mad]))
         if len(self.t) > _MANY_COINS:
             self.past.let_go()
-        return found
+        return median, mad
+
+    def slid(
+        self,
+        key: str,  # of the poll
+    ) -> Slid:
+        "What the next poll needs of the windows of this one."
+        end = len(self.moments)
+        return Slid(key, self.near, {hours: end - b for hours, b in self._begins.items()})
 
     def mean_std(
         self,
@@ -450,5 +505,5 @@ def next_poll(
     keep_market_moves(hour)
     poll = Poll(moment, key, len(past.coins))
     add_poll(past, poll, np.where(hour.exists, hour.t, 0), hour.kept)
-    past.guesses = hour.medians
+    past.guesses, past.slid = hour.medians, hour.slid(key)
     return frame.sort_values("coin_id", kind="stable", ignore_index=True)

@@ -20,7 +20,6 @@ import pandas as pd
 
 from ..core.files import write_atomic
 from ..core.workspace import Workspace
-from ..data.files import to_parquet
 from ..data.lake import count_rows
 from ..data.polls import POLL_WINDOW
 from ..data.snapshots import newest_moment, read_snapshots
@@ -34,11 +33,14 @@ from crypto_anomaly.features.kept_hours import (
     delete_other_code,
     file_sums,
     kept_folder,
+    read_frame,
     read_index,
     sum_minutes,
     valid_polls,
+    write_frame,
     write_index,
 )
+from .near_medians import Slid, read_slid, slid_parts
 from .newest import next_poll
 from crypto_anomaly.features.past import (
     PACK,
@@ -119,13 +121,17 @@ def _with_coins(known: list[str], rows: pd.DataFrame) -> list[str]:
 
 def _learn_labels(task: _Task, rows: pd.DataFrame) -> None:
     "Remember ticker and name of each coin."
-    labels = zip(rows.symbol.tolist(), rows.name.tolist())
-    task.index.labels.update(zip(rows.coin_id.tolist(), map(list, labels)))
+    known = task.index.labels
+    found = zip(rows.coin_id.tolist(), rows.symbol.tolist(), rows.name.tolist())
+    new = {coin_id: label for coin_id, *label in found if known.get(coin_id) != label}
+    if new:
+        known.update(new)
+        task.index.names = ""
 
 
 def _poll_frame(folder: Path, poll: Poll) -> Path:
     "The file with the features of a poll."
-    return folder / "features" / f"{poll.moment}-{poll.key}.parquet"
+    return folder / "features" / f"{poll.moment}-{poll.key}.arrow"
 
 
 def _peers_file(folder: Path, polls: list[Poll], day: int) -> Path:
@@ -165,7 +171,7 @@ def past_before(
     oldest = first - _farthest(layout)
     recent = [poll for poll in polls if poll.moment > oldest]
     past = read_past(folder, layout, coins, recent, first)
-    past.guesses = _read_guesses(folder)
+    past.slid, past.guesses = _read_medians(folder)
     day = first // (24 * HOUR)
     known = _peers_file(folder, polls, day)
     if known.exists():
@@ -173,12 +179,12 @@ def past_before(
     return past
 
 
-def _read_guesses(folder: Path) -> list[np.ndarray]:  # (2, k) each; empty where there are none
-    "The medians of the poll before: they make the next ones fast, and nothing depends on them."
+def _read_medians(folder: Path) -> tuple[Slid | None, list[np.ndarray]]:
+    "What is kept of the medians of the poll before; without it the next ones take longer."
     try:
-        return list(np.load(folder / "guesses.npy"))
-    except (FileNotFoundError, EOFError, ValueError):
-        return []
+        return read_slid(folder / "medians.bin")
+    except (FileNotFoundError, ValueError):
+        return None, []
 
 
 def _array_bytes(array: np.ndarray) -> bytes:
@@ -204,7 +210,7 @@ def _append(task: _Task, past: Past, moment: int, rows: pd.DataFrame, before: st
     pack_polls(past, task.folder, moment)
     if moment > task.now - _FRAME_HOURS * HOUR:
         task.frames[poll.key] = frame
-        write_atomic(_poll_frame(task.folder, poll), to_parquet(frame))
+        write_frame(_poll_frame(task.folder, poll), frame)
     for day, peers in past.peers.items():
         file = _peers_file(task.folder, past.polls, day)
         if not file.exists():
@@ -224,7 +230,8 @@ def _advance(task: _Task, polls: list[Poll], seed: str) -> list[Poll]:
         for moment, rows in batch:
             before = past.polls[-1].key if past.polls else seed
             _append(task, past, moment, rows, before)
-        write_atomic(task.folder / "guesses.npy", _array_bytes(np.array(past.guesses)))
+        if past.slid is not None:
+            write_atomic(task.folder / "medians.bin", slid_parts(past.slid, past.guesses))
         oldest = task.now - _farthest(task.layout)
         polls = [poll for poll in past.polls if poll.moment > oldest]
         task.index.coins, task.past = coins, past
@@ -265,7 +272,7 @@ def _record(task: _Task, seed: str) -> list[Poll]:
         pack_polls(past, task.folder, task.now)
         if (at == poll.moment).any():
             rows = frame[at == poll.moment].reset_index(drop=True)
-            write_atomic(_poll_frame(task.folder, poll), to_parquet(rows))
+            write_frame(_poll_frame(task.folder, poll), rows)
     for block in loose_blocks(past):
         write_poll(past, task.folder, block)
     task.index.coins, task.past = past.coins, past
@@ -294,6 +301,7 @@ def _start_anew(task: _Task) -> list[Poll]:
     seed, rows = secrets.token_hex(8), int(stored.rows.sum())
     log.info("the statistics of %d rows are computed anew, and kept in %s", rows, task.folder)
     delete_other_code(task.folder)
+    task.index.names = ""
     if rows <= _MOST_ROWS:
         return _record(task, seed)
     return _advance(task, [], seed)
@@ -316,7 +324,7 @@ def _kept_polls(task: _Task) -> list[Poll]:
 def _frame_of(task: _Task, poll: Poll) -> pd.DataFrame:
     "The features of a poll, which were computed now or before."
     known = task.frames.get(poll.key)
-    return pd.read_parquet(_poll_frame(task.folder, poll)) if known is None else known
+    return read_frame(_poll_frame(task.folder, poll)) if known is None else known
 
 
 def _recent_frame(task: _Task, polls: list[Poll]) -> pd.DataFrame:
@@ -335,10 +343,14 @@ def _finish(task: _Task, polls: list[Poll], files: Files) -> None:
     "Write the index of what is kept now; once a day, delete what nobody needs."
     before = task.index.polls[-1].moment if task.index.polls else 0
     known = (task.index.coins, polls, task.index.foreign, task.stored, files)
-    write_index(task.folder, KeptIndex(*known, task.index.labels, task.layout))
+    index = KeptIndex(*known, task.index.labels, task.layout, task.index.names)
+    write_index(task.folder, index)
     if before // (24 * HOUR) != task.now // (24 * HOUR):
         delete_unused(task.folder, task.layout, polls, task.now)
         _delete_old(task)
+        for file in task.folder.glob("coins-*.json"):
+            if file.name != index.names:
+                file.unlink(missing_ok=True)
 
 
 def _delete_old(task: _Task) -> None:

@@ -10,12 +10,14 @@ import os
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from ..core.files import write_atomic
+from .near_medians import Slid
 from .past_windows import Piece
 from .windows import HOUR
 
@@ -115,7 +117,7 @@ class Block:
     arrays: dict[Reach, np.ndarray]  # (series, polls, coins); only reaches that go so far back
     maps: tuple[mmap.mmap, ...] = ()  # the files that they lie in
 
-    @property
+    @cached_property
     def end(self) -> int:
         "Number of the poll after its last one."
         return self.first + len(self.t)
@@ -131,6 +133,7 @@ class Past:
     blocks: list[Block]
     peers: dict[int, np.ndarray] = field(default_factory=dict)  # day -> (k, most)
     guesses: list[np.ndarray] = field(default_factory=list)  # (2, k), see `past_windows`
+    slid: Slid | None = None  # of the newest poll; None = its windows are walked through
 
     @property
     def moments(self) -> np.ndarray:
@@ -296,7 +299,7 @@ def write_poll(
     for array in block.arrays.values():
         parts += [bytes(_place_after(place) - place), array.tobytes()]
         place = _place_after(place) + array.nbytes
-    write_atomic(_poll_path(folder, past.polls[block.first]), b"".join(parts))
+    write_atomic(_poll_path(folder, past.polls[block.first]), parts)
 
 
 # %% ../../nbs/40_features/81_past.ipynb #43c3f801

@@ -14,12 +14,16 @@ from .windows import faded
 
 # %% auto #0
 __all__ = [
+    "NEAREST",
     "Piece",
     "join_pieces",
     "window_begins",
     "newest_rows",
     "lagged_rows",
+    "sorted_windows",
+    "near_guess",
     "kept_baseline",
+    "kept_mad",
     "kept_mean_std",
     "kept_count_sum",
     "kept_tail",
@@ -131,9 +135,9 @@ def lagged_rows(
 
 # %% ../../nbs/40_features/25_past_windows.ipynb #5e6a9f2b
 _TILE = 256  # coins whose counts fit into the nearest cache
-_NEAREST = 3  # values that are remembered on either side
-_LOW, _HIGH = 2, 2 + _NEAREST  # where they are; before them the counts up to the guess, beyond it
-_STATE = 2 + 2 * _NEAREST  # numbers that are remembered of each coin
+NEAREST = 3  # values that are remembered on either side
+_LOW, _HIGH = 2, 2 + NEAREST  # where they are; before them the counts up to the guess, beyond it
+_STATE = 2 + 2 * NEAREST  # numbers that are remembered of each coin
 
 
 @njit(cache=True, nogil=True)
@@ -199,6 +203,16 @@ def _windows(pieces: list[Piece], coins: np.ndarray, begin: np.ndarray) -> np.nd
     return out
 
 
+def sorted_windows(
+    pieces: list[Piece],  # values, NaN = missing
+    coins: np.ndarray,  # (m,) whose windows are wanted
+    begin: np.ndarray,  # (m,) first poll of each window
+) -> np.ndarray:  # (m, polls) ascending, NaN last
+    "The values of some windows in order."
+    ordered: np.ndarray = np.sort(_windows(pieces, coins, begin), axis=1)
+    return ordered
+
+
 def _middle(values: np.ndarray, least: int) -> np.ndarray:  # (m,) NaN with fewer values
     "Median of each row without its NaN."
     if not values.shape[1]:
@@ -222,7 +236,7 @@ def _medians(state: np.ndarray, least: int, found: np.ndarray) -> np.ndarray:
         if n < max(least, 1):
             continue
         a, b = (n - 1) // 2 - upto, n // 2 - upto  # places from the first one beyond the guess
-        if a < -_NEAREST or b >= _NEAREST:
+        if a < -NEAREST or b >= NEAREST:
             unknown[j] = True
             continue
         lower = state[_LOW - 1 - a, j] if a < 0 else state[_HIGH + a, j]
@@ -231,16 +245,31 @@ def _medians(state: np.ndarray, least: int, found: np.ndarray) -> np.ndarray:
     return unknown
 
 
-def _near_guess(
-    pieces: list[Piece], about: np.ndarray, least: int, spread: bool
-) -> tuple[np.ndarray, np.ndarray]:  # medians, and bool: not known; (k,) each
-    "Medians from one pass along the windows."
+def _passed(pieces: list[Piece], about: np.ndarray, spread: bool) -> np.ndarray:  # (_STATE, k)
+    "What one pass along the windows finds about the guesses."
     state = np.zeros((_STATE, about.shape[1]))
     state[_LOW:_HIGH], state[_HIGH:] = -np.inf, np.inf
     for first, values in pieces:
         _look_at_piece(values, first, about, spread, state)
+    return state
+
+
+def near_guess(
+    pieces: list[Piece],  # values, NaN = missing
+    begin: np.ndarray,  # (k,) first poll of each window
+    guess: np.ndarray,  # (k,) NaN = none
+) -> np.ndarray:  # (2 + 2 NEAREST, k): counts up to it and beyond; the nearest ones on either side
+    "What lies about a guess in each window."
+    about = np.array([np.nan_to_num(guess), np.zeros(len(begin)), begin])
+    return _passed(pieces, about, False)
+
+
+def _near_guess(
+    pieces: list[Piece], about: np.ndarray, least: int, spread: bool
+) -> tuple[np.ndarray, np.ndarray]:  # medians, and bool: not known; (k,) each
+    "Medians from one pass along the windows."
     found = np.empty(about.shape[1])
-    return found, _medians(state, least, found)
+    return found, _medians(_passed(pieces, about, spread), least, found)
 
 
 # %% ../../nbs/40_features/25_past_windows.ipynb #e4d0fb52
@@ -277,10 +306,21 @@ def kept_baseline(
     _by_sorting(pieces, about, np.flatnonzero(unknown), least, False, med)
     if not spread:
         return med, np.full(len(med), np.nan)
-    about[:2] = np.nan_to_num(guesses[1]), med
+    return med, kept_mad(pieces, begin, least, med, guesses[1])
+
+
+def kept_mad(
+    pieces: list[Piece],  # values, NaN = missing
+    begin: np.ndarray,  # (k,) first poll of each window
+    least: int,  # values that a baseline needs
+    med: np.ndarray,  # (k,) medians of the windows
+    guess: np.ndarray,  # (k,) MAD of the poll before, NaN = none
+) -> np.ndarray:  # (k,) NaN without a baseline
+    "MAD of each window: every deviation changes with the median, so it is a pass along it."
+    about = np.array([np.nan_to_num(guess), med, begin])
     mad, unknown = _near_guess(pieces, about, least, True)
     _by_sorting(pieces, about, np.flatnonzero(unknown), least, True, mad)
-    return med, mad
+    return mad
 
 
 # %% ../../nbs/40_features/25_past_windows.ipynb #e8d5b9e1

@@ -98,29 +98,54 @@ def _name_left_out(
 _NEVER_COARSE = 2 + int(2 * MISSED_HOURS / COARSE_HOURS)  # rows
 
 
-def _times_of_week(hour: NewestHour, ts: pd.Timestamp) -> np.ndarray:  # (polls, coins) 0 = no row
-    "The times of the rows of the last week, in microseconds."
+class _Week(NamedTuple):
+    "The rows of each coin within a week; arrays are (coins,)."
+
+    rows: np.ndarray
+    last: np.ndarray  # time of the newest one, microseconds; 0 = none
+    pieces: list[np.ndarray]  # times of all of them, (polls, coins known by then); 0 = no row
+
+
+def _week_before(hour: NewestHour, ts: pd.Timestamp) -> _Week:
+    "The rows of the last week, block by block: no array of all of them is made."
     oldest = ts.value // 1000 - MISSED_HOURS * 3_600_000_000
     first = int(np.searchsorted(hour.past.moments, oldest))
-    t = hour.past.times(first, len(hour.past.polls))
-    t[t < oldest] = 0
-    return t
+    nothing = np.zeros(len(hour.past.coins), np.int64)
+    week = _Week(nothing, nothing.copy(), [])
+    for block in hour.past.blocks:
+        if block.end > first:
+            t = block.t[max(first - block.first, 0) :]
+            if t.min() < oldest:
+                t = np.where(t < oldest, 0, t)
+            week.rows[: t.shape[1]] += np.count_nonzero(t, axis=0)
+            np.maximum(week.last[: t.shape[1]], t.max(0), out=week.last[: t.shape[1]])
+            week.pieces.append(t)
+    return week
 
 
-def _coarse_of_week(hour: NewestHour, t: np.ndarray) -> pd.Series:
+def _coarse_of_week(hour: NewestHour, week: _Week) -> pd.Series:
     "Hours between the rows of the coarse coins."
-    rows = (t > 0).sum(0)
-    few = np.flatnonzero((rows > 0) & (rows < _NEVER_COARSE))
-    poll, place = np.nonzero(t[:, few])
-    ids = np.array(hour.past.coins, object)[few[place]]
-    ts = pd.to_datetime(t[poll, few[place]], unit="us", utc=True)
+    few = np.flatnonzero((week.rows > 0) & (week.rows < _NEVER_COARSE))
+    if not len(few):
+        return pd.Series(dtype=float)
+    t = np.zeros((len(few), sum(map(len, week.pieces))), np.int64)
+    place = 0
+    for piece in week.pieces:
+        known = few[few < piece.shape[1]]
+        t[: len(known), place : place + len(piece)] = piece[:, known].T
+        place += len(piece)
+    coin, poll = np.nonzero(t)
+    ids = np.array(hour.past.coins, object)[few[coin]]
+    ts = pd.to_datetime(t[coin, poll], unit="us", utc=True)
     return coarse_coins(spacing(pd.DataFrame({"coin_id": ids, "ts": ts}))).hours
 
 
-def _absent_of_week(hour: NewestHour, t: np.ndarray) -> pd.DataFrame:
+def _absent_of_week(hour: NewestHour, last: np.ndarray) -> pd.DataFrame | None:  # None = nobody is
     "The newest rows of the coins that have none in the last hour."
-    last, hour_ago = t.max(0, initial=0), hour.past.moments[-1] - 3_600_000_000
+    hour_ago = hour.past.moments[-1] - 3_600_000_000
     absent = np.flatnonzero((last > 0) & (last <= hour_ago))
+    if not len(absent):
+        return None
     ids = [hour.past.coins[coin] for coin in absent]
     labels = pd.DataFrame([hour.labels[id_] for id_ in ids], columns=["symbol", "name"])
     return labels.assign(coin_id=ids, ts=pd.to_datetime(last[absent], unit="us", utc=True))
@@ -137,13 +162,13 @@ def kept_left_out(
         start = ts - POLL_WINDOW
         recent = read_snapshots(ws, start=start, end=ts, columns=["symbol", "name"])
     newest, current = newest_poll(recent)
-    t = _times_of_week(hour, ts)
-    absent = _absent_of_week(hour, t)
-    if len(absent):
+    week = _week_before(hour, ts)
+    absent = _absent_of_week(hour, week.last)
+    if absent is not None:
         newest = pd.concat([newest, absent.astype(newest.dtypes[absent.columns])])
         current = np.concatenate([current, np.zeros(len(absent), bool)])
     newest = newest.reset_index(drop=True)
-    return _name_left_out(newest, current, ts, _coarse_of_week(hour, t))
+    return _name_left_out(newest, current, ts, _coarse_of_week(hour, week))
 
 
 # %% ../../nbs/50_model/83_moment.ipynb #ba772608
@@ -225,7 +250,7 @@ def _judged(features: pd.DataFrame, left_out: pd.DataFrame) -> pd.DataFrame:  # 
     newest, current = newest_poll(features)
     if len(left_out):
         current &= ~newest.coin_id.isin(left_out.coin_id).to_numpy()
-    kept = newest[current]
+    kept = newest if current.all() else newest[current]
     if kept.empty:
         example = left_out.iloc[0]
         raise DataError(
