@@ -9,7 +9,6 @@ import numpy as np
 from numba import njit
 
 from .history import SCALE_HOURS, History, Peers
-from .medians import median
 from .windows import HOUR
 
 # %% auto #0
@@ -175,29 +174,26 @@ _CURRENT = HOUR // 2
 
 
 @njit(cache=True)
-def _sorted_in(values: np.ndarray, n: int, v: float) -> None:
-    "Put `v` in its place in the sorted values[:n]."
-    while n > 0 and values[n - 1] > v:
-        values[n] = values[n - 1]
-        n -= 1
-    values[n] = v
-
-
-@njit(cache=True)
 def _median_of(
-    x: np.ndarray,  # (n,) values
-    newest: np.ndarray,  # (k,) newest row of each coin, -1 = none
+    current: np.ndarray,  # (k,) value of each coin, NaN = none
     peers: np.ndarray,  # coins, -1 = none
-    values: np.ndarray,  # room for as many values as peers
+    values: np.ndarray,  # room for one value more than peers
 ) -> float:
-    "Median of the peers that have a value; NaN without any."
+    "Median of the peers that have a value; NaN without any. Each value counts those before it."
     n = 0
     for coin in peers:
-        i = newest[coin] if coin >= 0 else -1
-        if i >= 0 and not np.isnan(x[i]):
-            _sorted_in(values, n, x[i])
+        if coin >= 0 and not np.isnan(current[coin]):
+            values[n] = current[coin]
             n += 1
-    return median(values, n) if n else np.nan
+    values[n:] = np.inf
+    lower = upper = np.nan
+    for j in range(n):
+        place = 0
+        for k in range(_MOST + 1):
+            place += values[k] < values[j] or (values[k] == values[j] and k < j)
+        lower = values[j] if place == (n - 1) // 2 else lower
+        upper = values[j] if place == n // 2 else upper
+    return upper if n % 2 else 0.5 * (lower + upper)
 
 
 # %% ../../nbs/40_features/45_peers.ipynb #e8d79c2f
@@ -212,23 +208,25 @@ def _medians_of_peers(
     of_day: np.ndarray,  # see `Peers`
 ) -> np.ndarray:  # (n,)
     "Median of `x` over the peers of each row."
-    out, begin, values = np.full(len(x), np.nan), 0, np.empty(_MOST)
+    out, begin, values = np.full(len(x), np.nan), 0, np.empty(_MOST + 1)
     newest = np.full(of_day.shape[1], -1)  # by coin
+    current = np.full(of_day.shape[1], np.nan)  # value of the newest row
     oldest = 0  # place in `by_time` of the oldest current row
     while begin < len(by_time):
         now, end = t[by_time[begin]], begin
         while end < len(by_time) and t[by_time[end]] == now:
-            newest[coin[by_time[end]]] = by_time[end]
+            row = by_time[end]
+            newest[coin[row]], current[coin[row]] = row, x[row]
             end += 1
         while t[by_time[oldest]] <= now - _CURRENT:
             row = by_time[oldest]
             if newest[coin[row]] == row:
-                newest[coin[row]] = -1
+                newest[coin[row]], current[coin[row]] = -1, np.nan
             oldest += 1
         if now >= since:
             today = of_day[now // (24 * HOUR) - first_day]
             for i in by_time[begin:end]:
-                out[i] = _median_of(x, newest, today[coin[i]], values)
+                out[i] = _median_of(current, today[coin[i]], values)
         begin = end
     return out
 

@@ -15,6 +15,7 @@ __all__ = [
     "rows_before",
     "window_starts",
     "values_at",
+    "chosen",
     "rolling_mean_std",
     "rolling_count_sum",
     "rolling_tail",
@@ -82,12 +83,29 @@ def window_starts(
 
 
 # %% ../../nbs/40_features/10_windows.ipynb #663db242
+@njit(cache=True)
 def values_at(
     x: np.ndarray,  # (n,) values
     rows: np.ndarray,  # (m,) row numbers, -1 = no row
 ) -> np.ndarray:  # (m,) NaN where there is no row
     "Values of `x` at `rows`."
-    return np.where(rows >= 0, x[rows], np.nan)
+    out = np.full(len(rows), np.nan)
+    for j in range(len(rows)):
+        if rows[j] >= 0:
+            out[j] = x[rows[j]]
+    return out
+
+
+# %% ../../nbs/40_features/10_windows.ipynb #2c8e4d19
+def chosen(
+    x: np.ndarray,  # (n,) values
+    rows: np.ndarray,  # (m,) row numbers, ascending
+) -> np.ndarray:  # (m,) to be read only: it may be `x` itself
+    "Values of `x` at `rows`, without a copy where these are all rows."
+    if len(rows) == len(x):
+        return x
+    values: np.ndarray = x[rows]
+    return values
 
 
 # %% ../../nbs/40_features/10_windows.ipynb #b582092a
@@ -110,6 +128,39 @@ def _mean_std(x: np.ndarray, start: int, end: int) -> tuple[float, float]:
     return mean, np.sqrt(squares / (n - 1))
 
 
+# %% ../../nbs/40_features/10_windows.ipynb #5b1e70c3
+_TOGETHER = 64  # rows whose windows are added up together
+
+
+@njit(cache=True)
+def _equal_windows(start: np.ndarray, rows: np.ndarray, j: int) -> int:
+    "How many rows from place `j` of `rows` on follow each other with equally long windows."
+    m = 1
+    while m < _TOGETHER and j + m < len(rows):
+        i = rows[j] + m
+        if rows[j + m] != i or start[i] != start[rows[j]] + m:
+            break
+        m += 1
+    return m
+
+
+@njit(cache=True, error_model="numpy")
+def _means_stds(x: np.ndarray, width: int, mean: np.ndarray, std: np.ndarray) -> None:
+    "Mean and sample standard deviation of x[b : b + width] for every place b of `mean`."
+    n, total, squares = np.zeros((3, len(mean)))
+    for k in range(width):
+        for b in range(len(mean)):
+            known = x[b + k] == x[b + k]
+            n[b] += known
+            total[b] += x[b + k] if known else 0.0
+    mean[:] = total / n
+    for k in range(width):
+        for b in range(len(mean)):
+            known, off = x[b + k] == x[b + k], x[b + k] - mean[b]
+            squares[b] += off * off if known else 0.0
+    std[:] = np.sqrt(squares / np.maximum(n - 1, 0))  # NaN where n is 0 or 1
+
+
 # %% ../../nbs/40_features/10_windows.ipynb #787baf22
 @njit(cache=True)
 def rolling_mean_std(
@@ -120,9 +171,15 @@ def rolling_mean_std(
     "Mean and sample standard deviation over rows start[i]..i for every row i of `rows`."
     mean = np.full(len(rows), np.nan)
     std = np.full(len(rows), np.nan)
-    for j in range(len(rows)):
-        i = rows[j]
-        mean[j], std[j] = _mean_std(x, start[i], i + 1)
+    j = 0
+    while j < len(rows):
+        i, m = rows[j], _equal_windows(start, rows, j)
+        if m < 4:
+            mean[j], std[j] = _mean_std(x, start[i], i + 1)
+            m = 1
+        else:
+            _means_stds(x[start[i] :], i + 1 - start[i], mean[j : j + m], std[j : j + m])
+        j += m
     return mean, std
 
 
@@ -186,14 +243,21 @@ def rolling_tail(
 def rolling_max(
     x: np.ndarray,  # (n,) values, NaN = missing
     start: np.ndarray,  # (n,) first row of each window
-    rows: np.ndarray,  # (m,) rows to compute
+    rows: np.ndarray,  # (m,) rows to compute, ascending
 ) -> np.ndarray:  # (m,) NaN where the window holds no value
     "Greatest value over rows start[i]..i-1 for every row i of `rows`."
     out = np.full(len(rows), np.nan)
+    top, high = -1, 0  # row of the greatest value so far, and the end of the rows looked at
     for j in range(len(rows)):
-        for k in range(start[rows[j]], rows[j]):
-            if not x[k] <= out[j] and not np.isnan(x[k]):
-                out[j] = x[k]
+        i = rows[j]
+        if 0 <= top < start[i]:
+            top, high = -1, start[i]
+        for k in range(max(high, start[i]), i):
+            if x[k] == x[k] and (top < 0 or x[k] >= x[top]):
+                top = k
+        high = i
+        if top >= 0:
+            out[j] = x[top]
     return out
 
 
@@ -237,7 +301,7 @@ def greatest_before(
     out = np.zeros(len(rows))
     for j in range(len(rows)):
         i = rows[j]
-        for k in range(start[i], i):
+        for k in range(i - 1, start[i] - 1, -1):  # the newest has faded least
             if x[k] > out[j]:
                 out[j] = max(out[j], faded(x[k], t[k] - t[i], width))
     return out
