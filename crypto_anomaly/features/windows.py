@@ -289,19 +289,37 @@ def faded(
     return left
 
 
+_AS_GREAT = 1e-9  # relative; what is nearer to the greatest is looked at exactly
+
+
 @njit(cache=True)
 def greatest_before(
     x: np.ndarray,  # (n,) 0 or more, NaN = missing
     t: np.ndarray,  # (n,) microseconds
     start: np.ndarray,  # (n,) first row of each window
-    rows: np.ndarray,  # (m,) rows to compute
+    rows: np.ndarray,  # (m,) rows to compute, ascending
     width: int,  # microseconds after which a third of a value is left
 ) -> np.ndarray:  # (m,) 0 without any
     "Greatest value over rows start[i]..i-1, faded by its age, for every row i of `rows`."
-    out = np.zeros(len(rows))
+    out, line = np.zeros(len(rows)), np.empty(len(x), np.int64)
+    rank = np.empty(len(x))  # of two values the one with the higher rank stays the greater one
+    head, tail, high = 0, 0, 0  # line[head:tail] may still be the greatest; before `high` are all
     for j in range(len(rows)):
         i = rows[j]
-        for k in range(i - 1, start[i] - 1, -1):  # the newest has faded least
-            if x[k] > out[j]:
-                out[j] = max(out[j], faded(x[k], t[k] - t[i], width))
+        if start[i] >= high:
+            head, tail, high = 0, 0, start[i]
+        for k in range(high, i):
+            if x[k] > 0:
+                rank[k] = np.log(x[k]) + (t[k] - t[0]) / width
+                while tail > head and rank[line[tail - 1]] < rank[k] - _AS_GREAT:
+                    tail -= 1
+                line[tail] = k
+                tail += 1
+        high = max(high, i)
+        while head < tail and line[head] < start[i]:
+            head += 1
+        p = head
+        while p < tail and rank[line[p]] >= rank[line[head]] - 2 * _AS_GREAT:
+            out[j] = max(out[j], faded(x[line[p]], t[line[p]] - t[i], width))
+            p += 1
     return out
