@@ -55,6 +55,7 @@ class Rows:
         code = pd.factorize(table.coin_id, sort=True)[0]
         t = table.ts.values.astype("datetime64[us]").astype(np.int64)
         self.order = _first_of_each(code, t)
+        self.is_sorted = np.array_equal(self.order, np.arange(len(t)))
         self.coin, self.t = code[self.order], t[self.order]
         first_rows = np.flatnonzero(np.diff(self.coin, prepend=-1))  # one a coin
         self.first = first_rows[self.coin]
@@ -84,8 +85,8 @@ class Rows:
             return np.full(len(self.order), np.nan)
         if name == "total_volume" and self.foreign.any():
             return self._leveled_volume.copy()
-        values: np.ndarray = self.table[name].to_numpy(float)[self.order]
-        return values
+        values: np.ndarray = self.table[name].to_numpy(float)
+        return values.copy() if self.is_sorted else values[self.order]
 
     @cached_property
     def _leveled_volume(self) -> np.ndarray:  # (n,)

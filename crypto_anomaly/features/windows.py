@@ -53,6 +53,10 @@ def rows_before(
     j = 0
     for i in range(len(t)):
         wanted = t[i] - lag
+        if first[i] <= j + 1 < i and t[j + 1] == wanted:  # hours that follow each other
+            j += 1
+            out[i] = j
+            continue
         j = max(j, first[i])
         while j + 1 < i and t[j + 1] <= wanted:
             j += 1
@@ -89,10 +93,9 @@ def values_at(
     rows: np.ndarray,  # (m,) row numbers, -1 = no row
 ) -> np.ndarray:  # (m,) NaN where there is no row
     "Values of `x` at `rows`."
-    out = np.full(len(rows), np.nan)
+    out = np.empty(len(rows))
     for j in range(len(rows)):
-        if rows[j] >= 0:
-            out[j] = x[rows[j]]
+        out[j] = x[rows[j]] if rows[j] >= 0 else np.nan
     return out
 
 
@@ -135,30 +138,56 @@ _TOGETHER = 64  # rows whose windows are added up together
 @njit(cache=True)
 def _equal_windows(start: np.ndarray, rows: np.ndarray, j: int) -> int:
     "How many rows from place `j` of `rows` on follow each other with equally long windows."
-    m = 1
-    while m < _TOGETHER and j + m < len(rows):
-        i = rows[j] + m
-        if rows[j + m] != i or start[i] != start[rows[j]] + m:
+    m, i, first = 1, rows[j], start[rows[j]]
+    while m < _TOGETHER and j + m < len(rows) and rows[j + m] == i + m:
+        if start[i + m] != first + m:
             break
         m += 1
     return m
 
 
 @njit(cache=True, error_model="numpy")
-def _means_stds(x: np.ndarray, width: int, mean: np.ndarray, std: np.ndarray) -> None:
+def _complete_means_stds(x: np.ndarray, width: int, mean: np.ndarray, std: np.ndarray) -> None:
+    "`_means_stds` where no value is missing; `mean` and `std` are 0 before."
+    for k in range(width):
+        for b in range(len(mean)):
+            mean[b] += x[b + k]
+    for b in range(len(mean)):
+        mean[b] /= width
+    for k in range(width):
+        for b in range(len(mean)):
+            off = x[b + k] - mean[b]
+            std[b] += off * off
+    for b in range(len(mean)):
+        std[b] = np.sqrt(std[b] / (width - 1))
+
+
+@njit(cache=True, error_model="numpy")
+def _means_stds(
+    x: np.ndarray,  # values of the windows
+    width: int,  # values of each
+    mean: np.ndarray,  # (m,) to be filled, as `std`
+    std: np.ndarray,
+    n: np.ndarray,  # (m,) room for the numbers of values
+) -> None:
     "Mean and sample standard deviation of x[b : b + width] for every place b of `mean`."
-    n, total, squares = np.zeros((3, len(mean)))
+    mean[:], std[:], n[:] = 0, 0, 0
+    if not np.isnan(x).any():
+        _complete_means_stds(x, width, mean, std)
+        return
     for k in range(width):
         for b in range(len(mean)):
             known = x[b + k] == x[b + k]
             n[b] += known
-            total[b] += x[b + k] if known else 0.0
-    mean[:] = total / n
+            mean[b] += x[b + k] if known else 0.0
+    for b in range(len(mean)):
+        mean[b] /= n[b]
     for k in range(width):
         for b in range(len(mean)):
-            known, off = x[b + k] == x[b + k], x[b + k] - mean[b]
-            squares[b] += off * off if known else 0.0
-    std[:] = np.sqrt(squares / np.maximum(n - 1, 0))  # NaN where n is 0 or 1
+            off = x[b + k] - mean[b]
+            std[b] += off * off if x[b + k] == x[b + k] else 0.0
+    for b in range(len(mean)):
+        std[b] = np.sqrt(std[b] / max(n[b] - 1, 0.0))  # NaN where n is 0 or 1
 
 
 # %% ../../nbs/40_features/10_windows.ipynb #787baf22
@@ -169,16 +198,16 @@ def rolling_mean_std(
     rows: np.ndarray,  # (m,) rows to compute
 ) -> tuple[np.ndarray, np.ndarray]:  # mean (of 1 value or more) and std (of 2 or more), (m,) each
     "Mean and sample standard deviation over rows start[i]..i for every row i of `rows`."
-    mean = np.full(len(rows), np.nan)
-    std = np.full(len(rows), np.nan)
-    j = 0
+    mean, std = np.empty(len(rows)), np.empty(len(rows))
+    n, j = np.empty(_TOGETHER), 0
     while j < len(rows):
         i, m = rows[j], _equal_windows(start, rows, j)
         if m < 4:
             mean[j], std[j] = _mean_std(x, start[i], i + 1)
             m = 1
         else:
-            _means_stds(x[start[i] :], i + 1 - start[i], mean[j : j + m], std[j : j + m])
+            width, to = i + 1 - start[i], slice(j, j + m)
+            _means_stds(x[start[i] : i + m], width, mean[to], std[to], n[:m])
         j += m
     return mean, std
 
