@@ -3363,6 +3363,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/crypto_anomaly', 'doc_host
                                                                                                            'crypto_anomaly/features/windows.py'),
                                                  'crypto_anomaly.features.windows._equal_windows': ( '40_features/windows.html#_equal_windows',
                                                                                                      'crypto_anomaly/features/windows.py'),
+                                                 'crypto_anomaly.features.windows._gathered': ( '40_features/windows.html#_gathered',
+                                                                                                'crypto_anomaly/features/windows.py'),
                                                  'crypto_anomaly.features.windows._mean_std': ( '40_features/windows.html#_mean_std',
                                                                                                 'crypto_anomaly/features/windows.py'),
                                                  'crypto_anomaly.features.windows._means_stds': ( '40_features/windows.html#_means_stds',

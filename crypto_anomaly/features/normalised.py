@@ -24,7 +24,8 @@ def _robust_z(
     x: np.ndarray, center: np.ndarray, mad: np.ndarray, floor: float
 ) -> np.ndarray:  # NaN without a baseline
     "Distance from `center` in scaled median absolute deviations."
-    z: np.ndarray = (x - center) / np.maximum(1.4826 * mad, floor)
+    z, scale = x - center, 1.4826 * mad
+    z /= np.maximum(scale, floor, out=scale)
     return z
 
 

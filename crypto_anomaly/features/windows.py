@@ -88,15 +88,21 @@ def window_starts(
 
 # %% ../../nbs/40_features/10_windows.ipynb #663db242
 @njit(cache=True)
-def values_at(
-    x: np.ndarray,  # (n,) values
-    rows: np.ndarray,  # (m,) row numbers, -1 = no row
-) -> np.ndarray:  # (m,) NaN where there is no row
-    "Values of `x` at `rows`."
+def _gathered(x: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    "`values_at` of a flat array of rows."
     out = np.empty(len(rows))
     for j in range(len(rows)):
         out[j] = x[rows[j]] if rows[j] >= 0 else np.nan
     return out
+
+
+def values_at(
+    x: np.ndarray,  # (n,) values
+    rows: np.ndarray,  # row numbers in any shape, -1 = no row
+) -> np.ndarray:  # of the same shape; NaN where there is no row
+    "Values of `x` at `rows`."
+    values: np.ndarray = _gathered(x, rows.ravel()).reshape(rows.shape)
+    return values
 
 
 # %% ../../nbs/40_features/10_windows.ipynb #2c8e4d19
