@@ -107,7 +107,7 @@ def lags_and_windows(rows: Rows, config: FeatureConfig) -> dict[str, np.ndarray]
     """
     rows.column("total_volume")
     rows = copy(rows)
-    rows._windows, rows._lags = {}, {}
+    rows._windows, rows._rows_before = {}, {}
     rows.__dict__.pop("_since_previous", None)
     return dict(temporal_features(rows, base_features(rows, config), config))
 

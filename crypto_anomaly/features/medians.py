@@ -191,8 +191,10 @@ def _select(s: np.ndarray, n: int, k: int) -> float:
 @njit(cache=True)
 def _middle(s: np.ndarray, n: int) -> float:
     "Median of the values s[:n], whose order changes."
-    upper = _select(s, n, n // 2)
-    return upper if n % 2 else 0.5 * (s[: n // 2].max() + upper)
+    middle = _select(s, n, n // 2)
+    if n % 2 == 0:
+        middle = 0.5 * (s[: n // 2].max() + middle)
+    return middle
 
 
 # %% ../../nbs/40_features/20_medians.ipynb #91f2d0c7

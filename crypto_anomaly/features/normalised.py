@@ -24,7 +24,8 @@ def _robust_z(
     x: np.ndarray, center: np.ndarray, mad: np.ndarray, floor: float
 ) -> np.ndarray:  # NaN without a baseline
     "Distance from `center` in scaled median absolute deviations."
-    z, scale = x - center, 1.4826 * mad
+    scale: np.ndarray = 1.4826 * mad
+    z: np.ndarray = x - center
     z /= np.maximum(scale, floor, out=scale)
     return z
 

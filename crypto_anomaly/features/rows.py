@@ -65,7 +65,7 @@ class Rows:
         self.moment = np.empty_like(self.t)
         self.moment[self.by_time] = poll_ends(self.t[self.by_time], self.coin[self.by_time])
         self._windows: dict[float, np.ndarray] = {}
-        self._lags: dict[tuple[float, float], np.ndarray] = {}
+        self._rows_before: dict[tuple[float, float], np.ndarray] = {}
 
     def keep(
         self,
@@ -133,11 +133,11 @@ class Rows:
     ) -> np.ndarray:  # (n,) NaN where no row is near enough
         "`x` that many hours earlier."
         self.keep(name, x, hours + 0.5 + impute)
-        if (hours, impute) not in self._lags:
+        if (hours, impute) not in self._rows_before:
             lag, older = int(hours * HOUR), int(impute * HOUR)
             rows = rows_before(self.t, self.first, lag, 30 * MINUTE, older)
-            self._lags[hours, impute] = rows
-        return values_at(x, self._lags[hours, impute])
+            self._rows_before[hours, impute] = rows
+        return values_at(x, self._rows_before[hours, impute])
 
     def window(
         self,
