@@ -191,7 +191,7 @@ def _select(s: np.ndarray, n: int, k: int) -> float:
 @njit(cache=True)
 def _middle(s: np.ndarray, n: int) -> float:
     "Median of the values s[:n], whose order changes."
-    middle = _select(s, n, n // 2)
+    middle: float = _select(s, n, n // 2)
     if n % 2 == 0:
         middle = 0.5 * (s[: n // 2].max() + middle)
     return middle
