@@ -178,7 +178,7 @@ def _select(s: np.ndarray, n: int, k: int) -> float:
     low, high = 0, n
     while True:
         a, b, c = s[low], s[(low + high) // 2], s[high - 1]
-        pivot = max(min(a, b), min(max(a, b), c))
+        pivot: float = max(min(a, b), min(max(a, b), c))
         first = _to_front(s, low, high, pivot, False)
         if k < first:
             high = first
