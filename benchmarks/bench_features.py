@@ -4,6 +4,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from copy import copy
 from typing import NamedTuple
 
 import numpy as np
@@ -99,7 +100,15 @@ def read_files(files: list[str]) -> pd.DataFrame:
 
 
 def lags_and_windows(rows: Rows, config: FeatureConfig) -> dict[str, np.ndarray]:
-    """Lags, windows and calendar of the kernel, without the robust z."""
+    """Lags, windows and calendar of the kernel, without the robust z.
+
+    Where lags and windows begin is looked up anew: rows that are measured twice keep it. The
+    volumes are on one level before, as the rivals' columns are prepared.
+    """
+    rows.column("total_volume")
+    rows = copy(rows)
+    rows._windows, rows._rows_before = {}, {}
+    rows.__dict__.pop("_since_previous", None)
     return dict(temporal_features(rows, base_features(rows, config), config))
 
 

@@ -27,11 +27,11 @@ _CHANGE_HOURS = dict(price_change_pct_1h=1, price_change_pct_24h=24, price_chang
 def _change(r: Rows, price: np.ndarray, feature: str) -> np.ndarray:  # (n,) percent
     "The change as it was sent, or computed from stored prices where it was not."
     sent = r.column(SENT_COLUMNS[feature])
-    unsent = np.isnan(sent)
-    if not unsent.any():
-        return sent
-    computed = 100 * (price / r.lag(price, _CHANGE_HOURS[feature], name="price") - 1)
-    return np.where(unsent, computed, sent)
+    unsent = np.flatnonzero(np.isnan(sent))
+    if len(unsent):
+        earlier = r.lag(price, _CHANGE_HOURS[feature], name="price")
+        sent[unsent] = 100 * (price[unsent] / earlier[unsent] - 1)
+    return sent
 
 
 # %% ../../nbs/40_features/74_base.ipynb #e064a67b

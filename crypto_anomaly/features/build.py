@@ -140,11 +140,14 @@ def _write_part(b: _Build, name: str, number: int, rows: pd.DataFrame) -> _SpanP
 
 # %% ../../nbs/40_features/90_build.ipynb #cc6bc6cd
 def _write_span(
-    b: _Build, number: int, f: pd.DataFrame
+    b: _Build,
+    number: int,
+    f: pd.DataFrame,  # in time order, so that both parts are cut without a copy
 ) -> dict[str, _SpanPart]:  # dataset -> its part
     "Write the rows of one span."
     trained_to = b.cut - EMBARGO if b.targets else b.cut
-    training, holdout = f[f.ts <= trained_to], f[f.ts > b.cut]
+    end, begin = f.ts.searchsorted([trained_to, b.cut], side="right")
+    training, holdout = f.iloc[:end], f.iloc[begin:]
     return dict(
         training_dataset=_write_part(b, "training_dataset", number, training),
         eval_holdout=_write_part(b, "eval_holdout", number, holdout),

@@ -17,6 +17,7 @@ from .normalised import normalised_features
 from .schema import get_feature_columns
 from .surprisal import surprisals
 from .temporal import NamedValues, temporal_features
+from .windows import chosen
 
 # %% auto #0
 __all__ = ["META", "INPUT", "frame_of", "featurize"]
@@ -47,7 +48,7 @@ def _all_features(r: History, config: FeatureConfig) -> Iterator[NamedValues]:
     "Every feature of the rows of `r.rows`, one by one."
     x = base_features(r, config)
     for name, values in x.items():
-        yield name, values[r.rows]
+        yield name, chosen(values, r.rows)
     yield from temporal_features(r, x, config)
     yield from normalised_features(r, x, config)
     yield from surprisals(r, least_coins=config.least_coins).items()

@@ -148,7 +148,9 @@ class History(Rows):
         rows: np.ndarray,  # (m,) row numbers
         values: np.ndarray,  # (m,)
     ) -> np.ndarray:  # (n,) NaN at all other rows
-        "`values` put at `rows`."
+        "`values` put at `rows`; they themselves where these are all rows."
+        if len(rows) == len(self.t):
+            return values
         out = np.full(len(self.t), np.nan)
         out[rows] = values
         return out

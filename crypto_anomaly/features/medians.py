@@ -27,87 +27,70 @@ def median(
     return middle
 
 
-# %% ../../nbs/40_features/20_medians.ipynb #467718b0
-@njit(cache=True)
-def _place(s: np.ndarray, n: int, v: float) -> int:
-    "Number of values in the sorted s[:n] that are below `v`."
-    lo, hi = 0, n
-    while lo < hi:
-        k = (lo + hi) // 2
-        if s[k] < v:
-            lo = k + 1
-        else:
-            hi = k
-    return lo
+# %% ../../nbs/40_features/20_medians.ipynb #f42762c6
+@njit(cache=True, inline="always")
+def _slide(
+    s: np.ndarray,  # sorted values from s[1] on, then infinity
+    to: np.ndarray,  # is filled with the sorted values afterwards
+    n: int,  # values before and 1 more
+    old: float,  # value that leaves, infinity = none
+    new: float,  # value that comes, infinity = none
+) -> None:
+    "Replace `old` by `new`."
+    for k in range(1, n + 1):
+        before = s[k - 1] if s[k - 1] < old else s[k]
+        here = s[k] if s[k] < old else s[k + 1]
+        least = here if here < new else new
+        to[k] = before if before > least else least
+    first = s[1] if s[1] < old else s[2]
+    to[1] = first if first < new else new
 
 
 # %% ../../nbs/40_features/20_medians.ipynb #30c1e6d7
 @njit(cache=True)
 def _deviations_below(
-    s: np.ndarray,  # sorted values in s[:n]
-    n: int,
+    s: np.ndarray,  # sorted values
+    h: int,  # half of their number
     m: float,  # their median
-    r: int,  # number of values below the median
-    k: int,  # number of smallest deviations
+    guess: int,  # where the search begins, 0 or more
 ) -> int:
-    "How many of the `k` smallest deviations from `m` belong to the `r` values below it."
-    lo, hi = max(0, k - n + r), min(k, r)
-    while lo < hi:
-        a = (lo + hi) // 2
-        if m - s[r - 1 - a] < s[r + k - a - 1] - m:
-            lo = a + 1
-        else:
-            hi = a
-    return lo
+    "How many of the `h` smallest deviations from `m` belong to the `h` smallest values."
+    a = min(guess, h)
+    while a < h and m - s[h - 1 - a] < s[2 * h - a - 1] - m:
+        a += 1
+    while a > 0 and m - s[h - a] >= s[2 * h - a] - m:
+        a -= 1
+    return a
 
 
 # %% ../../nbs/40_features/20_medians.ipynb #4ad7f8c5
 @njit(cache=True)
-def _mad(s: np.ndarray, n: int, m: float) -> float:
-    "Median absolute deviation from `m` of the sorted s[:n]."
-    r, k = _place(s, n, m), n // 2
-    a = _deviations_below(s, n, m, r, k)
-    below, above = r - 1 - a, r + k - a  # the next value on either side
+def _mad(
+    s: np.ndarray,  # sorted values in s[:n]
+    n: int,
+    m: float,  # their median
+    a: int,  # of `_deviations_below`
+) -> float:
+    "Median absolute deviation from `m`."
+    h = n // 2
+    below, above = h - 1 - a, 2 * h - a  # the next value on either side
     left = m - s[below] if below >= 0 else np.inf
     right = s[above] - m if above < n else np.inf
     middle = min(left, right)
     if n % 2:
         return middle
     last_left = m - s[below + 1] if a else -np.inf
-    last_right = s[above - 1] - m if k > a else -np.inf
+    last_right = s[above - 1] - m if h > a else -np.inf
     return 0.5 * (middle + max(last_left, last_right))
-
-
-# %% ../../nbs/40_features/20_medians.ipynb #f42762c6
-@njit(cache=True)
-def _remove_at(s: np.ndarray, n: int, p: int) -> int:
-    "Close the free place `p` of the sorted s[:n]; returns the new length."
-    for k in range(p, n - 1):
-        s[k] = s[k + 1]
-    return n - 1
 
 
 # %% ../../nbs/40_features/20_medians.ipynb #4bc85791
 @njit(cache=True)
-def _slide(
-    s: np.ndarray,  # sorted values in s[:n]
-    n: int,
-    old: float,  # value that leaves, NaN = none
-    new: float,  # value that comes, NaN = none
-) -> int:
-    "Replace `old` by `new` in the sorted s[:n]; returns the new length."
-    p = n if np.isnan(old) else _place(s, n, old)  # the free place
-    if np.isnan(old):
-        n += 1
-    if np.isnan(new):
-        return _remove_at(s, n, p)
-    while p + 1 < n and s[p + 1] < new:
-        s[p] = s[p + 1]
-        p += 1
-    while p > 0 and s[p - 1] > new:
-        s[p] = s[p - 1]
-        p -= 1
-    s[p] = new
+def _longest(start: np.ndarray, rows: np.ndarray) -> int:
+    "Rows of the longest window."
+    n = 0
+    for i in rows:
+        n = max(n, i - start[i])
     return n
 
 
@@ -117,41 +100,55 @@ def baseline(
     x: np.ndarray,  # (n,) values, NaN = missing
     start: np.ndarray,  # (n,) first row of each window, within the row's coin
     rows: np.ndarray,  # (m,) rows to compute, ascending
-    least: int,  # values that a baseline needs
+    least: int,  # values that a baseline needs, 1 or more
     spread: bool = True,  # compute the deviation, too
 ) -> tuple[np.ndarray, np.ndarray]:  # median and MAD, (m,) each; NaN without a baseline
-    "Median and MAD over rows start[i]..i-1 for every row i of `rows`."
+    "Median and MAD over rows start[i]..i-1 for every row i of `rows`; without `spread` no MAD."
     med = np.full(len(rows), np.nan)
-    mad = np.full(len(rows), np.nan)
-    s = np.empty(4096)  # s[:n] is x[lo:hi], sorted
-    n, lo, hi = 0, 0, 0
+    mad = np.full(len(rows) if spread else 0, np.nan)
+    sides = np.full((2, _longest(start, rows) + 4), np.inf)
+    n, lo, hi, a, side = 0, 0, 0, 0, 0  # sides[side, 1 : n + 1] is x[lo:hi], sorted
     for j in range(len(rows)):
         i = rows[j]
         if start[i] >= hi:
+            sides[:] = np.inf
             n, lo, hi = 0, start[i], start[i]
         while lo < start[i] or hi < i:
-            if n == len(s):
-                s = np.concatenate((s, np.empty(n)))
             old = x[lo] if lo < start[i] else np.nan
             new = x[hi] if hi < i else np.nan
-            n = _slide(s, n, old, new)
-            lo += lo < start[i]
-            hi += hi < i
+            goes, comes = not np.isnan(old), not np.isnan(new)
+            lo, hi = lo + (lo < start[i]), hi + (hi < i)
+            if goes or comes:
+                old, new = old if goes else np.inf, new if comes else np.inf
+                _slide(sides[side], sides[1 - side], n + 1, old, new)
+                n, side = n + comes - goes, 1 - side
         if n >= least:
+            s = sides[side, 1:]
             med[j] = median(s, n)
-        if n >= least and spread:
-            mad[j] = _mad(s, n, med[j])
+            if spread:
+                a = _deviations_below(s, n // 2, med[j], a)
+                mad[j] = _mad(s, n, med[j], a)
     return med, mad
 
 
 # %% ../../nbs/40_features/20_medians.ipynb #bf613d26
 @njit(cache=True)
-def _collect(
+def _collect(x: np.ndarray, rows: np.ndarray, values: np.ndarray) -> int:
+    "Put the values of `x` at `rows` into `values`; returns their number."
+    n = 0
+    for i in rows:
+        values[n] = x[i]
+        n += x[i] == x[i]
+    return n
+
+
+@njit(cache=True)
+def _collect_newest(
     x: np.ndarray,  # (n,) values
     t: np.ndarray,  # (n,) microseconds
     newest: np.ndarray,  # (k,) newest row of each coin, -1 = none
     oldest: int,  # microseconds; only rows after it count
-    values: np.ndarray,  # (k,) to be filled
+    values: np.ndarray,  # to be filled
 ) -> int:  # number of values
     "Fill `values` with the values of the rows that are not too old."
     n = 0
@@ -164,14 +161,66 @@ def _collect(
 
 # %% ../../nbs/40_features/20_medians.ipynb #57a2bcd0
 @njit(cache=True)
-def _middle(values: np.ndarray) -> float:
-    "Median of `values` without sorting all of them."
-    n = len(values)
-    s = np.partition(values, n // 2)
-    middle: float = s[n // 2]
+def _to_front(s: np.ndarray, low: int, high: int, pivot: float, equal: bool) -> int:
+    "Move values below `pivot`, or those equal to it, to the front of s[low:high]; their end."
+    end = low
+    for i in range(low, high):
+        v = s[i]
+        s[i] = s[end]
+        s[end] = v
+        end += v == pivot if equal else v < pivot
+    return end
+
+
+@njit(cache=True)
+def _select(s: np.ndarray, n: int, k: int) -> float:
+    "The value at place `k` of s[:n] in ascending order; no value before it is greater then."
+    low, high = 0, n
+    while True:
+        a, b, c = s[low], s[(low + high) // 2], s[high - 1]
+        pivot: float = max(min(a, b), min(max(a, b), c))
+        first = _to_front(s, low, high, pivot, False)
+        if k < first:
+            high = first
+            continue
+        low = _to_front(s, first, high, pivot, True)
+        if k < low:
+            return pivot
+
+
+@njit(cache=True)
+def _middle(s: np.ndarray, n: int) -> float:
+    "Median of the values s[:n], whose order changes."
+    middle: float = _select(s, n, n // 2)
     if n % 2 == 0:
         middle = 0.5 * (s[: n // 2].max() + middle)
     return middle
+
+
+# %% ../../nbs/40_features/20_medians.ipynb #91f2d0c7
+@njit(cache=True)
+def _at_rows(found: np.ndarray, moments: np.ndarray, t: np.ndarray) -> np.ndarray:
+    "For every row of time t the value that was found for its moment; NaN without one."
+    out = np.full(len(t), np.nan)
+    p = -1
+    for i in range(len(t)):
+        p += 1  # mostly the next moment of the same coin
+        if p >= len(moments) or moments[p] != t[i]:
+            p = np.searchsorted(moments, t[i])
+        if p < len(moments) and moments[p] == t[i]:
+            out[i] = found[p]
+    return out
+
+
+@njit(cache=True)
+def _median_mad(values: np.ndarray, n: int, spread: bool) -> tuple[float, float]:
+    "Median and MAD of values[:n], which change."
+    middle = _middle(values, n)
+    if not spread:
+        return middle, np.nan
+    for j in range(n):
+        values[j] = abs(values[j] - middle)
+    return middle, _middle(values, n)
 
 
 # %% ../../nbs/40_features/20_medians.ipynb #5ee68a1e
@@ -180,32 +229,33 @@ def cross_sectional(
     x: np.ndarray,  # (n,) values, NaN = missing
     t: np.ndarray,  # (n,) moment of the row (`data.polls.poll_ends`) in microseconds
     coin: np.ndarray,  # (n,) number of the coin
-    by_time: np.ndarray,  # rows sorted by time
+    by_time: np.ndarray,  # rows sorted by time, one a coin and moment
     since: int,  # moments from here on are computed, microseconds
-    least: int,  # coins that a cross-section needs
+    least: int,  # coins that a cross-section needs, 1 or more
     spread: bool = True,  # compute the deviation, too
 ) -> tuple[np.ndarray, np.ndarray]:  # median and MAD, (n,) each; NaN where there is none
-    "Median and MAD of all coins at the moment of each row."
-    k = coin.max() + 1 if len(coin) else 0
-    med = np.full(len(x), np.nan)
-    mad = np.full(len(x), np.nan)
-    newest = np.full(k, -1, np.int64)
-    values = np.empty(k)
-    begin = 0
+    "Median and MAD of all coins at the moment of each row; without `spread` no MAD."
+    newest = np.full(coin.max() + 1 if len(coin) else 0, -1, np.int64)
+    values = np.empty(len(newest) + 1)
+    found, moments, m = np.empty((2, len(by_time))), np.empty(len(by_time), np.int64), 0
+    begin, seen, before = 0, 0, np.iinfo(np.int64).min // 2
     while begin < len(by_time):
-        now, end = t[by_time[begin]], begin
+        now, end, n = t[by_time[begin]], begin + 1, 0
         while end < len(by_time) and t[by_time[end]] == now:
-            newest[coin[by_time[end]]] = by_time[end]
             end += 1
-        n = _collect(x, t, newest, now - 30 * MINUTE, values) if now >= since else 0
-        if now >= since and n < least:
-            n = _collect(x, t, newest, now - 60 * MINUTE, values)
-        if now >= since and n >= least:
-            s = np.sort(values[:n]) if spread else values[:n]
-            m = median(s, n) if spread else _middle(s)
-            d = _mad(s, n, m) if spread else np.nan
-            for i in by_time[begin:end]:
-                med[i] = m
-                mad[i] = d
-        begin = end
-    return med, mad
+        if now >= since and now - before >= 60 * MINUTE:
+            n = _collect(x, by_time[begin:end], values)
+        elif now >= since:
+            for i in by_time[seen:end]:
+                newest[coin[i]] = i
+            seen = end
+            n = _collect_newest(x, t, newest, now - 30 * MINUTE, values)
+            if n < least:
+                n = _collect_newest(x, t, newest, now - 60 * MINUTE, values)
+        if n >= least:
+            found[0, m], found[1, m] = _median_mad(values, n, spread)
+            moments[m] = now
+            m += 1
+        begin, before = end, now
+    med = _at_rows(found[0], moments[:m], t)
+    return med, _at_rows(found[1], moments[:m], t) if spread else np.empty(0)

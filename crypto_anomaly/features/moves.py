@@ -98,8 +98,8 @@ def _less_dispersion(
     size = np.where(risky, np.abs(z), np.nan)
     median = h.market_median(size, least_coins, h.settings.tail_reach, name)
     dispersion = median / 0.6745  # median of |N(0, 1)|
-    divisor = np.nan_to_num(dispersion, nan=1.0)
-    calm: np.ndarray = z / np.clip(divisor, 0.8, 8)
+    dispersion[np.isnan(dispersion)] = 1.0
+    calm: np.ndarray = z / np.clip(dispersion, 0.8, 8, out=dispersion)
     return calm
 
 

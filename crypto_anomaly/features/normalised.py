@@ -13,6 +13,7 @@ from .config import FeatureConfig
 from .rows import Rows
 from .schema import CROSS_FLOORS, OWN_FLOORS
 from .temporal import BaseFeatures, NamedValues
+from .windows import chosen
 
 # %% auto #0
 __all__ = ["normalised_features"]
@@ -23,7 +24,9 @@ def _robust_z(
     x: np.ndarray, center: np.ndarray, mad: np.ndarray, floor: float
 ) -> np.ndarray:  # NaN without a baseline
     "Distance from `center` in scaled median absolute deviations."
-    z: np.ndarray = (x - center) / np.maximum(1.4826 * mad, floor)
+    scale: np.ndarray = 1.4826 * mad
+    z: np.ndarray = x - center
+    z /= np.maximum(scale, floor, out=scale)
     return z
 
 
@@ -41,8 +44,8 @@ def _own(r: Rows, x: BaseFeatures, config: FeatureConfig) -> Iterator[NamedValue
         values = _log_volume(r) if f == "volume_surge" else x[f]
         center, mad = r.baseline(values, config.baseline_hours, config.least_baseline, f)
         if f == "volume_surge":
-            yield f, values[r.rows] - center
-        yield f"{f}_own_z", _robust_z(values[r.rows], center, mad, floor)
+            yield f, chosen(values, r.rows) - center
+        yield f"{f}_own_z", _robust_z(chosen(values, r.rows), center, mad, floor)
 
 
 # %% ../../nbs/40_features/78_normalised.ipynb #a6164545
@@ -50,7 +53,7 @@ def _cross(r: Rows, x: BaseFeatures, config: FeatureConfig) -> Iterator[NamedVal
     "Robust z against all coins at the same moment."
     for f, floor in CROSS_FLOORS.items():
         center, mad = r.market(x[f], config.least_coins, name=f)
-        yield f"{f}_cross_z", _robust_z(x[f], center, mad, floor)[r.rows]
+        yield f"{f}_cross_z", chosen(_robust_z(x[f], center, mad, floor), r.rows)
 
 
 # %% ../../nbs/40_features/78_normalised.ipynb #d747ab53

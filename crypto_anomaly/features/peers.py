@@ -9,7 +9,6 @@ import numpy as np
 from numba import njit
 
 from .history import SCALE_HOURS, History, Peers
-from .medians import median
 from .windows import HOUR
 
 # %% auto #0
@@ -175,29 +174,59 @@ _CURRENT = HOUR // 2
 
 
 @njit(cache=True)
-def _sorted_in(values: np.ndarray, n: int, v: float) -> None:
-    "Put `v` in its place in the sorted values[:n]."
-    while n > 0 and values[n - 1] > v:
-        values[n] = values[n - 1]
-        n -= 1
-    values[n] = v
+def _sort_lanes(values: np.ndarray) -> None:  # (peers, moments)
+    "Sort the values of each moment; the moments are worked on side by side."
+    for turn in range(len(values)):  # neighbours change places: odd-even transposition
+        for p in range(turn % 2, len(values) - 1, 2):
+            for b in range(values.shape[1]):
+                low, high = values[p, b], values[p + 1, b]
+                values[p, b] = low if low < high else high
+                values[p + 1, b] = high if low < high else low
 
 
 @njit(cache=True)
-def _median_of(
-    x: np.ndarray,  # (n,) values
-    newest: np.ndarray,  # (k,) newest row of each coin, -1 = none
-    peers: np.ndarray,  # coins, -1 = none
-    values: np.ndarray,  # room for as many values as peers
-) -> float:
-    "Median of the peers that have a value; NaN without any."
-    n = 0
-    for coin in peers:
-        i = newest[coin] if coin >= 0 else -1
-        if i >= 0 and not np.isnan(x[i]):
-            _sorted_in(values, n, x[i])
-            n += 1
-    return median(values, n) if n else np.nan
+def _sorted_values(
+    current: np.ndarray,  # (k, moments) value of each coin, NaN = none
+    peers: np.ndarray,  # (most,) coins, -1 = none
+    values: np.ndarray,  # (most, moments) room for the values of the peers
+    n: np.ndarray,  # (moments,) room for their number
+) -> None:
+    "Sort the values of the peers at each moment, and count them; behind them stands infinity."
+    n[:] = 0
+    for p in range(len(peers)):
+        if peers[p] < 0:
+            values[p] = np.inf
+            continue
+        for b in range(len(n)):
+            v = current[peers[p], b]
+            n[b] += v == v
+            values[p, b] = v if v == v else np.inf
+    _sort_lanes(values)
+
+
+# %% ../../nbs/40_features/45_peers.ipynb #1f7e5c60
+_MOMENTS = 32  # that are worked on at a time
+
+
+@njit(cache=True)
+def _put_medians(
+    current: np.ndarray,  # (k, moments) value of each coin, NaN = none
+    row: np.ndarray,  # (k, moments) row of each coin, -1 = none; all are -1 afterwards
+    m: int,  # moments that are filled
+    peers: np.ndarray,  # (k, most)
+    out: np.ndarray,  # (n,) to be filled in
+) -> None:
+    "Put the median of the peers at each row."
+    values, n = np.empty((_MOST, m)), np.empty(m, np.int64)
+    for coin in range(len(peers)):
+        if row[coin].max() < 0:
+            continue
+        _sorted_values(current[:, :m], peers[coin], values, n)
+        for b in range(m):
+            if row[coin, b] >= 0 and n[b]:
+                low, high = values[(n[b] - 1) // 2, b], values[n[b] // 2, b]
+                out[row[coin, b]] = high if n[b] % 2 else 0.5 * (low + high)
+            row[coin, b] = -1
 
 
 # %% ../../nbs/40_features/45_peers.ipynb #e8d79c2f
@@ -212,24 +241,30 @@ def _medians_of_peers(
     of_day: np.ndarray,  # see `Peers`
 ) -> np.ndarray:  # (n,)
     "Median of `x` over the peers of each row."
-    out, begin, values = np.full(len(x), np.nan), 0, np.empty(_MOST)
-    newest = np.full(of_day.shape[1], -1)  # by coin
+    out, k, begin, m, day = np.full(len(x), np.nan), of_day.shape[1], 0, 0, 0
+    newest, value = np.full(k, -1), np.full(k, np.nan)  # of each coin
+    row, current = np.full((k, _MOMENTS), -1), np.empty((k, _MOMENTS))
     oldest = 0  # place in `by_time` of the oldest current row
     while begin < len(by_time):
         now, end = t[by_time[begin]], begin
+        if m and (m == _MOMENTS or now // (24 * HOUR) != day):
+            _put_medians(current, row, m, of_day[day - first_day], out)
+            m = 0
+        day = now // (24 * HOUR)
         while end < len(by_time) and t[by_time[end]] == now:
-            newest[coin[by_time[end]]] = by_time[end]
-            end += 1
+            i, end = by_time[end], end + 1
+            newest[coin[i]], value[coin[i]] = i, x[i]
+            row[coin[i], m] = i if now >= since else -1
         while t[by_time[oldest]] <= now - _CURRENT:
-            row = by_time[oldest]
-            if newest[coin[row]] == row:
-                newest[coin[row]] = -1
-            oldest += 1
+            i, oldest = by_time[oldest], oldest + 1
+            if newest[coin[i]] == i:
+                newest[coin[i]], value[coin[i]] = -1, np.nan
         if now >= since:
-            today = of_day[now // (24 * HOUR) - first_day]
-            for i in by_time[begin:end]:
-                out[i] = _median_of(x, newest, today[coin[i]], values)
+            current[:, m] = value
+            m += 1
         begin = end
+    if m:
+        _put_medians(current, row, m, of_day[day - first_day], out)
     return out
 
 

@@ -55,6 +55,7 @@ class Rows:
         code = pd.factorize(table.coin_id, sort=True)[0]
         t = table.ts.values.astype("datetime64[us]").astype(np.int64)
         self.order = _first_of_each(code, t)
+        self.is_sorted = np.array_equal(self.order, np.arange(len(t)))
         self.coin, self.t = code[self.order], t[self.order]
         first_rows = np.flatnonzero(np.diff(self.coin, prepend=-1))  # one a coin
         self.first = first_rows[self.coin]
@@ -64,6 +65,7 @@ class Rows:
         self.moment = np.empty_like(self.t)
         self.moment[self.by_time] = poll_ends(self.t[self.by_time], self.coin[self.by_time])
         self._windows: dict[float, np.ndarray] = {}
+        self._rows_before: dict[tuple[float, float], np.ndarray] = {}
 
     def keep(
         self,
@@ -81,10 +83,16 @@ class Rows:
         "Values of a column, by coin and time; volumes of an exchange on the level of the market."
         if name not in self.table:
             return np.full(len(self.order), np.nan)
-        values: np.ndarray = self.table[name].to_numpy(float)[self.order]
         if name == "total_volume" and self.foreign.any():
-            return market_level(values, self.t, self.coin, self.foreign)
-        return values
+            return self._leveled_volume.copy()
+        values: np.ndarray = self.table[name].to_numpy(float)
+        return values.copy() if self.is_sorted else values[self.order]
+
+    @cached_property
+    def _leveled_volume(self) -> np.ndarray:  # (n,)
+        "Volumes on the level of the market: many features read them."
+        values = self.table.total_volume.to_numpy(float)[self.order]
+        return market_level(values, self.t, self.coin, self.foreign)
 
     @cached_property
     def foreign(self) -> np.ndarray:  # (n,) bool
@@ -125,9 +133,11 @@ class Rows:
     ) -> np.ndarray:  # (n,) NaN where no row is near enough
         "`x` that many hours earlier."
         self.keep(name, x, hours + 0.5 + impute)
-        older = int(impute * HOUR)
-        rows = rows_before(self.t, self.first, int(hours * HOUR), 30 * MINUTE, older)
-        return values_at(x, rows)
+        if (hours, impute) not in self._rows_before:
+            lag, older = int(hours * HOUR), int(impute * HOUR)
+            rows = rows_before(self.t, self.first, lag, 30 * MINUTE, older)
+            self._rows_before[hours, impute] = rows
+        return values_at(x, self._rows_before[hours, impute])
 
     def window(
         self,
@@ -149,15 +159,26 @@ class Rows:
         "Median and MAD of all coins in the poll of each row, see `data.polls`."
         self.keep(name, x, 1)
         since = self.start_of(hours)
-        begin = np.searchsorted(self.moment[self.by_time], since - 60 * MINUTE)
+        begin = np.searchsorted(self._moments_by_time, since - 60 * MINUTE)
         recent = self.by_time[begin:]
         return cross_sectional(x, self.moment, self.coin, recent, since, least, spread)
 
-    def since_previous(self) -> np.ndarray:  # (n,) hours; NaN at the first row of a coin
-        "Time since the coin's row before."
+    @cached_property
+    def _moments_by_time(self) -> np.ndarray:  # (n,) microseconds, ascending
+        "The moments of the rows in the order of time."
+        moments: np.ndarray = self.moment[self.by_time]
+        return moments
+
+    @cached_property
+    def _since_previous(self) -> np.ndarray:  # (n,) hours
+        "See `since_previous`."
         hours: np.ndarray = np.diff(self.t, prepend=self.t[:1]) / HOUR
         hours[np.arange(len(self.t)) == self.first] = np.nan
         return hours
+
+    def since_previous(self) -> np.ndarray:  # (n,) hours; NaN at the first row of a coin
+        "Time since the coin's row before."
+        return self._since_previous.copy()
 
     def mean_std(
         self,

@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 import numpy as np
+from numba import njit
 
 from .history import PEG_TAIL_HOURS, REPEAT_HOURS, History
 from .signals import SIGNALS, Signal, signal_statistics, signals_of
+from .windows import chosen
 
 # %% auto #0
 __all__ = ["MAX_SURPRISAL", "SURPRISALS", "damp_repeats", "surprisals"]
@@ -29,19 +31,54 @@ def _excess(s: np.ndarray, signal: Signal) -> np.ndarray:  # (n,) mean 1 over al
     return excess
 
 
+# %% ../../nbs/40_features/65_surprisal.ipynb #3f8a61b2
+@njit(cache=True)
+def _tail_codes(s: np.ndarray, excess: np.ndarray, start: float) -> np.ndarray:
+    "Codes of `rolling_tail`; the excess counts in thousandths, whose sums are exact."
+    out = np.full(len(s), np.nan)
+    for i in range(len(s)):
+        if s[i] >= start:
+            out[i] = 1 + np.rint(1000 * min(excess[i], _MAX_EXCESS))
+        elif s[i] < start:
+            out[i] = 0
+    return out
+
+
+@njit(cache=True)
+def _rate_and_mean(
+    n: np.ndarray, k: np.ndarray, total: np.ndarray, usual: float
+) -> tuple[np.ndarray, np.ndarray]:
+    "Rate and mean excess from the values of `rolling_tail`, together with the common tail."
+    rate, mean = np.empty(len(n)), np.empty(len(n))
+    for j in range(len(n)):
+        rate[j] = max((k[j] + _PRIOR) / (n[j] + _PRIOR / usual), usual)
+        mean[j] = max((total[j] / 1000 + _PRIOR) / (k[j] + _PRIOR), 1.0)
+    return rate, mean
+
+
+@njit(cache=True)
+def _nats(
+    s: np.ndarray, excess: np.ndarray, log_rate: np.ndarray, mean: np.ndarray, start: float
+) -> np.ndarray:
+    "Surprisals, rounded to three decimals; NaN where `s` is NaN."
+    out = np.empty(len(s))
+    for j in range(len(s)):
+        if s[j] < start:
+            nats = -log_rate[j] * s[j] / start
+        else:
+            nats = -log_rate[j] + excess[j] / mean[j]
+        rounded = np.rint(nats * 1000) / 1000
+        out[j] = MAX_SURPRISAL if rounded > MAX_SURPRISAL else rounded
+    return out
+
+
 # %% ../../nbs/40_features/65_surprisal.ipynb #82680487
 def _coin_tail(
-    h: History, over: np.ndarray, excess: np.ndarray, signal: Signal, hours: int, name: str = ""
+    h: History, s: np.ndarray, excess: np.ndarray, signal: Signal, hours: int, name: str = ""
 ) -> tuple[np.ndarray, np.ndarray]:  # rate and mean excess, (m,) each
     "The tail of each coin over its last `hours`, for the rows of the last `REPEAT_HOURS`."
-    thousandths = np.round(1000 * np.minimum(excess, _MAX_EXCESS))  # their sums are exact
-    code = np.where(over == 1, 1 + thousandths, over)
-    n, k, total = h.tail(code, hours, h.rows_since(REPEAT_HOURS), name)
-    beyond = total / 1000
-    expected = n + _PRIOR / signal.rate
-    rate = np.maximum((k + _PRIOR) / expected, signal.rate)
-    mean = np.maximum((beyond + _PRIOR) / (k + _PRIOR), 1)
-    return rate, mean
+    code = _tail_codes(s, excess, signal.start)
+    return _rate_and_mean(*h.tail(code, hours, h.rows_since(REPEAT_HOURS), name), signal.rate)
 
 
 # %% ../../nbs/40_features/65_surprisal.ipynb #b10b2927
@@ -50,13 +87,10 @@ def _surprisal(
 ) -> np.ndarray:  # (n,) 0..12
     "Surprisal of each value of a statistic for its coin, in nats; 0 = ordinary."
     rows = h.rows_since(REPEAT_HOURS)
-    over = np.where(np.isnan(s), np.nan, s >= signal.start)
     excess = _excess(s, signal)
-    rate, mean = _coin_tail(h, over, excess, signal, hours, f"{name}_tail")
-    below = -np.log(rate) * s[rows] / signal.start
-    beyond = -np.log(rate) + excess[rows] / mean
-    nats = np.where(over[rows] == 0, below, beyond)
-    return h.at_rows(rows, np.minimum(np.round(nats, 3), MAX_SURPRISAL))
+    rate, mean = _coin_tail(h, s, excess, signal, hours, f"{name}_tail")
+    nats = _nats(chosen(s, rows), chosen(excess, rows), np.log(rate), mean, signal.start)
+    return h.at_rows(rows, nats)
 
 
 # %% ../../nbs/40_features/65_surprisal.ipynb #b14acb72
@@ -87,5 +121,5 @@ def surprisals(
         hours = PEG_TAIL_HOURS if name == "peg" else h.settings.tail_hours
         nats = _surprisal(h, s, signals[name], hours, name)
         greatest = h.faded(nats, REPEAT_HOURS, f"{name}_nats")
-        out[f"{name}_surprise"] = damp_repeats(nats[h.rows], greatest)
+        out[f"{name}_surprise"] = damp_repeats(chosen(nats, h.rows), greatest)
     return out

@@ -13,7 +13,7 @@ from .config import FeatureConfig
 from .rows import Rows
 from .schema import LAGGED, ROLLED
 from .signals import EXPECTED_FIELDS
-from .windows import HOUR
+from .windows import HOUR, chosen
 
 # %% auto #0
 __all__ = ["NamedValues", "BaseFeatures", "temporal_features"]
@@ -29,7 +29,7 @@ def _lags(r: Rows, x: BaseFeatures, config: FeatureConfig) -> Iterator[NamedValu
     for f in LAGGED:
         for hours in config.lag_hours:
             earlier = r.lag(x[f], hours, config.impute_lag_hours, f)
-            yield f"{f}_lag_{hours}h", earlier[r.rows]
+            yield f"{f}_lag_{hours}h", chosen(earlier, r.rows)
 
 
 # %% ../../nbs/40_features/76_temporal.ipynb #6d358b12
@@ -45,7 +45,7 @@ def _rolling(r: Rows, x: BaseFeatures, config: FeatureConfig) -> Iterator[NamedV
 # %% ../../nbs/40_features/76_temporal.ipynb #05748dcf
 def _calendar(r: Rows) -> Iterator[NamedValues]:
     "Hour of the day and day of the week; Monday is 0."
-    t = r.t[r.rows]
+    t = chosen(r.t, r.rows)
     yield "hour_of_day", t // HOUR % 24
     yield "day_of_week", (t // (24 * HOUR) + 3) % 7  # 1970-01-01 was a Thursday
 
@@ -55,7 +55,7 @@ def _gaps(r: Rows, config: FeatureConfig) -> Iterator[NamedValues]:
     "Time since the previous row, and whether the longest lag reaches across a gap."
     since = r.since_previous()
     since[since > 168] = np.nan
-    yield "hours_since_last", since[r.rows]
+    yield "hours_since_last", chosen(since, r.rows)
     gap = (since > config.max_gap_hours).astype(float)
     share, _ = r.mean_std(gap, max(config.lag_hours), r.rows, "gap")
     yield "has_gap_in_history", share > 0
@@ -66,7 +66,7 @@ def _missing_fields(r: Rows) -> Iterator[NamedValues]:
     "Which fields the source did not send, and how many."
     count = np.zeros(len(r.rows), np.float32)
     for f in EXPECTED_FIELDS:
-        missing = np.isnan(r.column(f)[r.rows])
+        missing = np.isnan(chosen(r.column(f), r.rows))
         count += missing
         yield f"{f}_missing", missing
     yield "missing_fields", count

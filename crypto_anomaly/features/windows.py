@@ -15,6 +15,7 @@ __all__ = [
     "rows_before",
     "window_starts",
     "values_at",
+    "chosen",
     "rolling_mean_std",
     "rolling_count_sum",
     "rolling_tail",
@@ -52,6 +53,10 @@ def rows_before(
     j = 0
     for i in range(len(t)):
         wanted = t[i] - lag
+        if first[i] <= j + 1 < i and t[j + 1] == wanted:  # hours that follow each other
+            j += 1
+            out[i] = j
+            continue
         j = max(j, first[i])
         while j + 1 < i and t[j + 1] <= wanted:
             j += 1
@@ -82,12 +87,34 @@ def window_starts(
 
 
 # %% ../../nbs/40_features/10_windows.ipynb #663db242
+@njit(cache=True)
+def _gathered(x: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    "`values_at` of a flat array of rows."
+    out = np.empty(len(rows))
+    for j in range(len(rows)):
+        out[j] = x[rows[j]] if rows[j] >= 0 else np.nan
+    return out
+
+
 def values_at(
     x: np.ndarray,  # (n,) values
-    rows: np.ndarray,  # (m,) row numbers, -1 = no row
-) -> np.ndarray:  # (m,) NaN where there is no row
+    rows: np.ndarray,  # row numbers in any shape, -1 = no row
+) -> np.ndarray:  # of the same shape; NaN where there is no row
     "Values of `x` at `rows`."
-    return np.where(rows >= 0, x[rows], np.nan)
+    values: np.ndarray = _gathered(x, rows.ravel()).reshape(rows.shape)
+    return values
+
+
+# %% ../../nbs/40_features/10_windows.ipynb #2c8e4d19
+def chosen(
+    x: np.ndarray,  # (n,) values
+    rows: np.ndarray,  # (m,) row numbers, ascending
+) -> np.ndarray:  # (m,) to be read only: it may be `x` itself
+    "Values of `x` at `rows`, without a copy where these are all rows."
+    if len(rows) == len(x):
+        return x
+    values: np.ndarray = x[rows]
+    return values
 
 
 # %% ../../nbs/40_features/10_windows.ipynb #b582092a
@@ -110,6 +137,65 @@ def _mean_std(x: np.ndarray, start: int, end: int) -> tuple[float, float]:
     return mean, np.sqrt(squares / (n - 1))
 
 
+# %% ../../nbs/40_features/10_windows.ipynb #5b1e70c3
+_TOGETHER = 64  # rows whose windows are added up together
+
+
+@njit(cache=True)
+def _equal_windows(start: np.ndarray, rows: np.ndarray, j: int) -> int:
+    "How many rows from place `j` of `rows` on follow each other with equally long windows."
+    m, i, first = 1, rows[j], start[rows[j]]
+    while m < _TOGETHER and j + m < len(rows) and rows[j + m] == i + m:
+        if start[i + m] != first + m:
+            break
+        m += 1
+    return m
+
+
+@njit(cache=True, error_model="numpy")
+def _complete_means_stds(x: np.ndarray, width: int, mean: np.ndarray, std: np.ndarray) -> None:
+    "`_means_stds` where no value is missing; `mean` and `std` are 0 before."
+    for k in range(width):
+        for b in range(len(mean)):
+            mean[b] += x[b + k]
+    for b in range(len(mean)):
+        mean[b] /= width
+    for k in range(width):
+        for b in range(len(mean)):
+            off = x[b + k] - mean[b]
+            std[b] += off * off
+    for b in range(len(mean)):
+        std[b] = np.sqrt(std[b] / (width - 1))
+
+
+@njit(cache=True, error_model="numpy")
+def _means_stds(
+    x: np.ndarray,  # values of the windows
+    width: int,  # values of each
+    mean: np.ndarray,  # (m,) to be filled, as `std`
+    std: np.ndarray,
+    n: np.ndarray,  # (m,) room for the numbers of values
+) -> None:
+    "Mean and sample standard deviation of x[b : b + width] for every place b of `mean`."
+    mean[:], std[:], n[:] = 0, 0, 0
+    if not np.isnan(x).any():
+        _complete_means_stds(x, width, mean, std)
+        return
+    for k in range(width):
+        for b in range(len(mean)):
+            known = x[b + k] == x[b + k]
+            n[b] += known
+            mean[b] += x[b + k] if known else 0.0
+    for b in range(len(mean)):
+        mean[b] /= n[b]
+    for k in range(width):
+        for b in range(len(mean)):
+            off = x[b + k] - mean[b]
+            std[b] += off * off if x[b + k] == x[b + k] else 0.0
+    for b in range(len(mean)):
+        std[b] = np.sqrt(std[b] / max(n[b] - 1, 0.0))  # NaN where n is 0 or 1
+
+
 # %% ../../nbs/40_features/10_windows.ipynb #787baf22
 @njit(cache=True)
 def rolling_mean_std(
@@ -118,11 +204,17 @@ def rolling_mean_std(
     rows: np.ndarray,  # (m,) rows to compute
 ) -> tuple[np.ndarray, np.ndarray]:  # mean (of 1 value or more) and std (of 2 or more), (m,) each
     "Mean and sample standard deviation over rows start[i]..i for every row i of `rows`."
-    mean = np.full(len(rows), np.nan)
-    std = np.full(len(rows), np.nan)
-    for j in range(len(rows)):
-        i = rows[j]
-        mean[j], std[j] = _mean_std(x, start[i], i + 1)
+    mean, std = np.empty(len(rows)), np.empty(len(rows))
+    n, j = np.empty(_TOGETHER), 0
+    while j < len(rows):
+        i, m = rows[j], _equal_windows(start, rows, j)
+        if m < 4:
+            mean[j], std[j] = _mean_std(x, start[i], i + 1)
+            m = 1
+        else:
+            width, to = i + 1 - start[i], slice(j, j + m)
+            _means_stds(x[start[i] : i + m], width, mean[to], std[to], n[:m])
+        j += m
     return mean, std
 
 
@@ -186,14 +278,21 @@ def rolling_tail(
 def rolling_max(
     x: np.ndarray,  # (n,) values, NaN = missing
     start: np.ndarray,  # (n,) first row of each window
-    rows: np.ndarray,  # (m,) rows to compute
+    rows: np.ndarray,  # (m,) rows to compute, ascending
 ) -> np.ndarray:  # (m,) NaN where the window holds no value
     "Greatest value over rows start[i]..i-1 for every row i of `rows`."
     out = np.full(len(rows), np.nan)
+    top, high = -1, 0  # row of the greatest value so far, and the end of the rows looked at
     for j in range(len(rows)):
-        for k in range(start[rows[j]], rows[j]):
-            if not x[k] <= out[j] and not np.isnan(x[k]):
-                out[j] = x[k]
+        i = rows[j]
+        if 0 <= top < start[i]:
+            top, high = -1, start[i]
+        for k in range(max(high, start[i]), i):
+            if x[k] == x[k] and (top < 0 or x[k] >= x[top]):
+                top = k
+        high = i
+        if top >= 0:
+            out[j] = x[top]
     return out
 
 
@@ -225,19 +324,37 @@ def faded(
     return left
 
 
+_AS_GREAT = 1e-9  # relative; what is nearer to the greatest is looked at exactly
+
+
 @njit(cache=True)
 def greatest_before(
     x: np.ndarray,  # (n,) 0 or more, NaN = missing
     t: np.ndarray,  # (n,) microseconds
     start: np.ndarray,  # (n,) first row of each window
-    rows: np.ndarray,  # (m,) rows to compute
+    rows: np.ndarray,  # (m,) rows to compute, ascending
     width: int,  # microseconds after which a third of a value is left
 ) -> np.ndarray:  # (m,) 0 without any
     "Greatest value over rows start[i]..i-1, faded by its age, for every row i of `rows`."
-    out = np.zeros(len(rows))
+    out, line = np.zeros(len(rows)), np.empty(len(x), np.int64)
+    rank = np.empty(len(x))  # of two values the one with the higher rank stays the greater one
+    head, tail, high = 0, 0, 0  # line[head:tail] may still be the greatest; before `high` are all
     for j in range(len(rows)):
         i = rows[j]
-        for k in range(start[i], i):
-            if x[k] > out[j]:
-                out[j] = max(out[j], faded(x[k], t[k] - t[i], width))
+        if start[i] >= high:
+            head, tail, high = 0, 0, start[i]
+        for k in range(high, i):
+            if x[k] > 0:
+                rank[k] = np.log(x[k]) + (t[k] - t[0]) / width
+                while tail > head and rank[line[tail - 1]] < rank[k] - _AS_GREAT:
+                    tail -= 1
+                line[tail] = k
+                tail += 1
+        high = max(high, i)
+        while head < tail and line[head] < start[i]:
+            head += 1
+        p = head
+        while p < tail and rank[line[p]] >= rank[line[head]] - 2 * _AS_GREAT:
+            out[j] = max(out[j], faded(x[line[p]], t[line[p]] - t[i], width))
+            p += 1
     return out
