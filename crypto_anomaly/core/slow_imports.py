@@ -5,13 +5,14 @@
 # %% ../../nbs/00_core/15_slow_imports.ipynb #9eb47ce8
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 # %% auto #0
-__all__ = ["IRI_GRAMMARS", "without_module"]
+__all__ = ["IRI_GRAMMARS", "LINEAR_ALGEBRA", "PORTIONS", "without_module", "collect_seldom"]
 
 
 # %% ../../nbs/00_core/15_slow_imports.ipynb #8bb017db
@@ -33,3 +34,14 @@ def without_module(
 
 # %% ../../nbs/00_core/15_slow_imports.ipynb #00969d33
 IRI_GRAMMARS = "rfc3987_syntax"
+
+# %% ../../nbs/00_core/15_slow_imports.ipynb #ae184d7b
+LINEAR_ALGEBRA = "scipy.linalg"
+
+# %% ../../nbs/00_core/15_slow_imports.ipynb #90d84d88
+PORTIONS = (20_000, 20, 20)  # new objects until a look; looks of one generation until the next
+
+
+def collect_seldom() -> None:
+    "Let the collector of garbage look at new objects in greater portions."
+    gc.set_threshold(*PORTIONS)
