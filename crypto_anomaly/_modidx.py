@@ -679,6 +679,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/crypto_anomaly', 'doc_host
                                                                                              'crypto_anomaly/core/settings.py')},
             'crypto_anomaly.core.slow_imports': { 'crypto_anomaly.core.slow_imports.collect_seldom': ( '00_core/slow_imports.html#collect_seldom',
                                                                                                        'crypto_anomaly/core/slow_imports.py'),
+                                                  'crypto_anomaly.core.slow_imports.import_first': ( '00_core/slow_imports.html#import_first',
+                                                                                                     'crypto_anomaly/core/slow_imports.py'),
                                                   'crypto_anomaly.core.slow_imports.without_module': ( '00_core/slow_imports.html#without_module',
                                                                                                        'crypto_anomaly/core/slow_imports.py')},
             'crypto_anomaly.core.workspace': { 'crypto_anomaly.core.workspace.Addresses': ( '00_core/workspace.html#addresses',

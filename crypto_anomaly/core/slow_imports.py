@@ -7,12 +7,21 @@ from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from typing import Any
 
 # %% auto #0
-__all__ = ["IRI_GRAMMARS", "LINEAR_ALGEBRA", "PORTIONS", "without_module", "collect_seldom"]
+__all__ = [
+    "IRI_GRAMMARS",
+    "LINEAR_ALGEBRA",
+    "PORTIONS",
+    "FIRST_IMPORTS",
+    "without_module",
+    "collect_seldom",
+    "import_first",
+]
 
 
 # %% ../../nbs/00_core/15_slow_imports.ipynb #8bb017db
@@ -45,3 +54,17 @@ PORTIONS = (20_000, 20, 20)  # new objects until a look; looks of one generation
 def collect_seldom() -> None:
     "Let the collector of garbage look at new objects in greater portions."
     gc.set_threshold(*PORTIONS)
+
+
+# %% ../../nbs/00_core/15_slow_imports.ipynb #7c348d14
+FIRST_IMPORTS = "crypto_anomaly.core.slow_imports"  # this module, where only a text can be given
+
+
+def import_first(
+    names: Iterable[str],  # of modules
+) -> None:
+    "Import modules; the collector of garbage looks at later objects only."
+    collect_seldom()
+    for name in names:
+        import_module(name)
+    gc.freeze()
