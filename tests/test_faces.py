@@ -91,6 +91,14 @@ def test_help_imports_no_server_and_no_numbers():
     assert not loaded(HELP) & needless
 
 
+def test_a_scan_at_the_terminal_imports_no_server(cycle, monkeypatch):
+    """What says that a moment is past belongs to the pages, and no moment was asked for."""
+    monkeypatch.setenv("CRYPTO_ANOMALY_HOME", str(cycle.home))
+    names = loaded(HELP.replace("--help", "scan"))
+    assert "crypto_anomaly.model.scan" in names
+    assert not names & {"fastapi", "jinja2", "plotly", "scipy.linalg", "sklearn", "papermill"}
+
+
 def test_a_worker_imports_nothing_of_training_notebooks_or_deployment():
     """Numba looks for SciPy's linear algebra when it runs its first compiled function."""
     needless = {
