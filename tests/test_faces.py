@@ -26,7 +26,7 @@ def loaded(code: str) -> set[str]:
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=True
     )
-    return set(done.stdout.split())
+    return set(done.stdout.splitlines()[-1].split())
 
 
 def test_the_example_of_the_first_system(tmp_path, monkeypatch):
@@ -72,3 +72,43 @@ def test_a_face_names_the_same_for_type_checkers(name):
 )
 def test_orchestration_starts_without_numpy(code):
     assert not loaded(code) & {"numpy", "pandas", "sklearn"}
+
+
+HELP = """
+import sys
+sys.argv = ["crypto-anomaly", "--help"]
+from crypto_anomaly.serving.program import main
+try:
+    main()
+except SystemExit:
+    pass
+"""
+
+
+def test_help_imports_no_server_and_no_numbers():
+    """Python and typer take most of its time: nothing else is needed to list the commands."""
+    needless = {"asyncio", "ssl", "jinja2", "numpy", "pandas", "sqlalchemy", "pydantic", "requests"}
+    assert not loaded(HELP) & needless
+
+
+def test_a_scan_at_the_terminal_imports_no_server(cycle, monkeypatch):
+    """What says that a moment is past belongs to the pages, and no moment was asked for."""
+    monkeypatch.setenv("CRYPTO_ANOMALY_HOME", str(cycle.home))
+    names = loaded(HELP.replace("--help", "scan"))
+    assert "crypto_anomaly.model.scan" in names
+    assert not names & {"fastapi", "jinja2", "plotly", "scipy.linalg", "sklearn", "papermill"}
+
+
+def test_a_worker_imports_nothing_of_training_notebooks_or_deployment():
+    """Numba looks for SciPy's linear algebra when it runs its first compiled function."""
+    needless = {
+        "sklearn", "scipy.linalg", "scipy.stats", "skops", "joblib", "pandera", "papermill",
+        "nbformat", "nbconvert", "IPython", "ipywidgets", "apscheduler", "mlflow", "distributed",
+        "botocore", "redis", "psycopg", "ccxt", "typer", "rich",
+    }  # fmt: skip
+    names = loaded(
+        "from crypto_anomaly.serving.app import create_worker_app, load_compiled\n"
+        "create_worker_app()\nload_compiled()"
+    )
+    assert "numba.np.arraymath" in names
+    assert not names & needless

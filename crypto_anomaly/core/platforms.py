@@ -5,7 +5,6 @@
 # %% ../../nbs/00_core/13_platforms.ipynb #aef0074a
 from __future__ import annotations
 
-import asyncio
 import faulthandler
 import io
 import os
@@ -18,7 +17,10 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import FrameType
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    import asyncio
 
 # %% auto #0
 __all__ = [

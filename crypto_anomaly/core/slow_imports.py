@@ -5,13 +5,23 @@
 # %% ../../nbs/00_core/15_slow_imports.ipynb #9eb47ce8
 from __future__ import annotations
 
+import gc
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from typing import Any
 
 # %% auto #0
-__all__ = ["IRI_GRAMMARS", "without_module"]
+__all__ = [
+    "IRI_GRAMMARS",
+    "LINEAR_ALGEBRA",
+    "PORTIONS",
+    "FIRST_IMPORTS",
+    "without_module",
+    "collect_seldom",
+    "import_first",
+]
 
 
 # %% ../../nbs/00_core/15_slow_imports.ipynb #8bb017db
@@ -33,3 +43,28 @@ def without_module(
 
 # %% ../../nbs/00_core/15_slow_imports.ipynb #00969d33
 IRI_GRAMMARS = "rfc3987_syntax"
+
+# %% ../../nbs/00_core/15_slow_imports.ipynb #ae184d7b
+LINEAR_ALGEBRA = "scipy.linalg"
+
+# %% ../../nbs/00_core/15_slow_imports.ipynb #90d84d88
+PORTIONS = (20_000, 20, 20)  # new objects until a look; looks of one generation until the next
+
+
+def collect_seldom() -> None:
+    "Let the collector of garbage look at new objects in greater portions."
+    gc.set_threshold(*PORTIONS)
+
+
+# %% ../../nbs/00_core/15_slow_imports.ipynb #7c348d14
+FIRST_IMPORTS = "crypto_anomaly.core.slow_imports"  # this module, where only a text can be given
+
+
+def import_first(
+    names: Iterable[str],  # of modules
+) -> None:
+    "Import modules; the collector of garbage looks at later objects only."
+    collect_seldom()
+    for name in names:
+        import_module(name)
+    gc.freeze()

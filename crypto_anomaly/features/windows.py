@@ -8,10 +8,13 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from ..core.slow_imports import LINEAR_ALGEBRA, without_module
+
 # %% auto #0
 __all__ = [
     "MINUTE",
     "HOUR",
+    "load_compiled",
     "rows_before",
     "window_starts",
     "values_at",
@@ -37,6 +40,13 @@ def _nearer(t: np.ndarray, j: int, i: int, wanted: int) -> int:
         return j
     distance = abs(t[j] - wanted)
     return j + 1 if abs(t[j + 1] - wanted) < distance else j
+
+
+# %% ../../nbs/40_features/10_windows.ipynb #4a13aee2
+def load_compiled() -> None:
+    "Load what runs compiled functions, without linear algebra."
+    with without_module(LINEAR_ALGEBRA):
+        _nearer(np.zeros(2, np.int64), 0, 1, 0)
 
 
 # %% ../../nbs/40_features/10_windows.ipynb #033a8e7e

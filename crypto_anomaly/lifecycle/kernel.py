@@ -15,7 +15,7 @@ from jupyter_core.utils import run_sync
 
 from ..core.errors import first_line
 from ..core.redaction import hide_credentials
-from ..core.slow_imports import IRI_GRAMMARS, without_module
+from ..core.slow_imports import FIRST_IMPORTS, IRI_GRAMMARS, without_module
 
 with without_module(IRI_GRAMMARS):
     import papermill
@@ -138,7 +138,8 @@ class WarmKernels:
         "Start a kernel that imports what the notebook imports, unless one is there."
         if self._idle is not None:
             return
-        load = f"[__import__(name) for name in {imported_modules(source)!r}] and None"
+        names = imported_modules(source)
+        load = f"__import__({FIRST_IMPORTS!r}, fromlist=['']).import_first({names!r})"
         kernel = AsyncKernelManager(kernel_name="python3")
         options = ["--HistoryManager.hist_file=:memory:", f"--IPKernelApp.exec_lines={load}"]
         self._started.append(kernel)

@@ -65,10 +65,14 @@ class CoinExplanations:
         asked = [coin_id for coin_id in coin_ids if coin_id not in self.known]
         if self.history is None or not asked:
             return
-        if not self.read:
-            self.read.append(MarketEvidence(self.history.read(EVIDENCE_HOURS)))
+        read = self.read[:] or [MarketEvidence(self.history.read(EVIDENCE_HOURS))]
+        self.read[:] = read
         for coin_id in asked:
-            self.known[coin_id] = self.read[0].coin(coin_id, self.row(coin_id).ts)
+            self.known[coin_id] = read[0].coin(coin_id, self.row(coin_id).ts)
+
+    def forget(self) -> None:
+        "Drop the rows that were read; what is known of a coin stays."
+        self.read.clear()
 
     def evidence(
         self,

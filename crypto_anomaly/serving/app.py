@@ -24,6 +24,7 @@ from ..core.figure_script import FigureScript, figure_script
 from ..core.logs import setup_logging
 from ..core.settings import Settings, load_settings
 from ..core.workspace import open_workspace
+from ..features.windows import load_compiled
 from ..lifecycle.reports import STATIC
 from ..lifecycle.subprocesses import workspace_env
 from .access import AccessControl, login_router
@@ -42,7 +43,7 @@ from .page_routes import page_router, report_router
 from .product_routes import product_router
 from .query_rules import refuse_unknown_query
 from .security import check_bind
-from .small_memory import few_arenas
+from .small_memory import keep_little
 from .state import AppState
 from .timeline_routes import timeline_router
 from .trade_routes import trade_router
@@ -153,6 +154,8 @@ def _lifespan(
         app.mount("/runs", reports, name="runs")
         stopped = threading.Event()
         if warm:
+            if state.newest() is not None:
+                load_compiled()  # before another thread may import what is left out here
             asked = [state, stopped]
             threading.Thread(target=keep_warm, args=asked, name="warm-up", daemon=True).start()
         yield {AT_ONCE: app.state.kept.at_once}
@@ -212,7 +215,7 @@ def _answer_soon() -> None:
 def create_worker_app() -> FastAPI:
     "The app of one of several processes, which reads its settings at the start."
     _answer_soon()
-    few_arenas()
+    keep_little()
     return create_app(warm=True)
 
 
@@ -241,7 +244,7 @@ def run_server(
 
     check_bind(settings, host)
     _answer_soon()
-    few_arenas()
+    keep_little()
     settings = settings.model_copy(update=dict(listen_on=host))
     if workers == 1:
         uvicorn.run(create_app(settings, warm=True), host=host, port=port, **_UVICORN)

@@ -204,11 +204,12 @@ def _past_facts(
 ) -> dict[str, Any]:  # empty for the newest moment
     "Whether a past moment was scored at the time, or is scored afterwards."
     from crypto_anomaly.data.snapshots import newest_moment
-    from crypto_anomaly.serving.moments_asked import past_note, when_said
 
     newest = newest_moment(ws.reads)
     if at is None or newest is None or newest <= found.as_of:
         return {}
+    from crypto_anomaly.serving.moments_asked import past_note, when_said  # imports the server
+
     said = when_said(ws, found)
     return dict(said=said, moment=past_note(found, at, said))
 
@@ -222,9 +223,11 @@ def scan(
     as_json: AsJson = False,
 ) -> None:
     "Which coins behave anomalously, how rare that is, and why."
+    from crypto_anomaly.features.windows import load_compiled
     from crypto_anomaly.lifecycle.confirmation import said_of_scan
     from crypto_anomaly.model.scan import scan as scan_market
 
+    load_compiled()
     ws, moment = open_for_read(), read_time(at)
     found = scan_market(ws, ref, at=moment)
     said = said_of_scan(ws, found)

@@ -19,21 +19,12 @@ from crypto_anomaly.serving.cli_replay import (
     say_refused,
 )
 from .cli_workspace import open_for_read
-from crypto_anomaly.serving.stream_run import (
-    Feed,
-    StreamResult,
-    has_default_feed,
-    result_of,
-    run_stream,
-    start_products,
-)
-from .stream_shards import run_shards
-from .stream_simulated import open_feed
 from .terminal import AsJson, Limit, say, show_json, show_table
 
 if TYPE_CHECKING:
     from crypto_anomaly.core.settings import Settings
     from crypto_anomaly.core.workspace import Workspace
+    from crypto_anomaly.serving.stream_run import StreamResult
 
 # %% auto #0
 __all__ = [
@@ -101,6 +92,7 @@ def _with_exchanges(ws: Workspace, address: Any) -> Workspace:
 def _decide_feed(ws: Workspace) -> str:
     "Real or simulated trades, decided once and said; `WorkspaceError` when the feed is dead."
     from crypto_anomaly.core.settings import WorkspaceError
+    from crypto_anomaly.serving.stream_run import has_default_feed
 
     settings, url = ws.settings, ws.settings.coinbase_ws_url
     if ws.source != "simulated" and settings.source != "simulated" and _only_others(ws):
@@ -139,6 +131,9 @@ class Start(NamedTuple):
 
 def _follow(ws: Workspace, start: Start) -> StreamResult:
     "Store and score what a feed sends."
+    from crypto_anomaly.serving.stream_run import Feed, result_of, run_stream, start_products
+    from crypto_anomaly.serving.stream_shards import run_shards
+    from crypto_anomaly.serving.stream_simulated import open_feed
     from crypto_anomaly.trades.origin import Origin, claim_store
     from crypto_anomaly.trades.stream_base import names_in_words
 
@@ -221,6 +216,7 @@ def stream(
     "Store and score live trades until Ctrl-C."
     from crypto_anomaly.core.logs import setup_logging
     from crypto_anomaly.core.settings import load_settings
+    from crypto_anomaly.serving.stream_run import result_of
 
     exit_on_stop()  # until the stream takes the signals itself
     settings = load_settings(source=source, workspace=workspace, products=products)

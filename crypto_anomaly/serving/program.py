@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 
 from ..core.platforms import exit_on_stop
+from ..core.slow_imports import collect_seldom
 
 # %% auto #0
 __all__ = ["main"]
@@ -20,6 +21,7 @@ def main() -> None:
     "Run a command, see `serving.cli`."
     if sys.argv[1:2] and sys.argv[1] in _ENDS_WELL:
         exit_on_stop()
+    collect_seldom()
     from crypto_anomaly.serving.cli import main as run
 
     run()

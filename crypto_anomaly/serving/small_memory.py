@@ -13,13 +13,14 @@ from functools import cache
 import pyarrow as pa
 
 from ..core.platforms import ON_WINDOWS
+from ..core.slow_imports import collect_seldom
 
 # %% auto #0
-__all__ = ["ARENAS", "PORTIONS", "few_arenas", "return_memory", "freeze_objects"]
+__all__ = ["ARENAS", "OWN_PAGES", "keep_little", "return_memory", "freeze_objects"]
 
 # %% ../../nbs/90_serving/31_small_memory.ipynb #a5bf032e
-ARENAS = 2
-_ARENA_MAX = -8  # the number of M_ARENA_MAX in malloc.h
+ARENAS, OWN_PAGES = 2, 256 * 1024  # arenas; bytes of a block that has pages of its own
+_ARENA_MAX, _MMAP_THRESHOLD = -8, -3  # the numbers of M_ARENA_MAX and M_MMAP_THRESHOLD in malloc.h
 
 
 @cache
@@ -31,10 +32,13 @@ def _c_function(name: str) -> Callable[..., int] | None:  # None where there is 
     return found
 
 
-def few_arenas() -> bool:  # whether it was done
-    "Let the threads of this process share few arenas."
+def keep_little() -> bool:  # whether it was done
+    "Let this process keep little of what it frees: few arenas, and large blocks beside them."
+    pa.set_memory_pool(pa.system_memory_pool())
     mallopt = _c_function("mallopt")
-    return mallopt is not None and bool(mallopt(_ARENA_MAX, ARENAS))
+    if mallopt is None:
+        return False
+    return bool(mallopt(_ARENA_MAX, ARENAS) and mallopt(_MMAP_THRESHOLD, OWN_PAGES))
 
 
 def return_memory() -> None:
@@ -46,11 +50,8 @@ def return_memory() -> None:
 
 
 # %% ../../nbs/90_serving/31_small_memory.ipynb #41ef9a11
-PORTIONS = (20_000, 20, 20)  # new objects until a look; looks of one generation until the next
-
-
 def freeze_objects() -> None:
     "Let the collector of garbage look at new objects only."
     gc.collect()
     gc.freeze()
-    gc.set_threshold(*PORTIONS)
+    collect_seldom()

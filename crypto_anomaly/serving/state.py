@@ -229,6 +229,7 @@ class ScanState(ModelState):
         self._moments: dict[FeatureConfig, MarketMoment] = {}
         self._scans: dict[int, Scan] = {}  # by version
         self._past: Recent[Scan] = Recent(PAST_SCANS)
+        self._last_past: Scan | None = None  # the only one of the past whose rows are kept
 
     def scan(
         self,
@@ -250,7 +251,11 @@ class ScanState(ModelState):
         if ts is None:
             return scan_by_model(self.ws, model, at)  # raises
         key = self._past_key(model, ts)
-        return self._past.get(key, partial(scan_by_model, self.ws, model, ts))
+        found = self._past.get(key, partial(scan_by_model, self.ws, model, ts))
+        before, self._last_past = self._last_past, found
+        if before is not None and before is not found:
+            before.forget()
+        return found
 
     def _past_key(self, model: LoadedModel, ts: pd.Timestamp) -> Hashable:
         "What the scan of a stored moment depends on."

@@ -12,7 +12,6 @@ from typing import Annotated, Any
 
 import typer
 
-from .rendering import fact_text
 from .tables import table_lines, terminal_width, wrapped
 
 # %% auto #0
@@ -181,6 +180,8 @@ def show_facts(
     name: str = "fact",  # heading of the names
 ) -> None:
     "Print one record as a table of two columns."
+    from crypto_anomaly.serving.rendering import fact_text
+
     named = {key.replace("_", " "): fact_text(value) for key, value in facts.items()}
     show_table([{name: key, "value": text} for key, text in named.items()])
 

@@ -32,6 +32,7 @@ __all__ = [
     "OF_THE_MARKET",
     "OF_THE_REST",
     "LOOK_SECONDS",
+    "RETURN_SECONDS",
     "draw",
     "warm_up",
     "keep_warm",
@@ -78,6 +79,7 @@ def warm_up(
 
 # %% ../../nbs/90_serving/47_warm_up.ipynb #8c0028db
 LOOK_SECONDS = 2.0
+RETURN_SECONDS = 20.0  # memory that answers have freed is returned as often
 _SHARE = 4  # rests so many times as long as it has worked
 
 
@@ -103,9 +105,13 @@ def keep_warm(
     warm_up(state)
     freeze_objects()
     return_memory()
+    returned = time.monotonic()
     while not stopped.wait(pause):
         pause = look_seconds
         begin = time.monotonic()
+        if begin - returned > RETURN_SECONDS:
+            return_memory()
+            returned = begin
         try:
             now = _shown(state)
         except EXPECTED_ERRORS as e:

@@ -96,15 +96,14 @@ class TradeReader(TradeDatabase):
 
     def stored_products(self) -> list[str]:  # in alphabetic order
         "The products that have trades, whoever brought them; one step in the key for each."
-        t = trades_table.c
-        names: list[str] = []
-        after = ""
-        while True:
-            found = self.value(sa.select(sa.func.min(t.product_id)).where(t.product_id > after))
-            if found is None:
-                return names
-            names.append(found)
-            after = found
+        product = trades_table.c.product_id
+        first = sa.select(sa.func.min(product).label("product_id")).cte("stored", recursive=True)
+        known = first.c.product_id
+        after = sa.select(sa.func.min(product)).where(product > known).correlate(first)
+        step = sa.select(after.scalar_subquery()).select_from(first).where(known.is_not(None))
+        stored = first.union_all(step).c.product_id
+        found = self.rows(sa.select(stored).where(stored.is_not(None)).order_by(stored))
+        return [row.product_id for row in found]
 
 
 # %% ../../nbs/70_trades/35_store.ipynb #97d1425d
