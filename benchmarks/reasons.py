@@ -8,7 +8,8 @@ REASONS = (
         "lags, windows",
         "bottleneck works on a gap-free matrix of coins by hours and looks at no clock. Ours "
         "finds each lag by its time, so that a missing hour gives a missing lag and not the value "
-        "of another hour.",
+        "of another hour. bottleneck slides the sum of a window; ours adds each window anew, so "
+        "that the newest hour alone gives the same bits as the whole history.",
     ),
     (
         "P2",

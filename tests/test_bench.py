@@ -17,6 +17,7 @@ import compare
 import measure
 import race
 import results_page
+from reasons import reason
 
 FIELDS = {"id", "what", "value", "unit", "bar", "ok", "equal"}
 
@@ -138,7 +139,8 @@ def test_the_page_says_what_is_missed_and_what_was_not_measured(tmp_path):
     nbformat.validate(nbformat.read(file, 4))
     text = "\n".join(c["source"] for c in nbformat.read(file, 4).cells)
     assert "| read 240 hourly files | 100 ms | Polars: 200 ms |" in text
-    assert "**missed**" in text and "The files are listed with their hours" in text
+    assert "**missed**" in text and reason(slow) in text
+    assert "No reason is written down" not in text
     assert "pip install duckdb" in text
 
 
