@@ -77,15 +77,14 @@ REASONS = (
         "CPU of the dearest page",
         "The first who asks in a second has the page drawn: state of the lake, champion, open "
         "requests and the last run of each stage are looked up, and the template is filled. The "
-        "facts of a past moment are read once. The figure moves with the machine: in one hour, "
-        "each page of now took 10 to 30 % less than the code before took in the same hour.",
+        "facts of a past moment are read once.",
     ),
     (
         "P8",
         "memory of a worker after all pages",
-        "numba with what runs its compiled code takes 110 MB, pandas with pyarrow 104 MB. Some "
-        "155 MB are pages of libraries, which all workers of a machine share; a further worker "
-        "costs what is its own.",
+        "numba with what runs its compiled code, and pandas with pyarrow, take half of it before a "
+        "row is read. Many of these pages are libraries, which all workers of a machine share "
+        "(/proc/PID/smaps_rollup tells them apart).",
     ),
     (
         "P8",

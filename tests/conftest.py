@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -16,7 +17,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -293,16 +294,29 @@ def cycle(tmp_path_factory):
         until(told.exists, 300, "the cycle that another worker runs")
     else:
         text = cli("up", "--once", "--source", "simulated", "--home", str(cli.home)).stderr
+        fold_journals(cli.home)
         (folder / "told.tmp").write_text(text)
         (folder / "told.tmp").rename(told)
     cli.told = told.read_text()
     return cli
 
 
+def fold_journals(home: Path) -> None:
+    """Move what SQLite's journals hold into the databases."""
+    for file in home.rglob("*.db"):
+        with closing(sqlite3.connect(file)) as c:
+            c.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def copy_home(cycle: Cli, folder: Path) -> None:
+    """Copy the home of `cycle`, without journals: those of its readers come and go meanwhile."""
+    shutil.copytree(cycle.home, folder, ignore=shutil.ignore_patterns("*.db-wal", "*.db-shm"))
+
+
 @pytest.fixture
 def home(cycle, tmp_path):
     """A private copy of that home."""
-    shutil.copytree(cycle.home, tmp_path / "home")
+    copy_home(cycle, tmp_path / "home")
     return Cli(tmp_path / "home")
 
 

@@ -1,12 +1,12 @@
 """The endpoints of the CoinGecko reference answer with the fields that its clients read."""
 
 import re
-import shutil
 from html import unescape
 from itertools import product
 
 import pandas as pd
 import pytest
+from conftest import copy_home
 from starlette.testclient import TestClient
 
 from crypto_anomaly.core.settings import Settings
@@ -133,7 +133,7 @@ def pumping():
 def client(cycle, pumping, tmp_path_factory):
     """The app of a workspace that has gone through a whole life: v1 is champion."""
     home = tmp_path_factory.mktemp("answers") / "home"
-    shutil.copytree(cycle.home, home)
+    copy_home(cycle, home)
     settings = Settings(home=home, source="simulated", coingecko_url=pumping)
     ws = open_workspace(settings)
     ingest(ws)

@@ -22,7 +22,6 @@ __all__ = [
     "lagged_rows",
     "sorted_windows",
     "near_guess",
-    "kept_baseline",
     "kept_mad",
     "kept_mean_std",
     "kept_count_sum",
@@ -264,14 +263,6 @@ def near_guess(
     return _passed(pieces, about, False)
 
 
-def _near_guess(
-    pieces: list[Piece], about: np.ndarray, least: int, spread: bool
-) -> tuple[np.ndarray, np.ndarray]:  # medians, and bool: not known; (k,) each
-    "Medians from one pass along the windows."
-    found = np.empty(about.shape[1])
-    return found, _medians(_passed(pieces, about, spread), least, found)
-
-
 # %% ../../nbs/40_features/25_past_windows.ipynb #e4d0fb52
 _SORTED = 1024  # coins whose windows are sorted at a time
 
@@ -279,34 +270,15 @@ _SORTED = 1024  # coins whose windows are sorted at a time
 def _by_sorting(
     pieces: list[Piece],
     about: np.ndarray,
-    coins: np.ndarray,  # whose medians are wanted
+    coins: np.ndarray,  # whose deviations are wanted
     least: int,
-    spread: bool,
     out: np.ndarray,  # (k,) to be filled in
 ) -> None:
-    "Medians of some coins from their sorted windows."
+    "Median deviations of some coins from their whole windows."
     for low in range(0, len(coins), _SORTED):
         part = coins[low : low + _SORTED]
-        values = _windows(pieces, part, about[2, part])
-        if spread:
-            values = np.abs(values - about[1, part, None])
+        values = np.abs(_windows(pieces, part, about[2, part]) - about[1, part, None])
         out[part] = _middle(values, least)
-
-
-def kept_baseline(
-    pieces: list[Piece],  # values, NaN = missing
-    begin: np.ndarray,  # (k,) first poll of each window
-    least: int,  # values that a baseline needs
-    spread: bool,  # compute the deviation, too
-    guesses: np.ndarray,  # (2, k) median and MAD of the poll before, NaN = none
-) -> tuple[np.ndarray, np.ndarray]:  # median and MAD, (k,) each; NaN without a baseline
-    "Median and MAD of each window."
-    about = np.array([np.nan_to_num(guesses[0]), np.zeros(len(begin)), begin])
-    med, unknown = _near_guess(pieces, about, least, False)
-    _by_sorting(pieces, about, np.flatnonzero(unknown), least, False, med)
-    if not spread:
-        return med, np.full(len(med), np.nan)
-    return med, kept_mad(pieces, begin, least, med, guesses[1])
 
 
 def kept_mad(
@@ -318,8 +290,9 @@ def kept_mad(
 ) -> np.ndarray:  # (k,) NaN without a baseline
     "MAD of each window: every deviation changes with the median, so it is a pass along it."
     about = np.array([np.nan_to_num(guess), med, begin])
-    mad, unknown = _near_guess(pieces, about, least, True)
-    _by_sorting(pieces, about, np.flatnonzero(unknown), least, True, mad)
+    mad = np.empty(len(med))
+    unknown = _medians(_passed(pieces, about, True), least, mad)
+    _by_sorting(pieces, about, np.flatnonzero(unknown), least, mad)
     return mad
 
 

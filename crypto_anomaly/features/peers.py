@@ -9,6 +9,7 @@ import numpy as np
 from numba import njit
 
 from .history import SCALE_HOURS, History, Peers
+from .medians import median
 from .windows import HOUR
 
 # %% auto #0
@@ -224,8 +225,7 @@ def _put_medians(
         _sorted_values(current[:, :m], peers[coin], values, n)
         for b in range(m):
             if row[coin, b] >= 0 and n[b]:
-                low, high = values[(n[b] - 1) // 2, b], values[n[b] // 2, b]
-                out[row[coin, b]] = high if n[b] % 2 else 0.5 * (low + high)
+                out[row[coin, b]] = median(values[:, b], n[b])
             row[coin, b] = -1
 
 

@@ -96,11 +96,16 @@ def _promoted(r: Result) -> str:
 
 
 def _monitored(r: Result) -> str:
-    "Whether the champion still passes."
-    problems = cell_text(r.get("problems") or [])
-    if r.get("passed"):
-        return f"v{r.get('champion')} still passes on today's data."
-    return f"v{r.get('champion')} does not pass on today's data: {problems}."
+    "Whether the champion still passes; why it is not known where nothing could be judged."
+    champion, problems = f"v{r.get('champion')}", r.get("problems") or []
+    if r.get("champion") is None:
+        return f"{(_message(r) or 'there was nothing to watch').capitalize()}."
+    if r.get("passed") is None:
+        return f"Whether {champion} still passes is not known: {cell_text(problems)}."
+    if not r["passed"]:
+        return f"{champion} does not pass on today's data: {cell_text(problems)}."
+    but = f", but: {cell_text(problems)}" if problems else ""
+    return f"{champion} still passes on today's data{but}."
 
 
 def _past_scored(r: Result) -> str:
