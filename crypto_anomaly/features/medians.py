@@ -81,12 +81,13 @@ def _mad(
     below, above = h - a, 2 * h - a + 1  # the next value on either side
     left = m - sides[side, below] if below > 0 else np.inf
     right = sides[side, above] - m  # behind the values stands infinity
-    middle = min(left, right)
+    middle: float = min(left, right)
     if n % 2:
         return middle
     last_left = m - sides[side, below + 1] if a else -np.inf
     last_right = sides[side, above - 1] - m if h > a else -np.inf
-    return 0.5 * (middle + max(last_left, last_right))
+    middle = 0.5 * (middle + max(last_left, last_right))
+    return middle
 
 
 # %% ../../nbs/40_features/20_medians.ipynb #4bc85791
@@ -269,7 +270,7 @@ def cross_sectional(
 ) -> tuple[np.ndarray, np.ndarray]:  # median and MAD, (n,) each; NaN where there is none
     "Median and MAD of all coins at the moment of each row; without `spread` no MAD."
     rows, begin, time = moments.rows, moments.begin, moments.time
-    first = np.searchsorted(time, since - 60 * MINUTE)
+    first = int(np.searchsorted(time, since - 60 * MINUTE))
     newest = np.full((2, moments.coin.max() + 1 if len(rows) else 0), -1)
     values, found = np.empty(newest.shape[1] + 1), np.full((2, len(time)), np.nan)
     seen = first  # the moments before are in `newest`
