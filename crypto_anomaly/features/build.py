@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,7 +23,8 @@ from ..data.snapshots import newest_moment, read_snapshots
 from ..data.table import DataError
 from .carried import Carry, featurize_span
 from .config import FeatureConfig
-from .features import INPUT, featurize
+from .features import INPUT, frame_of
+from .history import History
 from .recorder import one_source
 from .schema import get_feature_columns
 from crypto_anomaly.features.spans import (
@@ -62,30 +64,35 @@ class _Carried(NamedTuple):
     foreign: bool  # all its rows are of an exchange; else none is
 
 
+def _in_time_order(b: _Build, r: History) -> np.ndarray:  # places in `r.rows`
+    "Rows whose coins have a history, by time and coin."
+    ids = pd.Index(r.table.coin_id.to_numpy(object)[r.order[np.unique(r.first)]])
+    ready = pd.DatetimeIndex(b.ready.reindex(ids)).as_unit("us")
+    begin = np.where(ready.isna(), np.iinfo(np.int64).max, ready.asi8)
+    t = r.t[r.rows]
+    places = np.flatnonzero(t >= begin[r.coin[r.rows]])
+    chosen: np.ndarray = places[np.argsort(t[places], kind="stable")]  # they are by coin
+    return chosen
+
+
 def _features(
     b: _Build, span: Span, before: _Carried | None
 ) -> tuple[pd.DataFrame, _Carried | None]:
-    "Features of one span, and what it hands on: nothing where sources are mixed."
+    "Features of one span in time order, and what it hands on: nothing where sources are mixed."
+    choose = partial(_in_time_order, b)
     if before is not None:
         table = read_snapshots(b.ws, start=span.start, end=span.end, columns=INPUT)
         if len(table) and one_source(table) is before.foreign:
-            f, values = featurize_span(table, span.start, b.config, before.values)
+            f, values = featurize_span(table, span.start, b.config, before.values, choose)
             return f, before._replace(values=values)
     first = span.start - pd.Timedelta(hours=b.config.lookback)
     table = read_snapshots(b.ws, start=first, end=span.end, columns=INPUT)
     foreign = one_source(table)
     if foreign is None:
-        return featurize(table, b.config, since=span.start), None
-    f, values = featurize_span(table, span.start, b.config, None)
+        r = History(table, span.start, b.config.signals_version)
+        return frame_of(r, b.config, choose(r)), None
+    f, values = featurize_span(table, span.start, b.config, None, choose)
     return f, _Carried(values, foreign)
-
-
-def _in_time_order(b: _Build, f: pd.DataFrame) -> pd.DataFrame:
-    "Rows whose coins have a history, by time and coin: one copy."
-    ready = np.flatnonzero((f.ts >= f.coin_id.map(b.ready)).to_numpy())
-    t = f.ts.to_numpy("datetime64[us]")[ready]
-    order = np.argsort(t, kind="stable")  # they are in the order of coins
-    return f.take(ready[order]).reset_index(drop=True)
 
 
 def _span_rows(
@@ -94,7 +101,6 @@ def _span_rows(
     "Feature rows of one span whose coins have a history, and what it hands on."
     start, end = span
     f, carried = _features(b, span, before)
-    f = _in_time_order(b, f)
     if not b.targets:
         return f, carried
     last = min(end + pd.Timedelta("25h"), b.end)

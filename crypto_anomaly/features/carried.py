@@ -5,6 +5,7 @@
 # %% ../../nbs/40_features/88_carried.ipynb #bc8f3493
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -181,7 +182,8 @@ def featurize_span(
     since: pd.Timestamp,  # where the span begins
     config: FeatureConfig,  # what is computed
     carry: Carry | None,  # of the span before; None = the first one
+    choose: Callable[[History], np.ndarray] | None = None,  # `places` of `frame_of`
 ) -> tuple[pd.DataFrame, Carry]:  # feature frame, and what the next span needs
     "Features of one span, to the bit those of `featurize`."
     r = Carried(table, since, config, carry)
-    return frame_of(r, config), r.carried()
+    return frame_of(r, config, choose(r) if choose else None), r.carried()

@@ -57,16 +57,18 @@ def _all_features(r: History, config: FeatureConfig) -> Iterator[NamedValues]:
 def frame_of(
     r: History,  # a market
     config: FeatureConfig,  # what is computed
-) -> pd.DataFrame:  # META, float32 features, `history_hours`; in the order of `r.rows`
-    "The feature frame of the rows of `r.rows`."
+    places: np.ndarray | None = None,  # (k,) in `r.rows`, in the order of the frame; None = all
+) -> pd.DataFrame:  # META, float32 features, `history_hours`
+    "The feature frame of the rows of `r.rows`, or of some of them in another order."
+    wanted: slice | np.ndarray = slice(None) if places is None else places
+    rows = r.rows[wanted]
     names = get_feature_columns(config)
-    out = np.empty((len(names), len(r.rows)), np.float32)
+    out = np.empty((len(names), len(rows)), np.float32)
     for name, values in _all_features(r, config):
-        out[names.index(name)] = values
-    rows = r.order[r.rows]
-    meta = r.table.reindex(columns=META).take(rows).reset_index(drop=True)
+        out[names.index(name)] = values[wanted]
+    meta = r.table.reindex(columns=META).take(r.order[rows]).reset_index(drop=True)
     features = pd.DataFrame(out.T, columns=names, copy=False)
-    known = pd.Series(history_hours(r), name="history_hours", dtype=np.float32)
+    known = pd.Series(history_hours(r)[wanted], name="history_hours", dtype=np.float32)
     return pd.concat([meta, features, known], axis=1)
 
 

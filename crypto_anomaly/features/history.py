@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from .medians import baseline
+from .medians import Moments, baseline
 from .rows import Rows
 from crypto_anomaly.features.windows import (
     HOUR,
@@ -114,12 +114,10 @@ class Peers(NamedTuple):
 
 
 class RecentRows(NamedTuple):
-    "Rows of all coins, of which the first n are those of the history; arrays are (m,)."
+    "Rows of all coins, of which the first n are those of the history."
 
-    x: np.ndarray  # values
-    moment: np.ndarray  # microseconds
-    coin: np.ndarray  # number of the coin
-    by_time: np.ndarray  # the rows that exist, by time
+    x: np.ndarray  # (m,) values
+    moments: Moments  # of these rows
 
 
 # %% ../../nbs/40_features/40_history.ipynb #ea3b7427
@@ -272,7 +270,7 @@ class History(Rows):
     ) -> RecentRows:
         "What the rows of all coins hold, for those who look across coins."
         self.keep(name, x, 1)
-        return RecentRows(x, self.moment, self.coin, self.by_time)
+        return RecentRows(x, self.by_moment)
 
 
 # %% ../../nbs/40_features/40_history.ipynb #70d3714e

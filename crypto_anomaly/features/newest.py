@@ -12,7 +12,7 @@ from ..data.polls import LONGEST_MINUTES
 from .config import FeatureConfig
 from .features import frame_of
 from .history import PAUSE_HOURS, SIGNAL_VERSIONS, History, Peers, RecentRows
-from .medians import cross_sectional
+from .medians import cross_sectional, rows_by_moment
 from crypto_anomaly.features.near_medians import (
     WIDTH,
     Slid,
@@ -141,7 +141,8 @@ class PollRows(History):
         t = np.concatenate([self.t, self._times_at(self._recent)])
         by_time = np.concatenate([old[np.argsort(t[old], kind="stable")], self.rows])
         moment = np.concatenate([self.moment, before])
-        return RecentRows(np.empty(0), moment, np.tile(self.coin, 2), by_time)
+        moments = rows_by_moment(moment, np.tile(self.coin, 2), by_time)
+        return RecentRows(np.empty(0), moments)
 
     def keep(
         self,

@@ -12,7 +12,7 @@ import pandas as pd
 
 from ..data.polls import poll_ends
 from ..data.table import of_exchange
-from .medians import baseline, cross_sectional
+from .medians import baseline, cross_sectional, rows_by_moment
 from .volume_levels import market_level, scale_caps
 from crypto_anomaly.features.windows import (
     HOUR,
@@ -64,6 +64,7 @@ class Rows:
         self.by_time = np.argsort(self.t, kind="stable")
         self.moment = np.empty_like(self.t)
         self.moment[self.by_time] = poll_ends(self.t[self.by_time], self.coin[self.by_time])
+        self.by_moment = rows_by_moment(self.moment, self.coin, self.by_time)
         self._windows: dict[float, np.ndarray] = {}
         self._rows_before: dict[tuple[float, float], np.ndarray] = {}
 
@@ -158,16 +159,7 @@ class Rows:
     ) -> tuple[np.ndarray, np.ndarray]:  # median and MAD, (n,) each; NaN where there is none
         "Median and MAD of all coins in the poll of each row, see `data.polls`."
         self.keep(name, x, 1)
-        since = self.start_of(hours)
-        begin = np.searchsorted(self._moments_by_time, since - 60 * MINUTE)
-        recent = self.by_time[begin:]
-        return cross_sectional(x, self.moment, self.coin, recent, since, least, spread)
-
-    @cached_property
-    def _moments_by_time(self) -> np.ndarray:  # (n,) microseconds, ascending
-        "The moments of the rows in the order of time."
-        moments: np.ndarray = self.moment[self.by_time]
-        return moments
+        return cross_sectional(x, self.by_moment, self.start_of(hours), least, spread)
 
     @cached_property
     def _since_previous(self) -> np.ndarray:  # (n,) hours
