@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from ..core.compiled import njit
 from .windows import MINUTE
 
 # %% auto #0

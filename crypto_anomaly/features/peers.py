@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from ..core.compiled import njit
 from .history import SCALE_HOURS, History, Peers
 from .medians import median
 from .windows import HOUR

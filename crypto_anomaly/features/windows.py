@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from ..core.compiled import njit
 from ..core.slow_imports import LINEAR_ALGEBRA, without_module
 
 # %% auto #0
