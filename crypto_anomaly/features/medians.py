@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..core.compiled import njit
-from .windows import MINUTE
+from .windows import MINUTE, first_from, greatest
 
 # %% auto #0
 __all__ = ["median", "baseline", "cross_sectional"]
@@ -193,7 +193,7 @@ def _middle(s: np.ndarray, n: int) -> float:
     "Median of the values s[:n], whose order changes."
     middle: float = _select(s, n, n // 2)
     if n % 2 == 0:
-        middle = 0.5 * (s[: n // 2].max() + middle)
+        middle = 0.5 * (greatest(s[: n // 2]) + middle)
     return middle
 
 
@@ -206,7 +206,7 @@ def _at_rows(found: np.ndarray, moments: np.ndarray, t: np.ndarray) -> np.ndarra
     for i in range(len(t)):
         p += 1  # mostly the next moment of the same coin
         if p >= len(moments) or moments[p] != t[i]:
-            p = np.searchsorted(moments, t[i])
+            p = first_from(moments, t[i])
         if p < len(moments) and moments[p] == t[i]:
             out[i] = found[p]
     return out
@@ -224,6 +224,9 @@ def _median_mad(values: np.ndarray, n: int, spread: bool) -> tuple[float, float]
 
 
 # %% ../../nbs/40_features/20_medians.ipynb #5ee68a1e
+_LONG_AGO = -(2**62)  # microseconds
+
+
 @njit(cache=True)
 def cross_sectional(
     x: np.ndarray,  # (n,) values, NaN = missing
@@ -235,10 +238,10 @@ def cross_sectional(
     spread: bool = True,  # compute the deviation, too
 ) -> tuple[np.ndarray, np.ndarray]:  # median and MAD, (n,) each; NaN where there is none
     "Median and MAD of all coins at the moment of each row; without `spread` no MAD."
-    newest = np.full(coin.max() + 1 if len(coin) else 0, -1, np.int64)
+    newest = np.full(greatest(coin) + 1 if len(coin) else 0, -1, np.int64)
     values = np.empty(len(newest) + 1)
     found, moments, m = np.empty((2, len(by_time))), np.empty(len(by_time), np.int64), 0
-    begin, seen, before = 0, 0, np.iinfo(np.int64).min // 2
+    begin, seen, before = 0, 0, _LONG_AGO
     while begin < len(by_time):
         now, end, n = t[by_time[begin]], begin + 1, 0
         while end < len(by_time) and t[by_time[end]] == now:

@@ -10,7 +10,7 @@ import numpy as np
 from ..core.compiled import njit
 from .history import SCALE_HOURS, History, Peers
 from .medians import median
-from .windows import HOUR
+from .windows import HOUR, greatest
 
 # %% auto #0
 __all__ = [
@@ -220,7 +220,7 @@ def _put_medians(
     "Put the median of the peers at each row."
     values, n = np.empty((_MOST, m)), np.empty(m, np.int64)
     for coin in range(len(peers)):
-        if row[coin].max() < 0:
+        if greatest(row[coin]) < 0:
             continue
         _sorted_values(current[:, :m], peers[coin], values, n)
         for b in range(m):
