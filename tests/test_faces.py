@@ -110,5 +110,21 @@ def test_a_worker_imports_nothing_of_training_notebooks_or_deployment():
         "from crypto_anomaly.serving.app import create_worker_app, load_compiled\n"
         "create_worker_app()\nload_compiled()"
     )
-    assert "numba.np.arraymath" in names
+    assert "numba.core.dispatcher" in names
     assert not names & needless
+
+
+def test_a_server_imports_neither_numba_nor_the_classes_of_plotly():
+    """Both are for workspaces that have something to score and to draw."""
+    names = loaded("from crypto_anomaly.serving.app import create_worker_app\ncreate_worker_app()")
+    assert {"crypto_anomaly.features.windows", "crypto_anomaly.core.plot_data"} <= names
+    assert not names & {"numba", "llvmlite", "plotly.basedatatypes", "narwhals"}
+
+
+def test_stored_code_is_loaded_without_what_compiles():
+    """A hundred modules of numba; the first process may have to compile."""
+    code = "from crypto_anomaly.features.windows import load_compiled\nload_compiled()"
+    loaded(code)
+    names = loaded(code)
+    assert "numba.core.dispatcher" in names
+    assert not names & {"numba.np.arraymath", "numba.np.linalg", "scipy.linalg"}

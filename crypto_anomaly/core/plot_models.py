@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import pandas as pd
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from .plot_style import COLORS, new_figure
 
@@ -210,6 +209,8 @@ def version_history(
     metric: str = "recall",  # column of `evaluations`
 ) -> go.Figure:
     "A metric of every evaluation on its own dataset, and below it the gain on the same rows."
+    from plotly.subplots import make_subplots
+
     titles = [
         f"{metric.replace('_', ' ')}, each on its own holdout",
         "gain over the compared version",

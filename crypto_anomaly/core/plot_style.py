@@ -53,8 +53,8 @@ COLORS = dict(
 
 
 # %% ../../nbs/00_core/52_plot_style.ipynb #e7ea6338
-def _template(palette: dict[str, str]) -> go.layout.Template:
-    "Plotly template over a palette."
+def _template(palette: dict[str, str]) -> dict[str, Any]:
+    "Plotly template over a palette; plain, because Plotly loads its classes when one is used."
     lines = ("gridcolor", "zerolinecolor", "linecolor", "tickcolor")
     numbers = dict(automargin=True, exponentformat="none", separatethousands=True)
     axis = dict.fromkeys(lines, palette["line"]) | numbers
@@ -69,10 +69,10 @@ def _template(palette: dict[str, str]) -> go.layout.Template:
         yaxis=axis,
         height=320,
         colorway=[COLORS[k] for k in order],
-        hoverlabel=dict(bgcolor=palette["panel"], font_color=palette["ink"]),
+        hoverlabel=dict(bgcolor=palette["panel"], font=dict(color=palette["ink"])),
         legend=dict(orientation="h", y=1.01, yanchor="bottom", x=1, xanchor="right"),
     )
-    return go.layout.Template(layout=layout)
+    return dict(layout=layout)
 
 
 # %% ../../nbs/00_core/52_plot_style.ipynb #45c99321

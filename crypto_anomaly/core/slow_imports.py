@@ -20,6 +20,7 @@ __all__ = [
     "FIRST_IMPORTS",
     "without_module",
     "collect_seldom",
+    "without_collection",
     "import_first",
 ]
 
@@ -54,6 +55,20 @@ PORTIONS = (20_000, 20, 20)  # new objects until a look; looks of one generation
 def collect_seldom() -> None:
     "Let the collector of garbage look at new objects in greater portions."
     gc.set_threshold(*PORTIONS)
+
+
+# %% ../../nbs/00_core/15_slow_imports.ipynb #613a2b6c
+@contextmanager
+def without_collection() -> Iterator[None]:
+    "Within the block nothing looks for garbage; later looks leave out what it made."
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        if was_on:
+            gc.enable()
 
 
 # %% ../../nbs/00_core/15_slow_imports.ipynb #7c348d14

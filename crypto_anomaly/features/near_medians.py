@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from ..core.compiled import njit
 from .past_windows import NEAREST, Piece, sorted_windows
 
 # %% auto #0

@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
-from .windows import faded
+from ..core.compiled import njit
+from .windows import faded, first_from
 
 # %% auto #0
 __all__ = [
@@ -69,7 +69,7 @@ def window_begins(
     "For every coin, the first poll with a row in (now - width, now]."
     out = np.full(len(now), len(moment))
     for j in rows:
-        p = np.searchsorted(moment, now[j] - width, side="right")
+        p = first_from(moment, now[j] - width + 1)
         while p < len(moment) and t[p, j] <= now[j] - width:
             p += 1
         out[j] = p
@@ -118,7 +118,7 @@ def lagged_rows(
     out = np.full(len(now), -1)
     for j in rows:
         wanted = now[j] - lag
-        p = np.searchsorted(moment, wanted, side="right")
+        p = first_from(moment, wanted + 1)
         before = _not_after(t, moment, j, p, wanted - max(tolerance, older))
         while p < len(moment) and t[p, j] <= wanted:
             before = p if t[p, j] > 0 else before

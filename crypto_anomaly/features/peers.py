@@ -6,11 +6,11 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from ..core.compiled import njit
 from .history import SCALE_HOURS, History, Peers
-from .medians import Moments
-from .windows import HOUR
+from .medians import median
+from .windows import HOUR, greatest
 
 # %% auto #0
 __all__ = [
@@ -220,13 +220,12 @@ def _put_medians(
     "Put the median of the peers at each row."
     values, n = np.empty((_MOST, m)), np.empty(m, np.int64)
     for coin in range(len(peers)):
-        if row[coin].max() < 0:
+        if greatest(row[coin]) < 0:
             continue
         _sorted_values(current[:, :m], peers[coin], values, n)
         for b in range(m):
             if row[coin, b] >= 0 and n[b]:
-                upper = values[n[b] // 2, b]
-                out[row[coin, b]] = upper if n[b] % 2 else 0.5 * (values[n[b] // 2 - 1, b] + upper)
+                out[row[coin, b]] = median(values[:, b], n[b])
             row[coin, b] = -1
 
 
@@ -234,33 +233,36 @@ def _put_medians(
 @njit(cache=True)
 def _medians_of_peers(
     x: np.ndarray,  # (n,) values
-    moments: Moments,  # of these rows
+    t: np.ndarray,  # (n,) moment of each row
+    coin: np.ndarray,  # (n,) number of the coin
+    by_time: np.ndarray,  # rows sorted by time
     since: int,  # moments from here on are computed
     first_day: int,  # of `of_day`
     of_day: np.ndarray,  # see `Peers`
 ) -> np.ndarray:  # (n,)
     "Median of `x` over the peers of each row."
-    time, begin, out = moments.time, moments.begin, np.full(len(x), np.nan)
-    k, m, day, oldest = of_day.shape[1], 0, 0, 0  # `oldest` is the oldest current moment
-    newest, value = np.full(k, -1), np.full(k, np.nan)  # of each coin: moment, value
+    out, k, begin, m, day = np.full(len(x), np.nan), of_day.shape[1], 0, 0, 0
+    newest, value = np.full(k, -1), np.full(k, np.nan)  # of each coin
     row, current = np.full((k, _MOMENTS), -1), np.empty((k, _MOMENTS))
-    for p in range(len(time)):
-        if m and (m == _MOMENTS or time[p] // (24 * HOUR) != day):
+    oldest = 0  # place in `by_time` of the oldest current row
+    while begin < len(by_time):
+        now, end = t[by_time[begin]], begin
+        if m and (m == _MOMENTS or now // (24 * HOUR) != day):
             _put_medians(current, row, m, of_day[day - first_day], out)
             m = 0
-        day = time[p] // (24 * HOUR)
-        for place in range(begin[p], begin[p + 1]):
-            i, coin = moments.rows[place], moments.coin[place]
-            newest[coin], value[coin] = p, x[i]
-            row[coin, m] = i if time[p] >= since else -1
-        while time[oldest] <= time[p] - _CURRENT:
-            for coin in moments.coin[begin[oldest] : begin[oldest + 1]]:
-                if newest[coin] == oldest:
-                    newest[coin], value[coin] = -1, np.nan
-            oldest += 1
-        if time[p] >= since:
+        day = now // (24 * HOUR)
+        while end < len(by_time) and t[by_time[end]] == now:
+            i, end = by_time[end], end + 1
+            newest[coin[i]], value[coin[i]] = i, x[i]
+            row[coin[i], m] = i if now >= since else -1
+        while t[by_time[oldest]] <= now - _CURRENT:
+            i, oldest = by_time[oldest], oldest + 1
+            if newest[coin[i]] == i:
+                newest[coin[i]], value[coin[i]] = -1, np.nan
+        if now >= since:
             current[:, m] = value
             m += 1
+        begin = end
     if m:
         _put_medians(current, row, m, of_day[day - first_day], out)
     return out

@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from ..core.compiled import njit
 from .history import PEG_TAIL_HOURS, REPEAT_HOURS, History
 from .signals import SIGNALS, Signal, signal_statistics, signals_of
 from .windows import chosen

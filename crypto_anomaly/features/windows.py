@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from ..core.compiled import njit
 from ..core.slow_imports import LINEAR_ALGEBRA, without_module
 
 # %% auto #0
@@ -15,6 +15,8 @@ __all__ = [
     "MINUTE",
     "HOUR",
     "load_compiled",
+    "first_from",
+    "greatest",
     "rows_before",
     "window_starts",
     "values_at",
@@ -47,6 +49,35 @@ def load_compiled() -> None:
     "Load what runs compiled functions, without linear algebra."
     with without_module(LINEAR_ALGEBRA):
         _nearer(np.zeros(2, np.int64), 0, 1, 0)
+
+
+# %% ../../nbs/40_features/10_windows.ipynb #d87c402b
+@njit(cache=True)
+def first_from(
+    s: np.ndarray,  # (n,) ascending whole numbers
+    wanted: int,
+) -> int:  # n where none is
+    "The first place of a value that is at least `wanted`."
+    low, high = 0, len(s)
+    while low < high:
+        middle = (low + high) // 2
+        if s[middle] < wanted:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@njit(cache=True)
+def greatest(
+    x: np.ndarray,  # (n,) values, at least one, none missing
+) -> float:
+    "The greatest value."
+    found = x[0]
+    for v in x:
+        if v > found:
+            found = v
+    return found
 
 
 # %% ../../nbs/40_features/10_windows.ipynb #033a8e7e
@@ -178,6 +209,15 @@ def _complete_means_stds(x: np.ndarray, width: int, mean: np.ndarray, std: np.nd
         std[b] = np.sqrt(std[b] / (width - 1))
 
 
+@njit(cache=True)
+def _has_gap(x: np.ndarray) -> bool:
+    "Whether a value is missing."
+    for v in x:
+        if v != v:
+            return True
+    return False
+
+
 @njit(cache=True, error_model="numpy")
 def _means_stds(
     x: np.ndarray,  # values of the windows
@@ -188,7 +228,7 @@ def _means_stds(
 ) -> None:
     "Mean and sample standard deviation of x[b : b + width] for every place b of `mean`."
     mean[:], std[:], n[:] = 0, 0, 0
-    if not np.isnan(x).any():
+    if not _has_gap(x):
         _complete_means_stds(x, width, mean, std)
         return
     for k in range(width):

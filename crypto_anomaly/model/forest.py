@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Any, NamedTuple, Self
 
 import numpy as np
-from numba import njit
 
+from ..core.compiled import njit
 from .detector import Detector
 from .errors import DetectorError
 

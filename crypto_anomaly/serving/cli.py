@@ -21,6 +21,7 @@ from crypto_anomaly.serving.cli_help import (
     Version,
     add_examples,
     help_commands,
+    only,
     prepare_completion,
 )
 from .cli_lifecycle import lifecycle_commands
@@ -93,12 +94,17 @@ def options(version: Version = False) -> None:
 
 
 # %% ../../nbs/90_serving/95_cli.ipynb #a42fc568
+def _asked_for() -> typer.Typer:
+    "The program with the command that was asked for; with all of them where none was."
+    return (only(app, sys.argv[1]) if len(sys.argv) > 1 else None) or app
+
+
 def main() -> None:
     "Run a command; an error that is meant for the user is one line."
     any_text([sys.stdout, sys.stderr])
     prepare_completion()
     try:
-        app(prog_name=PROGRAM)
+        _asked_for()(prog_name=PROGRAM)
     except expected_errors() as e:
         say(f"error: {first_line(e)}{hint(e)}")
         sys.exit(1)

@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import platform
-from typing import Annotated
+from copy import copy
+from typing import Annotated, Any
 
 import typer
 
@@ -21,7 +22,9 @@ __all__ = [
     "Version",
     "COMPLETE_VARIABLE",
     "SHELLS",
+    "command_name",
     "add_examples",
+    "only",
     "version_text",
     "ShellError",
     "prepare_completion",
@@ -116,19 +119,45 @@ def _with_example(text: str | None, path: str) -> str | None:
     return f"{text}\n\n{example}" if text else example
 
 
+def command_name(
+    command: Any,  # as typer keeps it
+) -> str:
+    "What is typed for a command."
+    function = command.callback.__name__ if command.callback else ""
+    return command.name or function.strip("_").replace("_", "-")
+
+
 def add_examples(
     commands: typer.Typer,
     above: str = "",  # the names before, e.g. 'alerts '
 ) -> None:
     "Let the help of each command end with its example."
     for command in commands.registered_commands:
-        function = command.callback.__name__ if command.callback else ""
-        path = above + (command.name or function.strip("_").replace("_", "-"))
+        path = above + command_name(command)
         command.epilog = _with_example(command.epilog, path)
     for group in commands.registered_groups:
         if group.typer_instance:
             name = f"{group.name} " if isinstance(group.name, str) else ""
             add_examples(group.typer_instance, above + name)
+
+
+# %% ../../nbs/90_serving/94_cli_help.ipynb #7c515e21
+def only(
+    commands: typer.Typer,
+    name: str,  # what is typed first
+) -> typer.Typer | None:  # None where no command and no group has this name
+    "The same program with one command or one group of commands."
+    found = copy(commands)
+    found.registered_commands = [c for c in commands.registered_commands if command_name(c) == name]
+    found.registered_groups = []
+    for group in commands.registered_groups:
+        if group.name == name:
+            found.registered_groups.append(group)
+        elif group.typer_instance and not isinstance(group.name, str):
+            inner = only(group.typer_instance, name)
+            if inner:
+                found.add_typer(inner)
+    return found if found.registered_commands or found.registered_groups else None
 
 
 # %% ../../nbs/90_serving/94_cli_help.ipynb #46f07f9f

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..core.moments import read_time
+from ..core.slow_imports import without_collection
 from crypto_anomaly.serving.cli_import import (
     Check,
     Coin,
@@ -223,11 +224,12 @@ def scan(
     as_json: AsJson = False,
 ) -> None:
     "Which coins behave anomalously, how rare that is, and why."
-    from crypto_anomaly.features.windows import load_compiled
-    from crypto_anomaly.lifecycle.confirmation import said_of_scan
-    from crypto_anomaly.model.scan import scan as scan_market
+    with without_collection():
+        from crypto_anomaly.features.windows import load_compiled
+        from crypto_anomaly.lifecycle.confirmation import said_of_scan
+        from crypto_anomaly.model.scan import scan as scan_market
 
-    load_compiled()
+        load_compiled()
     ws, moment = open_for_read(), read_time(at)
     found = scan_market(ws, ref, at=moment)
     said = said_of_scan(ws, found)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..core.platforms import exit_on_stop
+from ..core.slow_imports import without_collection
 from crypto_anomaly.serving.cli_workspace import (
     only_one,
     open_for_read,
@@ -149,9 +150,10 @@ def serve(
     workers: Annotated[int, typer.Option(min=1, help="Processes that answer.")] = 1,
 ) -> None:
     "The server only."
-    from crypto_anomaly.serving.app import run_server
-    from crypto_anomaly.serving.security import check_bind
-    from crypto_anomaly.serving.state import AppState
+    with without_collection():
+        from crypto_anomaly.serving.app import run_server
+        from crypto_anomaly.serving.security import check_bind
+        from crypto_anomaly.serving.state import AppState
 
     ws = open_for_read()
     check_bind(ws.settings, host)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 
 from ..core.platforms import exit_on_stop
-from ..core.slow_imports import collect_seldom
+from ..core.slow_imports import collect_seldom, without_collection
 
 # %% auto #0
 __all__ = ["main"]
@@ -22,6 +22,7 @@ def main() -> None:
     if sys.argv[1:2] and sys.argv[1] in _ENDS_WELL:
         exit_on_stop()
     collect_seldom()
-    from crypto_anomaly.serving.cli import main as run
+    with without_collection():
+        from crypto_anomaly.serving.cli import main as run
 
     run()

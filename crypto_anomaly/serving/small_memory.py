@@ -51,7 +51,8 @@ def return_memory() -> None:
 
 # %% ../../nbs/90_serving/31_small_memory.ipynb #41ef9a11
 def freeze_objects() -> None:
-    "Let the collector of garbage look at new objects only."
+    "Look at all objects once, for garbage of the start too, and from now on at new ones only."
+    gc.unfreeze()
     gc.collect()
     gc.freeze()
     collect_seldom()

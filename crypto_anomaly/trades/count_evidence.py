@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from ..core.compiled import njit
 
 # %% auto #0
 __all__ = ["count_evidence", "counted_orders"]

@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from ..core.compiled import njit
 from .count_evidence import count_evidence, counted_orders
 from crypto_anomaly.trades.pump_versions import (
     BIN,

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from numba import njit
 
+from ..core.compiled import njit
 from crypto_anomaly.trades.pump import (
     BINS_SEEN,
     N_EVIDENCE,
