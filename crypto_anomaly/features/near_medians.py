@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 # %% ../../nbs/40_features/26_near_medians.ipynb #ee439ecb
-NEAR = 9  # values that are kept about a median
+NEAR = 15  # values that are kept about a median: fewer run out, more are wider to read
 _BELOW, _ABOVE, _KNOWN, _FIRST = 0, 1, 2, 3  # places: counts, length of the list, the list
 WIDTH = _FIRST + NEAR
 
@@ -166,7 +166,7 @@ _SORTED = 1024  # coins whose windows are sorted at a time
 def near_of_windows(
     pieces: list[Piece],  # values, NaN = missing
     begin: np.ndarray,  # (k,) first poll of each window
-    coins: np.ndarray,  # whose lists are wanted
+    coins: np.ndarray,  # whose lists are wanted, ascending
     near: np.ndarray,  # (k, WIDTH) to be filled in
 ) -> None:
     "The lists of some coins from their sorted windows."

@@ -5,6 +5,9 @@
 # %% ../../nbs/40_features/96_newest.ipynb #bbcb7546
 from __future__ import annotations
 
+from bisect import bisect_right
+from operator import attrgetter
+
 import numpy as np
 import pandas as pd
 
@@ -70,6 +73,12 @@ def _places(polls: np.ndarray) -> _Places:
     "The coins that look at each poll; a coin with -1 looks at none."
     numbers = np.unique(polls)
     return [(int(n), np.flatnonzero(polls == n)) for n in numbers if n >= 0]
+
+
+def _blocks_of(blocks: list[Block], places: _Places) -> list[Block]:
+    "The blocks that hold the polls that are looked at."
+    numbers = {bisect_right(blocks, number, key=attrgetter("end")) for number, _ in places}
+    return [blocks[number] for number in sorted(numbers) if number < len(blocks)]
 
 
 def _values_at(pieces: list[Piece], places: _Places, coins: int) -> np.ndarray:  # (k,)
@@ -155,12 +164,25 @@ class PollRows(History):
 
     def _series(self, name: str, start: int = 0) -> list[Piece]:
         "The kept values of a series, from a poll on."
-        reach = self._reaches[name]
-        place, polls = self.past.layout[reach].index(name), len(self.moments)
+        blocks = self._blocks_with(self._reaches[name])
+        return self._pieces(name, blocks[bisect_right(blocks, start, key=attrgetter("end")) :])
+
+    def _blocks_with(self, reach: Reach) -> list[Block]:
+        "The blocks that hold the series of a reach."
         if reach not in self._blocks:
             self._blocks[reach] = [b for b in self.past.blocks if reach in b.arrays]
-        wanted = [b for b in self._blocks[reach] if b.end > start] if start < polls else []
-        return [Piece(b.first, b.arrays[reach][place]) for b in wanted]
+        return self._blocks[reach]
+
+    def _pieces(self, name: str, blocks: list[Block]) -> list[Piece]:
+        "The kept values of a series in some blocks."
+        reach = self._reaches[name]
+        place = self.past.layout[reach].index(name)
+        return [Piece(b.first, b.arrays[reach][place]) for b in blocks]
+
+    def _kept_at(self, name: str, places: _Places) -> np.ndarray:  # (k,) NaN where there is none
+        "The kept values of a series that the coins look at."
+        blocks = _blocks_of(self._blocks_with(self._reaches[name]), places)
+        return _values_at(self._pieces(name, blocks), places, len(self.t))
 
     def column(
         self,
@@ -200,7 +222,8 @@ class PollRows(History):
 
     def _times_at(self, places: _Places) -> np.ndarray:  # (k,) NaN without a row
         "Times of kept rows."
-        return _values_at([Piece(b.first, b.t) for b in self.past.blocks], places, len(self.t))
+        blocks = _blocks_of(self.past.blocks, places)
+        return _values_at([Piece(b.first, b.t) for b in blocks], places, len(self.t))
 
     def previous(
         self,
@@ -209,7 +232,7 @@ class PollRows(History):
     ) -> np.ndarray:  # (k,) NaN without a row in the `PAUSE_HOURS` before
         "The value of the coin's previous row."
         self.keep(name, x, PAUSE_HOURS)
-        return _values_at(self._series(name), self._soon, len(x))
+        return self._kept_at(name, self._soon)
 
     def lag(
         self,
@@ -222,7 +245,7 @@ class PollRows(History):
         self.keep(name, x, hours)
         if (hours, impute) not in self._lags:
             self._lags[hours, impute] = _places(self._lagged(hours, impute))
-        return _values_at(self._series(name), self._lags[hours, impute], len(x))
+        return self._kept_at(name, self._lags[hours, impute])
 
     def _lagged(self, hours: float, impute: float) -> np.ndarray:  # (k,) -1 = none is near enough
         "The polls with the rows that are so much older."
@@ -246,7 +269,7 @@ class PollRows(History):
     ) -> RecentRows:  # those of the poll, then those of the hour before it
         "The rows of the poll and the newest ones before it."
         self.keep(name, x, 1)
-        earlier = _values_at(self._series(name), self._recent, len(x))
+        earlier = self._kept_at(name, self._recent)
         return self._around._replace(x=np.concatenate([x, earlier]))
 
     def market(
@@ -326,9 +349,10 @@ class Hour(PollRows):
             state = near_guess(self._window_of(name, hours)[0], begin, guess)
             near = near_of_state(state, self.exists)
         median, unknown = near_medians(near, self.exists, least)
-        if unknown.any():
-            near_of_windows(pieces, begin, np.flatnonzero(unknown), near)
-            median = np.where(unknown, near_medians(near, unknown, least)[0], median)
+        coins = np.flatnonzero(unknown)
+        if len(coins):
+            near_of_windows(pieces, begin, coins, near)
+            median[coins] = near_medians(near[coins], unknown[coins], least)[0]
         self.near.append(near)
         return median
 

@@ -187,24 +187,32 @@ def _look_at_piece(
 
 
 # %% ../../nbs/40_features/25_past_windows.ipynb #569cfa25
+@njit(cache=True, nogil=True)
+def _put_piece(
+    values: np.ndarray, first: int, coins: np.ndarray, begin: np.ndarray, out: np.ndarray, end: int
+) -> None:
+    "Put the polls of a piece into the windows of some coins, in the columns before `end`."
+    place = end - len(values)
+    known = np.searchsorted(coins, values.shape[1])
+    for p in range(len(values)):
+        for i in range(known):
+            if first + p >= begin[i]:
+                out[i, place + p] = values[p, coins[i]]
+
+
 def _windows(pieces: list[Piece], coins: np.ndarray, begin: np.ndarray) -> np.ndarray:
     "The windows of some coins, (m, polls); NaN before they begin."
     polls = sum(len(values) for _, values in pieces)
-    out, place = np.full((len(coins), polls), np.nan), 0
+    out, end = np.full((len(coins), polls), np.nan), 0
     for first, values in pieces:
-        known = np.flatnonzero(coins < values.shape[1])
-        part = values[:, coins[known]].T
-        numbers = first + np.arange(len(values))
-        out[known, place : place + len(values)] = np.where(
-            numbers >= begin[known, None], part, np.nan
-        )
-        place += len(values)
+        end += len(values)
+        _put_piece(values, first, coins, begin, out, end)
     return out
 
 
 def sorted_windows(
     pieces: list[Piece],  # values, NaN = missing
-    coins: np.ndarray,  # (m,) whose windows are wanted
+    coins: np.ndarray,  # (m,) whose windows are wanted, ascending
     begin: np.ndarray,  # (m,) first poll of each window
 ) -> np.ndarray:  # (m, polls) ascending, NaN last
     "The values of some windows in order."
