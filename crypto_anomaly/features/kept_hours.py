@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import orjson
 import pandas as pd
 import pyarrow as pa
 
@@ -182,7 +183,7 @@ def _minutes_of(stored: dict[str, int]) -> Minutes:
 
 def _parse(folder: Path, stored: dict[str, Any]) -> KeptIndex:
     "The index of a file."
-    coins, labels = json.loads((folder / stored["names"]).read_bytes())
+    coins, labels = orjson.loads((folder / stored["names"]).read_bytes())
     files = {}
     for path, (stamp, minutes) in stored["files"].items():
         files[path] = FileSums(stamp, _minutes_of(minutes))
@@ -198,7 +199,7 @@ def read_index(
 ) -> KeptIndex:  # an empty one where there is none, or where it is broken
     "What is kept."
     try:
-        return _parse(folder, json.loads((folder / "index.json").read_bytes()))
+        return _parse(folder, orjson.loads((folder / "index.json").read_bytes()))
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return KeptIndex()
 
