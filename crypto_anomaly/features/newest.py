@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from operator import attrgetter
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -28,6 +29,7 @@ from crypto_anomaly.features.near_medians import (
 from .past import Block, Kept, Past, Poll, Reach, add_poll, reach_of
 from crypto_anomaly.features.past_windows import (
     Piece,
+    count_tail,
     join_pieces,
     kept_count_sum,
     kept_greatest,
@@ -35,10 +37,10 @@ from crypto_anomaly.features.past_windows import (
     kept_mad,
     kept_mean_std,
     kept_run,
-    kept_tail,
     lagged_rows,
     near_guess,
     newest_rows,
+    slide_tail,
     window_begins,
 )
 from .peers import nearest_coins
@@ -92,6 +94,24 @@ def _values_at(pieces: list[Piece], places: _Places, coins: int) -> np.ndarray: 
     return out
 
 
+class _Moved(NamedTuple):
+    "Where windows have moved on."
+
+    low: int  # the first poll that leaves one
+    high: int  # the poll after the last one that does
+    begin: np.ndarray  # (2, k) first poll of each window: of the poll before, and now
+
+
+class _Changes(NamedTuple):
+    "What `slide_near` and `slide_tail` are told."
+
+    new: np.ndarray
+    old: np.ndarray
+    first: int
+    begin: np.ndarray
+    exists: np.ndarray
+
+
 class PollRows(History):
     "The rows of one poll, and the rows before them in kept polls."
 
@@ -123,6 +143,8 @@ class PollRows(History):
         self._around = self._recent_places()
         self.medians: list[np.ndarray] = []  # (2, k) of each baseline: the next guesses
         self.near: list[np.ndarray] = []  # of each baseline, see `near_medians`
+        self.tails: dict[str, np.ndarray] = {}  # (3, k) of each series, see `past_windows`
+        self._moves: dict[float, _Moved] = {}
         if self.settings.peers:
             day = moment // (24 * HOUR)
             self.known_peers = Peers(day, peers_of_day(past, day)[None])
@@ -321,29 +343,53 @@ class Hour(PollRows):
             out.append(Piece(first, t))
         return out
 
-    def _slid(self, name: str, hours: float) -> np.ndarray | None:  # (k, WIDTH)
-        "The lists of the poll before, one poll on; None where they are not those of its windows."
-        slid, number, end = self.past.slid, len(self.near), len(self.moments)
+    def _moved(self, hours: float, back: np.ndarray) -> _Moved:
+        "How the windows of a width have moved on since the poll before, when they held `back`."
+        if hours not in self._moves:
+            end, begin = len(self.moments), np.full((2, len(self.t)), len(self.moments))
+            begin[0, : len(back)] = end - 1 - back
+            begin[1] = self.window(hours)
+            low = int(begin[0, self.exists].min(initial=end - 1))
+            high = int(begin[1, self.exists].max(initial=low))
+            self._moves[hours] = _Moved(low, high, begin)
+        return self._moves[hours]
+
+    def _changes(self, name: str, hours: float) -> _Changes | None:
+        "What came into the windows of a series and left them; None where that is not kept."
+        slid, end = self.past.slid, len(self.moments)
         if slid is None or not end or slid.key != self.past.polls[-1].key:
             return None  # another poll was the newest one
-        old, begin = slid.near[number], np.full((2, len(self.t)), end)
-        near = old  # is used up
-        if len(old) < len(self.t):
-            near = np.concatenate([old, np.zeros((len(self.t) - len(old), WIDTH))])
-        begin[0, : len(old)] = end - 1 - slid.back[hours]
-        begin[1] = self.window(hours)
-        low, high = begin[0, self.exists].min(initial=end - 1), begin[1, self.exists].max(initial=0)
-        pieces = self._series(name, int(low))
+        low, high, begin = self._moved(hours, slid.back[hours])
+        pieces = self._series(name, low)
         if not pieces or pieces[0].first > low:
             return None
-        leave = values_between(pieces, int(low), max(int(high), int(low)), len(self.t))
-        come = values_between(pieces, end - 1, end, len(self.t))[0]
-        slide_near(near, come, leave, int(low), begin, self.exists)
+        old = values_between(pieces, low, high, len(self.t))
+        new = values_between(pieces[-1:], end - 1, end, len(self.t))[0]
+        return _Changes(new, old, low, begin, self.exists)
+
+    def _slid_near(self, name: str, hours: float) -> np.ndarray | None:  # (k, WIDTH)
+        "The lists of the poll before, one poll on; None where they are not those of its windows."
+        changes = self._changes(name, hours)
+        if changes is None or self.past.slid is None:
+            return None
+        near = self.past.slid.near[len(self.near)]  # is used up
+        if len(near) < len(self.t):
+            near = np.concatenate([near, np.zeros((len(self.t) - len(near), WIDTH))])
+        slide_near(near, *changes)
         return near
+
+    def _slid_tail(self, name: str, hours: float) -> np.ndarray:  # (3, k) -1 = not known
+        "The counts of the poll before, one poll on."
+        counts, changes = np.full((3, len(self.t)), -1, np.int32), self._changes(name, hours)
+        if changes is not None and self.past.slid is not None:
+            before = self.past.slid.tails.get(name, counts[:, :0])
+            counts[:, : before.shape[1]] = before
+            slide_tail(counts, *changes)
+        return counts
 
     def _near_of(self, name: str, hours: float, least: int, guess: np.ndarray) -> np.ndarray:
         "Medians of the windows, (k,); their lists are remembered."
-        begin, near = self.window(hours), self._slid(name, hours)
+        begin, near = self.window(hours), self._slid_near(name, hours)
         pieces = self._series(name, int(begin.min(initial=len(self.moments))))
         if near is None:
             state = near_guess(self._window_of(name, hours)[0], begin, guess)
@@ -378,7 +424,8 @@ class Hour(PollRows):
     ) -> Slid:
         "What the next poll needs of the windows of this one."
         end = len(self.moments)
-        return Slid(key, self.near, {hours: end - b for hours, b in self._begins.items()})
+        back = {hours: end - begin for hours, begin in self._begins.items()}
+        return Slid(key, self.near, self.tails, back)
 
     def mean_std(
         self,
@@ -438,8 +485,14 @@ class Hour(PollRows):
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # (m,) each, of `rolling_tail`
         "What lay in the coin's tail in the `hours` before."
         self.keep(name, code, hours)
-        n, beyond, total = kept_tail(*self._window_of(name, hours))
-        return n[rows], beyond[rows], total[rows]
+        counts, begin = self._slid_tail(name, hours), self.window(hours)
+        unknown = np.flatnonzero(self.exists & (counts[0] < 0))
+        if len(unknown):
+            pieces = self._series(name, int(begin[unknown].min()))
+            count_tail(pieces, begin, unknown, counts)
+        self.tails[name] = counts
+        n, beyond, total = counts[:, rows].astype(float)
+        return n, beyond, total
 
     def highest(
         self,
