@@ -220,7 +220,9 @@ def write_index(
         _write_names(folder, index)
     own = {key: value for key, value in vars(index).items() if key not in ("coins", "labels")}
     own["layout"] = [[*reach, names] for reach, names in index.layout.items()]
-    write_atomic(folder / "index.json", json.dumps(own))
+    own["polls"] = list(map(list, index.polls))
+    own["files"] = {path: list(sums) for path, sums in index.files.items()}
+    write_atomic(folder / "index.json", orjson.dumps(own, option=orjson.OPT_NON_STR_KEYS))
 
 
 # %% ../../nbs/40_features/97_kept_hours.ipynb #3ab18fff

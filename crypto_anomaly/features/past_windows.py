@@ -188,6 +188,11 @@ def _look_at_piece(
 
 
 # %% ../../nbs/40_features/25_past_windows.ipynb #569cfa25
+def _since(pieces: list[Piece], start: int) -> list[Piece]:
+    "The pieces without what lies before a poll."
+    return [Piece(max(p.first, start), p.values[max(start - p.first, 0) :]) for p in pieces]
+
+
 @njit(cache=True, nogil=True)
 def _put_piece(
     values: np.ndarray, first: int, coins: np.ndarray, begin: np.ndarray, out: np.ndarray, end: int
@@ -203,6 +208,7 @@ def _put_piece(
 
 def _windows(pieces: list[Piece], coins: np.ndarray, begin: np.ndarray) -> np.ndarray:
     "The windows of some coins, (m, polls); NaN before they begin."
+    pieces = _since(pieces, int(begin.min()))
     polls = sum(len(values) for _, values in pieces)
     out, end = np.full((len(coins), polls), np.nan), 0
     for first, values in pieces:
@@ -257,7 +263,7 @@ def _passed(pieces: list[Piece], about: np.ndarray, spread: bool) -> np.ndarray:
     "What one pass along the windows finds about the guesses."
     state = np.zeros((_STATE, about.shape[1]))
     state[_LOW:_HIGH], state[_HIGH:] = -np.inf, np.inf
-    for first, values in pieces:
+    for first, values in _since(pieces, int(about[2].min())):
         _look_at_piece(values, first, about, spread, state)
     return state
 
