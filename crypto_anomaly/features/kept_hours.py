@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import orjson
 import pandas as pd
 import pyarrow as pa
 
@@ -182,7 +183,7 @@ def _minutes_of(stored: dict[str, int]) -> Minutes:
 
 def _parse(folder: Path, stored: dict[str, Any]) -> KeptIndex:
     "The index of a file."
-    coins, labels = json.loads((folder / stored["names"]).read_bytes())
+    coins, labels = orjson.loads((folder / stored["names"]).read_bytes())
     files = {}
     for path, (stamp, minutes) in stored["files"].items():
         files[path] = FileSums(stamp, _minutes_of(minutes))
@@ -198,7 +199,7 @@ def read_index(
 ) -> KeptIndex:  # an empty one where there is none, or where it is broken
     "What is kept."
     try:
-        return _parse(folder, json.loads((folder / "index.json").read_bytes()))
+        return _parse(folder, orjson.loads((folder / "index.json").read_bytes()))
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return KeptIndex()
 
@@ -219,7 +220,9 @@ def write_index(
         _write_names(folder, index)
     own = {key: value for key, value in vars(index).items() if key not in ("coins", "labels")}
     own["layout"] = [[*reach, names] for reach, names in index.layout.items()]
-    write_atomic(folder / "index.json", json.dumps(own))
+    own["polls"] = list(map(list, index.polls))
+    own["files"] = {path: list(sums) for path, sums in index.files.items()}
+    write_atomic(folder / "index.json", orjson.dumps(own, option=orjson.OPT_NON_STR_KEYS))
 
 
 # %% ../../nbs/40_features/97_kept_hours.ipynb #3ab18fff

@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 # %% ../../nbs/40_features/26_near_medians.ipynb #ee439ecb
-NEAR = 9  # values that are kept about a median
+NEAR = 15  # values that are kept about a median: fewer run out, more are wider to read
 _BELOW, _ABOVE, _KNOWN, _FIRST = 0, 1, 2, 3  # places: counts, length of the list, the list
 WIDTH = _FIRST + NEAR
 
@@ -166,7 +166,7 @@ _SORTED = 1024  # coins whose windows are sorted at a time
 def near_of_windows(
     pieces: list[Piece],  # values, NaN = missing
     begin: np.ndarray,  # (k,) first poll of each window
-    coins: np.ndarray,  # whose lists are wanted
+    coins: np.ndarray,  # whose lists are wanted, ascending
     near: np.ndarray,  # (k, WIDTH) to be filled in
 ) -> None:
     "The lists of some coins from their sorted windows."
@@ -191,6 +191,7 @@ class Slid(NamedTuple):
 
     key: str  # of the poll whose windows they are
     near: list[np.ndarray]  # (k, WIDTH) each
+    tails: dict[str, np.ndarray]  # series -> (3, k) int32, see `past_windows.count_tail`
     back: dict[float, np.ndarray]  # width in hours -> (k,) how many polls a window held
 
 
@@ -203,9 +204,9 @@ def slid_parts(
 ) -> list[bytes | memoryview]:
     "What is kept, as the parts of a file."
     counts = [len(slid.near), len(slid.near[0])]
-    head = json.dumps([slid.key, list(slid.back), *counts]).encode()
+    head = json.dumps([slid.key, list(slid.back), list(slid.tails), *counts]).encode()
     head += b" " * (63 - len(head) % 64) + b"\n"
-    arrays = [*slid.back.values(), *guesses, *slid.near]
+    arrays = [*slid.back.values(), *guesses, *slid.near, *slid.tails.values()]
     return [head, *(np.ascontiguousarray(array).data for array in arrays)]
 
 
@@ -215,13 +216,16 @@ def read_slid(
     "What was kept."
     content = np.fromfile(path, np.uint8)
     place = bytes(content[:_LONGEST_HEAD]).index(b"\n") + 1
-    key, hours, n, k = json.loads(bytes(content[:place]))
+    key, hours, names, n, k = json.loads(bytes(content[:place]))
     back = np.frombuffer(content, np.int64, len(hours) * k, place).reshape(len(hours), k)
     place += back.nbytes
     guesses = np.frombuffer(content, float, 2 * n * k, place).reshape(n, 2, k)
     place += guesses.nbytes
     near = np.frombuffer(content, float, n * k * WIDTH, place).reshape(n, k, WIDTH)
-    return Slid(key, list(near), dict(zip(hours, back))), list(guesses)
+    place += near.nbytes
+    tails = np.frombuffer(content, np.int32, 3 * len(names) * k, place).reshape(-1, 3, k)
+    slid = Slid(key, list(near), dict(zip(names, tails)), dict(zip(hours, back)))
+    return slid, list(guesses)
 
 
 def values_between(

@@ -5,6 +5,10 @@
 # %% ../../nbs/40_features/96_newest.ipynb #bbcb7546
 from __future__ import annotations
 
+from bisect import bisect_right
+from operator import attrgetter
+from typing import NamedTuple
+
 import numpy as np
 import pandas as pd
 
@@ -25,6 +29,7 @@ from crypto_anomaly.features.near_medians import (
 from .past import Block, Kept, Past, Poll, Reach, add_poll, reach_of
 from crypto_anomaly.features.past_windows import (
     Piece,
+    count_tail,
     join_pieces,
     kept_count_sum,
     kept_greatest,
@@ -32,10 +37,10 @@ from crypto_anomaly.features.past_windows import (
     kept_mad,
     kept_mean_std,
     kept_run,
-    kept_tail,
     lagged_rows,
     near_guess,
     newest_rows,
+    slide_tail,
     window_begins,
 )
 from .peers import nearest_coins
@@ -72,6 +77,12 @@ def _places(polls: np.ndarray) -> _Places:
     return [(int(n), np.flatnonzero(polls == n)) for n in numbers if n >= 0]
 
 
+def _blocks_of(blocks: list[Block], places: _Places) -> list[Block]:
+    "The blocks that hold the polls that are looked at."
+    numbers = {bisect_right(blocks, number, key=attrgetter("end")) for number, _ in places}
+    return [blocks[number] for number in sorted(numbers) if number < len(blocks)]
+
+
 def _values_at(pieces: list[Piece], places: _Places, coins: int) -> np.ndarray:  # (k,)
     "Kept values; NaN where there is none."
     out = np.full(coins, np.nan)
@@ -81,6 +92,24 @@ def _values_at(pieces: list[Piece], places: _Places, coins: int) -> np.ndarray: 
                 known = of_poll[of_poll < values.shape[1]]
                 out[known] = values[number - first, known]
     return out
+
+
+class _Moved(NamedTuple):
+    "Where windows have moved on."
+
+    low: int  # the first poll that leaves one
+    high: int  # the poll after the last one that does
+    begin: np.ndarray  # (2, k) first poll of each window: of the poll before, and now
+
+
+class _Changes(NamedTuple):
+    "What `slide_near` and `slide_tail` are told."
+
+    new: np.ndarray
+    old: np.ndarray
+    first: int
+    begin: np.ndarray
+    exists: np.ndarray
 
 
 class PollRows(History):
@@ -114,6 +143,8 @@ class PollRows(History):
         self._around = self._recent_places()
         self.medians: list[np.ndarray] = []  # (2, k) of each baseline: the next guesses
         self.near: list[np.ndarray] = []  # of each baseline, see `near_medians`
+        self.tails: dict[str, np.ndarray] = {}  # (3, k) of each series, see `past_windows`
+        self._moves: dict[float, _Moved] = {}
         if self.settings.peers:
             day = moment // (24 * HOUR)
             self.known_peers = Peers(day, peers_of_day(past, day)[None])
@@ -156,12 +187,25 @@ class PollRows(History):
 
     def _series(self, name: str, start: int = 0) -> list[Piece]:
         "The kept values of a series, from a poll on."
-        reach = self._reaches[name]
-        place, polls = self.past.layout[reach].index(name), len(self.moments)
+        blocks = self._blocks_with(self._reaches[name])
+        return self._pieces(name, blocks[bisect_right(blocks, start, key=attrgetter("end")) :])
+
+    def _blocks_with(self, reach: Reach) -> list[Block]:
+        "The blocks that hold the series of a reach."
         if reach not in self._blocks:
             self._blocks[reach] = [b for b in self.past.blocks if reach in b.arrays]
-        wanted = [b for b in self._blocks[reach] if b.end > start] if start < polls else []
-        return [Piece(b.first, b.arrays[reach][place]) for b in wanted]
+        return self._blocks[reach]
+
+    def _pieces(self, name: str, blocks: list[Block]) -> list[Piece]:
+        "The kept values of a series in some blocks."
+        reach = self._reaches[name]
+        place = self.past.layout[reach].index(name)
+        return [Piece(b.first, b.arrays[reach][place]) for b in blocks]
+
+    def _kept_at(self, name: str, places: _Places) -> np.ndarray:  # (k,) NaN where there is none
+        "The kept values of a series that the coins look at."
+        blocks = _blocks_of(self._blocks_with(self._reaches[name]), places)
+        return _values_at(self._pieces(name, blocks), places, len(self.t))
 
     def column(
         self,
@@ -201,7 +245,8 @@ class PollRows(History):
 
     def _times_at(self, places: _Places) -> np.ndarray:  # (k,) NaN without a row
         "Times of kept rows."
-        return _values_at([Piece(b.first, b.t) for b in self.past.blocks], places, len(self.t))
+        blocks = _blocks_of(self.past.blocks, places)
+        return _values_at([Piece(b.first, b.t) for b in blocks], places, len(self.t))
 
     def previous(
         self,
@@ -210,7 +255,7 @@ class PollRows(History):
     ) -> np.ndarray:  # (k,) NaN without a row in the `PAUSE_HOURS` before
         "The value of the coin's previous row."
         self.keep(name, x, PAUSE_HOURS)
-        return _values_at(self._series(name), self._soon, len(x))
+        return self._kept_at(name, self._soon)
 
     def lag(
         self,
@@ -223,7 +268,7 @@ class PollRows(History):
         self.keep(name, x, hours)
         if (hours, impute) not in self._lags:
             self._lags[hours, impute] = _places(self._lagged(hours, impute))
-        return _values_at(self._series(name), self._lags[hours, impute], len(x))
+        return self._kept_at(name, self._lags[hours, impute])
 
     def _lagged(self, hours: float, impute: float) -> np.ndarray:  # (k,) -1 = none is near enough
         "The polls with the rows that are so much older."
@@ -247,7 +292,7 @@ class PollRows(History):
     ) -> RecentRows:  # those of the poll, then those of the hour before it
         "The rows of the poll and the newest ones before it."
         self.keep(name, x, 1)
-        earlier = _values_at(self._series(name), self._recent, len(x))
+        earlier = self._kept_at(name, self._recent)
         return self._around._replace(x=np.concatenate([x, earlier]))
 
     def market(
@@ -299,37 +344,62 @@ class Hour(PollRows):
             out.append(Piece(first, t))
         return out
 
-    def _slid(self, name: str, hours: float) -> np.ndarray | None:  # (k, WIDTH)
-        "The lists of the poll before, one poll on; None where they are not those of its windows."
-        slid, number, end = self.past.slid, len(self.near), len(self.moments)
+    def _moved(self, hours: float, back: np.ndarray) -> _Moved:
+        "How the windows of a width have moved on since the poll before, when they held `back`."
+        if hours not in self._moves:
+            end, begin = len(self.moments), np.full((2, len(self.t)), len(self.moments))
+            begin[0, : len(back)] = end - 1 - back
+            begin[1] = self.window(hours)
+            low = int(begin[0, self.exists].min(initial=end - 1))
+            high = int(begin[1, self.exists].max(initial=low))
+            self._moves[hours] = _Moved(low, high, begin)
+        return self._moves[hours]
+
+    def _changes(self, name: str, hours: float) -> _Changes | None:
+        "What came into the windows of a series and left them; None where that is not kept."
+        slid, end = self.past.slid, len(self.moments)
         if slid is None or not end or slid.key != self.past.polls[-1].key:
             return None  # another poll was the newest one
-        old, begin = slid.near[number], np.full((2, len(self.t)), end)
-        near = old  # is used up
-        if len(old) < len(self.t):
-            near = np.concatenate([old, np.zeros((len(self.t) - len(old), WIDTH))])
-        begin[0, : len(old)] = end - 1 - slid.back[hours]
-        begin[1] = self.window(hours)
-        low, high = begin[0, self.exists].min(initial=end - 1), begin[1, self.exists].max(initial=0)
-        pieces = self._series(name, int(low))
+        low, high, begin = self._moved(hours, slid.back[hours])
+        pieces = self._series(name, low)
         if not pieces or pieces[0].first > low:
             return None
-        leave = values_between(pieces, int(low), max(int(high), int(low)), len(self.t))
-        come = values_between(pieces, end - 1, end, len(self.t))[0]
-        slide_near(near, come, leave, int(low), begin, self.exists)
+        old = values_between(pieces, low, high, len(self.t))
+        new = values_between(pieces[-1:], end - 1, end, len(self.t))[0]
+        return _Changes(new, old, low, begin, self.exists)
+
+    def _slid_near(self, name: str, hours: float) -> np.ndarray | None:  # (k, WIDTH)
+        "The lists of the poll before, one poll on; None where they are not those of its windows."
+        changes = self._changes(name, hours)
+        if changes is None or self.past.slid is None:
+            return None
+        near = self.past.slid.near[len(self.near)]  # is used up
+        if len(near) < len(self.t):
+            near = np.concatenate([near, np.zeros((len(self.t) - len(near), WIDTH))])
+        slide_near(near, *changes)
         return near
+
+    def _slid_tail(self, name: str, hours: float) -> np.ndarray:  # (3, k) -1 = not known
+        "The counts of the poll before, one poll on."
+        counts, changes = np.full((3, len(self.t)), -1, np.int32), self._changes(name, hours)
+        if changes is not None and self.past.slid is not None:
+            before = self.past.slid.tails.get(name, counts[:, :0])
+            counts[:, : before.shape[1]] = before
+            slide_tail(counts, *changes)
+        return counts
 
     def _near_of(self, name: str, hours: float, least: int, guess: np.ndarray) -> np.ndarray:
         "Medians of the windows, (k,); their lists are remembered."
-        begin, near = self.window(hours), self._slid(name, hours)
+        begin, near = self.window(hours), self._slid_near(name, hours)
         pieces = self._series(name, int(begin.min(initial=len(self.moments))))
         if near is None:
             state = near_guess(self._window_of(name, hours)[0], begin, guess)
             near = near_of_state(state, self.exists)
         median, unknown = near_medians(near, self.exists, least)
-        if unknown.any():
-            near_of_windows(pieces, begin, np.flatnonzero(unknown), near)
-            median = np.where(unknown, near_medians(near, unknown, least)[0], median)
+        coins = np.flatnonzero(unknown)
+        if len(coins):
+            near_of_windows(pieces, begin, coins, near)
+            median[coins] = near_medians(near[coins], unknown[coins], least)[0]
         self.near.append(near)
         return median
 
@@ -355,7 +425,8 @@ class Hour(PollRows):
     ) -> Slid:
         "What the next poll needs of the windows of this one."
         end = len(self.moments)
-        return Slid(key, self.near, {hours: end - b for hours, b in self._begins.items()})
+        back = {hours: end - begin for hours, begin in self._begins.items()}
+        return Slid(key, self.near, self.tails, back)
 
     def mean_std(
         self,
@@ -415,8 +486,14 @@ class Hour(PollRows):
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # (m,) each, of `rolling_tail`
         "What lay in the coin's tail in the `hours` before."
         self.keep(name, code, hours)
-        n, beyond, total = kept_tail(*self._window_of(name, hours))
-        return n[rows], beyond[rows], total[rows]
+        counts, begin = self._slid_tail(name, hours), self.window(hours)
+        unknown = np.flatnonzero(self.exists & (counts[0] < 0))
+        if len(unknown):
+            pieces = self._series(name, int(begin[unknown].min()))
+            count_tail(pieces, begin, unknown, counts)
+        self.tails[name] = counts
+        n, beyond, total = counts[:, rows].astype(float)
+        return n, beyond, total
 
     def highest(
         self,

@@ -115,17 +115,16 @@ def _key(before: str, moment: int, stored: Minutes) -> str:
 
 def _with_coins(known: list[str], rows: pd.DataFrame) -> list[str]:
     "The coins that have a number, and those that are new."
-    new = sorted(set(rows.coin_id.tolist()) - set(known))
+    new = sorted(set(rows.coin_id.tolist()).difference(known))
     return [*known, *map(str, new)]
 
 
 def _learn_labels(task: _Task, rows: pd.DataFrame) -> None:
     "Remember ticker and name of each coin."
-    known = task.index.labels
-    found = zip(rows.coin_id.tolist(), rows.symbol.tolist(), rows.name.tolist())
-    new = {coin_id: label for coin_id, *label in found if known.get(coin_id) != label}
-    if new:
-        known.update(new)
+    known, ids = task.index.labels, rows.coin_id.tolist()
+    labels = list(map(list, zip(rows.symbol.tolist(), rows.name.tolist(), strict=True)))
+    if list(map(known.get, ids)) != labels:
+        known.update(zip(ids, labels, strict=True))
         task.index.names = ""
 
 

@@ -5,6 +5,7 @@
 # %% ../../nbs/40_features/81_past.ipynb #e188bb6c
 from __future__ import annotations
 
+import math
 import mmap
 import os
 from collections.abc import Iterable
@@ -208,7 +209,7 @@ def _place_after(place: int) -> int:
 
 def _size(shape: tuple[int, ...], dtype: type[np.generic]) -> int:
     "Bytes of an array."
-    return int(np.prod(shape)) * np.dtype(dtype).itemsize
+    return math.prod(shape) * np.dtype(dtype).itemsize
 
 
 def _views(content: mmap.mmap | bytearray, layout: Layout, coins: int, first: int) -> Block:

@@ -25,7 +25,8 @@ __all__ = [
     "kept_mad",
     "kept_mean_std",
     "kept_count_sum",
-    "kept_tail",
+    "slide_tail",
+    "count_tail",
     "kept_highest",
     "kept_greatest",
     "kept_run",
@@ -187,24 +188,38 @@ def _look_at_piece(
 
 
 # %% ../../nbs/40_features/25_past_windows.ipynb #569cfa25
+def _since(pieces: list[Piece], start: int) -> list[Piece]:
+    "The pieces without what lies before a poll."
+    return [Piece(max(p.first, start), p.values[max(start - p.first, 0) :]) for p in pieces]
+
+
+@njit(cache=True, nogil=True)
+def _put_piece(
+    values: np.ndarray, first: int, coins: np.ndarray, begin: np.ndarray, out: np.ndarray, end: int
+) -> None:
+    "Put the polls of a piece into the windows of some coins, in the columns before `end`."
+    place = end - len(values)
+    known = np.searchsorted(coins, values.shape[1])
+    for p in range(len(values)):
+        for i in range(known):
+            if first + p >= begin[i]:
+                out[i, place + p] = values[p, coins[i]]
+
+
 def _windows(pieces: list[Piece], coins: np.ndarray, begin: np.ndarray) -> np.ndarray:
     "The windows of some coins, (m, polls); NaN before they begin."
+    pieces = _since(pieces, int(begin.min()))
     polls = sum(len(values) for _, values in pieces)
-    out, place = np.full((len(coins), polls), np.nan), 0
+    out, end = np.full((len(coins), polls), np.nan), 0
     for first, values in pieces:
-        known = np.flatnonzero(coins < values.shape[1])
-        part = values[:, coins[known]].T
-        numbers = first + np.arange(len(values))
-        out[known, place : place + len(values)] = np.where(
-            numbers >= begin[known, None], part, np.nan
-        )
-        place += len(values)
+        end += len(values)
+        _put_piece(values, first, coins, begin, out, end)
     return out
 
 
 def sorted_windows(
     pieces: list[Piece],  # values, NaN = missing
-    coins: np.ndarray,  # (m,) whose windows are wanted
+    coins: np.ndarray,  # (m,) whose windows are wanted, ascending
     begin: np.ndarray,  # (m,) first poll of each window
 ) -> np.ndarray:  # (m, polls) ascending, NaN last
     "The values of some windows in order."
@@ -248,7 +263,7 @@ def _passed(pieces: list[Piece], about: np.ndarray, spread: bool) -> np.ndarray:
     "What one pass along the windows finds about the guesses."
     state = np.zeros((_STATE, about.shape[1]))
     state[_LOW:_HIGH], state[_HIGH:] = -np.inf, np.inf
-    for first, values in pieces:
+    for first, values in _since(pieces, int(about[2].min())):
         _look_at_piece(values, first, about, spread, state)
     return state
 
@@ -353,27 +368,58 @@ def kept_count_sum(
     return sums[0], sums[1]
 
 
+# %% ../../nbs/40_features/25_past_windows.ipynb #15f7630e
 @njit(cache=True, nogil=True)
-def _add_tail(values: np.ndarray, first: int, begin: np.ndarray, out: np.ndarray) -> None:
-    "Add the polls of a piece to the counts of each window."
+def _count(counts: np.ndarray, j: int, v: float, sign: int) -> None:
+    "Add a value to the counts of a coin, or take it off; a missing one changes nothing."
+    if v >= 0:
+        counts[0, j] += sign
+    if v > 0:
+        counts[1, j] += sign
+        counts[2, j] += sign * (int(v) - 1)
+
+
+@njit(cache=True, nogil=True)
+def slide_tail(
+    counts: np.ndarray,  # (3, k) of the windows of the poll before, see `count_tail`; is changed
+    new: np.ndarray,  # (k,) values that come
+    old: np.ndarray,  # (polls, k) values from poll `first` on
+    first: int,
+    begin: np.ndarray,  # (2, k) first poll of each window: of the poll before, and now
+    exists: np.ndarray,  # (k,) bool: other coins have no window now, and are unknown from here on
+) -> None:
+    "Move all windows on by one poll."
+    for j in range(counts.shape[1]):
+        if not exists[j] or counts[0, j] < 0:
+            counts[0, j] = -1
+            continue
+        _count(counts, j, new[j], 1)
+        for p in range(begin[0, j], begin[1, j]):
+            _count(counts, j, old[p - first, j], -1)
+
+
+@njit(cache=True, nogil=True)
+def _add_tail(
+    values: np.ndarray, first: int, begin: np.ndarray, coins: np.ndarray, counts: np.ndarray
+) -> None:
+    "Add the polls of a piece to the counts of some coins."
+    known = np.searchsorted(coins, values.shape[1])
     for p in range(len(values)):
-        for j in range(values.shape[1]):
-            v = np.int32(values[p, j]) if first + p >= begin[j] else np.int32(-1)
-            out[0, j] += np.int32(v >= 0)
-            out[1, j] += np.int32(v > 0)
-            out[2, j] += v - np.int32(1) if v > 1 else np.int32(0)
+        for j in coins[:known]:
+            if first + p >= begin[j]:
+                _count(counts, j, values[p, j], 1)
 
 
-def kept_tail(
+def count_tail(
     pieces: list[Piece],  # int16, see `windows.rolling_tail`; -1 = missing
     begin: np.ndarray,  # (k,) first poll of each window
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # count, count in the tail, sum of excess, (k,)
-    "What lies in the tail of each window."
-    out, begin = np.zeros((3, len(begin)), np.int32), begin.astype(np.int32)
+    coins: np.ndarray,  # ascending, whose windows are counted
+    counts: np.ndarray,  # (3, k) count, count in the tail, sum of excess: to be filled in
+) -> None:
+    "What lies in the tail of some windows."
+    counts[:, coins] = 0
     for first, values in pieces:
-        _add_tail(values, first, begin, out)
-    found = out.astype(np.float64)
-    return found[0], found[1], found[2]
+        _add_tail(values, first, begin, coins, counts)
 
 
 # %% ../../nbs/40_features/25_past_windows.ipynb #ffc912eb

@@ -231,6 +231,16 @@ def _put_medians(
 
 # %% ../../nbs/40_features/45_peers.ipynb #e8d79c2f
 @njit(cache=True)
+def _moments_at_a_time(t: np.ndarray, by_time: np.ndarray, since: int) -> int:
+    "How many moments are worked on at a time: one where only the newest one is computed."
+    n, place = 1, len(by_time) - 1
+    while n < _MOMENTS and place > 0 and t[by_time[place - 1]] >= since:
+        n += t[by_time[place - 1]] != t[by_time[place]]
+        place -= 1
+    return n
+
+
+@njit(cache=True)
 def _medians_of_peers(
     x: np.ndarray,  # (n,) values
     t: np.ndarray,  # (n,) moment of each row
@@ -243,11 +253,12 @@ def _medians_of_peers(
     "Median of `x` over the peers of each row."
     out, k, begin, m, day = np.full(len(x), np.nan), of_day.shape[1], 0, 0, 0
     newest, value = np.full(k, -1), np.full(k, np.nan)  # of each coin
-    row, current = np.full((k, _MOMENTS), -1), np.empty((k, _MOMENTS))
+    most = _moments_at_a_time(t, by_time, since)
+    row, current = np.full((k, most), -1), np.empty((k, most))
     oldest = 0  # place in `by_time` of the oldest current row
     while begin < len(by_time):
         now, end = t[by_time[begin]], begin
-        if m and (m == _MOMENTS or now // (24 * HOUR) != day):
+        if m and (m == most or now // (24 * HOUR) != day):
             _put_medians(current, row, m, of_day[day - first_day], out)
             m = 0
         day = now // (24 * HOUR)

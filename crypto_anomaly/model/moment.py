@@ -9,6 +9,7 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 import pandas as pd
+from numba import njit
 
 from ..core.workspace import Workspace
 from ..data.lake import list_parts
@@ -101,9 +102,20 @@ _NEVER_COARSE = 2 + int(2 * MISSED_HOURS / COARSE_HOURS)  # rows
 class _Week(NamedTuple):
     "The rows of each coin within a week; arrays are (coins,)."
 
+    oldest: int  # microseconds; earlier rows are not of the week
     rows: np.ndarray
     last: np.ndarray  # time of the newest one, microseconds; 0 = none
-    pieces: list[np.ndarray]  # times of all of them, (polls, coins known by then); 0 = no row
+    pieces: list[np.ndarray]  # times, (polls, coins known by then); 0 = no row
+
+
+@njit(cache=True, nogil=True)
+def _look_at_times(t: np.ndarray, oldest: int, rows: np.ndarray, last: np.ndarray) -> None:
+    "Count the rows of each coin from `oldest` on, and find the newest one."
+    for p in range(len(t)):
+        for j in range(t.shape[1]):
+            if t[p, j] >= oldest:
+                rows[j] += 1
+                last[j] = max(last[j], t[p, j])
 
 
 def _week_before(hour: NewestHour, ts: pd.Timestamp) -> _Week:
@@ -111,14 +123,11 @@ def _week_before(hour: NewestHour, ts: pd.Timestamp) -> _Week:
     oldest = ts.value // 1000 - MISSED_HOURS * 3_600_000_000
     first = int(np.searchsorted(hour.past.moments, oldest))
     nothing = np.zeros(len(hour.past.coins), np.int64)
-    week = _Week(nothing, nothing.copy(), [])
+    week = _Week(oldest, nothing, nothing.copy(), [])
     for block in hour.past.blocks:
         if block.end > first:
             t = block.t[max(first - block.first, 0) :]
-            if t.min() < oldest:
-                t = np.where(t < oldest, 0, t)
-            week.rows[: t.shape[1]] += np.count_nonzero(t, axis=0)
-            np.maximum(week.last[: t.shape[1]], t.max(0), out=week.last[: t.shape[1]])
+            _look_at_times(t, oldest, week.rows, week.last)
             week.pieces.append(t)
     return week
 
@@ -134,7 +143,7 @@ def _coarse_of_week(hour: NewestHour, week: _Week) -> pd.Series:
         known = few[few < piece.shape[1]]
         t[: len(known), place : place + len(piece)] = piece[:, known].T
         place += len(piece)
-    coin, poll = np.nonzero(t)
+    coin, poll = np.nonzero(t >= week.oldest)
     ids = np.array(hour.past.coins, object)[few[coin]]
     ts = pd.to_datetime(t[coin, poll], unit="us", utc=True)
     return coarse_coins(spacing(pd.DataFrame({"coin_id": ids, "ts": ts}))).hours
