@@ -3265,8 +3265,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/crypto_anomaly', 'doc_host
                                                                                           'crypto_anomaly/features/peers.py'),
                                                'crypto_anomaly.features.peers._medians_of_peers': ( '40_features/peers.html#_medians_of_peers',
                                                                                                     'crypto_anomaly/features/peers.py'),
-                                               'crypto_anomaly.features.peers._moments_at_a_time': ( '40_features/peers.html#_moments_at_a_time',
-                                                                                                     'crypto_anomaly/features/peers.py'),
                                                'crypto_anomaly.features.peers._nearest': ( '40_features/peers.html#_nearest',
                                                                                            'crypto_anomaly/features/peers.py'),
                                                'crypto_anomaly.features.peers._put_medians': ( '40_features/peers.html#_put_medians',

@@ -5,25 +5,28 @@
 # %% ../../nbs/40_features/20_medians.ipynb #7267f09d
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from ..core.compiled import njit
 from .windows import MINUTE, first_from, greatest
 
 # %% auto #0
-__all__ = ["median", "baseline", "cross_sectional"]
+__all__ = ["baseline", "Moments", "rows_by_moment", "cross_sectional"]
 
 
 # %% ../../nbs/40_features/20_medians.ipynb #a80b02fe
 @njit(cache=True)
-def median(
-    s: np.ndarray,  # sorted values in s[:n]
+def _median(
+    sides: np.ndarray,  # (2, k); of this side s the sorted values are s[1 : n + 1]
+    side: int,
     n: int,  # number of values, at least 1
 ) -> float:
-    "Median of the sorted s[:n]."
-    middle: float = s[n // 2]
+    "Median of sorted values."
+    middle: float = sides[side, 1 + n // 2]
     if n % 2 == 0:
-        middle = 0.5 * (s[n // 2 - 1] + middle)
+        middle = 0.5 * (sides[side, n // 2] + middle)
     return middle
 
 
@@ -49,16 +52,17 @@ def _slide(
 # %% ../../nbs/40_features/20_medians.ipynb #30c1e6d7
 @njit(cache=True)
 def _deviations_below(
-    s: np.ndarray,  # sorted values
-    h: int,  # half of their number
+    sides: np.ndarray,  # of `_median`
+    side: int,
+    h: int,  # half of the number of values
     m: float,  # their median
     guess: int,  # where the search begins, 0 or more
 ) -> int:
     "How many of the `h` smallest deviations from `m` belong to the `h` smallest values."
     a = min(guess, h)
-    while a < h and m - s[h - 1 - a] < s[2 * h - a - 1] - m:
+    while a < h and m - sides[side, h - a] < sides[side, 2 * h - a] - m:
         a += 1
-    while a > 0 and m - s[h - a] >= s[2 * h - a] - m:
+    while a > 0 and m - sides[side, h - a + 1] >= sides[side, 2 * h - a + 1] - m:
         a -= 1
     return a
 
@@ -66,22 +70,24 @@ def _deviations_below(
 # %% ../../nbs/40_features/20_medians.ipynb #4ad7f8c5
 @njit(cache=True)
 def _mad(
-    s: np.ndarray,  # sorted values in s[:n]
-    n: int,
+    sides: np.ndarray,  # of `_median`
+    side: int,
+    n: int,  # number of values
     m: float,  # their median
     a: int,  # of `_deviations_below`
 ) -> float:
     "Median absolute deviation from `m`."
     h = n // 2
-    below, above = h - 1 - a, 2 * h - a  # the next value on either side
-    left = m - s[below] if below >= 0 else np.inf
-    right = s[above] - m if above < n else np.inf
-    middle = min(left, right)
+    below, above = h - a, 2 * h - a + 1  # the next value on either side
+    left = m - sides[side, below] if below > 0 else np.inf
+    right = sides[side, above] - m  # behind the values stands infinity
+    middle: float = min(left, right)
     if n % 2:
         return middle
-    last_left = m - s[below + 1] if a else -np.inf
-    last_right = s[above - 1] - m if h > a else -np.inf
-    return 0.5 * (middle + max(last_left, last_right))
+    last_left = m - sides[side, below + 1] if a else -np.inf
+    last_right = sides[side, above - 1] - m if h > a else -np.inf
+    middle = 0.5 * (middle + max(last_left, last_right))
+    return middle
 
 
 # %% ../../nbs/40_features/20_medians.ipynb #4bc85791
@@ -123,12 +129,36 @@ def baseline(
                 _slide(sides[side], sides[1 - side], n + 1, old, new)
                 n, side = n + comes - goes, 1 - side
         if n >= least:
-            s = sides[side, 1:]
-            med[j] = median(s, n)
+            med[j] = _median(sides, side, n)
             if spread:
-                a = _deviations_below(s, n // 2, med[j], a)
-                mad[j] = _mad(s, n, med[j], a)
+                a = _deviations_below(sides, side, n // 2, med[j], a)
+                mad[j] = _mad(sides, side, n, med[j], a)
     return med, mad
+
+
+# %% ../../nbs/40_features/20_medians.ipynb #9675ca63
+class Moments(NamedTuple):
+    "Rows moment by moment."
+
+    rows: np.ndarray  # (m,) by time, one a coin and moment
+    coin: np.ndarray  # (m,) the number of their coins
+    begin: np.ndarray  # (k + 1,) where in `rows` each moment begins
+    time: np.ndarray  # (k,) microseconds, ascending
+    number: np.ndarray  # (n,) the moment of each row, -1 = none
+
+
+def rows_by_moment(
+    moment: np.ndarray,  # (n,) of each row (`data.polls.poll_ends`), microseconds
+    coin: np.ndarray,  # (n,) number of the coin
+    by_time: np.ndarray,  # (m,) rows that exist, by time
+) -> Moments:
+    "Look up once which rows belong to each moment: every median of a market needs it."
+    times = moment[by_time]
+    first = np.flatnonzero(np.diff(times, prepend=times[:1] - 1))
+    begin = np.append(first, len(times))
+    number = np.full(len(moment), -1, np.int32)
+    number[by_time] = np.repeat(np.arange(len(first)), np.diff(begin))
+    return Moments(by_time, coin[by_time], begin, times[first], number)
 
 
 # %% ../../nbs/40_features/20_medians.ipynb #bf613d26
@@ -143,18 +173,27 @@ def _collect(x: np.ndarray, rows: np.ndarray, values: np.ndarray) -> int:
 
 
 @njit(cache=True)
+def _remember(moments: Moments, begin: int, end: int, newest: np.ndarray) -> None:
+    "Take some moments into account: `newest` holds the newest row of each coin and its moment."
+    for p in range(begin, end):
+        for place in range(moments.begin[p], moments.begin[p + 1]):
+            newest[0, moments.coin[place]] = moments.rows[place]
+            newest[1, moments.coin[place]] = moments.time[p]
+
+
+@njit(cache=True)
 def _collect_newest(
     x: np.ndarray,  # (n,) values
-    t: np.ndarray,  # (n,) microseconds
-    newest: np.ndarray,  # (k,) newest row of each coin, -1 = none
+    newest: np.ndarray,  # (2, k) of `_remember`, -1 = no row
     oldest: int,  # microseconds; only rows after it count
     values: np.ndarray,  # to be filled
 ) -> int:  # number of values
     "Fill `values` with the values of the rows that are not too old."
     n = 0
-    for i in newest:
-        if i >= 0 and t[i] > oldest and not np.isnan(x[i]):
-            values[n] = x[i]
+    for coin in range(newest.shape[1]):
+        row = newest[0, coin]
+        if row >= 0 and newest[1, coin] > oldest and not np.isnan(x[row]):
+            values[n] = x[row]
             n += 1
     return n
 
@@ -182,10 +221,12 @@ def _select(s: np.ndarray, n: int, k: int) -> float:
         first = _to_front(s, low, high, pivot, False)
         if k < first:
             high = first
-            continue
-        low = _to_front(s, first, high, pivot, True)
-        if k < low:
-            return pivot
+        elif low < first:
+            low = first
+        else:  # the pivot is the smallest
+            low = _to_front(s, low, high, pivot, True)
+            if k < low:
+                return pivot
 
 
 @njit(cache=True)
@@ -199,16 +240,11 @@ def _middle(s: np.ndarray, n: int) -> float:
 
 # %% ../../nbs/40_features/20_medians.ipynb #91f2d0c7
 @njit(cache=True)
-def _at_rows(found: np.ndarray, moments: np.ndarray, t: np.ndarray) -> np.ndarray:
-    "For every row of time t the value that was found for its moment; NaN without one."
-    out = np.full(len(t), np.nan)
-    p = -1
-    for i in range(len(t)):
-        p += 1  # mostly the next moment of the same coin
-        if p >= len(moments) or moments[p] != t[i]:
-            p = first_from(moments, t[i])
-        if p < len(moments) and moments[p] == t[i]:
-            out[i] = found[p]
+def _at_rows(found: np.ndarray, number: np.ndarray) -> np.ndarray:
+    "For every row the value that was found for its moment; NaN without one."
+    out = np.empty(len(number))
+    for i in range(len(number)):
+        out[i] = found[number[i]] if number[i] >= 0 else np.nan
     return out
 
 
@@ -230,35 +266,27 @@ _LONG_AGO = -(2**62)  # microseconds
 @njit(cache=True)
 def cross_sectional(
     x: np.ndarray,  # (n,) values, NaN = missing
-    t: np.ndarray,  # (n,) moment of the row (`data.polls.poll_ends`) in microseconds
-    coin: np.ndarray,  # (n,) number of the coin
-    by_time: np.ndarray,  # rows sorted by time, one a coin and moment
+    moments: Moments,  # of these rows
     since: int,  # moments from here on are computed, microseconds
     least: int,  # coins that a cross-section needs, 1 or more
     spread: bool = True,  # compute the deviation, too
 ) -> tuple[np.ndarray, np.ndarray]:  # median and MAD, (n,) each; NaN where there is none
     "Median and MAD of all coins at the moment of each row; without `spread` no MAD."
-    newest = np.full(greatest(coin) + 1 if len(coin) else 0, -1, np.int64)
-    values = np.empty(len(newest) + 1)
-    found, moments, m = np.empty((2, len(by_time))), np.empty(len(by_time), np.int64), 0
-    begin, seen, before = 0, 0, _LONG_AGO
-    while begin < len(by_time):
-        now, end, n = t[by_time[begin]], begin + 1, 0
-        while end < len(by_time) and t[by_time[end]] == now:
-            end += 1
-        if now >= since and now - before >= 60 * MINUTE:
-            n = _collect(x, by_time[begin:end], values)
-        elif now >= since:
-            for i in by_time[seen:end]:
-                newest[coin[i]] = i
-            seen = end
-            n = _collect_newest(x, t, newest, now - 30 * MINUTE, values)
+    rows, begin, time = moments.rows, moments.begin, moments.time
+    first = first_from(time, since - 60 * MINUTE)
+    newest = np.full((2, greatest(moments.coin) + 1 if len(rows) else 0), -1)
+    values, found = np.empty(newest.shape[1] + 1), np.full((2, len(time)), np.nan)
+    seen = first  # the moments before are in `newest`
+    for p in range(first_from(time, since), len(time)):
+        if p == first or time[p] - time[p - 1] >= 60 * MINUTE:
+            n = _collect(x, rows[begin[p] : begin[p + 1]], values)
+        else:
+            _remember(moments, seen, p + 1, newest)
+            seen = p + 1
+            n = _collect_newest(x, newest, time[p] - 30 * MINUTE, values)
             if n < least:
-                n = _collect_newest(x, t, newest, now - 60 * MINUTE, values)
+                n = _collect_newest(x, newest, time[p] - 60 * MINUTE, values)
         if n >= least:
-            found[0, m], found[1, m] = _median_mad(values, n, spread)
-            moments[m] = now
-            m += 1
-        begin, before = end, now
-    med = _at_rows(found[0], moments[:m], t)
-    return med, _at_rows(found[1], moments[:m], t) if spread else np.empty(0)
+            found[0, p], found[1, p] = _median_mad(values, n, spread)
+    med = _at_rows(found[0], moments.number)
+    return med, _at_rows(found[1], moments.number) if spread else np.empty(0)

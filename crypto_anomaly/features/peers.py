@@ -9,8 +9,8 @@ import numpy as np
 
 from ..core.compiled import njit
 from .history import SCALE_HOURS, History, Peers
-from .medians import median
-from .windows import HOUR, greatest
+from .medians import Moments
+from .windows import HOUR, first_from, greatest
 
 # %% auto #0
 __all__ = [
@@ -225,55 +225,43 @@ def _put_medians(
         _sorted_values(current[:, :m], peers[coin], values, n)
         for b in range(m):
             if row[coin, b] >= 0 and n[b]:
-                out[row[coin, b]] = median(values[:, b], n[b])
+                upper = values[n[b] // 2, b]
+                out[row[coin, b]] = upper if n[b] % 2 else 0.5 * (values[n[b] // 2 - 1, b] + upper)
             row[coin, b] = -1
 
 
 # %% ../../nbs/40_features/45_peers.ipynb #e8d79c2f
 @njit(cache=True)
-def _moments_at_a_time(t: np.ndarray, by_time: np.ndarray, since: int) -> int:
-    "How many moments are worked on at a time: one where only the newest one is computed."
-    n, place = 1, len(by_time) - 1
-    while n < _MOMENTS and place > 0 and t[by_time[place - 1]] >= since:
-        n += t[by_time[place - 1]] != t[by_time[place]]
-        place -= 1
-    return n
-
-
-@njit(cache=True)
 def _medians_of_peers(
     x: np.ndarray,  # (n,) values
-    t: np.ndarray,  # (n,) moment of each row
-    coin: np.ndarray,  # (n,) number of the coin
-    by_time: np.ndarray,  # rows sorted by time
+    moments: Moments,  # of these rows
     since: int,  # moments from here on are computed
     first_day: int,  # of `of_day`
     of_day: np.ndarray,  # see `Peers`
 ) -> np.ndarray:  # (n,)
     "Median of `x` over the peers of each row."
-    out, k, begin, m, day = np.full(len(x), np.nan), of_day.shape[1], 0, 0, 0
-    newest, value = np.full(k, -1), np.full(k, np.nan)  # of each coin
-    most = _moments_at_a_time(t, by_time, since)
+    time, begin, out = moments.time, moments.begin, np.full(len(x), np.nan)
+    k, m, day, oldest = of_day.shape[1], 0, 0, 0  # `oldest` is the oldest current moment
+    newest, value = np.full(k, -1), np.full(k, np.nan)  # of each coin: moment, value
+    most = max(1, min(_MOMENTS, len(time) - first_from(time, since)))  # moments at a time
     row, current = np.full((k, most), -1), np.empty((k, most))
-    oldest = 0  # place in `by_time` of the oldest current row
-    while begin < len(by_time):
-        now, end = t[by_time[begin]], begin
-        if m and (m == most or now // (24 * HOUR) != day):
+    for p in range(len(time)):
+        if m and (m == most or time[p] // (24 * HOUR) != day):
             _put_medians(current, row, m, of_day[day - first_day], out)
             m = 0
-        day = now // (24 * HOUR)
-        while end < len(by_time) and t[by_time[end]] == now:
-            i, end = by_time[end], end + 1
-            newest[coin[i]], value[coin[i]] = i, x[i]
-            row[coin[i], m] = i if now >= since else -1
-        while t[by_time[oldest]] <= now - _CURRENT:
-            i, oldest = by_time[oldest], oldest + 1
-            if newest[coin[i]] == i:
-                newest[coin[i]], value[coin[i]] = -1, np.nan
-        if now >= since:
+        day = time[p] // (24 * HOUR)
+        for place in range(begin[p], begin[p + 1]):
+            i, coin = moments.rows[place], moments.coin[place]
+            newest[coin], value[coin] = p, x[i]
+            row[coin, m] = i if time[p] >= since else -1
+        while time[oldest] <= time[p] - _CURRENT:
+            for coin in moments.coin[begin[oldest] : begin[oldest + 1]]:
+                if newest[coin] == oldest:
+                    newest[coin], value[coin] = -1, np.nan
+            oldest += 1
+        if time[p] >= since:
             current[:, m] = value
             m += 1
-        begin = end
     if m:
         _put_medians(current, row, m, of_day[day - first_day], out)
     return out
