@@ -5253,6 +5253,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/crypto_anomaly', 'doc_host
                                                                                                       'crypto_anomaly/model/forest.py'),
                                              'crypto_anomaly.model.forest._add_eight': ( '50_model/forest.html#_add_eight',
                                                                                          'crypto_anomaly/model/forest.py'),
+                                             'crypto_anomaly.model.forest._exponents': ( '50_model/forest.html#_exponents',
+                                                                                         'crypto_anomaly/model/forest.py'),
                                              'crypto_anomaly.model.forest._floor_float32': ( '50_model/forest.html#_floor_float32',
                                                                                              'crypto_anomaly/model/forest.py'),
                                              'crypto_anomaly.model.forest._last_column': ( '50_model/forest.html#_last_column',
