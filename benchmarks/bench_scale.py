@@ -9,16 +9,21 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from bench_trades import AT, hours_of_trades, write_batches
 from curves_features import lake_without_newest
 from curves_trades import PRODUCT, best_ms, write_more
 from markets import synthetic
 from measure import HERE, ROWS, cpu, line, python, row, size
 
+from crypto_anomaly.core.settings import Settings
+from crypto_anomaly.core.workspace import open_workspace
 from crypto_anomaly.data.lake import write_part
 from crypto_anomaly.data.table import SCHEMA, market_table
 from crypto_anomaly.features.features import featurize
+from crypto_anomaly.lifecycle.retention_steps import archive_trades
 from crypto_anomaly.model.moment import moment_features
-from crypto_anomaly.trades.store import TradeStore
+from crypto_anomaly.trades.messages import Trade
+from crypto_anomaly.trades.store import TradeStore, open_store
 from crypto_anomaly.trades.table import to_trades
 
 MOMENT = """
@@ -64,8 +69,6 @@ def p2() -> None:
 
 def p7() -> None:
     """What a store of one product answers, and what it weighs."""
-    from bench_trades import hours_of_trades
-
     n = size(50_000, 500_000, 3_000_000)
     stored = to_trades(hours_of_trades(1))[:10_000]
     with tempfile.TemporaryDirectory() as home:
@@ -80,15 +83,14 @@ def p7() -> None:
         row("P7", f"completeness {what}", completeness, "ms", 5, is_complete)
         row("P7", f"newest id {what}", best_ms(lambda: store.last_id(PRODUCT)), "ms", 2)
         files = sum(f.stat().st_size for f in Path(home).rglob("*") if f.is_file())
-        row("P7", f"bytes a trade, {n:,} trades in SQLite", files / n, "B", 100)
+        row("P7", f"bytes a trade of an open day, {n:,} trades in SQLite", files / n, "B", None)
         store.engine.dispose()
     closed_day()
+    kept_days()
 
 
 def closed_day() -> None:
     """What a trade weighs in the file of a closed day; each has order ids of its own."""
-    from bench_trades import hours_of_trades, write_batches
-
     stored = to_trades(hours_of_trades(size(1, 6, 20)))
     last = stored[-1]
     later = last._replace(trade_id=last.trade_id + 1, ts=last.ts + 86_400_000_000)
@@ -101,6 +103,37 @@ def closed_day() -> None:
         used = (store.parts_folder / part.path).stat().st_size
         row("P7", what, used / part.trades, "B", 100, is_whole)
         store.engine.dispose()
+
+
+def kept_days() -> None:
+    """What a trade weighs in a store that moves days into files every night, all files counted.
+
+    Settings are the defaults: which days are moved, and how many are kept. The bar is for the store
+    that holds all days that are kept; a week is shown beside it.
+    """
+    one_day = to_trades(hours_of_trades(1))[: size(2000, 20_000, 20_000)]
+    n = len(one_day)
+    with tempfile.TemporaryDirectory() as home:
+        ws = open_workspace(Settings(home=home, source="simulated"))
+        store, kept = open_store(ws), ws.settings.keep_trades_days
+        for day in range(1, kept + 1):
+            write_batches(store, day_of_trades(one_day, day - 1))
+            archive_trades(ws, AT + pd.Timedelta(days=day, minutes=20))  # the daily schedule
+            if day not in (7, kept):
+                continue
+            first = store.read(PRODUCT, last_id=n)
+            is_whole = to_trades(first) == day_of_trades(one_day, 0)
+            is_whole &= store.completeness(PRODUCT)["trades"] == day * n
+            store.engine.dispose()  # writes its log into the database
+            used = sum(f.stat().st_size for f in Path(home).rglob("*") if f.is_file())
+            what = f"bytes a trade of a store of {day} days, {n:,} trades a day, all files"
+            row("P7", what, used / (day * n), "B", 100 if day == kept else None, is_whole)
+
+
+def day_of_trades(one_day: list[Trade], later: int) -> list[Trade]:
+    """The trades of a day, under the ids and times of so many days later."""
+    first, shift = 1 + later * len(one_day), later * 86_400_000_000
+    return [t._replace(trade_id=i, ts=t.ts + shift) for i, t in enumerate(one_day, first)]
 
 
 def script(id_: str, *command: str) -> None:

@@ -38,18 +38,19 @@ def row(
     what: str,
     value: float | None,
     unit: str,
-    bar: float,
+    bar: float | None,
     equal: bool | None = None,
     **more: Any,
 ) -> None:
     """Keep and print one figure; with unit `x` the bar is a minimum, else a maximum.
 
-    `value` None is a figure that was not measured. More fields for the page of results: `ours`,
-    `plain`, `limit` (in `figure`, else seconds), `rival` and `rivals`, `detail`, `why`.
+    `value` None is a figure that was not measured, `bar` None one that has no goal. More fields
+    for the page of results: `ours`, `plain`, `limit` (in `figure`, else seconds), `rival` and
+    `rivals`, `detail`, `why`.
     `what` is the same text in every run of a size: runs are compared by it.
     """
     kept = None if value is None else round(float(value), 4)
-    is_ok = None if value is None else reaches(value, unit, bar)
+    is_ok = None if value is None or bar is None else reaches(value, unit, bar)
     figure = dict(id=id_, what=what, value=kept, unit=unit, bar=bar, ok=is_ok, equal=equal)
     ROWS.append(figure | more)
     print(line(ROWS[-1]), flush=True)
@@ -66,9 +67,15 @@ def line(r: dict[str, Any]) -> str:
     if r["value"] is None:
         return f"{began} not measured: {r.get('missing') or r.get('why', '')}"
     outputs = {None: "", True: ", outputs equal", False: ", OUTPUTS DIFFER"}[r["equal"]]
-    result = "ok" if r["ok"] else "MISSED"
     detail = f"  [{r['detail']}]" if r.get("detail") else ""
-    return f"{began} {r['value']:10.3f} {r['unit']:3} (bar {r['bar']:g}) {result}{outputs}{detail}"
+    return f"{began} {r['value']:10.3f} {r['unit']:3} {verdict(r)}{outputs}{detail}"
+
+
+def verdict(r: dict[str, Any]) -> str:
+    """The bar of a row, and whether it is reached."""
+    if r["bar"] is None:
+        return "(no bar)"
+    return f"(bar {r['bar']:g}) {'ok' if r['ok'] else 'MISSED'}"
 
 
 def write_rows() -> None:

@@ -46,12 +46,10 @@ REASONS = (
     ),
     (
         "P7",
-        "bytes a trade",
-        "The table takes 142 bytes, 72 of them two order ids as text, and the index on time 30. "
-        "Ids as 16 bytes save 45 bytes and cost a fifth more CPU for each trade that is stored; "
-        "with them, and without the index, it would be 97 (benchmarks/store_bytes.py). Only the "
-        "newest days are rows: a closed day is a file, in which the same trades take the bytes "
-        "that another line says.",
+        "bytes a trade of a store",
+        "In an open day the table takes 142 bytes a trade, 72 of them two order ids as text, and "
+        "the index on time 30 (benchmarks/store_bytes.py). Two to three days are open, and the "
+        "database keeps the space of three.",
     ),
     (
         "P8",

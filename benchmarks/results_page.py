@@ -81,8 +81,9 @@ def others(r: dict[str, Any]) -> str:
 def cells(r: dict[str, Any]) -> str:
     """A row of the table."""
     sign, unit = "≥" if r["unit"] == "x" else "≤", r.get("shown", r["unit"])
-    bar = f"{sign} {number(r['bar'], unit)}"
-    result, is_ok = number(r["value"], unit), "ok" if r["ok"] else "**missed**"
+    bar = "" if r["bar"] is None else f"{sign} {number(r['bar'], unit)}"
+    result = number(r["value"], unit)
+    is_ok = {None: "", True: "ok", False: "**missed**"}[r["ok"]]
     if r["equal"] is False:
         is_ok = "**outputs differ**"
     fields = [
@@ -113,13 +114,13 @@ def other_rivals(rows: list[dict[str, Any]]) -> str:
 def summary(result: dict[str, Any]) -> str:
     """How many bars are reached, and on what machine."""
     rows = [r for r in result["rows"] if r["value"] is not None]
-    reached = sum(bool(r["ok"]) for r in rows)
+    goals = [r["ok"] for r in rows if r["bar"] is not None]
     compared = sum(r["equal"] is True for r in rows)
     m = result.get("machine", {})
     where = f"{m.get('cpu')}, {m.get('cores')} cores, {m.get('memory_gb')} GB, {m.get('system')}"
     return (
-        f"{reached} of {len(rows)} bars are reached; the outputs of {compared} rows were compared "
-        f"with those of another way and are equal.\n\n"
+        f"{sum(goals)} of {len(goals)} bars are reached; the outputs of {compared} rows were "
+        f"compared with those of another way and are equal.\n\n"
         f"Measured {result.get('date')} at commit `{result.get('commit')}` on {where}, "
         f"Python {m.get('python')}, load {m.get('load_at_start')} at the start. The run took "
         f"{result.get('seconds', 0):,.0f} s: `make bench SIZE={result.get('size')}`."

@@ -144,6 +144,17 @@ def test_the_page_says_what_is_missed_and_what_was_not_measured(tmp_path):
     assert "pip install duckdb" in text
 
 
+def test_a_row_without_a_bar_is_shown_and_not_counted(rows, capsys, tmp_path):
+    measure.row("P7", "bytes of an open day", 181.0, "B", None)
+    assert rows[0]["ok"] is None
+    assert "(no bar)" in capsys.readouterr().out
+    result = dict(size="full", date="2026-01-01", seconds=9.0, machine={}, rows=[one_row(), *rows])
+    file = results_page.write_page(result, tmp_path / "page.ipynb")
+    text = "\n".join(c["source"] for c in nbformat.read(file, 4).cells)
+    assert "| P7 | bytes of an open day | 181 B |  |  |  | 181 B |  |  |" in text
+    assert "1 of 1 bars are reached" in text and "**missed**" not in text
+
+
 def test_features_equal_those_of_the_rivals():
     pytest.importorskip("polars", reason="pip install polars")
     pytest.importorskip("duckdb", reason="pip install duckdb")

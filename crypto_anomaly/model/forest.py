@@ -208,6 +208,19 @@ def path_sums(  # type: ignore[no-untyped-def]  # numba infers the types
     return out
 
 
+# %% ../../nbs/50_model/15_forest.ipynb #f51a8812
+_TWO = np.array(2.0)  # numpy takes an array sooner than a number
+
+
+@njit(cache=True, error_model="numpy")
+def _exponents(X, node, value, depth, unit):  # type: ignore[no-untyped-def]
+    "Summed path lengths of every row over `-unit`."
+    out = path_sums(X, node, value, depth)
+    for i in range(len(out)):
+        out[i] /= -unit
+    return out
+
+
 # %% ../../nbs/50_model/15_forest.ipynb #50e5dba8
 def _trees_fit(node: np.ndarray, value: np.ndarray, depth: int) -> bool:
     "Whether types and shapes are those of perfect trees of `depth`."
@@ -276,8 +289,9 @@ class PerfectTrees(Detector):
 
     def score_rows(self, X: np.ndarray) -> np.ndarray:
         "Score of Liu et al. 2008, eq. 2: in (0, 1), higher is more anomalous."
-        sums = path_sums(np.ascontiguousarray(X), self.node_, self.value_, self.depth_)
-        score: np.ndarray = 2 ** (sums / -self.unit_)
+        rows = np.ascontiguousarray(X)
+        x = _exponents(rows, self.node_, self.value_, self.depth_, self.unit_)
+        score: np.ndarray = np.power(_TWO, x)
         return score
 
     anomaly_score = score_rows  # it is float64 already

@@ -67,7 +67,8 @@ _X = 2  # log-price of the last trade
 _MEAN = 3  # exponential mean of the log-price
 _T = 4  # time of the last trade
 _FIRST = 5  # second of the first trade
-_CLOSE = 6  # ring: log-price at the end of each second
+_VOL = 6  # `vol_60s`; it changes with the second only
+_CLOSE = 7  # ring: log-price at the end of each second
 _BUY = _CLOSE + _KEEP  # pump state of the buyers
 _SELL = _BUY + SIDE  # pump state of the sellers
 _STATE = _SELL + SIDE
@@ -113,18 +114,32 @@ def _return_over(s: np.ndarray, k: int) -> float:
 
 # %% ../../nbs/70_trades/50_ticks.ipynb #3e0da9e5
 @njit(cache=True)
-def _mean_and_sd(s: np.ndarray, seconds: int, returns: int) -> tuple[float, float]:
-    "Of the last closes (less the last price), or with `returns` 1 of their returns; NaN below ten."
-    n = min(seconds, s[_SECOND] - s[_FIRST] - returns)
+def _volatility(s: np.ndarray) -> float:
+    "Standard deviation of the returns of the last 60 closed seconds; NaN below ten."
+    n, last = min(60, int(s[_SECOND] - s[_FIRST]) - 1), int(s[_SECOND])
+    if n < 10:
+        return np.nan
+    total = squares = 0.0
+    close = s[_CLOSE + (last - 1) % _KEEP]
+    for k in range(2, n + 2):
+        before = s[_CLOSE + (last - k) % _KEEP]
+        v = close - before
+        total += v
+        squares += v * v
+        close = before
+    m = total / n
+    return float(np.sqrt(max(squares / n - m * m, 0.0)))
+
+
+@njit(cache=True)
+def _close_mean_and_sd(s: np.ndarray) -> tuple[float, float]:
+    "Of the last 30 closes, less the last price; NaN below ten."
+    n, last = min(30, int(s[_SECOND] - s[_FIRST])), int(s[_SECOND])
     if n < 10:
         return np.nan, np.nan
     total = squares = 0.0
-    base = s[_X]  # differences from the last price keep their digits
-    for k in range(1, int(n) + 1):
-        c = s[_CLOSE + int(s[_SECOND] - k) % _KEEP]
-        if returns:
-            base = s[_CLOSE + int(s[_SECOND] - k - 1) % _KEEP]
-        v = c - base
+    for k in range(1, n + 1):
+        v = s[_CLOSE + (last - k) % _KEEP] - s[_X]  # differences keep their digits
         total += v
         squares += v * v
     m = total / n
@@ -140,8 +155,10 @@ def _add_price(s: np.ndarray, t: float, x: float) -> None:
         s[_SECOND] = s[_FIRST] = second
         s[_X] = s[_MEAN] = x
         s[_T] = t
+        s[_VOL] = np.nan
     if second > s[_SECOND]:
         _close_seconds(s, second)
+        s[_VOL] = _volatility(s)
     fade = np.exp(-max(t - s[_T], 0.0) / 30)
     s[_MEAN] = s[_X] + (s[_MEAN] - s[_X]) * fade
     s[_SEEN] += 1
@@ -157,8 +174,8 @@ def _price_features(s: np.ndarray, row: np.ndarray) -> None:
     row[1] = _return_over(s, 5)
     row[2] = _return_over(s, 30)
     row[3] = s[_X] - s[_MEAN]
-    row[4] = _mean_and_sd(s, 60, 1)[1]
-    m, sd = _mean_and_sd(s, 30, 0)
+    row[4] = s[_VOL]
+    m, sd = _close_mean_and_sd(s)
     row[5] = -m / max(sd, LEAST_SD)
 
 
@@ -254,6 +271,7 @@ def skip_missing(
     state[_SECOND] = state[_FIRST] = np.floor(t)
     state[_X] = state[_MEAN] = x
     state[_T] = t
+    state[_VOL] = np.nan
     if state[_BUY + BINS_SEEN]:
         restart_minute(state[_BUY:_SELL], t, x)
     if state[_SELL + BINS_SEEN]:
