@@ -83,8 +83,8 @@ REASONS = (
         "P8",
         "memory of a worker after all pages",
         "Imports take 190 MB before a row is read, and what loads compiled code 90 MB. Of the "
-        "whole, 150 MB are libraries, which all workers of a machine share: 70 MB are LLVM, which numba "
-        "needs to load stored code, too (/proc/PID/smaps tells them apart).",
+        "whole, 150 MB are libraries, which all workers of a machine share. 70 MB of them are "
+        "LLVM: numba needs it to load stored code, too (/proc/PID/smaps tells them apart).",
     ),
     (
         "P8",
