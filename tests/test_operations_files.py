@@ -368,7 +368,7 @@ def test_it_runs_where_only_data_and_tmp_can_be_written(tmp_path):
             command, cwd=tmp_path, env=clean | env, capture_output=True, text=True, timeout=300
         )
 
-    bare = said("import crypto_anomaly.features.windows")
+    bare = said("from crypto_anomaly.features.windows import load_compiled; load_compiled()")
     assert "no locator available" in bare.stderr  # what the image has to provide for
     made = said(start, "run", "ingest", "-p", "num_coins", "20", **image_settings(tmp_path))
     assert made.returncode == 0, made.stderr[-2000:]

@@ -10,7 +10,7 @@ import sys
 import threading
 from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar, cast
 
 # %% auto #0
 __all__ = ["import_numba", "njit"]
@@ -21,9 +21,9 @@ __all__ = ["import_numba", "njit"]
 def _stored_code() -> Callable[..., Any]:
     "The class that loads compiled code from files and not what compiles."
     from numba.core.caching import FunctionCache
-    from numba.core.runtime import rtsys
+    from numba.core.runtime.nrt import rtsys
 
-    class StoredCode(FunctionCache):  # type: ignore[misc]  # numba has no types
+    class StoredCode(FunctionCache):
         "The compiled code of a function in files."
 
         def load_overload(self, sig: Any, target_context: Any) -> Any:
@@ -87,13 +87,16 @@ def import_numba() -> None:
         del _waiting[: len(waiting)]
 
 
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
 def njit(
     **options: Any,  # of numba.njit
-) -> Callable[[Callable[..., Any]], Any]:
+) -> Callable[[_Function], _Function]:
     "A decorator: numba compiles the function when it is called."
 
-    def waiting(function: Callable[..., Any]) -> Any:
+    def waiting(function: _Function) -> _Function:
         "The function until then."
-        return _Waiting(function, options)
+        return cast(_Function, _Waiting(function, options))
 
     return waiting

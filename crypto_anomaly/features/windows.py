@@ -5,6 +5,8 @@
 # %% ../../nbs/40_features/10_windows.ipynb #bb4682d0
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from ..core.compiled import njit
@@ -71,7 +73,7 @@ def first_from(
 @njit(cache=True)
 def greatest(
     x: np.ndarray,  # (n,) values, at least one, none missing
-) -> float:
+) -> Any:  # a number of their kind
     "The greatest value."
     found = x[0]
     for v in x:
