@@ -10,12 +10,12 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 import pandas as pd
 from fastapi import Depends, Request
@@ -43,6 +43,7 @@ from crypto_anomaly.serving.stamps import (
     NEVER_READ,
     CacheKey,
     NewestSnapshot,
+    are_settled,
     database_files,
     file_stamps,
 )
@@ -52,6 +53,7 @@ __all__ = [
     "log",
     "CACHE_SECONDS",
     "PAST_SCANS",
+    "KEPT_READS",
     "PAST_MOMENTS",
     "LOOK_SECONDS",
     "STILL_SECONDS",
@@ -69,10 +71,14 @@ __all__ = [
 log = logging.getLogger(__name__)
 CACHE_SECONDS = 60  # CoinGecko caches for this long; a request within it returns the same rows
 PAST_SCANS = 8  # scans of past moments that are kept
+KEPT_READS = 64  # answers of the registry that are kept
 PAST_MOMENTS = 64  # moments that are kept for the question which one is stored before another
 LOOK_SECONDS = 1  # the lake is listed at most this often
 STILL_SECONDS = 10  # an answer is good for so long while a snapshot is fetched and scored
 KEY_SECONDS = 0.0003  # a key is good for so long: a write to a database takes longer
+
+
+_Read = TypeVar("_Read")
 
 
 class _StillMarket(NamedTuple):
@@ -105,6 +111,7 @@ class StoreState:
         self.trades = Trades(ws)
         self._newest = NEVER_READ
         self._before: Recent[pd.Timestamp | None] = Recent(PAST_MOMENTS)
+        self._of_registry: Recent[Any] = Recent(KEPT_READS)
         self._is_fetching = False
         self._still = _NO_MARKET
         self._keys: dict[bool, _KnownKey] = {}  # with or without trades
@@ -116,7 +123,9 @@ class StoreState:
     def newest(self) -> pd.Timestamp | None:  # None = nothing is stored
         "Time of the newest stored snapshot; the lake is listed at most once a second."
         if time.monotonic() - self._newest.read_at > LOOK_SECONDS:
-            self._newest = NewestSnapshot(time.monotonic(), newest_moment(self.ws))
+            files, seen = kind_files(self.ws, "snapshots"), self._newest
+            ts = seen.ts if files is seen.files else newest_moment(self.ws)
+            self._newest = NewestSnapshot(time.monotonic(), ts, files)
         return self._newest.ts
 
     def newest_before(
@@ -129,9 +138,24 @@ class StoreState:
 
     def etag(self) -> str:
         "Changes whenever a page would change: with a new snapshot or a new event."
+        return f"{self.newest()}/{self.of_registry('newest event', self.newest_event)}"
+
+    def newest_event(self) -> int:  # 0 = there is none
+        "The id of the newest event of the registry."
         last_event = next(iter(self.registry.events(limit=1)), None)
-        event_id = last_event["id"] if last_event else 0
-        return f"{self.newest()}/{event_id}"
+        return last_event["id"] if last_event else 0
+
+    def of_registry(
+        self,
+        name: Hashable,  # of the question
+        read: Callable[[], _Read],  # answers it from the registry alone
+    ) -> _Read:  # not to be changed
+        "What the registry says, from memory until one of its files is written."
+        stamps = file_stamps(self._registry_files)
+        if not are_settled(stamps, time.time_ns()):
+            return read()
+        found: _Read = self._of_registry.get((name, stamps), read)
+        return found
 
     def cache_key(self, *, trades: bool = False) -> CacheKey:
         "Changes with the store and costs microseconds; `trades` = the key of a trade score."
@@ -195,11 +219,16 @@ class ModelState(StoreState):
         ref = None
         if self.is_challenger_client(client) and "challenger" in self.registry.aliases():
             ref = "challenger"
+        asked = ref or self.ws.settings.model_ref
         try:
-            return load_model(self.ws, ref, registry=self.registry)
+            return self.of_registry(("model", asked), partial(self._load, ref))
         except NotFoundError as e:
             wanted = self.ws.settings.model_ref
             raise ModelUnavailableError(f"MODEL_REF is {wanted!r}, and {e}") from None
+
+    def _load(self, ref: str | None) -> LoadedModel:
+        "A version from the registry, with its artifact."
+        return load_model(self.ws, ref, registry=self.registry)
 
 
 # %% ../../nbs/90_serving/32_state.ipynb #95c81037
