@@ -31,6 +31,8 @@ from ..data.table import DataError
 from ..features.config import FeatureConfig
 from ..features.market_signals import MARKET_REACH
 from ..lifecycle.ingest_steps import ingest
+from ..lifecycle.leases import close_dead_runs
+from ..lifecycle.stages import stages
 from ..model.loading import LoadedModel, ModelUnavailableError, load_model
 from ..model.moment import MarketMoment, market_moment
 from ..model.scan import Scan, scan_all, scan_by_model, scan_features
@@ -156,6 +158,29 @@ class StoreState:
             return read()
         found: _Read = self._of_registry.get((name, stamps), read)
         return found
+
+    def list_runs(
+        self,
+        limit: int = 50,
+        stage: str | None = None,  # None = of any stage
+        status: str | None = None,  # running, succeeded or failed; None = any
+    ) -> list[dict[str, Any]]:  # newest first
+        "The last runs; one whose process has died is closed as failed before."
+        self._close_dead_runs()
+        read = partial(self.registry.list_runs, limit, stage, status=status)
+        return self.of_registry(("runs", limit, stage, status), read)
+
+    def newest_runs(self) -> dict[str, dict[str, Any] | None]:  # stage -> run; None = never
+        "The last run of each stage; one whose process has died is closed as failed before."
+        self._close_dead_runs()
+        names = tuple(stages())
+        return self.of_registry(("newest runs", names), partial(self.registry.newest_runs, names))
+
+    def _close_dead_runs(self) -> None:
+        "Close runs whose process has died; nothing to do while none is open."
+        running = partial(self.registry.list_runs, 1, status="running")
+        if self.of_registry("open runs", running):
+            close_dead_runs(self.registry)
 
     def cache_key(self, *, trades: bool = False) -> CacheKey:
         "Changes with the store and costs microseconds; `trades` = the key of a trade score."
