@@ -39,6 +39,7 @@ __all__ = [
     "asked_scan",
     "table_facts",
     "coins_page",
+    "prepare_market",
     "coins_part",
     "market_part",
     "earlier_part",
@@ -169,6 +170,15 @@ def coins_page(
         market=_measures(scan),
         incident=scan.incident,
     )
+
+
+def prepare_market(
+    state: AppState,  # of the serving app
+    scan: Scan,  # that nobody has read yet
+) -> None:
+    "Draw what the market page shows of a scan, before its first reader asks."
+    _kept_table(state, scan, ALL_COINS, False)
+    _measures(scan)
 
 
 def coins_part(

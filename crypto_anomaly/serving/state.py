@@ -283,6 +283,7 @@ class ScanState(ModelState):
         self._moments: dict[FeatureConfig, MarketMoment] = {}
         self._scans: dict[int, Scan] = {}  # by version
         self._past: Recent[Scan] = Recent(PAST_SCANS)
+        self.prepare: Callable[[Scan], None] | None = None  # draws for readers of a new scan
         self._last_past: Scan | None = None  # the only one of the past whose rows are kept
 
     def scan(
@@ -369,6 +370,8 @@ class ScanState(ModelState):
                     history=moment.history,
                 )
                 cached.compute_all()  # readers have the last scan until all of it is known
+                if self.prepare is not None:
+                    self.prepare(cached)
                 current = {k: s for k, s in self._scans.items() if s.as_of == as_of}
                 self._scans = current | {version: cached}
             return cached
