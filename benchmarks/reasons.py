@@ -73,9 +73,9 @@ REASONS = (
     (
         "P8",
         "CPU of the dearest page",
-        "The first who asks in a second has the page drawn: state of the lake, champion, open "
-        "requests and the last run of each stage are looked up, and the template is filled. The "
-        "facts of a past moment are read once.",
+        "The first who asks in a second has the page drawn: the files of the lake and of the "
+        "registry are looked at, what was written is read again, and the template is filled. The "
+        "table of coins and the figures are kept until there is another scan.",
     ),
     (
         "P8",
@@ -87,10 +87,10 @@ REASONS = (
     (
         "P8",
         "the longest answer while",
-        "Readers have the last scan until the new one is whole, so nobody waits for it. But the "
-        "market is scored, and pages are drawn anew, in threads of the same process: a page "
-        "takes longer while other threads want the interpreter. A process "
-        "of its own would hold a second copy of everything that is loaded.",
+        "Readers have the last scan until the new one is whole and its table of coins is drawn, so "
+        "nobody waits for it. But the market is scored, and other pages are drawn anew, in threads "
+        "of the same process: an answer takes longer while other threads want the interpreter. A "
+        "process of its own would hold a second copy of everything that is loaded.",
     ),
     (
         "P4",

@@ -10,7 +10,9 @@ from crypto_anomaly.core.workspace import open_workspace
 from crypto_anomaly.data.snapshots import read_snapshots, write_snapshot
 from crypto_anomaly.model.scan import Scan, scan
 from crypto_anomaly.model.what_if import MarketRows
+from crypto_anomaly.serving import market_page
 from crypto_anomaly.serving import state as state_module
+from crypto_anomaly.serving.market_page import coins_page, prepare_market
 from crypto_anomaly.serving.state import AppState
 
 
@@ -50,6 +52,28 @@ def test_readers_have_the_last_scan_until_all_of_the_new_one_is_known(ws, monkey
     found = state.scan()
     assert found.as_of == last.as_of + pd.Timedelta("1h")
     assert {"anomalies", "watched", "unjudged"} <= vars(found).keys()
+
+
+def test_the_table_of_a_new_scan_is_drawn_before_readers_get_it(ws, monkeypatch):
+    monkeypatch.setattr(state_module, "LOOK_SECONDS", 0)
+    state = AppState(ws)
+    last = state.scan()
+    drawn = []
+
+    def prepare(scan):
+        prepare_market(state, scan)
+        drawn.append((scan, state._scans[scan.served.version["version"]]))
+
+    state.prepare = prepare
+    store_a_new_poll(ws)
+    found = state.scan()
+    assert drawn == [(found, last)]
+
+    def fail(*args, **facts):
+        raise AssertionError("the table is drawn already")
+
+    monkeypatch.setattr(market_page, "table_facts", fail)
+    assert coins_page(state).count("<tr") > len(found.predictions)
 
 
 def test_a_what_if_from_what_is_kept_is_that_of_the_whole_history(ws):

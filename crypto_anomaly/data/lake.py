@@ -23,6 +23,7 @@ from crypto_anomaly.data.files import (
     count_parquet_rows,
     filesystem,
     list_files,
+    on_local_disk,
     read_parquet_files,
     to_parquet,
     write_file,
@@ -161,12 +162,26 @@ def list_parts(
     end: pd.Timestamp | None = None,  # UTC, inclusive; None = to the newest
 ) -> pd.DataFrame:  # path, first, last, tag; oldest first
     "The files of the lake that may hold rows within [start, end]."
-    parts = _parts_of(kind_files(ws, kind))
+    return _within_range(_parts_of(kind_files(ws, kind)), start, end).reset_index(drop=True)
+
+
+def _within_range(
+    parts: pd.DataFrame, start: pd.Timestamp | None, end: pd.Timestamp | None
+) -> pd.DataFrame:
+    "The files that may hold rows within [start, end]."
     if start is not None:
         parts = parts[parts["last"] >= start]
     if end is not None:
         parts = parts[parts["first"] <= end]
-    return parts.reset_index(drop=True)
+    return parts
+
+
+@lru_cache(maxsize=64)  # pages ask for the same few spans again and again
+def _paths_within(
+    files: tuple[str, ...], start: pd.Timestamp, end: pd.Timestamp
+) -> tuple[str, ...]:
+    "Those of some files of the lake that may hold rows within [start, end]."
+    return tuple(_within_range(_parts_of(files), start, end).path)
 
 
 def parts_stamp(
@@ -177,9 +192,11 @@ def parts_stamp(
 ) -> Hashable | None:  # None where the store cannot tell
     "Equal for two moments between which no file of a span was written, replaced or deleted."
     fs, root = filesystem(ws.reads.lake_url)
+    if not on_local_disk(fs):
+        return None
     stamps = []
     for kind in kinds:
-        paths = list_parts(ws, kind, start=start, end=end).path
+        paths = _paths_within(kind_files(ws, kind), start, end)
         folders = {path.rsplit("/", 1)[0] for path in paths}
         stamp = change_stamp(fs, f"{root}/{kind}", folders)
         if stamp is None:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from functools import cache
 from typing import NamedTuple
 
 from ..core.clock import utcnow
@@ -81,7 +82,13 @@ def stages_due(
     kind: str,  # a name in `SCHEDULE`
 ) -> list[str]:  # in the order in which they run
     "The stages that a schedule runs."
-    return stage_range(*SCHEDULE[kind].stages)
+    return list(_known_range(SCHEDULE[kind].stages))
+
+
+@cache  # the folder of the notebooks is listed once
+def _known_range(ends: StageRange) -> list[str]:
+    "The stages between the two ends of a schedule."
+    return stage_range(*ends)
 
 
 # %% ../../nbs/80_lifecycle/15_schedule.ipynb #93603349

@@ -20,7 +20,6 @@ from ..data.resolution import resolution_notes
 from ..data.row_counts import FAULTS, row_counts
 from ..data.row_sources import source_counts, sources_in_words
 from ..lifecycle.alerts import alerts
-from ..lifecycle.stages import stages
 from .catalog_schemas import Flow
 from crypto_anomaly.serving.data_catalog import (
     columns,
@@ -32,7 +31,7 @@ from crypto_anomaly.serving.data_catalog import (
 from .live import demo_data
 from .recent import Recent
 from .rendering import Drawn, drawn, figure_json, render, render_part
-from .run_catalog import flows, newest_flows, run_duration, workflow
+from .run_catalog import listed_flows, newest_flows, run_duration, workflow
 from .state import AppState
 
 # %% auto #0
@@ -123,10 +122,10 @@ def data_page(
 # %% ../../nbs/90_serving/46_data_pages.ipynb #b882c1cd
 def _failure(state: AppState) -> dict[str, Any]:
     "The last run that failed, and the run of the same stage that has succeeded since."
-    failed = next(iter(flows(state.ws, state.registry, 1, status="failed").flows), None)
+    failed = next(iter(listed_flows(state.ws, state.list_runs(1, status="failed"))), None)
     if failed is None:
         return dict(last_failure=None, mended=None)
-    later = flows(state.ws, state.registry, 1, failed.flow, "succeeded").flows
+    later = listed_flows(state.ws, state.list_runs(1, failed.flow, "succeeded"))
     mended = next((run for run in later if run.timestamp > failed.timestamp), None)
     return dict(last_failure=failed, mended=mended)
 
@@ -137,14 +136,14 @@ _RUNS_SHOWN = 100
 
 def _list_facts(state: AppState, stage: str, status: str) -> dict[str, Any]:
     "The newest runs that a filter asks for, with their durations."
-    runs = flows(state.ws, state.registry, _RUNS_SHOWN, stage or None, status or None).flows
+    runs = listed_flows(state.ws, state.list_runs(_RUNS_SHOWN, stage or None, status or None))
     durations = {run.run_id: run_duration(run) for run in runs}
     return dict(runs=runs, durations=durations, asked_stage=stage, asked_status=status)
 
 
 def _newest_runs(state: AppState) -> dict[str, Flow | None]:
     "The newest run of each stage."
-    return dict(newest_flows(state.ws, state.registry, stages()))
+    return newest_flows(state.ws, state.newest_runs())
 
 
 # %% ../../nbs/90_serving/46_data_pages.ipynb #ec8d50f2
@@ -162,7 +161,8 @@ def cards_page(
     if part:
         return render_part("cards_list.html", **listed)
     newest = _newest_runs(state)
-    with_report = [run for run in flows(state.ws, state.registry, 60).flows if run.report]
+    recent = listed_flows(state.ws, state.list_runs(60))
+    with_report = [run for run in recent if run.report]
     reports = {run.run_id: run for run in with_report}
     all_newest = [run for run in newest.values() if run]
     return render(

@@ -8,23 +8,28 @@ from __future__ import annotations
 import shutil
 import time
 from functools import partial
+from pathlib import Path
 from typing import Any
 
+import fsspec
 import pandas as pd
 import sqlalchemy as sa
 
 from ..core.clock import utcnow
 from ..core.errors import CryptoAnomalyError, first_line
-from ..data.files import filesystem, read_parquet_files
+from ..data.files import filesystem, on_local_disk, read_parquet_files
 from ..data.lake import list_parts
 from ..lifecycle.past_progress import read_progress
 from ..lifecycle.schedule import SCHEDULE, schedule_slot, stages_due
 from ..lifecycle.scheduler import last_beat
 from ..model.loading import load_model
+from ..registry.registry import Registry
 from .live import Trades
 from .live_health import healthz
 from .questions import Silent
+from .recent import Recent
 from .schemas import ComponentHealth, HealthResponse
+from .stamps import are_settled, file_stamps
 from .state import AppState
 
 # %% auto #0
@@ -48,8 +53,9 @@ def _model_health(state: AppState) -> ComponentHealth:
     "Whether a model answers, and whether it is the champion."
     champion = None
     try:
-        champion = state.registry.champion()
-        version = load_model(state.ws, registry=state.registry).version
+        champion = state.of_registry(("champion", state.registry.model), state.registry.champion)
+        load = partial(load_model, state.ws, registry=state.registry)
+        version = state.of_registry(("model", state.ws.settings.model_ref), load).version
     except EXPECTED_ERRORS as e:
         number = champion["version"] if champion else None
         facts = dict(version=None, status=None, champion=number)
@@ -64,6 +70,7 @@ def _model_health(state: AppState) -> ComponentHealth:
 def _registry_health(state: AppState) -> ComponentHealth:
     "Whether the database of the registry answers; `etag` is None where it does not."
     try:
+        state.newest_event()  # from the database itself
         etag = state.etag()
     except EXPECTED_ERRORS as e:
         problem = f"the registry's database does not answer ({first_line(e)})"
@@ -88,9 +95,18 @@ def _newest_readable(state: AppState) -> pd.Timestamp | None:  # None = nothing 
     if parts.empty:
         return None
     fs, _ = filesystem(state.ws.reads.lake_url)
-    newest = parts[parts["last"] == parts["last"].max()]
-    rows = read_parquet_files(fs, [newest.path.iloc[-1]], ["ts"])
-    return pd.Timestamp(rows["ts"].to_pandas().max())
+    path = str(parts[parts["last"] == parts["last"].max()].path.iloc[-1])
+    read = partial(_newest_row, fs, path)
+    stamps = file_stamps([Path(path)]) if on_local_disk(fs) else ()
+    return _ROWS.get((path, stamps), read) if are_settled(stamps, time.time_ns()) else read()
+
+
+def _newest_row(fs: fsspec.AbstractFileSystem, path: str) -> pd.Timestamp:
+    "The newest time in a file of the lake; `DataError` where it is broken."
+    return pd.Timestamp(read_parquet_files(fs, [path], ["ts"])["ts"].to_pandas().max())
+
+
+_ROWS: Recent[pd.Timestamp] = Recent(4)  # a file is read again when it was written
 
 
 def _lake_health(state: AppState) -> ComponentHealth:
@@ -116,10 +132,15 @@ SILENT_SECONDS = 120  # a scheduler polls every 5 seconds; a long poll may take 
 
 def _failed_slots(state: AppState) -> list[str]:
     "The schedules whose newest slot has failed."
+    slots = tuple((kind, schedule_slot(kind)) for kind in SCHEDULE)
+    return state.of_registry(("failed", slots), partial(_failed_kinds, state.registry, slots))
+
+
+def _failed_kinds(registry: Registry, slots: tuple[tuple[str, str], ...]) -> list[str]:
+    "Those of some schedules whose slot has failed."
     failed = []
-    for kind in SCHEDULE:
-        slot = schedule_slot(kind)
-        claims = [state.registry.claim_of(stage, slot) for stage in stages_due(kind)]
+    for kind, slot in slots:
+        claims = [registry.claim_of(stage, slot) for stage in stages_due(kind)]
         if any(c and c["status"] == "failed" for c in claims):
             failed.append(kind)
     return failed
@@ -129,7 +150,8 @@ def _failed_slots(state: AppState) -> list[str]:
 def _scheduler_health(state: AppState) -> ComponentHealth:
     "Whether a scheduler lives, and whether its newest slots have succeeded."
     try:
-        beat, failed = last_beat(state.registry), _failed_slots(state)
+        beat = state.of_registry("beat", partial(last_beat, state.registry))
+        failed = _failed_slots(state)
     except EXPECTED_ERRORS as e:
         return _component([f"the schedule cannot be read ({first_line(e)})"], {})
     problems = [f"the newest {kind} run failed: see crypto-anomaly runs" for kind in failed]

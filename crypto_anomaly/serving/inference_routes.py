@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Annotated, Any
 
 import pandas as pd
@@ -22,6 +23,7 @@ from ..model.market_words import market_facts
 from ..model.overview import market_overview
 from ..model.scan import Scan
 from .moments_asked import AskedAt, Since, Span, moment_facts, read_span
+from .recent import Recent, Same
 from crypto_anomaly.serving.schemas import (
     AnomaliesResponse,
     Anomaly,
@@ -181,6 +183,9 @@ def scan_response(
 
 
 # %% ../../nbs/90_serving/50_inference_routes.ipynb #6009d000
+_RESPONSES: Recent[ScanResponse] = Recent(8)  # of a scan nothing changes
+
+
 @inference_router.post("/scan", dependencies=LOCAL_OR_TOKEN)
 @inference_router.post("/inference/scan", include_in_schema=False, dependencies=LOCAL_OR_TOKEN)
 def post_scan(
@@ -191,7 +196,9 @@ def post_scan(
     "Fetch a snapshot unless the stored one is fresh; score it and list its anomalies."
     state.load()  # without a model nothing is fetched
     note = state.refresh(num_coins)
-    return scan_response(state.scan(client_id(request.scope)), num_coins, note)
+    scan = state.scan(client_id(request.scope))
+    make = partial(scan_response, scan, num_coins, note)
+    return _RESPONSES.get((Same(scan.predictions), num_coins, note), make)
 
 
 # %% ../../nbs/90_serving/50_inference_routes.ipynb #517bdd02

@@ -5,10 +5,12 @@
 # %% ../../nbs/90_serving/43_market_page.ipynb #80170cb9
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from markupsafe import Markup
 
 from ..core.clock import ago
 from ..core.errors import CryptoAnomalyError
@@ -26,6 +28,7 @@ from crypto_anomaly.serving.market_table import (
     rarity_words,
 )
 from .moments_asked import moment_facts
+from .recent import Recent, Same
 from .rendering import figure_json, render, render_part
 from .state import AppState
 
@@ -36,6 +39,7 @@ __all__ = [
     "asked_scan",
     "table_facts",
     "coins_page",
+    "prepare_market",
     "coins_part",
     "market_part",
     "earlier_part",
@@ -105,10 +109,43 @@ def table_facts(
     )
 
 
+# %% ../../nbs/90_serving/43_market_page.ipynb #261546b4
+_TABLES: Recent[dict[str, Any]] = Recent(16)
+
+
+def _drawn_table(
+    state: AppState, scan: Scan, asked: MarketQuestion, everything: bool
+) -> dict[str, Any]:
+    "The table as HTML, and what the page says of it."
+    facts = table_facts(state, scan, asked, everything=everything)
+    table = Markup(render_part("coins_table.html", **facts))
+    del facts["rows"]
+    return facts | dict(table=table)
+
+
+def _kept_table(
+    state: AppState, scan: Scan, asked: MarketQuestion, everything: bool
+) -> dict[str, Any]:
+    "As `_drawn_table`, from memory where the same was asked of the same scan."
+    draw = partial(_drawn_table, state, scan, asked, everything)
+    if everything:
+        return draw()
+    return _TABLES.get((Same(coins_of(state.ws, scan)), asked), draw)
+
+
 # %% ../../nbs/90_serving/43_market_page.ipynb #4b9aa95c
 def _past_facts(state: AppState, scan: Scan, at: pd.Timestamp | None) -> dict[str, Any]:
     "What a page of the past says beside the scan."
     return {} if at is None else dict(moment=moment_facts(state, scan, at))
+
+
+_MEASURES: Recent[dict[str, Any]] = Recent(8)
+
+
+def _measures(scan: Scan) -> dict[str, Any] | None:
+    "What a scan says of the market as a whole."
+    market = scan.market
+    return _MEASURES.get(Same(market), partial(market_facts, market)) if market else None
 
 
 def coins_page(
@@ -128,11 +165,20 @@ def coins_page(
         "coins.html",
         "/coins",
         **_scan_facts(scan),
-        **table_facts(state, scan, asked, everything=everything),
+        **_kept_table(state, scan, asked, everything),
         **_past_facts(state, scan, at),
-        market=market_facts(scan.market) if scan.market else None,
+        market=_measures(scan),
         incident=scan.incident,
     )
+
+
+def prepare_market(
+    state: AppState,  # of the serving app
+    scan: Scan,  # that nobody has read yet
+) -> None:
+    "Draw what the market page shows of a scan, before its first reader asks."
+    _kept_table(state, scan, ALL_COINS, False)
+    _measures(scan)
 
 
 def coins_part(
@@ -142,12 +188,14 @@ def coins_part(
     at: pd.Timestamp | None = None,  # UTC; None = now
 ) -> str:
     "The table alone, for a filter that has changed."
-    scan = asked_scan(state, at)
-    return render_part("coins_table.html", **table_facts(state, scan, asked))
+    return str(_kept_table(state, asked_scan(state, at), asked, False)["table"])
 
 
 # %% ../../nbs/90_serving/43_market_page.ipynb #846d0ffb
 _CHANGES = ["price_change_pct_1h", "price_change_pct_24h", "price_change_pct_7d"]
+
+
+_MARKETS: Recent[str] = Recent(8)
 
 
 def market_part(
@@ -156,13 +204,17 @@ def market_part(
 ) -> str:
     "The market as a whole: its moves in two weeks, its measures, and its biggest coins."
     scan = asked_scan(state, at)
+    return _MARKETS.get((Same(scan.features), Same(scan.market)), partial(_drawn_market, scan))
+
+
+def _drawn_market(scan: Scan) -> str:
+    "The part about the market as a whole, of a scan."
     by_cap = scan.features.sort_values("market_cap", ascending=False, ignore_index=True)
     drawn = dict(heat=price_change_heatmap(by_cap, _CHANGES, top=25))
     if scan.market is not None and scan.market.hours:
         drawn["moves"] = market_moves(100 * np.expm1(scan.market.series.move_1h))
     figures = {name: figure_json(figure) for name, figure in drawn.items()}
-    facts = market_facts(scan.market) if scan.market else None
-    return render_part("coins_market.html", figures=figures, market=facts)
+    return render_part("coins_market.html", figures=figures, market=_measures(scan))
 
 
 def earlier_part(

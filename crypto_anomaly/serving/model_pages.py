@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
+from functools import partial
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -18,7 +19,7 @@ from ..eval.trial import exclusive, trial
 from ..registry.registry import Registry
 from ..registry.timeline import LiveVersion, Timeline, read_timeline
 from .approval_queue import NEXT_CANDIDATE, NOTHING_WAITS, approval_queue
-from .catalog_schemas import ModelDetail, ModelVersion
+from .catalog_schemas import ModelVersion
 from .compared_page import chosen_pair
 from crypto_anomaly.serving.model_catalog import (
     described,
@@ -64,24 +65,24 @@ def _trial_facts(state: AppState) -> dict[str, Any]:
 
 
 # %% ../../nbs/90_serving/44_model_pages.ipynb #4a07fe9f
-def _trained_days_ago(r: Registry, champion: ModelDetail | None) -> int:
+def _trained_days_ago(trained_at: str | None) -> int:
     "Age of the champion's training in days, 0 without a champion."
-    if champion is None:
-        return 0
-    trained_at = champion.training_timestamp or r.resolve("champion")["created_at"]
-    return int((utcnow() - pd.Timestamp(trained_at)).days)
+    return int((utcnow() - pd.Timestamp(trained_at)).days) if trained_at else 0
 
 
 # %% ../../nbs/90_serving/44_model_pages.ipynb #878e9595
 def _champion_facts(r: Registry) -> dict[str, Any]:
-    "The champion, the outcomes of its predictions and its age."
+    "The champion, the outcomes of its predictions and when it was trained."
     known = r.lineage("champion") if r.champion() else None
     champion = described(r, known) if known else None
     outcomes = known["outcomes"] if known else []
+    trained_at = champion.training_timestamp if champion else None
+    if champion and not trained_at:
+        trained_at = r.resolve("champion")["created_at"]
     return dict(
         champion=champion,
         outcomes=outcomes[-1] if outcomes else None,
-        days=_trained_days_ago(r, champion),
+        trained_at=trained_at,
     )
 
 
@@ -151,7 +152,9 @@ _READ: Recent[list[Timeline]] = Recent(most=4)
 def _history_key(state: AppState, registries: list[Registry]) -> tuple[Hashable, ...]:
     "Equal for two moments between which nothing was decided or evaluated."
     place = (str(state.ws.root), str(state.registry.engine.url))
-    return (*place, _newest_events(registries))
+    models = tuple(r.model for r in registries)
+    events = state.of_registry(("events", models), partial(_newest_events, registries))
+    return (*place, events)
 
 
 def _read_timelines(state: AppState, registries: list[Registry]) -> list[Timeline]:
@@ -206,6 +209,7 @@ def models_page(
     r = state.registry
     compared = model or r.model
     pair = chosen_pair(named_registry(compared, registries), a, b) if a and b else None
+    champion = state.of_registry("champion facts", partial(_champion_facts, r))
     tried = _trial_facts(state)
     timelines = _read_timelines(state, registries)
     asked = _live_at(timelines, at)
@@ -214,9 +218,13 @@ def models_page(
         state,
         "models.html",
         "/models",
-        **_champion_facts(r),
+        **champion,
+        days=_trained_days_ago(champion["trained_at"]),
         model=r.model,
-        tables=[_version_table(state, each) for each in registries],
+        tables=[
+            state.of_registry(("versions", each.model), partial(_version_table, state, each))
+            for each in registries
+        ],
         queue=approval_queue(state.ws, registries),
         nothing_waits=NOTHING_WAITS,
         next_candidate=NEXT_CANDIDATE,

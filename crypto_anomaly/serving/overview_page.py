@@ -18,6 +18,7 @@ from ..lifecycle.alerts import alerts
 from ..lifecycle.past_progress import read_progress
 from ..model.overview import market_overview
 from ..model.scan import Scan
+from ..registry.registry import Registry
 from .health import health
 from .moments_asked import NOW, moment_facts
 from crypto_anomaly.serving.past_window import (
@@ -30,7 +31,7 @@ from crypto_anomaly.serving.past_window import (
 )
 from .recent import Recent, Same
 from .rendering import Drawn, drawn, render
-from .run_catalog import flows
+from .run_catalog import listed_flows
 from .scan_facts import scan_facts
 from .stage_times import stage_table
 from .state import AppState
@@ -44,15 +45,22 @@ __all__ = ["SHOWN", "MOST_SHOWN", "TIMELINE_DAYS", "by_tier", "is_calm", "overvi
 # %% ../../nbs/90_serving/42_overview_page.ipynb #c284b4e4
 def _system_facts(state: AppState) -> dict[str, Any]:
     "What the overview shows with or without a scan: alerts, stages, runs, requests, health."
-    rows = stage_table(state.ws, state.registry, utcnow())
+    rows = stage_table(state.ws, state.newest_runs(), utcnow())
     return dict(
-        alerts=alerts(state.registry, status="open", audience="analyst", limit=50),
-        data_alerts=alerts(state.registry, status="open", audience="data_quality", limit=100),
         stages=rows,
         failed=[row for row in rows if row.status == "failed"],
-        runs=flows(state.ws, state.registry, 8).flows,
-        requests=undecided(state.registry),
+        runs=listed_flows(state.ws, state.list_runs(8)),
         health=health(state),
+        **state.of_registry("open points", partial(_open_points, state.registry)),
+    )
+
+
+def _open_points(r: Registry) -> dict[str, Any]:
+    "The open alerts, and the requests without a decision."
+    return dict(
+        alerts=alerts(r, status="open", audience="analyst", limit=50),
+        data_alerts=alerts(r, status="open", audience="data_quality", limit=100),
+        requests=undecided(r),
     )
 
 

@@ -25,6 +25,7 @@ from .catalog_schemas import Flow, Flows, Schedules
 __all__ = [
     "report_path",
     "flows",
+    "listed_flows",
     "newest_flows",
     "duration_text",
     "run_duration",
@@ -71,18 +72,23 @@ def flows(
 ) -> Flows:  # newest first
     "The newest runs; one whose process has died is closed as failed."
     close_dead_runs(r)
-    rows = [_flow(ws, run) for run in r.list_runs(limit, stage, status=status)]
+    rows = listed_flows(ws, r.list_runs(limit, stage, status=status))
     return Flows(flows=rows, count=len(rows))
+
+
+def listed_flows(
+    ws: Workspace,  # the workspace that holds the reports
+    runs: Iterable[dict[str, Any]],  # as the registry lists them
+) -> list[Flow]:  # in the same order
+    "Runs with the addresses of their reports."
+    return [_flow(ws, run) for run in runs]
 
 
 def newest_flows(
     ws: Workspace,  # the workspace that holds the reports
-    r: Registry,  # the registry that holds the runs
-    stages: Iterable[str],
+    newest: dict[str, dict[str, Any] | None],  # stage -> run, as the registry has it
 ) -> dict[str, Flow | None]:  # stage -> run; None = it has never run
-    "The newest run of each stage."
-    close_dead_runs(r)
-    newest = r.newest_runs(stages)
+    "The newest run of each stage, with the address of its report."
     return {stage: None if run is None else _flow(ws, run) for stage, run in newest.items()}
 
 

@@ -18,7 +18,6 @@ from crypto_anomaly.lifecycle.schedule import (
     SCHEDULE,
     stages_due,
 )
-from ..registry.registry import Registry
 from .run_catalog import StageInfo, report_path, workflow
 
 # %% auto #0
@@ -119,15 +118,14 @@ def _last_run(ws: Workspace, run: dict[str, Any] | None) -> dict[str, Any]:
 
 def stage_table(
     ws: Workspace,
-    registry: Registry,
+    newest: dict[str, dict[str, Any] | None],  # stage -> its last run, as the registry has it
     now: datetime,  # tz-aware UTC
 ) -> list[StageTimes]:  # in the order of the pipeline
     "Every stage: its last run, its next run, and its command."
     upcoming = next_runs(now)
-    newest = registry.newest_runs(info.stage for info in _stage_infos())
     rows = []
     for info in _stage_infos():
-        facts = _last_run(ws, newest[info.stage])
+        facts = _last_run(ws, newest.get(info.stage))
         when = upcoming.get(info.stage, "on request")
         rows.append(StageTimes(info.stage, info.what, info.command, next=when, **facts))
     return rows

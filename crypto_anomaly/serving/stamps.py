@@ -15,7 +15,16 @@ import sqlalchemy as sa
 from ..core.database_file import sqlite_file
 
 # %% auto #0
-__all__ = ["NEVER_READ", "FileStamp", "NewestSnapshot", "CacheKey", "database_files", "file_stamps"]
+__all__ = [
+    "NEVER_READ",
+    "SETTLED_NS",
+    "FileStamp",
+    "NewestSnapshot",
+    "CacheKey",
+    "database_files",
+    "file_stamps",
+    "are_settled",
+]
 
 
 # %% ../../nbs/90_serving/31_stamps.ipynb #7f3084b6
@@ -31,6 +40,7 @@ class NewestSnapshot(NamedTuple):
 
     read_at: float  # seconds of the monotonic clock
     ts: pd.Timestamp | None  # None = the lake is empty
+    files: tuple[str, ...] | None  # of snapshots that were there; None = not listed yet
 
 
 # %% ../../nbs/90_serving/31_stamps.ipynb #a477f66a
@@ -45,7 +55,7 @@ class CacheKey(NamedTuple):
 
 
 # %% ../../nbs/90_serving/31_stamps.ipynb #020cf586
-NEVER_READ = NewestSnapshot(-1e9, None)
+NEVER_READ = NewestSnapshot(-1e9, None, None)
 
 
 def database_files(
@@ -69,3 +79,15 @@ def file_stamps(
             continue  # the write-ahead log exists only while a process writes
         stamps.append(FileStamp(stat.st_mtime_ns, stat.st_size))
     return tuple(stamps)
+
+
+# %% ../../nbs/90_serving/31_stamps.ipynb #cf5e0491
+SETTLED_NS = 100_000_000  # ten times the longest tick of a kernel
+
+
+def are_settled(
+    stamps: tuple[FileStamp, ...],
+    now_ns: int,  # since 1970, as `time.time_ns` says it
+) -> bool:  # False without any stamp
+    "Whether the next write is sure to change the stamps."
+    return bool(stamps) and all(now_ns - s.modified_ns > SETTLED_NS for s in stamps)

@@ -10,12 +10,12 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 import pandas as pd
 from fastapi import Depends, Request
@@ -31,6 +31,8 @@ from ..data.table import DataError
 from ..features.config import FeatureConfig
 from ..features.market_signals import MARKET_REACH
 from ..lifecycle.ingest_steps import ingest
+from ..lifecycle.leases import close_dead_runs
+from ..lifecycle.stages import stages
 from ..model.loading import LoadedModel, ModelUnavailableError, load_model
 from ..model.moment import MarketMoment, market_moment
 from ..model.scan import Scan, scan_all, scan_by_model, scan_features
@@ -43,6 +45,7 @@ from crypto_anomaly.serving.stamps import (
     NEVER_READ,
     CacheKey,
     NewestSnapshot,
+    are_settled,
     database_files,
     file_stamps,
 )
@@ -52,6 +55,7 @@ __all__ = [
     "log",
     "CACHE_SECONDS",
     "PAST_SCANS",
+    "KEPT_READS",
     "PAST_MOMENTS",
     "LOOK_SECONDS",
     "STILL_SECONDS",
@@ -69,10 +73,14 @@ __all__ = [
 log = logging.getLogger(__name__)
 CACHE_SECONDS = 60  # CoinGecko caches for this long; a request within it returns the same rows
 PAST_SCANS = 8  # scans of past moments that are kept
+KEPT_READS = 64  # answers of the registry that are kept
 PAST_MOMENTS = 64  # moments that are kept for the question which one is stored before another
 LOOK_SECONDS = 1  # the lake is listed at most this often
 STILL_SECONDS = 10  # an answer is good for so long while a snapshot is fetched and scored
 KEY_SECONDS = 0.0003  # a key is good for so long: a write to a database takes longer
+
+
+_Read = TypeVar("_Read")
 
 
 class _StillMarket(NamedTuple):
@@ -105,6 +113,7 @@ class StoreState:
         self.trades = Trades(ws)
         self._newest = NEVER_READ
         self._before: Recent[pd.Timestamp | None] = Recent(PAST_MOMENTS)
+        self._of_registry: Recent[Any] = Recent(KEPT_READS)
         self._is_fetching = False
         self._still = _NO_MARKET
         self._keys: dict[bool, _KnownKey] = {}  # with or without trades
@@ -116,7 +125,9 @@ class StoreState:
     def newest(self) -> pd.Timestamp | None:  # None = nothing is stored
         "Time of the newest stored snapshot; the lake is listed at most once a second."
         if time.monotonic() - self._newest.read_at > LOOK_SECONDS:
-            self._newest = NewestSnapshot(time.monotonic(), newest_moment(self.ws))
+            files, seen = kind_files(self.ws, "snapshots"), self._newest
+            ts = seen.ts if files is seen.files else newest_moment(self.ws)
+            self._newest = NewestSnapshot(time.monotonic(), ts, files)
         return self._newest.ts
 
     def newest_before(
@@ -129,9 +140,47 @@ class StoreState:
 
     def etag(self) -> str:
         "Changes whenever a page would change: with a new snapshot or a new event."
+        return f"{self.newest()}/{self.of_registry('newest event', self.newest_event)}"
+
+    def newest_event(self) -> int:  # 0 = there is none
+        "The id of the newest event of the registry."
         last_event = next(iter(self.registry.events(limit=1)), None)
-        event_id = last_event["id"] if last_event else 0
-        return f"{self.newest()}/{event_id}"
+        return last_event["id"] if last_event else 0
+
+    def of_registry(
+        self,
+        name: Hashable,  # of the question
+        read: Callable[[], _Read],  # answers it from the registry alone
+    ) -> _Read:  # not to be changed
+        "What the registry says, from memory until one of its files is written."
+        stamps = file_stamps(self._registry_files)
+        if not are_settled(stamps, time.time_ns()):
+            return read()
+        found: _Read = self._of_registry.get((name, stamps), read)
+        return found
+
+    def list_runs(
+        self,
+        limit: int = 50,
+        stage: str | None = None,  # None = of any stage
+        status: str | None = None,  # running, succeeded or failed; None = any
+    ) -> list[dict[str, Any]]:  # newest first
+        "The last runs; one whose process has died is closed as failed before."
+        self._close_dead_runs()
+        read = partial(self.registry.list_runs, limit, stage, status=status)
+        return self.of_registry(("runs", limit, stage, status), read)
+
+    def newest_runs(self) -> dict[str, dict[str, Any] | None]:  # stage -> run; None = never
+        "The last run of each stage; one whose process has died is closed as failed before."
+        self._close_dead_runs()
+        names = tuple(stages())
+        return self.of_registry(("newest runs", names), partial(self.registry.newest_runs, names))
+
+    def _close_dead_runs(self) -> None:
+        "Close runs whose process has died; nothing to do while none is open."
+        running = partial(self.registry.list_runs, 1, status="running")
+        if self.of_registry("open runs", running):
+            close_dead_runs(self.registry)
 
     def cache_key(self, *, trades: bool = False) -> CacheKey:
         "Changes with the store and costs microseconds; `trades` = the key of a trade score."
@@ -195,11 +244,16 @@ class ModelState(StoreState):
         ref = None
         if self.is_challenger_client(client) and "challenger" in self.registry.aliases():
             ref = "challenger"
+        asked = ref or self.ws.settings.model_ref
         try:
-            return load_model(self.ws, ref, registry=self.registry)
+            return self.of_registry(("model", asked), partial(self._load, ref))
         except NotFoundError as e:
             wanted = self.ws.settings.model_ref
             raise ModelUnavailableError(f"MODEL_REF is {wanted!r}, and {e}") from None
+
+    def _load(self, ref: str | None) -> LoadedModel:
+        "A version from the registry, with its artifact."
+        return load_model(self.ws, ref, registry=self.registry)
 
 
 # %% ../../nbs/90_serving/32_state.ipynb #95c81037
@@ -229,6 +283,7 @@ class ScanState(ModelState):
         self._moments: dict[FeatureConfig, MarketMoment] = {}
         self._scans: dict[int, Scan] = {}  # by version
         self._past: Recent[Scan] = Recent(PAST_SCANS)
+        self.prepare: Callable[[Scan], None] | None = None  # draws for readers of a new scan
         self._last_past: Scan | None = None  # the only one of the past whose rows are kept
 
     def scan(
@@ -315,6 +370,8 @@ class ScanState(ModelState):
                     history=moment.history,
                 )
                 cached.compute_all()  # readers have the last scan until all of it is known
+                if self.prepare is not None:
+                    self.prepare(cached)
                 current = {k: s for k, s in self._scans.items() if s.as_of == as_of}
                 self._scans = current | {version: cached}
             return cached

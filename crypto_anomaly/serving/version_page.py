@@ -5,6 +5,7 @@
 # %% ../../nbs/90_serving/45_version_page.ipynb #e5b3ee2e
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, NamedTuple
 
 from ..data.stale import stale_version
@@ -71,6 +72,13 @@ def version_facts(
 ) -> dict[str, Any]:  # the lineage; and stale, report, address, verbs and refusals
     "Everything known of one version, as JSON."
     r = named_registry(model, model_registries(state))
+    known = state.of_registry(("version", model, ref), partial(_read_version, r, ref))
+    report = report_path(state.ws, known["training_run_id"], _stages(state, r).train)
+    return known | dict(report=report, address=version_address(model, known["version"]))
+
+
+def _read_version(r: Registry, ref: str) -> dict[str, Any]:
+    "What the registry says of one version."
     version: dict[str, Any] = r.lineage(ref)
     number = version["version"]
     refusals = r.refusals(number)
@@ -78,8 +86,6 @@ def version_facts(
         version["learned_from"] = product_text(version)
     return version | dict(
         stale=stale_version(r, version),
-        report=report_path(state.ws, version["training_run_id"], _stages(state, r).train),
-        address=version_address(model, number),
         verbs=[verb.value for verb in refusals if not refusals[verb]],
         refusals={verb.value: why for verb, why in refusals.items() if why},
         worse=r.worse_than_champion(number),
@@ -87,9 +93,8 @@ def version_facts(
 
 
 # %% ../../nbs/90_serving/45_version_page.ipynb #082f7d1a
-def _neighbours(r: Registry, number: int) -> list[int]:
+def _neighbours(number: int, newest: int) -> list[int]:
     "The versions before and after one, where there are such."
-    newest = r.list_model_versions(1)[0]["version"]
     return [n for n in (number - 1, number + 1) if 1 <= n <= newest]
 
 
@@ -126,7 +131,9 @@ def version_page(
     version = version_facts(state, ref, model)
     r = named_registry(model, model_registries(state))
     known = [name for name in VERSION_FACTS if name in version]
-    champion = r.champion()
+    last = state.of_registry(("newest", r.model), partial(r.list_model_versions, 1))
+    newest = last[0]["version"]
+    champion = state.of_registry(("champion", r.model), r.champion)
     return render(
         state,
         "version.html",
@@ -136,7 +143,7 @@ def version_page(
         outcomes={row["label"]: row["value"] for row in outcome_rows(version["outcomes"])},
         lineage={name: version[name] for name in known},
         evaluate=_stages(state, r).evaluate,
-        neighbours=_neighbours(r, version["version"]),
+        neighbours=_neighbours(version["version"], newest),
         buttons=verb_buttons(version["verbs"]),
         champion=f"v{champion['version']}" if champion else NO_VERSION,
         request=_open_request(version),

@@ -9,15 +9,17 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Hashable
+from functools import partial
 from typing import Any
 
 import pandas as pd
 
+from ..model.scan import Scan
 from .alerts_page import alerts_page
 from .coin_page import coin_page
 from .data_pages import cards_page, data_page, quality_part
 from .health import EXPECTED_ERRORS
-from .market_page import coins_page
+from .market_page import coins_page, prepare_market
 from .model_pages import models_page
 from .overview_page import TIMELINE_DAYS, overview
 from .past_window import window_stamp
@@ -93,6 +95,14 @@ def _shown(state: AppState) -> Hashable:
     return newest, version["version"], version["status"], window_stamp(state, week, newest)
 
 
+def _prepare(state: AppState, scan: Scan) -> None:
+    "Draw the market of a new scan before readers get it; they have the last one meanwhile."
+    try:
+        prepare_market(state, scan)
+    except EXPECTED_ERRORS as e:
+        log.info("not drawn: %s", e)
+
+
 def keep_warm(
     state: AppState,  # of the serving app
     stopped: threading.Event,  # ends it
@@ -102,6 +112,7 @@ def keep_warm(
     "Warm up, then draw the pages of the market again whenever they would show something new."
     shown: Hashable = None
     pause = 0.0
+    state.prepare = partial(_prepare, state)
     warm_up(state)
     freeze_objects()
     return_memory()
