@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numba import njit
 
 from .history import PAUSE_HOURS, SCALE_HOURS, History, Peers
 from .peers import find_peers, market_beta, peer_median
@@ -91,15 +92,24 @@ def _liveliness(h: History, own: np.ndarray, unit: np.ndarray) -> np.ndarray:  #
 
 
 # %% ../../nbs/40_features/50_moves.ipynb #87737583
+@njit(cache=True, error_model="numpy")
+def _divided(z: np.ndarray, median: np.ndarray) -> np.ndarray:
+    "Deviations divided by the dispersion that a median size shows, in one pass."
+    out = np.empty(len(z))
+    for i in range(len(z)):
+        dispersion = median[i] / 0.6745  # median of |N(0, 1)|
+        unknown = dispersion != dispersion
+        out[i] = z[i] / (1.0 if unknown else min(max(dispersion, 0.8), 8.0))
+    return out
+
+
 def _less_dispersion(
     h: History, z: np.ndarray, risky: np.ndarray, least_coins: int, name: str
 ) -> np.ndarray:  # (n,)
     "Deviations divided by how widely all coins scatter at the moment, between 0.8 and 8 times."
     size = np.where(risky, np.abs(z), np.nan)
     median = h.market_median(size, least_coins, h.settings.tail_reach, name)
-    dispersion = median / 0.6745  # median of |N(0, 1)|
-    dispersion[np.isnan(dispersion)] = 1.0
-    calm: np.ndarray = z / np.clip(dispersion, 0.8, 8, out=dispersion)
+    calm: np.ndarray = _divided(z, median)
     return calm
 
 
@@ -116,6 +126,18 @@ class Moves(Prices):
 
 
 # %% ../../nbs/40_features/50_moves.ipynb #092adcda
+@njit(cache=True, error_model="numpy")
+def _in_units(
+    own: np.ndarray, unit: np.ndarray, lively: np.ndarray, tick: np.ndarray
+) -> np.ndarray:
+    "Moves in units of what is usual for the coin, in one pass."
+    out = np.empty(len(own))
+    for i in range(len(own)):
+        variance = unit[i] ** 2 * lively[i] + (0.4 * tick[i]) ** 2 + 1e-8
+        out[i] = own[i] / np.sqrt(variance)
+    return out
+
+
 def _deviation(
     h: History,
     p: Prices,
@@ -126,12 +148,23 @@ def _deviation(
     name: str,  # of the series of their sizes
 ) -> np.ndarray:  # (n,)
     "Moves in units of what is usual for the coin and for the moment."
-    variance = unit**2 * lively + (0.4 * p.tick) ** 2 + 1e-8
-    return _less_dispersion(h, own / np.sqrt(variance), p.risky, least_coins, name)
+    z = _in_units(own, unit, lively, p.tick)
+    return _less_dispersion(h, z, p.risky, least_coins, name)
 
 
 # %% ../../nbs/40_features/50_moves.ipynb #062b1955
 SHARED_MOVE = 1 / 8  # of its deviation from the market, which a move of all peers still counts
+
+
+@njit(cache=True)
+def _nearer(z: np.ndarray, apart: np.ndarray) -> np.ndarray:
+    "The smaller of two deviations, at least `SHARED_MOVE` of the first, in one pass."
+    out = z.copy()
+    for i in range(len(z)):
+        if abs(apart[i]) < abs(z[i]):
+            shared = SHARED_MOVE * z[i]
+            out[i] = shared if abs(apart[i]) < abs(shared) else apart[i]
+    return out
 
 
 def _nearer_to_peers(
@@ -149,9 +182,8 @@ def _nearer_to_peers(
     own = _less_peers(h, p, p.peers, change, f"change_{horizon}")
     unit = h.rolling_scale(own, h.tail_rows, name=f"apart_{horizon}")
     apart = _deviation(h, p, own, unit, lively, least, f"apart_z_{horizon}")
-    shared = SHARED_MOVE * z
-    nearer = np.where(np.abs(apart) < np.abs(shared), shared, apart)
-    return np.where(np.abs(apart) < np.abs(z), nearer, z)
+    nearer: np.ndarray = _nearer(z, apart)
+    return nearer
 
 
 # %% ../../nbs/40_features/50_moves.ipynb #e44f32d4

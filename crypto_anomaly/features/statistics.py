@@ -31,12 +31,16 @@ class _Sums(NamedTuple):
 # %% ../../nbs/40_features/82_statistics.ipynb #63d261fc
 def _sums(x: np.ndarray) -> _Sums:
     "Sums of the values of `x` that are not NaN."
-    x = x[~np.isnan(x)].astype(np.float64)
+    missing = np.isnan(x)
+    if missing.any():
+        x = x[~missing]
     if not len(x):
         return _Sums(0, np.nan, 0.0, np.nan, np.nan)
+    x = x.astype(np.float64)
     mean = x.mean()
-    m2 = ((x - mean) ** 2).sum()
-    return _Sums(len(x), mean, m2, x.min(), x.max())
+    apart = x - mean
+    apart *= apart
+    return _Sums(len(x), mean, apart.sum(), x.min(), x.max())
 
 
 # %% ../../nbs/40_features/82_statistics.ipynb #176d121f
