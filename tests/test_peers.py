@@ -24,7 +24,7 @@ def test_peers_are_the_nearest_coins(missing):
     rng = np.random.default_rng(0)
     groups = np.repeat(rng.normal(size=(96, 60)), 5, axis=1)
     steps = np.round(3000 * groups + 400 * rng.normal(size=groups.shape), -2)
-    steps[:, 10:14] = steps[:, [10]]
+    steps[:, 10:20] = steps[:, [10]]  # more equal ones than a coin has peers
     steps[rng.random(steps.shape) < missing] = np.nan
     steps[:, 77] = np.nan
     found = nearest_coins(steps)
