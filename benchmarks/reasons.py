@@ -19,7 +19,7 @@ REASONS = (
         "process loads compiled code as well. The hour that begins a day compares every pair of "
         "coins to find peers, and the first one after a batch sorts every window, because nothing "
         "is kept of its medians. Of the usual hours, deviations from a median are what is still "
-        "computed from whole windows, beside the counts of tails.",
+        "computed from whole windows; what is kept of all windows is read and written anew.",
     ),
     (
         "P3",

@@ -179,7 +179,7 @@ def past_before(
 
 
 def _read_medians(folder: Path) -> tuple[Slid | None, list[np.ndarray]]:
-    "What is kept of the medians of the poll before; without it the next ones take longer."
+    "What is kept of the windows of the poll before; without it the next ones take longer."
     try:
         return read_slid(folder / "medians.bin")
     except (FileNotFoundError, ValueError):

@@ -65,9 +65,9 @@ _WINDOW_DAYS = SCALE_HOURS // 24
 
 @njit(cache=True, nogil=True)
 def _add_differences(total: np.ndarray, steps: np.ndarray, i: int) -> None:
-    "Add the differences of coin `i` and all coins over the hours in which both have a step."
+    "Add the differences of coin `i` and later coins over the hours in which both have a step."
     for hour in range(len(steps)):
-        own, others = steps[hour, i], steps[hour]
+        own, others = steps[hour, i], steps[hour, i + 1 :]
         if own == own:
             for j in range(len(total)):
                 apart = abs(own - others[j])
@@ -85,29 +85,34 @@ def _insert(distance: np.ndarray, coin: np.ndarray, d: float, j: int) -> None:
 
 
 # %% ../../nbs/40_features/45_peers.ipynb #4879b4bc
-@njit(cache=True, nogil=True)
-def _nearest(total: np.ndarray, count: np.ndarray, i: int, out: np.ndarray) -> None:
-    "Fill `out` with the nearest coins of coin `i` that are near enough; -1 = no more of them."
-    distance, coin = np.full(len(out), np.inf), np.full(len(out), -1)
-    for j in range(len(total)):
-        if count[j] >= _COMMON and j != i:
-            d = np.float64(total[j]) / count[j]
-            if d < distance[-1]:
-                _insert(distance, coin, d, j)
-    farthest = 1.3 * distance[0] + 3e-4 * MILLIONTHS
-    for place in range(len(out)):
-        if coin[place] >= 0 and distance[place] <= farthest:
-            out[place] = coin[place]
+@njit(cache=True, nogil=True, error_model="numpy")
+def _compare(
+    total: np.ndarray, count: np.ndarray, i: int, distance: np.ndarray, coin: np.ndarray
+) -> None:
+    "Put later coins among the nearest of coin `i`, and coin `i` among theirs: coins come in order."
+    own, farthest = distance[-1, i : i + 1], distance[-1, i + 1 :]
+    for place in range(len(total)):
+        d = np.float64(total[place]) / count[place]
+        if (d < own[0] or d < farthest[place]) and count[place] >= _COMMON:
+            j = i + 1 + place
+            if d < own[0]:
+                _insert(distance[:, i], coin[:, i], d, j)
+            if d < farthest[place]:
+                _insert(distance[:, j], coin[:, j], d, i)
 
 
 @njit(cache=True, nogil=True)
-def _fill_nearest(steps: np.ndarray, count: np.ndarray, begin: int, out: np.ndarray) -> None:
-    "Fill the peers of the coins from `begin` on, of which `count` has a row each."
+def _compare_coins(
+    steps: np.ndarray, count: np.ndarray, begin: int, distance: np.ndarray, coin: np.ndarray
+) -> None:
+    "Compare the coins from `begin` on, of which `count` has a row each, with all later ones."
     total = np.empty(steps.shape[1], np.float32)
     for row in range(len(count)):
-        total[:] = 0
-        _add_differences(total, steps, begin + row)
-        _nearest(total, count[row], begin + row, out[begin + row])
+        i = begin + row
+        later = total[i + 1 :]  # of the coins after it
+        later[:] = 0
+        _add_differences(later, steps, i)
+        _compare(later, count[row, row + 1 :], i, distance, coin)
 
 
 # %% ../../nbs/40_features/45_peers.ipynb #7be3da16
@@ -120,10 +125,13 @@ def nearest_coins(
     "The coins that moved most like each coin."
     steps = np.ascontiguousarray(steps, np.float32)
     known = (~np.isnan(steps)).astype(np.float32)
-    out = np.full((steps.shape[1], _MOST), -1, np.int32)
-    for begin in range(0, len(out), _BLOCK):
-        _fill_nearest(steps, _common_hours(known[:, begin : begin + _BLOCK], known), begin, out)
-    return out
+    shape = (_MOST, steps.shape[1])
+    distance, coin = np.full(shape, np.inf), np.full(shape, -1, np.int32)
+    for begin in range(0, shape[1], _BLOCK):
+        count = _common_hours(known[:, begin : begin + _BLOCK], known[:, begin:])
+        _compare_coins(steps, count, begin, distance, coin)
+    near = distance <= 1.3 * distance[0] + 3e-4 * MILLIONTHS
+    return np.ascontiguousarray(np.where(near, coin, np.int32(-1)).T)
 
 
 def _common_hours(own: np.ndarray, known: np.ndarray) -> np.ndarray:  # (coins of `own`, k)
