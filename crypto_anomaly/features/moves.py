@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 
+from ..core.compiled import njit
 from .history import PAUSE_HOURS, SCALE_HOURS, History, Peers
 from .peers import find_peers, market_beta, peer_median
 

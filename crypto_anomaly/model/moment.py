@@ -9,8 +9,8 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 import pandas as pd
-from numba import njit
 
+from ..core.compiled import njit
 from ..core.workspace import Workspace
 from ..data.lake import list_parts
 from ..data.polls import CURRENT, POLL_WINDOW, newest_poll
