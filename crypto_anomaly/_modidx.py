@@ -223,6 +223,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/crypto_anomaly', 'doc_host
                                                                                                   'crypto_anomaly/core/compiled.py'),
                                               'crypto_anomaly.core.compiled._dispatcher': ( '00_core/compiled.html#_dispatcher',
                                                                                             'crypto_anomaly/core/compiled.py'),
+                                              'crypto_anomaly.core.compiled._is_of_file': ( '00_core/compiled.html#_is_of_file',
+                                                                                            'crypto_anomaly/core/compiled.py'),
                                               'crypto_anomaly.core.compiled._namespaces': ( '00_core/compiled.html#_namespaces',
                                                                                             'crypto_anomaly/core/compiled.py'),
                                               'crypto_anomaly.core.compiled._stored_code': ( '00_core/compiled.html#_stored_code',

@@ -35,12 +35,19 @@ def _stored_code() -> Callable[..., Any]:
     return StoredCode
 
 
+def _is_of_file(function: Callable[..., Any]) -> bool:
+    "Whether a function stands in the file of its module, and not in a notebook's cell."
+    file = getattr(sys.modules.get(function.__module__), "__file__", None)
+    return file == function.__code__.co_filename
+
+
 def _dispatcher(function: Callable[..., Any], options: dict[str, Any]) -> Any:
     "The function as numba compiles it."
     import numba
 
-    compiled = numba.njit(**options)(function)
-    if options.get("cache") and hasattr(compiled, "_cache"):  # not with NUMBA_DISABLE_JIT
+    stored = bool(options.get("cache")) and _is_of_file(function)
+    compiled = numba.njit(**options | dict(cache=stored))(function)
+    if stored and hasattr(compiled, "_cache"):  # not with NUMBA_DISABLE_JIT
         compiled._cache = _stored_code()(function)
     return compiled
 

@@ -199,7 +199,7 @@ def _put_piece(
 ) -> None:
     "Put the polls of a piece into the windows of some coins, in the columns before `end`."
     place = end - len(values)
-    known = np.searchsorted(coins, values.shape[1])
+    known = first_from(coins, values.shape[1])
     for p in range(len(values)):
         for i in range(known):
             if first + p >= begin[i]:
@@ -403,7 +403,7 @@ def _add_tail(
     values: np.ndarray, first: int, begin: np.ndarray, coins: np.ndarray, counts: np.ndarray
 ) -> None:
     "Add the polls of a piece to the counts of some coins."
-    known = np.searchsorted(coins, values.shape[1])
+    known = first_from(coins, values.shape[1])
     for p in range(len(values)):
         for j in coins[:known]:
             if first + p >= begin[j]:
