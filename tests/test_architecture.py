@@ -100,6 +100,12 @@ def test_only_the_settings_read_the_environment():
         assert not re.search(r"\b(environb?|getenv)\b", source(name).read_text()), name
 
 
+def test_compiled_functions_wait_in_every_module():
+    """numba's own `njit` imports numba at once, and cannot call a function that waits."""
+    for name in MODULES.keys() - {"core.compiled"}:
+        assert not re.search(r"^(import|from) numba\b", source(name).read_text(), re.M), name
+
+
 @pytest.mark.parametrize(
     "name",
     ["crypto_anomaly", "crypto_anomaly.lifecycle.scheduler", "crypto_anomaly.lifecycle.triggers"],
