@@ -1,5 +1,7 @@
 """Synthetic markets for the benchmarks, and lakes that hold them."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import pandas as pd
 
@@ -9,6 +11,7 @@ CHANGES = {
     "price_change_percentage_7d_in_currency": 168,
     "price_change_percentage_30d_in_currency": 720,
 }  # column -> hours
+BLOCK = 1000  # coins of a wide market that are made at once
 PIECE = 240  # hours of a long lake that are made at once
 
 
@@ -30,6 +33,14 @@ def synthetic(coins: int, hours: int, seed: int = 0) -> pd.DataFrame:
     for name, h in CHANGES.items():
         f[name] = percent_change(price, h).ravel()
     return f.assign(approximate=False, source="bench", run_id="b", last_updated=f.ts)
+
+
+def blocks(coins: int, hours: int) -> Iterator[pd.DataFrame]:
+    """A market of many coins, a thousand at a time: all of them at once need gigabytes."""
+    for k in range(0, coins, BLOCK):
+        table = synthetic(min(BLOCK, coins - k), hours, seed=k)
+        table["coin_id"] = table.coin_id + f"-{k}"
+        yield table.assign(source="coingecko", circulating_supply=1e7)
 
 
 def percent_change(price: np.ndarray, hours: int) -> np.ndarray:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from markets import lake_of, synthetic
+from markets import blocks, lake_of, synthetic
 from measure import peak_of, python
 
 from crypto_anomaly.core.settings import Settings
@@ -25,7 +25,6 @@ from crypto_anomaly.features.newest_features import newest_features
 
 HOURS = 560  # of history: every window is full
 BATCH_COINS = 1000  # the batch beside it is measured up to here; it grows with the square
-BLOCK = 1000  # coins that are made at a time
 
 
 class Newest(NamedTuple):
@@ -41,14 +40,11 @@ class Newest(NamedTuple):
 
 def fill(home: str, coins: int) -> None:
     """A lake of all hours but the last, and of the last one in a file beside it."""
-    blocks = []
-    for k in range(0, coins, BLOCK):
-        table = synthetic(min(BLOCK, coins - k), HOURS, seed=k)
-        table["coin_id"] = table.coin_id + f"-{k}"
-        table = table.assign(source="coingecko", circulating_supply=1e7)
+    last = []
+    for table in blocks(coins, HOURS):
         lake_of(home, table[table.ts < table.ts.max()], daily=True)
-        blocks.append(table[table.ts == table.ts.max()])
-    pd.concat(blocks).to_parquet(f"{home}/newest.parquet")
+        last.append(table[table.ts == table.ts.max()])
+    pd.concat(last).to_parquet(f"{home}/newest.parquet")
 
 
 def stored(home: str) -> Workspace:

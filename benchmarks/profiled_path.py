@@ -17,26 +17,19 @@ import uuid
 from collections.abc import Callable, Iterator
 from importlib import import_module, util
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import orjson
 import pandas as pd
-from markets import lake_of, synthetic
+from markets import blocks, lake_of, synthetic
 
-COINS, HOURS, BLOCK = 4000, 560, 1000  # of the newest hour: every window is full
+COINS, HOURS = 4000, 560  # of the newest hour: every window is full
 BUILD_COINS, BUILD_HOURS = 250, 2160
 PRODUCTS, TRADES, TURNS, FIRST = 400, 1250, 24, 4  # a turn is a quarter second at 5,000/s
 SHOWN = 8  # functions
 BUILT_IN = re.compile(r"^(built-in )?method |^type object |(?<=type object) at 0x\w+")
-
-
-class Prepared(NamedTuple):
-    """A path that is ready to be measured."""
-
-    what: str
-    warm: Callable[[], object]  # what must have happened before: compiled code is loaded
-    run: Callable[[], object]
+Run = Callable[[], object]
 
 
 def has(module: str) -> bool:
@@ -49,26 +42,19 @@ def part(module: str) -> Any:
     return import_module(f"crypto_anomaly.{module}")
 
 
-def newest(home: str) -> Prepared:
+def newest(home: str) -> Run:
     """The features of the newest hour, from a lake in daily files."""
     last: list[pd.DataFrame] = []
-    for k in range(0, COINS, BLOCK):
-        table = synthetic(BLOCK, HOURS, seed=k)
-        table["coin_id"] = table.coin_id + f"-{k}"
-        table = table.assign(source="coingecko", circulating_supply=1e7)
+    for table in blocks(COINS, HOURS):
         end = table.ts.max()
         ws = lake_of(home, table[table.ts < end], daily=True)
         last.append(table[table.ts == end])
     features = newest_of(ws)
-
-    def warm() -> None:
-        features(end - pd.Timedelta(hours=1))
-        table, lake = part("data.table"), part("data.lake")
-        rows = table.market_table(pd.concat(last))
-        lake.write_part(ws, "snapshots", rows, tag="new", schema=table.SCHEMA)
-
-    what = f"features of the newest hour, {COINS:,} coins, {HOURS} hours stored"
-    return Prepared(what, warm, lambda: features(end))
+    features(end - pd.Timedelta(hours=1))
+    table, lake = part("data.table"), part("data.lake")
+    rows = table.market_table(pd.concat(last))
+    lake.write_part(ws, "snapshots", rows, tag="new", schema=table.SCHEMA)
+    return lambda: features(end)
 
 
 def newest_of(ws: Any) -> Callable[[pd.Timestamp], pd.DataFrame]:
@@ -103,7 +89,7 @@ def messages() -> Iterator[bytes]:
         yield orjson.dumps(m)
 
 
-def stream(home: str) -> Prepared:
+def stream(home: str) -> Run:
     """Messages of 400 products read, stored and scored."""
     settings, workspace = part("core.settings"), part("core.workspace")
     ws = workspace.open_workspace(settings.Settings(home=home, source="simulated"))
@@ -116,8 +102,8 @@ def stream(home: str) -> Prepared:
         for turn in some:
             s.process(read(turn))
 
-    what = f"messages to stored scores, {PRODUCTS} products, {TRADES:,} trades a turn"
-    return Prepared(what, lambda: play(turns[:FIRST]), lambda: play(turns[FIRST:]))
+    play(turns[:FIRST])
+    return lambda: play(turns[FIRST:])
 
 
 def reader() -> Callable[[list[bytes]], list[Any]]:
@@ -129,15 +115,18 @@ def reader() -> Callable[[list[bytes]], list[Any]]:
     return lambda texts: [parse(text) for text in texts]
 
 
-def build(_: str) -> Prepared:
+def build(_: str) -> Run:
     """All features of a history in memory."""
     table, featurize = synthetic(BUILD_COINS, BUILD_HOURS), part("features.features").featurize
-    few = synthetic(12, 30)
-    what = f"all features, {BUILD_COINS} coins x {BUILD_HOURS:,} hours"
-    return Prepared(what, lambda: featurize(few), lambda: featurize(table))
+    featurize(synthetic(12, 30))
+    return lambda: featurize(table)
 
 
-PATHS = dict(newest=newest, stream=stream, build=build)
+PATHS = {
+    "newest": (newest, f"features of the newest hour, {COINS:,} coins, {HOURS} hours stored"),
+    "stream": (stream, f"messages to stored scores, {PRODUCTS} products, {TRADES:,} trades a turn"),
+    "build": (build, f"all features, {BUILD_COINS} coins x {BUILD_HOURS:,} hours"),
+}  # a path warms up before it is handed over: compiled code is loaded
 
 
 def place(file: str, line: int, name: str) -> str:
@@ -164,20 +153,16 @@ def functions(profile: cProfile.Profile) -> list[dict[str, Any]]:
 
 def main() -> None:
     """Measure one path, then run it again under the profiler."""
-    path = PATHS[sys.argv[2]]
-    cpu = []
-    for profiled in (False, True):
-        with tempfile.TemporaryDirectory() as home:
-            ready = path(home)
-            ready.warm()
-            profile, began = cProfile.Profile(time.process_time), time.process_time()
-            if profiled:
-                profile.runcall(ready.run)
-            else:
-                ready.run()
-                cpu.append(time.process_time() - began)
-    result = dict(what=ready.what, cpu=round(cpu[0], 3), functions=functions(profile))
-    print(json.dumps(result))
+    path, what = PATHS[sys.argv[2]]
+    with tempfile.TemporaryDirectory() as home:
+        run = path(home)
+        began = time.process_time()
+        run()
+        cpu = time.process_time() - began
+    with tempfile.TemporaryDirectory() as home:
+        run, profile = path(home), cProfile.Profile(time.process_time)
+        profile.runcall(run)
+    print(json.dumps(dict(what=what, cpu=round(cpu, 3), functions=functions(profile))))
 
 
 if __name__ == "__main__":

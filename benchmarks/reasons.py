@@ -80,9 +80,9 @@ REASONS = (
     (
         "P8",
         "memory of a worker after all pages",
-        "Imports take 190 MB before a row is read, and what loads compiled code 90 MB. Of the "
-        "whole, 150 MB are libraries, which all workers of a machine share. 70 MB of them are "
-        "LLVM: numba needs it to load stored code, too (/proc/PID/smaps tells them apart).",
+        "Imports, and what loads compiled code, take more than half of it. A part are libraries, "
+        "which all workers of a machine share, LLVM the largest: numba needs it to load stored "
+        "code, too (/proc/PID/smaps tells them apart).",
     ),
     (
         "P8",
@@ -113,7 +113,7 @@ REASONS = (
     (
         "P10",
         "server memory",
-        "pandas with pyarrow takes 75 MB, FastAPI and SQLAlchemy 40 MB. numba is not imported "
+        "pandas with pyarrow takes the most, then FastAPI and SQLAlchemy. numba is not imported "
         "until something is scored, nor are Plotly's classes until a figure is drawn.",
     ),
     (

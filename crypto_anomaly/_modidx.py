@@ -7897,6 +7897,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/crypto_anomaly', 'doc_host
                                                                                                          'crypto_anomaly/serving/model_pages.py'),
                                                     'crypto_anomaly.serving.model_pages._version_table': ( '90_serving/model_pages.html#_version_table',
                                                                                                            'crypto_anomaly/serving/model_pages.py'),
+                                                    'crypto_anomaly.serving.model_pages._version_tables': ( '90_serving/model_pages.html#_version_tables',
+                                                                                                            'crypto_anomaly/serving/model_pages.py'),
                                                     'crypto_anomaly.serving.model_pages.models_page': ( '90_serving/model_pages.html#models_page',
                                                                                                         'crypto_anomaly/serving/model_pages.py')},
             'crypto_anomaly.serving.model_timeline': { 'crypto_anomaly.serving.model_timeline.MetricHistory': ( '90_serving/model_timeline.html#metrichistory',

@@ -195,6 +195,14 @@ def _version_table(state: AppState, r: Registry) -> ModelTable:
 
 
 # %% ../../nbs/90_serving/44_model_pages.ipynb #e2480df3
+def _version_tables(state: AppState, registries: list[Registry]) -> list[ModelTable]:
+    "The versions of each model."
+    return [
+        state.of_registry(("versions", each.model), partial(_version_table, state, each))
+        for each in registries
+    ]
+
+
 def models_page(
     state: AppState,  # of the serving app
     a: str = "",  # compare this version …
@@ -221,10 +229,7 @@ def models_page(
         **champion,
         days=_trained_days_ago(champion["trained_at"]),
         model=r.model,
-        tables=[
-            state.of_registry(("versions", each.model), partial(_version_table, state, each))
-            for each in registries
-        ],
+        tables=_version_tables(state, registries),
         queue=approval_queue(state.ws, registries),
         nothing_waits=NOTHING_WAITS,
         next_candidate=NEXT_CANDIDATE,
