@@ -15,7 +15,7 @@ from types import SimpleNamespace
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
-from typer.testing import CliRunner
+from typer.main import get_command
 
 from crypto_anomaly.core.settings import Settings
 from crypto_anomaly.core.workspace import claim, open_workspace
@@ -93,7 +93,7 @@ def ws(lived, tmp_path, monkeypatch):
     shutil.copytree(lived, tmp_path / "home")
     monkeypatch.setenv("CRYPTO_ANOMALY_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("CRYPTO_ANOMALY_SOURCE", "simulated")
-    monkeypatch.setattr("crypto_anomaly.core.logs.setup_logging", id)  # stderr is the runner's
+    monkeypatch.setattr("crypto_anomaly.core.logs.setup_logging", id)  # the handlers are pytest's
     return open_workspace(Settings(home=tmp_path / "home", source="simulated"))
 
 
@@ -133,9 +133,14 @@ class Cli(Python):
             ref.append("staging")
         options = ["--by", by, "--reason", reason, "--model", model]
         options += ["--even-if-worse"] if confirm_worse else []
-        done = CliRunner().invoke(lifecycle_commands, [verb.value, *ref, *options])
-        assert done.exit_code == 0 or isinstance(done.exception, RegistryError), done.output
-        return str(done.exception or "")
+        try:  # without a runner, which would replace the streams of the other threads too
+            code = get_command(lifecycle_commands)(
+                [verb.value, *ref, *options], standalone_mode=False
+            )
+        except RegistryError as e:
+            return str(e)
+        assert not code
+        return ""
 
 
 class Http(Python):

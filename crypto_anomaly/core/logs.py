@@ -9,7 +9,7 @@ import json
 import logging
 import sys
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TextIO
 
 from pydantic import SecretStr
 
@@ -25,6 +25,7 @@ __all__ = [
     "CleaningFormatter",
     "PlainFormatter",
     "JsonFormatter",
+    "StderrHandler",
     "setup_logging",
 ]
 
@@ -115,6 +116,16 @@ class JsonFormatter(CleaningFormatter):
         return json.dumps(self.clean_fields(line), default=str)
 
 
+# %% ../../nbs/00_core/35_logs.ipynb #da34070f
+class StderrHandler(logging.StreamHandler[TextIO]):
+    "Writes to what `sys.stderr` is when a record comes: it may be redirected, and closed again."
+
+    def emit(self, record: logging.LogRecord) -> None:
+        "Write `record`."
+        self.stream = sys.stderr
+        super().emit(record)
+
+
 # %% ../../nbs/00_core/35_logs.ipynb #046c5ed6
 PLAIN_FORMAT = "%(asctime)s %(levelname)-7s %(message)s"
 QUIET_LIBRARIES = ("papermill", "apscheduler", "httpx", "urllib3", "traitlets", "alembic", "mlflow")
@@ -124,7 +135,7 @@ def setup_logging(
     settings: Settings,  # `log_level` and `log_format`
 ) -> None:
     "Send the logs of this process to stderr, in the format of the settings."
-    handler = logging.StreamHandler(sys.stderr)
+    handler = StderrHandler()
     if settings.log_format == "json":
         handler.setFormatter(JsonFormatter(secrets=secrets_of(settings)))
     else:
