@@ -147,9 +147,10 @@ def test_a_store_without_its_package_says_what_to_install(tmp_path):
         )
 
 
-def test_spans_in_other_processes_build_the_same(tmp_path, table, here, monkeypatch):
+@pytest.mark.parametrize("jobs", [1, 2], ids=["one chain", "other processes"])
+def test_spans_build_the_same(tmp_path, table, here, monkeypatch, jobs):
     monkeypatch.setitem(spans_between.__kwdefaults__, "span_rows", 1)  # the least: a week
-    ws = stored(tmp_path, table, jobs=2)
+    ws = stored(tmp_path, table, jobs=jobs)
     built = build_datasets(ws, now=HOURS[-1], max_history_hours=200)
     spans = {p["path"][-12:-8] for d in ("training", "holdout") for p in built[d]["parts"]}
     assert spans == {"0000", "1000"}

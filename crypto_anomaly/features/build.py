@@ -165,12 +165,20 @@ _LONGEST_CHAIN = 10  # spans; progress is shown by chain
 _DASK_CHAIN = 4  # spans: a cluster has workers that are not counted here
 
 
-def _build_chain(b: _Build, first: int, spans: list[Span]) -> list[dict[str, _SpanPart]]:
+def _build_span(
+    b: _Build, number: int, span: Span, before: _Carried | None
+) -> tuple[dict[str, _SpanPart], _Carried | None]:
+    "Build and write one span; its rows are gone when the next one is built."
+    f, carried = _span_rows(b, span, before)
+    return _write_span(b, number, f), carried
+
+
+def _build_chain(b: _Build, first: int, spans: Iterable[Span]) -> list[dict[str, _SpanPart]]:
     "Build and write spans that follow each other."
     done, carried = [], None
     for number, span in enumerate(spans, first):
-        f, carried = _span_rows(b, span, carried)
-        done.append(_write_span(b, number, f))
+        written, carried = _build_span(b, number, span, carried)
+        done.append(written)
     return done
 
 
@@ -181,6 +189,17 @@ def _chains(b: _Build, spans: list[Span]) -> list[tuple[_Build, int, list[Span]]
     longest = _DASK_CHAIN if settings.dask_url else _LONGEST_CHAIN
     size = min(-(-len(spans) // workers), longest)
     return [(b, i, spans[i : i + size]) for i in range(0, len(spans), size)]
+
+
+def _build_all(
+    b: _Build, spans: list[Span], progress: Callable[..., Iterable[Any]]
+) -> list[dict[str, _SpanPart]]:
+    "Build and write all spans: side by side in chains, or one after the other as one chain."
+    settings = b.ws.settings
+    if settings.jobs == 1 and not settings.dask_url:
+        return _build_chain(b, 0, progress(spans, desc="spans"))
+    chains = run_tasks(settings, _build_chain, _chains(b, spans), progress=progress)
+    return [part for chain in chains for part in chain]
 
 
 # %% ../../nbs/40_features/90_build.ipynb #c0478b9f
@@ -304,8 +323,7 @@ def build_datasets(
     cut = end - pd.Timedelta(hours=holdout_hours)
     version = new_dataset(ws, *DATASETS)
     b = _Build(ws, config, cut, end, seen.ready, version, targets)
-    chains = run_tasks(ws.settings, _build_chain, _chains(b, spans), progress=progress)
-    done = [part for chain in chains for part in chain]
+    done = _build_all(b, spans, progress)
     _check_rows(done, settings)
     # the training dataset comes last, because a training starts as soon as there is one
     holdout = _finish(b, "eval_holdout", done, settings, now, run_id)

@@ -60,10 +60,15 @@ class Scan(CoinExplanations):
         "The time of the newest row."
         return self.features.ts.max()
 
-    @property
+    @cached_property
     def source(self) -> str:
         "Where the snapshot came from, e.g. 'coingecko' or 'simulated'."
         return str(self.features.source.iloc[0])
+
+    @cached_property
+    def coin_ids(self) -> frozenset[str]:
+        "The coins that have a row."
+        return frozenset(self.features.coin_id)
 
     @cached_property
     def table(self) -> pd.DataFrame:

@@ -261,7 +261,7 @@ def _show_stream(
     store = open_store(ws)
     rows = store.completeness_of(done.products)
     if as_json:
-        alarms = len(store.alarms(limit=10_000))
+        alarms = sum(store.alarm_counts().values())
         recording = {} if facts is None else dict(file=facts)
         unknown = dict(unknown=done.unknown)  # product -> what the feed says
         show_json(dict(products=rows, stats=done.stats, alarms=alarms) | unknown | recording)

@@ -193,13 +193,14 @@ _EXPLANATIONS: Recent[dict[str, Any]] = Recent(64)
 
 
 def _explanation(seen: Scan, coin_id: str) -> dict[str, Any]:
-    "Why a coin is flagged, or is not, from memory where it was asked before."
+    "A coin at a moment and why it is flagged, or is not, from memory where it was asked before."
     return _EXPLANATIONS.get((Same(seen), coin_id), partial(_explained, seen, coin_id))
 
 
 def _explained(seen: Scan, coin_id: str) -> dict[str, Any]:
-    "Why a coin is flagged, or is not, at the moment of a scan."
+    "A coin at the moment of a scan, and why it is flagged, or is not."
     return dict(
+        coin=seen.table[seen.table.coin_id == coin_id].iloc[0].to_dict(),
         reasons=seen.explain(coin_id).to_dict("records"),
         counterfactual=seen.counterfactual(coin_id),
         not_flagged=seen.not_flagged(coin_id),
@@ -221,7 +222,7 @@ def _last_moment(state: AppState, seen: Scan, coin: str) -> pd.Timestamp:
 def _scan_with(state: AppState, coin: str, at: pd.Timestamp | None) -> Scan:
     "The scan of a moment, or of the last moment before it that has a coin."
     seen = state.scan_at(at)
-    if (seen.features.coin_id == coin).any():
+    if coin in seen.coin_ids:
         return seen
     last = _last_moment(state, seen, coin)
     return seen if last >= seen.features.ts.min() else state.scan_at(last)
@@ -241,8 +242,8 @@ def coin_page(
         raise
     except CryptoAnomalyError as e:
         return render(state, "coin.html", "/coins", problem=str(e), coin=dict(name=coin))
-    coin_id = find_coin(seen.features, coin)
-    row = seen.table[seen.table.coin_id == coin_id].iloc[0]
+    coin_id = coin if coin in seen.coin_ids else find_coin(seen.features, coin)
+    said = _explanation(seen, coin_id)
     start = read_span(state, since, at).start
     facts = scan_facts(seen)
     shown = at if at is not None or seen.as_of == state.newest() else seen.as_of
@@ -251,16 +252,17 @@ def coin_page(
         "coin.html",
         "/coins",
         **facts,
-        **_explanation(seen, coin_id),
+        **said,
         **_known_history(state, seen, coin_id, start, at),
         **(NOW if shown is None else moment_facts(state, seen, shown)),
         since=since or "7d",
         ranges=RANGES,
         coin_address=coin_address,
-        coin=row.to_dict(),
         flagged_from=1 / seen.served.model.contamination,
         market_move=seen.market_move,
-        coin_alerts=alerts_of(state.registry, coin_id)[:20],
-        live=coin_trades(state.trades, row.symbol),
+        coin_alerts=state.of_registry(
+            ("alerts of", coin_id), partial(alerts_of, state.registry, coin_id)
+        )[:20],
+        live=coin_trades(state.trades, said["coin"]["symbol"]),
         trades=coin_verdict(state, seen, coin_id),
     )

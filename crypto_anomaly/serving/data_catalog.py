@@ -5,6 +5,7 @@
 # %% ../../nbs/90_serving/12_data_catalog.ipynb #15dc47df
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from ..core.clock import iso
@@ -250,12 +251,12 @@ _DATASET_FACTS = (
 
 
 # %% ../../nbs/90_serving/12_data_catalog.ipynb #a062bfb1
-def _dataset(ws: Workspace, name: str) -> Dataset:
+def _dataset(ws: Workspace, name: str, corrected: list[dict[str, Any]]) -> Dataset:
     "The five newest versions of one dataset, and the facts of the newest."
     newest_first = dataset_versions(ws, name)[::-1]
     latest = None
     if newest_first:
-        latest = with_stale(lake_corrections(ws), newest_first[0])
+        latest = with_stale(corrected, newest_first[0])
         latest = {k: latest[k] for k in (*_DATASET_FACTS, "stale")}
     return Dataset(name=name, versions=[m["version"] for m in newest_first[:5]], latest=latest)
 
@@ -265,7 +266,8 @@ def datasets(
     ws: Workspace,  # the workspace to read
 ) -> Datasets:  # training data and holdout
     "The datasets that models are trained and evaluated on."
-    return Datasets(datasets=[_dataset(ws, name) for name in DATASETS])
+    corrected = lake_corrections(ws)
+    return Datasets(datasets=[_dataset(ws, name, corrected) for name in DATASETS])
 
 
 # %% ../../nbs/90_serving/12_data_catalog.ipynb #51091d68
@@ -273,6 +275,7 @@ META = ("coin_id", "ts", "symbol", "name", "source", "run_id")
 
 
 # %% ../../nbs/90_serving/12_data_catalog.ipynb #0f0db8d4
+@cache
 def columns() -> Columns:  # with the meaning of every feature
     "The columns of a snapshot and of a feature frame."
     features = feature_schema()

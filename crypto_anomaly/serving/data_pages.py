@@ -14,13 +14,14 @@ from ..core.plot_data import quality_report, row_counts_figure
 from ..core.plot_days import days_figure
 from ..core.plot_trades import live_prices
 from ..data.daily_quality import DAYS, recent_days
-from ..data.lake import parts_stamp
+from ..data.lake import kind_files, parts_stamp
 from ..data.quality import data_quality, recent_rows
 from ..data.resolution import resolution_notes
 from ..data.row_counts import FAULTS, row_counts
 from ..data.row_sources import source_counts, sources_in_words
 from ..lifecycle.alerts import alerts
-from .catalog_schemas import Flow
+from ..registry.registry import Registry
+from .catalog_schemas import Flow, SnapshotStats
 from crypto_anomaly.serving.data_catalog import (
     columns,
     data_assets,
@@ -29,7 +30,7 @@ from crypto_anomaly.serving.data_catalog import (
     snapshot_stats,
 )
 from .live import demo_data
-from .recent import Recent
+from .recent import Recent, Same
 from .rendering import Drawn, drawn, figure_json, render, render_part
 from .run_catalog import listed_flows, newest_flows, run_duration, workflow
 from .state import AppState
@@ -101,6 +102,24 @@ def _drawn_quality(state: AppState) -> str:
     )
 
 
+# %% ../../nbs/90_serving/46_data_pages.ipynb #5be2b195
+_STATS: Recent[SnapshotStats] = Recent(most=2)
+
+
+def _stats(state: AppState) -> SnapshotStats:
+    "How much is stored, read again when a file was written."
+    files = Same(kind_files(state.ws, "snapshots"))
+    return _STATS.get((str(state.ws.root), files), partial(snapshot_stats, state.ws))
+
+
+def _about_data(registry: Registry) -> dict[str, Any]:
+    "What the registry says of data: the newest alerts and every asset."
+    return dict(
+        alerts=alerts(registry, audience="data_quality", limit=_ALERTS_SHOWN),
+        assets=data_assets(registry).assets,
+    )
+
+
 # %% ../../nbs/90_serving/46_data_pages.ipynb #a41bbc24
 def data_page(
     state: AppState,  # of the serving app
@@ -110,10 +129,9 @@ def data_page(
         state,
         "data.html",
         "/data",
-        stats=snapshot_stats(state.ws),
-        alerts=alerts(state.registry, audience="data_quality", limit=_ALERTS_SHOWN),
+        **state.of_registry("data", partial(_about_data, state.registry)),
+        stats=_stats(state),
         datasets=datasets(state.ws).datasets,
-        assets=data_assets(state.registry).assets,
         columns=columns(),
         figures=_days(state),
     )

@@ -17,8 +17,9 @@ import sqlalchemy as sa
 
 from ..core.clock import utcnow
 from ..core.errors import CryptoAnomalyError, first_line
+from ..core.workspace import Workspace
 from ..data.files import filesystem, on_local_disk, read_parquet_files
-from ..data.lake import list_parts
+from ..data.lake import kind_files, list_parts
 from ..lifecycle.past_progress import read_progress
 from ..lifecycle.schedule import SCHEDULE, schedule_slot, stages_due
 from ..lifecycle.scheduler import last_beat
@@ -27,7 +28,7 @@ from ..registry.registry import Registry
 from .live import Trades
 from .live_health import healthz
 from .questions import Silent
-from .recent import Recent
+from .recent import Recent, Same
 from .schemas import ComponentHealth, HealthResponse
 from .stamps import are_settled, file_stamps
 from .state import AppState
@@ -89,13 +90,23 @@ def _disk_health(state: AppState) -> ComponentHealth:
 
 
 # %% ../../nbs/90_serving/33_health.ipynb #3734ab78
+def _newest_file(ws: Workspace) -> str | None:  # None = nothing is stored
+    "The file with the newest row of the lake."
+    parts = list_parts(ws)
+    newest = parts.path[parts["last"] == parts["last"].max()]
+    return None if parts.empty else str(newest.iloc[-1])
+
+
+_NEWEST: Recent[str | None] = Recent(4)
+
+
 def _newest_readable(state: AppState) -> pd.Timestamp | None:  # None = nothing is stored
     "The time of the newest snapshot, whose file is read; `DataError` names a broken file."
-    parts = list_parts(state.ws)
-    if parts.empty:
+    listed = str(state.ws.root), Same(kind_files(state.ws, "snapshots"))
+    path = _NEWEST.get(listed, partial(_newest_file, state.ws))
+    if path is None:
         return None
     fs, _ = filesystem(state.ws.reads.lake_url)
-    path = str(parts[parts["last"] == parts["last"].max()].path.iloc[-1])
     read = partial(_newest_row, fs, path)
     stamps = file_stamps([Path(path)]) if on_local_disk(fs) else ()
     return _ROWS.get((path, stamps), read) if are_settled(stamps, time.time_ns()) else read()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import pandas as pd
 from fastapi import APIRouter, Depends, HTTPException, Query, Request
@@ -201,6 +201,28 @@ def post_scan(
     return _RESPONSES.get((Same(scan.predictions), num_coins, note), make)
 
 
+# %% ../../nbs/90_serving/50_inference_routes.ipynb #58587aa8
+class _Listed(NamedTuple):
+    "What a scan says of its coins, as an answer has it."
+
+    anomalies: list[Anomaly]
+    watched: list[Watched]
+    left_out: dict[str, Any]
+
+
+_LISTS: Recent[_Listed] = Recent(8)
+
+
+def _listed(state: AppState, scan: Scan, limit: int) -> _Listed:
+    "The lists of a scan, made once for it and for what trades say of it."
+    said = scan_verdicts(state, scan)
+
+    def make() -> _Listed:
+        return _Listed(anomaly_list(scan, limit, said), _watched(scan), _left_out(scan))
+
+    return _LISTS.get((Same(scan), Same(said), limit), make)
+
+
 # %% ../../nbs/90_serving/50_inference_routes.ipynb #517bdd02
 def _of_span(state: AppState, scan: Scan, span: Span, limit: int) -> AnomaliesResponse:
     "What was flagged in a span, the rarest first."
@@ -224,26 +246,29 @@ def get_anomalies(
     scan = state.scan_at(at, client_id(request.scope))
     if since:
         return _of_span(state, scan, read_span(state, since, at), limit)
-    found = anomaly_list(scan, limit, scan_verdicts(state, scan))
+    listed = _listed(state, scan, limit)
     moment = moment_facts(state, scan, at)
     nothing = "no coin is flagged at this moment"
     if not moment["is_past"]:
         nothing = "no coin is flagged in the newest snapshot; POST /scan looks again"
-    message = "" if found else nothing
+    message = "" if listed.anomalies else nothing
     return AnomaliesResponse(
         **past_meta(scan, moment),
         status=scan.served.version["status"],
-        anomalies=found,
+        anomalies=listed.anomalies,
         count=len(scan.anomalies),
         unjudged=len(scan.unjudged),
-        **_left_out(scan),
-        watched=_watched(scan),
+        **listed.left_out,
+        watched=listed.watched,
         last_scan=scan.as_of.isoformat(),
         message=message,
     )
 
 
 # %% ../../nbs/90_serving/50_inference_routes.ipynb #e49560f5
+_TOTALS: Recent[dict[str, Any]] = Recent(8)
+
+
 @inference_router.get("/market")
 @inference_router.get("/inference/market", include_in_schema=False)
 def get_market(request: Request, state: CurrentState, at: AskedAt) -> MarketResponse:
@@ -254,7 +279,8 @@ def get_market(request: Request, state: CurrentState, at: AskedAt) -> MarketResp
         )
     scan = state.scan_at(at, client_id(request.scope))
     moment = moment_facts(state, scan, at)
-    facts = response_meta(scan) | dict(note=_with_note(scan, moment)) | market_overview(scan)
+    totals = _TOTALS.get(Same(scan), partial(market_overview, scan))
+    facts = response_meta(scan) | dict(note=_with_note(scan, moment)) | totals
     return MarketResponse(**facts, status=scan.served.version["status"])
 
 

@@ -125,7 +125,8 @@ class StoreGauges:
         self.champion.set(h.champion or 0)
         self.age.set(h.snapshot_age_seconds or 0)
         if h.database:
-            self.open_requests.set(len(undecided(state.registry)))
+            waiting = state.of_registry("undecided", partial(undecided, state.registry))
+            self.open_requests.set(len(waiting))
         if h.model_loaded and h.last_scan:
             self.anomalies.set(len(state.scan().anomalies))
 
@@ -141,13 +142,13 @@ class StoreGauges:
 
     def read_trades(self, trades: Trades) -> None:
         "Set the gauges of every streamed product."
+        alarms = trades.store.alarm_counts()
         for row in trades.completeness():
             product = row["product_id"]
-            alarms = trades.store.alarms(product, limit=10_000)
             self.missing.labels(product).set(row["missing"])
             self.refused.labels(product).set(row["refused"])
             self.epoch.labels(product).set(row["epoch"])
-            self.trade_alarms.labels(product).set(len(alarms))
+            self.trade_alarms.labels(product).set(alarms.get(product, 0))
             if row["last_ts"]:
                 age = utcnow() - pd.Timestamp(row["last_ts"])
                 self.trade_age.labels(product).set(age.total_seconds())

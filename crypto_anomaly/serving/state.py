@@ -270,6 +270,11 @@ def _scan_identity(model: LoadedModel, as_of: pd.Timestamp) -> ScanIdentity:
     return ScanIdentity(model.version["status"], model.note, as_of)
 
 
+def _is_by(scan: Scan, model: LoadedModel) -> bool:
+    "Whether a scan would say the same of its snapshot if the model scored it now."
+    return _scan_identity(scan.served, scan.as_of) == _scan_identity(model, scan.as_of)
+
+
 # %% ../../nbs/90_serving/32_state.ipynb #0cf1cf8c
 class ScanState(ModelState):
     "The scans of the newest snapshot."
@@ -346,7 +351,7 @@ class ScanState(ModelState):
     def _scan(self, model: LoadedModel) -> Scan:
         "The newest snapshot, scored by `model`; the last one while another thread scores it."
         last = self._scans.get(model.version["version"])
-        may_wait = last is None or self._cached_identity(last) != _scan_identity(model, last.as_of)
+        may_wait = last is None or not _is_by(last, model)
         if not self._scan_lock.acquire(blocking=may_wait) and last is not None:
             return last
         try:
@@ -359,9 +364,10 @@ class ScanState(ModelState):
         newest = self.newest()
         with self._scan_lock:
             moment = self._current_moment(model.config, newest)
-            version, as_of = model.version["version"], moment.features.ts.max()
+            version = model.version["version"]
             cached = self._scans.get(version)
-            if cached is None or self._cached_identity(cached) != _scan_identity(model, as_of):
+            is_newest = cached is not None and cached.features is moment.features
+            if cached is None or not is_newest or not _is_by(cached, model):
                 cached = scan_features(
                     model,
                     moment.features,
@@ -372,6 +378,7 @@ class ScanState(ModelState):
                 cached.compute_all()  # readers have the last scan until all of it is known
                 if self.prepare is not None:
                     self.prepare(cached)
+                as_of = cached.as_of
                 current = {k: s for k, s in self._scans.items() if s.as_of == as_of}
                 self._scans = current | {version: cached}
             return cached
@@ -383,11 +390,6 @@ class ScanState(ModelState):
             moment = market_moment(self.ws, config=config)
             self._moments[config] = moment
         return moment
-
-    @staticmethod
-    def _cached_identity(scan: Scan) -> ScanIdentity:
-        "The identity of a cached scan."
-        return _scan_identity(scan.served, scan.as_of)
 
 
 # %% ../../nbs/90_serving/32_state.ipynb #56d39e68

@@ -5,6 +5,7 @@
 # %% ../../nbs/90_serving/40_trade_verdicts.ipynb #0cb940c1
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from ..lifecycle.confirmation import compared_coins, confirm_coin
@@ -24,7 +25,8 @@ def scan_verdicts(
     scan: Scan,
 ) -> dict[str, dict[str, Any]]:  # coin_id -> see `Confirmation.facts`; only coins with a product
     "What trades said about the flagged coins when the scan was looked at."
-    return compared_coins(state.registry, scan.as_of)
+    read = partial(compared_coins, state.registry, scan.as_of)
+    return state.of_registry(("compared", scan.as_of), read)
 
 
 # %% ../../nbs/90_serving/40_trade_verdicts.ipynb #8895ad00

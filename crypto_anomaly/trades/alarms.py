@@ -110,6 +110,14 @@ class AlarmLog(TradeDatabase):
         found = self.rows(last.where(t.product_id == product, t.ts >= micros(start)))
         return {str(kind): int(ts) for kind, ts in found}
 
+    def alarm_counts(
+        self,
+    ) -> dict[str, int]:  # product -> alarms; products without one are left out
+        "How many alarms are kept of each product."
+        t = alarms_table.c
+        counted = sa.select(t.product_id, sa.func.count()).group_by(t.product_id)
+        return {str(product): int(n) for product, n in self.rows(counted)}
+
     def alarms(
         self,
         product: str | None = None,  # None = all
