@@ -2,7 +2,11 @@
 
 import ast
 import json
+import os
+import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import nbformat
@@ -68,6 +72,26 @@ def test_every_part_names_a_function_that_exists():
         names = [x.name for x in ast.parse(source).body if isinstance(x, ast.FunctionDef)]
         assert part.function in names, part
         assert set(part.sizes.split()) <= set(measure.SIZES)
+
+
+def burn(seconds: float) -> None:
+    """Use the CPU in this thread."""
+    end = time.thread_time() + seconds
+    while time.thread_time() < end:
+        pass
+
+
+def test_the_cpu_of_a_process_counts_threads_that_have_ended():
+    before = measure.cpu_of(os.getpid())
+    worker = threading.Thread(target=burn, args=(0.05,))
+    worker.start()
+    worker.join(30)
+    assert not worker.is_alive()
+    assert measure.cpu_of(os.getpid()) - before >= 0.05
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait(30)
+    with pytest.raises(OSError):
+        measure.cpu_of(gone.pid)
 
 
 def test_a_race_is_a_row_with_every_side(rows, monkeypatch):
