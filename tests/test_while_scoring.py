@@ -54,6 +54,25 @@ def test_readers_have_the_last_scan_until_all_of_the_new_one_is_known(ws, monkey
     assert {"anomalies", "watched", "unjudged"} <= vars(found).keys()
 
 
+def test_readers_have_the_last_scan_while_a_fetched_market_is_written_down(ws, monkeypatch):
+    monkeypatch.setattr(state_module, "LOOK_SECONDS", 0)
+    state, read = AppState(ws), []
+    last = state.scan()
+
+    def ingest(*args, **options):
+        stored = fetch(*args, **options)
+        read.append(state.scan())  # the file is there, its events and its merge may take seconds
+        return stored
+
+    fetch = state_module.ingest
+    monkeypatch.setattr(state_module, "ingest", ingest)
+    monkeypatch.setattr(state_module, "CACHE_SECONDS", 0.1)  # the stored snapshot is too old
+    assert state.refresh(100) == ""
+    assert len(read) == 1 and read[0] is last
+    assert state.scan().as_of > last.as_of
+    state.close()
+
+
 def test_the_table_of_a_new_scan_is_drawn_before_readers_get_it(ws, monkeypatch):
     monkeypatch.setattr(state_module, "LOOK_SECONDS", 0)
     state = AppState(ws)

@@ -124,6 +124,9 @@ class StoreState:
 
     def newest(self) -> pd.Timestamp | None:  # None = nothing is stored
         "Time of the newest stored snapshot; the lake is listed at most once a second."
+        is_known = self._newest is not NEVER_READ
+        if self._is_fetching and is_known:  # what is being written is shown when it is scored
+            return self._newest.ts
         if time.monotonic() - self._newest.read_at > LOOK_SECONDS:
             files, seen = kind_files(self.ws, "snapshots"), self._newest
             ts = seen.ts if files is seen.files else newest_moment(self.ws)
@@ -445,8 +448,8 @@ class AppState(ScanState):
                 f"the market could not be fetched ({cause});"
                 f" this is the stored snapshot of {newest:%Y-%m-%d %H:%M} UTC"
             )
-        self._newest = NEVER_READ
         with self._scan_lock:  # readers get the last scan meanwhile
+            self._newest = NEVER_READ
             scan_all(self.ws, run_id="serve")  # logs the predictions, of a challenger too
             self.scan()
         return ""
