@@ -82,7 +82,9 @@ REASONS = (
         "CPU of the dearest page",
         "The first who asks in a second has the page drawn: the files of the lake and of the "
         "registry are looked at, what was written is read again, and the template is filled. The "
-        "table of coins and the figures are kept until there is another scan.",
+        "table of coins and the figures are kept until there is another scan. The overview also "
+        "asks all parts for their health, each in a thread. A server that was idle for a second "
+        "runs slower at first, on a busy host much slower.",
     ),
     (
         "P8",
@@ -97,7 +99,10 @@ REASONS = (
         "Readers have the last scan until the new one is whole and its table of coins is drawn, so "
         "nobody waits for it. But the market is scored, and other pages are drawn anew, in threads "
         "of the same process: an answer takes longer while other threads want the interpreter. A "
-        "process of its own would hold a second copy of everything that is loaded.",
+        "process of its own would hold a second copy of everything that is loaded. More than a "
+        "second is a reader who had to score the new market, because the fetch had stored it "
+        "but was still writing its events; since commit f4af110a readers do not "
+        "(tests/test_while_scoring.py).",
     ),
     (
         "P4",
