@@ -242,7 +242,7 @@ def coin_page(
         raise
     except CryptoAnomalyError as e:
         return render(state, "coin.html", "/coins", problem=str(e), coin=dict(name=coin))
-    coin_id = coin if coin in seen.coin_ids else find_coin(seen.features, coin)
+    coin_id = find_coin(seen.features, coin)
     said = _explanation(seen, coin_id)
     start = read_span(state, since, at).start
     facts = scan_facts(seen)

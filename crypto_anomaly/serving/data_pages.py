@@ -14,14 +14,14 @@ from ..core.plot_data import quality_report, row_counts_figure
 from ..core.plot_days import days_figure
 from ..core.plot_trades import live_prices
 from ..data.daily_quality import DAYS, recent_days
-from ..data.lake import kind_files, parts_stamp
+from ..data.lake import parts_stamp
 from ..data.quality import data_quality, recent_rows
 from ..data.resolution import resolution_notes
 from ..data.row_counts import FAULTS, row_counts
 from ..data.row_sources import source_counts, sources_in_words
 from ..lifecycle.alerts import alerts
 from ..registry.registry import Registry
-from .catalog_schemas import Flow, SnapshotStats
+from .catalog_schemas import Flow
 from crypto_anomaly.serving.data_catalog import (
     columns,
     data_assets,
@@ -30,7 +30,7 @@ from crypto_anomaly.serving.data_catalog import (
     snapshot_stats,
 )
 from .live import demo_data
-from .recent import Recent, Same
+from .recent import Recent
 from .rendering import Drawn, drawn, figure_json, render, render_part
 from .run_catalog import listed_flows, newest_flows, run_duration, workflow
 from .state import AppState
@@ -103,15 +103,6 @@ def _drawn_quality(state: AppState) -> str:
 
 
 # %% ../../nbs/90_serving/46_data_pages.ipynb #5be2b195
-_STATS: Recent[SnapshotStats] = Recent(most=2)
-
-
-def _stats(state: AppState) -> SnapshotStats:
-    "How much is stored, read again when a file was written."
-    files = Same(kind_files(state.ws, "snapshots"))
-    return _STATS.get((str(state.ws.root), files), partial(snapshot_stats, state.ws))
-
-
 def _about_data(registry: Registry) -> dict[str, Any]:
     "What the registry says of data: the newest alerts and every asset."
     return dict(
@@ -130,7 +121,7 @@ def data_page(
         "data.html",
         "/data",
         **state.of_registry("data", partial(_about_data, state.registry)),
-        stats=_stats(state),
+        stats=state.of_lake("stats", partial(snapshot_stats, state.ws)),
         datasets=datasets(state.ws).datasets,
         columns=columns(),
         figures=_days(state),

@@ -19,7 +19,7 @@ from ..core.clock import utcnow
 from ..core.errors import CryptoAnomalyError, first_line
 from ..core.workspace import Workspace
 from ..data.files import filesystem, on_local_disk, read_parquet_files
-from ..data.lake import kind_files, list_parts
+from ..data.lake import list_parts
 from ..lifecycle.past_progress import read_progress
 from ..lifecycle.schedule import SCHEDULE, schedule_slot, stages_due
 from ..lifecycle.scheduler import last_beat
@@ -28,7 +28,7 @@ from ..registry.registry import Registry
 from .live import Trades
 from .live_health import healthz
 from .questions import Silent
-from .recent import Recent, Same
+from .recent import Recent
 from .schemas import ComponentHealth, HealthResponse
 from .stamps import are_settled, file_stamps
 from .state import AppState
@@ -97,13 +97,9 @@ def _newest_file(ws: Workspace) -> str | None:  # None = nothing is stored
     return None if parts.empty else str(newest.iloc[-1])
 
 
-_NEWEST: Recent[str | None] = Recent(4)
-
-
 def _newest_readable(state: AppState) -> pd.Timestamp | None:  # None = nothing is stored
     "The time of the newest snapshot, whose file is read; `DataError` names a broken file."
-    listed = str(state.ws.root), Same(kind_files(state.ws, "snapshots"))
-    path = _NEWEST.get(listed, partial(_newest_file, state.ws))
+    path = state.of_lake("newest file", partial(_newest_file, state.ws))
     if path is None:
         return None
     fs, _ = filesystem(state.ws.reads.lake_url)

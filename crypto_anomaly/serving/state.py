@@ -56,7 +56,7 @@ __all__ = [
     "CACHE_SECONDS",
     "PAST_SCANS",
     "KEPT_READS",
-    "PAST_MOMENTS",
+    "KEPT_LOOKS",
     "LOOK_SECONDS",
     "STILL_SECONDS",
     "KEY_SECONDS",
@@ -74,7 +74,7 @@ log = logging.getLogger(__name__)
 CACHE_SECONDS = 60  # CoinGecko caches for this long; a request within it returns the same rows
 PAST_SCANS = 8  # scans of past moments that are kept
 KEPT_READS = 64  # answers of the registry that are kept
-PAST_MOMENTS = 64  # moments that are kept for the question which one is stored before another
+KEPT_LOOKS = 64  # answers of the lake's file names that are kept
 LOOK_SECONDS = 1  # the lake is listed at most this often
 STILL_SECONDS = 10  # an answer is good for so long while a snapshot is fetched and scored
 KEY_SECONDS = 0.0003  # a key is good for so long: a write to a database takes longer
@@ -112,7 +112,7 @@ class StoreState:
         self.registry: Registry = open_registry(ws)
         self.trades = Trades(ws)
         self._newest = NEVER_READ
-        self._before: Recent[pd.Timestamp | None] = Recent(PAST_MOMENTS)
+        self._of_lake: Recent[Any] = Recent(KEPT_LOOKS)
         self._of_registry: Recent[Any] = Recent(KEPT_READS)
         self._is_fetching = False
         self._still = _NO_MARKET
@@ -138,8 +138,17 @@ class StoreState:
         end: pd.Timestamp,  # UTC
     ) -> pd.Timestamp | None:  # None = nothing is stored until then
         "Time of the newest stored snapshot at or before a moment; read once for each lake."
-        key = end, Same(kind_files(self.ws, "snapshots"))
-        return self._before.get(key, partial(newest_moment, self.ws, end=end))
+        return self.of_lake(("before", end), partial(newest_moment, self.ws, end=end))
+
+    def of_lake(
+        self,
+        name: Hashable,  # of the question
+        read: Callable[[], _Read],  # answers it from the names of the snapshots alone
+    ) -> _Read:  # not to be changed
+        "What the lake holds, from memory until a snapshot is written, replaced or deleted."
+        key = name, Same(kind_files(self.ws, "snapshots"))
+        found: _Read = self._of_lake.get(key, read)
+        return found
 
     def etag(self) -> str:
         "Changes whenever a page would change: with a new snapshot or a new event."
@@ -261,21 +270,20 @@ class ModelState(StoreState):
 
 # %% ../../nbs/90_serving/32_state.ipynb #95c81037
 class ScanIdentity(NamedTuple):
-    "What must be equal for a cached scan to be reused."
+    "What a cached scan says of its version, and must still be true for it to be reused."
 
     status: str
     note: str
-    as_of: pd.Timestamp
 
 
-def _scan_identity(model: LoadedModel, as_of: pd.Timestamp) -> ScanIdentity:
-    "The identity of a scan of the snapshot at `as_of` by `model`."
-    return ScanIdentity(model.version["status"], model.note, as_of)
+def _identity(model: LoadedModel) -> ScanIdentity:
+    "What a scan by `model` says of the model."
+    return ScanIdentity(model.version["status"], model.note)
 
 
 def _is_by(scan: Scan, model: LoadedModel) -> bool:
     "Whether a scan would say the same of its snapshot if the model scored it now."
-    return _scan_identity(scan.served, scan.as_of) == _scan_identity(model, scan.as_of)
+    return _identity(scan.served) == _identity(model)
 
 
 # %% ../../nbs/90_serving/32_state.ipynb #0cf1cf8c
@@ -324,7 +332,7 @@ class ScanState(ModelState):
         "What the scan of a stored moment depends on."
         reach = pd.Timedelta(hours=max(model.config.lookback, MARKET_REACH)) + POLL_WINDOW
         stored = parts_stamp(self.ws, ["snapshots"], ts - reach, ts) or self.etag()
-        return _scan_identity(model, ts), model.version["version"], stored
+        return _identity(model), model.version["version"], ts, stored
 
     def is_at_hand(
         self,
@@ -368,23 +376,22 @@ class ScanState(ModelState):
         with self._scan_lock:
             moment = self._current_moment(model.config, newest)
             version = model.version["version"]
-            cached = self._scans.get(version)
-            is_newest = cached is not None and cached.features is moment.features
-            if cached is None or not is_newest or not _is_by(cached, model):
-                cached = scan_features(
-                    model,
-                    moment.features,
-                    left_out=moment.left_out,
-                    market=moment.market,
-                    history=moment.history,
-                )
-                cached.compute_all()  # readers have the last scan until all of it is known
-                if self.prepare is not None:
-                    self.prepare(cached)
-                as_of = cached.as_of
-                current = {k: s for k, s in self._scans.items() if s.as_of == as_of}
-                self._scans = current | {version: cached}
-            return cached
+            last = self._scans.get(version)
+            if last is not None and last.features is moment.features and _is_by(last, model):
+                return last
+            scored = scan_features(
+                model,
+                moment.features,
+                left_out=moment.left_out,
+                market=moment.market,
+                history=moment.history,
+            )
+            scored.compute_all()  # readers have the last scan until all of it is known
+            if self.prepare is not None:
+                self.prepare(scored)
+            current = {k: s for k, s in self._scans.items() if s.as_of == scored.as_of}
+            self._scans = current | {version: scored}
+            return scored
 
     def _current_moment(self, config: FeatureConfig, newest: pd.Timestamp | None) -> MarketMoment:
         "The newest snapshot with features, from the cache where it is still the newest."
