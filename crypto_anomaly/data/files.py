@@ -13,6 +13,7 @@ import time
 from collections.abc import Hashable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import fsspec
@@ -52,10 +53,24 @@ _EXTRAS = dict(
 )  # protocol -> what to install of this package
 
 
+_Opened = tuple[fsspec.AbstractFileSystem, str]  # file system, and the root path on it
+
+
 def filesystem(
     url: str,  # a folder or an fsspec URL
-) -> tuple[fsspec.AbstractFileSystem, str]:  # file system, and the root path on it
+) -> _Opened:
     "Open the store at `url`."
+    return _open_folder(url) if os.path.isabs(url) and "::" not in url else _open(url)
+
+
+@lru_cache(maxsize=64)  # of these a process has a handful
+def _open_folder(path: str) -> _Opened:
+    "Open an absolute path of this machine."
+    return _open(path)
+
+
+def _open(url: str) -> _Opened:
+    "Open any store."
     try:
         fs, root = fsspec.core.url_to_fs(url, use_listings_cache=False)
     except ImportError as e:

@@ -20,10 +20,16 @@ from .versions import RegistryVersions
 # %% auto #0
 __all__ = ["EventLog", "EventCursors", "alias_label", "RegistryHistory"]
 
-
 # %% ../../nbs/10_registry/60_history.ipynb #18202144
+_NEWEST_EVENT = sa.select(sa.func.max(event_t.c.id))  # made once: it is asked for all the time
+
+
 class EventLog(RegistryVersions):
     "Questions to the log of events."
+
+    def newest_event(self) -> int:  # 0 = there is none
+        "The id of the newest event, of any model."
+        return int(self.rows(_NEWEST_EVENT)[0][0] or 0)
 
     def events(
         self,

@@ -264,9 +264,11 @@ def _dataset(ws: Workspace, name: str, corrected: list[dict[str, Any]]) -> Datas
 # %% ../../nbs/90_serving/12_data_catalog.ipynb #dd1e56a9
 def datasets(
     ws: Workspace,  # the workspace to read
+    corrected: list[dict[str, Any]] | None = None,  # of `lake_corrections`; None = they are read
 ) -> Datasets:  # training data and holdout
     "The datasets that models are trained and evaluated on."
-    corrected = lake_corrections(ws)
+    if corrected is None:
+        corrected = lake_corrections(ws)
     return Datasets(datasets=[_dataset(ws, name, corrected) for name in DATASETS])
 
 

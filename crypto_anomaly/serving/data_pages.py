@@ -19,6 +19,7 @@ from ..data.quality import data_quality, recent_rows
 from ..data.resolution import resolution_notes
 from ..data.row_counts import FAULTS, row_counts
 from ..data.row_sources import source_counts, sources_in_words
+from ..data.stale import lake_corrections
 from ..lifecycle.alerts import alerts
 from ..registry.registry import Registry
 from .catalog_schemas import Flow
@@ -112,6 +113,13 @@ def _about_data(registry: Registry) -> dict[str, Any]:
 
 
 # %% ../../nbs/90_serving/46_data_pages.ipynb #a41bbc24
+def _corrections(state: AppState) -> list[dict[str, Any]]:
+    "What was corrected in the lake; the registry of another workspace is read each time."
+    read = partial(lake_corrections, state.ws)
+    is_own = state.ws.reads.root == state.ws.root
+    return state.of_registry("corrections", read) if is_own else read()
+
+
 def data_page(
     state: AppState,  # of the serving app
 ) -> str:
@@ -122,7 +130,7 @@ def data_page(
         "/data",
         **state.of_registry("data", partial(_about_data, state.registry)),
         stats=state.of_lake("stats", partial(snapshot_stats, state.ws)),
-        datasets=datasets(state.ws).datasets,
+        datasets=datasets(state.ws, _corrections(state)).datasets,
         columns=columns(),
         figures=_days(state),
     )

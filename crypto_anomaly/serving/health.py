@@ -71,7 +71,7 @@ def _model_health(state: AppState) -> ComponentHealth:
 def _registry_health(state: AppState) -> ComponentHealth:
     "Whether the database of the registry answers; `etag` is None where it does not."
     try:
-        state.newest_event()  # from the database itself
+        state.registry.newest_event()  # from the database itself
         etag = state.etag()
     except EXPECTED_ERRORS as e:
         problem = f"the registry's database does not answer ({first_line(e)})"

@@ -17,6 +17,7 @@ from ..core.workspace import Workspace
 from ..model.loading import LoadedModel, load_model
 from ..registry.registry import open_registry
 from .live_answers import DemoData, NotReady, Score
+from .unchanged import Unchanged
 from ..trades.alarm_hits import alarm_of_now
 from ..trades.coverage import coverage, trained_products
 from ..trades.latest import Latest
@@ -29,13 +30,14 @@ from ..trades.pump_versions import LATEST
 from ..trades.store import open_store
 from ..trades.stream_status import stream_health
 from ..trades.ticks import READY
-from ..trades.wanted import open_wanted
+from ..trades.wanted import WantedProduct, open_wanted
 
 # %% auto #0
-__all__ = ["RECOUNT", "FRESH", "Trades", "score", "demo_data", "coin_trades"]
+__all__ = ["RECOUNT", "KEPT_READS", "FRESH", "Trades", "score", "demo_data", "coin_trades"]
 
 # %% ../../nbs/90_serving/20_live.ipynb #ebbb7566
 RECOUNT = 10  # seconds between two counts of the stored trades
+KEPT_READS = 4  # answers of each database that are kept
 
 
 # %% ../../nbs/90_serving/20_live.ipynb #1aee2f10
@@ -45,6 +47,8 @@ class Trades:
     def __init__(self, ws: Workspace) -> None:
         self.ws, self.store, self.latest = ws, open_store(ws), Latest(ws)
         self.registry = open_registry(ws, ws.settings.trade_model)
+        self._of_registry = Unchanged(self.registry.engine, KEPT_READS)
+        self._of_store = Unchanged(self.store.engine, KEPT_READS)
         self._counted_at = -1e9
         self._counts: list[dict[str, Any]] = []
 
@@ -54,12 +58,18 @@ class Trades:
             return None
         return load_model(self.ws, "champion", registry=self.registry)
 
+    def streamed(self) -> list[str]:  # in alphabetic order
+        "The products that have a latest state."
+        if self.ws.settings.redis_url:  # they are not in the store
+            return self.latest.products()
+        return self._of_store.get("streamed", self.latest.products)
+
     def product(
         self,
         product: str | None,  # None = the first of the settings that is streamed
     ) -> str | None:  # None when nothing is streamed
         "The product that is asked for."
-        streamed = self.latest.products()
+        streamed = self.streamed()
         if product and product not in streamed:
             product = spelled_product(product)
         if product and product not in streamed:
@@ -74,23 +84,32 @@ class Trades:
     def completeness(self) -> list[dict[str, Any]]:  # see `TradeStore.completeness`
         "What is stored and what is missing, of every product."
         if time.monotonic() - self._counted_at > RECOUNT:
-            self._counts = self.store.completeness_of(self.latest.products())
+            self._counts = self.store.completeness_of(self.streamed())
             self._counted_at = time.monotonic()
         return self._counts
 
     def epochs(self) -> list[dict[str, Any]]:  # see `TradeStore.epochs`
         "Where the ids of a product began again, of every product."
-        return [e for p in self.latest.products() for e in self.store.epochs(p)]
+        return [e for p in self.streamed() for e in self.store.epochs(p)]
 
     def unknown(self) -> list[str]:
         "The products that the feed refused, as the running stream says."
-        states = [self.latest.get(p) or {} for p in self.latest.products()]
+        states = [self.latest.get(p) or {} for p in self.streamed()]
         named = {name for state in states for name in state.get("stream", {}).get("unknown", [])}
         return sorted(named)
 
+    def champion_or_latest(self) -> dict[str, Any] | None:  # None before the first
+        "The version that scores the trades: the champion, else the newest one."
+        read = self.registry.load_champion_or_latest
+        return self._of_registry.get("champion or latest", read).version
+
+    def _wanted_products(self) -> list[WantedProduct]:
+        "The products that somebody wants to be streamed."
+        return [r for r in open_wanted(self.ws).all_products() if r.wanted]
+
     def product_notes(self) -> list[str]:
         "The products that are wanted and not streamed, and what the exchange says of them."
-        rows = [r for r in open_wanted(self.ws).all_products() if r.wanted and r.note]
+        rows = [r for r in self._of_store.get("wanted", self._wanted_products) if r.note]
         ended = "to end that: crypto-anomaly products remove"
         return [f"{r.product_id} is {r.state}: {r.note}; {ended} {r.product_id}" for r in rows]
 
@@ -290,7 +309,7 @@ def demo_data(
     alarms = t.store.alarms(name, limit=20).drop(columns="evidence") if name else None
     return DemoData(
         product=name,
-        products=t.latest.products(),
+        products=t.streamed(),
         times=prices.ts.astype(str).tolist(),
         prices=prices.price.tolist(),
         pump=state["pump"]["score"] if state else None,
@@ -326,7 +345,7 @@ def coin_trades(
     symbol: str,  # of the coin, in any case
 ) -> dict[str, Any] | None:  # product, price, as_of, pump, dump, alarms of the last day
     "What the trades of a coin show; None where no product of it is streamed."
-    product = _product_of(symbol, t.latest.products())
+    product = _product_of(symbol, t.streamed())
     state = t.state(product)
     if not state:
         return None

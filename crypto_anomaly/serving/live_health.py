@@ -30,10 +30,10 @@ def trade_model(
     t: Trades,
 ) -> tuple[TradeModel | None, list[str]]:  # None before the first; what has to be said
     "The model that scores the trades, and what it does not know of the products of the stream."
-    version, _ = t.registry.load_champion_or_latest()
+    version = t.champion_or_latest()
     if version is None:
         return None, []
-    known = coverage_facts(version, t.latest.products())
+    known = coverage_facts(version, t.streamed())
     notes = known.pop("notes")
     facts = dict(name=t.registry.model, version=version["version"], status=version["status"])
     return TradeModel(**facts, **jsonable(known)), notes

@@ -127,8 +127,7 @@ _DRAWN: Recent[dict[str, Drawn]] = Recent(most=8)
 
 def _newest_events(registries: list[Registry]) -> tuple[int, ...]:
     "Changes with every decision and evaluation."
-    newest = [next(iter(r.events(limit=1)), None) for r in registries]
-    return tuple(event["id"] if event else 0 for event in newest)
+    return tuple(r.newest_event() for r in registries)
 
 
 def _figures(

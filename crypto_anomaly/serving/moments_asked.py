@@ -94,7 +94,8 @@ def read_span(
         raise DataError("no snapshot is stored; run: crypto-anomaly up, or import FILE")
     end = newest if at is None else min(at, newest)
     start = since_time(since.strip() or default, end)
-    return Span(max(start, first_moment(state.ws) or start), end)
+    first = state.of_lake("first", partial(first_moment, state.ws))
+    return Span(max(start, first or start), end)
 
 
 Since = Annotated[str, Query(description="7d, 36h, or a moment: the begin of the span")]

@@ -100,11 +100,10 @@ def by_tier(
 # %% ../../nbs/90_serving/42_overview_page.ipynb #2f861cfc
 def is_calm(
     found: pd.DataFrame,  # of `flagged_coins`
-    open_alerts: int,  # about coins, groups and the market
 ) -> bool:
     "Whether nothing was rarer than once a day."
     rare = (found.rarity >= 24 * found.beside) | (found.tier == 2)
-    return open_alerts == 0 and not rare.any()
+    return not rare.any()
 
 
 # %% ../../nbs/90_serving/42_overview_page.ipynb #ab6d863a
@@ -144,7 +143,7 @@ def _read_past(state: AppState, scan: Scan) -> dict[str, Any]:
         n_day=len(found),
         coin_hours=int((scores.ts > end - pd.Timedelta("24h")).sum()),
         n_seen=scores.coin_id[scores.ts > end - pd.Timedelta("24h")].nunique(),
-        found=found,
+        is_calm=is_calm(found),
         hours=hours,
         most_flagged=max([h["flagged"] for h in hours], default=0),
         n_scored=sum(h["scored"] > 0 for h in hours),
@@ -189,7 +188,7 @@ def overview(
         **past,
         **(NOW if at is None else moment_facts(state, seen, at)),
         past_note=progress.sentence() if progress else "",
-        calm=is_calm(past["found"], len(system["alerts"])),
+        calm=past["is_calm"] and not system["alerts"],
         market=_OVERVIEWS.get(Same(seen), partial(market_overview, seen)),
         **shown,
         contamination=seen.served.model.contamination,

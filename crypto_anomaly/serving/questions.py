@@ -5,35 +5,79 @@
 # %% ../../nbs/90_serving/31_questions.ipynb #0c2908d5
 from __future__ import annotations
 
+import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
+from contextvars import copy_context
+from functools import partial
 from typing import Any
 
 # %% auto #0
-__all__ = ["PATIENCE", "Silent", "Questions"]
+__all__ = ["log", "PATIENCE", "MOMENT", "Silent", "Questions"]
 
 # %% ../../nbs/90_serving/31_questions.ipynb #8dda5287
+log = logging.getLogger(__name__)
 PATIENCE = 5.0  # seconds for all answers together; a healthy system needs some milliseconds
 
 
-class _Question(threading.Thread):
-    "One question that is being answered."
+class _Question:
+    "One question that waits, is being answered, or has an answer."
 
     def __init__(self, name: str, ask: Callable[[], Any]) -> None:
-        super().__init__(name=f"question {name}", daemon=True)
-        self.ask, self.since = ask, time.monotonic()
+        self.name, self.ask, self.since = name, ask, time.monotonic()
+        self.ended = threading.Event()
         self.answers: list[Any] = []  # one, once there is an answer
 
-    def run(self) -> None:
-        "Ask; an error goes to the log of the process, and there is no answer."
-        self.answers.append(self.ask())
+    def answer(self) -> None:
+        "Ask; an error goes to the log, and there is no answer."
+        try:
+            self.answers.append(self.ask())
+        except Exception:
+            log.exception("the %s could not be asked", self.name)
+        finally:
+            self.ended.set()
 
     def problem(self) -> str:
         "Why there is no answer."
-        if self.is_alive():
+        if not self.ended.is_set():
             return f"has not answered for {time.monotonic() - self.since:.0f} s"
         return "cannot be asked: the error is in the log of the server"
+
+
+# %% ../../nbs/90_serving/31_questions.ipynb #17484571
+MOMENT = 0.1  # seconds in which all answers come from one thread
+
+
+def _answer_all(waiting: deque[_Question]) -> None:
+    "Answer questions in their order, until none waits."
+    while True:
+        try:
+            question = waiting.popleft()
+        except IndexError:  # another thread may have taken the last one
+            return
+        question.answer()
+
+
+def _begin(waiting: deque[_Question]) -> None:
+    "Let a thread answer."
+    answer = partial(copy_context().run, _answer_all, waiting)
+    threading.Thread(target=answer, name="questions", daemon=True).start()
+
+
+def _are_answered(questions: list[_Question], end: float) -> bool:
+    "Wait for some questions, at most until a moment of the monotonic clock."
+    return all(q.ended.wait(max(0.0, end - time.monotonic())) for q in questions)
+
+
+def _answer_soon(new: list[_Question], end: float) -> None:
+    "Begin to answer; after a moment no question waits behind another one."
+    waiting = deque(new)
+    _begin(waiting)
+    if not _are_answered(new, min(end, time.monotonic() + MOMENT)):
+        for _ in range(len(waiting)):
+            _begin(waiting)
 
 
 # %% ../../nbs/90_serving/31_questions.ipynb #73e02938
@@ -50,14 +94,14 @@ class Questions:
         self._lock = threading.Lock()
         self._open: dict[str, _Question] = {}
 
-    def _put(self, name: str, ask: Callable[[], Any]) -> _Question:
-        "The question that is open under a name, else a new one."
+    def _put(
+        self, asked: Mapping[str, Callable[[], Any]]
+    ) -> list[_Question]:  # those that are not open yet
+        "Remember what is asked."
         with self._lock:
-            known = self._open.get(name)
-            if known is not None and known.is_alive():
-                return known
-            new = self._open[name] = _Question(name, ask)
-            new.start()
+            is_open = {name for name, q in self._open.items() if not q.ended.is_set()}
+            new = [_Question(name, ask) for name, ask in asked.items() if name not in is_open]
+            self._open.update({q.name: q for q in new})
             return new
 
     def ask(
@@ -67,10 +111,9 @@ class Questions:
     ) -> dict[str, Any]:  # name -> the answer, or a `Silent`
         "The answers that come in time."
         end = time.monotonic() + seconds
-        open_questions = {name: self._put(name, ask) for name, ask in asked.items()}
-        found: dict[str, Any] = {}
-        for name, question in open_questions.items():
-            question.join(max(0.0, end - time.monotonic()))
-            answers = question.answers
-            found[name] = answers[0] if answers else Silent(question.problem())
-        return found
+        new = self._put(asked)
+        questions = [self._open[name] for name in asked]
+        if new:
+            _answer_soon(new, end)
+        _are_answered(questions, end)
+        return {q.name: q.answers[0] if q.answers else Silent(q.problem()) for q in questions}

@@ -9,7 +9,6 @@ from datetime import datetime, timedelta
 from functools import cache
 from typing import Any, NamedTuple
 
-import pandas as pd
 
 from ..core.workspace import Workspace
 from crypto_anomaly.lifecycle.schedule import (
@@ -92,7 +91,8 @@ def took_text(
     "How long a run took."
     if not finished:
         return ""
-    seconds = (pd.Timestamp(finished) - pd.Timestamp(started)).total_seconds()
+    took = datetime.fromisoformat(finished) - datetime.fromisoformat(started)
+    seconds = took.total_seconds()
     return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
 
 

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, TypeVar
 
@@ -45,10 +45,10 @@ from crypto_anomaly.serving.stamps import (
     NEVER_READ,
     CacheKey,
     NewestSnapshot,
-    are_settled,
     database_files,
     file_stamps,
 )
+from .unchanged import Unchanged
 
 # %% auto #0
 __all__ = [
@@ -100,6 +100,13 @@ class _KnownKey(NamedTuple):
     key: CacheKey
 
 
+# %% ../../nbs/90_serving/32_state.ipynb #4200d3dd
+@cache
+def _stage_names() -> tuple[str, ...]:
+    "The stages of the pipeline; they stay while the server runs."
+    return tuple(stages())
+
+
 # %% ../../nbs/90_serving/32_state.ipynb #51412f5e
 class StoreState:
     "The workspace, its registry, its trades, and what changes when they are written."
@@ -113,11 +120,10 @@ class StoreState:
         self.trades = Trades(ws)
         self._newest = NEVER_READ
         self._of_lake: Recent[Any] = Recent(KEPT_LOOKS)
-        self._of_registry: Recent[Any] = Recent(KEPT_READS)
+        self._of_registry = Unchanged(self.registry.engine, KEPT_READS)
         self._is_fetching = False
         self._still = _NO_MARKET
         self._keys: dict[bool, _KnownKey] = {}  # with or without trades
-        self._registry_files = database_files(self.registry.engine)
         self._trade_files: list[Path] = []
         if not ws.settings.redis_url:  # with Redis the newest trade is not in the file
             self._trade_files = database_files(self.trades.store.engine)
@@ -152,12 +158,8 @@ class StoreState:
 
     def etag(self) -> str:
         "Changes whenever a page would change: with a new snapshot or a new event."
-        return f"{self.newest()}/{self.of_registry('newest event', self.newest_event)}"
-
-    def newest_event(self) -> int:  # 0 = there is none
-        "The id of the newest event of the registry."
-        last_event = next(iter(self.registry.events(limit=1)), None)
-        return last_event["id"] if last_event else 0
+        event = self.of_registry("newest event", self.registry.newest_event)
+        return f"{self.newest()}/{event}"
 
     def of_registry(
         self,
@@ -165,11 +167,7 @@ class StoreState:
         read: Callable[[], _Read],  # answers it from the registry alone
     ) -> _Read:  # not to be changed
         "What the registry says, from memory until one of its files is written."
-        stamps = file_stamps(self._registry_files)
-        if not are_settled(stamps, time.time_ns()):
-            return read()
-        found: _Read = self._of_registry.get((name, stamps), read)
-        return found
+        return self._of_registry.get(name, read)
 
     def list_runs(
         self,
@@ -185,7 +183,7 @@ class StoreState:
     def newest_runs(self) -> dict[str, dict[str, Any] | None]:  # stage -> run; None = never
         "The last run of each stage; one whose process has died is closed as failed before."
         self._close_dead_runs()
-        names = tuple(stages())
+        names = _stage_names()
         return self.of_registry(("newest runs", names), partial(self.registry.newest_runs, names))
 
     def _close_dead_runs(self) -> None:
@@ -222,7 +220,7 @@ class StoreState:
 
     def _read_key(self, now: float, trades: bool) -> CacheKey:
         "The key at a moment, from the files of the databases."
-        registry = file_stamps(self._registry_files)
+        registry = file_stamps(self._of_registry.files)
         trade_files = file_stamps(self._trade_files) if trades else ()
         all_have_files = bool(registry) and (bool(trade_files) or not trades)
         market = _StillMarket(int(now), None) if trades else self._market(now)

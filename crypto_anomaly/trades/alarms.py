@@ -35,6 +35,9 @@ _PUT = (
     "INSERT INTO latest (product_id, at, payload) VALUES ({}) ON CONFLICT (product_id) "
     "DO UPDATE SET at = excluded.at, payload = excluded.payload"
 )
+_LATEST = sa.select(latest_table.c.at, latest_table.c.payload).where(
+    latest_table.c.product_id == sa.bindparam("product")
+)  # made once: every page asks for it
 
 
 def _text(payload: dict[str, Any]) -> str:
@@ -65,9 +68,8 @@ class LatestRows(TradeDatabase):
 
     def get_latest(self, product: str) -> dict[str, Any] | None:
         "The payload with `age_seconds`; None when the product was never streamed."
-        t = latest_table.c
-        query = sa.select(t.at, t.payload)
-        found = self.rows(query.where(t.product_id == product))
+        with self.engine.connect() as c:
+            found = c.execute(_LATEST, dict(product=product)).all()
         if not found:
             return None
         age = time.time() - found[0].at
