@@ -8,6 +8,7 @@ import pytest
 from crypto_anomaly.core.settings import Settings
 from crypto_anomaly.core.workspace import open_workspace
 from crypto_anomaly.data.snapshots import read_snapshots, write_snapshot
+from crypto_anomaly.data.table import DataError
 from crypto_anomaly.model.scan import Scan, scan
 from crypto_anomaly.model.what_if import MarketRows
 from crypto_anomaly.serving import market_page
@@ -52,6 +53,37 @@ def test_readers_have_the_last_scan_until_all_of_the_new_one_is_known(ws, monkey
     found = state.scan()
     assert found.as_of == last.as_of + pd.Timedelta("1h")
     assert {"anomalies", "watched", "unjudged"} <= vars(found).keys()
+
+
+def test_a_snapshot_of_another_process_is_scored_by_the_thread_that_looks_for_it(ws, monkeypatch):
+    monkeypatch.setattr(state_module, "LOOK_SECONDS", 0)
+    state = AppState(ws)
+    last = state.scan()
+    state.has_scorer = True
+    state.score_newest()
+    store_a_new_poll(ws)
+    assert state.newest() == last.as_of + pd.Timedelta("1h")
+    assert state.is_at_hand() and state.scan() is last
+    state.score_newest()
+    assert state.is_at_hand() and state.scan().as_of == state.newest()
+
+
+def test_a_snapshot_that_cannot_be_scored_is_an_error_for_readers_too(ws, monkeypatch):
+    monkeypatch.setattr(state_module, "LOOK_SECONDS", 0)
+    state = AppState(ws)
+    last = state.scan()
+    state.has_scorer = True
+    state.score_newest()
+    store_a_new_poll(ws)
+
+    def fail(*args, **facts):
+        raise DataError("the file is broken")
+
+    monkeypatch.setattr(state_module, "market_moment", fail)
+    assert state.scan() is last
+    for score in (state.score_newest, state.scan):
+        with pytest.raises(DataError, match="the file is broken"):
+            score()
 
 
 def test_readers_have_the_last_scan_while_a_fetched_market_is_written_down(ws, monkeypatch):

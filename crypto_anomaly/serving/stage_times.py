@@ -9,7 +9,6 @@ from datetime import datetime, timedelta
 from functools import cache
 from typing import Any, NamedTuple
 
-
 from ..core.workspace import Workspace
 from crypto_anomaly.lifecycle.schedule import (
     EVENT_TRIGGERS,

@@ -299,6 +299,8 @@ class ScanState(ModelState):
         self._past: Recent[Scan] = Recent(PAST_SCANS)
         self.prepare: Callable[[Scan], None] | None = None  # draws for readers of a new scan
         self._last_past: Scan | None = None  # the only one of the past whose rows are kept
+        self.has_scorer = False  # whether a thread calls `score_newest` again and again
+        self._tried: pd.Timestamp | None = None  # the snapshot that it scored last, or could not
 
     def scan(
         self,
@@ -346,7 +348,8 @@ class ScanState(ModelState):
             return True
         if at is None or at >= newest:
             moment = self._moments.get(model.config)
-            return moment is not None and moment.ts == newest
+            is_scored = moment is not None and moment.ts == newest
+            return is_scored or self._last_scan(model) is not None
         ts = self.newest_before(at)
         return ts is None or self._past.has(self._past_key(model, ts))
 
@@ -357,8 +360,25 @@ class ScanState(ModelState):
         "The newest snapshot, scored by a version."
         return self._scan(load_model(self.ws, ref, registry=self.registry))
 
+    def score_newest(self) -> None:
+        "Score the newest snapshot for those who read, as the thread does that looks for it."
+        newest = self.newest()
+        try:
+            self._score(self.load())
+        finally:
+            self._tried = newest
+
+    def _last_scan(self, model: LoadedModel) -> Scan | None:  # None = a reader scores
+        "What readers have until the thread has scored the newest snapshot."
+        last = self._scans.get(model.version["version"])
+        is_next = self.has_scorer and self.newest() != self._tried
+        return last if is_next and last is not None and _is_by(last, model) else None
+
     def _scan(self, model: LoadedModel) -> Scan:
         "The newest snapshot, scored by `model`; the last one while another thread scores it."
+        until_scored = self._last_scan(model)
+        if until_scored is not None:
+            return until_scored
         last = self._scans.get(model.version["version"])
         may_wait = last is None or not _is_by(last, model)
         if not self._scan_lock.acquire(blocking=may_wait) and last is not None:
@@ -456,7 +476,7 @@ class AppState(ScanState):
         with self._scan_lock:  # readers get the last scan meanwhile
             self._newest = NEVER_READ
             scan_all(self.ws, run_id="serve")  # logs the predictions, of a challenger too
-            self.scan()
+            self._score(self.load())
         return ""
 
     def close(self) -> None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -103,20 +104,37 @@ def _prepare(state: AppState, scan: Scan) -> None:
         log.info("not drawn: %s", e)
 
 
+@contextmanager
+def _scoring(state: AppState) -> Iterator[None]:
+    "In this block readers have the last scan until this thread has scored a new snapshot."
+    state.has_scorer = True
+    try:
+        yield
+    finally:
+        state.has_scorer = False
+
+
 def keep_warm(
     state: AppState,  # of the serving app
     stopped: threading.Event,  # ends it
     pages: tuple[Page, ...] = OF_THE_MARKET,  # to draw again
     look_seconds: float = LOOK_SECONDS,  # between two looks
 ) -> None:
-    "Warm up, then draw the pages of the market again whenever they would show something new."
-    shown: Hashable = None
-    pause = 0.0
+    "Warm up, then score what is new and draw the pages of the market again, before somebody asks."
     state.prepare = partial(_prepare, state)
     warm_up(state)
     freeze_objects()
     return_memory()
-    returned = time.monotonic()
+    with _scoring(state):
+        _look_for_news(state, stopped, pages, look_seconds)
+
+
+def _look_for_news(
+    state: AppState, stopped: threading.Event, pages: tuple[Page, ...], look_seconds: float
+) -> None:
+    "Look again and again; draw what would show something new."
+    shown: Hashable = None
+    pause, returned = 0.0, time.monotonic()
     while not stopped.wait(pause):
         pause = look_seconds
         begin = time.monotonic()
@@ -124,6 +142,7 @@ def keep_warm(
             return_memory()
             returned = begin
         try:
+            state.score_newest()
             now = _shown(state)
         except EXPECTED_ERRORS as e:
             log.info("nothing to draw: %s", e)
