@@ -244,6 +244,7 @@ class MarketSignal:
 
     ts: pd.Timestamp  # time of the newest row
     coins: int  # not pegged, with a move of an hour
+    day_coins: int  # not pegged, with a move of 24 hours; after a gap these are other ones
     hours: int  # of the past that the moment is compared with
     series: pd.DataFrame  # measures and `same_way` by `ts`, the present last; log returns, shares
     rarities: dict[str, float]  # hours by measure; NaN = not known
@@ -277,14 +278,14 @@ def signal_of_moves(
     moves = _free_moves(of_coins)
     series = _measures(moves, least_coins)
     series.index = pd.to_datetime(moments, unit="us", utc=True).rename("ts")
-    coins = int((~np.isnan(moves.hour[-1])).sum())
+    coins, day_coins = (int((~np.isnan(x[-1])).sum()) for x in (moves.hour, moves.day))
     rarities = {}
     for name, measure in MARKET_MEASURES.items():
         s = _statistic(name, series[name].to_numpy(), coins)
         rarities[name] = hour_rarity(s[-1], s[:-1], measure.excess)
     past = int(series.move_1h.iloc[:-1].notna().sum())
     hourly = pd.DataFrame(of_coins.hour, series.index, of_coins.coin_ids)
-    return MarketSignal(newest, coins, past, series, rarities, hourly)
+    return MarketSignal(newest, coins, day_coins, past, series, rarities, hourly)
 
 
 def market_signal(

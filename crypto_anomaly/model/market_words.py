@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from ..core.json_values import jsonable
 from ..core.numbers import MISSING, percent
@@ -39,14 +38,14 @@ def _rarity_in_words(hours: float) -> str:
 
 
 # %% ../../nbs/50_model/84_market_words.ipynb #0538f8a4
-def _size_in_words(name: str, now: pd.Series, coins: int) -> str:
+def _size_in_words(name: str, signal: MarketSignal) -> str:
     "The rarest measure and its size."
-    x = _in_percent(name, float(now[name]))
+    x, coins = _in_percent(name, float(signal.now[name])), signal.coins
     match name:
         case "move_1h":
             return f"market {percent(x)} in an hour (median of {coins} coins)"
         case "move_24h":
-            return f"market {percent(x)} in 24 hours (median of {coins} coins)"
+            return f"market {percent(x)} in 24 hours (median of {signal.day_coins} coins)"
         case "breadth":
             return f"{x:.0f}\u00a0% of {coins} coins moved more than {BEYOND:g} times their usual"
         case "dispersion":
@@ -82,7 +81,7 @@ def market_sentence(
         return f"{known}too little history to say how rare that is ({signal.hours} hours)"
     if signal.rarity < ORDINARY:
         return f"an ordinary hour: market {move} (median of {signal.coins} coins)"
-    size = _size_in_words(name, signal.now, signal.coins)
+    size = _size_in_words(name, signal)
     rarity = _rarity_in_words(signal.rarity)
     breadth = f"{_in_percent('same_way', float(signal.now.same_way)):.0f}\u00a0% of the coins"
     way = f", {breadth} the same way" if name == "move_1h" else ""
