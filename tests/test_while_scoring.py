@@ -11,9 +11,10 @@ from crypto_anomaly.data.snapshots import read_snapshots, write_snapshot
 from crypto_anomaly.data.table import DataError
 from crypto_anomaly.model.scan import Scan, scan
 from crypto_anomaly.model.what_if import MarketRows
-from crypto_anomaly.serving import market_page
+from crypto_anomaly.serving import market_page, store_state
 from crypto_anomaly.serving import state as state_module
 from crypto_anomaly.serving.market_page import coins_page, prepare_market
+from crypto_anomaly.serving.stamps import NEVER_READ
 from crypto_anomaly.serving.state import AppState
 
 
@@ -31,7 +32,7 @@ def store_a_new_poll(ws):
 
 
 def test_readers_have_the_last_scan_until_all_of_the_new_one_is_known(ws, monkeypatch):
-    monkeypatch.setattr(state_module, "LOOK_SECONDS", 0)
+    monkeypatch.setattr(store_state, "LOOK_SECONDS", 0)
     state = AppState(ws)
     last = state.scan()
     store_a_new_poll(ws)
@@ -56,7 +57,7 @@ def test_readers_have_the_last_scan_until_all_of_the_new_one_is_known(ws, monkey
 
 
 def test_a_snapshot_of_another_process_is_scored_by_the_thread_that_looks_for_it(ws, monkeypatch):
-    monkeypatch.setattr(state_module, "LOOK_SECONDS", 0)
+    monkeypatch.setattr(store_state, "LOOK_SECONDS", 0)
     state = AppState(ws)
     last = state.scan()
     state.has_scorer = True
@@ -69,7 +70,7 @@ def test_a_snapshot_of_another_process_is_scored_by_the_thread_that_looks_for_it
 
 
 def test_a_snapshot_that_cannot_be_scored_is_an_error_for_readers_too(ws, monkeypatch):
-    monkeypatch.setattr(state_module, "LOOK_SECONDS", 0)
+    monkeypatch.setattr(store_state, "LOOK_SECONDS", 0)
     state = AppState(ws)
     last = state.scan()
     state.has_scorer = True
@@ -87,7 +88,7 @@ def test_a_snapshot_that_cannot_be_scored_is_an_error_for_readers_too(ws, monkey
 
 
 def test_readers_have_the_last_scan_while_a_fetched_market_is_written_down(ws, monkeypatch):
-    monkeypatch.setattr(state_module, "LOOK_SECONDS", 0)
+    monkeypatch.setattr(store_state, "LOOK_SECONDS", 0)
     state, read = AppState(ws), []
     last = state.scan()
 
@@ -106,7 +107,7 @@ def test_readers_have_the_last_scan_while_a_fetched_market_is_written_down(ws, m
 
 
 def test_the_table_of_a_new_scan_is_drawn_before_readers_get_it(ws, monkeypatch):
-    monkeypatch.setattr(state_module, "LOOK_SECONDS", 0)
+    monkeypatch.setattr(store_state, "LOOK_SECONDS", 0)
     state = AppState(ws)
     last = state.scan()
     drawn = []
@@ -168,7 +169,7 @@ def test_a_key_stands_still_during_a_fetch_and_an_event_ends_it(ws, monkeypatch)
         first = key_at(101.5)
         assert first.second == 101  # what was kept before is computed once more
         store_a_new_poll(ws)
-        state._newest = state_module.NEVER_READ
+        state._newest = NEVER_READ
         state.newest()
         assert key_at(110.5) == first
         assert key_at(111.0).second == 111

@@ -10,12 +10,11 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Hashable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Hashable
+from contextlib import ExitStack
 from datetime import timedelta
-from functools import cache, partial
-from pathlib import Path
-from typing import Annotated, Any, NamedTuple, TypeVar
+from functools import partial
+from typing import Annotated, NamedTuple
 
 import pandas as pd
 from fastapi import Depends, Request
@@ -23,7 +22,7 @@ from fastapi import Depends, Request
 from ..core.clock import utcnow
 from ..core.errors import CryptoAnomalyError
 from ..core.workspace import Workspace
-from ..data.lake import kind_files, parts_stamp
+from ..data.lake import parts_stamp
 from ..data.polls import POLL_WINDOW
 from ..data.snapshots import newest_moment
 from ..data.source import hold_source
@@ -31,37 +30,21 @@ from ..data.table import DataError
 from ..features.config import FeatureConfig
 from ..features.market_signals import MARKET_REACH
 from ..lifecycle.ingest_steps import ingest
-from ..lifecycle.leases import close_dead_runs
-from ..lifecycle.stages import stages
 from ..model.loading import LoadedModel, ModelUnavailableError, load_model
 from ..model.moment import MarketMoment, market_moment
 from ..model.scan import Scan, scan_all, scan_by_model, scan_features
 from ..registry.errors import NotFoundError
-from ..registry.registry import Registry, open_registry
-from .live import Trades
 from .questions import Questions
-from .recent import Recent, Same
-from crypto_anomaly.serving.stamps import (
-    NEVER_READ,
-    CacheKey,
-    NewestSnapshot,
-    database_files,
-    file_stamps,
-)
-from .unchanged import Unchanged
+from .recent import Recent
+from .stamps import NEVER_READ
+from .store_state import StoreState
 
 # %% auto #0
 __all__ = [
     "log",
     "CACHE_SECONDS",
     "PAST_SCANS",
-    "KEPT_READS",
-    "KEPT_LOOKS",
-    "LOOK_SECONDS",
-    "STILL_SECONDS",
-    "KEY_SECONDS",
     "CurrentState",
-    "StoreState",
     "ModelState",
     "ScanIdentity",
     "ScanState",
@@ -73,164 +56,6 @@ __all__ = [
 log = logging.getLogger(__name__)
 CACHE_SECONDS = 60  # CoinGecko caches for this long; a request within it returns the same rows
 PAST_SCANS = 8  # scans of past moments that are kept
-KEPT_READS = 64  # answers of the registry that are kept
-KEPT_LOOKS = 64  # answers of the lake's file names that are kept
-LOOK_SECONDS = 1  # the lake is listed at most this often
-STILL_SECONDS = 10  # an answer is good for so long while a snapshot is fetched and scored
-KEY_SECONDS = 0.0003  # a key is good for so long: a write to a database takes longer
-
-
-_Read = TypeVar("_Read")
-
-
-class _StillMarket(NamedTuple):
-    "What a key says of the market."
-
-    second: int
-    newest: pd.Timestamp | None
-
-
-_NO_MARKET = _StillMarket(-STILL_SECONDS, None)
-
-
-class _KnownKey(NamedTuple):
-    "A key of the store, and when it was read."
-
-    read_at: float  # seconds of the monotonic clock
-    key: CacheKey
-
-
-# %% ../../nbs/90_serving/32_state.ipynb #4200d3dd
-@cache
-def _stage_names() -> tuple[str, ...]:
-    "The stages of the pipeline; they stay while the server runs."
-    return tuple(stages())
-
-
-# %% ../../nbs/90_serving/32_state.ipynb #51412f5e
-class StoreState:
-    "The workspace, its registry, its trades, and what changes when they are written."
-
-    def __init__(
-        self,
-        ws: Workspace,  # the workspace to serve
-    ) -> None:
-        self.ws = ws
-        self.registry: Registry = open_registry(ws)
-        self.trades = Trades(ws)
-        self._newest = NEVER_READ
-        self._of_lake: Recent[Any] = Recent(KEPT_LOOKS)
-        self._of_registry = Unchanged(self.registry.engine, KEPT_READS)
-        self._is_fetching = False
-        self._still = _NO_MARKET
-        self._keys: dict[bool, _KnownKey] = {}  # with or without trades
-        self._trade_files: list[Path] = []
-        if not ws.settings.redis_url:  # with Redis the newest trade is not in the file
-            self._trade_files = database_files(self.trades.store.engine)
-
-    def newest(self) -> pd.Timestamp | None:  # None = nothing is stored
-        "Time of the newest stored snapshot; the lake is listed at most once a second."
-        is_known = self._newest is not NEVER_READ
-        if self._is_fetching and is_known:  # what is being written is shown when it is scored
-            return self._newest.ts
-        if time.monotonic() - self._newest.read_at > LOOK_SECONDS:
-            files, seen = kind_files(self.ws, "snapshots"), self._newest
-            ts = seen.ts if files is seen.files else newest_moment(self.ws)
-            self._newest = NewestSnapshot(time.monotonic(), ts, files)
-        return self._newest.ts
-
-    def newest_before(
-        self,
-        end: pd.Timestamp,  # UTC
-    ) -> pd.Timestamp | None:  # None = nothing is stored until then
-        "Time of the newest stored snapshot at or before a moment; read once for each lake."
-        return self.of_lake(("before", end), partial(newest_moment, self.ws, end=end))
-
-    def of_lake(
-        self,
-        name: Hashable,  # of the question
-        read: Callable[[], _Read],  # answers it from the names of the snapshots alone
-    ) -> _Read:  # not to be changed
-        "What the lake holds, from memory until a snapshot is written, replaced or deleted."
-        key = name, Same(kind_files(self.ws, "snapshots"))
-        found: _Read = self._of_lake.get(key, read)
-        return found
-
-    def etag(self) -> str:
-        "Changes whenever a page would change: with a new snapshot or a new event."
-        event = self.of_registry("newest event", self.registry.newest_event)
-        return f"{self.newest()}/{event}"
-
-    def of_registry(
-        self,
-        name: Hashable,  # of the question
-        read: Callable[[], _Read],  # answers it from the registry alone
-    ) -> _Read:  # not to be changed
-        "What the registry says, from memory until one of its files is written."
-        return self._of_registry.get(name, read)
-
-    def list_runs(
-        self,
-        limit: int = 50,
-        stage: str | None = None,  # None = of any stage
-        status: str | None = None,  # running, succeeded or failed; None = any
-    ) -> list[dict[str, Any]]:  # newest first
-        "The last runs; one whose process has died is closed as failed before."
-        self._close_dead_runs()
-        read = partial(self.registry.list_runs, limit, stage, status=status)
-        return self.of_registry(("runs", limit, stage, status), read)
-
-    def newest_runs(self) -> dict[str, dict[str, Any] | None]:  # stage -> run; None = never
-        "The last run of each stage; one whose process has died is closed as failed before."
-        self._close_dead_runs()
-        names = _stage_names()
-        return self.of_registry(("newest runs", names), partial(self.registry.newest_runs, names))
-
-    def _close_dead_runs(self) -> None:
-        "Close runs whose process has died; nothing to do while none is open."
-        running = partial(self.registry.list_runs, 1, status="running")
-        if self.of_registry("open runs", running):
-            close_dead_runs(self.registry)
-
-    def cache_key(self, *, trades: bool = False) -> CacheKey:
-        "Changes with the store and costs microseconds; `trades` = the key of a trade score."
-        now = time.monotonic()
-        known = self._keys.get(trades)
-        if known is not None and now - known.read_at < KEY_SECONDS:
-            return known.key
-        key = self._read_key(now, trades)
-        self._keys[trades] = _KnownKey(now, key)
-        return key
-
-    def _market(self, now: float) -> _StillMarket:
-        "The second and the snapshot of a key; they stand still for a while during a fetch."
-        still = self._still
-        if not self._is_fetching or now - still.second >= STILL_SECONDS:
-            still = self._still = _StillMarket(int(now), self._newest.ts)
-        return still
-
-    @contextmanager
-    def fetching(self) -> Iterator[None]:
-        "Answers are good for longer in this block: its work would make each of them wait."
-        self._still, self._is_fetching = _NO_MARKET, True
-        try:
-            yield
-        finally:
-            self._is_fetching = False
-
-    def _read_key(self, now: float, trades: bool) -> CacheKey:
-        "The key at a moment, from the files of the databases."
-        registry = file_stamps(self._of_registry.files)
-        trade_files = file_stamps(self._trade_files) if trades else ()
-        all_have_files = bool(registry) and (bool(trade_files) or not trades)
-        market = _StillMarket(int(now), None) if trades else self._market(now)
-        return CacheKey(
-            second=market.second,
-            newest=market.newest,
-            registry=registry,
-            trades=trade_files,
-            quarter=0 if all_have_files else int(4 * now),
-        )
 
 
 # %% ../../nbs/90_serving/32_state.ipynb #8b1e823c
