@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from ..core.json_values import jsonable
 from ..core.numbers import MISSING, percent
