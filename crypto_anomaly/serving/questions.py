@@ -5,20 +5,17 @@
 # %% ../../nbs/90_serving/31_questions.ipynb #0c2908d5
 from __future__ import annotations
 
-import logging
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextvars import copy_context
 from functools import partial
 from typing import Any
 
 # %% auto #0
-__all__ = ["log", "PATIENCE", "MOMENT", "Silent", "Questions"]
+__all__ = ["PATIENCE", "MOMENT", "Silent", "Questions"]
 
 # %% ../../nbs/90_serving/31_questions.ipynb #8dda5287
-log = logging.getLogger(__name__)
 PATIENCE = 5.0  # seconds for all answers together; a healthy system needs some milliseconds
 
 
@@ -31,11 +28,9 @@ class _Question:
         self.answers: list[Any] = []  # one, once there is an answer
 
     def answer(self) -> None:
-        "Ask; an error goes to the log, and there is no answer."
+        "Ask; an error goes on to the thread, and there is no answer."
         try:
             self.answers.append(self.ask())
-        except Exception:
-            log.exception("the %s could not be asked", self.name)
         finally:
             self.ended.set()
 
@@ -50,17 +45,18 @@ class _Question:
 MOMENT = 0.1  # seconds in which all answers come from one thread
 
 
-def _answer_all(waiting: deque[_Question]) -> None:
-    "Answer questions in their order, until none waits."
-    while True:
-        try:
-            question = waiting.popleft()
-        except IndexError:  # another thread may have taken the last one
-            return
+def _answer_all(waiting: Iterator[_Question]) -> None:
+    "Answer what waits, in its order; an error goes to the log after the others are answered."
+    question = next(waiting, None)
+    if question is None:
+        return
+    try:
         question.answer()
+    finally:
+        _answer_all(waiting)
 
 
-def _begin(waiting: deque[_Question]) -> None:
+def _begin(waiting: Iterator[_Question]) -> None:
     "Let a thread answer."
     answer = partial(copy_context().run, _answer_all, waiting)
     threading.Thread(target=answer, name="questions", daemon=True).start()
@@ -73,10 +69,10 @@ def _are_answered(questions: list[_Question], end: float) -> bool:
 
 def _answer_soon(new: list[_Question], end: float) -> None:
     "Begin to answer; after a moment no question waits behind another one."
-    waiting = deque(new)
+    waiting = iter(new)  # threads that take from it get different questions
     _begin(waiting)
     if not _are_answered(new, min(end, time.monotonic() + MOMENT)):
-        for _ in range(len(waiting)):
+        for _ in new:
             _begin(waiting)
 
 
