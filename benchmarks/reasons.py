@@ -74,8 +74,10 @@ REASONS = (
         "P8",
         "answers per CPU second, cached /scan",
         "A scan that this machine asks for again is sent before the framework runs, as any kept "
-        "answer; it is made anew when a second is over, and that is counted, too. The bar is a "
-        "ratio to a training.",
+        "answer; it is made anew when a second is over, and that is counted, too. One client asks "
+        "over one connection, so the process wakes up for every answer: that is two thirds of its "
+        "CPU (with eight requests in flight a kept answer costs a third, see the row of "
+        "/anomalies). The bar is a ratio to a training.",
     ),
     (
         "P8",
@@ -83,7 +85,7 @@ REASONS = (
         "The first who asks in a second has the page drawn: the files of the lake and of the "
         "registry are looked at, what was written is read again, and the template is filled. The "
         "table of coins and the figures are kept until there is another scan. The overview also "
-        "asks all parts for their health, each in a thread. A server that was idle for a second "
+        "asks all parts for their health. A server that was idle for a second "
         "runs slower at first, on a busy host much slower.",
     ),
     (
