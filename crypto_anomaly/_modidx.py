@@ -8598,6 +8598,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/crypto_anomaly', 'doc_host
                                                                                                 'crypto_anomaly/serving/state.py'),
                                               'crypto_anomaly.serving.state.ScanState._score': ( '90_serving/state.html#scanstate._score',
                                                                                                  'crypto_anomaly/serving/state.py'),
+                                              'crypto_anomaly.serving.state.ScanState.forget_idle': ( '90_serving/state.html#scanstate.forget_idle',
+                                                                                                      'crypto_anomaly/serving/state.py'),
                                               'crypto_anomaly.serving.state.ScanState.is_at_hand': ( '90_serving/state.html#scanstate.is_at_hand',
                                                                                                      'crypto_anomaly/serving/state.py'),
                                               'crypto_anomaly.serving.state.ScanState.scan': ( '90_serving/state.html#scanstate.scan',

@@ -44,6 +44,7 @@ __all__ = [
     "log",
     "CACHE_SECONDS",
     "PAST_SCANS",
+    "IDLE_SECONDS",
     "CurrentState",
     "ModelState",
     "ScanIdentity",
@@ -56,6 +57,7 @@ __all__ = [
 log = logging.getLogger(__name__)
 CACHE_SECONDS = 60  # CoinGecko caches for this long; a request within it returns the same rows
 PAST_SCANS = 8  # scans of past moments that are kept
+IDLE_SECONDS = 60  # the rows of one of them are kept for so long after the last question
 
 
 # %% ../../nbs/90_serving/32_state.ipynb #8b1e823c
@@ -126,6 +128,7 @@ class ScanState(ModelState):
         self._last_past: Scan | None = None  # the only one of the past whose rows are kept
         self.has_scorer = False  # whether a thread calls `score_newest` again and again
         self._tried: pd.Timestamp | None = None  # the snapshot that it scored last, or could not
+        self._past_asked_at = 0.0  # seconds of the monotonic clock
 
     def scan(
         self,
@@ -148,10 +151,23 @@ class ScanState(ModelState):
             return scan_by_model(self.ws, model, at)  # raises
         key = self._past_key(model, ts)
         found = self._past.get(key, partial(scan_by_model, self.ws, model, ts))
+        self._past_asked_at = time.monotonic()
         before, self._last_past = self._last_past, found
         if before is not None and before is not found:
             before.forget()
         return found
+
+    def forget_idle(
+        self,
+        seconds: float = IDLE_SECONDS,  # without a question
+    ) -> bool:  # whether there were some
+        "Drop the rows of the past moment that nobody has asked for lately; they are read again."
+        last, idle = self._last_past, time.monotonic() - self._past_asked_at
+        if last is None or idle < seconds:
+            return False
+        last.forget()
+        self._last_past = None
+        return True
 
     def _past_key(self, model: LoadedModel, ts: pd.Timestamp) -> Hashable:
         "What the scan of a stored moment depends on."

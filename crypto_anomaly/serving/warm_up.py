@@ -139,6 +139,7 @@ def _look_for_news(
         pause = look_seconds
         begin = time.monotonic()
         if begin - returned > RETURN_SECONDS:
+            state.forget_idle()
             return_memory()
             returned = begin
         try:
