@@ -5,7 +5,8 @@
 # %% ../../nbs/50_model/15_forest.ipynb #6392da20
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Self
+from collections.abc import Sequence
+from typing import Any, Self
 
 import numpy as np
 
@@ -17,8 +18,7 @@ from .errors import DetectorError
 __all__ = [
     "PADDING",
     "average_path_length",
-    "PerfectTree",
-    "perfect_tree",
+    "perfect_trees",
     "path_sums",
     "check_trees",
     "PerfectTrees",
@@ -59,13 +59,6 @@ def _floor_float32(x: np.ndarray) -> np.ndarray:  # float32
 PADDING = np.uint64(0xFFFFFFFF)  # no key is greater, so a padded node sends every row left
 
 
-class PerfectTree(NamedTuple):
-    "One isolation tree in which every path has the same length."
-
-    nodes: np.ndarray  # (2^depth - 1,) uint64: column in the upper half, threshold in the lower
-    path_lengths: np.ndarray  # (2^depth,) float64, one per leaf
-
-
 # %% ../../nbs/50_model/15_forest.ipynb #5ee4493c
 def _node_words(nodes: np.ndarray, d: int) -> np.ndarray:  # uint64
     "The words of scikit-learn's nodes; column `d + c` reads missing values as the greatest."
@@ -78,27 +71,25 @@ def _node_words(nodes: np.ndarray, d: int) -> np.ndarray:  # uint64
 
 
 # %% ../../nbs/50_model/15_forest.ipynb #d0710b38
-def perfect_tree(
-    tree: Any,  # `tree_` of a fitted tree of scikit-learn
+def perfect_trees(
+    trees: Sequence[Any],  # `tree_` of fitted trees of scikit-learn
     depth: int,  # levels of inner nodes
     d: int,  # number of features
-) -> PerfectTree:
-    "A tree of scikit-learn as a perfect tree."
-    nodes = tree.__getstate__()["nodes"]
-    lengths = tree.compute_node_depths() + average_path_length(tree.n_node_samples) - 1.0
-    words = _node_words(nodes, d)
-    left, right = nodes["left_child"], nodes["right_child"]
-    packed = np.full((1 << depth) - 1, PADDING, np.uint64)
-    at = np.zeros(1, np.int64)  # nodes of scikit-learn on the current level
-    for level in range(depth):
-        first = (1 << level) - 1
-        inner = left[at] >= 0
-        places = slice(first, 2 * first + 1)
-        packed[places] = np.where(inner, words[at], packed[places])
-        children = np.c_[left[at], right[at]]
-        stay = at[:, None]
-        at = np.where(inner[:, None], children, stay).ravel()
-    return PerfectTree(packed, lengths[at])
+) -> tuple[np.ndarray, np.ndarray]:  # words (trees, 2^depth - 1), path lengths (trees, 2^depth)
+    "Trees of scikit-learn as trees in which every path has the same length."
+    nodes = np.concatenate([tree.__getstate__()["nodes"] for tree in trees])
+    depths = np.concatenate([tree.compute_node_depths() for tree in trees])
+    lengths = depths + average_path_length(nodes["n_node_samples"]) - 1.0
+    counts = np.array([tree.node_count for tree in trees])
+    roots = np.cumsum(counts) - counts
+    children = np.c_[nodes["left_child"], nodes["right_child"]] + np.repeat(roots, counts)[:, None]
+    words, leaves = _node_words(nodes, d), np.flatnonzero(nodes["left_child"] < 0)
+    words[leaves], children[leaves] = PADDING, leaves[:, None]
+    levels, at = [], roots[:, None]  # nodes of scikit-learn on the current level, tree by tree
+    for _ in range(depth):
+        levels.append(words[at])
+        at = children[at].reshape(len(trees), -1)
+    return np.concatenate(levels, axis=1), lengths[at]
 
 
 # %% ../../nbs/50_model/15_forest.ipynb #8dcca8f6
@@ -109,16 +100,17 @@ _U, _L = np.uint32, np.uint64
 @njit(cache=True)
 def _layout(X, b, m, W, shift):  # type: ignore[no-untyped-def]  # numba infers the types
     "Ordered keys of rows b..b+m of the float bits `X`, twice: missing as least and as greatest."
-    d = X.shape[1]
-    for i in range(m):
-        for c in range(d):
-            u = X[b + i, c]
-            missing = (u & _U(0x7FFFFFFF)) > _U(0x7F800000)
-            if u == _U(0x80000000):
-                u = _U(0)
-            k = u ^ (_U(0xFFFFFFFF) if u & _U(0x80000000) else _U(0x80000000))
-            W[(c << shift) + i] = _U(0) if missing else k
-            W[((d + c) << shift) + i] = _U(0xFFFFFFFF) if missing else k
+    half = X.shape[1] << shift
+    for c in range(X.shape[1]):
+        for i in range(m):
+            W[(c << shift) + i] = X[b + i, c]
+    for k in range(half):  # of whole columns, so that a compiler can use vector instructions
+        u = W[k]
+        missing = (u & _U(0x7FFFFFFF)) > _U(0x7F800000)
+        u = _U(0) if u == _U(0x80000000) else u
+        key = u ^ (_U(0xFFFFFFFF) if u & _U(0x80000000) else _U(0x80000000))
+        W[k] = _U(0) if missing else key
+        W[half + k] = _U(0xFFFFFFFF) if missing else key
 
 
 # %% ../../nbs/50_model/15_forest.ipynb #46ab0d70
@@ -183,16 +175,16 @@ def _add_eight(W, i, shift, f, v, leaf, depth, out, r):  # type: ignore[no-untyp
 @njit(cache=True)
 def path_sums(  # type: ignore[no-untyped-def]  # numba infers the types
     X,  # (n, d) float32, C-contiguous, NaN allowed
-    node,  # (trees, 2^depth - 1) words of `PerfectTree`
+    node,  # (trees, 2^depth - 1) words of `perfect_trees`
     value,  # (trees, 2^depth) path lengths
     depth,  # a multiple of 4
 ):  # (n,) float64, added in the order of the trees
     "Summed path lengths of every row."
     n, leaf = len(X), _U(node.shape[1])
     bits, out = X.view(np.uint32), np.zeros(n)
-    s = 5 if n > 7 else 0  # blocks of 2^5 rows; few rows are walked one by one
+    s = 6 if n > 7 else 0  # blocks of 2^6 rows; few rows are walked one by one
     if n > 7:
-        W = np.zeros(2 * X.shape[1] << 5, np.uint32)
+        W = np.zeros(2 * X.shape[1] << 6, np.uint32)
     else:
         W = np.empty(2 * X.shape[1], np.uint32)
     shift, block = _L(s), 1 << s
@@ -277,9 +269,8 @@ class PerfectTrees(Detector):
         samples = forest.max_samples_
         levels = np.log2(max(samples, 2))
         self.depth_ = 4 * int(np.ceil(levels / 4))
-        trees = [perfect_tree(e.tree_, self.depth_, d) for e in forest.estimators_]
-        self.node_ = np.array([t.nodes for t in trees])
-        self.value_ = np.array([t.path_lengths for t in trees])
+        trees = [e.tree_ for e in forest.estimators_]
+        self.node_, self.value_ = perfect_trees(trees, self.depth_, d)
         self.unit_ = float(len(trees) * average_path_length(samples))
         return self
 
