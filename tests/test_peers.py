@@ -20,14 +20,17 @@ def plain_peers(steps: np.ndarray, i: int) -> list[int]:
 
 @pytest.mark.parametrize("missing", [0.0, 0.02, 0.3])
 def test_peers_are_the_nearest_coins(missing):
-    """Groups of coins, equal ones among them, more than one block, gaps, a coin without a step."""
+    """Groups of coins, equal ones among them, some blocks and tiles, gaps, a coin without steps."""
     rng = np.random.default_rng(0)
-    groups = np.repeat(rng.normal(size=(96, 60)), 5, axis=1)
+    groups = np.repeat(rng.normal(size=(97, 220)), 5, axis=1)
     steps = np.round(3000 * groups + 400 * rng.normal(size=groups.shape), -2)
     steps[:, 10:20] = steps[:, [10]]  # more equal ones than a coin has peers
     steps[rng.random(steps.shape) < missing] = np.nan
     steps[:, 77] = np.nan
+    steps[20:70, 78] = np.nan  # too few hours
+    steps[33] = np.nan  # an hour of which nothing is stored
     found = nearest_coins(steps)
-    for i, peers in enumerate(found):
+    assert found[77:79].max() == -1
+    for i in [*range(90), *range(90, 1100, 9)]:
         wanted = plain_peers(steps, i)
-        assert peers.tolist() == wanted + [-1] * (7 - len(wanted))
+        assert found[i].tolist() == wanted + [-1] * (7 - len(wanted))

@@ -5,6 +5,8 @@
 # %% ../../nbs/40_features/45_peers.ipynb #7cd1009f
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from ..core.compiled import njit
@@ -63,83 +65,189 @@ _MOST = 7  # peers
 _WINDOW_DAYS = SCALE_HOURS // 24
 
 
+class _Steps(NamedTuple):
+    "The steps of all coins, 0 where there is none."
+
+    twice: np.ndarray  # (hours, k) int32, twice the step; hours are a multiple of 4
+    total: np.ndarray  # (k,) int32, the sum of each coin's steps
+    known: np.ndarray  # (k, hours) bool
+    is_full: np.ndarray  # (k,) bool: the coin has a step in every hour
+
+
+def _whole_numbers(
+    steps: np.ndarray,  # (hours, k) whole millionths, NaN = no step
+) -> _Steps:
+    "Steps as the comparison reads them, without the hours in which no coin has one."
+    known = ~np.isnan(steps)
+    stored = known.any(axis=1)
+    if not stored.all():
+        steps, known = steps[stored], known[stored]
+    twice = np.zeros((-(-len(steps) // 4) * 4, steps.shape[1]), np.int32)
+    np.copyto(twice[: len(steps)], steps, where=known, casting="unsafe")
+    total = twice.sum(axis=0, dtype=np.int32)
+    twice *= 2
+    return _Steps(twice, total, np.ascontiguousarray(known.T), known.all(axis=0))
+
+
+# %% ../../nbs/40_features/45_peers.ipynb #5b19c7d0
 @njit(cache=True, nogil=True)
-def _add_differences(total: np.ndarray, steps: np.ndarray, i: int) -> None:
-    "Add the differences of coin `i` and later coins over the hours in which both have a step."
-    for hour in range(len(steps)):
-        own, others = steps[hour, i], steps[hour, i + 1 :]
-        if own == own:
-            for j in range(len(total)):
-                apart = abs(own - others[j])
-                total[j] += apart if apart == apart else np.float32(0)
+def _add_differences(out: np.ndarray, steps: _Steps, begin: int, low: int, width: int) -> None:
+    "Sum the differences of each coin from `begin` on and `width` coins from `low` on."
+    high, twice = low + width, steps.twice
+    for i in range(len(out)):
+        for j in range(width):
+            out[i, j] = -steps.total[begin + i] - steps.total[low + j]
+    for hour in range(0, len(twice), 4):
+        s, t = twice[hour, low:high], twice[hour + 1, low:high]
+        u, v = twice[hour + 2, low:high], twice[hour + 3, low:high]
+        for i in range(len(out)):
+            a, b = twice[hour, begin + i], twice[hour + 1, begin + i]
+            c, d = twice[hour + 2, begin + i], twice[hour + 3, begin + i]
+            row = out[i, :width]
+            for j in range(width):
+                row[j] += max(a, s[j]) + max(b, t[j]) + max(c, u[j]) + max(d, v[j])
 
 
 @njit(cache=True, nogil=True)
-def _insert(distance: np.ndarray, coin: np.ndarray, d: float, j: int) -> None:
-    "Put a coin in its place among the nearest; of equals the first one stays before."
-    place = len(distance) - 1
+def _leave_out_own(row: np.ndarray, steps: _Steps, i: int, low: int) -> None:
+    "Take off what was added for the hours in which coin `i` has no step."
+    for hour in range(steps.known.shape[1]):
+        if not steps.known[i, hour]:
+            others = steps.twice[hour, low : low + len(row)]
+            for j in range(len(row)):
+                row[j] -= abs(others[j]) // 2
+
+
+@njit(cache=True, nogil=True)
+def _added_by(added: np.ndarray, steps: _Steps, j: int, begin: int) -> None:
+    "What was added to the coins from `begin` on for the hours in which coin `j` has no step."
+    added[:] = 0
+    for hour in range(steps.known.shape[1]):
+        if not steps.known[j, hour]:
+            own = steps.twice[hour, begin : begin + len(added)]
+            for i in range(len(added)):
+                added[i] += abs(own[i]) // 2
+
+
+@njit(cache=True, nogil=True)
+def _leave_out_gaps(out: np.ndarray, steps: _Steps, begin: int, low: int, width: int) -> None:
+    "Take off what was added for the hours in which one coin of a pair has no step."
+    added = np.empty(len(out), np.int32)
+    for i in range(len(out)):
+        if not steps.is_full[begin + i]:
+            _leave_out_own(out[i, :width], steps, begin + i, low)
+    for j in range(width):
+        if not steps.is_full[low + j]:
+            _added_by(added, steps, low + j, begin)
+            for i in range(len(out)):
+                out[i, j] -= added[i]
+
+
+# %% ../../nbs/40_features/45_peers.ipynb #4879b4bc
+_ANY = 2_000_000_000  # a sum that no two coins reach
+
+
+class _Nearest(NamedTuple):
+    "The nearest coins of each coin so far, the nearest first."
+
+    distance: np.ndarray  # (k, most) mean difference, infinity = none
+    coin: np.ndarray  # (k, most) -1 = none
+    limit: np.ndarray  # (k,) int32: a coin with a greater sum of differences is not among them
+
+
+def _nobody(steps: _Steps) -> _Nearest:
+    "No coin has been compared; one with few steps will have no peers."
+    shape = (len(steps.total), _MOST)
+    limit = np.where(steps.known.sum(axis=1) >= _COMMON, _ANY, -1).astype(np.int32)
+    return _Nearest(np.full(shape, np.inf), np.full(shape, -1, np.int32), limit)
+
+
+@njit(cache=True, nogil=True)
+def _insert(near: _Nearest, i: int, d: float, j: int, hours: int) -> None:
+    "Put coin `j` in its place among the nearest of `i`; of equals the first one stays before."
+    distance, coin, place = near.distance[i], near.coin[i], _MOST - 1
     while place > 0 and distance[place - 1] > d:
         distance[place], coin[place] = distance[place - 1], coin[place - 1]
         place -= 1
     distance[place], coin[place] = d, j
-
-
-# %% ../../nbs/40_features/45_peers.ipynb #4879b4bc
-@njit(cache=True, nogil=True, error_model="numpy")
-def _compare(
-    total: np.ndarray, count: np.ndarray, i: int, distance: np.ndarray, coin: np.ndarray
-) -> None:
-    "Put later coins among the nearest of coin `i`, and coin `i` among theirs: coins come in order."
-    own, farthest = distance[-1, i : i + 1], distance[-1, i + 1 :]
-    for place in range(len(total)):
-        d = np.float64(total[place]) / count[place]
-        if (d < own[0] or d < farthest[place]) and count[place] >= _COMMON:
-            j = i + 1 + place
-            if d < own[0]:
-                _insert(distance[:, i], coin[:, i], d, j)
-            if d < farthest[place]:
-                _insert(distance[:, j], coin[:, j], d, i)
+    farthest = distance[_MOST - 1] * hours * (1 + 1e-9)  # a coin of fewer hours is within it, too
+    near.limit[i] = int(min(farthest, float(_ANY)))
 
 
 @njit(cache=True, nogil=True)
-def _compare_coins(
-    steps: np.ndarray, count: np.ndarray, begin: int, distance: np.ndarray, coin: np.ndarray
-) -> None:
-    "Compare the coins from `begin` on, of which `count` has a row each, with all later ones."
-    total = np.empty(steps.shape[1], np.float32)
-    for row in range(len(count)):
-        i = begin + row
-        later = total[i + 1 :]  # of the coins after it
-        later[:] = 0
-        _add_differences(later, steps, i)
-        _compare(later, count[row, row + 1 :], i, distance, coin)
+def _common_hours(steps: _Steps, i: int, j: int) -> int:
+    "Hours in which two coins have a step."
+    hours: int = steps.known.shape[1]
+    if steps.is_full[i] and steps.is_full[j]:
+        return hours
+    n = 0
+    for hour in range(hours):
+        n += steps.known[i, hour] and steps.known[j, hour]
+    return n
+
+
+@njit(cache=True, nogil=True)
+def _compare_pair(near: _Nearest, steps: _Steps, i: int, j: int, total: int) -> None:
+    "Put each of two coins among the nearest of the other, where it belongs to them."
+    count, hours = _common_hours(steps, i, j), steps.known.shape[1]
+    if count < _COMMON:
+        return
+    d = total / count
+    if d < near.distance[i, _MOST - 1]:
+        _insert(near, i, d, j, hours)
+    if d < near.distance[j, _MOST - 1]:
+        _insert(near, j, d, i, hours)
+
+
+# %% ../../nbs/40_features/45_peers.ipynb #c7a4069e
+_BLOCK, _TILE, _RUN = 32, 1024, 64  # coins at a time: compared, with others, looked at
+
+
+@njit(cache=True, nogil=True)
+def _any_near(total: np.ndarray, limit: np.ndarray, own: int) -> bool:
+    "Whether any sum is within a limit."
+    found = False
+    for j in range(len(total)):
+        found |= (total[j] <= limit[j]) | (total[j] <= own)
+    return found
+
+
+@njit(cache=True, nogil=True)
+def _compare_sums(near: _Nearest, steps: _Steps, i: int, low: int, total: np.ndarray) -> None:
+    "Compare coin `i` with the later ones from `low` on, by their sums of differences."
+    limit = near.limit[low : low + len(total)]
+    for first in range(max(i + 1 - low, 0), len(total), _RUN):
+        run = slice(first, first + _RUN)
+        if _any_near(total[run], limit[run], near.limit[i]):
+            for place in range(first, min(first + _RUN, len(total))):
+                if total[place] <= limit[place] or total[place] <= near.limit[i]:
+                    _compare_pair(near, steps, i, low + place, total[place])
+
+
+@njit(cache=True, nogil=True)
+def _compare_coins(near: _Nearest, steps: _Steps, begin: int) -> None:
+    "Compare some coins, from `begin` on, with all later ones."
+    k = len(steps.total)
+    sums = np.empty((min(_BLOCK, k - begin), _TILE), np.int32)
+    for low in range(begin, k, _TILE):
+        width = min(_TILE, k - low)
+        _add_differences(sums, steps, begin, low, width)
+        _leave_out_gaps(sums, steps, begin, low, width)
+        for i in range(len(sums)):
+            _compare_sums(near, steps, begin + i, low, sums[i, :width])
 
 
 # %% ../../nbs/40_features/45_peers.ipynb #7be3da16
-_BLOCK = 256  # coins that are compared with all others at a time
-
-
 def nearest_coins(
     steps: np.ndarray,  # (hours, k) whole millionths, NaN = no step
 ) -> np.ndarray:  # (k, most) coins, the nearest first; -1 = none
     "The coins that moved most like each coin."
-    steps = np.ascontiguousarray(steps, np.float32)
-    known = (~np.isnan(steps)).astype(np.float32)
-    shape = (_MOST, steps.shape[1])
-    distance, coin = np.full(shape, np.inf), np.full(shape, -1, np.int32)
-    for begin in range(0, shape[1], _BLOCK):
-        count = _common_hours(known[:, begin : begin + _BLOCK], known[:, begin:])
-        _compare_coins(steps, count, begin, distance, coin)
-    near = distance <= 1.3 * distance[0] + 3e-4 * MILLIONTHS
-    return np.ascontiguousarray(np.where(near, coin, np.int32(-1)).T)
-
-
-def _common_hours(own: np.ndarray, known: np.ndarray) -> np.ndarray:  # (coins of `own`, k)
-    "Hours in which both coins of a pair have a step; few coins miss any, so few are multiplied."
-    count = np.tile(known.sum(0), (own.shape[1], 1))
-    gaps = np.flatnonzero(own.sum(0) < len(own))
-    count[gaps] = own[:, gaps].T @ known
-    return count
+    whole = _whole_numbers(steps)
+    near = _nobody(whole)
+    for begin in range(0, steps.shape[1], _BLOCK):
+        _compare_coins(near, whole, begin)
+    farthest = 1.3 * near.distance[:, :1] + 3e-4 * MILLIONTHS
+    return np.where(near.distance <= farthest, near.coin, np.int32(-1))
 
 
 def _daily_peers(
