@@ -7784,6 +7784,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/crypto_anomaly', 'doc_host
                                                                                                        'crypto_anomaly/serving/market_table.py'),
                                                      'crypto_anomaly.serving.market_table._most_anomalous_first': ( '90_serving/market_table.html#_most_anomalous_first',
                                                                                                                     'crypto_anomaly/serving/market_table.py'),
+                                                     'crypto_anomaly.serving.market_table._read_coins': ( '90_serving/market_table.html#_read_coins',
+                                                                                                          'crypto_anomaly/serving/market_table.py'),
                                                      'crypto_anomaly.serving.market_table._safe': ( '90_serving/market_table.html#_safe',
                                                                                                     'crypto_anomaly/serving/market_table.py'),
                                                      'crypto_anomaly.serving.market_table._scanned': ( '90_serving/market_table.html#_scanned',

@@ -1,6 +1,8 @@
 """What readers have while a new snapshot is scored, and the short way to a what-if."""
 
+import gc
 import threading
+import weakref
 
 import pandas as pd
 import pytest
@@ -13,7 +15,9 @@ from crypto_anomaly.model.scan import Scan, scan
 from crypto_anomaly.model.what_if import MarketRows
 from crypto_anomaly.serving import market_page, store_state
 from crypto_anomaly.serving import state as state_module
+from crypto_anomaly.serving.coin_page import coin_page
 from crypto_anomaly.serving.market_page import coins_page, prepare_market
+from crypto_anomaly.serving.overview_page import overview
 from crypto_anomaly.serving.stamps import NEVER_READ
 from crypto_anomaly.serving.state import AppState
 
@@ -179,3 +183,17 @@ def test_a_key_stands_still_during_a_fetch_and_an_event_ends_it(ws, monkeypatch)
         assert state.cache_key(trades=True).second == 112
     after = key_at(113.0)
     assert (after.second, after.newest) == (113, state.newest())
+
+
+def test_an_old_scan_goes_when_there_is_a_new_one(ws, monkeypatch):
+    monkeypatch.setattr(store_state, "LOOK_SECONDS", 0)
+    state = AppState(ws)
+    last = weakref.ref(state.scan())
+    coin_id = state.scan().predictions.coin_id[0]
+    for page in (overview(state), coins_page(state), coin_page(state, coin_id)):
+        assert "<html" in page
+    assert isinstance(last(), Scan)
+    store_a_new_poll(ws)
+    assert state.scan() is not last()
+    gc.collect()
+    assert last() is None

@@ -5,9 +5,8 @@
 # %% ../../nbs/90_serving/41_market_table.ipynb #92874d2e
 from __future__ import annotations
 
-import threading
-from collections import deque
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 
@@ -22,6 +21,7 @@ from ..lifecycle.alert_signals import severity_tier
 from ..model.materiality import MARKET, SOURCE
 from ..model.moment import MISSED_HOURS
 from ..model.scan import Scan
+from .recent import Recent, Same
 
 # %% auto #0
 __all__ = [
@@ -145,8 +145,12 @@ def _most_anomalous_first(rows: pd.DataFrame) -> pd.DataFrame:
 
 # %% ../../nbs/90_serving/41_market_table.ipynb #b6125981
 _MOMENTS_KEPT = 4
-_kept: deque[tuple[Scan, pd.DataFrame]] = deque(maxlen=_MOMENTS_KEPT)
-_kept_lock = threading.Lock()
+_COINS: Recent[pd.DataFrame] = Recent(_MOMENTS_KEPT)
+
+
+def _read_coins(ws: Workspace, scan: Scan) -> pd.DataFrame:
+    "The table of a scan, with its prices from the lake."
+    return all_coins(scan, recent_prices(ws, scan.as_of, SPARK_HOURS))
 
 
 def coins_of(
@@ -154,14 +158,7 @@ def coins_of(
     scan: Scan,
 ) -> pd.DataFrame:  # of `all_coins`; not to be changed
     "The table of a scan, made once."
-    with _kept_lock:
-        found = next((rows for known, rows in _kept if known is scan), None)
-    if found is not None:
-        return found
-    rows = all_coins(scan, recent_prices(ws, scan.as_of, SPARK_HOURS))
-    with _kept_lock:
-        _kept.append((scan, rows))
-    return rows
+    return _COINS.get(Same(scan), partial(_read_coins, ws, scan))
 
 
 # %% ../../nbs/90_serving/41_market_table.ipynb #f9011362

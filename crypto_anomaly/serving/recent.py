@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Callable, Hashable
+from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
 # %% auto #0
@@ -75,6 +77,9 @@ class Recent(Generic[_Made]):
 
 
 # %% ../../nbs/90_serving/19_recent.ipynb #c62528b8
+_NOTHING = object()  # stands for None, which is the same one everywhere
+
+
 class Same:
     "A key that is equal for the same object only."
 
@@ -82,12 +87,17 @@ class Same:
         self,
         of: Any,  # any object, also one that is not hashable
     ) -> None:
-        self.of = of
+        kept = _NOTHING if of is None else of
+        self._hash = hash(id(kept))
+        self._get: Callable[[], Any] = lambda: kept
+        with suppress(TypeError):  # a tuple or a dict has no weak references
+            self._get = weakref.ref(kept)
 
     def __hash__(self) -> int:
         "By identity."
-        return id(self.of)
+        return self._hash
 
     def __eq__(self, other: object) -> bool:
-        "Whether the other one is of the same object."
-        return isinstance(other, Same) and other.of is self.of
+        "Whether the other one is of the same object; that of an object that is gone equals none."
+        mine = self._get()
+        return isinstance(other, Same) and mine is not None and mine is other._get()
