@@ -58,6 +58,7 @@ def p8() -> None:
             wait_until_idle(process.pid)
             figures = [load_pages.measured(port, process.pid, p, CLIENTS, seconds) for p in paths]
             held = load_pages.memory(process.pid)
+            own = load_pages.memory(process.pid, "RssAnon")
             waits = load_pages.spikes(port, 12)
     cpu_ms, told = worst(figures, "cpu_ms")
     row("P8", f"CPU of the dearest page, {what}", cpu_ms, "ms", load_pages.MOST_CPU, detail=told)
@@ -65,6 +66,8 @@ def p8() -> None:
     slowest = f"p99 of the slowest page, {CLIENTS} clients"
     row("P8", slowest, p99, "ms", load_pages.MOST_P99, detail=told)
     row("P8", "memory of a worker after all pages", held, "MB", load_pages.MOST_MB)
+    what = "memory of a worker that is its own; the rest is files of libraries, which all share"
+    row("P8", what, own, "MB", None)
     readers = {name: ms for name, ms in waits.items() if name.startswith("/")}
     longest = max(readers, key=readers.__getitem__)
     what = "the longest answer while the market is fetched and scored"

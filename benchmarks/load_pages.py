@@ -124,10 +124,10 @@ def measured(port: int, pid: int, path: str, clients: int, seconds: float) -> Fi
     return Figures(path, first, cpu_ms, p50, p99, len(times) / seconds, kb)
 
 
-def memory(pid: int) -> float:
-    """MB that a process holds now."""
+def memory(pid: int, kind: str = "VmRSS") -> float:
+    """MB that a process holds now: all, or `RssAnon`, what no file has and no other process."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return int(next(line.split()[1] for line in lines if line.startswith("VmRSS"))) / 1024
+    return int(next(line.split()[1] for line in lines if line.startswith(f"{kind}:"))) / 1024
 
 
 def spikes(port: int, seconds: float) -> dict[str, float]:
