@@ -76,9 +76,9 @@ REASONS = (
         "answers per CPU second, cached /scan",
         "A scan that this machine asks for again is sent before the framework runs, as any kept "
         "answer; it is made anew when a second is over, and that is counted, too. One client asks "
-        "over one connection, so the process wakes up for every answer: that is two thirds of its "
-        "CPU (with eight requests in flight a kept answer costs a third, see the row of "
-        "/anomalies). The bar is a ratio to a training.",
+        "over one connection, so the process sleeps and wakes up between two answers: each costs "
+        "three times what it costs with eight in flight (the row of /anomalies). The bar is a "
+        "ratio to a training.",
     ),
     (
         "P8",
