@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 import functools
+import gc
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any, TypeVar, cast
 
@@ -17,6 +19,18 @@ __all__ = ["import_numba", "njit"]
 
 
 # %% ../../nbs/00_core/16_compiled.ipynb #3953da03
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    "Search for no garbage meanwhile."
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
 @cache
 def _stored_code() -> Callable[..., Any]:
     "The class that loads compiled code from files and not what compiles."
@@ -29,7 +43,7 @@ def _stored_code() -> Callable[..., Any]:
         def load_overload(self, sig: Any, target_context: Any) -> Any:
             "The code for a signature; None where none is stored."
             rtsys.initialize(target_context)
-            with self._guard_against_spurious_io_errors():
+            with _no_collection(), self._guard_against_spurious_io_errors():
                 return self._load_overload(sig, target_context)
 
     return StoredCode
@@ -41,12 +55,21 @@ def _is_of_file(function: Callable[..., Any]) -> bool:
     return file == function.__code__.co_filename
 
 
+@cache
+def _numba() -> Any:
+    "The module, which looks for no extensions."
+    with _no_collection():
+        import numba
+        from numba.core import entrypoints
+
+    entrypoints._already_initialized = True
+    return numba
+
+
 def _dispatcher(function: Callable[..., Any], options: dict[str, Any]) -> Any:
     "The function as numba compiles it."
-    import numba
-
     stored = bool(options.get("cache")) and _is_of_file(function)
-    compiled = numba.njit(**options | dict(cache=stored))(function)
+    compiled = _numba().njit(**options | dict(cache=stored))(function)
     if stored and hasattr(compiled, "_cache"):  # not with NUMBA_DISABLE_JIT
         compiled._cache = _stored_code()(function)
     return compiled
