@@ -2832,6 +2832,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/crypto_anomaly', 'doc_host
                                                                                                         'crypto_anomaly/features/kept_hours.py'),
                                                     'crypto_anomaly.features.kept_hours.kernel_code': ( '40_features/kept_hours.html#kernel_code',
                                                                                                         'crypto_anomaly/features/kept_hours.py'),
+                                                    'crypto_anomaly.features.kept_hours.no_labels': ( '40_features/kept_hours.html#no_labels',
+                                                                                                      'crypto_anomaly/features/kept_hours.py'),
                                                     'crypto_anomaly.features.kept_hours.read_frame': ( '40_features/kept_hours.html#read_frame',
                                                                                                        'crypto_anomaly/features/kept_hours.py'),
                                                     'crypto_anomaly.features.kept_hours.read_index': ( '40_features/kept_hours.html#read_index',

@@ -32,10 +32,12 @@ from .windows import MINUTE
 __all__ = [
     "Minutes",
     "Files",
+    "Labels",
     "hash_minutes",
     "FileSums",
     "file_sums",
     "sum_minutes",
+    "no_labels",
     "KeptIndex",
     "kernel_code",
     "kept_folder",
@@ -120,6 +122,14 @@ def sum_minutes(
 
 
 # %% ../../nbs/40_features/97_kept_hours.ipynb #3865d279
+Labels = dict[str, dict[str, str]]  # "symbol" and "name" -> by id
+
+
+def no_labels() -> Labels:
+    "Those of no coin."
+    return {"symbol": {}, "name": {}}
+
+
 @dataclass
 class KeptIndex:
     "Which polls are kept, and what they were made of."
@@ -129,7 +139,7 @@ class KeptIndex:
     foreign: bool = False  # all rows are of an exchange
     minutes: Minutes = field(default_factory=dict)  # of the lake, up to the newest poll
     files: Files = field(default_factory=dict)
-    labels: dict[str, list[str]] = field(default_factory=dict)  # ticker and name by id
+    labels: Labels = field(default_factory=no_labels)
     layout: Layout = field(default_factory=dict)  # what is kept of each poll
     names: str = ""  # file of `coins` and `labels`; empty = not written yet
 

@@ -29,6 +29,7 @@ from .features import INPUT
 from crypto_anomaly.features.kept_hours import (
     Files,
     KeptIndex,
+    Labels,
     Minutes,
     delete_other_code,
     file_sums,
@@ -121,11 +122,12 @@ def _with_coins(known: list[str], rows: pd.DataFrame) -> list[str]:
 
 def _learn_labels(task: _Task, rows: pd.DataFrame) -> None:
     "Remember ticker and name of each coin."
-    known, ids = task.index.labels, rows.coin_id.tolist()
-    labels = list(map(list, zip(rows.symbol.tolist(), rows.name.tolist(), strict=True)))
-    if list(map(known.get, ids)) != labels:
-        known.update(zip(ids, labels, strict=True))
-        task.index.names = ""
+    ids = rows.coin_id.tolist()
+    for column, known in task.index.labels.items():
+        labels = rows[column].tolist()
+        if list(map(known.get, ids)) != labels:
+            known.update(zip(ids, labels, strict=True))
+            task.index.names = ""
 
 
 def _poll_frame(folder: Path, poll: Poll) -> Path:
@@ -366,7 +368,7 @@ class NewestHour(NamedTuple):
 
     features: pd.DataFrame  # of the rows of the last hour
     past: Past  # kept polls, the newest last
-    labels: dict[str, list[str]]  # ticker and name by id
+    labels: Labels
 
 
 def _compute(task: _Task, files: Files) -> NewestHour:

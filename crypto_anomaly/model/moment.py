@@ -156,7 +156,7 @@ def _absent_of_week(hour: NewestHour, last: np.ndarray) -> pd.DataFrame | None: 
     if not len(absent):
         return None
     ids = [hour.past.coins[coin] for coin in absent]
-    labels = pd.DataFrame([hour.labels[id_] for id_ in ids], columns=["symbol", "name"])
+    labels = pd.DataFrame({c: [named[id_] for id_ in ids] for c, named in hour.labels.items()})
     return labels.assign(coin_id=ids, ts=pd.to_datetime(last[absent], unit="us", utc=True))
 
 
