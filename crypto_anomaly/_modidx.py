@@ -227,8 +227,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/crypto_anomaly', 'doc_host
                                                                                             'crypto_anomaly/core/compiled.py'),
                                               'crypto_anomaly.core.compiled._namespaces': ( '00_core/compiled.html#_namespaces',
                                                                                             'crypto_anomaly/core/compiled.py'),
-                                              'crypto_anomaly.core.compiled._no_collection': ( '00_core/compiled.html#_no_collection',
-                                                                                               'crypto_anomaly/core/compiled.py'),
                                               'crypto_anomaly.core.compiled._numba': ( '00_core/compiled.html#_numba',
                                                                                        'crypto_anomaly/core/compiled.py'),
                                               'crypto_anomaly.core.compiled._stored_code': ( '00_core/compiled.html#_stored_code',

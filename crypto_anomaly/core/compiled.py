@@ -6,31 +6,19 @@
 from __future__ import annotations
 
 import functools
-import gc
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import cache
 from typing import Any, TypeVar, cast
+
+from .slow_imports import without_collection
 
 # %% auto #0
 __all__ = ["import_numba", "njit"]
 
 
 # %% ../../nbs/00_core/16_compiled.ipynb #3953da03
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    "Search for no garbage meanwhile."
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
-
-
 @cache
 def _stored_code() -> Callable[..., Any]:
     "The class that loads compiled code from files and not what compiles."
@@ -43,7 +31,7 @@ def _stored_code() -> Callable[..., Any]:
         def load_overload(self, sig: Any, target_context: Any) -> Any:
             "The code for a signature; None where none is stored."
             rtsys.initialize(target_context)
-            with _no_collection(), self._guard_against_spurious_io_errors():
+            with without_collection(), self._guard_against_spurious_io_errors():
                 return self._load_overload(sig, target_context)
 
     return StoredCode
@@ -58,7 +46,7 @@ def _is_of_file(function: Callable[..., Any]) -> bool:
 @cache
 def _numba() -> Any:
     "The module, which looks for no extensions."
-    with _no_collection():
+    with without_collection():
         import numba
         from numba.core import entrypoints
 
