@@ -538,16 +538,13 @@ _STEP = reach_of(121, False)
 def _hourly_steps(past: Past, day: int) -> np.ndarray:  # (96, k) NaN = no step
     "The steps of the days before a day, hour by hour; of two in one hour the later."
     grid = np.full((24 * _PEER_DAYS, len(past.coins)), np.nan, np.float32)
-    if not past.polls:
-        return grid
     hours = past.moments // HOUR - 24 * (day - _PEER_DAYS)
-    wanted = np.flatnonzero((hours >= 0) & (hours < len(grid)))
-    if not len(wanted):
-        return grid
-    for first, steps in past.series("whole_step", _STEP, int(wanted[0])):
-        for number in range(max(first, wanted[0]), min(first + len(steps), wanted[-1] + 1)):
-            exists = np.flatnonzero(past.times(number, number + 1)[0])
-            grid[hours[number], exists] = steps[number - first, exists]
+    for b in past.blocks:
+        if _STEP in b.arrays:
+            steps = b.arrays[_STEP][past.layout[_STEP].index("whole_step")]
+            for hour, t, of_hour in zip(hours[b.first : b.end], b.t, steps, strict=True):
+                if 0 <= hour < len(grid):
+                    np.copyto(grid[hour, : len(t)], of_hour, where=t > 0)
     return grid
 
 
