@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any, TypeVar, cast
 
-from .slow_imports import without_collection
+from .slow_imports import paused_collection
 
 # %% auto #0
 __all__ = ["import_numba", "njit"]
@@ -31,7 +31,7 @@ def _stored_code() -> Callable[..., Any]:
         def load_overload(self, sig: Any, target_context: Any) -> Any:
             "The code for a signature; None where none is stored."
             rtsys.initialize(target_context)
-            with without_collection(), self._guard_against_spurious_io_errors():
+            with paused_collection(), self._guard_against_spurious_io_errors():
                 return self._load_overload(sig, target_context)
 
     return StoredCode
@@ -43,21 +43,13 @@ def _is_of_file(function: Callable[..., Any]) -> bool:
     return file == function.__code__.co_filename
 
 
-@cache
-def _numba() -> Any:
-    "The module, which looks for no extensions."
-    with without_collection():
-        import numba
-        from numba.core import entrypoints
-
-    entrypoints._already_initialized = True
-    return numba
-
-
 def _dispatcher(function: Callable[..., Any], options: dict[str, Any]) -> Any:
     "The function as numba compiles it."
+    with paused_collection():
+        import numba
+
     stored = bool(options.get("cache")) and _is_of_file(function)
-    compiled = _numba().njit(**options | dict(cache=stored))(function)
+    compiled = numba.njit(**options | dict(cache=stored))(function)
     if stored and hasattr(compiled, "_cache"):  # not with NUMBA_DISABLE_JIT
         compiled._cache = _stored_code()(function)
     return compiled

@@ -20,6 +20,7 @@ __all__ = [
     "FIRST_IMPORTS",
     "without_module",
     "collect_seldom",
+    "paused_collection",
     "without_collection",
     "import_first",
 ]
@@ -59,16 +60,25 @@ def collect_seldom() -> None:
 
 # %% ../../nbs/00_core/15_slow_imports.ipynb #613a2b6c
 @contextmanager
-def without_collection() -> Iterator[None]:
-    "Within the block nothing looks for garbage; later looks leave out what it made."
+def paused_collection() -> Iterator[None]:
+    "Within the block nothing looks for garbage."
     was_on = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        gc.freeze()
         if was_on:
             gc.enable()
+
+
+@contextmanager
+def without_collection() -> Iterator[None]:
+    "Within the block nothing looks for garbage; later looks leave out what it made."
+    with paused_collection():
+        try:
+            yield
+        finally:
+            gc.freeze()
 
 
 # %% ../../nbs/00_core/15_slow_imports.ipynb #7c348d14
