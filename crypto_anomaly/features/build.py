@@ -83,6 +83,7 @@ def _features(
     if before is not None:
         table = read_snapshots(b.ws, start=span.start, end=span.end, columns=INPUT)
         if len(table) and one_source(table) is before.foreign:
+            table = before.values.with_rows(table)
             f, values = featurize_span(table, span.start, b.config, before.values, choose)
             return f, before._replace(values=values)
     first = span.start - pd.Timedelta(hours=b.config.lookback)

@@ -35,14 +35,28 @@ class FarRows:
     codes: dict[str, np.ndarray]  # series -> (m,) int16 of `rolling_tail`, -1 = missing
 
 
-@dataclass(frozen=True)
+@dataclass
 class Carry:
-    "What the next span looks back at."
+    "What the next span looks back at; that span uses it up, so that nothing is held twice."
 
     table: pd.DataFrame  # market table of the last `NEAR_HOURS`
     end: int  # newest row, microseconds
     series: dict[str, np.ndarray]  # of the rows of `table` within the reach of the series
     far: FarRows
+
+    def with_rows(
+        self,
+        table: pd.DataFrame,  # market table of the next span
+    ) -> pd.DataFrame:
+        "The table with the rows that it looks back at; they are handed over, not kept."
+        whole = pd.concat([self.table, table], ignore_index=True)
+        self.table = self.table.iloc[:0].copy()
+        return whole
+
+    def clear(self) -> None:
+        "Let go of the values that the next span has read."
+        self.series.clear()
+        self.far.codes.clear()
 
 
 # %% ../../nbs/40_features/88_carried.ipynb #b6144055
@@ -61,11 +75,10 @@ class _Joined:
         codes = np.concatenate([old[far.coin], new[coin]])
         times = np.concatenate([far.t, t])
         self.order = np.lexsort((times, codes))
-        self.coin, self.t = codes[self.order], times[self.order]
+        self.coin, self.t = codes.astype(np.int32)[self.order], times[self.order]
         self.rows = np.flatnonzero(self.order >= len(far.t))  # the new ones
-        self.first = np.flatnonzero(np.diff(self.coin, prepend=-1))[
-            np.cumsum(np.diff(self.coin, prepend=-1) != 0) - 1
-        ]
+        begins = np.diff(self.coin, prepend=-1) != 0
+        self.first = np.flatnonzero(begins).astype(np.int32)[np.cumsum(begins) - 1]
         self._begins: dict[float, np.ndarray] = {}
 
     def begins(
@@ -100,14 +113,13 @@ class Carried(History):
 
     def __init__(
         self,
-        table: pd.DataFrame,  # market table of the span, or with all that it looks back at
+        table: pd.DataFrame,  # market table of the span and of what it looks back at
         since: pd.Timestamp,  # where the span begins
         config: FeatureConfig,  # what is computed
         carry: Carry | None,  # None = the table holds the history
     ) -> None:
         self.carry = carry
-        whole = table if carry is None else pd.concat([carry.table, table], ignore_index=True)
-        super().__init__(whole, since, config.signals_version)
+        super().__init__(table, since, config.signals_version)
         layout = kept_layout(config)
         self.reaches = {name: reach for reach, names in layout.items() for name in names}
         self.end = int(self.t.max(initial=self.since))
@@ -172,16 +184,18 @@ class Carried(History):
         last = joined.t > self.end - int((longest + 1) * HOUR)
         codes = {name: code[last] for name, code in self.codes.items()}
         far = FarRows(joined.ids, joined.coin[last], joined.t[last], codes)
+        if self.carry is not None:
+            self.carry.clear()
         near = self.order[self.t > self.end - int(NEAR_HOURS * HOUR)]
         return Carry(self.table.take(near), self.end, self.kept, far)
 
 
 # %% ../../nbs/40_features/88_carried.ipynb #875146df
 def featurize_span(
-    table: pd.DataFrame,  # market table of the span; of the first one with its history
+    table: pd.DataFrame,  # market table of the span with its history: `Carry.with_rows`
     since: pd.Timestamp,  # where the span begins
     config: FeatureConfig,  # what is computed
-    carry: Carry | None,  # of the span before; None = the first one
+    carry: Carry | None,  # of the span before, which is used up; None = the first one
     choose: Callable[[History], np.ndarray] | None = None,  # `places` of `frame_of`
 ) -> tuple[pd.DataFrame, Carry]:  # feature frame, and what the next span needs
     "Features of one span, to the bit those of `featurize`."

@@ -44,13 +44,18 @@ INPUT = [
 
 
 # %% ../../nbs/40_features/80_features.ipynb #297e8938
-def _all_features(r: History, config: FeatureConfig) -> Iterator[NamedValues]:
-    "Every feature of the rows of `r.rows`, one by one."
+def _plain_features(r: History, config: FeatureConfig) -> Iterator[NamedValues]:
+    "Base features and what is made of them; they are gone when the surprisals are computed."
     x = base_features(r, config)
     for name, values in x.items():
         yield name, chosen(values, r.rows)
     yield from temporal_features(r, x, config)
     yield from normalised_features(r, x, config)
+
+
+def _all_features(r: History, config: FeatureConfig) -> Iterator[NamedValues]:
+    "Every feature of the rows of `r.rows`, one by one."
+    yield from _plain_features(r, config)
     yield from surprisals(r, least_coins=config.least_coins).items()
 
 

@@ -139,7 +139,7 @@ class History(Rows):
         self.market_rows = self.rows_since(self.settings.market_reach)
         self.is_tail = self.t >= self.since - int(self.settings.tail_reach * HOUR)
         recent = self.since_previous() <= PAUSE_HOURS
-        self.previous_row = np.where(recent, np.arange(len(self.t)) - 1, -1)
+        self.previous_row = np.where(recent, np.arange(len(self.t), dtype=np.int32) - 1, -1)
 
     def at_rows(
         self,

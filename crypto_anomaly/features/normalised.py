@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from ..core.compiled import njit
 from .config import FeatureConfig
 from .rows import Rows
 from .schema import CROSS_FLOORS, OWN_FLOORS
@@ -20,13 +21,15 @@ __all__ = ["normalised_features"]
 
 
 # %% ../../nbs/40_features/78_normalised.ipynb #b4d9c04d
+@njit(cache=True, error_model="numpy")
 def _robust_z(
     x: np.ndarray, center: np.ndarray, mad: np.ndarray, floor: float
 ) -> np.ndarray:  # NaN without a baseline
-    "Distance from `center` in scaled median absolute deviations."
-    scale: np.ndarray = 1.4826 * mad
-    z: np.ndarray = x - center
-    z /= np.maximum(scale, floor, out=scale)
+    "Distance from `center` in scaled median absolute deviations, in one pass."
+    z = np.empty(len(x))
+    for i in range(len(x)):
+        scale = 1.4826 * mad[i]
+        z[i] = (x[i] - center[i]) / (floor if scale < floor else scale)
     return z
 
 

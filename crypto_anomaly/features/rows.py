@@ -40,6 +40,7 @@ def _first_of_each(code: np.ndarray, t: np.ndarray) -> np.ndarray:  # row number
 
 # %% ../../nbs/40_features/30_rows.ipynb #741e2cb7
 _LONG_AGO = np.iinfo(np.int64).min // 2
+_OFTEN_READ = ("current_price", "market_cap", "total_volume")  # columns that are kept sorted
 
 
 # %% ../../nbs/40_features/30_rows.ipynb #4d4132aa
@@ -58,8 +59,10 @@ class Rows:
         self.is_sorted = np.array_equal(self.order, np.arange(len(t)))
         self.coin, self.t = code[self.order], t[self.order]
         first_rows = np.flatnonzero(np.diff(self.coin, prepend=-1))  # one a coin
-        self.first = first_rows[self.coin]
+        self.first = first_rows.astype(np.int32)[self.coin]
+        self._oldest = self.t.min(initial=np.iinfo(np.int64).max)
         self.since = _LONG_AGO if since is None else since.value // 1000
+        self._rows_since: dict[int, np.ndarray] = {}
         self.rows = self.rows_since(0)
         self.by_time = np.argsort(self.t, kind="stable")
         self.moment = np.empty_like(self.t)
@@ -67,6 +70,7 @@ class Rows:
         self.by_moment = rows_by_moment(self.moment, self.coin, self.by_time)
         self._windows: dict[float, np.ndarray] = {}
         self._rows_before: dict[tuple[float, float], np.ndarray] = {}
+        self._columns: dict[str, np.ndarray] = {}
 
     def keep(
         self,
@@ -84,16 +88,19 @@ class Rows:
         "Values of a column, by coin and time; volumes of an exchange on the level of the market."
         if name not in self.table:
             return np.full(len(self.order), np.nan)
-        if name == "total_volume" and self.foreign.any():
-            return self._leveled_volume.copy()
-        values: np.ndarray = self.table[name].to_numpy(float)
-        return values.copy() if self.is_sorted else values[self.order]
+        if name not in _OFTEN_READ:
+            return self._sorted(name)
+        if name not in self._columns:
+            self._columns[name] = self._sorted(name)
+        return self._columns[name].copy()
 
-    @cached_property
-    def _leveled_volume(self) -> np.ndarray:  # (n,)
-        "Volumes on the level of the market: many features read them."
-        values = self.table.total_volume.to_numpy(float)[self.order]
-        return market_level(values, self.t, self.coin, self.foreign)
+    def _sorted(self, name: str) -> np.ndarray:  # (n,) floats
+        "A copy of a column, by coin and time."
+        values: np.ndarray = self.table[name].to_numpy(float)
+        values = values.copy() if self.is_sorted else values[self.order]
+        if name == "total_volume" and self.foreign.any():
+            return market_level(values, self.t, self.coin, self.foreign)
+        return values
 
     @cached_property
     def foreign(self) -> np.ndarray:  # (n,) bool
@@ -116,7 +123,10 @@ class Rows:
         hours: float,  # 0 = only the rows whose features are computed
     ) -> np.ndarray:  # row numbers, ascending
         "The rows at most `hours` older than `since`, and all later ones."
-        return np.flatnonzero(self.t >= self.start_of(hours))
+        start = max(self.start_of(hours), int(self._oldest))
+        if start not in self._rows_since:
+            self._rows_since[start] = np.flatnonzero(self.t >= start)
+        return self._rows_since[start]
 
     def start_of(
         self,

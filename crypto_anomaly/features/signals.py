@@ -199,18 +199,20 @@ def _missing(h: History) -> np.ndarray:  # (n,)
 
 
 # %% ../../nbs/40_features/60_signals.ipynb #e1c94176
+def _largest(m: Moves, a: int, b: int) -> np.ndarray:  # (n,) NaN for pegged coins
+    "The larger of the deviations at two horizons."
+    return np.where(m.risky, np.fmax(np.abs(m.z[a]), np.abs(m.z[b])), np.nan)
+
+
 def signal_statistics(
     h: History,  # a market
     least_coins: int = 10,  # coins that a market median needs
 ) -> dict[str, np.ndarray]:  # signal -> (n,) 0 or more; NaN = not known, or not for this coin
     "The seven statistics of the rows of `h.tail_rows`."
     m = price_moves(h, least_coins)
-    size = {horizon: np.abs(z) for horizon, z in m.z.items()}
-    price = np.fmax(size[0], size[3])
-    drift = np.fmax(size[8], size[24])
     return dict(
-        price=np.where(m.risky, price, np.nan),
-        drift=np.where(m.risky, drift, np.nan),
+        price=_largest(m, 0, 3),
+        drift=_largest(m, 8, 24),
         peg=_peg(h, m),
         volume=_volume(h, m, least_coins),
         relation=_relation(h, m),

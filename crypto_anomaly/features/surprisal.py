@@ -117,7 +117,8 @@ def surprisals(
     out, signals = {}, signals_of(h.version)
     with np.errstate(all="ignore"):  # a scale without values is NaN, and stays NaN
         found = signal_statistics(h, least_coins)
-    for name, s in found.items():
+    for name in list(found):
+        s = found.pop(name)  # and its memory is free for the next one
         hours = PEG_TAIL_HOURS if name == "peg" else h.settings.tail_hours
         nats = _surprisal(h, s, signals[name], hours, name)
         greatest = h.faded(nats, REPEAT_HOURS, f"{name}_nats")

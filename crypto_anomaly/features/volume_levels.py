@@ -71,6 +71,8 @@ def market_level(
     foreign: np.ndarray,  # (n,) bool: a row of an exchange
 ) -> np.ndarray:  # (n,) the rows of the market as they are
     "Volumes on one level."
+    if foreign.all():  # there is no market whose level they could have
+        return np.where(np.isfinite(x) & (x > 0), x, np.nan)
     known = np.flatnonzero(np.isfinite(x) & (x > 0))
     factor = np.full(len(x), np.nan)
     if len(known):
@@ -113,6 +115,8 @@ def scale_caps(
     foreign: np.ndarray,  # (n,) bool: a row of an exchange
 ) -> np.ndarray:  # (n,) the rows of the market as they are
     "Market caps with those of exchange rows estimated."
+    if foreign.all():
+        return np.full(len(cap), np.nan)
     supply = np.where(foreign, 1.0, cap / price)
     known = np.flatnonzero(np.isfinite(supply) & (supply > 0))
     factor = np.full(len(cap), np.nan)

@@ -92,7 +92,7 @@ def rows_before(
     older: int,  # with no row that near: how much older than t - lag the newest earlier one may be
 ) -> np.ndarray:  # (n,) index of the row nearest to t - lag; -1 where none is near enough
     "For every row, the row of the same coin that is `lag` older."
-    out = np.full(len(t), -1, np.int64)
+    out = np.full(len(t), -1, np.int32)
     j = 0
     for i in range(len(t)):
         wanted = t[i] - lag
@@ -119,7 +119,7 @@ def window_starts(
     width: int,  # microseconds
 ) -> np.ndarray:  # (n,) index of the first row of each window
     "For every row, the start of its window (t - width, t]."
-    out = np.empty(len(t), np.int64)
+    out = np.empty(len(t), np.int32)
     j = 0
     for i in range(len(t)):
         j = max(j, first[i])
