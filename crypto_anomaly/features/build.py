@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from ..core.lineage import code_version
 from ..core.parallel import no_progress, run_tasks
@@ -171,6 +172,7 @@ def _build_span(
 ) -> tuple[dict[str, _SpanPart], _Carried | None]:
     "Build and write one span; its rows are gone when the next one is built."
     f, carried = _span_rows(b, span, before)
+    pa.default_memory_pool().release_unused()  # of the table that was read
     return _write_span(b, number, f), carried
 
 

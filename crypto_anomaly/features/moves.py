@@ -65,13 +65,25 @@ def _prices(h: History, least_coins: int) -> Prices:
 
 
 # %% ../../nbs/40_features/50_moves.ipynb #c64a18a1
+@njit(cache=True)
+def _less_common(
+    change: np.ndarray, risky: np.ndarray, beta: np.ndarray, market: np.ndarray
+) -> np.ndarray:
+    "Changes less β times the market for coins that are not pegged, in one pass."
+    out = change.copy()
+    for i in range(len(out)):
+        if risky[i]:
+            out[i] -= beta[i] * (market[i] if market[i] == market[i] else 0.0)
+    return out
+
+
 def _less_market(
     h: History, p: Prices, change: np.ndarray, least_coins: int, name: str
 ) -> np.ndarray:  # (n,)
     "Log return less β times the median return of all coins that are not pegged."
     free = np.where(p.risky, change, np.nan)
-    market = np.nan_to_num(h.market_median(free, least_coins, h.settings.scale_reach, name))
-    own: np.ndarray = change - np.where(p.risky, p.beta * market, 0)
+    market = h.market_median(free, least_coins, h.settings.scale_reach, name)
+    own: np.ndarray = _less_common(change, p.risky, p.beta, market)
     return own
 
 
@@ -92,6 +104,15 @@ def _liveliness(h: History, own: np.ndarray, unit: np.ndarray) -> np.ndarray:  #
 
 
 # %% ../../nbs/40_features/50_moves.ipynb #87737583
+@njit(cache=True)
+def _free_sizes(z: np.ndarray, risky: np.ndarray) -> np.ndarray:
+    "Sizes of deviations, NaN for pegged coins, in one pass."
+    out = np.empty(len(z))
+    for i in range(len(z)):
+        out[i] = abs(z[i]) if risky[i] else np.nan
+    return out
+
+
 @njit(cache=True, error_model="numpy")
 def _divided(z: np.ndarray, median: np.ndarray) -> np.ndarray:
     "Deviations divided by the dispersion that a median size shows, in one pass."
@@ -107,7 +128,7 @@ def _less_dispersion(
     h: History, z: np.ndarray, risky: np.ndarray, least_coins: int, name: str
 ) -> np.ndarray:  # (n,)
     "Deviations divided by how widely all coins scatter at the moment, between 0.8 and 8 times."
-    size = np.where(risky, np.abs(z), np.nan)
+    size = _free_sizes(z, risky)
     median = h.market_median(size, least_coins, h.settings.tail_reach, name)
     calm: np.ndarray = _divided(z, median)
     return calm

@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 # %% ../../nbs/40_features/86_spans.ipynb #86c40bb0
-SPAN_ROWS = 250_000  # a few hundred MB while they are built
+SPAN_ROWS = 200_000  # a few hundred MB while they are built
 _SHORTEST = pd.Timedelta("7D")  # a shorter span costs less than its look-back
 _TICK = pd.Timedelta("1us")
 _PAUSE = pd.Timedelta(minutes=PAUSE_MINUTES)  # no span ends within a poll
