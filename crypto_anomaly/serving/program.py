@@ -5,7 +5,6 @@
 # %% ../../nbs/90_serving/96_program.ipynb #8bd11c26
 from __future__ import annotations
 
-import os
 import sys
 
 from ..core.platforms import exit_on_stop
@@ -16,15 +15,12 @@ __all__ = ["main"]
 
 # %% ../../nbs/90_serving/96_program.ipynb #4b684c49
 _ENDS_WELL = ("stream",)  # commands that have nothing to finish before they have begun
-_SERVES = ("serve", "up")  # commands that run for long and hold little
 
 
 def main() -> None:
     "Run a command, see `serving.cli`."
     if sys.argv[1:2] and sys.argv[1] in _ENDS_WELL:
         exit_on_stop()
-    if sys.argv[1:2] and sys.argv[1] in _SERVES:
-        os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     collect_seldom()
     with without_collection():
         from crypto_anomaly.serving.cli import main as run
