@@ -10469,6 +10469,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/crypto_anomaly', 'doc_host
                                                                                                'crypto_anomaly/trades/messages.py'),
                                                 'crypto_anomaly.trades.messages._listed': ( '70_trades/messages.html#_listed',
                                                                                             'crypto_anomaly/trades/messages.py'),
+                                                'crypto_anomaly.trades.messages._one_line': ( '70_trades/messages.html#_one_line',
+                                                                                              'crypto_anomaly/trades/messages.py'),
                                                 'crypto_anomaly.trades.messages._read_fields': ( '70_trades/messages.html#_read_fields',
                                                                                                  'crypto_anomaly/trades/messages.py'),
                                                 'crypto_anomaly.trades.messages._refused_field': ( '70_trades/messages.html#_refused_field',

@@ -79,6 +79,11 @@ TAKER_SIDE = dict(buy="sell", sell="buy", BUY="buy", SELL="sell")
 
 
 # %% ../../nbs/70_trades/10_messages.ipynb #2a08ead2
+def _one_line(text: str) -> str:
+    "A text that somebody sent; one that a line cannot show is escaped."
+    return text if text.isprintable() else repr(text)
+
+
 class Refused(NamedTuple):
     "A trade that was refused: which one, and why."
 
@@ -93,8 +98,8 @@ class Refused(NamedTuple):
     def __str__(self) -> str:
         "One line for people."
         which = f"trade {self.trade_id}" if self.trade_id else "a trade"
-        of = f"{which} of {self.product_id or 'an unnamed product'} ({self.source})"
-        return f"{of} is refused: {self.field} {self.value} {self.reason}"
+        of = f"{which} of {_one_line(self.product_id) or 'an unnamed product'} ({self.source})"
+        return f"{of} is refused: {self.field} {_one_line(self.value)} {self.reason}"
 
 
 # %% ../../nbs/70_trades/10_messages.ipynb #14edffca
@@ -102,7 +107,7 @@ class BadTradeError(TradeError):
     "A trade that cannot be."
 
     def __init__(self, refused: Refused) -> None:
-        super().__init__(f"not a trade that can be: {refused}; {refused.row}")
+        super().__init__(f"not a trade that can be: {refused}; {_one_line(refused.row)}")
         self.refused = refused
 
 
