@@ -102,10 +102,7 @@ REASONS = (
         "Readers have the last scan until the new one is whole and its table of coins is drawn, so "
         "nobody waits for it. But the market is scored, and other pages are drawn anew, in threads "
         "of the same process: an answer takes longer while other threads want the interpreter. A "
-        "process of its own would hold a second copy of everything that is loaded. More than a "
-        "second is a reader who had to score the new market, because the fetch had stored it "
-        "but was still writing its events; since commit f4af110a readers do not "
-        "(tests/test_while_scoring.py).",
+        "process of its own would hold a second copy of everything that is loaded.",
     ),
     (
         "P4",

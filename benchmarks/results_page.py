@@ -1,6 +1,7 @@
 """The page of results: nbs/guides/benchmarks.ipynb, written from a result of `make bench`.
 
-`python benchmarks/results_page.py [benchmarks/bench.full.json]` writes it again.
+`python benchmarks/results_page.py [benchmarks/bench.full.json [LATER.json]]` writes it again. The
+rows of a later run of some parts (`make bench SIZE=full ONLY="P2 P5"`) get a table of their own.
 """
 
 import json
@@ -97,12 +98,26 @@ def cells(r: dict[str, Any]) -> str:
     return "| " + " | ".join([*fields, result, bar, is_ok]) + " |"
 
 
-def table(rows: list[dict[str, Any]]) -> str:
-    """All rows that were measured, and what the ids stand for."""
+def lines(rows: list[dict[str, Any]]) -> str:
+    """All rows that were measured, with the heads of the columns."""
     there = [r for r in rows if r["value"] is not None]
+    return "\n".join([HEAD, RULE, *map(cells, there)])
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """All rows, and what the ids stand for."""
     ids = ", ".join(f"{id_} {subject}" for id_, subject in SUBJECTS.items())
-    lines = "\n".join([HEAD, RULE, *map(cells, there)])
-    return f"## The table\n\n{ids}.\n\n{lines}"
+    return f"## The table\n\n{ids}.\n\n{lines(rows)}"
+
+
+def measured_again(later: dict[str, Any]) -> str:
+    """The rows of parts that changed after the run."""
+    return (
+        "## Measured again\n\n"
+        f"These parts changed after that run. They were measured {later.get('date')} at commit "
+        f"`{later.get('commit')}` on the same machine, and their rows in the table above are of "
+        f"the code before.\n\n{lines(later['rows'])}"
+    )
 
 
 def other_rivals(rows: list[dict[str, Any]]) -> str:
@@ -174,7 +189,7 @@ it raced a rival, the ratio to the rival fell as much: a slower machine alone is
 The exit code is then 3."""
 
 
-def page(result: dict[str, Any]) -> list[str]:
+def page(result: dict[str, Any], later: dict[str, Any] | None = None) -> list[str]:
     """The cells of the page."""
     rows = result["rows"]
     return [
@@ -182,6 +197,7 @@ def page(result: dict[str, Any]) -> list[str]:
         summary(result),
         READING,
         table(rows),
+        *([measured_again(later)] if later else []),
         missed(rows),
         other_rivals(rows),
         not_measured(rows),
@@ -190,11 +206,13 @@ def page(result: dict[str, Any]) -> list[str]:
     ]
 
 
-def write_page(result: dict[str, Any], file: Path = PAGE) -> Path:
+def write_page(
+    result: dict[str, Any], file: Path = PAGE, later: dict[str, Any] | None = None
+) -> Path:
     """Write the page as a notebook."""
     cells = [
         dict(cell_type="markdown", id=f"bench{k:03}", metadata={}, source=lines_of(text))
-        for k, text in enumerate(page(result))
+        for k, text in enumerate(page(result, later))
     ]
     kernel = dict(display_name="python3", language="python", name="python3")
     metadata = dict(kernelspec=kernel)
@@ -210,4 +228,5 @@ def lines_of(text: str) -> list[str]:
 
 if __name__ == "__main__":
     name = sys.argv[1] if len(sys.argv) > 1 else str(Path(__file__).parent / "bench.full.json")
-    print(write_page(read_results(name)))
+    later = read_results(sys.argv[2]) if len(sys.argv) > 2 else None
+    print(write_page(read_results(name), later=later))

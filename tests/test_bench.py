@@ -179,6 +179,16 @@ def test_a_row_without_a_bar_is_shown_and_not_counted(rows, capsys, tmp_path):
     assert "1 of 1 bars are reached" in text and "**missed**" not in text
 
 
+def test_rows_of_a_later_run_have_a_table_of_their_own(tmp_path):
+    result = dict(size="full", date="2026-01-01", seconds=9.0, machine={}, rows=[one_row()])
+    later = dict(date="2026-01-02", commit="abc", rows=[one_row(what="read again", ours=0.05)])
+    file = results_page.write_page(result, tmp_path / "page.ipynb", later)
+    cells = [c["source"] for c in nbformat.read(file, 4).cells]
+    (again,) = (text for text in cells if text.startswith("## Measured again"))
+    assert "2026-01-02 at commit `abc`" in again and "| read again | 50 ms |" in again
+    assert sum("read again" in text for text in cells) == 1
+
+
 def test_features_equal_those_of_the_rivals():
     pytest.importorskip("polars", reason="pip install polars")
     pytest.importorskip("duckdb", reason="pip install duckdb")
