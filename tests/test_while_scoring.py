@@ -35,6 +35,16 @@ def store_a_new_poll(ws):
     write_snapshot(ws, newest.assign(ts=newest.ts + pd.Timedelta("1h")))
 
 
+def with_a_scorer(ws):
+    """A state whose newest poll waits for the thread that scores, and the scan before it."""
+    state = AppState(ws)
+    last = state.scan()
+    state.has_scorer = True
+    state.score_newest()
+    store_a_new_poll(ws)
+    return state, last
+
+
 def test_readers_have_the_last_scan_until_all_of_the_new_one_is_known(ws, monkeypatch):
     monkeypatch.setattr(store_state, "LOOK_SECONDS", 0)
     state = AppState(ws)
@@ -62,11 +72,7 @@ def test_readers_have_the_last_scan_until_all_of_the_new_one_is_known(ws, monkey
 
 def test_a_snapshot_of_another_process_is_scored_by_the_thread_that_looks_for_it(ws, monkeypatch):
     monkeypatch.setattr(store_state, "LOOK_SECONDS", 0)
-    state = AppState(ws)
-    last = state.scan()
-    state.has_scorer = True
-    state.score_newest()
-    store_a_new_poll(ws)
+    state, last = with_a_scorer(ws)
     assert state.newest() == last.as_of + pd.Timedelta("1h")
     assert state.is_at_hand() and state.scan() is last
     state.score_newest()
@@ -75,11 +81,7 @@ def test_a_snapshot_of_another_process_is_scored_by_the_thread_that_looks_for_it
 
 def test_a_snapshot_that_cannot_be_scored_is_an_error_for_readers_too(ws, monkeypatch):
     monkeypatch.setattr(store_state, "LOOK_SECONDS", 0)
-    state = AppState(ws)
-    last = state.scan()
-    state.has_scorer = True
-    state.score_newest()
-    store_a_new_poll(ws)
+    state, last = with_a_scorer(ws)
 
     def fail(*args, **facts):
         raise DataError("the file is broken")
