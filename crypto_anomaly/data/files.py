@@ -228,7 +228,8 @@ _ONCE: ContextVar[dict[str, tuple[float, Tree]] | None] = ContextVar("once", def
 @contextmanager
 def listed_once() -> Iterator[None]:
     "Within the block, which must not write, a local folder is looked at once in a while."
-    token = _ONCE.set({})
+    looked = _ONCE.get()  # by a block around this one
+    token = _ONCE.set({} if looked is None else looked)
     try:
         yield
     finally:
@@ -259,9 +260,22 @@ def _local_tree(path: str) -> Tree:
     return looked[1]
 
 
+def _is_unchanged(tree: Tree) -> bool:
+    "Whether no folder of a tree was written since it was read; a new one is below one of them."
+    try:
+        return bool(tree.folders) and all(
+            folder.settled and os.stat(folder.path).st_mtime_ns == folder.modified_ns
+            for folder in tree.folders
+        )
+    except FileNotFoundError:
+        return False
+
+
 def _look_below(path: str) -> Tree:
     "All that is below a local folder; folders that have not changed are not listed again."
     known = _TREES.get(path)
+    if known is not None and _is_unchanged(known):
+        return known
     before = {folder.path: folder for folder in known.folders} if known else {}
     folders = tuple(_folders_below(path, before))
     if known is not None and known.folders == folders:

@@ -23,6 +23,7 @@ from crypto_anomaly.data.files import (
     count_parquet_rows,
     filesystem,
     list_files,
+    listed_once,
     on_local_disk,
     read_parquet_files,
     to_parquet,
@@ -184,6 +185,7 @@ def _paths_within(
     return tuple(_within_range(_parts_of(files), start, end).path)
 
 
+@listed_once()
 def parts_stamp(
     ws: Workspace,
     kinds: Iterable[str],  # of files

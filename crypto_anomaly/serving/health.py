@@ -18,7 +18,12 @@ import sqlalchemy as sa
 from ..core.clock import utcnow
 from ..core.errors import CryptoAnomalyError, first_line
 from ..core.workspace import Workspace
-from ..data.files import filesystem, on_local_disk, read_parquet_files
+from crypto_anomaly.data.files import (
+    filesystem,
+    listed_once,
+    on_local_disk,
+    read_parquet_files,
+)
 from ..data.lake import list_parts
 from ..lifecycle.past_progress import read_progress
 from ..lifecycle.schedule import SCHEDULE, schedule_slot, stages_due
@@ -237,6 +242,7 @@ def _worst(components: dict[str, ComponentHealth]) -> str:
 
 
 # %% ../../nbs/90_serving/33_health.ipynb #26c3b4ed
+@listed_once()
 def health(
     state: AppState,  # of the serving app
 ) -> HealthResponse:

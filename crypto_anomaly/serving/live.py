@@ -88,6 +88,10 @@ class Trades:
             self._counted_at = time.monotonic()
         return self._counts
 
+    def alarm_counts(self) -> dict[str, int]:  # see `TradeStore.alarm_counts`
+        "How many alarms are kept of each product that has some."
+        return self._of_store.get("alarm counts", self.store.alarm_counts)
+
     def epochs(self) -> list[dict[str, Any]]:  # see `TradeStore.epochs`
         "Where the ids of a product began again, of every product."
         return [e for p in self.streamed() for e in self.store.epochs(p)]

@@ -15,6 +15,7 @@ import prometheus_client as prom
 
 from ..core.clock import utcnow
 from ..core.errors import first_line
+from ..data.files import listed_once
 from .health import EXPECTED_ERRORS, health
 from .live import Trades
 from .questions import Silent
@@ -142,7 +143,7 @@ class StoreGauges:
 
     def read_trades(self, trades: Trades) -> None:
         "Set the gauges of every streamed product."
-        alarms = trades.store.alarm_counts()
+        alarms = trades.alarm_counts()
         for row in trades.completeness():
             product = row["product_id"]
             self.missing.labels(product).set(row["missing"])
@@ -185,6 +186,7 @@ class AppMetrics:
         text: bytes = prom.generate_latest(self._collector())
         return text
 
+    @listed_once()
     def _set(self, state: AppState) -> None:
         "Set all gauges."
         asked = {

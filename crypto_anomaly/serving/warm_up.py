@@ -15,6 +15,7 @@ from typing import Any
 
 import pandas as pd
 
+from ..data.files import listed_once
 from ..model.scan import Scan
 from .alerts_page import alerts_page
 from .coin_page import coin_page
@@ -96,6 +97,13 @@ def _shown(state: AppState) -> Hashable:
     return newest, version["version"], version["status"], window_stamp(state, week, newest)
 
 
+@listed_once()
+def _look(state: AppState) -> Hashable:
+    "Score the newest snapshot; then what the pages of the market show."
+    state.score_newest()
+    return _shown(state)
+
+
 def _prepare(state: AppState, scan: Scan) -> None:
     "Draw the market of a new scan before readers get it; they have the last one meanwhile."
     try:
@@ -143,8 +151,7 @@ def _look_for_news(
             return_memory()
             returned = begin
         try:
-            state.score_newest()
-            now = _shown(state)
+            now = _look(state)
         except EXPECTED_ERRORS as e:
             log.info("nothing to draw: %s", e)
             continue
