@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -128,3 +129,13 @@ def test_stored_code_is_loaded_without_what_compiles():
     names = loaded(code)
     assert "numba.core.dispatcher" in names
     assert not names & {"numba.np.arraymath", "numba.np.linalg", "scipy.linalg"}
+
+
+def test_set_up_compiles_every_kernel_and_touches_nothing_of_the_user(tmp_path):
+    """It trains and scores in a workspace of its own, whatever the settings name."""
+    names = dict(HOME=str(tmp_path), DB_URL="postgresql://nobody@127.0.0.1:1/none", SOURCE="file")
+    env = os.environ | {f"CRYPTO_ANOMALY_{name}": value for name, value in names.items()}
+    command = [sys.executable, ROOT / "tools" / "warm_up.py"]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert not list(tmp_path.iterdir())
