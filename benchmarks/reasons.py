@@ -15,7 +15,7 @@ REASONS = (
         "P1",
         "peak memory of plain",
         "Imports and compiled code are a part of it on both sides. The rest is one span of at "
-        "least 200,000 rows with the week before it, and all its features. Shorter spans take "
+        "least 130,000 rows with the week before it, and all its features. Shorter spans take "
         "less memory and more CPU, because each reads the week before it.",
     ),
     (

@@ -2682,6 +2682,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/crypto_anomaly', 'doc_host
                                                                                                  'crypto_anomaly/features/build.py'),
                                                'crypto_anomaly.features.build._newest': ( '40_features/build.html#_newest',
                                                                                           'crypto_anomaly/features/build.py'),
+                                               'crypto_anomaly.features.build._one_pool': ( '40_features/build.html#_one_pool',
+                                                                                            'crypto_anomaly/features/build.py'),
                                                'crypto_anomaly.features.build._report': ( '40_features/build.html#_report',
                                                                                           'crypto_anomaly/features/build.py'),
                                                'crypto_anomaly.features.build._span_rows': ( '40_features/build.html#_span_rows',

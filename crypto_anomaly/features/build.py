@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -162,6 +163,18 @@ def _write_span(
     )
 
 
+# %% ../../nbs/40_features/90_build.ipynb #e4424b3b
+@contextmanager
+def _one_pool() -> Iterator[None]:
+    "In this block Arrow takes its memory where numpy takes it."
+    before = pa.default_memory_pool()
+    pa.set_memory_pool(pa.system_memory_pool())
+    try:
+        yield
+    finally:
+        pa.set_memory_pool(before)
+
+
 # %% ../../nbs/40_features/90_build.ipynb #94c98a2f
 _LONGEST_CHAIN = 10  # spans; progress is shown by chain
 _DASK_CHAIN = 4  # spans: a cluster has workers that are not counted here
@@ -176,6 +189,7 @@ def _build_span(
     return _write_span(b, number, f), carried
 
 
+@_one_pool()
 def _build_chain(b: _Build, first: int, spans: Iterable[Span]) -> list[dict[str, _SpanPart]]:
     "Build and write spans that follow each other."
     done, carried = [], None
@@ -295,6 +309,7 @@ def _check_rows(done: list[dict[str, _SpanPart]], settings: dict[str, Any]) -> N
 
 
 # %% ../../nbs/40_features/90_build.ipynb #a96aea56
+@_one_pool()
 def build_datasets(
     ws: Workspace,
     *,

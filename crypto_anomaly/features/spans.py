@@ -35,8 +35,8 @@ __all__ = [
 ]
 
 # %% ../../nbs/40_features/86_spans.ipynb #86c40bb0
-SPAN_ROWS = 200_000  # a few hundred MB while they are built
-_SHORTEST = pd.Timedelta("7D")  # a shorter span costs less than its look-back
+SPAN_ROWS = 130_000  # a few hundred MB while they are built
+_SHORTEST = pd.Timedelta("4D")  # each span reads the week before it again
 _TICK = pd.Timedelta("1us")
 _PAUSE = pd.Timedelta(minutes=PAUSE_MINUTES)  # no span ends within a poll
 
@@ -56,7 +56,7 @@ def spans_between(
     *,
     span_rows: int = SPAN_ROWS,  # rows after which a span ends
 ) -> list[Span]:
-    "Spans that end with the file that brings them to `span_rows`; none is shorter than a week."
+    "Spans that end with the file that brings them to `span_rows`; none is shorter than four days."
     edges, rows, newest = [start], 0, start
     for part in count_rows(ws, start=start, end=end).itertuples():
         long = rows >= span_rows and part.first - edges[-1] >= _SHORTEST
