@@ -86,8 +86,9 @@ REASONS = (
         "The first who asks in a second has the page drawn: the files of the lake and of the "
         "registry are looked at, what was written is read again, and the template is filled. The "
         "table of coins and the figures are kept until there is another scan. The overview also "
-        "asks all parts for their health. A server that was idle for a second "
-        "runs slower at first, on a busy host much slower.",
+        "asks all parts for their health. A server that was idle for a second runs slower at "
+        "first: where the host watches idle memory, the first touch of a page of memory costs "
+        "many times what the next one costs (benchmarks/idle_memory.py).",
     ),
     (
         "P8",
