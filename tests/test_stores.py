@@ -149,7 +149,7 @@ def test_a_store_without_its_package_says_what_to_install(tmp_path):
 
 @pytest.mark.parametrize("jobs", [1, 2], ids=["one chain", "other processes"])
 def test_spans_build_the_same(tmp_path, table, here, monkeypatch, jobs):
-    monkeypatch.setitem(spans_between.__kwdefaults__, "span_rows", 1)  # the least: a week
+    monkeypatch.setitem(spans_between.__kwdefaults__, "span_rows", 1)  # the least: four days
     ws = stored(tmp_path, table, jobs=jobs)
     built = build_datasets(ws, now=HOURS[-1], max_history_hours=200)
     spans = {p["path"][-12:-8] for d in ("training", "holdout") for p in built[d]["parts"]}
@@ -319,8 +319,9 @@ def test_the_big_profile_gives_the_same_numbers(tmp_path, table, bucket, postgre
         said = replay(ws, "v1", every_days=0.5).drop(columns=["role"])
         return r.resolve("v1"), e["metrics"], said.sort_values(["ts", "coin_id"], ignore_index=True)
 
-    small = life(stored(tmp_path / "small", table, jobs=1))
+    # the hash of a dataset is that of its files, which end with the spans
     monkeypatch.setitem(spans_between.__kwdefaults__, "span_rows", 400)
+    small = life(stored(tmp_path / "small", table, jobs=1))
     with LocalCluster(
         n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, host="127.0.0.1"
     ) as cluster:
