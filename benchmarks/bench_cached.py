@@ -26,6 +26,7 @@ from crypto_anomaly.lifecycle.train_steps import train_candidate
 
 ROUNDS, SECONDS, IN_FLIGHT = 5, 2.0, 8
 PATHS = ("/anomalies?limit=5", "/model/info", "/market", "/coins")
+EMPTY_BODY = {"POST": ("Content-Length: 0",)}
 PLAIN = """
 import sys
 from pathlib import Path
@@ -46,9 +47,10 @@ uvicorn.run(app, port=int(sys.argv[2]), log_level='warning', access_log=False)
 """
 
 
-def flood(port: int, path: str, seconds: float) -> int:
+def flood(port: int, path: str, seconds: float, method: str = "GET") -> int:
     """Answers that came in, with some requests always in flight."""
-    head = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAccept: text/html\r\n\r\n"
+    lines = (f"Host: 127.0.0.1:{port}", "Accept: text/html", *EMPTY_BODY.get(method, ()))
+    head = "\r\n".join((f"{method} {path} HTTP/1.1", *lines, "", ""))
     sockets = [socket.create_connection(("127.0.0.1", port)) for _ in range(IN_FLIGHT)]
     until, n = time.perf_counter() + seconds, 0
     while time.perf_counter() < until:

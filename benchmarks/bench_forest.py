@@ -65,7 +65,7 @@ def train_rows(X: np.ndarray, injected: np.ndarray, bar: float) -> None:
         score = f.anomaly_score(X)
         return score >= np.quantile(score, 0.95), score
 
-    t = interleaved(plain, ours, rounds=3 if len(X) < 1e6 else 1)
+    t = interleaved(plain, ours, rounds=3 if len(X) < 1e6 else 2)
     theirs = average_precision_score(injected, t.result_a[1])
     quality = average_precision_score(injected, t.result_b[1])
     seconds = f"{t.a:.1f} s against {t.b:.2f} s"

@@ -7,11 +7,14 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from bench_cached import wait_until_idle
+from bench_cached import flood, wait_until_idle
 from measure import HERE, cli, cpu_of, free_port, peak_of, row, server
 
 from crypto_anomaly.core.settings import Settings
@@ -36,25 +39,38 @@ except SystemExit: pass
 """
 
 
-def requests_per_cpu_second(
-    command: list[str], env: dict[str, str], asks: list[tuple[str, str]], seconds: float
-) -> dict[str, float]:
-    """Answers of a server per second of its own CPU, by path.
+class Costs(NamedTuple):
+    """CPU seconds of a server for an answer."""
 
-    Each path is asked over one kept connection for `seconds`, once the server has warmed up.
-    """
+    alone: float  # one request after the other, over one connection
+    in_flight: float  # with eight requests in flight
+    body: bytes  # of an answer
+
+
+def costs_of(
+    command: list[str], env: dict[str, str], asks: list[tuple[str, str]], seconds: float
+) -> dict[str, Costs]:
+    """What the answers of a server cost once it has warmed up, by path."""
     port = free_port()
     command = [a.replace("PORT", str(port)) for a in command]
-    rates = {}
+    found = {}
     with server(command, env, f"http://127.0.0.1:{port}/health") as process:
         wait_until_idle(process.pid)
         for method, path in asks:
             c = http.client.HTTPConnection("127.0.0.1", port)
             ask(c, method, path, 0.5)  # warm-up
-            before = cpu_of(process.pid)
-            n = ask(c, method, path, seconds)
-            rates[path] = n / max(cpu_of(process.pid) - before, 0.01)
-    return rates
+            alone = cost(process.pid, partial(ask, c, method, path, seconds))
+            busy = cost(process.pid, partial(flood, port, path, seconds, method))
+            c.request(method, path)
+            found[path] = Costs(alone, busy, c.getresponse().read())
+    return found
+
+
+def cost(pid: int, load: Callable[[], int]) -> float:
+    """CPU seconds of a process for each answer that `load` gets."""
+    before = cpu_of(pid)
+    answers = load()
+    return max(cpu_of(pid) - before, 0.01) / answers
 
 
 def ask(c: http.client.HTTPConnection, method: str, path: str, seconds: float) -> int:
@@ -93,7 +109,8 @@ def trained(home: str) -> Workspace:
 def p8() -> None:
     """Cached answers against a server that trains, or predicts, for every request.
 
-    Both know the same hundred coins.
+    Both know the same hundred coins. The limit are three lines of bare ASGI that send the bytes of
+    `/scan`.
     """
     with tempfile.TemporaryDirectory() as home:
         ws = trained(home)
@@ -101,22 +118,27 @@ def p8() -> None:
         hour = trades_of_an_hour(ws)
         env = {"CRYPTO_ANOMALY_HOME": home, "CRYPTO_ANOMALY_LOG_LEVEL": "WARNING"}
         asks = [("GET", "/anomalies?limit=5"), ("POST", "/scan"), ("GET", "/score")]
-        ours = requests_per_cpu_second(cli("serve", "--port", "PORT"), env, asks, 4)
+        ours = costs_of(cli("serve", "--port", "PORT"), env, asks, 4)
         command = [sys.executable, f"{HERE}/plain_server.py", f"{home}/moment.parquet", "PORT"]
-        asks = [("GET", "/predict"), ("POST", "/train")]
-        plain = requests_per_cpu_second(command, {}, asks, 4)
+        plain = costs_of(command, {}, [("GET", "/predict"), ("POST", "/train")], 4)
+        file = Path(home) / "scan.json"
+        file.write_bytes(ours["/scan"].body)
+        command = [sys.executable, f"{HERE}/rival_server.py", "asgi", str(file), "PORT"]
+        least = costs_of(command, {}, [("POST", "/scan")], 4)["/scan"]
     predict, train = plain["/predict"], plain["/train"]
-    what = "answers per CPU second, cached /anomalies against predict per request"
-    rate = ours["/anomalies?limit=5"]
-    row("P8", what, rate / predict, "x", 100, ours=1 / rate, plain=1 / predict)
+    against("cached /anomalies against predict", 100, ours["/anomalies?limit=5"], predict, least)
     stored = f"/score ({hour} trades stored)"
-    what = f"answers per CPU second, {stored} against predict per request"
-    rate = ours["/score"]
-    row("P8", what, rate / predict, "x", 100, ours=1 / rate, plain=1 / predict)
-    what = "answers per CPU second, cached /scan against train per request"
-    rate = ours["/scan"]
-    row("P8", what, rate / train, "x", 2000, ours=1 / rate, plain=1 / train)
-    print(f"     {ours} against {plain}")
+    against(f"{stored} against predict", 100, ours["/score"], predict, least)
+    against("cached /scan against train", 2000, ours["/scan"], train, least)
+
+
+def against(what: str, bar: float, ours: Costs, plain: Costs, least: Costs) -> None:
+    """Two rows: over one connection, and with eight requests in flight."""
+    loads = (("", "alone"), (", eight in flight", "in_flight"))
+    for how, load in loads:
+        a, b, limit = (getattr(costs, load) for costs in (ours, plain, least))
+        text = f"answers per CPU second, {what} per request{how}"
+        row("P8", text, b / a, "x", bar, ours=a, plain=b, limit=limit)
 
 
 def served(home: str) -> tuple[float, float]:
