@@ -75,9 +75,9 @@ REASONS = (
         "P8",
         "answers per CPU second, cached /scan",
         "Bare ASGI, three lines under the same uvicorn, takes as long for the same bytes (the "
-        "column of the limit). One client asks over one connection, so the process sleeps and wakes "
-        "up between two answers: each costs three times what it costs with eight in flight, which "
-        "is the row below.",
+        "column of the limit). One client asks over one connection, so the process sleeps and "
+        "wakes up between two answers: each costs three times what it costs with eight in flight, "
+        "which is the row below.",
     ),
     (
         "P8",
