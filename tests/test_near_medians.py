@@ -11,7 +11,8 @@ from crypto_anomaly.features.near_medians import (
     near_of_windows,
     slide_near,
 )
-from crypto_anomaly.features.past_windows import Piece, count_tail, slide_tail
+from crypto_anomaly.features.past_windows import count_tail, slide_tail
+from crypto_anomaly.features.poll_pieces import Piece
 
 POLLS = 150
 

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import crypto_anomaly.features.newest
-import crypto_anomaly.features.newest_features
+import crypto_anomaly.features.kept_polls
+import crypto_anomaly.features.slid_windows
 from crypto_anomaly.core.settings import Settings
 from crypto_anomaly.core.workspace import claim, open_workspace
 from crypto_anomaly.data.lake import list_parts
@@ -149,8 +149,8 @@ def test_what_is_kept_may_be_lost_or_broken(tmp_path, caplog):
 
 def test_a_large_market_is_kept_poll_by_poll(tmp_path, caplog, monkeypatch):
     """What does not fit in memory at once is computed one poll after another."""
-    monkeypatch.setattr(crypto_anomaly.features.newest_features, "_MOST_ROWS", 0)
-    monkeypatch.setattr(crypto_anomaly.features.newest, "_MANY_COINS", 0)
+    monkeypatch.setattr(crypto_anomaly.features.kept_polls, "_MOST_ROWS", 0)
+    monkeypatch.setattr(crypto_anomaly.features.slid_windows, "_MANY_COINS", 0)
     f, lake = market(1), Lake(tmp_path, caplog)
     f = f[f.ts.dt.floor("h") <= HOURS[100]]
     write_days(lake.ws, f, "past")

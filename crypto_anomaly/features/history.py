@@ -36,6 +36,9 @@ __all__ = [
     "SignalSettings",
     "Peers",
     "RecentRows",
+    "RowsWithPast",
+    "UsualValues",
+    "CountedPast",
     "History",
     "history_hours",
 ]
@@ -120,9 +123,9 @@ class RecentRows(NamedTuple):
     moments: Moments  # of these rows
 
 
-# %% ../../nbs/40_features/40_history.ipynb #ea3b7427
-class History(Rows):
-    "Rows with what is usual before each of them; results are (n,), NaN at rows not computed."
+# %% ../../nbs/40_features/40_history.ipynb #3a705c41
+class RowsWithPast(Rows):
+    "Rows with the row before each; results are (n,), NaN at rows not computed."
 
     known_peers: Peers | None = None  # None = not known yet
 
@@ -172,6 +175,20 @@ class History(Rows):
         "Median of all coins at the moment of each row."
         return self.market(x, least, hours, False, name)[0]
 
+    def recent_rows(
+        self,
+        x: np.ndarray,  # (n,) values
+        name: str = "",  # of the series, see `keep`
+    ) -> RecentRows:
+        "What the rows of all coins hold, for those who look across coins."
+        self.keep(name, x, 1)
+        return RecentRows(x, self.by_moment)
+
+
+# %% ../../nbs/40_features/40_history.ipynb #bc8c7091
+class UsualValues(RowsWithPast):
+    "Rows with the usual value and size before each of them."
+
     def rolling_median(
         self,
         x: np.ndarray,  # (n,) values
@@ -196,19 +213,10 @@ class History(Rows):
         "1.4826 times the median of |x|: the standard deviation about zero where x is normal."
         return 1.4826 * self.rolling_median(np.abs(x), rows, hours, least, name)
 
-    def rolling_share(
-        self,
-        x: np.ndarray,  # (n,) 0 or 1, NaN = missing
-        low: float,  # smallest share that is returned
-        high: float,  # greatest share that is returned
-        name: str = "",  # of the series, see `keep`
-    ) -> np.ndarray:  # (n,) in [low, high]; NaN with less than a day of rows
-        "Share of the `SCALE_HOURS` before each row in which `x` was 1."
-        rows = self.tail_rows
-        count, ones, _ = self.tail(x, SCALE_HOURS, rows, name)
-        share = np.clip(ones / np.maximum(count, 1), low, high)
-        share[count < MIN_ROWS] = np.nan
-        return self.at_rows(rows, share)
+
+# %% ../../nbs/40_features/40_history.ipynb #efdcb3c5
+class CountedPast(UsualValues):
+    "Rows with how often something happened before each of them."
 
     def count_sum(
         self,
@@ -231,6 +239,25 @@ class History(Rows):
         "What lay in the coin's tail in the `hours` before each row."
         self.keep(name, code, hours, whole=True)
         return rolling_tail(code, self.window(hours), rows)
+
+    def rolling_share(
+        self,
+        x: np.ndarray,  # (n,) 0 or 1, NaN = missing
+        low: float,  # smallest share that is returned
+        high: float,  # greatest share that is returned
+        name: str = "",  # of the series, see `keep`
+    ) -> np.ndarray:  # (n,) in [low, high]; NaN with less than a day of rows
+        "Share of the `SCALE_HOURS` before each row in which `x` was 1."
+        rows = self.tail_rows
+        count, ones, _ = self.tail(x, SCALE_HOURS, rows, name)
+        share = np.clip(ones / np.maximum(count, 1), low, high)
+        share[count < MIN_ROWS] = np.nan
+        return self.at_rows(rows, share)
+
+
+# %% ../../nbs/40_features/40_history.ipynb #ea3b7427
+class History(CountedPast):
+    "Rows with what is usual before each of them; results are (n,), NaN at rows not computed."
 
     def highest(
         self,
@@ -262,15 +289,6 @@ class History(Rows):
         "The coin's greatest value in the `hours` before each row, faded by its age."
         self.keep(name, x, hours)
         return greatest_before(x, self.t, self.window(hours), self.rows, int(hours * HOUR))
-
-    def recent_rows(
-        self,
-        x: np.ndarray,  # (n,) values
-        name: str = "",  # of the series, see `keep`
-    ) -> RecentRows:
-        "What the rows of all coins hold, for those who look across coins."
-        self.keep(name, x, 1)
-        return RecentRows(x, self.by_moment)
 
 
 # %% ../../nbs/40_features/40_history.ipynb #70d3714e

@@ -144,19 +144,12 @@ class KeptIndex:
     names: str = ""  # file of `coins` and `labels`; empty = not written yet
 
 
-_KERNEL = (
-    "base config features history medians moves newest normalised past past_windows peers recorder "
-    "rows schema signals surprisal temporal volume_levels windows kept_hours market_signals "
-    "newest_features near_medians"
-).split()
-
-
 @lru_cache(maxsize=1)
 def kernel_code() -> str:
-    "A hash of the code that computes features."
+    "A hash of all modules of features: what other code has kept is computed anew."
     digest = hashlib.sha256(f"{np.__version__} {os.name}".encode())
-    for name in _KERNEL:
-        digest.update(Path(__file__).with_name(f"{name}.py").read_bytes())
+    for module in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(module.read_bytes())
     return digest.hexdigest()[:12]
 
 

@@ -15,8 +15,9 @@ from ..data.snapshots import read_snapshots
 from .config import FeatureConfig
 from .features import INPUT
 from .kept_hours import KeptIndex, kept_folder, read_index
+from .kept_polls import past_before
 from .newest import next_poll
-from .newest_features import KEPT_COINS, newest_hour, past_before
+from .newest_features import KEPT_COINS, newest_hour
 from .recorder import polls_of
 
 # %% auto #0

@@ -12,7 +12,8 @@ from typing import NamedTuple
 import numpy as np
 
 from ..core.compiled import njit
-from .past_windows import NEAREST, Piece, sorted_windows
+from .past_medians import NEAREST, sorted_windows
+from .poll_pieces import Piece
 
 # %% auto #0
 __all__ = [
@@ -143,7 +144,7 @@ def near_medians(
 
 # %% ../../nbs/40_features/26_near_medians.ipynb #cfc9d636
 def near_of_state(
-    state: np.ndarray,  # of `past_windows.near_guess`
+    state: np.ndarray,  # of `past_medians.near_guess`
     exists: np.ndarray,  # (k,) bool: other coins have no window now, and are unknown from here on
 ) -> np.ndarray:  # (k, WIDTH)
     "The lists of a pass along all windows."

@@ -5,330 +5,51 @@
 # %% ../../nbs/40_features/98_newest_features.ipynb #c5509d09
 from __future__ import annotations
 
-import hashlib
-import io
 import logging
 import os
-import secrets
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import pandas as pd
 
-from ..core.files import write_atomic
 from ..core.workspace import Workspace
-from ..data.lake import count_rows
 from ..data.polls import POLL_WINDOW
 from ..data.snapshots import newest_moment, read_snapshots
-from ..data.table import DataError, with_labels
+from ..data.table import with_labels
 from .config import FeatureConfig
-from .features import INPUT
 from crypto_anomaly.features.kept_hours import (
     Files,
     KeptIndex,
     Labels,
-    Minutes,
-    delete_other_code,
     file_sums,
     kept_folder,
     read_frame,
     read_index,
     sum_minutes,
-    valid_polls,
-    write_frame,
     write_index,
 )
-from .near_medians import Slid, read_slid, slid_parts
-from .newest import next_poll
-from crypto_anomaly.features.past import (
-    PACK,
-    Layout,
-    Past,
-    Poll,
-    delete_unused,
-    loose_blocks,
-    pack_polls,
-    read_past,
-    write_poll,
+from crypto_anomaly.features.kept_polls import (
+    FRAME_HOURS,
+    KeepTask,
+    NotKeptError,
+    kept_polls,
+    poll_file,
 )
-from crypto_anomaly.features.recorder import (
-    Recorder,
-    kept_layout,
-    one_source,
-    polls_of,
-    recorded_frame,
-    recorded_polls,
-)
-from .windows import HOUR, MINUTE
+from .past import Past, Poll, delete_unused, read_past
+from .recorder import kept_layout
+from .windows import HOUR
 
 # %% auto #0
-__all__ = ["log", "KEPT_COINS", "past_before", "NewestHour", "newest_hour", "newest_features"]
-
-# %% ../../nbs/40_features/98_newest_features.ipynb #7cecb0dc
-log = logging.getLogger(__name__)
-_MOST_HOURS = 48  # that are computed poll by poll; more are computed as a batch
-_MOST_ROWS = 4_000_000  # of a batch: about 4 GB
-_FRAME_HOURS = 48  # that the features of a poll are kept
-_MOST_MINUTES = 20  # of an hour that hold rows: with more, every coin has minutes of its own
-KEPT_COINS = 50  # from so many on; fewer are computed from history as fast
-
-
-@dataclass
-class _Task:
-    "One computation of the newest hour."
-
-    ws: Workspace
-    ts: pd.Timestamp  # the newest stored row
-    config: FeatureConfig
-    folder: Path
-    layout: Layout
-    index: KeptIndex  # what was kept before
-    stored: Minutes  # what the lake holds
-    frames: dict[str, pd.DataFrame] = field(default_factory=dict)  # features by key of the poll
-    past: Past | None = None  # the kept polls, once they are read
-
-    @property
-    def now(self) -> int:
-        "The newest stored row, microseconds."
-        return int(self.ts.value) // 1000
-
-    @property
-    def since(self) -> pd.Timestamp:
-        "Rows of the last hour may be current."
-        return self.ts - POLL_WINDOW + pd.Timedelta("1us")
-
-    @property
-    def start(self) -> pd.Timestamp:
-        "Rows before it do not matter."
-        return self.since - pd.Timedelta(hours=self.config.lookback)
-
-
-# %% ../../nbs/40_features/98_newest_features.ipynb #8e209e22
-def _key(before: str, moment: int, stored: Minutes) -> str:
-    "The key of a poll: of the rows of its minutes, and of the poll before."
-    last = moment // MINUTE
-    own = [stored.get(minute, 0) for minute in range(last - 32, last + 1)]
-    return hashlib.sha256(f"{before} {moment} {own}".encode()).hexdigest()[:16]
-
-
-def _with_coins(known: list[str], rows: pd.DataFrame) -> list[str]:
-    "The coins that have a number, and those that are new."
-    new = sorted(set(rows.coin_id.tolist()).difference(known))
-    return [*known, *map(str, new)]
-
-
-def _learn_labels(task: _Task, rows: pd.DataFrame) -> None:
-    "Remember ticker and name of each coin."
-    ids = rows.coin_id.tolist()
-    for column, known in task.index.labels.items():
-        labels = rows[column].tolist()
-        if list(map(known.get, ids)) != labels:
-            known.update(zip(ids, labels, strict=True))
-            task.index.names = ""
-
-
-def _poll_frame(folder: Path, poll: Poll) -> Path:
-    "The file with the features of a poll."
-    return folder / "features" / f"{poll.moment}-{poll.key}.arrow"
-
-
-def _peers_file(folder: Path, polls: list[Poll], day: int) -> Path:
-    "The file with the peers of a day, named after the last poll before it."
-    earlier = (poll.key for poll in reversed(polls) if poll.moment < 24 * HOUR * day)
-    return folder / "peers" / f"{day}-{next(earlier, 'none')}.npy"
-
-
-# %% ../../nbs/40_features/98_newest_features.ipynb #6a73ab4c
-_Batch = list[tuple[int, pd.DataFrame]]  # of `newest.polls_of`
-
-
-def _new_polls(task: _Task, after: pd.Timestamp) -> Iterator[_Batch]:
-    "The polls after a moment, in order, a day at a time."
-    until = after
-    while until < task.ts:
-        until = min(until + pd.Timedelta("1D"), task.ts)
-        start, end = after + pd.Timedelta("1us"), until + pd.Timedelta("32min")
-        rows = read_snapshots(task.ws, start=start, end=min(end, task.ts), columns=INPUT)
-        limit = task.now if until == task.ts else until.value // 1000
-        batch = [poll for poll in polls_of(rows) if poll[0] <= limit]  # a poll is not cut
-        if batch:
-            yield batch
-            after = pd.Timestamp(batch[-1][0], unit="us", tz="UTC")
-
-
-def past_before(
-    folder: Path,  # of the kept files
-    layout: Layout,  # of the files
-    coins: list[str],  # ids, those of all polls first
-    polls: list[Poll],  # that are kept, the oldest first
-    first: int,  # microseconds, the next poll
-) -> Past:  # `FileNotFoundError` where a file is gone or short
-    "The kept polls that the next ones look back at."
-    if not polls:
-        return Past(layout, coins, [], [])
-    oldest = first - _farthest(layout)
-    recent = [poll for poll in polls if poll.moment > oldest]
-    past = read_past(folder, layout, coins, recent, first)
-    past.slid, past.guesses = _read_medians(folder)
-    day = first // (24 * HOUR)
-    known = _peers_file(folder, polls, day)
-    if known.exists():
-        past.peers[day] = np.load(known)
-    return past
-
-
-def _read_medians(folder: Path) -> tuple[Slid | None, list[np.ndarray]]:
-    "What is kept of the windows of the poll before; without it the next ones take longer."
-    try:
-        return read_slid(folder / "medians.bin")
-    except (FileNotFoundError, ValueError):
-        return None, []
-
-
-def _array_bytes(array: np.ndarray) -> bytes:
-    "An array as a file of numpy."
-    buffer = io.BytesIO()
-    np.save(buffer, array)
-    return buffer.getvalue()
-
-
-def _farthest(layout: Layout) -> int:  # microseconds
-    "How old a kept poll may be."
-    return int((max(reach.hours for reach in layout) + 2) * HOUR)
-
-
-# %% ../../nbs/40_features/98_newest_features.ipynb #7cc1fdb6
-def _append(task: _Task, past: Past, moment: int, rows: pd.DataFrame, before: str) -> None:
-    "Compute the next poll and write all that is kept of it."
-    foreign = task.index.foreign
-    key = _key(before, moment, task.stored)
-    frame = next_poll(past, rows, moment, task.config, key, foreign)
-    poll = past.polls[-1]
-    write_poll(past, task.folder, past.blocks[-1])
-    pack_polls(past, task.folder, moment)
-    if moment > task.now - _FRAME_HOURS * HOUR:
-        task.frames[poll.key] = frame
-        write_frame(_poll_frame(task.folder, poll), frame)
-    for day, peers in past.peers.items():
-        file = _peers_file(task.folder, past.polls, day)
-        if not file.exists():
-            write_atomic(file, _array_bytes(peers))
-
-
-def _advance(task: _Task, polls: list[Poll], seed: str) -> list[Poll]:
-    "Append all polls after those that are kept; raises `_NotKeptError` for what cannot be kept."
-    coins = list(task.index.coins) if polls else []
-    after = pd.Timestamp(polls[-1].moment, unit="us", tz="UTC") if polls else task.start
-    for batch in _new_polls(task, after):
-        for _, rows in batch:
-            coins = _with_coins(coins, rows)
-            _learn_labels(task, rows)
-            _check_source(rows, task.index.foreign)
-        past = past_before(task.folder, task.layout, coins, polls, batch[0][0])
-        for moment, rows in batch:
-            before = past.polls[-1].key if past.polls else seed
-            _append(task, past, moment, rows, before)
-        if past.slid is not None:
-            write_atomic(task.folder / "medians.bin", slid_parts(past.slid, past.guesses))
-        oldest = task.now - _farthest(task.layout)
-        polls = [poll for poll in past.polls if poll.moment > oldest]
-        task.index.coins, task.past = coins, past
-        if len(batch) >= PACK:
-            delete_unused(task.folder, task.layout, past.polls, moment)
-    return polls
-
-
-# %% ../../nbs/40_features/98_newest_features.ipynb #a48d1aac
-class _NotKeptError(DataError):
-    "A lake of which nothing is kept."
-
-
-def _check_source(rows: pd.DataFrame, foreign: bool) -> None:
-    "Volumes of exchanges are linked to those of the market row by row; that is not kept."
-    if one_source(rows) is not foreign:
-        raise _NotKeptError("rows of exchanges and of the market are mixed.")
-
-
-def _check_minutes(task: _Task) -> None:
-    "Polls that are as many as rows are not worth keeping."
-    first, last = min(task.stored), max(task.stored)
-    if len(task.stored) > _MOST_MINUTES * (1 + (last - first) / 60):
-        raise _NotKeptError("every coin has minutes of its own.")
-
-
-def _record(task: _Task, seed: str) -> list[Poll]:
-    "Compute the whole history as a batch, and keep its polls."
-    history = read_snapshots(task.ws, start=task.start, end=task.ts, columns=INPUT)
-    r = Recorder(history, task.since, task.config.signals_version)
-    frame = recorded_frame(r, task.config)
-    ends, keys = np.unique(r.moment), {}
-    for end in ends[ends > task.now - _farthest(task.layout)].tolist():
-        seed = keys[end] = _key(seed, end, task.stored)
-    past, at = Past(task.layout, [], [], []), r.moment[r.rows]
-    _learn_labels(task, history.drop_duplicates("coin_id", keep="last"))
-    for poll in recorded_polls(r, past, keys):
-        pack_polls(past, task.folder, task.now)
-        if (at == poll.moment).any():
-            rows = frame[at == poll.moment].reset_index(drop=True)
-            write_frame(_poll_frame(task.folder, poll), rows)
-    for block in loose_blocks(past):
-        write_poll(past, task.folder, block)
-    task.index.coins, task.past = past.coins, past
-    return past.polls
-
-
-# %% ../../nbs/40_features/98_newest_features.ipynb #d8324b01
-def _check_sources(task: _Task) -> None:
-    "Look at the sources of all rows, day by day."
-    start, day, found = task.start, pd.Timedelta("1D"), []
-    while start <= task.ts:
-        end = min(start + day - pd.Timedelta("1us"), task.ts)
-        rows = read_snapshots(task.ws, start=start, end=end, columns=["source"])
-        found.append(rows.source.drop_duplicates())
-        start += day
-    sources = pd.concat(found).drop_duplicates().to_frame()
-    task.index.foreign = bool(one_source(sources))
-    _check_source(sources, task.index.foreign)
-
-
-def _start_anew(task: _Task) -> list[Poll]:
-    "Keep the polls of a lake of which nothing valid is kept."
-    _check_minutes(task)
-    stored = count_rows(task.ws, start=task.start, end=task.ts)
-    _check_sources(task)
-    seed, rows = secrets.token_hex(8), int(stored.rows.sum())
-    log.info("the statistics of %d rows are computed anew, and kept in %s", rows, task.folder)
-    delete_other_code(task.folder)
-    task.index.names = ""
-    if rows <= _MOST_ROWS:
-        return _record(task, seed)
-    return _advance(task, [], seed)
-
-
-def _kept_polls(task: _Task) -> list[Poll]:
-    "All polls up to the newest row, kept or computed now."
-    start = task.start.value // 1000
-    polls = valid_polls(task.index, task.stored, start)
-    if not polls or task.now - polls[-1].moment > _MOST_HOURS * HOUR:
-        return _start_anew(task)
-    try:
-        return _advance(task, polls, polls[-1].key)
-    except FileNotFoundError as e:
-        log.warning("%s is gone or short", e.filename or e)
-        return _start_anew(task)
+__all__ = ["log", "KEPT_COINS", "NewestHour", "newest_hour", "newest_features"]
 
 
 # %% ../../nbs/40_features/98_newest_features.ipynb #3727ad22
-def _frame_of(task: _Task, poll: Poll) -> pd.DataFrame:
+def _frame_of(task: KeepTask, poll: Poll) -> pd.DataFrame:
     "The features of a poll, which were computed now or before."
     known = task.frames.get(poll.key)
-    return read_frame(_poll_frame(task.folder, poll)) if known is None else known
+    return read_frame(poll_file(task.folder, poll)) if known is None else known
 
 
-def _recent_frame(task: _Task, polls: list[Poll]) -> pd.DataFrame:
+def _recent_frame(task: KeepTask, polls: list[Poll]) -> pd.DataFrame:
     "The features of the rows of the last hour."
     since = task.since
     recent = [poll for poll in polls if poll.moment >= since.value // 1000]
@@ -340,7 +61,17 @@ def _recent_frame(task: _Task, polls: list[Poll]) -> pd.DataFrame:
     return frame.sort_values(["coin_id", "ts"], kind="stable", ignore_index=True)
 
 
-def _finish(task: _Task, polls: list[Poll], files: Files) -> None:
+# %% ../../nbs/40_features/98_newest_features.ipynb #a70267ca
+def _delete_old(task: KeepTask) -> None:
+    "Delete features and peers of two days ago."
+    for file in [*task.folder.glob("features/*"), *task.folder.glob("peers/*")]:
+        number = file.name.split("-")[0]
+        unit = 1 if file.parent.name == "features" else 24 * HOUR
+        if number.isdigit() and int(number) * unit < task.now - FRAME_HOURS * HOUR:
+            file.unlink(missing_ok=True)
+
+
+def _finish(task: KeepTask, polls: list[Poll], files: Files) -> None:
     "Write the index of what is kept now; once a day, delete what nobody needs."
     before = task.index.polls[-1].moment if task.index.polls else 0
     known = (task.index.coins, polls, task.index.foreign, task.stored, files)
@@ -354,15 +85,7 @@ def _finish(task: _Task, polls: list[Poll], files: Files) -> None:
                 file.unlink(missing_ok=True)
 
 
-def _delete_old(task: _Task) -> None:
-    "Delete features and peers of two days ago."
-    for file in [*task.folder.glob("features/*"), *task.folder.glob("peers/*")]:
-        number = file.name.split("-")[0]
-        unit = 1 if file.parent.name == "features" else 24 * HOUR
-        if number.isdigit() and int(number) * unit < task.now - _FRAME_HOURS * HOUR:
-            file.unlink(missing_ok=True)
-
-
+# %% ../../nbs/40_features/98_newest_features.ipynb #8122284c
 class NewestHour(NamedTuple):
     "The newest hour of a lake, and what is kept of the weeks before it."
 
@@ -371,9 +94,9 @@ class NewestHour(NamedTuple):
     labels: Labels
 
 
-def _compute(task: _Task, files: Files) -> NewestHour:
+def _compute(task: KeepTask, files: Files) -> NewestHour:
     "Bring what is kept up to date, and read the features of the last hour from it."
-    polls = _kept_polls(task)
+    polls = kept_polls(task)
     frame = _recent_frame(task, polls)
     if polls != task.index.polls or files != task.index.files:
         _finish(task, polls, files)
@@ -383,6 +106,15 @@ def _compute(task: _Task, files: Files) -> NewestHour:
 
 
 # %% ../../nbs/40_features/98_newest_features.ipynb #05d28aa7
+log = logging.getLogger(__name__)
+KEPT_COINS = 50  # from so many on; fewer are computed from history as fast
+
+
+def _few_coins(ws: Workspace, ts: pd.Timestamp, least: int) -> bool:
+    "Whether so few coins were stored in the last hour that keeping is not worth it."
+    return len(read_snapshots(ws, start=ts - POLL_WINDOW, end=ts, columns=[])) < least
+
+
 def newest_hour(
     ws: Workspace,
     ts: pd.Timestamp,  # time of the newest stored row
@@ -402,20 +134,16 @@ def newest_hour(
         files = file_sums(ws, ts - reach, index.files)
         stored = sum_minutes(files, (ts - reach).value // 1000)
         layout = index.layout or kept_layout(config)
-        task = _Task(ws, ts, config, folder, layout, index, stored)
+        task = KeepTask(ws, ts, config, folder, layout, index, stored)
         return _compute(task, files)
-    except _NotKeptError as e:
+    except NotKeptError as e:
         log.info("nothing is kept of the hours of this lake: %s", e)
     except OSError as e:
         log.warning("the hours kept in %s are not used: %s", folder, e)
     return None
 
 
-def _few_coins(ws: Workspace, ts: pd.Timestamp, least: int) -> bool:
-    "Whether so few coins were stored in the last hour that keeping is not worth it."
-    return len(read_snapshots(ws, start=ts - POLL_WINDOW, end=ts, columns=[])) < least
-
-
+# %% ../../nbs/40_features/98_newest_features.ipynb #c23d5368
 def newest_features(
     ws: Workspace,
     ts: pd.Timestamp,  # time of the newest stored row

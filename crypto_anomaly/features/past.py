@@ -19,7 +19,7 @@ import numpy as np
 
 from ..core.files import write_atomic
 from .near_medians import Slid
-from .past_windows import Piece
+from .poll_pieces import Piece
 from .windows import HOUR
 
 # %% auto #0
@@ -133,7 +133,7 @@ class Past:
     polls: list[Poll]
     blocks: list[Block]
     peers: dict[int, np.ndarray] = field(default_factory=dict)  # day -> (k, most)
-    guesses: list[np.ndarray] = field(default_factory=list)  # (2, k), see `past_windows`
+    guesses: list[np.ndarray] = field(default_factory=list)  # (2, k), see `past_medians`
     slid: Slid | None = None  # of the newest poll; None = its windows are walked through
 
     @property

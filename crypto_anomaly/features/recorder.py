@@ -40,6 +40,7 @@ __all__ = [
     "one_source",
     "polls_of",
     "recorded_polls",
+    "recorded_past",
 ]
 
 
@@ -165,3 +166,17 @@ def recorded_polls(
         poll = Poll(int(end), keys[int(end)], len(coins))
         add_poll(past, poll, t, kept)
         yield poll
+
+
+# %% ../../nbs/40_features/87_recorder.ipynb #8d367f76
+def recorded_past(
+    table: pd.DataFrame,  # market table, any order
+    config: FeatureConfig,  # what is computed
+) -> Past:  # without files
+    "The kept polls of a whole table; the key of each is empty."
+    recorder = Recorder(table, None, config.signals_version)
+    recorded_frame(recorder, config)
+    past = Past(kept_layout(config), [], [], [])
+    for _ in recorded_polls(recorder, past, dict.fromkeys(recorder.moment.tolist(), "")):
+        pass
+    return past

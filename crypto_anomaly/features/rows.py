@@ -24,7 +24,7 @@ from crypto_anomaly.features.windows import (
 )
 
 # %% auto #0
-__all__ = ["Rows"]
+__all__ = ["SortedRows", "RowColumns", "EarlierRows", "Rows"]
 
 
 # %% ../../nbs/40_features/30_rows.ipynb #e50b87c8
@@ -44,7 +44,7 @@ _OFTEN_READ = ("current_price", "market_cap", "total_volume")  # columns that ar
 
 
 # %% ../../nbs/40_features/30_rows.ipynb #4d4132aa
-class Rows:
+class SortedRows:
     "A market table by coin and time. `rows` are the row numbers whose features are computed."
 
     def __init__(
@@ -80,6 +80,28 @@ class Rows:
         whole: bool = False,  # whole numbers from 0 to 32,000, which need less room
     ) -> None:
         "Told of every series that later rows look back at; a whole table has it at hand."
+
+    def rows_since(
+        self,
+        hours: float,  # 0 = only the rows whose features are computed
+    ) -> np.ndarray:  # row numbers, ascending
+        "The rows at most `hours` older than `since`, and all later ones."
+        start = max(self.start_of(hours), int(self._oldest))
+        if start not in self._rows_since:
+            self._rows_since[start] = np.flatnonzero(self.t >= start)
+        return self._rows_since[start]
+
+    def start_of(
+        self,
+        hours: float,  # 0 = only the rows whose features are computed
+    ) -> int:  # microseconds
+        "The time from which rows are computed that others look back at."
+        return self.since - int(hours * HOUR)
+
+
+# %% ../../nbs/40_features/30_rows.ipynb #a366cd00
+class RowColumns(SortedRows):
+    "Sorted rows with the columns of their table."
 
     def column(
         self,
@@ -118,22 +140,10 @@ class Rows:
         price = self.column("current_price")
         return scale_caps(cap, price, self.t, self.coin, self.foreign)
 
-    def rows_since(
-        self,
-        hours: float,  # 0 = only the rows whose features are computed
-    ) -> np.ndarray:  # row numbers, ascending
-        "The rows at most `hours` older than `since`, and all later ones."
-        start = max(self.start_of(hours), int(self._oldest))
-        if start not in self._rows_since:
-            self._rows_since[start] = np.flatnonzero(self.t >= start)
-        return self._rows_since[start]
 
-    def start_of(
-        self,
-        hours: float,  # 0 = only the rows whose features are computed
-    ) -> int:  # microseconds
-        "The time from which rows are computed that others look back at."
-        return self.since - int(hours * HOUR)
+# %% ../../nbs/40_features/30_rows.ipynb #1ba7c364
+class EarlierRows(RowColumns):
+    "Sorted rows, and those before them."
 
     def lag(
         self,
@@ -159,6 +169,22 @@ class Rows:
             self._windows[hours] = window_starts(self.t, self.first, int(hours * HOUR))
         return self._windows[hours]
 
+    @cached_property
+    def _since_previous(self) -> np.ndarray:  # (n,) hours
+        "See `since_previous`."
+        hours: np.ndarray = np.diff(self.t, prepend=self.t[:1]) / HOUR
+        hours[np.arange(len(self.t)) == self.first] = np.nan
+        return hours
+
+    def since_previous(self) -> np.ndarray:  # (n,) hours; NaN at the first row of a coin
+        "Time since the coin's row before."
+        return self._since_previous.copy()
+
+
+# %% ../../nbs/40_features/30_rows.ipynb #fded1186
+class Rows(EarlierRows):
+    "Sorted rows with what is usual: for the coin, and for all coins at a moment."
+
     def market(
         self,
         x: np.ndarray,  # (n,) values
@@ -170,17 +196,6 @@ class Rows:
         "Median and MAD of all coins in the poll of each row, see `data.polls`."
         self.keep(name, x, 1)
         return cross_sectional(x, self.by_moment, self.start_of(hours), least, spread)
-
-    @cached_property
-    def _since_previous(self) -> np.ndarray:  # (n,) hours
-        "See `since_previous`."
-        hours: np.ndarray = np.diff(self.t, prepend=self.t[:1]) / HOUR
-        hours[np.arange(len(self.t)) == self.first] = np.nan
-        return hours
-
-    def since_previous(self) -> np.ndarray:  # (n,) hours; NaN at the first row of a coin
-        "Time since the coin's row before."
-        return self._since_previous.copy()
 
     def mean_std(
         self,

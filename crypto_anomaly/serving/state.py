@@ -48,6 +48,7 @@ __all__ = [
     "CurrentState",
     "ModelState",
     "ScanIdentity",
+    "NewestScans",
     "ScanState",
     "AppState",
     "get_state",
@@ -111,8 +112,8 @@ def _is_by(scan: Scan, model: LoadedModel) -> bool:
     return _identity(scan.served) == _identity(model)
 
 
-# %% ../../nbs/90_serving/32_state.ipynb #0cf1cf8c
-class ScanState(ModelState):
+# %% ../../nbs/90_serving/32_state.ipynb #41816145
+class NewestScans(ModelState):
     "The scans of the newest snapshot."
 
     def __init__(
@@ -123,12 +124,9 @@ class ScanState(ModelState):
         self._scan_lock = threading.RLock()
         self._moments: dict[FeatureConfig, MarketMoment] = {}
         self._scans: dict[int, Scan] = {}  # by version
-        self._past: Recent[Scan] = Recent(PAST_SCANS)
         self.prepare: Callable[[Scan], None] | None = None  # draws for readers of a new scan
-        self._last_past: Scan | None = None  # the only one of the past whose rows are kept
         self.has_scorer = False  # whether a thread calls `score_newest` again and again
         self._tried: pd.Timestamp | None = None  # the snapshot that it scored last, or could not
-        self._past_asked_at = 0.0  # seconds of the monotonic clock
 
     def scan(
         self,
@@ -136,63 +134,6 @@ class ScanState(ModelState):
     ) -> Scan:
         "The newest snapshot, scored by the model that answers `client`."
         return self._scan(self.load(client))
-
-    def scan_at(
-        self,
-        at: pd.Timestamp | None,  # newest stored moment at or before this; None = the newest
-        client: str = "",  # the client's id
-    ) -> Scan:  # `DataError` before the first stored row
-        "A stored moment, scored by the model that answers `client`."
-        model, newest = self.load(client), self.newest()
-        if at is None or newest is None or at >= newest:
-            return self._scan(model)
-        ts = self.newest_before(at)
-        if ts is None:
-            return scan_by_model(self.ws, model, at)  # raises
-        key = self._past_key(model, ts)
-        found = self._past.get(key, partial(scan_by_model, self.ws, model, ts))
-        self._past_asked_at = time.monotonic()
-        before, self._last_past = self._last_past, found
-        if before is not None and before is not found:
-            before.forget()
-        return found
-
-    def forget_idle(
-        self,
-        seconds: float = IDLE_SECONDS,  # without a question
-    ) -> bool:  # whether there were some
-        "Drop the rows of the past moment that nobody has asked for lately; they are read again."
-        last, idle = self._last_past, time.monotonic() - self._past_asked_at
-        if last is None or idle < seconds:
-            return False
-        last.forget()
-        self._last_past = None
-        return True
-
-    def _past_key(self, model: LoadedModel, ts: pd.Timestamp) -> Hashable:
-        "What the scan of a stored moment depends on."
-        reach = pd.Timedelta(hours=max(model.config.lookback, MARKET_REACH)) + POLL_WINDOW
-        stored = parts_stamp(self.ws, ["snapshots"], ts - reach, ts) or self.etag()
-        return _identity(model), model.version["version"], ts, stored
-
-    def is_at_hand(
-        self,
-        at: pd.Timestamp | None = None,  # as in `scan_at`
-    ) -> bool:
-        "Whether a scan is in memory, or there is nothing to score."
-        newest = self.newest()
-        try:
-            model = self.load()
-        except CryptoAnomalyError:
-            return True
-        if newest is None:
-            return True
-        if at is None or at >= newest:
-            moment = self._moments.get(model.config)
-            is_scored = moment is not None and moment.ts == newest
-            return is_scored or self._last_scan(model) is not None
-        ts = self.newest_before(at)
-        return ts is None or self._past.has(self._past_key(model, ts))
 
     def scan_by(
         self,
@@ -259,6 +200,77 @@ class ScanState(ModelState):
             moment = market_moment(self.ws, config=config)
             self._moments[config] = moment
         return moment
+
+
+# %% ../../nbs/90_serving/32_state.ipynb #0cf1cf8c
+class ScanState(NewestScans):
+    "The scans of the newest snapshot, and of moments before it."
+
+    def __init__(
+        self,
+        ws: Workspace,  # the workspace to serve
+    ) -> None:
+        super().__init__(ws)
+        self._past: Recent[Scan] = Recent(PAST_SCANS)
+        self._last_past: Scan | None = None  # the only one of the past whose rows are kept
+        self._past_asked_at = 0.0  # seconds of the monotonic clock
+
+    def scan_at(
+        self,
+        at: pd.Timestamp | None,  # newest stored moment at or before this; None = the newest
+        client: str = "",  # the client's id
+    ) -> Scan:  # `DataError` before the first stored row
+        "A stored moment, scored by the model that answers `client`."
+        model, newest = self.load(client), self.newest()
+        if at is None or newest is None or at >= newest:
+            return self._scan(model)
+        ts = self.newest_before(at)
+        if ts is None:
+            return scan_by_model(self.ws, model, at)  # raises
+        key = self._past_key(model, ts)
+        found = self._past.get(key, partial(scan_by_model, self.ws, model, ts))
+        self._past_asked_at = time.monotonic()
+        before, self._last_past = self._last_past, found
+        if before is not None and before is not found:
+            before.forget()
+        return found
+
+    def forget_idle(
+        self,
+        seconds: float = IDLE_SECONDS,  # without a question
+    ) -> bool:  # whether there were some
+        "Drop the rows of the past moment that nobody has asked for lately; they are read again."
+        last, idle = self._last_past, time.monotonic() - self._past_asked_at
+        if last is None or idle < seconds:
+            return False
+        last.forget()
+        self._last_past = None
+        return True
+
+    def _past_key(self, model: LoadedModel, ts: pd.Timestamp) -> Hashable:
+        "What the scan of a stored moment depends on."
+        reach = pd.Timedelta(hours=max(model.config.lookback, MARKET_REACH)) + POLL_WINDOW
+        stored = parts_stamp(self.ws, ["snapshots"], ts - reach, ts) or self.etag()
+        return _identity(model), model.version["version"], ts, stored
+
+    def is_at_hand(
+        self,
+        at: pd.Timestamp | None = None,  # as in `scan_at`
+    ) -> bool:
+        "Whether a scan is in memory, or there is nothing to score."
+        newest = self.newest()
+        try:
+            model = self.load()
+        except CryptoAnomalyError:
+            return True
+        if newest is None:
+            return True
+        if at is None or at >= newest:
+            moment = self._moments.get(model.config)
+            is_scored = moment is not None and moment.ts == newest
+            return is_scored or self._last_scan(model) is not None
+        ts = self.newest_before(at)
+        return ts is None or self._past.has(self._past_key(model, ts))
 
 
 # %% ../../nbs/90_serving/32_state.ipynb #56d39e68
