@@ -123,11 +123,13 @@ def _draw_coverage(f: go.Figure, moments: pd.DataFrame, gaps: pd.DataFrame) -> N
 
 # %% ../../nbs/00_core/56_plot_data.ipynb #2adae970
 def _draw_bars(f: go.Figure, x: pd.Series, empty: str, col: int) -> None:
-    "Horizontal bars with their numbers, the first on top; the sentence `empty` without bars."
+    "Horizontal bars with their numbers, the first on top; without bars the sentence `empty` alone."
     place = dict(row=2, col=col)
     if x.empty:
         middle = dict(xref="x domain", yref="y domain", x=0.5, y=0.5)
         f.add_annotation(text=empty, showarrow=False, **middle, **place)
+        f.update_xaxes(visible=False, **place).update_yaxes(visible=False, **place)
+        return
     values = x.values[::-1]
     f.add_bar(
         x=values,
@@ -169,19 +171,20 @@ def row_counts_figure(
 ) -> go.Figure:
     "Rows refused, replaced, dropped, differing, repeated, late and coarse, by day."
     by_day = counts.groupby("day")[list(_FAULTS)].sum().sort_index().tail(days)
-    f = new_figure()
+    f = new_figure().update_xaxes(type="category")
+    f.update_yaxes(title_text="rows", rangemode="tozero")
     shown = [kind for kind in _FAULTS if by_day[kind].sum()]
     for kind in shown:
         _add_fault(f, by_day, kind)
     if not shown:
         middle = dict(xref="paper", yref="paper", x=0.5, y=0.5)
         f.add_annotation(text="no row was refused or is doubtful", showarrow=False, **middle)
+        f.update_xaxes(visible=False).update_yaxes(visible=False)
     total = int(by_day.to_numpy().sum())
     subtitle = f"{total:,} rows on {len(by_day)} days; refused and changed ones by day of arrival"
     f.update_layout(barmode="stack", bargap=0.3, margin_t=72, margin_b=110, height=400)
     f.update_layout(legend=dict(yref="container", y=0, yanchor="bottom", x=0, xanchor="left"))
-    f.update_layout(title=f"Which rows were not good?<br><sup>{subtitle}</sup>")
-    return f.update_xaxes(type="category").update_yaxes(title_text="rows", rangemode="tozero")
+    return f.update_layout(title=f"Which rows were not good?<br><sup>{subtitle}</sup>")
 
 
 # %% ../../nbs/00_core/56_plot_data.ipynb #e9bd4de8

@@ -125,7 +125,7 @@ class RecentRows(NamedTuple):
 
 # %% ../../nbs/40_features/40_history.ipynb #3a705c41
 class RowsWithPast(Rows):
-    "Rows with the row before each; results are (n,), NaN at rows not computed."
+    "Rows with the row before each; results are (n,) unless the signature says (m,)."
 
     known_peers: Peers | None = None  # None = not known yet
 
@@ -149,7 +149,7 @@ class RowsWithPast(Rows):
         rows: np.ndarray,  # (m,) row numbers
         values: np.ndarray,  # (m,)
     ) -> np.ndarray:  # (n,) NaN at all other rows
-        "`values` put at `rows`; they themselves where these are all rows."
+        "An array with `values` at `rows`; `values` themselves if `rows` are all rows."
         if len(rows) == len(self.t):
             return values
         out = np.full(len(self.t), np.nan)
@@ -180,7 +180,7 @@ class RowsWithPast(Rows):
         x: np.ndarray,  # (n,) values
         name: str = "",  # of the series, see `keep`
     ) -> RecentRows:
-        "What the rows of all coins hold, for those who look across coins."
+        "`x` with its rows grouped by moment, for statistics across coins."
         self.keep(name, x, 1)
         return RecentRows(x, self.by_moment)
 
@@ -257,7 +257,7 @@ class CountedPast(UsualValues):
 
 # %% ../../nbs/40_features/40_history.ipynb #ea3b7427
 class History(CountedPast):
-    "Rows with what is usual before each of them; results are (n,), NaN at rows not computed."
+    "Rows with what is usual before each of them; results are (n,) unless the signature says (m,)."
 
     def highest(
         self,

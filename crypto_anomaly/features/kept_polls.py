@@ -85,17 +85,17 @@ class KeepTask:
 
     @property
     def now(self) -> int:
-        "The newest stored row, microseconds."
+        "Time of the newest stored row, microseconds."
         return int(self.ts.value) // 1000
 
     @property
     def since(self) -> pd.Timestamp:
-        "Rows of the last hour may be current."
+        "The start of the last hour."
         return self.ts - POLL_WINDOW + pd.Timedelta("1us")
 
     @property
     def start(self) -> pd.Timestamp:
-        "Rows before it do not matter."
+        "The oldest time that features look back at."
         return self.since - pd.Timedelta(hours=self.config.lookback)
 
 
@@ -136,7 +136,7 @@ def _learn_labels(task: KeepTask, rows: pd.DataFrame) -> None:
 
 
 # %% ../../nbs/40_features/98_kept_polls.ipynb #b629e5aa
-_Batch = list[tuple[int, pd.DataFrame]]  # of `newest.polls_of`
+_Batch = list[tuple[int, pd.DataFrame]]  # of `recorder.polls_of`
 
 
 def _new_polls(task: KeepTask, after: pd.Timestamp) -> Iterator[_Batch]:
@@ -194,7 +194,7 @@ class NotKeptError(DataError):
 
 
 def _check_source(rows: pd.DataFrame, foreign: bool) -> None:
-    "Volumes of exchanges are linked to those of the market row by row; that is not kept."
+    "Raise `NotKeptError` unless all rows are of the kind `foreign`."
     if one_source(rows) is not foreign:
         raise NotKeptError("rows of exchanges and of the market are mixed.")
 
@@ -281,8 +281,8 @@ def _check_minutes(task: KeepTask) -> None:
         raise NotKeptError("every coin has minutes of its own.")
 
 
-def _check_sources(task: KeepTask) -> None:
-    "Look at the sources of all rows, day by day."
+def _find_source(task: KeepTask) -> None:
+    "Find out whether all rows are of exchanges, day by day; mixed ones raise `NotKeptError`."
     start, day, found = task.start, pd.Timedelta("1D"), []
     while start <= task.ts:
         end = min(start + day - pd.Timedelta("1us"), task.ts)
@@ -298,7 +298,7 @@ def _start_anew(task: KeepTask) -> list[Poll]:
     "Keep the polls of a lake of which nothing valid is kept."
     _check_minutes(task)
     stored = count_rows(task.ws, start=task.start, end=task.ts)
-    _check_sources(task)
+    _find_source(task)
     seed, rows = secrets.token_hex(8), int(stored.rows.sum())
     log.info("the statistics of %d rows are computed anew, and kept in %s", rows, task.folder)
     delete_other_code(task.folder)

@@ -62,6 +62,7 @@ def _take_out(s: np.ndarray, v: float) -> None:
         _close_gap(s, p)
 
 
+# %% ../../nbs/40_features/26_near_medians.ipynb #3adfbc07
 @njit(cache=True, nogil=True)
 def _make_room(s: np.ndarray) -> None:
     "Drop the value of a full list that is farther from the median."
@@ -119,6 +120,7 @@ def slide_near(
                 _take_out(near[j], v)
 
 
+# %% ../../nbs/40_features/26_near_medians.ipynb #19fa27e8
 @njit(cache=True, nogil=True)
 def near_medians(
     near: np.ndarray,  # (k, WIDTH)

@@ -118,7 +118,7 @@ def count_tail(
 # %% ../../nbs/40_features/25_past_windows.ipynb #15f7630e
 @njit(cache=True, nogil=True)
 def slide_tail(
-    counts: np.ndarray,  # (3, k) of the windows of the poll before, see `count_tail`; is changed
+    counts: np.ndarray,  # (3, k) of the poll before, see `count_tail`, -1 = unknown; is changed
     new: np.ndarray,  # (k,) values that come
     old: np.ndarray,  # (polls, k) values from poll `first` on
     first: int,

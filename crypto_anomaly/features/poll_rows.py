@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from ..data.polls import LONGEST_MINUTES
+from ..data.table import DataError
 from .history import PAUSE_HOURS, SIGNAL_VERSIONS, History, RecentRows
 from .medians import cross_sectional, rows_by_moment
 from .past import Block, Kept, Past, Reach
@@ -25,7 +26,7 @@ __all__ = [
     "Places",
     "places_of",
     "blocks_of",
-    "values_at",
+    "kept_values",
     "NewPoll",
     "KeptSeries",
     "PollTable",
@@ -56,12 +57,12 @@ def blocks_of(
     return [blocks[number] for number in sorted(numbers) if number < len(blocks)]
 
 
-def values_at(
+def kept_values(
     pieces: list[Piece],
     places: Places,
     coins: int,  # k
-) -> np.ndarray:  # (k,) NaN where there is none
-    "What coins find where they look."
+) -> np.ndarray:  # (k,) NaN where the poll or the coin is not kept
+    "Kept values of the polls that coins look at."
     out = np.full(coins, np.nan)
     for number, of_poll in places:
         for first, values in pieces:
@@ -84,6 +85,8 @@ class KeptSeries(History):
     "The coins of one poll, and the kept series of the polls before."
 
     exists: np.ndarray  # (k,) bool: the coin has a row in the poll
+    order: np.ndarray  # (k,) its row in the table of the poll, -1 = none
+    t: np.ndarray  # (k,) microseconds
 
     def __init__(
         self,
@@ -102,6 +105,9 @@ class KeptSeries(History):
         "Put the rows of the poll in the places of their coins."
         k, table = len(self.past.coins), poll.rows
         number = pd.Index(self.past.coins).get_indexer(pd.Index(table.coin_id.astype(object)))
+        unknown = table.coin_id[number < 0]
+        if len(unknown):
+            raise DataError(f"{unknown.iloc[0]} is not among the coins of the kept polls; add it.")
         self.table, self.coin = table, np.arange(k)
         self.order = np.full(k, -1)
         self.order[number] = np.arange(len(table))
@@ -143,12 +149,12 @@ class KeptSeries(History):
     def _kept_at(self, name: str, places: Places) -> np.ndarray:  # (k,) NaN where there is none
         "The kept values of a series that the coins look at."
         blocks = blocks_of(self._blocks_with(self._reaches[name]), places)
-        return values_at(self._pieces(name, blocks), places, len(self.t))
+        return kept_values(self._pieces(name, blocks), places, len(self.t))
 
     def _times_at(self, places: Places) -> np.ndarray:  # (k,) NaN without a row
         "Times of kept rows."
         blocks = blocks_of(self.past.blocks, places)
-        return values_at([Piece(b.first, b.t) for b in blocks], places, len(self.t))
+        return kept_values([Piece(b.first, b.t) for b in blocks], places, len(self.t))
 
 
 # %% ../../nbs/40_features/91_poll_rows.ipynb #6d3eb529
@@ -190,7 +196,7 @@ class PollTable(KeptSeries):
 
     def rows_since(
         self,
-        hours: float,  # any
+        hours: float,  # is ignored
     ) -> np.ndarray:  # the coins of the poll
         "The rows of the poll: all others are kept."
         return self.rows
@@ -201,8 +207,8 @@ class RowsBefore(PollTable):
     "One poll, and the newest row of each coin before it."
 
     @cached_property
-    def newest(self) -> np.ndarray:  # (k,) number of a poll, -1 = none
-        "The newest row before the poll: of its coins; of all others where it is recent."
+    def poll_before(self) -> np.ndarray:  # (k,) number of a poll, -1 = none
+        "The poll with the row before: of the coins of the poll; of all others where it is recent."
         end = len(self.moments)
         first = int(np.searchsorted(self.moments, self.since - (PAUSE_HOURS + 2) * HOUR))
         out = newest_rows(self.past.times(first, end))
@@ -217,13 +223,13 @@ class RowsBefore(PollTable):
     @cached_property
     def _elapsed(self) -> np.ndarray:  # (k,) NaN without a row before
         "Hours since the coin's row before."
-        hours: np.ndarray = (self.t - self._times_at(places_of(self.newest))) / HOUR
+        hours: np.ndarray = (self.t - self._times_at(places_of(self.poll_before))) / HOUR
         return hours
 
     @cached_property
     def _soon(self) -> Places:
         "Where the rows before lie that are at most `PAUSE_HOURS` old."
-        return places_of(np.where(self._elapsed <= PAUSE_HOURS, self.newest, -1))
+        return places_of(np.where(self._elapsed <= PAUSE_HOURS, self.poll_before, -1))
 
     def since_previous(self) -> np.ndarray:  # (k,) hours; NaN without a row before
         "Time since the coin's row before."
@@ -277,11 +283,11 @@ class LaggedRows(RowsBefore):
         found = lagged_rows(t, moments, self.t, self.rows, *distances)
         return np.where(found >= 0, found + first, -1)
 
-    def _polls_near(self, oldest: int, newest: int) -> tuple[int, np.ndarray, np.ndarray]:
-        "Polls with the rows that are between so much older: the first, their times and ends."
+    def _polls_near(self, longest: int, shortest: int) -> tuple[int, np.ndarray, np.ndarray]:
+        "Polls with rows between two ages: the first one, times of their rows, their ends."
         t = self.t[self.rows] if len(self.rows) else self.moment[:1]
-        first = int(np.searchsorted(self.moments, t.min() - oldest))
-        end = int(np.searchsorted(self.moments, t.max() - newest + _LONGEST))
+        first = int(np.searchsorted(self.moments, t.min() - longest))
+        end = int(np.searchsorted(self.moments, t.max() - shortest + _LONGEST))
         return first, self.past.times(first, end), self.moments[first:end]
 
 
@@ -294,12 +300,12 @@ class PollRows(LaggedRows):
         "The end of the poll with the coin's row before."
         if not len(self.moments):
             return np.zeros(len(self.coin), np.int64)
-        return np.where(self.newest >= 0, self.moments[self.newest], 0)
+        return np.where(self.poll_before >= 0, self.moments[self.poll_before], 0)
 
     @cached_property
     def _recent(self) -> Places:
         "Where the rows of the hour before the poll are."
-        return places_of(np.where(self._end_before > self.since - HOUR, self.newest, -1))
+        return places_of(np.where(self._end_before > self.since - HOUR, self.poll_before, -1))
 
     @cached_property
     def _around(self) -> RecentRows:
@@ -315,8 +321,8 @@ class PollRows(LaggedRows):
         self,
         x: np.ndarray,  # (k,) values
         name: str = "",  # of the series, see `keep`
-    ) -> RecentRows:  # those of the poll, then those of the hour before it
-        "The rows of the poll and the newest ones before it."
+    ) -> RecentRows:  # `x` is (2k,): values of the poll, then earlier ones; NaN = none
+        "The rows of the poll and the newest ones of the hour before it."
         self.keep(name, x, 1)
         earlier = self._kept_at(name, self._recent)
         return self._around._replace(x=np.concatenate([x, earlier]))
@@ -328,8 +334,8 @@ class PollRows(LaggedRows):
         hours: float = 0,  # any
         spread: bool = True,  # compute the deviation, too
         name: str = "",  # of the series, see `keep`
-    ) -> tuple[np.ndarray, np.ndarray]:  # median and MAD, (k,) each; NaN where there is none
-        "Median and MAD of all coins in the poll."
+    ) -> tuple[np.ndarray, np.ndarray]:  # median and MAD, (k,) each; MAD (0,) without `spread`
+        "Median and MAD of all coins in the poll; NaN with fewer than `least` coins."
         rows = self.recent_rows(x, name)
         med, mad = cross_sectional(*rows, self.since, least, spread)
         return med[: len(x)], mad[: len(x)]

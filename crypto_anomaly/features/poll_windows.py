@@ -40,7 +40,7 @@ class WindowBegins(PollRows):
     def window(
         self,
         hours: float,  # width of the window
-    ) -> np.ndarray:  # (k,) number of a poll
+    ) -> np.ndarray:  # (k,) number of a poll; the number of kept polls = an empty window
         "The first poll of each coin's window."
         if hours not in self._begins:
             width = int(hours * HOUR)

@@ -45,7 +45,11 @@ _OFTEN_READ = ("current_price", "market_cap", "total_volume")  # columns that ar
 
 # %% ../../nbs/40_features/30_rows.ipynb #4d4132aa
 class SortedRows:
-    "A market table by coin and time. `rows` are the row numbers whose features are computed."
+    """A market table by coin and time: arrays are (n,), `t` and `moment` in microseconds.
+
+    `order` are its row numbers, `first` the first row of each row's coin, `moment` the end of the
+    poll of each row, `rows` the rows whose features are computed.
+    """
 
     def __init__(
         self,
@@ -79,7 +83,7 @@ class SortedRows:
         hours: float,  # how far later rows look back at it
         whole: bool = False,  # whole numbers from 0 to 32,000, which need less room
     ) -> None:
-        "Told of every series that later rows look back at; a whole table has it at hand."
+        "Does nothing here: a history that is recorded remembers `x` for later polls."
 
     def rows_since(
         self,
@@ -95,7 +99,7 @@ class SortedRows:
         self,
         hours: float,  # 0 = only the rows whose features are computed
     ) -> int:  # microseconds
-        "The time from which rows are computed that others look back at."
+        "The time `hours` before `since`."
         return self.since - int(hours * HOUR)
 
 
@@ -149,7 +153,7 @@ class EarlierRows(RowColumns):
         self,
         x: np.ndarray,  # (n,) values
         hours: float,  # how far to look back
-        impute: float = 0.0,  # without a row within 30 min: hours that an older one may be older
+        impute: float = 0.0,  # without a row within 30 min: hours that one may be older
         name: str = "",  # of the series, see `keep`
     ) -> np.ndarray:  # (n,) NaN where no row is near enough
         "`x` that many hours earlier."
@@ -192,8 +196,8 @@ class Rows(EarlierRows):
         hours: float = 0,  # compute for the rows of `rows_since(hours)`
         spread: bool = True,  # compute the deviation, too
         name: str = "",  # of the series, see `keep`
-    ) -> tuple[np.ndarray, np.ndarray]:  # median and MAD, (n,) each; NaN where there is none
-        "Median and MAD of all coins in the poll of each row, see `data.polls`."
+    ) -> tuple[np.ndarray, np.ndarray]:  # median and MAD, (n,) each; MAD (0,) without `spread`
+        "Median and MAD of all coins in the poll of each row; NaN with fewer than `least` coins."
         self.keep(name, x, 1)
         return cross_sectional(x, self.by_moment, self.start_of(hours), least, spread)
 

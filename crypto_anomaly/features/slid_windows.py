@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .history import MIN_ROWS, SCALE_HOURS
 from crypto_anomaly.features.near_medians import (
     WIDTH,
     Slid,
@@ -38,7 +39,7 @@ class Moved(NamedTuple):
 
 
 class Changes(NamedTuple):
-    "What `slide_near` and `slide_tail` are told of a series."
+    "The arguments of `slide_near` and `slide_tail` for a series."
 
     new: np.ndarray  # (k,) values that came
     old: np.ndarray  # (polls, k) values of the polls that left a window
@@ -58,8 +59,8 @@ class MovedWindows(PollWindows):
         signals: int,  # version, see `SIGNAL_VERSIONS`
     ) -> None:
         super().__init__(past, poll, signals)
-        self.medians: list[np.ndarray] = []  # (2, k) of each baseline: the next guesses
-        self.near: list[np.ndarray] = []  # of each baseline, see `near_medians`
+        self.medians: list[np.ndarray] = []  # (2, k) median and MAD of each call: the next guesses
+        self.near: list[np.ndarray] = []  # (k, WIDTH) of each call, see `near_medians`
         self.tails: dict[str, np.ndarray] = {}  # (3, k) of each series, see `past_windows`
         self._moves: dict[float, Moved] = {}
 
@@ -109,7 +110,7 @@ class MovedMedians(MovedWindows):
         changes = self._changes(name, hours)
         if changes is None or self.past.slid is None:
             return None
-        near = self.past.slid.near[len(self.near)]  # is used up
+        near = self.past.slid.near[len(self.near)]  # is changed: a past serves one poll
         if len(near) < len(self.t):
             near = np.concatenate([near, np.zeros((len(self.t) - len(near), WIDTH))])
         slide_near(near, *changes)
@@ -161,9 +162,9 @@ class MovedMedians(MovedWindows):
     def rolling_median(
         self,
         x: np.ndarray,  # (k,) values
-        rows: np.ndarray,  # (m,) coins to compute
-        hours: float = 96,  # width of the window
-        least: int = 24,  # values that a median needs
+        rows: np.ndarray,  # is ignored: all coins are computed
+        hours: float = SCALE_HOURS,  # width of the window
+        least: int = MIN_ROWS,  # values that a median needs
         name: str = "",  # of the series, see `keep`
     ) -> np.ndarray:  # (k,) NaN with fewer values
         "Median of the coin's values in the `hours` before."
