@@ -83,7 +83,9 @@ def make_coins(
     *,
     seed: int = 42,
     start: pd.Timestamp,  # first hour of the market
-) -> pd.DataFrame:  # a row per coin, by descending first market value
+) -> (
+    pd.DataFrame
+):  # a row per coin, by rank; the first market value falls with it, give or take a tenth
     "The coins of the market: identity and the constants of each coin's process."
     rng = np.random.default_rng([seed, 7])
     kind, name = _kinds(n), _names(rng, n)

@@ -130,7 +130,7 @@ class Subscriber:
         "Send the messages that have been held long enough."
         for held in self._held:
             held.behind -= 1
-        ready = [held for held in self._held if held.behind < 0]
+        ready = [held for held in self._held if held.behind <= 0]
         for held in ready:
             self._held.remove(held)
             await self.send(held.message)
