@@ -129,7 +129,6 @@ def _draw_bars(f: go.Figure, x: pd.Series, empty: str, col: int) -> None:
         middle = dict(xref="x domain", yref="y domain", x=0.5, y=0.5)
         f.add_annotation(text=empty, showarrow=False, **middle, **place)
         f.update_xaxes(visible=False, **place).update_yaxes(visible=False, **place)
-        return
     values = x.values[::-1]
     f.add_bar(
         x=values,
