@@ -132,9 +132,14 @@ def test_a_pump_in_trades_is_one_alert(world, monkeypatch):
         kinds = [e["kind"] for e in alert_by_id(world.registry, of_coin[0]["id"])["events"]]
         assert kinds == ["alert_opened", "alert_confirmed"]
 
-        # everywhere the same verdict, in words
-        said = client.get(f"/why/{coin}").json()["trades"]
-        assert said["verdict"] == "confirmed by trades" and "% buyers" in said["sentence"]
+        # readers have the scan before until the new one is whole; then everywhere the same verdict
+        def said_now():
+            return client.get(f"/why/{coin}").json()["trades"]
+
+        confirmed = "confirmed by trades"
+        until(lambda: said_now()["verdict"] == confirmed, 30, "the scan of the new snapshot")
+        said = said_now()
+        assert "% buyers" in said["sentence"]
         ca.open(world.ws.settings.home, "simulated")
         assert ca.why(coin).trades.sentence == said["sentence"]
         listed = client.get("/anomalies?limit=50").json()["anomalies"]
