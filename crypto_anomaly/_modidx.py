@@ -3304,8 +3304,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/crypto_anomaly', 'doc_host
                                                                                                                'crypto_anomaly/features/poll_rows.py'),
                                                    'crypto_anomaly.features.poll_rows.PollTable': ( '40_features/poll_rows.html#polltable',
                                                                                                     'crypto_anomaly/features/poll_rows.py'),
-                                                   'crypto_anomaly.features.poll_rows.PollTable.__init__': ( '40_features/poll_rows.html#polltable.__init__',
-                                                                                                             'crypto_anomaly/features/poll_rows.py'),
                                                    'crypto_anomaly.features.poll_rows.PollTable._read_column': ( '40_features/poll_rows.html#polltable._read_column',
                                                                                                                  'crypto_anomaly/features/poll_rows.py'),
                                                    'crypto_anomaly.features.poll_rows.PollTable.column': ( '40_features/poll_rows.html#polltable.column',

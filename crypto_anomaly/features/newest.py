@@ -5,6 +5,8 @@
 # %% ../../nbs/40_features/96_newest.ipynb #bbcb7546
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -60,16 +62,11 @@ def peers_of_day(
 class PollHistory(MovedTails):
     "One poll with all that features ask for."
 
-    def __init__(
-        self,
-        past: Past,  # all polls before
-        poll: NewPoll,
-        signals: int,  # version, see `SIGNAL_VERSIONS`
-    ) -> None:
-        super().__init__(past, poll, signals)
+    def __init__(self, *args: Any) -> None:  # of `KeptSeries`
+        super().__init__(*args)
         if self.settings.peers:
-            day = poll.moment // (24 * HOUR)
-            self.known_peers = Peers(day, peers_of_day(past, day)[None])
+            day = self.since // (24 * HOUR)
+            self.known_peers = Peers(day, peers_of_day(self.past, day)[None])
 
 
 def next_poll(

@@ -8,7 +8,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from functools import cached_property
 from operator import attrgetter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -99,6 +99,7 @@ class KeptSeries(History):
         self.kept: Kept = {}
         self._reaches = {n: reach for reach, names in past.layout.items() for n in names}
         self._blocks: dict[Reach, list[Block]] = {}
+        self._columns = {}
         self._place(poll)
 
     def _place(self, poll: NewPoll) -> None:
@@ -160,15 +161,6 @@ class KeptSeries(History):
 # %% ../../nbs/40_features/91_poll_rows.ipynb #6d3eb529
 class PollTable(KeptSeries):
     "One poll with the columns of its table."
-
-    def __init__(
-        self,
-        past: Past,  # all polls before
-        poll: NewPoll,
-        signals: int,  # version, see `SIGNAL_VERSIONS`
-    ) -> None:
-        super().__init__(past, poll, signals)
-        self._columns: dict[str, np.ndarray] = {}
 
     def column(
         self,
@@ -253,13 +245,8 @@ _LONGEST = (LONGEST_MINUTES + 1) * MINUTE  # from the first row of a poll to its
 class LaggedRows(RowsBefore):
     "One poll, and the rows that are so much older."
 
-    def __init__(
-        self,
-        past: Past,  # all polls before
-        poll: NewPoll,
-        signals: int,  # version, see `SIGNAL_VERSIONS`
-    ) -> None:
-        super().__init__(past, poll, signals)
+    def __init__(self, *args: Any) -> None:  # of `KeptSeries`
+        super().__init__(*args)
         self._lags: dict[tuple[float, float], Places] = {}
 
     def lag(

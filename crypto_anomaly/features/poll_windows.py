@@ -5,9 +5,10 @@
 # %% ../../nbs/40_features/92_poll_windows.ipynb #61ed6f61
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-from .past import Past
 from crypto_anomaly.features.past_windows import (
     kept_count_sum,
     kept_greatest,
@@ -16,7 +17,7 @@ from crypto_anomaly.features.past_windows import (
     kept_run,
 )
 from .poll_pieces import Piece, join_pieces, window_begins
-from .poll_rows import NewPoll, PollRows
+from .poll_rows import PollRows
 from .windows import HOUR
 
 # %% auto #0
@@ -27,13 +28,8 @@ __all__ = ["WindowBegins", "WindowSums", "PollWindows"]
 class WindowBegins(PollRows):
     "One poll, and where the windows before it begin."
 
-    def __init__(
-        self,
-        past: Past,  # all polls before
-        poll: NewPoll,
-        signals: int,  # version, see `SIGNAL_VERSIONS`
-    ) -> None:
-        super().__init__(past, poll, signals)
+    def __init__(self, *args: Any) -> None:  # of `KeptSeries`
+        super().__init__(*args)
         self._begins: dict[float, np.ndarray] = {}
         self._joined_times: dict[tuple[int, int], np.ndarray] = {}
 

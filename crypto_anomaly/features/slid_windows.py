@@ -5,7 +5,7 @@
 # %% ../../nbs/40_features/93_slid_windows.ipynb #e55a6195
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,10 +19,8 @@ from crypto_anomaly.features.near_medians import (
     slide_near,
     values_between,
 )
-from .past import Past
 from .past_medians import kept_mad, near_guess
 from .past_windows import count_tail, slide_tail
-from .poll_rows import NewPoll
 from .poll_windows import PollWindows
 
 # %% auto #0
@@ -52,13 +50,8 @@ class Changes(NamedTuple):
 class MovedWindows(PollWindows):
     "One poll, and what came into its windows and left them since the poll before."
 
-    def __init__(
-        self,
-        past: Past,  # all polls before
-        poll: NewPoll,
-        signals: int,  # version, see `SIGNAL_VERSIONS`
-    ) -> None:
-        super().__init__(past, poll, signals)
+    def __init__(self, *args: Any) -> None:  # of `KeptSeries`
+        super().__init__(*args)
         self.medians: list[np.ndarray] = []  # (2, k) median and MAD of each call: the next guesses
         self.near: list[np.ndarray] = []  # (k, WIDTH) of each call, see `near_medians`
         self.tails: dict[str, np.ndarray] = {}  # (3, k) of each series, see `past_windows`
